@@ -1,0 +1,48 @@
+# make demo         shows s3po at work against an S3 server of its own, on this machine
+# make test         unit and functional tests: no root, no system packages
+# make lint         style, types, and who may import whom
+# make integration  the tests against a real S3 server (installed when missing, which needs root)
+# make clean        removes what these have made
+#
+# Everything is installed into .venv; nothing outside of this directory is touched, but by make integration.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint integration clean
+
+demo: $(VENV)/demo.done
+	$(BIN)/s3po demo
+
+test: $(VENV)/dev.done
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests/unit tests/functional
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+integration: $(VENV)/dev.done
+	bash tests/support/integration.sh $(BIN)/python
+
+clean:
+	rm -rf $(VENV) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 's3po needs Python 3.11 or later; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.done: $(BIN)/python setup.cfg
+	$(PIP) install --editable '.[cli]'
+	@touch $@
+
+$(VENV)/dev.done: $(BIN)/python setup.cfg
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/demo.done

@@ -1,0 +1,424 @@
+"""The batch: queue many calls, wait for them, know what failed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import gevent
+import gevent.event
+
+from s3po.batch.calls import Calls
+from s3po.batch.failed import FailedJob, FailedJobs
+from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.report import BatchReport
+from s3po.batch.workers import Interruption, Worker, WorkerPool
+from s3po.errors import (
+    BatchError,
+    BreakerOpen,
+    CallbackError,
+    Cancelled,
+    ConfigurationError,
+    DeadlineExceeded,
+    S3poError,
+    TransferError,
+)
+from s3po.model import ObjectRef, Outcome
+
+__all__ = ['Batch', 'OnError', 'Performer']
+
+OnError = Literal['raise', 'collect']
+
+# How many failures a BatchError tells in full.
+TOLD_FAILURES = 3
+
+
+class Performer(Protocol):
+    """What a batch needs of a connection.
+
+    Attributes:
+        silent: What `silent=None` means.
+    """
+
+    silent: bool
+
+    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
+        """Carry out the method named `operation`. Raises what it raises when it is not silent."""
+        ...
+
+    def demand_requests(self, width: int) -> None:
+        """Allow at least this many requests at once, until release_requests(width)."""
+        ...
+
+    def release_requests(self, width: int) -> None:
+        """Take back one demand_requests(width)."""
+        ...
+
+
+class Batch(Calls):
+    """Runs calls of a connection in a bounded pool of greenlets. Made by Connection.batch().
+
+    Use it in a `with`: leaving it waits for all jobs, those that callbacks submit included, and then raises BatchError if
+    any failed. An exception in the body keeps what has not begun from beginning, waits for what has, and is raised itself;
+    a KeyboardInterrupt (or GreenletExit) interrupts that too. A batch belongs to the thread that made it.
+    """
+
+    def __init__(
+        self,
+        connection: Performer,
+        size: int,
+        *,
+        on_error: OnError = 'raise',
+        keep_results: bool = True,
+        timeout_s: float | None = None,
+        job_timeout_s: float | None = None,
+        max_failures: int | None = None,
+    ) -> None:
+        _check_arguments(size, on_error, timeout_s, job_timeout_s, max_failures)
+        self._connection = connection
+        self._size = size
+        self._on_error = on_error
+        self._job_timeout_s = job_timeout_s
+        self._max_failures = max_failures
+        self._home = (os.getpid(), gevent.get_hub())
+        self._workers = WorkerPool(size, self._run_job)
+        self._jobs: list[Job] | None = [] if keep_results else None
+        self._ended: list[Job] | None = [] if keep_results else None
+        self._has_ended_one = gevent.event.Event()
+        self._is_idle = gevent.event.Event()
+        self._is_idle.set()
+        self._refusal: S3poError | None = None
+        self._is_closed = False
+        self._submitted = self._succeeded = self._cancelled = self._size_bytes = self._retries = 0
+        self._began_at = self._ended_at = 0.0
+        self.failed = FailedJobs()
+        connection.demand_requests(size)
+        self._deadline = None if timeout_s is None else gevent.spawn_later(timeout_s, self._expire, timeout_s)
+
+    def __repr__(self) -> str:
+        return f'<Batch size={self._size} submitted={self._submitted} pending={self.pending} failed={len(self.failed)}>'
+
+    @property
+    def pending(self) -> int:
+        """How many jobs have not ended."""
+        return self._submitted - self._succeeded - len(self.failed)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until all jobs have ended.
+
+        Args:
+            timeout_s: How long to wait at the most; None for ever. The jobs go on.
+
+        Returns:
+            Whether all have ended.
+        """
+        if self.pending and self._workers.is_inside():
+            raise ConfigurationError('wait() in a callback would wait for the callback itself; call it outside of the jobs')
+        return bool(self._is_idle.wait(timeout_s))
+
+    def success(self) -> bool:
+        """Wait for all jobs; tells whether each of them, silent ones too, ended well."""
+        self.wait()
+        return not self.failed
+
+    def results(self) -> list[Any]:
+        """Wait for all jobs; gives their values in order of submission. A failed job's place holds its exception.
+
+        Raises:
+            ConfigurationError: The batch was made with keep_results=False.
+        """
+        jobs = self._kept(self._jobs, 'results()')
+        self.wait()
+        return [job.value if job.exception is None else job.exception for job in jobs]
+
+    def as_completed(self) -> Iterator[Job]:
+        """The jobs in the order in which they end, those first that have ended already; ends when none is pending.
+
+        Raises:
+            ConfigurationError: The batch was made with keep_results=False.
+        """
+        ended = self._kept(self._ended, 'as_completed()')
+        seen = 0
+        while True:
+            while seen < len(ended):
+                seen += 1
+                yield ended[seen - 1]
+            if not self.pending:
+                return
+            self._has_ended_one.clear()
+            self._has_ended_one.wait()
+
+    def report(self) -> BatchReport:
+        """The figures up to now. Does not wait."""
+        until = time.monotonic() if self.pending else self._ended_at
+        return BatchReport(
+            submitted=self._submitted,
+            succeeded=self._succeeded,
+            failed=len(self.failed) - self._cancelled,
+            cancelled=self._cancelled,
+            pending=self.pending,
+            size_bytes=self._size_bytes,
+            retries=self._retries,
+            seconds=until - self._began_at if self._submitted else 0.0,
+        )
+
+    def raise_for_errors(self) -> None:
+        """Wait for all jobs, and raise if any failed that was not silent.
+
+        Jobs that were cancelled are in `failed`, but do not raise by themselves: whoever cancelled them knows.
+
+        Raises:
+            BatchError: Names what failed; its `failed` holds all of it.
+        """
+        self.wait()
+        loud = [job for job in self.failed if not job.is_silent and not isinstance(job.error, Cancelled)]
+        if not loud:
+            return
+        told = [str(job) for job in loud[:TOLD_FAILURES]]
+        if len(loud) > TOLD_FAILURES:
+            told.append(f'and {len(loud) - TOLD_FAILURES:,} more (see failed)')
+        raise BatchError(f'{len(loud):,} of {self._submitted:,} jobs failed: ' + '; '.join(told), self.failed) from loud[
+            0
+        ].error
+
+    def cancel(self, grace_s: float = 0.0) -> None:
+        """Take no more work, keep what has not begun from beginning, and interrupt what has. Returns when all have ended.
+
+        Args:
+            grace_s: How long jobs that have begun may go on before they are interrupted.
+        """
+        self._stop(Cancelled('the batch was cancelled'))
+        if self._workers.is_inside():
+            # A job cannot wait for its own end; it is the one that goes on.
+            self._interrupt_running(Cancelled('the batch was cancelled'), besides=gevent.getcurrent())
+            return
+        if not self._is_idle.wait(grace_s):
+            self._interrupt_running(Cancelled('the batch was cancelled'))
+            self._is_idle.wait()
+
+    def close(self) -> None:
+        """End the workers. Leaving the `with` does it; a batch that is used without one wants it after wait()."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._workers.close()
+            self._connection.release_requests(self._size)
+            if self._deadline is not None:
+                self._deadline.kill(block=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self.wait()
+            else:
+                self._stop(Cancelled(f'the body of the batch raised {kind.__name__ if kind else error!r}'))
+                if not isinstance(error, Exception):
+                    self._interrupt_running(Cancelled(f'interrupted by {type(error).__name__}'), is_urgent=True)
+                self._is_idle.wait()
+        except BaseException as interruption:
+            # Ctrl-C, or a kill, while we wait: the transfers are ended, and clean up, before it goes on its way.
+            reason = Cancelled(f'interrupted by {type(interruption).__name__}')
+            self._stop(reason)
+            self._interrupt_running(reason, is_urgent=True)
+            self._is_idle.wait()
+            raise
+        finally:
+            self.close()
+        if error is None and self._on_error == 'raise':
+            self.raise_for_errors()
+
+    # --- what Calls needs
+
+    def submit(
+        self,
+        operation: str,
+        ref: ObjectRef,
+        options: dict[str, Any],
+        callback: Callback | None,
+        errback: Errback | None,
+        silent_value: object = None,
+    ) -> Job:
+        """Queue one call; blocks while the queue is full, unless it comes from inside a job."""
+        self._check_open()
+        silent = options.pop('silent', None)
+        if options.get('timeout_s', 0) is None:
+            options['timeout_s'] = self._job_timeout_s
+        job = Job(
+            self,
+            operation,
+            ref,
+            options,
+            callback=callback,
+            errback=errback,
+            is_silent=self._connection.silent if silent is None else silent,
+            silent_value=silent_value,
+        )
+        has_room = self._workers.wait_for_room()
+        if self._refusal is not None:
+            if has_room:
+                self._workers.give_back_room()
+            raise self._refused()
+        self._count_in(job)
+        self._workers.put(job, has_room=has_room)
+        return job
+
+    def cancel_job(self, job: Job) -> bool:
+        """What Job.cancel() does."""
+        if job.ready():
+            return False
+        reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
+        if any(running is job for running in self._workers.running()):
+            return self._workers.interrupt(job, reason)
+        self._end(job, None, reason)
+        return True
+
+    # --- one job
+
+    def _run_job(self, job: Job, worker: Worker) -> None:
+        worker.is_interruptible = True
+        try:
+            outcome = self._connection.perform(job.operation, job.ref, job.options)
+        except Interruption as interruption:
+            self._end(job, None, interruption.reason)
+        except Exception as error:
+            worker.is_interruptible = False
+            self._fail(job, error)
+        except BaseException as error:
+            # Somebody else's kill, or Ctrl-C: it goes on its way, and the job is not lost.
+            self._end(job, None, Cancelled(f'{job.operation} {job.ref} was interrupted by {type(error).__name__}'))
+            raise
+        else:
+            worker.is_interruptible = False
+            self._succeed(job, outcome)
+
+    def _succeed(self, job: Job, outcome: Outcome) -> None:
+        self._size_bytes += outcome.size_bytes
+        self._retries += outcome.retries
+        if job.callback is None:
+            self._end(job, outcome.value, None)
+            return
+        self._call_back(job, job.callback, outcome.value, None)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if isinstance(error, TransferError):
+            self._retries += error.attempts - 1
+        if job.errback is None:
+            self._end(job, None, error)
+            return
+        self._call_back(job, job.errback, error, error)
+
+    def _call_back(self, job: Job, function: Callback | Errback, argument: Any, failure: Exception | None) -> None:
+        """Call the caller's function, and end the job with what it returns or raises, or with the failure it was told."""
+        try:
+            value = function(argument)
+        except Exception as error:
+            self._end(job, None, _callback_error(job, error, failure))
+        except BaseException as error:
+            reason = failure or Cancelled(
+                f'the callback of {job.operation} {job.ref} was interrupted by {type(error).__name__}'
+            )
+            self._end(job, None, reason)
+            raise
+        else:
+            self._end(job, None if failure else value, failure)
+
+    # --- counting
+
+    def _count_in(self, job: Job) -> None:
+        if not self._submitted:
+            self._began_at = time.monotonic()
+        self._submitted += 1
+        self._is_idle.clear()
+        if self._jobs is not None:
+            self._jobs.append(job)
+
+    def _end(self, job: Job, value: Any, error: Exception | None) -> None:
+        if isinstance(error, ConfigurationError):
+            # Silent is what happens to a transfer, not a mistake in the call.
+            job.is_silent = False
+        job.end(value, error)
+        if error is None:
+            self._succeeded += 1
+        else:
+            self._cancelled += isinstance(error, Cancelled)
+            self.failed.add(FailedJob.of(job))
+            self._trip()
+        if self._ended is not None:
+            self._ended.append(job)
+        self._has_ended_one.set()
+        if not self.pending:
+            self._ended_at = time.monotonic()
+            self._is_idle.set()
+
+    # --- stopping
+
+    def _trip(self) -> None:
+        """Stop the batch when it has had too many failures."""
+        limit = self._max_failures
+        if limit is None or self._refusal is not None or len(self.failed) - self._cancelled < limit:
+            return
+        self._stop(BreakerOpen(f'the batch stopped after {limit} failures; the last one: {self.failed[-1]}'))
+
+    def _expire(self, timeout_s: float) -> None:
+        reason = DeadlineExceeded(f'the batch was not done within its timeout_s of {timeout_s} s')
+        self._stop(reason)
+        self._interrupt_running(reason)
+
+    def _stop(self, reason: S3poError) -> None:
+        """Refuse further work, and end what has not begun."""
+        if self._refusal is None:
+            self._refusal = reason
+        for job in self._workers.drain():
+            if not job.ready():
+                self._end(job, None, reason)
+
+    def _interrupt_running(self, reason: S3poError, *, is_urgent: bool = False, besides: object = None) -> None:
+        for job in self._workers.running():
+            if not (isinstance(besides, Worker) and besides.job is job):
+                self._workers.interrupt(job, reason, even_callbacks=is_urgent)
+
+    def _check_open(self) -> None:
+        if self._refusal is not None:
+            raise self._refused()
+        if self._is_closed:
+            raise ConfigurationError('the batch is closed; make a new one with conn.batch()')
+        if self._home != (os.getpid(), gevent.get_hub()):
+            raise ConfigurationError(
+                'a batch takes work only from the thread and process that made it; make one in each of them'
+            )
+
+    def _refused(self) -> S3poError:
+        # A new one each time: the first one stands in `failed`, and must not collect the tracebacks of all later submissions.
+        return type(self._refusal)(str(self._refusal)) if self._refusal is not None else Cancelled('')
+
+    def _kept(self, jobs: list[Job] | None, what: str) -> list[Job]:
+        if jobs is None:
+            raise ConfigurationError(f'{what} needs the jobs, and the batch was made with keep_results=False')
+        return jobs
+
+
+def _callback_error(job: Job, error: Exception, failure: Exception | None) -> CallbackError:
+    if failure is None:
+        text = f'the callback of {job.operation} {job.ref} raised {error!r}; the transfer itself succeeded'
+    else:
+        text = f'the errback of {job.operation} {job.ref} raised {error!r}; it was told that the transfer failed: {failure}'
+    found = CallbackError(text)
+    found.__cause__ = error
+    return found
+
+
+def _check_arguments(size: object, on_error: object, timeout_s: object, job_timeout_s: object, max_failures: object) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigurationError(f'size must be a whole number from 1: how many calls run at once, not {size!r}')
+    if on_error not in ('raise', 'collect'):
+        raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
+    for name, value in (('timeout_s', timeout_s), ('job_timeout_s', job_timeout_s)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+            raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {value!r}')
+    if max_failures is not None and (isinstance(max_failures, bool) or not isinstance(max_failures, int) or max_failures < 1):
+        raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {max_failures!r}')

@@ -1,0 +1,259 @@
+"""What failed of a batch, so that it can be looked at, kept in a file, and done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from s3po import errors
+from s3po.batch.job import Job
+from s3po.errors import ConfigurationError, JobError, S3poError
+from s3po.model import ObjectRef
+
+__all__ = ['FailedJob', 'FailedJobs']
+
+# Options that stand for data or for places: they are kept in a file only where they are paths.
+PLACES = ('source', 'target', 'path')
+
+
+class FailedJob:
+    """One job that failed.
+
+    Attributes:
+        operation: The method of Connection.
+        ref: The object concerned.
+        options: The other arguments of the call, the source or target among them.
+        error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
+        is_silent: Whether the job was silent.
+    """
+
+    __slots__ = ('error', 'is_silent', 'operation', 'options', 'ref')
+
+    def __init__(
+        self,
+        operation: str,
+        ref: ObjectRef,
+        options: Mapping[str, Any],
+        error: BaseException,
+        *,
+        is_silent: bool = False,
+    ) -> None:
+        self.operation = operation
+        self.ref = ref
+        self.options = options
+        self.error = error
+        self.is_silent = is_silent
+
+    @classmethod
+    def of(cls, job: Job) -> FailedJob:
+        """What is to be kept of a job that failed."""
+        assert job.exception is not None
+        return cls(job.operation, job.ref, job.options, job.exception, is_silent=job.is_silent)
+
+    @property
+    def bucket(self) -> str:
+        """The object's bucket."""
+        return self.ref.bucket
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self.ref.key
+
+    @property
+    def cause(self) -> BaseException | None:
+        """What lies behind the error: of a TransferError, the last attempt's."""
+        return self.error.__cause__
+
+    def __repr__(self) -> str:
+        return f'<FailedJob {self}>'
+
+    def __str__(self) -> str:
+        return f'{self.operation} {self.ref}: {type(self.error).__name__}: {self.error}'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Sources and targets may be open files; what goes into a file goes through a pickle too.
+        return (FailedJob.from_json, (self.to_json(),))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the call, and the error. A source in memory, or an open file, is left out and told in 'lost'."""
+        options: dict[str, Any] = {}
+        lost: list[str] = []
+        for name, value in self.options.items():
+            plain = _plain(name, value)
+            if plain is _LOST:
+                lost.append(name)
+            elif plain is not None:
+                options[name] = plain
+        return {
+            'operation': self.operation,
+            'bucket': self.ref.bucket,
+            'key': self.ref.key,
+            'version_id': self.ref.version_id,
+            'options': options,
+            'lost': lost,
+            'silent': self.is_silent,
+            'error': _error_to_json(self.error),
+        }
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> FailedJob:
+        """The inverse of to_json().
+
+        Raises:
+            JobError: That is no failed job.
+        """
+        try:
+            ref = ObjectRef(bucket=said['bucket'], key=said['key'], version_id=said['version_id'])
+            options = {name: _unplain(name, value) for name, value in said['options'].items()}
+            options.update((name, _LOST) for name in said['lost'])
+            error = _error_from_json(said['error'])
+            return cls(said['operation'], ref, options, error, is_silent=bool(said['silent']))
+        except (KeyError, TypeError, AttributeError, ConfigurationError) as error:
+            raise JobError(f'that is no failed job: {error!r}') from error
+
+    def check_repeatable(self) -> None:
+        """Refuse to do a job again whose data are gone.
+
+        Raises:
+            JobError: The source or target was not a path, so it was not kept in the file.
+        """
+        for name, value in self.options.items():
+            if value is _LOST:
+                raise JobError(
+                    f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, and is not '
+                    f'in the file of failed jobs; submit it anew'
+                )
+
+
+class FailedJobs(Sequence[FailedJob]):
+    """The jobs of a batch that failed, in the order in which they did."""
+
+    def __init__(self, jobs: Iterable[FailedJob] = ()) -> None:
+        self._jobs = list(jobs)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[FailedJob]:
+        return iter(self._jobs)
+
+    @overload
+    def __getitem__(self, index: int) -> FailedJob: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> FailedJobs: ...
+
+    def __getitem__(self, index: int | slice) -> FailedJob | FailedJobs:
+        return FailedJobs(self._jobs[index]) if isinstance(index, slice) else self._jobs[index]
+
+    def __repr__(self) -> str:
+        return f'FailedJobs({self._jobs!r})'
+
+    def add(self, job: FailedJob) -> None:
+        """Called by the batch."""
+        self._jobs.append(job)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one JSON object a line. The file is replaced as a whole."""
+        written = f'{os.fspath(path)}.part'
+        with open(written, 'w', encoding='utf-8') as file:
+            file.writelines(json.dumps(job.to_json()) + '\n' for job in self._jobs)
+        os.replace(written, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FailedJobs:
+        """Read what save() wrote.
+
+        Raises:
+            JobError: A line is no failed job.
+        """
+        jobs = []
+        with open(path, encoding='utf-8') as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    jobs.append(FailedJob.from_json(json.loads(line)))
+                except (ValueError, JobError) as error:
+                    raise JobError(f'{os.fspath(path)}, line {number}: {error}') from error
+        return cls(jobs)
+
+
+class _Lost:
+    """Stands in for a source or target that was not kept."""
+
+    def __repr__(self) -> str:
+        return '<not kept>'
+
+
+_LOST = _Lost()
+
+
+def _plain(name: str, value: object) -> Any:
+    """An option as a JSON value; None for one at its default, _LOST for one that no file can keep."""
+    if isinstance(value, os.PathLike):
+        return {'path': os.fspath(value)}
+    if name in PLACES and isinstance(value, str) and name != 'source':
+        return {'path': value}
+    if name in PLACES and value is not None:
+        # A str as source is data, and may be large, or secret.
+        return _LOST
+    if isinstance(value, tuple):
+        return list(value)
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return _LOST
+    return value
+
+
+def _unplain(name: str, value: Any) -> Any:
+    if name in PLACES and isinstance(value, dict):
+        return pathlib.Path(value['path'])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _error_to_json(error: BaseException) -> dict[str, Any]:
+    fields = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float | bool)}
+    said: dict[str, Any] = {
+        'class': type(error).__name__,
+        'message': str(error.args[0] if error.args else error),
+        'fields': fields,
+    }
+    if isinstance(error.__cause__, BaseException):
+        said['cause'] = _error_to_json(error.__cause__)
+    return said
+
+
+def _error_from_json(said: Mapping[str, Any]) -> S3poError:
+    kind = getattr(errors, said['class'], S3poError)
+    if not (isinstance(kind, type) and issubclass(kind, S3poError)):
+        kind = S3poError
+    error = kind(said['message'])
+    for name, value in said['fields'].items():
+        setattr(error, name, value)
+    if 'cause' in said:
+        error.__cause__ = _error_from_json(said['cause'])
+    return error
+
+
+def failed_jobs_of(failed: object) -> FailedJobs:
+    """What may be given to `retry_failed`: `batch.failed`, a BatchError, or the path of a file that save() wrote.
+
+    Raises:
+        ConfigurationError: It is none of these.
+        JobError: The file holds something else.
+    """
+    if isinstance(failed, errors.BatchError):
+        failed = failed.failed
+    if isinstance(failed, str | os.PathLike):
+        return FailedJobs.load(failed)
+    if isinstance(failed, Iterable):
+        jobs = FailedJobs(failed)
+        if all(isinstance(job, FailedJob) for job in jobs):
+            return jobs
+    raise ConfigurationError(
+        f'failed must be the failed jobs of a batch, a BatchError, or the path of saved ones, not {type(failed).__name__}'
+    )

@@ -1,0 +1,137 @@
+"""One call of a batch: what was asked, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import gevent.event
+
+from s3po.errors import DeadlineExceeded
+from s3po.model import ObjectRef
+
+__all__ = ['Job', 'JobOwner']
+
+Callback = Callable[[Any], object]
+Errback = Callable[[BaseException], object]
+
+
+class JobOwner(Protocol):
+    """What a job asks of its batch."""
+
+    def cancel_job(self, job: Job) -> bool:
+        """Cancel it, if it has not ended; tells whether it will end as cancelled."""
+        ...
+
+
+class Job:
+    """A call that a batch makes, or has made. Made by the methods of Batch.
+
+    Attributes:
+        operation: The method of Connection: 'upload', 'download', …
+        ref: The object concerned.
+        options: The other arguments of the call.
+        is_silent: True for a job whose failure raises nothing (`silent=True`).
+        exception: Why it failed; None while it has not.
+    """
+
+    __slots__ = (
+        '__weakref__',
+        '_has_ended',
+        '_owner',
+        '_value',
+        '_waiter',
+        'callback',
+        'errback',
+        'exception',
+        'is_silent',
+        'operation',
+        'options',
+        'ref',
+        'silent_value',
+    )
+
+    def __init__(
+        self,
+        owner: JobOwner,
+        operation: str,
+        ref: ObjectRef,
+        options: Mapping[str, Any],
+        *,
+        callback: Callback | None,
+        errback: Errback | None,
+        is_silent: bool,
+        silent_value: object,
+    ) -> None:
+        self.operation = operation
+        self.ref = ref
+        self.options = options
+        self.callback = callback
+        self.errback = errback
+        self.is_silent = is_silent
+        self.silent_value = silent_value
+        self.exception: BaseException | None = None
+        self._owner: JobOwner | None = owner
+        self._value: Any = None
+        self._has_ended = False
+        self._waiter: gevent.event.Event | None = None
+
+    def __repr__(self) -> str:
+        state = 'pending' if not self._has_ended else 'done' if self.exception is None else f'failed: {self.exception}'
+        return f'<Job {self.operation} {self.ref} {state}>'
+
+    def ready(self) -> bool:
+        """Whether the job has ended, in whatever way."""
+        return self._has_ended
+
+    def successful(self) -> bool:
+        """Whether the job has ended well: the transfer and, if there is one, the callback."""
+        return self._has_ended and self.exception is None
+
+    @property
+    def value(self) -> Any:
+        """What the callback returned, or without one what the method of Connection returns; None until then."""
+        return self._value
+
+    def get(self, timeout_s: float | None = None) -> Any:
+        """Wait for the job to end, and give its value.
+
+        Args:
+            timeout_s: How long to wait at the most; None for ever. The job itself goes on.
+
+        Raises:
+            S3poError: What the job failed with. (A silent job raises nothing; it gives what its method gives on failure.)
+            DeadlineExceeded: It did not end in time.
+        """
+        if not self._has_ended:
+            if self._waiter is None:
+                # Most jobs of a large batch are never waited for, so this is not made for each.
+                self._waiter = gevent.event.Event()
+            if not self._waiter.wait(timeout_s):
+                raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
+        if self.exception is None:
+            return self._value
+        if self.is_silent:
+            return self.silent_value
+        raise self.exception
+
+    def cancel(self) -> bool:
+        """Cancel the job: keep it from beginning, or interrupt its transfer, which cleans up behind itself.
+
+        Returns:
+            True when the job ends as Cancelled; False when it had ended, or only its callback was still running.
+        """
+        owner = self._owner
+        return owner is not None and owner.cancel_job(self)
+
+    def end(self, value: Any, exception: BaseException | None) -> None:
+        """Called by the batch, once."""
+        self._value = value
+        self.exception = exception
+        self._has_ended = True
+        # What is no longer needed may be large: a source in memory, or the caller's objects in a callback.
+        self._owner = self.callback = self.errback = None
+        if exception is None:
+            self.options = {}
+        if self._waiter is not None:
+            self._waiter.set()

@@ -1,0 +1,181 @@
+"""Standing worker greenlets and the bounded queue that feeds them."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.lock
+
+from s3po.batch.job import Job
+
+__all__ = ['Interruption', 'WorkerPool']
+
+
+class Interruption(gevent.GreenletExit):
+    """Thrown into a worker to end its transfer. No Exception, so nothing on the way takes it for a failure and tries again.
+
+    Attributes:
+        reason: What the job fails with.
+    """
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Worker(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs only
+    """Runs one job after the other.
+
+    Attributes:
+        pool: The pool that it belongs to.
+        job: The job that it runs now.
+        is_interruptible: True during the transfer, False during a callback: by then the transfer is done.
+        is_interrupted: True once the job was interrupted.
+    """
+
+    def __init__(self, pool: WorkerPool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.job: Job | None = None
+        self.is_interruptible = False
+        self.is_interrupted = False
+
+    def _run(self) -> None:
+        pool = self.pool
+        while True:
+            job = pool.next_job()
+            if job is None:
+                return
+            self.job = job
+            try:
+                pool.run(job, self)
+            finally:
+                self.job = None
+                self.is_interruptible = self.is_interrupted = False
+
+
+class WorkerPool:
+    """At most `size` workers, made as they are needed.
+
+    A producer outside of the jobs waits while the queue is full. A job that submits more work never waits: if all workers
+    waited for room in a queue that only they empty, none would. Such work goes to an overflow, which is taken first.
+    """
+
+    def __init__(self, size: int, run: Callable[[Job, Worker], None]) -> None:
+        """
+        Args:
+            size: How many jobs run at once; as many again wait in the queue.
+            run: Runs one job, and never raises for a job that failed.
+        """
+        self.run = run
+        self._size = size
+        self._queue: collections.deque[Job] = collections.deque()
+        self._overflow: collections.deque[Job] = collections.deque()
+        self._room = gevent.lock.Semaphore(size)
+        self._available = gevent.lock.Semaphore(0)
+        self._workers: set[Worker] = set()
+        self._idle = 0
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f'<WorkerPool size={self._size} workers={len(self._workers)} idle={self._idle} queued={len(self)}>'
+
+    def __len__(self) -> int:
+        """How many jobs wait."""
+        return len(self._queue) + len(self._overflow)
+
+    def is_inside(self) -> bool:
+        """Whether the caller runs in one of the jobs: in its worker, or in a greenlet that was spawned there."""
+        current: Any = gevent.getcurrent()
+        while isinstance(current, gevent.Greenlet):
+            if isinstance(current, Worker) and current.pool is self:
+                return True
+            spawner = current.spawning_greenlet
+            current = None if spawner is None else spawner()
+        return False
+
+    def wait_for_room(self) -> bool:
+        """Wait for a place in the queue, unless inside of a job; tells whether one was taken. put() is to follow."""
+        if self.is_inside():
+            return False
+        self._room.acquire()
+        return True
+
+    def give_back_room(self) -> None:
+        """Return a place in which nothing is put after all."""
+        self._room.release()
+
+    def put(self, job: Job, *, has_room: bool) -> None:
+        """Have the job run. has_room: what wait_for_room() said."""
+        (self._queue if has_room else self._overflow).append(job)
+        self._available.release()
+        if len(self._workers) < self._size and len(self) > self._idle:
+            worker = Worker(self)
+            self._workers.add(worker)
+            worker.link(self._workers.discard)
+            worker.start()
+
+    def next_job(self) -> Job | None:
+        """Wait for a job that has not ended yet; None when the pool was closed."""
+        while True:
+            self._idle += 1
+            try:
+                self._available.acquire()
+            finally:
+                self._idle -= 1
+            job = self._take()
+            if job is not None and not job.ready():
+                return job
+            if job is None and self._is_closed:
+                return None
+
+    def drain(self) -> Iterator[Job]:
+        """Take all jobs that have not begun out of the queue."""
+        while (job := self._take()) is not None:
+            yield job
+
+    def running(self) -> list[Job]:
+        """The jobs that have begun."""
+        return [worker.job for worker in self._workers if worker.job is not None]
+
+    def interrupt(self, job: Job, reason: Exception, *, even_callbacks: bool = False) -> bool:
+        """End a job that runs. It fails with `reason` once it has cleaned up, which the caller does not wait for.
+
+        Args:
+            job: The job.
+            reason: What it fails with.
+            even_callbacks: Whether a callback is interrupted too, whose transfer is over.
+
+        Returns:
+            False when only its callback still runs, and is left alone.
+        """
+        for worker in self._workers:
+            if worker.job is job and (worker.is_interruptible or even_callbacks):
+                # Thrown by the hub, which is where a worker that waits can be reached from.
+                gevent.get_hub().loop.run_callback(_throw, worker, job, Interruption(reason), even_callbacks)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Let the workers end once the queue is empty."""
+        self._is_closed = True
+        for _ in self._workers:
+            self._available.release()
+
+    def _take(self) -> Job | None:
+        if self._overflow:
+            return self._overflow.popleft()
+        if self._queue:
+            self._room.release()
+            return self._queue.popleft()
+        return None
+
+
+def _throw(worker: Worker, job: Job, interruption: Interruption, even_callbacks: bool) -> None:  # noqa: FBT001  (called by the hub)
+    # By now the worker may be in the job's callback, or at another job. And a job that was interrupted is cleaning up.
+    if worker.job is job and not worker.is_interrupted and (worker.is_interruptible or even_callbacks):
+        worker.is_interrupted = True
+        worker.throw(interruption)

@@ -1,0 +1,9 @@
+"""Where the bytes of an object come from and go to: sources for uploads, sinks for downloads.
+
+What may live here: reading and writing on this machine. Nothing here knows of S3, requests or retries.
+"""
+
+from s3po.body.sinks import Sink, open_sink
+from s3po.body.sources import BytesChunk, Chunk, SizedSource, Source, StreamSource, open_source
+
+__all__ = ['BytesChunk', 'Chunk', 'Sink', 'SizedSource', 'Source', 'StreamSource', 'open_sink', 'open_source']

@@ -1,0 +1,63 @@
+"""What the local file system says, in s3po's words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from s3po.errors import LocalError
+
+__all__ = ['ADVICE', 'local_errors', 'refuse_special_file']
+
+# What to do about the errors that people meet; others are told as the system tells them.
+ADVICE: Final = {
+    errno.ENOSPC: 'free some space on that file system',
+    errno.EDQUOT: 'free some of your quota on that file system',
+    errno.EACCES: 'check the permissions of the file and its directory',
+    errno.EPERM: 'check the permissions of the file and its directory',
+    errno.ENOENT: 'check the spelling, and create the directory first',
+    errno.ENOTDIR: 'a part of the path is a file, not a directory',
+    errno.EISDIR: 'give the path of a file',
+    errno.ENAMETOOLONG: 'choose a shorter file name',
+    errno.EROFS: 'the file system is mounted read-only',
+    errno.EMFILE: 'raise the limit of open files (ulimit -n) or use a smaller batch',
+}
+
+
+@contextmanager
+def local_errors(doing: str, path: str) -> Iterator[None]:
+    """Raise an OSError of the body as LocalError: what was done, to which path, why it failed, what to do."""
+    try:
+        yield
+    except LocalError:
+        raise
+    except OSError as error:
+        raise local_error(doing, path, error.errno, error.strerror or str(error)) from error
+
+
+def local_error(doing: str, path: str, number: int | None, reason: str) -> LocalError:
+    """The error for one path; `doing` is a verb, such as 'read'."""
+    advice = ADVICE.get(number or 0)
+    return LocalError(f'cannot {doing} {path}: {reason}' + (f'; {advice}' if advice else ''), errno=number, filename=path)
+
+
+def refuse_special_file(mode: int, doing: str, path: str) -> None:
+    """Refuse directories, and what is neither file nor directory: pipes, devices and sockets have no size and no end.
+
+    Args:
+        mode: `st_mode` of the file.
+        doing: A verb for the message, such as 'upload'.
+        path: The path for the message.
+    """
+    if stat.S_ISDIR(mode):
+        raise local_error(doing, path, errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise LocalError(
+            f'cannot {doing} {path}: it is a pipe, a device or a socket; open it yourself and give the file object',
+            errno=errno.EINVAL,
+            filename=path,
+        )

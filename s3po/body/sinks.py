@@ -1,0 +1,311 @@
+"""Sinks: where a download goes.
+
+A sink is opened before the first request (so that a bad target costs none), begun when the object's size is known (again after
+every restart, which forgets what was written), and ends with either commit() or rollback().
+
+Invariants: a path is absent, old or complete, whatever happens; a file object of the caller's is written in order, never
+closed, and (where it can seek) truncated back by rollback().
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import os
+import secrets
+import stat
+from typing import Any, BinaryIO
+
+from s3po.body.local import local_errors, refuse_special_file
+from s3po.config import MIB
+from s3po.errors import ConfigurationError
+from s3po.runtime import offload
+
+__all__ = ['BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
+
+# Writing less than this into the page cache is done sooner than another thread is woken.
+OFFLOAD_BYTES = MIB
+
+
+class Sink:
+    """Where the bytes of one download go.
+
+    Attributes:
+        is_ordered: True when write_at() must be called in order of the offsets, and never twice for one of them.
+    """
+
+    is_ordered = False
+
+    def begin(self, size_bytes: int) -> None:
+        """Make ready for an object of this size; forget what an earlier attempt wrote."""
+        raise NotImplementedError
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Take some bytes of the object."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """The object is complete: publish it."""
+
+    def rollback(self) -> None:
+        """The download failed: leave nothing behind."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The object's bytes, of a sink in memory; None of the others."""
+        return None
+
+
+class BytesSink(Sink):
+    """Into memory."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+
+    def begin(self, size_bytes: int) -> None:
+        self._buffer = io.BytesIO()
+        if size_bytes:
+            # Reserved at once: a buffer that grows with its parts would be copied again and again.
+            self._buffer.seek(size_bytes - 1)
+            self._buffer.write(b'\0')
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        self._buffer.seek(offset)
+        self._buffer.write(data)
+
+    @property
+    def value(self) -> bytes:
+        return self._buffer.getvalue()
+
+
+class PathSink(Sink):
+    """Into a file: first a temporary one beside it, renamed when it is complete."""
+
+    def __init__(self, path: str, *, use_tmp_file: bool, fsync: bool) -> None:
+        self._path = path
+        self._fsync = fsync
+        directory, name = os.path.split(path)
+        # The random name is short whatever the target's is, so it fits wherever the target fits.
+        self._written = os.path.join(directory, f'.s3po-{secrets.token_hex(8)}.part') if use_tmp_file else path
+        self._descriptor: int | None = None
+        self._mode = 0
+        self._has_begun = False
+        _check_target(path, directory or '.', name)
+
+    def begin(self, size_bytes: int) -> None:
+        with local_errors('write', self._path):
+            if self._descriptor is None:
+                self._mode = _mode_for(self._path)
+                self._descriptor = os.open(self._written, self._open_flags(), 0o600)
+                self._has_begun = True
+            os.ftruncate(self._descriptor, 0)
+            os.ftruncate(self._descriptor, size_bytes)
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        assert self._descriptor is not None
+        with local_errors('write', self._path):
+            if len(data) > OFFLOAD_BYTES:
+                offload(_pwrite_all, self._descriptor, data, offset)
+            else:
+                _pwrite_all(self._descriptor, data, offset)
+
+    def commit(self) -> None:
+        assert self._descriptor is not None
+        with local_errors('write', self._path):
+            os.fchmod(self._descriptor, self._mode)
+            if self._fsync:
+                offload(os.fsync, self._descriptor)
+            self._close()
+            if self._written != self._path:
+                os.replace(self._written, self._path)
+            if self._fsync:
+                offload(_sync_directory, os.path.dirname(self._path) or '.')
+
+    def rollback(self) -> None:
+        if self._descriptor is not None:
+            self._close()
+        # After a failed rename the descriptor is closed and the file is still there.
+        if self._has_begun:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._written)
+
+    def _open_flags(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        if self._written == self._path:
+            return flags
+        # A link that somebody put there under our name is not followed.
+        return flags | os.O_EXCL | os.O_NOFOLLOW
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+
+class FileSink(Sink):
+    """Into a binary file object of the caller's, from its present position."""
+
+    is_ordered = True
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._start = _position(file)
+        self._has_written = False
+
+    def begin(self, size_bytes: int) -> None:
+        if self._has_written:
+            self._truncate()
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        self._has_written = True
+        with local_errors('write', self._name):
+            view = memoryview(data)
+            # An unbuffered file may take less than it is given.
+            while view:
+                taken = self._file.write(view)
+                view = view[len(view) if taken is None else taken :]
+
+    def commit(self) -> None:
+        self._flush()
+
+    def rollback(self) -> None:
+        if self._has_written:
+            self._truncate()
+
+    def _flush(self) -> None:
+        # A full disk shows here, not when the caller closes the file.
+        if hasattr(self._file, 'flush'):
+            with local_errors('write', self._name):
+                self._file.flush()
+
+    def _truncate(self) -> None:
+        if self._start is None:
+            raise ConfigurationError(
+                f'{self._name} cannot seek, so what was written before the failure stands in it; give a path instead'
+            )
+        with local_errors('write', self._name):
+            self._file.seek(self._start)
+            self._file.truncate()
+        self._has_written = False
+
+
+class TextSink(FileSink):
+    """Into a text file object that has no binary layer (StringIO): decoded as UTF-8."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        super().__init__(file, name)
+        self._decoder = codecs.getincrementaldecoder('utf-8')()
+
+    def begin(self, size_bytes: int) -> None:
+        super().begin(size_bytes)
+        self._decoder.reset()
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        self._has_written = True
+        self._write_text(data, is_final=False)
+
+    def commit(self) -> None:
+        self._write_text(b'', is_final=True)
+        self._flush()
+
+    def _write_text(self, data: bytes, *, is_final: bool) -> None:
+        try:
+            text = self._decoder.decode(data, is_final)
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(
+                f'target: {self._name} takes text, and the object is not UTF-8; give a binary file'
+            ) from error
+        with local_errors('write', self._name):
+            self._file.write(text)  # type: ignore[call-overload]  # it is a text file; see the class
+
+
+def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) -> Sink:
+    """Find out what kind of target this is.
+
+    Args:
+        target: None (into memory), a path (str or os.PathLike), or a file object that can be written, binary or text.
+        use_tmp_file: Whether a path is written through a temporary file; see TransferConfig.
+        fsync: Whether a path is synchronised with the disk; see TransferConfig.
+
+    Raises:
+        ConfigurationError: It is none of these.
+        LocalError: The path cannot be written.
+    """
+    if target is None:
+        return BytesSink()
+    if isinstance(target, str | os.PathLike):
+        return PathSink(os.fsdecode(target), use_tmp_file=use_tmp_file, fsync=fsync)
+    if hasattr(target, 'write'):
+        return _open_file(target)
+    raise ConfigurationError(f'target must be None, a path or a file object that can be written, not {type(target).__name__}')
+
+
+def _open_file(target: Any) -> Sink:
+    name = f'the file object {getattr(target, "name", None) or type(target).__name__}'
+    if getattr(target, 'closed', False):
+        raise ConfigurationError(f'target: {name} is closed')
+    if isinstance(target, io.IOBase) and not target.writable():
+        raise ConfigurationError(f"target: {name} is not open for writing; open it with mode 'wb'")
+    if isinstance(getattr(target, 'encoding', None), str) and hasattr(target, 'buffer'):
+        with local_errors('write', name):
+            target.flush()
+        return FileSink(target.buffer, name)
+    if isinstance(target, io.TextIOBase):
+        return TextSink(target, name)
+    return FileSink(target, name)
+
+
+def _check_target(path: str, directory: str, name: str) -> None:
+    """Find what would fail anyway before anything is sent."""
+    if not name:
+        raise ConfigurationError(f'target {path!r} names no file; give the path of a file, not of a directory')
+    with local_errors('write', path):
+        # Also raises for a directory that is missing, or that is a file.
+        found = os.stat(directory)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(20, os.strerror(20), directory)
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            return
+    refuse_special_file(mode, 'download to', path)
+
+
+def _mode_for(path: str) -> int:
+    """The permissions of the file that is replaced, else those that any new file gets."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode) & 0o777
+    except FileNotFoundError:
+        pass
+    # The mask can only be read by setting it. A stricter one is set for that moment, not none.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _pwrite_all(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _position(file: Any) -> int | None:
+    """Where the file stands; None when it cannot seek."""
+    try:
+        if not file.seekable():
+            return None
+        return int(file.tell())
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,97 @@
+"""What can be set, what the default is, and which limits S3 sets.
+
+What may live here: constants with unit and source, and TransferConfig. No I/O.
+
+Limits are from https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html unless another source is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s3po.errors import ConfigurationError
+
+__all__ = ['GIB', 'KIB', 'MIB', 'TransferConfig', '__version__']
+
+__version__ = '0.1.0'
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# The smallest part of a multipart upload; the last one may be smaller.
+MIN_PART_BYTES = 5 * MIB
+# The largest part, and the largest object of one PUT or one CopyObject.
+MAX_PART_BYTES = 5 * GIB
+MAX_PUT_BYTES = 5 * GIB
+MAX_PARTS = 10_000
+# 48.8 TiB: 10,000 parts of 5 GiB. A store with a lower limit (5 TiB on many) says so itself.
+MAX_OBJECT_BYTES = MAX_PARTS * MAX_PART_BYTES
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+MAX_DELETE_KEYS = 1000
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (max-keys)
+MAX_PAGE_KEYS = 1000
+# https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html: seven days.
+MAX_PRESIGN_S = 7 * 24 * 3600
+
+# How many bytes of a stream one upload holds at the most, whatever its parts have grown to; one part is always held.
+STREAM_BUFFER_BYTES = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferConfig:
+    """How objects are cut and how long one waits for the network.
+
+    Attributes:
+        multipart_threshold: Objects above this size (bytes), and above that of one part, are uploaded in parts; at most 5 GiB.
+        multipart_chunksize: The size (bytes) of a part of an upload and of a range of a download, 5 MiB to 5 GiB. It is
+            raised as far as needed for an object to have at most 10,000 parts.
+        multipart_copy_threshold: Objects above this size (bytes) are copied in parts; at most 5 GiB, S3's limit for
+            CopyObject.
+        multipart_copy_chunksize: The size (bytes) of a part of a copy, 5 MiB to 5 GiB.
+        max_concurrency: How many parts of one object are moved at once.
+        max_requests: How many requests of a connection are in flight at once, over all objects and parts. None means as
+            many as the widest open batch has places, and at least `max_concurrency`.
+        connect_timeout_s: How long to wait for a connection.
+        read_timeout_s: How long to wait for the next bytes of an answer.
+        use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
+            complete. False writes to the path itself, for file systems that cannot rename; then a failure leaves the path
+            absent, even where a file was before.
+        fsync: Downloads to a path are synchronised with the disk before they count as done.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    multipart_threshold: int = 8 * MIB
+    multipart_chunksize: int = 8 * MIB
+    multipart_copy_threshold: int = MAX_PUT_BYTES
+    multipart_copy_chunksize: int = 512 * MIB
+    max_concurrency: int = 8
+    max_requests: int | None = None
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 60.0
+    use_tmp_file: bool = True
+    fsync: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range('multipart_threshold', self.multipart_threshold, 0, MAX_PUT_BYTES)
+        _check_range('multipart_copy_threshold', self.multipart_copy_threshold, 0, MAX_PUT_BYTES)
+        for name in ('multipart_chunksize', 'multipart_copy_chunksize'):
+            _check_range(name, getattr(self, name), MIN_PART_BYTES, MAX_PART_BYTES, hint=' (S3 takes parts of 5 MiB to 5 GiB)')
+        _check_range('max_concurrency', self.max_concurrency, 1, MAX_PARTS)
+        if self.max_requests is not None:
+            _check_range('max_requests', self.max_requests, 1, None)
+        for name in ('connect_timeout_s', 'read_timeout_s'):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ConfigurationError(f'{name} must be a number of seconds above 0, not {value!r}')
+
+
+def _check_range(name: str, value: object, lowest: int, highest: int | None, *, hint: str = '') -> None:
+    """Refuse what is no whole number or lies outside of lowest…highest (both included; None: no upper end)."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f'{name} must be a whole number, not {value!r}')
+    if value < lowest or (highest is not None and value > highest):
+        upper = '' if highest is None else f' and at most {highest:,}'
+        raise ConfigurationError(f'{name} must be at least {lowest:,}{upper}, not {value:,}{hint}')

@@ -1,0 +1,199 @@
+"""What the calls on buckets do: listings, many deletions at once, presigned URLs, making and removing buckets."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
+from s3po.connection.operations import Operations
+from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError
+from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix, check_bucket
+from s3po.retry import is_retryable
+from s3po.transfer import Attempts
+from s3po.transport import Extra
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ['create_bucket', 'delete_bucket', 'delete_many', 'listing', 'presign']
+
+PRESIGNED: Final = {
+    'GET': ('get_object', 'GetObject'),
+    'PUT': ('put_object', 'PutObject'),
+    'HEAD': ('head_object', 'HeadObject'),
+    'DELETE': ('delete_object', 'DeleteObject'),
+}
+
+
+def listing(
+    operations: Operations,
+    bucket: str,
+    prefix: str,
+    *,
+    delimiter: str | None,
+    start_after: str | None,
+    page_size: int,
+    extra: Extra | None,
+    retries: int | None,
+) -> Iterator[ListEntry | Prefix]:
+    """Check the arguments now, and turn the pages as they are needed."""
+    check_bucket(bucket)
+    for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
+        if not isinstance(value, str):
+            raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')
+    if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= MAX_PAGE_KEYS:
+        raise ConfigurationError(f'page_size must be a whole number from 1 to {MAX_PAGE_KEYS:,}, not {page_size!r}')
+    turn = functools.partial(
+        _page,
+        operations.attempts(bucket, prefix, retries),
+        prefix=prefix,
+        delimiter=delimiter,
+        start_after=start_after,
+        page_size=page_size,
+        extra=operations.extra(extra, 'ListObjectsV2'),
+    )
+    return _pages(turn, bucket)
+
+
+def _pages(turn: Callable[[str | None], Any], bucket: str) -> Iterator[ListEntry | Prefix]:
+    token: str | None = None
+    while True:
+        page = turn(token)
+        # Both are in order by themselves; together they are what the bucket holds, in order.
+        yield from _merged(page.entries, page.prefixes)
+        if not page.is_truncated:
+            return
+        if page.next_token is None or page.next_token == token:
+            raise ListingError(
+                f'the listing of s3://{bucket} says that there is more, but not where; some keys may be missing from it'
+            )
+        token = page.next_token
+
+
+def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> Iterator[ListEntry | Prefix]:
+    found: list[tuple[str, ListEntry | Prefix]] = [(entry.key, entry) for entry in entries]
+    found += [(prefix, Prefix(prefix=prefix)) for prefix in prefixes]
+    found.sort(key=lambda item: item[0].encode('utf-8', 'surrogatepass'))
+    return (item for _, item in found)
+
+
+def _page(attempts: Attempts, token: str | None, **query: Any) -> Any:
+    turn = functools.partial(attempts.transport.list_objects_v2, attempts.bucket, token=token, **query)
+    return attempts.run('ListObjectsV2', turn)
+
+
+def delete_many(
+    operations: Operations,
+    bucket: str,
+    keys: Iterable[str | ListEntry | ObjectRef],
+    *,
+    extra: Extra | None,
+    retries: int | None,
+) -> DeleteReport:
+    """Delete 1,000 at a time; of those that fail, try the ones again that may yet succeed."""
+    check_bucket(bucket)
+    if isinstance(keys, str | bytes):
+        raise ConfigurationError('keys must be an iterable of keys; for a single key there is delete()')
+    extra = operations.extra(extra, 'DeleteObjects')
+    named = (_named(bucket, key) for key in keys)
+    deleted = 0
+    failed: list[DeleteFailure] = []
+    while chunk := list(itertools.islice(named, MAX_DELETE_KEYS)):
+        deletion = _Deletion(operations.attempts(bucket, '', retries), chunk, extra)
+        deletion.run()
+        deleted += len(chunk) - len(deletion.failed)
+        failed += deletion.failed
+    return DeleteReport(deleted=deleted, failed=tuple(failed))
+
+
+class _Deletion:
+    """Up to 1,000 keys that are to go."""
+
+    def __init__(self, attempts: Attempts, keys: list[tuple[str, str | None]], extra: Extra) -> None:
+        self._attempts = attempts
+        self._left = keys
+        self._extra = extra
+        self.failed: list[DeleteFailure] = []
+
+    def run(self) -> None:
+        try:
+            self._attempts.run('DeleteObjects', self._attempt)
+        except TransferError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, TransportError) else TransportError(str(error))
+            self.failed += [DeleteFailure(key=key, error=cause, version_id=version) for key, version in self._left]
+
+    def _attempt(self) -> None:
+        said = self._attempts.transport.delete_objects(self._attempts.bucket, self._left, extra=self._extra)
+        again = [failure for failure in said if is_retryable(failure.error)]
+        self.failed += [failure for failure in said if not is_retryable(failure.error)]
+        self._left = [(failure.key, failure.version_id) for failure in again]
+        if again:
+            raise again[0].error
+
+
+def _named(bucket: str, key: str | ListEntry | ObjectRef) -> tuple[str, str | None]:
+    if isinstance(key, ObjectRef):
+        if key.bucket != bucket:
+            raise ConfigurationError(f'keys: {key} is not in bucket {bucket}')
+        return key.key, key.version_id
+    if isinstance(key, ListEntry):
+        return key.key, None
+    return ObjectRef(bucket=bucket, key=key).key, None
+
+
+def presign(
+    client: S3Client, operations: Operations, method: str, ref: ObjectRef, *, expires_s: int, extra: Extra | None
+) -> str:
+    """A URL that botocore signs; no request is made."""
+    from s3po.transport.translate import translated
+
+    if method not in PRESIGNED:
+        raise ConfigurationError(f'method must be one of {", ".join(PRESIGNED)}, not {method!r}')
+    if isinstance(expires_s, bool) or not isinstance(expires_s, int) or not 1 <= expires_s <= MAX_PRESIGN_S:
+        raise ConfigurationError(
+            f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
+        )
+    config: Any = client.meta.config  # its stubs lack the attribute
+    if config.signature_version != 's3v4':
+        raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
+    name, operation = PRESIGNED[method]
+    parameters = {
+        **operations.known_extra(operation, operations.extra(extra, operation)),
+        'Bucket': ref.bucket,
+        'Key': ref.key,
+    }
+    if ref.version_id is not None:
+        parameters['VersionId'] = ref.version_id
+    with translated(f'presigning {method} {ref}'):
+        return str(client.generate_presigned_url(name, Params=parameters, ExpiresIn=expires_s))
+
+
+def create_bucket(client: S3Client, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None) -> None:
+    """CreateBucket, in the client's region."""
+    check_bucket(bucket)
+    given = operations.extra(extra, 'CreateBucket')
+    _on_bucket(client.create_bucket, operations, 'CreateBucket', bucket, given, retries)
+
+
+def delete_bucket(client: S3Client, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None) -> None:
+    """DeleteBucket."""
+    check_bucket(bucket)
+    given = operations.extra(extra, 'DeleteBucket')
+    _on_bucket(client.delete_bucket, operations, 'DeleteBucket', bucket, given, retries)
+
+
+def _on_bucket(
+    call: Callable[..., Any], operations: Operations, operation: str, bucket: str, extra: Extra, retries: int | None
+) -> None:
+    from s3po.transport.translate import translated
+
+    parameters = {**operations.known_extra(operation, extra), 'Bucket': bucket}
+
+    def attempt() -> None:
+        with translated(f'{operation} s3://{bucket}'):
+            call(**parameters)
+
+    operations.attempts(bucket, '', retries).run(operation, attempt)

@@ -1,0 +1,107 @@
+"""A pretended S3 under a real connection, by moto.
+
+What may live here: starting and stopping moto. That the connection then speaks to it, and opens no socket, is the connection's
+own doing: it looks for an active mock before each call, so the user's own `moto.mock_aws()` works as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from s3po.errors import ConfigurationError
+
+__all__ = ['Mock']
+
+F = TypeVar('F', bound=Callable[..., Any])
+
+
+class Mockable(Protocol):
+    """What a mock needs of a connection."""
+
+    def create_bucket(self, bucket: str) -> None:
+        """Create a bucket."""
+        ...
+
+
+class Mock:
+    """Made by Connection.mock(). Mocks may be nested; the objects are gone when the outermost one stops."""
+
+    def __init__(self, connection: Mockable, buckets: Sequence[str]) -> None:
+        """
+        Args:
+            connection: What to create the buckets with.
+            buckets: Created at every start, unless they are there from a mock around this one.
+
+        Raises:
+            ConfigurationError: moto is not installed.
+        """
+        try:
+            import moto
+        except ImportError as error:
+            raise ConfigurationError("mock() needs moto; install it by: pip install 's3po[mock]'") from error
+        self._new = moto.mock_aws
+        self._connection = connection
+        self._buckets = buckets
+        self._started: list[Any] = []
+
+    def __repr__(self) -> str:
+        return f'<Mock {"started" if self._started else "stopped"}>'
+
+    def start(self) -> Self:
+        """Begin to pretend. May be called again before stop(), which then has to be called as often."""
+        mock = self._new()
+        mock.start()
+        self._started.append(mock)
+        try:
+            self._create_buckets()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop pretending.
+
+        Raises:
+            ConfigurationError: It was not started.
+        """
+        if not self._started:
+            raise ConfigurationError('stop() without start(): this mock is not active')
+        self._started.pop().stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, or a class: of that, every method whose name begins with `test`. Each call starts afresh."""
+        if inspect.isclass(function):
+            for name in dir(function):
+                if name.startswith('test') and inspect.isfunction(getattr(function, name)):
+                    setattr(function, name, self(getattr(function, name)))
+            return function
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise ConfigurationError(
+                f'{function.__name__} would run after the mock has stopped; use `with conn.mock():` inside of it'
+            )
+
+        @functools.wraps(function)
+        def mocked(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return mocked  # type: ignore[return-value]  # it has the signature of what it wraps
+
+    def _create_buckets(self) -> None:
+        import moto.backends
+
+        for bucket in self._buckets:
+            # Asked of moto itself, so that an outer mock's bucket is not created twice.
+            if bucket not in moto.backends.get_backend('s3')['123456789012']['aws'].buckets:
+                self._connection.create_bucket(bucket)

@@ -1,0 +1,15 @@
+"""The gevent runtime that everything else of s3po runs on.
+
+It is imported before any other room, and imports none of them:
+
+- `patching`: what `import s3po` does to the standard library, and when it does less.
+- `tls`: repairs what was made of `ssl` before the patch, so that a late import breaks nobody's HTTPS.
+- `threads`: keeps sockets usable by native threads, where only a part is patched.
+- `greenlets`: blocking work off the event loop, values per event loop, work that a kill must not cut in two.
+"""
+
+from s3po.runtime.greenlets import PerHub, offload, shielded
+from s3po.runtime.patching import LateImportWarning, other_threads_run, patch
+from s3po.runtime.threads import has_greenlets
+
+__all__ = ['LateImportWarning', 'PerHub', 'has_greenlets', 'offload', 'other_threads_run', 'patch', 'shielded']

@@ -1,0 +1,242 @@
+"""Work that must not stop the other greenlets, or must not be cut in two when its greenlet is killed."""
+
+import logging
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple
+
+import gevent
+from gevent import get_hub, monkey
+from gevent.exceptions import LoopExit
+
+from s3po.runtime.threads import has_greenlets
+
+__all__ = ['PerHub', 'offload', 'shielded']
+
+log = logging.getLogger(__name__)
+
+_GRAVEST: Final = 2
+
+T = TypeVar('T')
+Ts = TypeVarTuple('Ts')
+
+# A thread's own, patched or not: all greenlets of a native thread share it, and it goes when the thread ends.
+_ThreadLocal: Any = monkey.get_original('_thread', '_local')
+
+
+def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Run blocking work (disk, hashing of large data) in gevent's threadpool, while other greenlets go on.
+
+    In a thread that has no greenlets the function is called directly: there is nobody to make way for. The hop to the pool and
+    back costs about 50 us, so small things are cheaper inline. The pool has ten threads, which also look up host names.
+
+    If the waiting greenlet is killed or interrupted, it still waits for the function to return, and only then raises. What
+    the function uses (a descriptor, a buffer) may therefore be closed or reused as soon as this call is left in any way.
+
+    Args:
+        function: The work. It runs in another native thread, so it must not touch greenlets, gevent's locks or its sockets.
+        args: Its arguments.
+
+    Returns:
+        What the function returned.
+
+    Raises:
+        BaseException: What the function raised, or what was raised into the waiting greenlet.
+    """
+    if not has_greenlets():
+        return function(*args)
+    outcome: _Outcome[T] = _Outcome()
+    task = get_hub().threadpool.spawn(outcome.capture, lambda: function(*args))
+    _wait_until_done(task.wait)
+    return outcome.unwrap()
+
+
+def shielded(function: Callable[[], T], on_late: Callable[[T], object]) -> T:
+    """Run a function that must not be cut in two, and wait for it.
+
+    It runs in a greenlet of its own, which a kill or timeout of the caller does not reach. If the caller is interrupted while
+    it waits (GreenletExit, gevent.Timeout, KeyboardInterrupt or any other exception), the function goes on to its end; if it
+    succeeds, `on_late` is given its result, so that what was created can be undone; then the interruption is raised. So the
+    result is always either returned or given to `on_late`, never both and never neither.
+
+    Further kills and timeouts during this wait do not end it; of several interruptions the gravest is raised
+    (KeyboardInterrupt and SystemExit before GreenletExit before all others, then the first). Only a second KeyboardInterrupt
+    or SystemExit, the impatient user's, ends the wait at once: function and `on_late` then run on by themselves.
+
+    The wait is as long as the function takes: it needs a time limit of its own.
+
+    Args:
+        function: The work, without arguments. It must not need locks that belong to the calling greenlet.
+        on_late: What to do with a result that nobody waits for any more. It runs in a greenlet of its own too. If it fails,
+            that is logged, and the interruption is raised all the same.
+
+    Returns:
+        What the function returned.
+
+    Raises:
+        BaseException: What the function raised, or what was raised into the waiting greenlet.
+    """
+    outcome: _Outcome[T] = _Outcome()
+    work = gevent.spawn(outcome.capture, function)
+    try:
+        work.join()
+    except BaseException as interruption:
+        late = gevent.spawn(_deliver_late, work, outcome, on_late)
+        raise _outlast(late.join, interruption) from None
+    return outcome.unwrap()
+
+
+class PerHub(Generic[T]):
+    """One value per process and gevent hub, which in effect is one per native thread.
+
+    Sockets, locks and pools of gevent's belong to the hub that they were made under. Kept in a PerHub, they are never seen by
+    another native thread, nor by a forked child, which gets values of its own. A value goes when its native thread ends.
+
+    Any thread may call any method. `get` costs about 200 ns.
+
+    Args:
+        factory: Makes a hub's value when it is first asked for. If it lets other greenlets run, two of them may call it at
+            the same time; the first to finish wins, and the other value is dropped.
+    """
+
+    __slots__ = ('_factory', '_local', '_slots')
+
+    def __init__(self, factory: Callable[[], T]) -> None:
+        self._factory = factory
+        self.clear()
+
+    def get(self) -> T:
+        """Return the calling thread's value, which is made if it does not exist.
+
+        Returns:
+            The one value of this process and hub.
+        """
+        slot: _Slot[T] | None = getattr(self._local, 'slot', None)
+        if slot is not None and slot.process is _process.mark and slot.hub is get_hub():
+            return slot.value
+        return self._make(slot)
+
+    def values(self) -> list[T]:
+        """Return all values of this process, those of other native threads too, for instance to close them.
+
+        Returns:
+            The values of threads that live, in no particular order.
+        """
+        slots = [reference() for reference in self._slots.valuerefs()]
+        return [slot.value for slot in slots if slot is not None and slot.process is _process.mark]
+
+    def clear(self) -> None:
+        """Forget all values, of all threads. The next `get` makes a new one."""
+        # A local's values live as long as it does: so the other threads' go too.
+        self._local = _ThreadLocal()
+        # Weak, because a value mostly holds its hub: kept here, a thread's value and hub would outlive the thread.
+        self._slots: weakref.WeakValueDictionary[int, _Slot[T]] = weakref.WeakValueDictionary()
+
+    def _make(self, stale: '_Slot[T] | None') -> T:
+        value = self._factory()
+        current: _Slot[T] | None = getattr(self._local, 'slot', None)
+        if current is not None and current is not stale:
+            return current.value
+        slot = _Slot(value)
+        self._local.slot = slot
+        self._slots[id(slot)] = slot
+        return value
+
+
+class _Slot(Generic[T]):
+    """A value, and the process and hub that it belongs to."""
+
+    __slots__ = ('__weakref__', 'hub', 'process', 'value')
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.hub = get_hub()
+        self.process = _process.mark
+
+
+class _Process:
+    """Stands for the running process: a forked child bears another mark than its parent.
+
+    Asking for the process id would do too, but is a system call: 50 to 200 ns, as much as all the rest of `PerHub.get`.
+    """
+
+    __slots__ = ('mark',)
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.mark = object()
+
+
+# The one state of this module, which nothing but a fork changes.
+_process: Final = _Process()
+os.register_at_fork(after_in_child=_process.renew)
+
+
+class _Outcome(Generic[T]):
+    """What became of a call that was made elsewhere.
+
+    Kept here and not in the greenlet or the threadpool's result, because gevent prints the errors of both.
+    """
+
+    __slots__ = ('error', 'result')
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.result: T
+
+    def capture(self, function: Callable[[], T]) -> None:
+        try:
+            self.result = function()
+        except BaseException as error:  # raised again by unwrap, in the greenlet that waits
+            self.error = error
+
+    def unwrap(self) -> T:
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            # The error's traceback holds this frame: without the cycle it is freed at once, and all its frames with it.
+            del self
+
+
+def _deliver_late(work: Any, outcome: _Outcome[T], on_late: Callable[[T], object]) -> None:
+    work.join()
+    if outcome.error is not None:
+        log.info('interrupted work failed after its caller had gone: %r', outcome.error)
+        return
+    try:
+        on_late(outcome.result)
+    except Exception:
+        log.warning('the clean-up after interrupted work failed', exc_info=True)
+
+
+def _wait_until_done(wait: Callable[[], object]) -> None:
+    try:
+        wait()
+    except BaseException as interruption:
+        raise _outlast(wait, interruption) from None
+
+
+def _outlast(wait: Callable[[], object], interruption: BaseException) -> BaseException:
+    """Wait to the end, whatever is raised meanwhile, and return what is to be raised then."""
+    while not isinstance(interruption, LoopExit):  # nothing is left that could end the wait
+        try:
+            wait()
+        except BaseException as further:
+            if _gravity(further) == _gravity(interruption) == _GRAVEST:
+                return further
+            if _gravity(further) > _gravity(interruption) or isinstance(further, LoopExit):
+                interruption = further
+        else:
+            break
+    return interruption
+
+
+def _gravity(interruption: BaseException) -> int:
+    if isinstance(interruption, KeyboardInterrupt | SystemExit):
+        return _GRAVEST
+    return 1 if isinstance(interruption, gevent.GreenletExit) else 0

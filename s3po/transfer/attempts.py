@@ -1,0 +1,110 @@
+"""The attempts of one transfer: retried, counted, and named when they come to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from s3po.errors import IntegrityError, TransferError, TransportError
+from s3po.governor import Governor
+from s3po.retry import RetriesExhausted, RetryPolicy
+from s3po.transport import Transport
+
+__all__ = ['Attempts']
+
+T = TypeVar('T')
+
+
+class Attempts:
+    """Makes the requests of one transfer of one object.
+
+    Attributes:
+        transport: Sends the requests.
+        governor: Bounds the requests in flight.
+        bucket: The object's bucket, for messages.
+        key: Its key.
+        retried: How many requests had to be sent again so far.
+    """
+
+    __slots__ = ('_failure', '_policy', '_retries', 'bucket', 'governor', 'key', 'retried', 'transport')
+
+    def __init__(
+        self,
+        transport: Transport,
+        governor: Governor,
+        policy: RetryPolicy,
+        *,
+        bucket: str,
+        key: str,
+        retries: int | None = None,
+        failure: type[TransferError] = TransferError,
+    ) -> None:
+        """
+        Args:
+            transport: Sends the requests.
+            governor: Bounds the requests in flight.
+            policy: Says how often and when a failed attempt is made again.
+            bucket: The object's bucket.
+            key: The object's key.
+            retries: In place of the policy's; None keeps that.
+            failure: What is raised when the retries run out.
+        """
+        self.transport = transport
+        self.governor = governor
+        self.bucket = bucket
+        self.key = key
+        self.retried = 0
+        self._policy = policy
+        self._retries = retries
+        self._failure = failure
+
+    def run(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
+        """Make one request, each attempt within a slot of the governor's.
+
+        Args:
+            operation: S3's name of the request.
+            attempt: Sends it once.
+            part_number: The part it is for.
+
+        Raises:
+            TransferError: The retries ran out.
+            TransportError: The store refused in a way that no retry mends.
+        """
+
+        def within_slot() -> T:
+            with self.governor:
+                return attempt()
+
+        return self.run_without_slot(operation, within_slot, part_number=part_number)
+
+    def run_without_slot(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
+        """As run(), for attempts that take and return their slot themselves."""
+        doing = (
+            f'{operation} s3://{self.bucket}/{self.key}'
+            if part_number is None
+            else (f'{operation} {part_number} of s3://{self.bucket}/{self.key}')
+        )
+        try:
+            value, attempts = self._policy.run(attempt, doing=doing, retries=self._retries)
+        except RetriesExhausted as exhausted:
+            self.retried += exhausted.attempts - 1
+            raise self._given_up(exhausted, operation, part_number) from exhausted.__cause__
+        except TransportError as error:
+            self.retried += error.attempts - 1
+            raise
+        self.retried += attempts - 1
+        return value
+
+    def _given_up(self, exhausted: RetriesExhausted, operation: str, part_number: int | None) -> Exception:
+        last = exhausted.__cause__
+        if isinstance(last, IntegrityError):
+            last.attempts = exhausted.attempts
+            return last
+        times = '1 attempt' if exhausted.attempts == 1 else f'{exhausted.attempts} attempts'
+        return self._failure(
+            f'{last} (gave up after {times})',
+            bucket=self.bucket,
+            key=self.key,
+            attempts=exhausted.attempts,
+            part_number=part_number,
+        )

@@ -1,0 +1,130 @@
+"""One object copied within a store: one CopyObject, or a multipart upload of ranges of the source."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from s3po.config import TransferConfig
+from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
+from s3po.plan import Plan, plan_copy
+from s3po.transfer.attempts import Attempts
+from s3po.transfer.multipart import Piece, run_multipart
+from s3po.transport import Extra, Headers, Stored
+
+__all__ = ['copy_object']
+
+# What CopyObject takes over from the source by itself, and a multipart upload has to be told.
+CARRIED_HEADERS: Final = (
+    'content-type',
+    'cache-control',
+    'content-disposition',
+    'content-encoding',
+    'content-language',
+    'expires',
+    'x-amz-website-redirect-location',
+)
+
+
+def copy_object(
+    attempts: Attempts,
+    source: ObjectRef,
+    info: ObjectInfo,
+    config: TransferConfig,
+    *,
+    headers: Headers,
+    tagging: str,
+    extra: Extra,
+) -> TransferResult:
+    """Copy a source to where `attempts` points; the data do not pass through here. Blocks until the store has confirmed it.
+
+    Args:
+        attempts: Makes the requests; names the new object.
+        source: The object to copy.
+        info: What a HEAD said of it; the copy is pinned to its ETag.
+        config: From which size on, and in how large parts, it is copied in parts.
+        headers: Headers of the new object in place of the source's; none keeps the source's.
+        tagging: The source's tags as a query string, for a copy in parts; '' for none.
+        extra: The caller's further parameters.
+
+    Raises:
+        UploadError: The retries ran out. Nothing is published and no multipart upload is left.
+        TransportError: The store refused; PreconditionFailed where the source was replaced meanwhile.
+    """
+    began = time.monotonic()
+    plan = plan_copy(info.size_bytes, config)
+    name = (source.bucket, source.key, source.version_id)
+    if plan.is_multipart:
+        stored = _copy_parts(attempts, name, info, plan, config, _carried(info, headers, tagging), extra)
+    else:
+        copy = functools.partial(
+            attempts.transport.copy_object,
+            name,
+            attempts.bucket,
+            attempts.key,
+            if_match=info.etag,
+            headers=headers,
+            extra=extra,
+        )
+        stored = attempts.run('CopyObject', copy)
+    return TransferResult(
+        bucket=attempts.bucket,
+        key=attempts.key,
+        size_bytes=info.size_bytes,
+        etag=stored.etag,
+        version_id=stored.version_id,
+        checksum=stored.checksum,
+        parts=len(plan),
+        attempts=len(plan) + attempts.retried,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _copy_parts(
+    attempts: Attempts,
+    name: tuple[str, str, str | None],
+    info: ObjectInfo,
+    plan: Plan,
+    config: TransferConfig,
+    headers: Mapping[str, str],
+    extra: Extra,
+) -> Stored:
+    def pieces() -> Iterator[Piece]:
+        for part in plan:
+            yield part.number, functools.partial(send, part.number, (part.offset, part.stop))
+
+    def send(number: int, byte_range: tuple[int, int], upload_id: str) -> CompletedPart:
+        return attempts.transport.upload_part_copy(
+            name,
+            byte_range,
+            attempts.bucket,
+            attempts.key,
+            upload_id=upload_id,
+            part_number=number,
+            if_match=info.etag,
+            extra=extra,
+        )
+
+    stored, _ = run_multipart(
+        attempts,
+        pieces(),
+        width=lambda: config.max_concurrency,
+        headers=headers,
+        extra=extra,
+        before_complete=lambda: None,
+        operation='UploadPartCopy',
+    )
+    return stored
+
+
+def _carried(info: ObjectInfo, headers: Headers, tagging: str) -> dict[str, str]:
+    """The headers of a copy in parts: the given ones, or the source's."""
+    carried = dict(headers)
+    if not carried:
+        carried = {name: info.headers[name] for name in CARRIED_HEADERS if name in info.headers}
+        carried.update((f'x-amz-meta-{name}', value) for name, value in info.metadata.items())
+    if tagging and not any(name.lower() == 'x-amz-tagging' for name in headers):
+        carried['x-amz-tagging'] = tagging
+    return carried

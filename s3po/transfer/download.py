@@ -1,0 +1,300 @@
+"""One object down: one GET, or a GET whose rest is fetched in ranges.
+
+The first GET asks for everything. Its headers tell the size and the ETag, so no HEAD is needed. What is no larger than one
+part is read to its end. Of a larger object the first part is read from that answer; meanwhile the others come by ranges that
+carry If-Match, so that all of them are of one version of the object.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gevent.event
+
+from s3po.body import Sink
+from s3po.config import MIB, TransferConfig
+from s3po.errors import IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
+from s3po.governor import Governor
+from s3po.model import ObjectInfo, Part, TransferResult
+from s3po.plan import Plan, plan_download
+from s3po.transfer.attempts import Attempts
+from s3po.transfer.parts import PartGroup
+from s3po.transport import Answer, Extra
+
+__all__ = ['DownloadRequest', 'download']
+
+# How much is read from a connection at a time.
+READ_BYTES = MIB
+# How often an object that is replaced while it is read is begun anew.
+RESTARTS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadRequest:
+    """What to fetch of an object.
+
+    Attributes:
+        byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
+        if_match: Only if the object has this ETag.
+        version_id: One version.
+        extra: The caller's further parameters.
+    """
+
+    byte_range: tuple[int, int | None] | None = None
+    if_match: str | None = None
+    version_id: str | None = None
+    extra: Extra
+
+
+def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> TransferResult:
+    """Fetch an object into a sink, and commit it. Blocks until it is complete.
+
+    Args:
+        attempts: Makes the requests; names the object.
+        sink: An open sink. It is committed when all bytes are there, and rolled back on every other way out.
+        config: How large the ranges are and how many are fetched at once.
+        request: What to fetch.
+
+    Raises:
+        DownloadError: The retries ran out.
+        SourceChanged: The object was replaced again and again while it was read.
+        TransportError: The store refused, or what came was not what was asked for.
+        LocalError: The target cannot be written.
+    """
+    began = time.monotonic()
+    try:
+        info, size_bytes, parts = _fetch(attempts, sink, config, request)
+        sink.commit()
+    except BaseException:
+        sink.rollback()
+        raise
+    return TransferResult(
+        bucket=attempts.bucket,
+        key=attempts.key,
+        size_bytes=size_bytes,
+        etag=info.etag,
+        version_id=info.version_id,
+        checksum=None,
+        parts=parts,
+        attempts=parts + attempts.retried,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> tuple[ObjectInfo, int, int]:
+    """The object's info, the bytes fetched, and the requests that carried them."""
+    for restart in range(RESTARTS + 1):
+        fetch = _Fetch(attempts, sink, config, request)
+        try:
+            return fetch.run()
+        except PreconditionFailed as error:
+            if not fetch.is_pinned:
+                raise
+            if restart == RESTARTS:
+                raise SourceChanged(
+                    f's3://{attempts.bucket}/{attempts.key} was replaced {RESTARTS + 1} times while it was downloaded'
+                ) from error
+    raise AssertionError('unreachable')
+
+
+class _Fetch:
+    """One go at fetching one version of an object."""
+
+    def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
+        self._attempts = attempts
+        self._sink = sink
+        self._config = config
+        self._request = request
+        self._plan = Plan(0, 1, is_multipart=False)
+        self._offset = 0
+        self._info: ObjectInfo | None = None
+        self.is_pinned = False
+
+    def run(self) -> tuple[ObjectInfo, int, int]:
+        first = self._attempts.run_without_slot('GetObject', self._open)
+        assert self._info is not None
+        if first is not None:
+            self.is_pinned = True
+            self._fetch_parts(first)
+        return self._info, self._plan.size_bytes, len(self._plan)
+
+    def _open(self) -> _HeldAnswer | None:
+        """One attempt at the first request: reads a small object to its end; gives the answer of a large one."""
+        answer = self._ask_for_all()
+        try:
+            self._check_range(answer)
+            self._info, self._offset = answer.info, answer.offset
+            self._plan = plan_download(answer.size_bytes, self._config)
+            if self._plan.is_multipart and not answer.info.etag:
+                # Nothing could hold the ranges together, so it is read as one stream.
+                self._plan = Plan(answer.size_bytes, answer.size_bytes, is_multipart=False)
+            self._sink.begin(answer.size_bytes)
+            if self._plan.is_multipart:
+                return answer
+            self._receive_all(answer)
+        except BaseException:
+            answer.close()
+            raise
+        answer.close()
+        return None
+
+    def _ask_for_all(self) -> _HeldAnswer:
+        byte_range = self._request.byte_range
+        if byte_range == (0, None):
+            # The same bytes, and S3 refuses every range of an empty object.
+            byte_range = None
+        try:
+            return self._ask(byte_range, self._request.if_match)
+        except InvalidRequest as error:
+            if byte_range is None or byte_range[0] != 0 or error.status != 416:
+                raise
+        # The object is empty, and its first bytes were asked for: they are none.
+        return self._ask(None, self._request.if_match)
+
+    def _ask(self, byte_range: tuple[int, int | None] | None, if_match: str | None) -> _HeldAnswer:
+        attempts, request = self._attempts, self._request
+        ask = functools.partial(
+            attempts.transport.get_object,
+            attempts.bucket,
+            attempts.key,
+            byte_range=byte_range,
+            if_match=if_match,
+            version_id=request.version_id,
+            extra=request.extra,
+        )
+        attempts.governor.take()
+        try:
+            answer = ask()
+        except BaseException:
+            attempts.governor.give_back()
+            raise
+        return _HeldAnswer(answer, attempts.governor)
+
+    def _check_range(self, answer: _HeldAnswer) -> None:
+        wanted = self._request.byte_range
+        if wanted is None:
+            return
+        start, stop = wanted
+        is_too_long = stop is not None and answer.size_bytes > stop - start
+        if answer.offset != start or is_too_long:
+            raise self._wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
+
+    def _wrong_range(self, answer: _HeldAnswer, wanted: str) -> IntegrityError:
+        return IntegrityError(
+            f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}: asked for {wanted}, and the store sent '
+            f'{answer.size_bytes:,} bytes from {answer.offset:,} with status {answer.status}'
+        )
+
+    def _receive_all(self, answer: _HeldAnswer) -> None:
+        """Read one answer to its end, into the sink."""
+        data = self._receive(answer, Part(number=1, offset=0, size_bytes=answer.size_bytes))
+        if self._sink.is_ordered:
+            self._sink.write_at(0, data)
+
+    def _receive(self, answer: _HeldAnswer, part: Part) -> bytes:
+        """Read a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.
+
+        An ordered sink cannot take a byte twice, as it would have to when the attempt fails half-way.
+        """
+        held = []
+        offset = part.offset
+        while offset < part.stop:
+            piece = answer.read(min(READ_BYTES, part.stop - offset))
+            if self._sink.is_ordered:
+                held.append(piece)
+            else:
+                self._sink.write_at(offset, piece)
+            offset += len(piece)
+        return b''.join(held)
+
+    def _fetch_parts(self, first: _HeldAnswer) -> None:
+        group = PartGroup()
+        try:
+            if self._sink.is_ordered:
+                self._fetch_in_order(group, first)
+            else:
+                for part in self._plan:
+                    group.wait_below(self._config.max_concurrency)
+                    group.spawn(self._fetch_part, part, first)
+                group.join()
+        finally:
+            group.kill()
+            # A first part that was killed before it began has not closed it.
+            first.close()
+
+    def _fetch_in_order(self, group: PartGroup, first: _HeldAnswer) -> None:
+        """Fetch ahead, hold what comes early, write in order."""
+        ahead: collections.deque[tuple[Part, gevent.event.AsyncResult[bytes]]] = collections.deque()
+        parts: Iterator[Part] = iter(self._plan)
+        while True:
+            while len(ahead) < self._config.max_concurrency:
+                part = next(parts, None)
+                if part is None:
+                    break
+                result: gevent.event.AsyncResult[bytes] = gevent.event.AsyncResult()
+                group.spawn(self._fetch_ahead, part, first, result)
+                ahead.append((part, result))
+            if not ahead:
+                return
+            part, result = ahead.popleft()
+            data: bytes = result.get()  # type: ignore[assignment]  # its stubs allow None, which is never set
+            # Where one part failed the others were killed, and their results say only that.
+            group.check()
+            self._sink.write_at(part.offset, data)
+
+    def _fetch_ahead(self, part: Part, first: _HeldAnswer, result: gevent.event.AsyncResult[bytes]) -> None:
+        data = b''
+        try:
+            data = self._fetch_part(part, first)
+        finally:
+            result.set(data)
+
+    def _fetch_part(self, part: Part, first: _HeldAnswer) -> bytes:
+        """Fetch one part: the first attempt at the first one reads on in the first answer, all others ask for their range."""
+        begun = [first] if part.number == 1 else []
+
+        def attempt() -> bytes:
+            answer = begun.pop() if begun else self._ask_for(part)
+            try:
+                return self._receive(answer, part)
+            finally:
+                answer.close()
+
+        return self._attempts.run_without_slot('GetObject', attempt, part_number=part.number)
+
+    def _ask_for(self, part: Part) -> _HeldAnswer:
+        assert self._info is not None
+        start = self._offset + part.offset
+        answer = self._ask((start, start + part.size_bytes), self._info.etag)
+        is_same = answer.info.etag == self._info.etag and answer.info.size_bytes == self._info.size_bytes
+        if (answer.offset, answer.size_bytes) != (start, part.size_bytes) or not is_same:
+            answer.close()
+            raise self._wrong_range(answer, f'bytes {start:,} to {start + part.size_bytes:,} of {self._info.etag}')
+        return answer
+
+
+class _HeldAnswer:
+    """An answer together with the governor's slot that it occupies until it is closed."""
+
+    def __init__(self, answer: Answer, governor: Governor) -> None:
+        self._answer = answer
+        self._governor: Governor | None = governor
+        self.info = answer.info
+        self.status = answer.status
+        self.offset = answer.offset
+        self.size_bytes = answer.size_bytes
+
+    def read(self, size_bytes: int) -> bytes:
+        return self._answer.read(size_bytes)
+
+    def close(self) -> None:
+        governor, self._governor = self._governor, None
+        if governor is not None:
+            try:
+                self._answer.close()
+            finally:
+                governor.give_back()

@@ -1,0 +1,224 @@
+"""What a transport is: S3's verbs, each one request and one answer, or one error.
+
+What may live here: the seam between what s3po wants of a store and how the store is spoken to.
+
+The rules that every transport keeps:
+- A method sends one request. It never retries and never waits between attempts.
+- It returns the answer or raises one TransportError (or CredentialsError, ConfigurationError, LocalError for what failed before
+  anything was sent). It translates the errors of whatever it stands on.
+- `headers` are HTTP headers by their HTTP names, as the caller gave them; `extra` are parameters by boto3's names. Of both, a
+  method sends what its request knows, and leaves out the rest: the same set goes with every request of one transfer.
+- ETags come without quotes, keys unescaped.
+- An answer to get_object() holds a connection until it is read to its end or closed.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from s3po.body import Chunk
+from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
+
+__all__ = [
+    'Answer',
+    'Extra',
+    'Headers',
+    'ListedUpload',
+    'Listing',
+    'Stored',
+    'Transport',
+]
+
+Headers = Mapping[str, str]
+Extra = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the store says of something that it has just stored.
+
+    Attributes:
+        etag: The ETag without quotes; '' when the store sent none.
+        version_id: The version; None in a bucket without versions.
+        checksum: The checksum it confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
+    """
+
+    etag: str
+    version_id: str | None = None
+    checksum: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One page of a listing.
+
+    Attributes:
+        entries: The objects.
+        prefixes: The common prefixes, when a delimiter was asked for.
+        is_truncated: Whether the store says that there is more.
+        next_token: Where the next page begins; None on the last one.
+    """
+
+    entries: Sequence[ListEntry]
+    prefixes: Sequence[str]
+    is_truncated: bool
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUpload:
+    """A multipart upload that is under way.
+
+    Attributes:
+        key: The key that it will have.
+        upload_id: The store's id of it.
+        initiated: When it was begun.
+    """
+
+    key: str
+    upload_id: str
+    initiated: datetime.datetime | None
+
+
+class Answer(Protocol):
+    """The answer to a GET: what is known of the object, and the body, still to be read.
+
+    Attributes:
+        info: The object: `size_bytes` is that of the whole object, also where only a range of it follows.
+        status: 200, or 206 for a range.
+        offset: Where in the object the body begins.
+        size_bytes: The length of the body.
+    """
+
+    info: ObjectInfo
+    status: int
+    offset: int
+    size_bytes: int
+
+    def read(self, size_bytes: int) -> bytes:
+        """Up to size_bytes of the body; b'' only at its end.
+
+        Raises:
+            TransportError: The body ended before size_bytes of it came, or the connection failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end; drop it otherwise. May be called twice."""
+        ...
+
+
+class Transport(Protocol):
+    """S3's API, in snake case. See the rules at the top of this file."""
+
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        byte_range: tuple[int, int | None] | None = None,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        extra: Extra,
+    ) -> Answer:
+        """GetObject. byte_range is half-open; its end None means the object's."""
+        ...
+
+    def head_object(
+        self, bucket: str, key: str, *, if_match: str | None = None, version_id: str | None = None, extra: Extra
+    ) -> ObjectInfo:
+        """HeadObject."""
+        ...
+
+    def put_object(self, bucket: str, key: str, chunk: Chunk, *, headers: Headers, extra: Extra) -> Stored:
+        """PutObject."""
+        ...
+
+    def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
+        """DeleteObject; gives the version id of the delete marker, where one was made."""
+        ...
+
+    def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
+        """DeleteObjects of at most 1,000 (key, version id); gives those that were not deleted."""
+        ...
+
+    def list_objects_v2(
+        self,
+        bucket: str,
+        *,
+        prefix: str = '',
+        delimiter: str | None = None,
+        start_after: str | None = None,
+        page_size: int = 1000,
+        token: str | None = None,
+        extra: Extra,
+    ) -> Listing:
+        """One page of ListObjectsV2."""
+        ...
+
+    def copy_object(
+        self,
+        source: tuple[str, str, str | None],
+        bucket: str,
+        key: str,
+        *,
+        if_match: str,
+        headers: Headers,
+        extra: Extra,
+    ) -> Stored:
+        """CopyObject of (bucket, key, version id), which must have the ETag if_match."""
+        ...
+
+    def create_multipart_upload(self, bucket: str, key: str, *, headers: Headers, extra: Extra) -> str:
+        """CreateMultipartUpload; gives the upload id."""
+        ...
+
+    def upload_part(
+        self, bucket: str, key: str, chunk: Chunk, *, upload_id: str, part_number: int, extra: Extra
+    ) -> CompletedPart:
+        """UploadPart."""
+        ...
+
+    def upload_part_copy(
+        self,
+        source: tuple[str, str, str | None],
+        byte_range: tuple[int, int],
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        part_number: int,
+        if_match: str,
+        extra: Extra,
+    ) -> CompletedPart:
+        """UploadPartCopy of a half-open range."""
+        ...
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, parts: Sequence[CompletedPart], *, upload_id: str, headers: Headers, extra: Extra
+    ) -> Stored:
+        """CompleteMultipartUpload."""
+        ...
+
+    def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
+        """AbortMultipartUpload."""
+        ...
+
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
+        """The first 1,000 parts of a multipart upload."""
+        ...
+
+    def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
+        """The multipart uploads under way, all pages."""
+        ...
+
+    def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
+        """GetObjectTagging; gives the tags as a query string ('a=1&b=2'), '' for none."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections that are kept. The transport may be used again."""
+        ...

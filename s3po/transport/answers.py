@@ -1,0 +1,176 @@
+"""From what a store says to one of our errors.
+
+What may live here: the meaning of S3's statuses and codes, in one place for every transport. No I/O.
+
+Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (codes), RFC 9110 section 10.2.3 (Retry-After).
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from collections.abc import Mapping
+from typing import Final
+
+from s3po.errors import (
+    AccessDenied,
+    Conflict,
+    CredentialsExpired,
+    IntegrityError,
+    InvalidRequest,
+    NoSuchBucket,
+    NotFound,
+    PreconditionFailed,
+    ResponseError,
+    ServerError,
+    Throttled,
+    TransportError,
+)
+
+__all__ = ['error_for', 'retry_after_s']
+
+# By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
+# says 200, and the error stands in the body.
+BY_CODE: Final[Mapping[str, type[ResponseError]]] = {
+    'NoSuchBucket': NoSuchBucket,
+    'NoSuchKey': NotFound,
+    'NoSuchVersion': NotFound,
+    'NoSuchUpload': NotFound,
+    'PreconditionFailed': PreconditionFailed,
+    'AccessDenied': AccessDenied,
+    'InvalidAccessKeyId': AccessDenied,
+    'SignatureDoesNotMatch': AccessDenied,
+    'RequestTimeTooSkewed': AccessDenied,
+    'InternalError': ServerError,
+    'ServiceUnavailable': Throttled,
+    'SlowDown': Throttled,
+    'Throttling': Throttled,
+    'ThrottlingException': Throttled,
+    'ThrottledException': Throttled,
+    'RequestThrottled': Throttled,
+    'RequestThrottledException': Throttled,
+    'RequestLimitExceeded': Throttled,
+    'BandwidthLimitExceeded': Throttled,
+    'TooManyRequests': Throttled,
+    'TooManyRequestsException': Throttled,
+    'RequestTimeout': Conflict,
+    'RequestTimeoutException': Conflict,
+    'OperationAborted': Conflict,
+    'ConditionalRequestConflict': Conflict,
+    # 409 as well, but nothing that passes.
+    'BucketAlreadyExists': InvalidRequest,
+    'BucketAlreadyOwnedByYou': InvalidRequest,
+    'BucketNotEmpty': InvalidRequest,
+}
+BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    408: Conflict,
+    409: Conflict,
+    412: PreconditionFailed,
+    429: Throttled,
+    503: Throttled,
+}
+EXPIRED_CODES: Final = frozenset({'ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'})
+# The store says that what it received is not what was sent.
+INTEGRITY_CODES: Final = frozenset({'BadDigest', 'XAmzContentChecksumMismatch', 'XAmzContentSHA256Mismatch'})
+
+ADVICE: Final[Mapping[str, str]] = {
+    'NoSuchBucket': 'create the bucket first, or check its name and the endpoint',
+    'InvalidAccessKeyId': 'check access_key_id, and that it belongs to this endpoint',
+    'SignatureDoesNotMatch': 'check secret_access_key and region',
+    'ExpiredToken': 'get new credentials',
+    'InvalidObjectState': 'the object is archived; restore it first',
+    'EntityTooLarge': "the object is larger than this store's limit",
+    'PermanentRedirect': 'the bucket is in another region',
+    'AuthorizationHeaderMalformed': 'the bucket may be in another region',
+}
+
+
+def error_for(
+    doing: str,
+    *,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str],
+    can_refresh: bool = False,
+    region: str = '',
+) -> TransportError:
+    """The error that an answer means.
+
+    Args:
+        doing: The request, such as 'GetObject s3://bucket/key'.
+        status: The HTTP status.
+        code: S3's code; of an answer without a body, the status as text.
+        message: S3's message.
+        headers: The answer's headers, names in lower case.
+        can_refresh: Whether expired credentials can be replaced by new ones.
+        region: The bucket's region, when the answer names it.
+    """
+    text = f'{doing}: {status} {code}' + (f': {message}' if message else '')
+    advice = _advice(code, headers, region)
+    if advice:
+        text += f'; {advice}'
+    request_id = headers.get('x-amz-request-id', '')
+    if request_id:
+        text += f' (request id {request_id})'
+    if code in INTEGRITY_CODES:
+        return IntegrityError(text)
+    kind = _kind(status, code, can_refresh=can_refresh)
+    return kind(text, status=status, code=code, request_id=request_id, retry_after_s=retry_after_s(headers))
+
+
+def _kind(status: int, code: str, *, can_refresh: bool) -> type[ResponseError]:
+    if code in EXPIRED_CODES:
+        return CredentialsExpired if can_refresh else AccessDenied
+    if code in BY_CODE:
+        return BY_CODE[code]
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    if status >= 500 or status < 300:
+        return ServerError
+    return InvalidRequest
+
+
+def _advice(code: str, headers: Mapping[str, str], region: str) -> str:
+    if code == 'RequestTimeTooSkewed':
+        return _skew(headers)
+    region = region or headers.get('x-amz-bucket-region', '')
+    if region and code in (
+        'PermanentRedirect',
+        'AuthorizationHeaderMalformed',
+        'IllegalLocationConstraintException',
+        '301',
+        '400',
+    ):
+        return f'the bucket is in region {region}; give region={region!r}'
+    return ADVICE.get(code, '')
+
+
+def _skew(headers: Mapping[str, str]) -> str:
+    """How far this machine's clock is from the store's, by the answer's Date."""
+    try:
+        theirs = email.utils.parsedate_to_datetime(headers.get('date', ''))
+    except ValueError:
+        return "this machine's clock is off; set it"
+    offset = (datetime.datetime.now(datetime.UTC) - theirs).total_seconds()
+    return f"this machine's clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's; set it"
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How long the store asks to wait: `x-amz-retry-after` (milliseconds) or `Retry-After` (seconds, or a date)."""
+    milliseconds = headers.get('x-amz-retry-after', '')
+    if milliseconds.isdigit():
+        return int(milliseconds) / 1000
+    text = headers.get('retry-after', '').strip()
+    if not text:
+        return None
+    if text.isdigit():
+        return float(text)
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())

@@ -1,0 +1,281 @@
+"""The boto3 client behind a connection: how it is made, and how its credentials are kept from blocking greenlets.
+
+What may live here: everything that asks boto3 and botocore for a client. The private attributes of botocore that this needs are
+read in this file only; tests/unit/test_session.py notices when they move.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3.session
+import botocore.session
+import gevent.lock
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+
+from s3po.config import __version__
+from s3po.errors import ConfigurationError, CredentialsError
+from s3po.runtime import PerHub
+from s3po.transport.settings import ClientSettings
+from s3po.transport.translate import translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ['GuardedCredentials', 'build_client', 'build_mocked_client', 'credentials_of', 'find_region']
+
+log = logging.getLogger(__name__)
+
+# How many idle connections botocore keeps to one host. It opens more when more are needed at once, and throws those away
+# after one request, so this must not be less than a connection's requests in flight.
+MAX_POOL_CONNECTIONS: Final = 1024
+
+# Credentials within this many seconds of botocore's mandatory refresh are waited for, so that no greenlet is still
+# on its way to botocore's own lock when the moment comes.
+REFRESH_MARGIN_S: Final = 60
+
+
+class GuardedCredentials:
+    """Credentials as botocore's signer asks for them, refreshed by one greenlet at a time.
+
+    botocore refreshes while it holds a lock of its own. Where `threading` is not patched that lock is a native one, and a
+    second greenlet that waits for it would stop the whole thread, the refreshing greenlet included. So greenlets wait here,
+    on a lock of gevent's, and at most one of them at a time goes on to botocore when it might have to wait there.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._locks = PerHub(gevent.lock.RLock)
+        self._frozen: object = None
+        self._is_stale = False
+        self.generation = 0
+
+    def __repr__(self) -> str:
+        return f'<GuardedCredentials from {getattr(self._inner, "method", "?")}>'
+
+    def __getattr__(self, name: str) -> Any:
+        # Every other attribute (method, account_id, …) is the inner one's; reading some of them refreshes too.
+        self.get_frozen_credentials()
+        return getattr(self._inner, name)
+
+    @property
+    def can_refresh(self) -> bool:
+        """Whether expired credentials can be replaced by new ones."""
+        return isinstance(self._inner, RefreshableCredentials)
+
+    def expire(self, generation: int) -> None:
+        """Have the next request refresh, unless that has happened since `generation` was read."""
+        if self.can_refresh and generation == self.generation:
+            self._is_stale = True
+
+    def get_frozen_credentials(self) -> Any:
+        """The keys to sign with; botocore's name."""
+        if not self.can_refresh:
+            return self._inner.get_frozen_credentials()
+        lock = self._locks.get()
+        if lock.acquire(blocking=self._must_refresh()):
+            try:
+                return self._get()
+            finally:
+                lock.release()
+        # Somebody else is refreshing ahead of time, and the keys at hand are good for a while.
+        return self._inner.get_frozen_credentials()
+
+    def _must_refresh(self) -> bool:
+        limit = self._inner._mandatory_refresh_timeout + REFRESH_MARGIN_S
+        return self._is_stale or self._inner.refresh_needed(limit)
+
+    def _get(self) -> Any:
+        if self._is_stale:
+            log.info('the store says that the credentials have expired; refreshing them')
+            with self._inner._refresh_lock:
+                self._inner._protected_refresh(is_mandatory=True)
+            self._is_stale = False
+        frozen = self._inner.get_frozen_credentials()
+        if frozen is not self._frozen:
+            self._frozen = frozen
+            self.generation += 1
+        return frozen
+
+
+def build_client(settings: ClientSettings) -> S3Client:
+    """A boto3 S3 client that neither retries nor blocks greenlets while it refreshes its credentials.
+
+    Reads configuration files, and may ask the network for credentials (metadata service, role, SSO).
+
+    Raises:
+        ConfigurationError: The profile is unknown, or the endpoint or configuration is of no use.
+        CredentialsError: No credentials were found, or only half of them.
+    """
+    with translated('making a client'):
+        client, credentials = _client_of(settings)
+    if credentials is None and _any(client.meta.config).signature_version is not UNSIGNED:
+        raise CredentialsError(
+            'no credentials found: not in the arguments, the environment, the shared credentials or config file, nor from a '
+            'metadata service. Give access_key_id and secret_access_key, or a profile, or anonymous=True'
+        )
+    if credentials is not None:
+        log.debug('credentials come from %s', getattr(credentials, 'method', type(credentials).__name__))
+        _signer(client)._credentials = GuardedCredentials(credentials)
+    _extend(client)
+    return client
+
+
+def credentials_of(client: Any) -> GuardedCredentials | None:
+    """The guarded credentials of a client that build_client() made; None for one that does not sign."""
+    found = _signer(client)._credentials
+    return found if isinstance(found, GuardedCredentials) else None
+
+
+def build_mocked_client(region: str | None) -> S3Client:
+    """A client that only moto answers: AWS's own host names, fixed fake keys, and nothing from the environment or from files.
+
+    Needs moto, and an active mock; without one its requests would go to AWS, with keys that AWS does not know.
+    """
+    import moto.core
+
+    # Every source of settings is replaced by its default: AWS_PROFILE may name a profile that does not exist here.
+    bare = {'profile': (None, None, None, None), 'config_file': (None, None, os.devnull, None)}
+    # Any: boto3's stubs describe every service that there is, and mypy reads them all.
+    session: Any = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=bare))
+    client: S3Client = session.client(
+        's3',
+        region_name=region or 'us-east-1',
+        aws_access_key_id='mocked',
+        aws_secret_access_key='mocked',  # noqa: S106  (moto checks nothing)
+        config=_own_config(ClientSettings()).merge(_config(ignore_configured_endpoint_urls=True)),
+    )
+    moto.core.patch_client(client)  # type: ignore[attr-defined]  # documented, if not in __all__
+    _extend(client)
+    return client
+
+
+def find_region(settings: ClientSettings) -> str | None:
+    """The region that a client would have, without making one; None when nothing names one."""
+    if settings.region is not None:
+        return settings.region
+    if settings.client is not None:
+        return str(settings.client.meta.region_name)
+    try:
+        return str(_session_of(settings).region_name or '') or None
+    except ConfigurationError:
+        return None
+
+
+def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
+    if settings.client is not None:
+        return _derived_client(settings.client)
+    session = _session_of(settings)
+    keys = (settings.access_key_id, settings.secret_access_key, settings.session_token)
+    if settings.anonymous:
+        # With keys given, botocore does not go looking for any; they sign nothing.
+        keys = ('anonymous', 'anonymous', None)
+    client = session.client(
+        's3',
+        region_name=settings.region,
+        endpoint_url=settings.endpoint_url,
+        aws_access_key_id=keys[0],
+        aws_secret_access_key=keys[1],
+        aws_session_token=keys[2],
+        # None lets AWS_CA_BUNDLE and the configuration file say which authorities are trusted.
+        verify=None if settings.verify is True else settings.verify,
+        config=_merged_config(settings),
+    )
+    return client, None if settings.anonymous else _signer(client)._credentials
+
+
+def _derived_client(given: Any) -> tuple[S3Client, Any]:
+    """A client with another one's credentials, region, endpoint and configuration, but without its retries."""
+    session: Any = boto3.session.Session()
+    client = session.client(
+        's3',
+        region_name=given.meta.region_name,
+        endpoint_url=given.meta.endpoint_url,
+        aws_access_key_id='replaced',
+        aws_secret_access_key='replaced',  # noqa: S106  (only keeps botocore from looking for credentials)
+        verify=given._endpoint.http_session._verify,
+        config=given.meta.config.merge(_fixed_config()),
+    )
+    credentials = _signer(given)._credentials
+    # Another connection's client is guarded already.
+    inner = credentials._inner if isinstance(credentials, GuardedCredentials) else credentials
+    _signer(client)._credentials = inner
+    return client, inner
+
+
+def _session_of(settings: ClientSettings) -> Any:
+    given = settings.session
+    if given is None:
+        with translated('making a session'):
+            return boto3.session.Session(profile_name=settings.profile)
+    if isinstance(given, botocore.session.Session):
+        return boto3.session.Session(botocore_session=given)
+    if not isinstance(given, boto3.session.Session):
+        raise ConfigurationError(f'session must be a boto3 or botocore Session, not {type(given).__name__}')
+    return given
+
+
+def _own_config(settings: ClientSettings) -> Config:
+    return Config(
+        connect_timeout=settings.connect_timeout_s,
+        read_timeout=settings.read_timeout_s,
+        signature_version=UNSIGNED if settings.anonymous else 's3v4',
+        # The default, 'when_supported', sends checksums as trailers, which many stores refuse.
+        request_checksum_calculation='when_required',
+        response_checksum_validation='when_required',
+        user_agent_extra=f's3po/{__version__}',
+        tcp_keepalive=True,
+    ).merge(_fixed_config())
+
+
+def _fixed_config() -> Config:
+    """What no caller can change: s3po is the only one to retry, and keeps as many connections as it uses."""
+    return Config(retries={'total_max_attempts': 1, 'mode': 'standard'}, max_pool_connections=MAX_POOL_CONNECTIONS)
+
+
+def _merged_config(settings: ClientSettings) -> Config:
+    given = settings.client_config
+    if given is not None and not isinstance(given, Config):
+        raise ConfigurationError(f'client_config must be a botocore.config.Config, not {type(given).__name__}')
+    config = _own_config(settings)
+    s3 = {} if settings.addressing_style == 'auto' else {'addressing_style': settings.addressing_style}
+    if given is not None:
+        s3 = {**s3, **(_any(given).s3 or {})}
+        config = config.merge(given)
+    return config.merge(_config(s3=s3)).merge(_fixed_config())
+
+
+def _config(**settings: Any) -> Config:
+    """A Config with settings that its stubs do not know, or know too narrowly."""
+    return Config(**settings)
+
+
+def _any(value: Any) -> Any:
+    """For attributes that botocore has and its stubs have not."""
+    return value
+
+
+def _signer(client: Any) -> Any:
+    return client._request_signer
+
+
+def _extend(client: Any) -> None:
+    client.create_bucket = functools.partial(_create_bucket, client, client.create_bucket)
+
+
+def _create_bucket(client: Any, create: Any, *positional: str, **parameters: Any) -> Any:
+    """boto3's create_bucket, which also takes the name as its only positional, and adds the region's LocationConstraint."""
+    if positional:
+        if len(positional) > 1 or 'Bucket' in parameters:
+            raise ConfigurationError('create_bucket takes one bucket name; everything else by keyword')
+        parameters['Bucket'] = positional[0]
+    region = client.meta.region_name
+    # us-east-1 is the one region that must not be named: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+    if region not in (None, '', 'us-east-1', 'aws-global') and 'CreateBucketConfiguration' not in parameters:
+        parameters['CreateBucketConfiguration'] = {'LocationConstraint': region}
+    return create(**parameters)

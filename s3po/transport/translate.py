@@ -1,0 +1,152 @@
+"""botocore's errors in our words.
+
+What may live here: the one place where an error of botocore or urllib3 becomes one of ours.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import botocore.exceptions as theirs
+import botocore.parsers
+import urllib3.exceptions
+
+from s3po.errors import (
+    CertificateError,
+    ConfigurationError,
+    ConnectTimeout,
+    CredentialsError,
+    CredentialsExpired,
+    IntegrityError,
+    NetworkError,
+    ReadTimeout,
+    S3poError,
+)
+from s3po.transport.answers import error_for
+
+__all__ = ['translated']
+
+# What botocore raises, what we raise for it, and how it is told; the first that fits. `{error}` is the error's text.
+TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]] = (
+    (
+        (theirs.ProfileNotFound,),
+        ConfigurationError,
+        'profile: {error}; check its name, or the files that AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name',
+    ),
+    (
+        (
+            theirs.NoCredentialsError,
+            theirs.PartialCredentialsError,
+            theirs.CredentialRetrievalError,
+            theirs.InvalidConfigError,
+            theirs.MetadataRetrievalError,
+            theirs.RefreshWithMFAUnsupportedError,
+            theirs.SSOError,
+            theirs.TokenRetrievalError,
+            theirs.UnauthorizedSSOTokenError,
+            theirs.NoAuthTokenError,
+        ),
+        CredentialsError,
+        '{doing}: {error}',
+    ),
+    ((theirs.ConnectTimeoutError,), ConnectTimeout, '{doing}: no connection: {error}'),
+    (
+        (theirs.ReadTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError),
+        ReadTimeout,
+        '{doing}: no answer in time: {error}',
+    ),
+    ((theirs.FlexibleChecksumError,), IntegrityError, '{doing}: {error}'),
+    (
+        (
+            theirs.HTTPClientError,
+            theirs.IncompleteReadError,
+            botocore.parsers.ResponseParserError,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            OSError,
+        ),
+        NetworkError,
+        '{doing}: {error}',
+    ),
+    # Parameters, endpoints, regions: all that botocore finds wrong before it sends anything.
+    ((theirs.BotoCoreError, ValueError), ConfigurationError, '{doing}: {error}'),
+)
+
+
+@contextmanager
+def translated(doing: str, *, on_expired: Callable[[], None] | None = None) -> Iterator[None]:
+    """Raise what botocore raises in the body as one of our errors.
+
+    Args:
+        doing: What is done, for the message: 'GetObject s3://bucket/key'.
+        on_expired: Called when the store says that the credentials have expired; None where they cannot be refreshed.
+    """
+    try:
+        yield
+    except S3poError:
+        raise
+    except Exception as error:
+        found = _translate(error, doing, can_refresh=on_expired is not None)
+        if found is None:
+            raise
+        if on_expired is not None and isinstance(found, CredentialsExpired):
+            on_expired()
+        raise found from error
+
+
+def _translate(error: Exception, doing: str, *, can_refresh: bool) -> S3poError | None:
+    """Our error for one of botocore's; None for what is not botocore's."""
+    if isinstance(error, theirs.ClientError):
+        return _of_answer(error, doing, can_refresh=can_refresh)
+    if _is_failed_refresh(error):
+        return CredentialsError(f'{doing}: {error}')
+    if _is_untrusted(error):
+        return CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
+    for kinds, ours, text in TABLE:
+        if isinstance(error, kinds):
+            return ours(text.format(doing=doing, error=_shown(error)))
+    return None
+
+
+def _of_answer(error: Any, doing: str, *, can_refresh: bool) -> S3poError:
+    said = error.response.get('Error', {})
+    metadata = error.response.get('ResponseMetadata', {})
+    headers = {str(name).lower(): str(value) for name, value in metadata.get('HTTPHeaders', {}).items()}
+    if metadata.get('RequestId'):
+        headers.setdefault('x-amz-request-id', str(metadata['RequestId']))
+    return error_for(
+        doing,
+        status=int(metadata.get('HTTPStatusCode', 0)),
+        code=str(said.get('Code', '')),
+        message=str(said.get('Message', '')),
+        headers=headers,
+        can_refresh=can_refresh,
+        region=str(said.get('Region', '')),
+    )
+
+
+def _is_failed_refresh(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and 'refreshed credentials are still expired' in str(error)
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate could not be verified, anywhere down the chain of causes."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        inner = getattr(error, 'kwargs', {}).get('error') if isinstance(getattr(error, 'kwargs', None), dict) else None
+        error = inner or getattr(error, 'reason', None) or error.__cause__ or error.__context__
+        if not isinstance(error, BaseException):
+            return 'CERTIFICATE_VERIFY_FAILED' in str(error)
+        seen += 1
+    return False
+
+
+def _shown(error: BaseException) -> str:
+    """The error's text, or its class where it has none (a bare ConnectionResetError has none)."""
+    return str(error) or type(error).__name__

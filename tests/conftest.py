@@ -1,0 +1,106 @@
+"""What all tests share: servers of their own, and nothing of the environment that they happen to run in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import tenacity
+
+import s3po
+from tests.support.memory import MemoryTransport
+from tests.support.servers import Authority, MotoServer, Store
+
+BUCKET = 'bucket'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _no_environment() -> Iterator[None]:
+    """No credentials, endpoint or region of whoever runs the tests, and no metadata service."""
+    kept = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith('AWS_')]:
+        del os.environ[name]
+    os.environ['AWS_CONFIG_FILE'] = os.environ['AWS_SHARED_CREDENTIALS_FILE'] = os.devnull
+    os.environ['AWS_EC2_METADATA_DISABLED'] = 'true'
+    yield
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope='session')
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority that nobody else knows."""
+    return Authority(tmp_path_factory.mktemp('authority'))
+
+
+@pytest.fixture(scope='session')
+def _store_server() -> Iterator[Store]:
+    with Store() as server:
+        yield server
+
+
+@pytest.fixture
+def store(_store_server: Store) -> Store:
+    """The keep-alive store, empty, with nothing scripted."""
+    _store_server.reset()
+    return _store_server
+
+
+@pytest.fixture(scope='session')
+def _moto_server() -> Iterator[MotoServer]:
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture
+def moto_server(_moto_server: MotoServer) -> MotoServer:
+    """moto's server, empty."""
+    _moto_server.reset()
+    return _moto_server
+
+
+def impatient(retries: int = 3) -> s3po.RetryPolicy:
+    """The default policy without its waits."""
+    return s3po.RetryPolicy(retries=retries, wait=tenacity.wait_none())
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., s3po.Connection]]:
+    """Makes connections with keys, region and an impatient policy; closes them."""
+    made: list[s3po.Connection] = []
+
+    def make(endpoint_url: str | None = None, **arguments: Any) -> s3po.Connection:
+        if not {'profile', 'session', 'client', 'anonymous', 'access_key_id'} & set(arguments):
+            arguments = {'access_key_id': 'key', 'secret_access_key': 'secret', **arguments}
+        if 'client' not in arguments:
+            arguments = {'region': 'us-east-1', 'endpoint_url': endpoint_url, **arguments}
+        made.append(s3po.Connection(**{'retry': impatient(), **arguments}))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close()
+
+
+@pytest.fixture
+def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
+    """A connection to the keep-alive store, with a bucket."""
+    connection = connect(store.endpoint_url)
+    connection.create_bucket(BUCKET)
+    return connection
+
+
+@pytest.fixture
+def memory() -> MemoryTransport:
+    """A transport in memory, with a bucket."""
+    transport = MemoryTransport()
+    transport.store.create_bucket(BUCKET)
+    return transport
+
+
+@pytest.fixture
+def memory_conn(memory: MemoryTransport) -> s3po.Connection:
+    """A connection over it."""
+    return s3po.Connection(transport=memory, retry=impatient())

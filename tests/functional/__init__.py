@@ -1,0 +1,1 @@
+"""Tests against servers on the loopback interface that the tests start themselves."""

@@ -1,0 +1,613 @@
+"""The store as a client meets it: boto3, and plain sockets where boto3 would hide what happens."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
+
+from tests.support.servers import Authority, Store
+
+Connect = Callable[[], http.client.HTTPConnection]
+
+PART = 5 * 1024 * 1024
+ODD_KEYS = [
+    'a//b',
+    '../x',
+    'a/./b',
+    '/lead',
+    'dot.',
+    'a b+c%2F',
+    'é',
+    'e\u0301',
+    '\N{PILE OF POO}',
+    'a?b#c&d=e',
+    '\x01\n',
+]
+
+
+@pytest.fixture(scope='module')
+def running() -> Iterator[Store]:
+    with Store() as store:
+        yield store
+
+
+@pytest.fixture(scope='module')
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp('authority'))
+
+
+@pytest.fixture
+def store(running: Store) -> Store:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[Any]:
+    made = new_client(store)
+    made.create_bucket(Bucket='bucket')
+    yield made
+    made.close()
+
+
+def new_client(store: Store, **options: Any) -> Any:
+    config = Config(
+        retries={'total_max_attempts': 1},
+        s3={'addressing_style': 'path'},
+        request_checksum_calculation='when_required',
+        response_checksum_validation='when_required',
+        read_timeout=10,
+    )
+    return boto3.client(
+        's3',
+        endpoint_url=store.endpoint_url,
+        region_name='us-east-1',
+        aws_access_key_id='access',
+        aws_secret_access_key='secret',
+        config=config.merge(Config(**options.pop('config', {}))),
+        **options,
+    )
+
+
+def put(client: Any, key: str = 'key', body: bytes = b'body', **options: Any) -> Any:
+    return client.put_object(Bucket='bucket', Key=key, Body=body, **options)
+
+
+def get(client: Any, key: str = 'key', **options: Any) -> bytes:
+    body: bytes = client.get_object(Bucket='bucket', Key=key, **options)['Body'].read()
+    return body
+
+
+def refused(call: Callable[[], object]) -> tuple[int, str]:
+    """Status and code of the answer that says no."""
+    with pytest.raises(ClientError) as raised:
+        call()
+    response = raised.value.response
+    return response['ResponseMetadata']['HTTPStatusCode'], response['Error']['Code']
+
+
+@pytest.fixture
+def connect(store: Store) -> Iterator[Connect]:
+    """Opens connections without boto3, which end with the test."""
+    opened: list[http.client.HTTPConnection] = []
+
+    def connect() -> http.client.HTTPConnection:
+        opened.append(http.client.HTTPConnection('127.0.0.1', store.port, timeout=10))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+def exchange(connection: http.client.HTTPConnection, *request: Any) -> tuple[int, dict[str, str], bytes]:
+    connection.request(*request)
+    answer = connection.getresponse()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+
+# ---------------------------------------------------------------------- S3's operations
+
+
+def test_put_and_get(client: Any) -> None:
+    """What was written is read again: the body, the headers, the metadata, the tags' number."""
+    headers: dict[str, Any] = {
+        'ContentType': 'text/plain',
+        'CacheControl': 'no-store',
+        'ContentDisposition': 'inline',
+        'ContentEncoding': 'gzip',
+        'ContentLanguage': 'de',
+    }
+    put(client, Metadata={'who': 'me'}, Tagging='a=1&b=2', **headers)
+
+    for answer in (client.get_object(Bucket='bucket', Key='key'), client.head_object(Bucket='bucket', Key='key')):
+        assert {name: answer[name] for name in headers} == headers
+        assert answer['Metadata'] == {'who': 'me'}
+        assert answer['ContentLength'] == 4
+        assert answer['ETag'] == '"841a2d689ad86bd1611447453c22c6fc"'
+        assert answer['ResponseMetadata']['HTTPHeaders']['x-amz-tagging-count'] == '2'
+        assert answer['ResponseMetadata']['RequestId']
+    assert get(client) == b'body'
+
+
+@pytest.mark.parametrize('key', ODD_KEYS)
+def test_keys_are_byte_exact(client: Any, key: str) -> None:
+    """Every key that S3 takes is stored, listed and read under exactly its name."""
+    put(client, key, key.encode())
+
+    assert get(client, key) == key.encode()
+    assert [each['Key'] for each in client.list_objects_v2(Bucket='bucket')['Contents']] == [key]
+    client.delete_object(Bucket='bucket', Key=key)
+    assert client.list_objects_v2(Bucket='bucket')['KeyCount'] == 0
+
+
+def test_ranges(client: Any) -> None:
+    """A range is a 206 that says what it is; beyond the end it is a 416."""
+    put(client, body=b'0123456789')
+
+    answer = client.get_object(Bucket='bucket', Key='key', Range='bytes=2-4')
+
+    assert answer['ResponseMetadata']['HTTPStatusCode'] == 206
+    assert answer['ContentRange'] == 'bytes 2-4/10'
+    assert answer['Body'].read() == b'234'
+    assert get(client, Range='bytes=-3') == b'789'
+    assert refused(lambda: get(client, Range='bytes=10-')) == (416, 'InvalidRange')
+
+
+def test_conditions(client: Any) -> None:
+    """If-Match and If-None-Match are kept, on reading and on writing."""
+    etag = put(client)['ETag']
+
+    assert refused(lambda: put(client, IfNoneMatch='*')) == (412, 'PreconditionFailed')
+    assert refused(lambda: put(client, IfMatch='"other"')) == (412, 'PreconditionFailed')
+    assert refused(lambda: get(client, IfMatch='"other"')) == (412, 'PreconditionFailed')
+    assert refused(lambda: get(client, IfNoneMatch=etag))[0] == 304
+    assert get(client, IfMatch=etag) == b'body'
+
+
+def test_errors_are_s3s(client: Any) -> None:
+    """Errors have S3's status and code; a HEAD has no body to tell the code."""
+    assert refused(lambda: get(client, 'missing')) == (404, 'NoSuchKey')
+    assert refused(lambda: client.head_object(Bucket='bucket', Key='missing')) == (404, '404')
+    assert refused(lambda: client.list_objects_v2(Bucket='missing')) == (404, 'NoSuchBucket')
+    assert refused(lambda: client.head_bucket(Bucket='missing')) == (404, '404')
+    assert refused(lambda: client.get_object_acl(Bucket='bucket', Key='key')) == (501, 'NotImplemented')
+    put(client)
+    assert refused(lambda: client.delete_bucket(Bucket='bucket')) == (409, 'BucketNotEmpty')
+
+
+def test_buckets(client: Any) -> None:
+    """Buckets come, are listed, and go."""
+    client.create_bucket(Bucket='another')
+
+    assert [each['Name'] for each in client.list_buckets()['Buckets']] == ['another', 'bucket']
+    client.delete_bucket(Bucket='another')
+    assert [each['Name'] for each in client.list_buckets()['Buckets']] == ['bucket']
+
+
+def test_list_pages_and_prefixes(client: Any) -> None:
+    """A paginator sees every key and every common prefix once."""
+    for key in ['a/1', 'a/2', 'b ü/1', 'c', 'd']:
+        put(client, key)
+    pages = list(
+        client.get_paginator('list_objects_v2').paginate(Bucket='bucket', Delimiter='/', PaginationConfig={'PageSize': 2})
+    )
+
+    assert [each['Key'] for page in pages for each in page.get('Contents', ())] == ['c', 'd']
+    assert [each['Prefix'] for page in pages for each in page.get('CommonPrefixes', ())] == ['a/', 'b ü/']
+    after = client.list_objects_v2(Bucket='bucket', StartAfter='c')
+    assert [(each['Key'], each['Size']) for each in after['Contents']] == [('d', 4)]
+
+
+def test_delete_many(client: Any) -> None:
+    """Keys are deleted together; Quiet says nothing of those that went well; a missing key is no error."""
+    for key in ('a', 'b', 'c<&>'):
+        put(client, key)
+
+    told = client.delete_objects(Bucket='bucket', Delete={'Objects': [{'Key': 'a'}, {'Key': 'missing'}]})
+    quiet = client.delete_objects(Bucket='bucket', Delete={'Objects': [{'Key': 'c<&>'}], 'Quiet': True})
+
+    assert [each['Key'] for each in told['Deleted']] == ['a', 'missing']
+    assert 'Deleted' not in quiet
+    assert [each['Key'] for each in client.list_objects_v2(Bucket='bucket')['Contents']] == ['b']
+
+
+def test_copy(client: Any) -> None:
+    """A copy takes the headers and tags along unless told otherwise, and honours the source's conditions."""
+    etag = put(client, 'a ü/+', Metadata={'who': 'me'}, Tagging='a=1')['ETag']
+    source = {'Bucket': 'bucket', 'Key': 'a ü/+'}
+
+    client.copy_object(Bucket='bucket', Key='same', CopySource=source, CopySourceIfMatch=etag)
+    client.copy_object(Bucket='bucket', Key='new', CopySource=source, MetadataDirective='REPLACE', Metadata={'who': 'you'})
+
+    assert get(client, 'same') == b'body'
+    assert client.head_object(Bucket='bucket', Key='same')['Metadata'] == {'who': 'me'}
+    assert client.head_object(Bucket='bucket', Key='new')['Metadata'] == {'who': 'you'}
+    assert client.get_object_tagging(Bucket='bucket', Key='new')['TagSet'] == [{'Key': 'a', 'Value': '1'}]
+    stale = {'Bucket': 'bucket', 'Key': 'x', 'CopySource': source, 'CopySourceIfMatch': '"other"'}
+    assert refused(lambda: client.copy_object(**stale)) == (412, 'PreconditionFailed')
+    assert refused(lambda: client.copy_object(**source, CopySource=source)) == (400, 'InvalidRequest')
+
+
+def test_tagging(client: Any) -> None:
+    """Tags can be replaced and removed."""
+    put(client)
+
+    client.put_object_tagging(Bucket='bucket', Key='key', Tagging={'TagSet': [{'Key': 'k', 'Value': 'v'}]})
+    assert client.get_object_tagging(Bucket='bucket', Key='key')['TagSet'] == [{'Key': 'k', 'Value': 'v'}]
+    client.delete_object_tagging(Bucket='bucket', Key='key')
+    assert client.get_object_tagging(Bucket='bucket', Key='key')['TagSet'] == []
+
+
+def begin_upload(client: Any, **options: Any) -> dict[str, str]:
+    upload_id = client.create_multipart_upload(Bucket='bucket', Key='key', **options)['UploadId']
+    return {'Bucket': 'bucket', 'Key': 'key', 'UploadId': upload_id}
+
+
+def test_multipart(client: Any) -> None:
+    """Parts, sent or copied, make the object; it has the headers the upload was created with."""
+    put(client, 'source', b'x' * 10 + b'tail')
+    upload = begin_upload(client, ContentType='text/plain', Metadata={'who': 'me'})
+    sent = client.upload_part(**upload, PartNumber=1, Body=b'a' * PART)
+    copied = client.upload_part_copy(
+        **upload, PartNumber=2, CopySource={'Bucket': 'bucket', 'Key': 'source'}, CopySourceRange='bytes=10-13'
+    )
+    parts = [{'PartNumber': 1, 'ETag': sent['ETag']}, {'PartNumber': 2, 'ETag': copied['CopyPartResult']['ETag']}]
+
+    listed = client.list_parts(**upload, MaxParts=1)
+    assert (listed['IsTruncated'], listed['Parts'][0]['Size']) == (True, PART)
+    pages = client.get_paginator('list_parts').paginate(**upload, PaginationConfig={'PageSize': 1})
+    assert [each['PartNumber'] for page in pages for each in page.get('Parts', ())] == [1, 2]
+    assert [each['UploadId'] for each in client.list_multipart_uploads(Bucket='bucket')['Uploads']] == [upload['UploadId']]
+    done = client.complete_multipart_upload(**upload, MultipartUpload={'Parts': parts})
+
+    head = client.head_object(Bucket='bucket', Key='key')
+    assert done['ETag'] == head['ETag']
+    assert head['ETag'].endswith('-2"')
+    assert (head['ContentType'], head['Metadata'], head['ContentLength']) == ('text/plain', {'who': 'me'}, PART + 4)
+    assert get(client, Range=f'bytes={PART - 1}-') == b'atail'
+    assert 'Uploads' not in client.list_multipart_uploads(Bucket='bucket')
+
+
+def test_multipart_refusals(client: Any) -> None:
+    """Completing is refused for small parts and wrong ETags; the upload then can still be aborted, once."""
+    upload = begin_upload(client)
+    parts = [{'PartNumber': n, 'ETag': client.upload_part(**upload, PartNumber=n, Body=b'a')['ETag']} for n in (1, 2)]
+
+    def complete(parts: list[dict[str, Any]]) -> tuple[int, str]:
+        return refused(lambda: client.complete_multipart_upload(**upload, MultipartUpload={'Parts': parts}))
+
+    assert complete(parts) == (400, 'EntityTooSmall')
+    assert complete(parts[::-1]) == (400, 'InvalidPartOrder')
+    assert complete([{'PartNumber': 1, 'ETag': '"other"'}]) == (400, 'InvalidPart')
+    client.abort_multipart_upload(**upload)
+    assert refused(lambda: client.abort_multipart_upload(**upload)) == (404, 'NoSuchUpload')
+
+
+def test_uploads_are_listed_in_pages(client: Any) -> None:
+    """Several uploads of one key are told apart across pages."""
+    begun = [begin_upload(client)['UploadId'] for _ in range(3)]
+
+    pages = client.get_paginator('list_multipart_uploads').paginate(Bucket='bucket', PaginationConfig={'PageSize': 2})
+
+    assert [each['UploadId'] for page in pages for each in page.get('Uploads', ())] == begun
+
+
+# ---------------------------------------------------------------------- bodies on the wire
+
+
+def test_aws_chunked_upload(authority: Authority) -> None:
+    """What boto3 sends over TLS by default, in chunks with a trailing checksum, is stored decoded and checked."""
+    with Store(authority) as store:
+        client = new_client(store, verify=str(authority.ca_pem), config={'request_checksum_calculation': 'when_supported'})
+        client.create_bucket(Bucket='bucket')
+        put(client, ContentEncoding='br', ChecksumAlgorithm='SHA256')
+        answer = client.get_object(Bucket='bucket', Key='key', ChecksumMode='ENABLED')
+
+        assert answer['Body'].read() == b'body'
+        assert answer['ChecksumSHA256'] == base64.b64encode(hashlib.sha256(b'body').digest()).decode()
+        assert answer['ContentEncoding'] == 'br'
+        assert 'aws-chunked' in store.log('PutObject')[0]['headers']['content-encoding']
+        assert store.log('PutObject')[0]['headers']['x-amz-trailer'] == 'x-amz-checksum-sha256'
+        client.close()
+
+
+def test_chunked_upload(store: Store, client: Any, connect: Connect) -> None:
+    """A body without a length may come in HTTP's own chunks."""
+    status, _, _ = exchange(connect(), 'PUT', '/bucket/key', iter([b'bo', b'dy']))
+
+    assert status == 200
+    assert store.log('PutObject')[0]['headers']['transfer-encoding'] == 'chunked'
+    assert get(client) == b'body'
+
+
+def test_wrong_digest_is_refused(client: Any) -> None:
+    """A body that is not what its checksum says is not stored."""
+    assert refused(lambda: put(client, ContentMD5='AAAAAAAAAAAAAAAAAAAAAA==')) == (400, 'BadDigest')
+    assert refused(lambda: put(client, ChecksumCRC32='AAAAAA==')) == (400, 'BadDigest')
+
+    assert refused(lambda: get(client)) == (404, 'NoSuchKey')
+
+
+def test_expect_continue(store: Store, client: Any) -> None:
+    """A client that waits for it is told to go on, unless the script keeps it back."""
+    head = b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n'
+    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
+        sock.sendall(head)
+        assert sock.recv(65536) == b'HTTP/1.1 100 Continue\r\n\r\n'
+        sock.sendall(b'body')
+        assert sock.recv(65536).startswith(b'HTTP/1.1 200 ')
+        store.script({'operation': 'PutObject', 'action': {'no_continue': True}})
+        sock.sendall(head + b'body')
+        assert sock.recv(65536).startswith(b'HTTP/1.1 200 ')
+
+    assert get(client) == b'body'
+
+
+# ---------------------------------------------------------------------- connections
+
+
+def test_connections_are_kept(store: Store, client: Any) -> None:
+    """Requests one after the other use one connection, also after a refusal and a HEAD."""
+    put(client)
+    refused(lambda: get(client, 'missing'))
+    client.head_object(Bucket='bucket', Key='key')
+    client.delete_object(Bucket='bucket', Key='key')
+
+    assert store.stats()['connections'] == 1
+    assert [(each['connection'], each['nth']) for each in store.log()] == [
+        (store.log()[0]['connection'], nth) for nth in range(1, 6)
+    ]
+
+
+def test_open_connections() -> None:
+    """The connections that are open are told, and the most that were at once; only the latter is forgotten."""
+    with Store() as store, contextlib.ExitStack() as stack:  # its own: others' connections may still be closing
+        for _ in range(3):
+            connection = stack.enter_context(contextlib.closing(http.client.HTTPConnection('127.0.0.1', store.port)))
+            exchange(connection, 'GET', '/')
+        assert store.stats() == {'connections': 3, 'open': 3, 'peak_open': 3}
+        store.reset()
+        assert store.stats() == {'connections': 0, 'open': 3, 'peak_open': 3}
+
+
+def test_log(store: Store, client: Any) -> None:
+    """The log holds what a test wants to know of a request."""
+    client.list_objects_v2(Bucket='bucket', Prefix='ü')
+
+    entry = store.log('ListObjectsV2')[0]
+
+    assert entry['method'] == 'GET'
+    assert (entry['bucket'], entry['key'], entry['status']) == ('bucket', '', 200)
+    assert entry['query']['prefix'] == 'ü'
+    assert entry['headers']['host'] == f'127.0.0.1:{store.port}'
+
+
+def test_tls(authority: Authority) -> None:
+    """With a certificate the store speaks TLS, and breaks connections off there too."""
+    with Store(authority) as store:
+        client = new_client(store, verify=str(authority.ca_pem))
+        client.create_bucket(Bucket='bucket')
+        put(client, body=b'a' * 100_000)
+        assert get(client) == b'a' * 100_000
+        store.script({'operation': 'GetObject', 'times': 1, 'action': {'reset': True}})
+        with pytest.raises(ConnectionClosedError):
+            get(client)
+        client.close()
+        trusted = ssl.create_default_context(cafile=str(authority.ca_pem))
+        with socket.create_connection(('localhost', store.port)) as sock:
+            trusted.wrap_socket(sock, server_hostname='localhost').close()
+
+
+# ---------------------------------------------------------------------- scripts
+
+
+def test_refuse_a_part_twice(store: Store, client: Any) -> None:
+    """Only the named part is refused, only so often, and the rest goes as usual."""
+    upload = begin_upload(client)
+    store.script(
+        {
+            'operation': 'UploadPart',
+            'query': {'partNumber': '2'},
+            'times': 2,
+            'action': {'status': 503, 'code': 'SlowDown'},
+        }
+    )
+
+    def send(number: int) -> Any:
+        return client.upload_part(**upload, PartNumber=number, Body=b'a')
+
+    send(1)
+    assert refused(lambda: send(2)) == (503, 'SlowDown')
+    assert refused(lambda: send(2)) == (503, 'SlowDown')
+    send(2)
+
+    assert [each['status'] for each in store.log('UploadPart')] == [200, 503, 503, 200]
+    assert store.stats()['connections'] == 1
+
+
+@pytest.mark.parametrize('work', [False, True])
+def test_reset_before_or_after_the_work(store: Store, client: Any, *, work: bool) -> None:
+    """The answer is lost; whether the object is there depends on the script."""
+    store.script({'operation': 'PutObject', 'times': 1, 'action': {'reset': True, 'work': work}})
+
+    with pytest.raises(ConnectionClosedError):
+        put(client)
+
+    assert store.log('PutObject')[0]['status'] is None
+    if work:
+        assert get(client) == b'body'
+    else:
+        assert refused(lambda: get(client)) == (404, 'NoSuchKey')
+
+
+def test_reset_is_a_reset(store: Store, connect: Connect) -> None:
+    """An action's reset ends in RST, its close in FIN."""
+    store.script({'times': 1, 'action': {'close': True}}, {'times': 1, 'action': {'reset': True}})
+
+    with pytest.raises(http.client.RemoteDisconnected):
+        exchange(connect(), 'GET', '/')
+    with pytest.raises(ConnectionResetError) as raised:
+        exchange(connect(), 'GET', '/')
+
+    assert not isinstance(raised.value, http.client.RemoteDisconnected)
+
+
+def test_cut_body(store: Store, client: Any) -> None:
+    """The head promises the whole body, and the connection ends in the middle of it."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'times': 1, 'action': {'cut_body_at': 4}})
+
+    answer = client.get_object(Bucket='bucket', Key='key')
+
+    assert answer['ContentLength'] == 10
+    assert answer['Body'].read(4) == b'0123'
+    with pytest.raises(ResponseStreamingError):
+        answer['Body'].read()
+    assert get(client) == b'0123456789'
+
+
+def test_stalled_body(store: Store, client: Any) -> None:
+    """After some bytes nothing more comes, and the connection stays until the client goes."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'action': {'cut_body_at': 4, 'hang_s': 60}})
+    impatient = new_client(store, config={'read_timeout': 0.2})
+
+    with pytest.raises(ReadTimeoutError):
+        get(impatient)
+
+
+def test_ignored_range(store: Store, client: Any) -> None:
+    """The whole body comes with 200, as from servers that know no ranges."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'action': {'ignore_range': True}})
+
+    answer = client.get_object(Bucket='bucket', Key='key', Range='bytes=4-')
+
+    assert answer['ResponseMetadata']['HTTPStatusCode'] == 200
+    assert answer['Body'].read() == b'0123456789'
+
+
+def test_changed_headers_and_bytes(store: Store, client: Any, connect: Connect) -> None:
+    """Headers are dropped and added, a bit is flipped, and the rest of the answer stays true."""
+    put(client, body=b'0123456789')
+    changes = {'drop_headers': ['etag'], 'add_headers': {'X-More': '1', 'Last-Modified': 'x'}, 'flip_byte_at': 3}
+    store.script({'operation': 'GetObject', 'action': changes})
+
+    _, headers, body = exchange(connect(), 'GET', '/bucket/key')
+
+    assert 'etag' not in headers
+    assert (headers['x-more'], headers['last-modified'], headers['content-length']) == ('1', 'x', '10')
+    assert body == b'0122456789'
+
+
+def test_body_without_length(store: Store, client: Any, connect: Connect) -> None:
+    """Without Content-Length the end of the connection is the end of the body."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'action': {'drop_headers': ['Content-Length']}})
+
+    _, headers, body = exchange(connect(), 'GET', '/bucket/key')
+
+    assert ('content-length' in headers, headers['connection'], body) == (False, 'close', b'0123456789')
+
+
+def test_work_done_but_denied(store: Store, client: Any) -> None:
+    """The work is done first, and then the scripted answer is given."""
+    store.script({'operation': 'PutObject', 'times': 1, 'action': {'work': True, 'status': 500}})
+
+    assert refused(lambda: put(client)) == (500, 'InternalError')
+    assert get(client) == b'body'
+
+
+def test_scripted_answer(store: Store, client: Any, connect: Connect) -> None:
+    """Status, headers and body can be given; Complete's 200 with an error inside is one such answer."""
+    error = '<Error><Code>InternalError</Code></Error>'
+    store.script({'operation': 'HeadObject', 'action': {'status': 503, 'headers': {'Retry-After': '2'}}})
+    store.script({'operation': 'GetObject', 'action': {'status': 200, 'body': error, 'delay_s': 0.01}})
+
+    status, headers, body = exchange(connect(), 'HEAD', '/bucket/key')
+    assert (status, headers['retry-after'], body) == (503, '2', b'')
+    assert get(client) == error.encode()
+
+
+def test_early_answer(store: Store) -> None:
+    """The answer can come while the client still has a body to send, and ends the connection."""
+    store.script({'action': {'status': 403, 'code': 'AccessDenied', 'early': True, 'read_bytes': 10}})
+    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
+        sock.sendall(b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n' + b'a' * 10)
+        answer = b''.join(iter(lambda: sock.recv(65536), b''))
+
+    assert answer.startswith(b'HTTP/1.1 403 ')
+    assert b'<Code>AccessDenied</Code>' in answer
+
+
+def test_raw_answer(store: Store) -> None:
+    """What is no HTTP at all can be sent."""
+    store.script({'action': {'raw': '\x00\x01garbage\r\n'}})
+    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
+        sock.sendall(b'GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n')
+
+        assert b''.join(iter(lambda: sock.recv(65536), b'')) == b'\x00\x01garbage\r\n'
+
+
+def test_dripping_body(store: Store, client: Any) -> None:
+    """The body comes in pieces, and is whole at the end."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 3, 'every_s': 0.01}}})
+
+    assert get(client) == b'0123456789'
+
+
+def test_reset_on_the_second_request_of_a_connection(store: Store, connect: Connect) -> None:
+    """A rule can count the requests of each connection."""
+    store.script({'nth': 2, 'action': {'reset': True}})
+    for _ in range(2):
+        connection = connect()
+        assert exchange(connection, 'GET', '/')[0] == 200
+        with pytest.raises(ConnectionError):
+            exchange(connection, 'GET', '/')
+
+
+def test_misspelt_script_is_refused(store: Store) -> None:
+    """A rule that the store does not understand is an error where it is written."""
+    with pytest.raises(ValueError, match='sttaus'):
+        store.script({'action': {'sttaus': 503}})
+
+
+def test_reset_forgets(store: Store, client: Any) -> None:
+    """After a reset there are no objects, rules or log; connections stay."""
+    put(client)
+    store.script({'action': {'status': 500}})
+
+    store.reset()
+
+    assert store.log() == []
+    assert client.list_buckets()['Buckets'] == []
+    assert store.stats()['connections'] == 0
+
+
+def test_a_client_that_vanishes_does_no_harm() -> None:
+    """A reset in the middle of a request ends its connection only."""
+    with Store() as store:  # its own: nobody knows when the connection is accepted
+        sock = socket.create_connection(('127.0.0.1', store.port))
+        sock.sendall(b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody')
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        sock.close()
+
+        client = new_client(store)
+        client.create_bucket(Bucket='bucket')
+        put(client, 'other')
+        assert refused(lambda: get(client)) == (404, 'NoSuchKey')
+        client.close()

@@ -1,0 +1,1 @@
+"""Servers that the tests run against, each in a process of its own."""

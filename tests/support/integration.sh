@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs tests/integration against a real store: `integration.sh PYTHON [pytest arguments]`, as `make integration` does.
+#
+# Where S3PO_TEST_ENDPOINT is set, the store is there already. Else a Ceph RADOS Gateway is started (rgw.sh) and ended
+# again. Where that cannot be, it is an error under CI; elsewhere the tests run all the same, and skip.
+#
+# The exit code is pytest's, and so are the last lines printed.
+set -euo pipefail
+
+python=${1:?usage: integration.sh PYTHON [pytest arguments]}
+shift
+support=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+cd -- "$support/../.."
+
+can_have_rgw() {
+    command -v radosgw >/dev/null || { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+}
+
+start_rgw() {
+    dir=$(mktemp -d) || return 1
+    trap end_rgw EXIT
+    trap 'exit 143' TERM
+    trap 'exit 130' INT
+    can_have_rgw || { echo 'no radosgw here, and no root with apt-get to install it' >"$dir/log"; return 1; }
+    "$support/rgw.sh" start "$dir/rgw" >"$dir/log" 2>&1 || return 1
+    set -a
+    # shellcheck source=/dev/null
+    . "$dir/rgw/env"
+    set +a
+}
+
+# shellcheck disable=SC2329 # the trap calls it
+end_rgw() {
+    "$support/rgw.sh" stop "$dir/rgw" >>"$dir/log" 2>&1 || true
+    rm -rf -- "$dir"
+}
+
+if [ -z "${S3PO_TEST_ENDPOINT:-}" ] && ! start_rgw; then
+    echo "integration.sh: no store to test against:" >&2
+    cat -- "$dir/log" >&2
+    [ -z "${CI:-}" ] || exit 1
+fi
+
+status=0
+"$python" -m pytest tests/integration "$@" || status=$?
+exit "$status"

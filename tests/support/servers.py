@@ -1,0 +1,177 @@
+"""Starts servers for tests, each in a process of its own.
+
+What may live here: processes, their ports and certificates. It works in a runtime that gevent patched and in one that
+it did not. A server finds its own free port and tells it on its first line, so that test runs side by side do not meet.
+It ends when its standard input closes, so it never outlives the tests, however these end.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import trustme
+
+__all__ = ['Authority', 'MotoServer', 'Store']
+
+LOOPBACK = '127.0.0.1'
+CHECKOUT = Path(__file__).resolve().parents[2]
+STOP_TIMEOUT_S = 10.0
+CONTROL_TIMEOUT_S = 30.0
+
+
+class Authority:
+    """A certificate authority and a server certificate for 127.0.0.1 and localhost.
+
+    Args:
+        directory: Where the PEM files are written.
+
+    Attributes:
+        ca_pem: What a client has to trust (`verify=`, AWS_CA_BUNDLE).
+        server_pem: The server's private key and certificate chain.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        authority = trustme.CA()
+        self.ca_pem = Path(directory, 'ca.pem')
+        self.server_pem = Path(directory, 'server.pem')
+        authority.cert_pem.write_to_path(self.ca_pem)
+        authority.issue_cert(LOOPBACK, 'localhost').private_key_and_cert_chain_pem.write_to_path(self.server_pem)
+
+
+class _Process:
+    """One server as a subprocess.
+
+    Args:
+        module: What `python -m` runs; it prints `listening on PORT …` and ends with its standard input.
+        authority: With it, the server speaks TLS with its certificate.
+        environment: Variables to set for the server.
+    """
+
+    def __init__(self, module: str, authority: Authority | None, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, '-m', module]
+        if authority is not None:
+            command += ['--cert', str(authority.server_pem)]
+        self._process = subprocess.Popen(
+            command, cwd=CHECKOUT, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._authority = authority
+        stdout = self._process.stdout
+        words = stdout.readline().decode().split() if stdout is not None else []
+        if words[:2] != ['listening', 'on']:
+            self.stop()
+            raise RuntimeError(f'{module} did not start: exit code {self._process.returncode}')
+        self.port = int(words[2])
+        self._more_words = words[3:]
+
+    @property
+    def endpoint_url(self) -> str:
+        """What clients take as endpoint_url."""
+        return f'{"http" if self._authority is None else "https"}://{LOOPBACK}:{self.port}'
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End the server and wait for it; a second call does nothing."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+
+class Store(_Process):
+    """The scriptable store of tests.support.store.
+
+    Args:
+        authority: With it, the store speaks TLS with its certificate.
+    """
+
+    def __init__(self, authority: Authority | None = None) -> None:
+        super().__init__('tests.support.store', authority, {})
+        self._control_port = int(self._more_words[1])
+
+    def script(self, *rules: Mapping[str, Any]) -> None:
+        """Put rules behind those in force.
+
+        Args:
+            *rules: Each as store_rules.Rule describes, with `action` as store_rules.Action does.
+
+        Raises:
+            ValueError: The store does not understand them.
+        """
+        self._control('POST', 'script', rules)
+
+    def log(self, operation: str | None = None) -> list[dict[str, Any]]:
+        """The requests so far in order of arrival, as store_rules.Seen describes them.
+
+        Args:
+            operation: Only those of this operation.
+        """
+        seen = cast('list[dict[str, Any]]', self._control('GET', 'log'))
+        return [each for each in seen if operation in (None, each['operation'])]
+
+    def stats(self) -> dict[str, int]:
+        """`connections` accepted since the last reset, `open` now, `peak_open` at once."""
+        return cast('dict[str, int]', self._control('GET', 'stats'))
+
+    def reset(self) -> None:
+        """Forget objects, rules, log and figures; open connections stay open."""
+        self._control('POST', 'reset')
+
+    def _control(self, method: str, what: str, content: Sequence[Any] = ()) -> object:
+        connection = http.client.HTTPConnection(LOOPBACK, self._control_port, timeout=CONTROL_TIMEOUT_S)
+        return _exchange(connection, method, f'/_control/{what}', json.dumps(content).encode())
+
+
+class MotoServer(_Process):
+    """moto behind a real HTTP server; it closes the connection after each answer.
+
+    Args:
+        authority: With it, the server speaks TLS with its certificate.
+    """
+
+    def __init__(self, authority: Authority | None = None) -> None:
+        super().__init__('tests.support.moto_app', authority, {'S3PO_PATCH': '0'})
+
+    def reset(self) -> None:
+        """Forget everything."""
+        connection: http.client.HTTPConnection
+        if self._authority is None:
+            connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=CONTROL_TIMEOUT_S)
+        else:
+            trusted = ssl.create_default_context(cafile=str(self._authority.ca_pem))
+            connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=CONTROL_TIMEOUT_S, context=trusted)
+        _exchange(connection, 'POST', '/moto-api/reset', b'')
+
+
+def _exchange(connection: http.client.HTTPConnection, method: str, path: str, body: bytes) -> object:
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        raise ValueError(content.decode())
+    return json.loads(content)

@@ -1,0 +1,276 @@
+"""What tests tell the store to do wrong, and what the store remembers of the requests that it saw.
+
+What may live here: the scripted rules, the log and the counters. No sockets, no knowledge of S3, no import but the
+standard library's. Everything is used by many threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ['Action', 'Connections', 'Log', 'Rule', 'Script', 'Seen']
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What to do with one request; the fields combine, and their defaults mean that all goes as usual.
+
+    Attributes:
+        status: Answer with this status instead of doing the work.
+        code: S3's error code of the XML that is made where there is no body.
+        message: The message of that XML.
+        headers: Headers of the scripted answer.
+        body: Body of the scripted answer, sent as Latin-1.
+        work: Do the work first, then give the scripted answer, or cut the connection.
+        delay_s: Wait so long before the answer.
+        hang_s: Give no answer (with `cut_body_at`: no further byte) for so long, or until the client goes, then close.
+        no_continue: Read the body without saying 100 Continue first.
+        early: Act before the request's body is read; the connection ends.
+        read_bytes: With `early`: after so many bytes of it.
+        reset: Close with RST instead of answering.
+        close: Close with FIN instead of answering.
+        raw: Send these bytes (as Latin-1) instead of an answer, then close.
+        cut_body_at: Send the true head, so many bytes of the body, then close with FIN (with `reset`: RST).
+        flip_byte_at: Change one bit of the body at this offset; the head stays true.
+        ignore_range: Answer as if the request had no Range header.
+        drop_headers: Headers that the answer is to lack.
+        add_headers: Headers that the answer gets, in the place of others of the same name.
+        drip_bytes: Send the body in pieces of so many bytes,
+        drip_every_s: and wait so long before each.
+    """
+
+    status: int | None = None
+    code: str = 'InternalError'
+    message: str = 'scripted'
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    work: bool = False
+    delay_s: float = 0.0
+    hang_s: float = 0.0
+    no_continue: bool = False
+    early: bool = False
+    read_bytes: int = 0
+    reset: bool = False
+    close: bool = False
+    raw: str | None = None
+    cut_body_at: int | None = None
+    flip_byte_at: int | None = None
+    ignore_range: bool = False
+    drop_headers: Sequence[str] = ()
+    add_headers: Mapping[str, str] = field(default_factory=dict)
+    drip_bytes: int = 0
+    drip_every_s: float = 0.0
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Action:
+        """The action that a JSON object describes.
+
+        Raises:
+            ValueError: It names something that no action has (a misspelt script must not pass as "do nothing"), or
+                contradicts itself.
+        """
+        fields = dict(given)
+        drip = fields.pop('drip', None)
+        if drip is not None:
+            fields.update(drip_bytes=drip['bytes'], drip_every_s=drip['every_s'])
+        _refuse_unknown(fields, cls, 'an action')
+        action = cls(**fields)
+        if action.early and (action.does_work or not action.has_answer):
+            raise ValueError('what acts early has no body to work with, and needs an answer or an end')
+        return action
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the true answer is replaced, by a scripted one or by none."""
+        is_silent = self.cut_body_at is None and (self.reset or self.close or bool(self.hang_s))
+        return self.status is not None or self.raw is not None or is_silent
+
+    @property
+    def does_work(self) -> bool:
+        """Whether the request is carried out."""
+        return self.work or not self.has_answer
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """One request as the log holds it.
+
+    Attributes:
+        time: The server's monotonic clock when the head had been read.
+        connection: Counted from 1 in order of acceptance.
+        nth: Which request on its connection, counted from 1.
+        method: The HTTP method.
+        operation: S3's name, such as 'UploadPart'.
+        bucket: Empty where there is none.
+        key: Empty where there is none.
+        query: Decoded; a name without a value has ''.
+        headers: Names in lower case.
+        status: The status answered; None where there was no answer (yet).
+        body_bytes: The length of the request's body as it was read off the wire.
+    """
+
+    time: float = field(default_factory=time.monotonic)
+    connection: int
+    nth: int
+    method: str
+    operation: str
+    bucket: str
+    key: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    status: int | None = None
+    body_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Rule:
+    """Which requests get an action. What is None or absent matches anything.
+
+    Attributes:
+        action: What to do.
+        operation: S3's name, such as 'UploadPart'.
+        bucket: The bucket.
+        key: The key.
+        query: Parameters that the request must have with these values.
+        headers: Headers that the request must have with these values; names in lower case.
+        nth: Which request on its connection, counted from 1.
+        skip: Let so many matching requests through first.
+        times: Then act so often; None for ever.
+    """
+
+    action: Action
+    operation: str | None = None
+    bucket: str | None = None
+    key: str | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    nth: int | None = None
+    skip: int = 0
+    times: int | None = None
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Rule:
+        """The rule that a JSON object describes.
+
+        Raises:
+            ValueError: It names something that no rule or action has, or lacks the action.
+        """
+        fields = {name: value for name, value in given.items() if value is not None or name == 'times'}
+        _refuse_unknown(fields, cls, 'a rule')
+        if 'action' not in fields:
+            raise ValueError('a rule needs an action')
+        fields['action'] = Action.parse(fields['action'])
+        return cls(**fields)
+
+    def matches(self, seen: Seen) -> bool:
+        """Whether the rule is about this request, however often it was used."""
+        return (
+            self.operation in (None, seen.operation)
+            and self.bucket in (None, seen.bucket)
+            and self.key in (None, seen.key)
+            and self.nth in (None, seen.nth)
+            and self.query.items() <= seen.query.items()
+            and self.headers.items() <= seen.headers.items()
+        )
+
+
+class Script:
+    """The rules in force, oldest first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[Rule] = []
+
+    def add(self, rules: Sequence[Rule]) -> None:
+        """Put rules behind those in force."""
+        with self._lock:
+            self._rules.extend(rules)
+
+    def reset(self) -> None:
+        """Forget all rules."""
+        with self._lock:
+            self._rules.clear()
+
+    def take(self, seen: Seen) -> Action:
+        """Use the first rule that matches and has a use left up by one; its action, or one that changes nothing."""
+        with self._lock:
+            for rule in self._rules:
+                if rule.times == 0 or not rule.matches(seen):
+                    continue
+                if rule.skip > 0:
+                    rule.skip -= 1
+                    continue
+                if rule.times is not None:
+                    rule.times -= 1
+                return rule.action
+        return Action()
+
+
+class Log:
+    """The requests in order of arrival."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: list[Seen] = []
+
+    def add(self, seen: Seen) -> None:
+        """Remember a request."""
+        with self._lock:
+            self._seen.append(seen)
+
+    def reset(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._seen.clear()
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """All requests, as JSON takes them."""
+        with self._lock:
+            return [dataclasses.asdict(seen) for seen in self._seen]
+
+
+class Connections:
+    """Counts TCP connections."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number = 0
+        self._accepted = 0
+        self._open = 0
+        self._peak_open = 0
+
+    def opened(self) -> int:
+        """Count a new connection; its number, which `reset` does not set back."""
+        with self._lock:
+            self._number += 1
+            self._accepted += 1
+            self._open += 1
+            self._peak_open = max(self._peak_open, self._open)
+            return self._number
+
+    def closed(self) -> None:
+        """Count a connection's end."""
+        with self._lock:
+            self._open -= 1
+
+    def reset(self) -> None:
+        """Count from here; connections that are open go on being counted as open."""
+        with self._lock:
+            self._accepted = 0
+            self._peak_open = self._open
+
+    def as_json(self) -> dict[str, int]:
+        """The figures: accepted since the last reset, open now, most open at once."""
+        with self._lock:
+            return {'connections': self._accepted, 'open': self._open, 'peak_open': self._peak_open}
+
+
+def _refuse_unknown(fields: Mapping[str, Any], of: type, what: str) -> None:
+    unknown = set(fields) - {each.name for each in dataclasses.fields(of)}
+    if unknown:
+        raise ValueError(f'{what} has no {", ".join(sorted(unknown))}')

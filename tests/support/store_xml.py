@@ -1,0 +1,110 @@
+"""S3's XML, read and written.
+
+What may live here: documents. Keys may hold what XML 1.0 does not allow; as on S3, such a character is written as a
+reference that XML parsers refuse, and clients ask for encoding-type=url to be safe from it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote_plus
+
+from tests.support.store_values import StoreError
+
+__all__ = [
+    'document',
+    'element',
+    'error_document',
+    'iso_time',
+    'parse_complete',
+    'parse_delete',
+    'parse_tagging',
+    'url_encoded',
+]
+
+NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
+
+
+def document(name: str, *content: str) -> bytes:
+    """A whole document whose root has S3's namespace; `content` is XML."""
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="{NAMESPACE}">{"".join(content)}</{name}>'.encode()
+
+
+def element(name: str, content: object) -> str:
+    """One element with text, or with what `element` made (a list of it)."""
+    inner = ''.join(content) if isinstance(content, list) else _escape(_text(content))
+    return f'<{name}>{inner}</{name}>'
+
+
+def error_document(code: str, message: str, resource: str, request_id: str) -> bytes:
+    """What S3 answers with a status of 4xx or 5xx; it has no namespace."""
+    fields = {'Code': code, 'Message': message, 'Resource': resource, 'RequestId': request_id, 'HostId': 'tests'}
+    inner = ''.join(element(name, value) for name, value in fields.items())
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'.encode()
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since the epoch as S3 writes them in XML."""
+    return time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds)) + f'.{int(seconds * 1000) % 1000:03d}Z'
+
+
+def url_encoded(text: str) -> str:
+    """A key under encoding-type=url: as in a form, but that the slash stays."""
+    return quote_plus(text, safe='/*-._')
+
+
+def parse_complete(body: bytes) -> list[tuple[int, str]]:
+    """CompleteMultipartUpload's part numbers and ETags, these without quotes, in the client's order."""
+    try:
+        return [(int(part['PartNumber']), part['ETag'].strip('"')) for part in _records(_parse(body), 'Part')]
+    except (KeyError, ValueError) as error:
+        raise _malformed() from error
+
+
+def parse_delete(body: bytes) -> tuple[list[str], bool]:
+    """DeleteObjects' keys, and whether only errors are to be listed."""
+    root = _parse(body)
+    try:
+        keys = [record['Key'] for record in _records(root, 'Object')]
+    except KeyError as error:
+        raise _malformed() from error
+    if not 1 <= len(keys) <= 1000:
+        raise _malformed()
+    return keys, (root.findtext('Quiet') or '').lower() == 'true'
+
+
+def parse_tagging(body: bytes) -> Mapping[str, str]:
+    """PutObjectTagging's tags."""
+    tag_set = _parse(body).find('TagSet')
+    if tag_set is None:
+        raise _malformed()
+    return {record['Key']: record['Value'] for record in _records(tag_set, 'Tag')}
+
+
+def _records(parent: ET.Element, name: str) -> Iterable[dict[str, str]]:
+    return [{child.tag: child.text or '' for child in record} for record in parent.findall(name)]
+
+
+def _parse(body: bytes) -> ET.Element:
+    try:
+        root = ET.fromstring(body)
+    except ET.ParseError as error:
+        raise _malformed() from error
+    for each in root.iter():
+        each.tag = each.tag.rpartition('}')[2]
+    return root
+
+
+def _malformed() -> StoreError:
+    return StoreError(400, 'MalformedXML', 'The XML you provided was not well-formed or did not validate')
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _escape(text: str) -> str:
+    return re.sub(r'[&<>"\x00-\x1f]', lambda match: f'&#{ord(match.group())};', text)

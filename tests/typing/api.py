@@ -1,0 +1,48 @@
+"""Only has to type-check: how callers write it."""
+
+from __future__ import annotations
+
+import pathlib
+from functools import partial
+
+import s3po
+
+
+def upload_and_download(conn: s3po.Connection) -> None:
+    result: s3po.TransferResult = conn.upload('bucket', 'key', b'data', metadata={'a': '1'}, retries=5)
+    size: int = result.size_bytes
+    body: bytes = conn.download('bucket', 'key')
+    text: str = conn.download('bucket', 'key', encoding='utf-8')
+    conn.download('bucket', 'key', pathlib.Path('target'), byte_range=(size, None))
+    print(body, text, conn.exists('bucket', 'key'), conn.head('bucket', 'key').metadata)
+
+
+def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
+    def show(key: str, value: bytes) -> int:
+        print(key)
+        return len(value)
+
+    with conn.batch(50, on_error='collect') as batch:
+        for key in keys:
+            job: s3po.Job = batch.download('bucket', key, callback=partial(show, key))
+            job.cancel()
+    report: s3po.BatchReport = batch.report()
+    for failed in batch.failed:
+        print(failed.bucket, failed.key, failed.error)
+    print(report.jobs_per_s)
+    conn.retry_failed(batch.failed, on_error='collect')
+    return batch.results()
+
+
+def listing(conn: s3po.Connection) -> list[str]:
+    return [entry.key for entry in conn.list('bucket', 'prefix/') if isinstance(entry, s3po.ListEntry)]
+
+
+def mock(conn: s3po.Connection) -> None:
+    @conn.mock(buckets=['bucket'])
+    def run(number: int) -> int:
+        conn.conn.create_bucket(Bucket='other')
+        return number
+
+    total: int = run(1)
+    print(total)

@@ -1,0 +1,1 @@
+"""Tests of pure code: they neither sleep nor touch the network."""

@@ -1,0 +1,473 @@
+"""The runtime's own means: work off the event loop, values per hub, work that a kill does not cut in two."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.threadpool
+import pytest
+from gevent import monkey
+
+from s3po import runtime
+from s3po.runtime import greenlets
+
+allocate_native_lock: Any = monkey.get_original('_thread', 'allocate_lock')
+get_native_ident: Any = monkey.get_original('_thread', 'get_ident')
+start_native_thread: Any = monkey.get_original('_thread', 'start_new_thread')
+
+LIMIT_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def limit() -> Iterator[None]:
+    """No test here may hang."""
+    with gevent.Timeout(LIMIT_S):
+        yield
+
+
+@pytest.fixture
+def thread() -> Iterator[Callable[[Callable[[], Any]], Any]]:
+    """Calls a function in one other native thread, always the same, and returns its result."""
+    pool = gevent.threadpool.ThreadPool(1)
+    yield lambda function: pool.spawn(function).get()
+    pool.kill()
+
+
+def run_in_short_thread(function: Callable[[], object]) -> None:
+    """Call a function in a native thread of its own that has begun to end when this returns."""
+    lock = allocate_native_lock()
+    lock.acquire()
+
+    def run() -> None:
+        try:
+            function()
+        finally:
+            lock.release()
+
+    start_native_thread(run, ())
+    lock.acquire()
+
+
+def run_in_child(check: Callable[[], bool]) -> bool:
+    """Call a function in a fork of this process, and tell whether it returned True."""
+    pid = os.fork()
+    if pid == 0:
+        is_good = False
+        try:
+            is_good = check()
+        finally:
+            os._exit(0 if is_good else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    while not condition():
+        gevent.sleep(0)
+    return True
+
+
+class Value:
+    pass
+
+
+# -- offload ------------------------------------------------------------------------------------------------------------
+
+
+def test_offload_returns_what_the_function_returned() -> None:
+    assert runtime.offload(divmod, 17, 5) == (3, 2)
+
+
+def test_offload_raises_what_the_function_raised_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    gevent.sleep(0)
+
+    with pytest.raises(ZeroDivisionError):
+        runtime.offload(divmod, 17, 0)
+    gevent.sleep(0)
+
+    assert capfd.readouterr().err == ''
+
+
+def test_offload_lets_other_greenlets_run_meanwhile() -> None:
+    lock = allocate_native_lock()
+    lock.acquire()
+    releaser = gevent.spawn(lock.release)
+
+    assert runtime.offload(lock.acquire)
+    assert releaser.successful()
+
+
+def test_offload_runs_in_another_native_thread_where_greenlets_are() -> None:
+    gevent.sleep(0)
+
+    assert runtime.offload(get_native_ident) != get_native_ident()
+
+
+def test_offload_runs_directly_where_no_greenlets_are() -> None:
+    seen: list[int] = []
+
+    run_in_short_thread(lambda: seen.extend((runtime.offload(get_native_ident), get_native_ident())))
+
+    assert seen[0] == seen[1]
+
+
+def test_offload_may_be_nested() -> None:
+    assert runtime.offload(lambda: runtime.offload(divmod, 17, 5)) == (3, 2)
+
+
+def test_offload_killed_meanwhile_raises_only_when_the_function_has_returned() -> None:
+    lock = allocate_native_lock()
+    lock.acquire()
+    waiter = gevent.spawn(runtime.offload, lock.acquire)
+    gevent.sleep(0)
+
+    waiter.kill(block=False)
+    waiter.kill(block=False)
+    gevent.sleep(0.01)
+    was_waiting = not waiter.dead
+    lock.release()
+    waiter.join()
+
+    assert was_waiting
+    assert isinstance(waiter.value, gevent.GreenletExit)
+
+
+def test_offload_timed_out_raises_the_timeout() -> None:
+    lock = allocate_native_lock()
+    lock.acquire()
+    gevent.spawn_later(0.05, lock.release)
+
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.001):
+        runtime.offload(lock.acquire)
+
+    assert not lock.acquire(blocking=False)
+
+
+def test_has_greenlets_is_false_in_a_thread_that_only_made_a_hub(thread: Callable[[Callable[[], Any]], Any]) -> None:
+    assert not thread(runtime.has_greenlets)
+    assert not thread(lambda: bool(gevent.get_hub()) or runtime.has_greenlets())
+    assert thread(lambda: gevent.spawn(int) is not None and runtime.has_greenlets())
+
+
+# -- PerHub -------------------------------------------------------------------------------------------------------------
+
+
+def test_per_hub_makes_one_value_for_all_greenlets_of_a_thread() -> None:
+    per_hub = runtime.PerHub(Value)
+
+    values = [gevent.spawn(per_hub.get).get() for _ in range(3)]
+
+    assert values == [per_hub.get()] * 3
+    assert per_hub.values() == [per_hub.get()]
+
+
+def test_per_hub_keeps_instances_apart() -> None:
+    assert runtime.PerHub(Value).get() is not runtime.PerHub(Value).get()
+
+
+def test_per_hub_makes_another_value_for_another_native_thread(thread: Callable[[Callable[[], Any]], Any]) -> None:
+    per_hub = runtime.PerHub(Value)
+
+    here, there = per_hub.get(), thread(per_hub.get)
+
+    assert here is not there
+    assert thread(per_hub.get) is there
+    assert per_hub.get() is here
+    assert set(per_hub.values()) == {here, there}
+
+
+def test_per_hub_drops_the_values_of_threads_that_ended() -> None:
+    class Owner:
+        """Holds its hub, as everything does that has sockets of gevent's."""
+
+        def __init__(self) -> None:
+            self.hub = gevent.get_hub()
+
+    per_hub = runtime.PerHub(Owner)
+    here = per_hub.get()
+    counts: list[int] = []
+
+    run_in_short_thread(lambda: counts.append(len({id(per_hub.get()), id(here)})))
+
+    assert counts == [2]
+    assert eventually(lambda: per_hub.values() == [here])
+
+
+def test_per_hub_clear_forgets_the_values_of_all_threads(thread: Callable[[Callable[[], Any]], Any]) -> None:
+    per_hub = runtime.PerHub(Value)
+    before = {per_hub.get(), thread(per_hub.get)}
+
+    per_hub.clear()
+
+    assert per_hub.values() == []
+    assert before.isdisjoint({per_hub.get(), thread(per_hub.get)})
+
+
+def test_per_hub_makes_a_fresh_value_in_a_forked_child() -> None:
+    per_hub = runtime.PerHub(Value)
+    before = per_hub.get()
+
+    def check() -> bool:
+        is_empty = per_hub.values() == []
+        return is_empty and per_hub.get() is not before and per_hub.values() == [per_hub.get()]
+
+    assert run_in_child(check)
+    assert per_hub.get() is before
+
+
+def test_per_hub_makes_a_fresh_value_in_a_child_forked_by_another_thread(
+    thread: Callable[[Callable[[], Any]], Any],
+) -> None:
+    per_hub = runtime.PerHub(Value)
+    here, there = per_hub.get(), thread(per_hub.get)
+
+    assert run_in_child(lambda: per_hub.get() not in (here, there) and len(per_hub.values()) == 1)
+    assert set(per_hub.values()) == {here, there}
+
+
+def test_per_hub_makes_a_fresh_value_for_a_new_hub_of_the_same_thread(
+    thread: Callable[[Callable[[], Any]], Any],
+) -> None:
+    per_hub = runtime.PerHub(Value)
+    before = thread(per_hub.get)
+
+    # Destroying does what a server does that is done with gevent in this thread.
+    thread(lambda: gevent.get_hub().destroy(destroy_loop=True))
+
+    assert thread(per_hub.get) is not before
+
+
+def test_per_hub_keeps_the_first_value_when_its_factory_yields() -> None:
+    def make() -> Value:
+        gevent.sleep(0)
+        return Value()
+
+    per_hub = runtime.PerHub(make)
+    getters = [gevent.spawn(per_hub.get) for _ in range(3)]
+
+    assert {getter.get() for getter in getters} == {per_hub.get()}
+
+
+def test_per_hub_passes_on_what_its_factory_raises() -> None:
+    per_hub: runtime.PerHub[float] = runtime.PerHub(lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        per_hub.get()
+
+
+# -- shielded -----------------------------------------------------------------------------------------------------------
+
+
+class Creation:
+    """A function for shielded() that takes until it is let go, and the results that came late."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.may_end = gevent.event.Event()
+        self.late: list[str] = []
+
+    def create(self) -> str:
+        self.may_end.wait()
+        if self.error is not None:
+            raise self.error
+        return 'upload id'
+
+    def start(self) -> gevent.Greenlet[..., str]:
+        greenlet = gevent.spawn(runtime.shielded, self.create, self.late.append)
+        gevent.sleep(0)
+        return greenlet
+
+
+def test_shielded_returns_what_the_function_returned() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+    creation.may_end.set()
+
+    assert greenlet.get() == 'upload id'
+    assert creation.late == []
+
+
+def test_shielded_raises_what_the_function_raised(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        runtime.shielded(lambda: 1 // 0, pytest.fail)
+
+    assert capfd.readouterr().err == ''
+
+
+def test_shielded_when_killed_hands_the_result_over_and_then_dies() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+
+    greenlet.kill(block=False)
+    gevent.sleep(0)
+    was_waiting = not greenlet.dead
+    creation.may_end.set()
+    greenlet.join()
+
+    assert was_waiting
+    assert creation.late == ['upload id']
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def test_shielded_waits_on_through_further_kills() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+
+    for _ in range(3):
+        greenlet.kill(block=False)
+        gevent.sleep(0)
+    was_waiting = not greenlet.dead
+    creation.may_end.set()
+    greenlet.join()
+
+    assert was_waiting
+    assert creation.late == ['upload id']
+
+
+def test_shielded_raises_the_timeout_that_interrupted_it() -> None:
+    creation = Creation()
+    gevent.spawn_later(0.02, creation.may_end.set)
+
+    with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.001) as timeout:
+        runtime.shielded(creation.create, creation.late.append)
+
+    assert caught.value is timeout
+    assert creation.late == ['upload id']
+
+
+@pytest.mark.parametrize(
+    ('interruptions', 'expected'),
+    [
+        ((gevent.Timeout, gevent.GreenletExit), gevent.GreenletExit),
+        ((gevent.GreenletExit, gevent.Timeout), gevent.GreenletExit),
+        ((gevent.GreenletExit, KeyboardInterrupt), KeyboardInterrupt),
+        ((KeyboardInterrupt, gevent.GreenletExit), KeyboardInterrupt),
+    ],
+)
+def test_shielded_raises_the_gravest_of_several_interruptions(
+    interruptions: tuple[type[BaseException], ...], expected: type[BaseException]
+) -> None:
+    creation = Creation()
+    caught: list[type[BaseException]] = []
+
+    def run() -> None:
+        try:
+            runtime.shielded(creation.create, creation.late.append)
+        except BaseException as error:
+            caught.append(type(error))
+
+    greenlet = gevent.spawn(run)
+    gevent.sleep(0)
+    for interruption in interruptions:
+        greenlet.kill(interruption, block=False)
+        gevent.sleep(0)
+    creation.may_end.set()
+    greenlet.join()
+
+    assert caught == [expected]
+    assert creation.late == ['upload id']
+
+
+def test_shielded_gives_up_waiting_at_a_second_ctrl_c_but_still_hands_the_result_over() -> None:
+    creation = Creation()
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            runtime.shielded(creation.create, creation.late.append)
+        except KeyboardInterrupt as error:
+            caught.append(error)
+
+    greenlet = gevent.spawn(run)
+    gevent.sleep(0)
+    for _ in range(2):
+        greenlet.kill(KeyboardInterrupt, block=False)
+        gevent.sleep(0)
+
+    assert greenlet.dead and len(caught) == 1
+    creation.may_end.set()
+    assert eventually(lambda: creation.late == ['upload id'])
+
+
+def test_shielded_hands_the_result_over_when_the_kill_comes_between_success_and_return() -> None:
+    late: list[str] = []
+
+    def create() -> str:
+        greenlet.kill(block=False)  # is delivered before the news that this function has returned
+        return 'upload id'
+
+    greenlet = gevent.spawn(runtime.shielded, create, late.append)
+    greenlet.join()
+
+    assert late == ['upload id']
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def test_shielded_runs_the_function_of_a_caller_killed_before_it_began() -> None:
+    late: list[str] = []
+    greenlet = gevent.spawn(runtime.shielded, lambda: 'upload id', late.append)
+    gevent.spawn(greenlet.kill, block=False)  # runs after the caller, before the function
+
+    greenlet.join()
+
+    assert late == ['upload id'] or greenlet.value == 'upload id'
+
+
+def test_shielded_hands_nothing_over_when_the_function_fails_late() -> None:
+    creation = Creation(error=OSError('no'))
+    greenlet = creation.start()
+
+    greenlet.kill(block=False)
+    creation.may_end.set()
+    greenlet.join()
+
+    assert creation.late == []
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def test_shielded_logs_a_failing_clean_up_and_raises_the_interruption(caplog: pytest.LogCaptureFixture) -> None:
+    creation = Creation()
+
+    def fail(result: str) -> None:
+        raise OSError(f'cannot abort {result}')
+
+    greenlet = gevent.spawn(runtime.shielded, creation.create, fail)
+    gevent.sleep(0)
+    greenlet.kill(block=False)
+    with caplog.at_level(logging.WARNING, logger=greenlets.__name__):
+        creation.may_end.set()
+        greenlet.join()
+
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+    assert 'cannot abort upload id' in caplog.text
+
+
+def test_shielded_in_a_thread_where_nothing_can_happen_any_more_raises_loop_exit(
+    thread: Callable[[Callable[[], Any]], Any],
+) -> None:
+    def wait_for_nothing() -> str:
+        try:
+            runtime.shielded(gevent.event.Event().wait, pytest.fail)
+        except gevent.exceptions.LoopExit:
+            return 'raised'
+        return 'returned'
+
+    assert thread(wait_for_nothing) == 'raised'
+
+
+def test_other_threads_run_sees_native_threads() -> None:
+    lock = allocate_native_lock()
+    lock.acquire()
+    start_native_thread(lock.acquire, ())
+    try:
+        assert eventually(runtime.other_threads_run)
+    finally:
+        lock.release()
+
+
+def test_late_import_warning_is_a_runtime_warning() -> None:
+    assert issubclass(runtime.LateImportWarning, RuntimeWarning)
