@@ -10,13 +10,16 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from s3po.errors import ConfigurationError
 
 __all__ = ['Mock']
 
 F = TypeVar('F', bound=Callable[..., Any])
+
+# Calling one of these runs none of its body yet.
+RUNS_LATER: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class Mockable(Protocol):
@@ -80,13 +83,18 @@ class Mock:
         self.stop()
 
     def __call__(self, function: F) -> F:
-        """Decorate a function, or a class: of that, every method whose name begins with `test`. Each call starts afresh."""
+        """Decorate a function or a class; each call, and each test of the class, starts afresh.
+
+        Of a unittest.TestCase it covers setUp and tearDown too (not setUpClass), of other classes the methods whose names
+        begin with `test`, and nothing that pytest does around them: for that there is the fixture in s3po.testing.
+
+        Raises:
+            ConfigurationError: The function would run after the call that it is decorated for (async, generators).
+        """
         if inspect.isclass(function):
-            for name in dir(function):
-                if name.startswith('test') and inspect.isfunction(getattr(function, name)):
-                    setattr(function, name, self(getattr(function, name)))
+            self._decorate_class(function)
             return function
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        if any(is_kind(function) for is_kind in RUNS_LATER):
             raise ConfigurationError(
                 f'{function.__name__} would run after the mock has stopped; use `with conn.mock():` inside of it'
             )
@@ -97,6 +105,21 @@ class Mock:
                 return function(*args, **kwargs)
 
         return mocked  # type: ignore[return-value]  # it has the signature of what it wraps
+
+    def _decorate_class(self, decorated: type) -> None:
+        import unittest  # only who has such classes has imported it
+
+        if issubclass(decorated, unittest.TestCase):
+            # What runs one test, with all that belongs to it. A setUp outside of the mock would go to a real store.
+            decorated.run = self(decorated.run)  # type: ignore[method-assign]
+            return
+        for name in dir(decorated):
+            member = inspect.getattr_static(decorated, name)
+            function = getattr(member, '__func__', member)
+            if name.startswith('test') and inspect.isfunction(function):
+                mocked = self(function)
+                # A staticmethod stays one.
+                setattr(decorated, name, mocked if function is member else type(member)(mocked))
 
     def _create_buckets(self) -> None:
         import moto.backends

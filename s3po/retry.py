@@ -196,7 +196,8 @@ def _log_retry(doing: str, attempts: int) -> Callable[[RetryCallState], None]:
             state.attempt_number,
             attempts,
             state.upcoming_sleep,
-            _error_of(state),
+            # Most errors begin with what was done.
+            str(_error_of(state)).removeprefix(f'{doing}: '),
         )
 
     return before_sleep

@@ -13,6 +13,9 @@ import s3po
 from tests.support.memory import MemoryTransport
 from tests.support.servers import Authority, MotoServer, Store
 
+# Its asserts are to tell as much as those of a test file.
+pytest.register_assert_rewrite('tests.support.conformance')
+
 BUCKET = 'bucket'
 
 

@@ -76,7 +76,8 @@ class WorkerPool:
         self._overflow: collections.deque[Job] = collections.deque()
         self._room = gevent.lock.Semaphore(size)
         self._available = gevent.lock.Semaphore(0)
-        self._workers: set[Worker] = set()
+        # A dict for its order.
+        self._workers: dict[Worker, None] = {}
         self._idle = 0
         self._is_closed = False
 
@@ -112,11 +113,7 @@ class WorkerPool:
         """Have the job run. has_room: what wait_for_room() said."""
         (self._queue if has_room else self._overflow).append(job)
         self._available.release()
-        if len(self._workers) < self._size and len(self) > self._idle:
-            worker = Worker(self)
-            self._workers.add(worker)
-            worker.link(self._workers.discard)
-            worker.start()
+        self._staff()
 
     def next_job(self) -> Job | None:
         """Wait for a job that has not ended yet; None when the pool was closed."""
@@ -164,6 +161,19 @@ class WorkerPool:
         self._is_closed = True
         for _ in self._workers:
             self._available.release()
+
+    def _staff(self) -> None:
+        """Make another worker when there is more to do than there are free ones."""
+        if len(self._workers) < self._size and len(self) > self._idle:
+            worker = Worker(self)
+            self._workers[worker] = None
+            worker.link(self._forget)
+            worker.start()
+
+    def _forget(self, worker: Worker) -> None:
+        # One that was killed (by Ctrl-C, or by somebody's gevent.killall) may leave jobs behind that wait for it.
+        del self._workers[worker]
+        self._staff()
 
     def _take(self) -> Job | None:
         if self._overflow:

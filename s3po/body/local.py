@@ -17,6 +17,7 @@ __all__ = ['ADVICE', 'local_errors', 'refuse_special_file']
 ADVICE: Final = {
     errno.ENOSPC: 'free some space on that file system',
     errno.EDQUOT: 'free some of your quota on that file system',
+    errno.EFBIG: 'the file system, or the limit of this process (ulimit -f), allows no file of that size',
     errno.EACCES: 'check the permissions of the file and its directory',
     errno.EPERM: 'check the permissions of the file and its directory',
     errno.ENOENT: 'check the spelling, and create the directory first',

@@ -368,13 +368,16 @@ def _is_plain_file(source: Any) -> bool:
 
 
 def _can_seek(source: Any) -> bool:
+    """Whether positions of the file count its bytes."""
     try:
         if hasattr(source, 'seekable'):
-            return bool(source.seekable())
-        source.seek(source.tell())
+            if not source.seekable():
+                return False
+        else:
+            source.seek(source.tell())
     except (AttributeError, OSError, ValueError):
         return False
-    # Text files without a binary layer (codecs.open) count their positions in something else than bytes.
+    # Text files without a binary layer (codecs.open) count in something else.
     return not isinstance(source.read(0), str)
 
 

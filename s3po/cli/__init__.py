@@ -7,9 +7,14 @@ imported when it is called.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import gevent
 
 from s3po.config import __version__
 from s3po.errors import ConfigurationError, S3poError
@@ -42,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     try:
-        _demo(options)
+        with _interrupts_for_this_greenlet():
+            _demo(options)
     except KeyboardInterrupt:
         _complain('interrupted')
         return EXIT_INTERRUPTED
@@ -60,10 +66,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    # Imported late: `s3po --help` needs neither gevent nor boto3.
+    # Imported late: the demonstration's server is run as a module of this package, which must not be imported by then.
     from s3po.cli.demo import run_demo
 
     run_demo(size=options.size, objects=options.objects, large_mib=options.large_mib)
+
+
+@contextlib.contextmanager
+def _interrupts_for_this_greenlet() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt in the calling greenlet, whose `with` statements clean up.
+
+    Python raises it in whichever greenlet runs at that moment, and gevent then prints that one's traceback. A process that was
+    told to ignore Ctrl-C goes on ignoring it.
+    """
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    waiting, loop = gevent.getcurrent(), gevent.get_hub().loop
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if gevent.getcurrent() is waiting:
+            raise KeyboardInterrupt
+        # Thrown by the hub, which is where a greenlet that waits can be reached from.
+        loop.run_callback(waiting.throw, KeyboardInterrupt)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _complain(message: str) -> None:

@@ -161,7 +161,7 @@ def _move_large(conn: Connection, size_bytes: int) -> tuple[TransferResult, bool
 def _conclude(large: TransferResult, different: list[str]) -> None:
     """Say what was shown, or raise if it was not."""
     if different:
-        raise IntegrityError(f'{len(different):,} objects came back different, the first of them {different[0]!r}')
+        raise IntegrityError(f'objects that came back different: {len(different):,}, the first of them {different[0]!r}')
     if large.attempts - large.parts != REFUSALS:
         raise S3poError(f'part {REFUSED_PART} was refused twice, but {large.parts} parts took {large.attempts} attempts')
     _say(

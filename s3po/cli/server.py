@@ -84,6 +84,8 @@ class DemoServer:
         try:
             self.port = self._read_port(self._process)
         except BaseException:
+            # One that has not told its port yet does not look at its standard input either.
+            self._process.kill()
             self._stop()
             raise
         return self
@@ -99,11 +101,9 @@ class DemoServer:
 
     def _stop(self) -> None:
         process = self._process
-        if process is None:
-            return
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        assert process is not None
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -167,7 +167,7 @@ def _serve(number: int, times: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    class QuietRequests(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
+    class QuietRequests(MotoRequestHandler):
         """moto's treatment of requests, without a line on stderr for each."""
 
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  (the name is the base class's)

@@ -95,7 +95,7 @@ def delete_many(
 ) -> DeleteReport:
     """Delete 1,000 at a time; of those that fail, try the ones again that may yet succeed."""
     check_bucket(bucket)
-    if isinstance(keys, str | bytes):
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise ConfigurationError('keys must be an iterable of keys; for a single key there is delete()')
     extra = operations.extra(extra, 'DeleteObjects')
     named = (_named(bucket, key) for key in keys)

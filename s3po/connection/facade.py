@@ -15,7 +15,7 @@ from s3po.batch.job import Callback, Errback
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
 from s3po.connection.operations import Operations
-from s3po.connection.wiring import Wiring, transport_of
+from s3po.connection.wiring import Wiring, check_kind, transport_of
 from s3po.errors import ConfigurationError, NotFound, S3poError
 from s3po.mock import Mock
 from s3po.model import (
@@ -100,6 +100,8 @@ class Connection:
         Raises:
             ConfigurationError: Arguments contradict each other, or are of no use by themselves.
         """
+        check_kind('config', config, TransferConfig)
+        check_kind('retry', retry, RetryPolicy)
         config = config or TransferConfig()
         settings = ClientSettings(
             endpoint_url=endpoint_url,
@@ -113,7 +115,7 @@ class Connection:
             client=client,
             client_config=client_config,
             addressing_style=addressing_style,
-            verify=verify if isinstance(verify, bool) else os.fsdecode(verify),
+            verify=os.fsdecode(verify) if isinstance(verify, os.PathLike) else verify,
             connect_timeout_s=config.connect_timeout_s,
             read_timeout_s=config.read_timeout_s,
         )
@@ -578,6 +580,8 @@ class Connection:
         Raises:
             ConfigurationError: moto is not installed.
         """
+        if isinstance(buckets, str):
+            raise ConfigurationError(f'buckets must be a list of names: [{buckets!r}]')
         names = tuple(buckets)
         for name in names:
             check_bucket(name)

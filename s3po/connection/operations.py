@@ -66,6 +66,8 @@ class Operations:
         self._config = config
         self._policy = policy
         self._delete = delete
+        if default_extra:
+            check_extra(default_extra, None, 'default_extra')
         self._default_extra = dict(default_extra)
         self._by_name: dict[str, Callable[..., Outcome]] = {
             'upload': self._upload,
@@ -77,8 +79,6 @@ class Operations:
             'copy': self._copy,
             'move': self._move,
         }
-        if default_extra:
-            check_extra(default_extra, None, 'default_extra')
 
     def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
         """Carry out one call, within its `timeout_s`."""
@@ -108,8 +108,6 @@ class Operations:
         """The caller's parameters on top of the connection's."""
         if given is None:
             return self._default_extra
-        if not isinstance(given, Mapping):
-            raise ConfigurationError(f"extra must be a mapping of boto3's parameter names, not {type(given).__name__}")
         check_extra(given, operations)
         return {**self._default_extra, **given}
 
@@ -125,14 +123,14 @@ class Operations:
         ref: ObjectRef,
         *,
         source: Any,
-        headers: Mapping[str, str] | None,
-        metadata: Mapping[str, str] | None,
-        content_type: str | None,
-        extra: Extra | None,
-        if_none_match: str | None,
-        if_match: str | None,
-        retries: int | None,
-        delete: bool | None,
+        headers: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        extra: Extra | None = None,
+        if_none_match: str | None = None,
+        if_match: str | None = None,
+        retries: int | None = None,
+        delete: bool | None = None,
     ) -> Outcome:
         extra = self.extra(extra, *UPLOADS)
         sent = object_headers(headers, metadata, content_type)
@@ -164,12 +162,12 @@ class Operations:
         self,
         ref: ObjectRef,
         *,
-        target: Any,
-        encoding: str | None,
-        byte_range: tuple[int, int | None] | None,
-        if_match: str | None,
-        extra: Extra | None,
-        retries: int | None,
+        target: Any = None,
+        encoding: str | None = None,
+        byte_range: tuple[int, int | None] | None = None,
+        if_match: str | None = None,
+        extra: Extra | None = None,
+        retries: int | None = None,
     ) -> Outcome:
         check_encoding(encoding, target)
         check_byte_range(byte_range)
@@ -185,12 +183,14 @@ class Operations:
         value = data if encoding is None else decode(data, encoding, ref)
         return Outcome(value=value, size_bytes=result.size_bytes, retries=result.attempts - result.parts)
 
-    def _head(self, ref: ObjectRef, *, extra: Extra | None, retries: int | None) -> Outcome:
+    def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
         attempts = self.attempts(ref.bucket, ref.key, retries)
         info = head(attempts, ref, self.extra(extra, 'HeadObject'))
         return Outcome(value=info, retries=attempts.retried)
 
-    def _delete_object(self, ref: ObjectRef, *, missing_ok: bool, extra: Extra | None, retries: int | None) -> Outcome:
+    def _delete_object(
+        self, ref: ObjectRef, *, missing_ok: bool = True, extra: Extra | None = None, retries: int | None = None
+    ) -> Outcome:
         extra = self.extra(extra, 'DeleteObject', 'HeadObject')
         attempts = self.attempts(ref.bucket, ref.key, retries)
         if not missing_ok:
@@ -204,12 +204,12 @@ class Operations:
         *,
         to_bucket: str,
         to_key: str,
-        headers: Mapping[str, str] | None,
-        metadata: Mapping[str, str] | None,
-        content_type: str | None,
-        if_match: str | None,
-        extra: Extra | None,
-        retries: int | None,
+        headers: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        if_match: str | None = None,
+        extra: Extra | None = None,
+        retries: int | None = None,
     ) -> Outcome:
         check_name(to_bucket, to_key, prefix='to_')
         extra = self.extra(extra, *COPIES)
@@ -234,12 +234,12 @@ class Operations:
             tagging = attempts.run('GetObjectTagging', look)
         return info, tagging
 
-    def _move(self, ref: ObjectRef, *, to_bucket: str, to_key: str, if_match: str | None, **options: Any) -> Outcome:
+    def _move(self, ref: ObjectRef, *, to_bucket: str, to_key: str, if_match: str | None = None, **options: Any) -> Outcome:
         if (ref.bucket, ref.key) == (to_bucket, to_key):
             raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
-        extra, retries = options['extra'], options['retries']
-        reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in (extra or {})}
-        reading = {**self._default_extra, **reading}
+        extra, retries = options.get('extra'), options.get('retries')
+        given = {**self._default_extra, **(extra or {})}
+        reading = {theirs: given[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in given}
         attempts = self.attempts(ref.bucket, ref.key, retries)
         before = head(attempts, ref, reading, if_match)
         copied = self._copy(ref, to_bucket=to_bucket, to_key=to_key, if_match=before.etag, **options)
@@ -264,7 +264,8 @@ def within(timeout_s: float, function: Callable[[], T], doing: str) -> T:
     Raises:
         DeadlineExceeded: Its time was up. It has cleaned up behind itself.
     """
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s <= 0:
+    # Not `<= 0`: nothing compares with NaN.
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
         raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
     timeout = gevent.Timeout.start_new(timeout_s)
     try:
@@ -297,8 +298,6 @@ def object_headers(
     """The headers of a new object, checked: those given, the metadata, and the content type."""
     sent: dict[str, str] = {}
     if headers:
-        if not isinstance(headers, Mapping):
-            raise ConfigurationError(f'headers must be a mapping, not {type(headers).__name__}')
         check_headers(headers)
         sent.update(headers)
     if metadata:

@@ -105,6 +105,16 @@ def is_mocked() -> bool:
     return models is not None and bool(models.botocore_stubber.enabled)
 
 
+def check_kind(argument: str, value: object, kind: type) -> None:
+    """Refuse what is not of the one class that an argument takes; None is always taken.
+
+    Raises:
+        ConfigurationError: It is of another class.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f'{argument} must be an s3po.{kind.__name__}, not {type(value).__name__}')
+
+
 def transport_of(given: object) -> Transport | None:
     """What the argument `transport` means: None for our own.
 

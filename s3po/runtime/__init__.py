@@ -4,6 +4,7 @@ It is imported before any other room, and imports none of them:
 
 - `patching`: what `import s3po` does to the standard library, and when it does less.
 - `tls`: repairs what was made of `ssl` before the patch, so that a late import breaks nobody's HTTPS.
+- `sockets`: lets connections opened before the patch wait without stopping other greenlets.
 - `threads`: keeps sockets usable by native threads, where only a part is patched.
 - `greenlets`: blocking work off the event loop, values per event loop, work that a kill must not cut in two.
 """

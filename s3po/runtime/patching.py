@@ -13,16 +13,19 @@ Why not everything beside native threads: `patch_all` replaces the locks and que
 hangs a Jupyter kernel and breaks pytest-xdist.
 """
 
+import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
 import types
 import warnings
+from collections.abc import Iterator
 
 from gevent import monkey
 
-from s3po.runtime import threads, tls
+from s3po.runtime import sockets, threads, tls
 
 __all__ = ['LateImportWarning', 'other_threads_run', 'patch']
 
@@ -63,9 +66,11 @@ def patch() -> None:
         if beside_threads:
             _patch_beside_threads()
         else:
-            monkey.patch_all()
+            with _interrupts_held_back():
+                monkey.patch_all()
         if is_late:
             tls.rejoin_classes()
+            sockets.repair_open_sockets()
     if beside_threads or is_noticeable:
         _warn(_describe(beside_threads=beside_threads, is_late=is_noticeable, clients=clients))
     elif is_late:
@@ -79,6 +84,20 @@ def other_threads_run() -> bool:
 
 def _is_patched_already() -> bool:
     return any(monkey.is_module_patched(name) for name in ('socket', 'ssl'))
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a Ctrl-C wait until the patch is whole.
+
+    In the middle of it (20 ms), locks are native ones here and gevent's there: the import fails with "cannot release
+    un-acquired lock", and the process then waits for ever at its end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _patch_beside_threads() -> None:
@@ -121,7 +140,7 @@ def _describe(*, beside_threads: bool, is_late: bool, clients: list[str]) -> str
         users = f' (by {", ".join(clients)})' if clients else ''
         reasons.append(
             f'ssl was in use already{users}: contexts, sessions and clients made before were repaired and go on working, '
-            'but their open connections and their locks still block'
+            'but their locks are native ones still, and stop the whole thread where two greenlets meet at one'
         )
     return f's3po was imported late: {"; ".join(reasons)}. {_FIX}; S3PO_PATCH=0 patches nothing.'
 

@@ -8,8 +8,8 @@ server they are not, and gevent's own replacements do harm there:
 - Each native thread that waits even once in gevent's way gets an event loop, which is not freed when the thread ends: two
   descriptors and, after a name look-up, a further thread, for each request that a threaded server answers.
 
-So, here: a thread without greenlets has nobody to give way to. It waits natively, and is left as it was. A thread with greenlets
-takes a socket over when it waits for it.
+So, here: a thread without greenlets has nobody to give way to. It waits natively, and is left as it was. A thread with
+greenlets takes a socket over when it waits for it.
 """
 
 import select
@@ -75,7 +75,7 @@ def _waiting_in_any_thread(wait_in_own_thread: Callable[..., None]) -> Callable[
             return
         is_reading = watcher is sock._read_event
         if not has_greenlets():
-            _poll(sock, is_reading, timeout_exc)
+            _poll(sock, is_reading=is_reading, timeout_exc=timeout_exc)
             return
         _take_over(sock)
         wait_in_own_thread(sock, sock._read_event if is_reading else sock._write_event, timeout_exc)
@@ -93,7 +93,7 @@ def _take_over(sock: Any) -> None:
     sock._write_event = sock.hub.loop.io(sock.fileno(), 2)
 
 
-def _poll(sock: Any, is_reading: bool, timeout_exc: BaseException | None) -> None:
+def _poll(sock: Any, *, is_reading: bool, timeout_exc: BaseException | None) -> None:
     poller = select.poll()
     poller.register(sock.fileno(), select.POLLIN if is_reading else select.POLLOUT)
     timeout_s = sock.timeout

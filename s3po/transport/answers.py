@@ -109,7 +109,8 @@ def error_for(
         can_refresh: Whether expired credentials can be replaced by new ones.
         region: The bucket's region, when the answer names it.
     """
-    text = f'{doing}: {status} {code}' + (f': {message}' if message else '')
+    # A HEAD has no body to tell a code in, so there the code is the status once more.
+    text = f'{doing}: {status}' + (f' {code}' if code != str(status) else '') + (f': {message}' if message else '')
     advice = _advice(code, headers, region)
     if advice:
         text += f'; {advice}'

@@ -63,6 +63,9 @@ OWNED_EXTRA: Final = {
     'EncodingType': 'nothing: keys come unescaped',
 }
 
+# Keys for the store to encrypt with: raw bytes, in a str or not, which botocore encodes.
+BINARY_EXTRA: Final = frozenset({'SSECustomerKey', 'CopySourceSSECustomerKey'})
+
 # RFC 9110, section 5.6.2: the characters of a header's name.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(r'[\x00-\x1f\x7f]')
@@ -110,16 +113,27 @@ def check_extra(extra: Mapping[str, Any], operations: Iterable[str] | None, argu
     Raises:
         ConfigurationError: One of them cannot be sent.
     """
+    if not isinstance(extra, Mapping):
+        raise ConfigurationError(f"{argument} must be a mapping of boto3's parameter names, not {type(extra).__name__}")
     operations = None if operations is None else tuple(operations)
     known = _all_members() if operations is None else frozenset().union(*map(_members, operations))
-    for name in extra:
+    for name, value in extra.items():
         if name in OWNED_EXTRA:
             raise ConfigurationError(f'{argument}: {name} is set by s3po; use {OWNED_EXTRA[name]}')
-        if name.startswith('Checksum') and name != 'ChecksumMode':
+        if str(name).startswith('Checksum') and name != 'ChecksumMode':
             raise ConfigurationError(f'{argument}: {name} is set by s3po, which takes care of checksums')
         if name not in known:
             where = 'any S3 request' if operations is None else ' or '.join(operations)
             raise ConfigurationError(f'{argument}: {name!r} is no parameter of {where}; boto3 lists their names')
+        if name not in BINARY_EXTRA and _has_control_characters(value):
+            raise ConfigurationError(f'{argument}: the value of {name} has control characters; remove them')
+
+
+def _has_control_characters(value: object) -> bool:
+    """Whether a text, or one in a mapping such as Metadata, has any; most are sent as headers."""
+    if isinstance(value, Mapping):
+        return any(_has_control_characters(each) for each in value.values())
+    return isinstance(value, str) and bool(_CONTROL.search(value))
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
@@ -128,6 +142,8 @@ def check_headers(headers: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: One of them cannot be sent.
     """
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f'headers must be a mapping, not {type(headers).__name__}')
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ConfigurationError(f'headers: names and values must be str, not {name!r}: {type(value).__name__}')
@@ -146,6 +162,8 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: A name or value cannot be a header.
     """
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError(f'metadata must be a mapping, not {type(metadata).__name__}')
     headers = {}
     for name, value in metadata.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):

@@ -17,6 +17,7 @@ import gevent.lock
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import ProfileNotFound
 
 from s3po.config import __version__
 from s3po.errors import ConfigurationError, CredentialsError
@@ -212,12 +213,23 @@ def _session_of(settings: ClientSettings) -> Any:
     given = settings.session
     if given is None:
         with translated('making a session'):
-            return boto3.session.Session(profile_name=settings.profile)
+            return _new_session(settings)
     if isinstance(given, botocore.session.Session):
         return boto3.session.Session(botocore_session=given)
     if not isinstance(given, boto3.session.Session):
         raise ConfigurationError(f'session must be a boto3 or botocore Session, not {type(given).__name__}')
     return given
+
+
+def _new_session(settings: ClientSettings) -> boto3.session.Session:
+    try:
+        return boto3.session.Session(profile_name=settings.profile)
+    except ProfileNotFound:
+        if settings.profile is not None or (settings.access_key_id is None and not settings.anonymous):
+            raise
+        # AWS_PROFILE names one that is not there; with keys of our own nothing is asked of it.
+        bare = botocore.session.Session(session_vars={'profile': (None, None, None, None)})
+        return boto3.session.Session(botocore_session=bare)
 
 
 def _own_config(settings: ClientSettings) -> Config:

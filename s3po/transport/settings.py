@@ -47,6 +47,8 @@ class ClientSettings:
             raise ConfigurationError(f"addressing_style must be 'auto', 'path' or 'virtual', not {self.addressing_style!r}")
         if self.endpoint_url is not None:
             check_endpoint(self.endpoint_url)
+        if not isinstance(self.verify, bool | str):
+            raise ConfigurationError(f'verify must be True, False or a path, not {type(self.verify).__name__}')
         if isinstance(self.verify, str) and not os.path.exists(self.verify):
             raise ConfigurationError(
                 f'verify: there is no file or directory {self.verify}; give the authorities to trust, as PEM'

@@ -1,0 +1,116 @@
+"""The examples of README.rst, run as they stand."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3po
+from s3po.cli import demo
+
+README = Path(__file__).resolve().parents[2] / 'README.rst'
+TIMEOUT_S = 60
+
+
+def examples() -> list[tuple[int, str]]:
+    """All blocks of Python code, each with the number of its first line."""
+    text = README.read_text(encoding='utf-8')
+    found = re.finditer(r'^\.\. code-block:: python\n\n((?:(?: {4}.*)?\n)+)', text, re.MULTILINE)
+    return [(text.count('\n', 0, block.start(1)) + 1, textwrap.dedent(block[1])) for block in found]
+
+
+def is_file(code: str) -> bool:
+    """Whether a block is the contents of a file, which its first line names."""
+    return re.match(r'# \w+\.py\n', code) is not None
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and an environment without settings of S3."""
+    for name in ('AWS_PROFILE', 'AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_examples_run_from_top_to_bottom(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every example runs in the order of the text, with the names of those before it, on a bucket with a few objects."""
+    (folder / 'foo.txt').write_text('some text\n')
+    names: dict[str, Any] = {}
+    ran = 0
+    with s3po.Connection().mock(buckets=['bucket']):
+        for number in range(3):
+            s3po.Connection().upload('bucket', f'crawl/{number}', b'x' * number)
+        for line, code in examples():
+            if not is_file(code):
+                # The lines of the text are those of a traceback.
+                exec(compile('\n' * (line - 1) + code, str(README), 'exec'), names)
+                ran += 1
+    output = capsys.readouterr().out
+
+    assert ran >= 10
+    assert 'crawl/2: 2 bytes' in output
+    assert '[5, 5, 5] 5' in output
+    assert 'bucket no-such-key' in output
+    assert (folder / 'one.txt').read_text() == 'hello'
+    assert not (folder / 'two.txt').exists()
+
+
+def test_example_of_the_fixture_passes(folder: Path) -> None:
+    """The files for pytest pass in a project of their own."""
+    written = []
+    for _, code in examples():
+        if is_file(code):
+            written.append(code.splitlines()[0].removeprefix('# '))
+            (folder / written[-1]).write_text(code)
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', f'--rootdir={folder}', str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert written == ['conftest.py', 'test_mine.py']
+    assert done.returncode == 0, done.stdout
+    assert '1 passed' in done.stdout
+
+
+def test_every_block_of_code_is_found() -> None:
+    """No block escapes these tests by another indentation or directive."""
+    text = README.read_text(encoding='utf-8')
+
+    assert len(examples()) == text.count('.. code-block::')
+    assert '>>>' not in text
+    assert all(code.strip() for _, code in examples())
+
+
+def test_names_in_the_text_exist() -> None:
+    """Every name that looks like a class, a call or a parameter in the text is one of s3po's, or Python's."""
+    text = README.read_text(encoding='utf-8')
+    parameters = {
+        name
+        for function in (s3po.Connection, s3po.Connection.upload, s3po.Connection.download, s3po.Connection.delete)
+        for name in inspect.signature(function).parameters
+    }
+    parameters |= {*inspect.signature(s3po.Connection.batch).parameters, *inspect.signature(s3po.Batch.upload).parameters}
+    parameters |= {*inspect.signature(s3po.TransferConfig).parameters, *inspect.signature(s3po.Batch.cancel).parameters}
+    classes = set(re.findall(r'``([A-Z]\w+[a-z]\w*)``', text)) - {'ValueError', 'OSError', 'False', 'None', 'LateImportWarning'}
+    named = set(re.findall(r'``(\w+)=\w*``', text)) - {'S3PO_PATCH'}
+    calls = set(re.findall(r'``(\w+)\(\)``', text)) - {'start', 'stop'}
+
+    assert {name for name in classes if not hasattr(s3po, name)} == set()
+    assert named - parameters == set()
+    assert {name for name in calls if not hasattr(s3po.Batch, name)} == set()
+
+
+def test_figures_of_the_demonstration() -> None:
+    """What the text says of `make demo` is what the command does by itself."""
+    text = README.read_text(encoding='utf-8')
+    options = s3po.cli._parser().parse_args(['demo'])
+
+    assert f'{options.objects:,} real files' in text
+    assert demo.REFUSALS == 2
+    assert 'one part refused twice' in text

@@ -1,0 +1,32 @@
+"""A Ctrl-C in the middle of the import waits until the patch is whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import os, signal
+from gevent import monkey
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+patch_all = monkey.patch_all
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    patch_all()
+    print('whole', flush=True)
+
+monkey.patch_all = interrupted
+try:
+    import s3po
+except KeyboardInterrupt:
+    print('interrupted', flush=True)
+"""
+
+
+def test_interrupt_during_the_patch() -> None:
+    """Half a patch would leave a process that never ends."""
+    done = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.stdout.split(), done.returncode) == (['whole', 'interrupted'], 0), done.stderr

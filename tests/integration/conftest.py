@@ -1,0 +1,125 @@
+"""The store that the tests run against, as the environment names it.
+
+    S3PO_TEST_ENDPOINT       where it is, over HTTP or HTTPS
+    S3PO_TEST_ENDPOINT_TLS   the same store over HTTPS; then every test runs over both
+    S3PO_TEST_CA             the authority to trust there (a PEM file); by default those that everybody trusts
+    S3PO_TEST_ACCESS_KEY, S3PO_TEST_SECRET_KEY
+
+`make integration` starts one and sets them. Each test has a bucket of its own with a random name, so that it may be a
+store with other things in it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import s3po
+
+ENDPOINTS = [url for url in map(os.environ.get, ('S3PO_TEST_ENDPOINT', 'S3PO_TEST_ENDPOINT_TLS')) if url]
+REGION = 'us-east-1'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One way to the store.
+
+    Attributes:
+        endpoint_url: Its address.
+        verify: What its certificate is checked against, as Connection takes it.
+        access_key_id: The access key.
+        secret_access_key: Its secret.
+    """
+
+    endpoint_url: str
+    verify: bool | str
+    access_key_id: str
+    secret_access_key: str
+
+    def connect(self, **arguments: Any) -> s3po.Connection:
+        """A connection; the arguments are Connection's."""
+        ours: dict[str, Any] = {
+            'endpoint_url': self.endpoint_url,
+            'region': REGION,
+            'verify': self.verify,
+            'access_key_id': self.access_key_id,
+            'secret_access_key': self.secret_access_key,
+        }
+        return s3po.Connection(**{**ours, **arguments})
+
+
+@pytest.fixture(scope='session', params=ENDPOINTS or [''], ids=lambda url: url.partition(':')[0] or 'none')
+def place(request: pytest.FixtureRequest) -> Place:
+    """The store, over HTTP and over HTTPS."""
+    if not request.param:
+        reason = 'S3PO_TEST_ENDPOINT names no store to test against; `make integration` starts one'
+        if os.environ.get('CI'):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Place(
+        endpoint_url=request.param,
+        verify=os.environ.get('S3PO_TEST_CA') or True,
+        access_key_id=os.environ['S3PO_TEST_ACCESS_KEY'],
+        secret_access_key=os.environ['S3PO_TEST_SECRET_KEY'],
+    )
+
+
+@pytest.fixture(scope='session')
+def conn(place: Place) -> Iterator[s3po.Connection]:
+    """A connection to the store."""
+    with place.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def connect(place: Place) -> Iterator[Callable[..., s3po.Connection]]:
+    """Makes connections to the store that are set up differently; closes them."""
+    made: list[s3po.Connection] = []
+
+    def make(**arguments: Any) -> s3po.Connection:
+        made.append(place.connect(**arguments))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close()
+
+
+@pytest.fixture
+def bucket(conn: s3po.Connection) -> Iterator[str]:
+    """An empty bucket of the test's own. It must leave no multipart upload; what else it leaves goes with the bucket."""
+    name = f's3po-test-{secrets.token_hex(8)}'
+    conn.create_bucket(name)
+    yield name
+    left = uploads(conn, name)
+    for key, upload_id in left:
+        conn.conn.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload_id)
+    # One by one: DeleteObjects names keys in XML, which some odd ones do not fit into.
+    with conn.batch(20) as batch:
+        for entry in conn.list(name):
+            batch.delete(name, entry.key)
+    conn.delete_bucket(name)
+    assert not left
+
+
+@pytest.fixture(scope='session')
+def is_rgw(conn: s3po.Connection) -> bool:
+    """Whether the store is Ceph's RADOS Gateway, which does some things in a way of its own."""
+    name = f's3po-test-{secrets.token_hex(8)}'
+    conn.create_bucket(name)
+    conn.upload(name, 'key', b'')
+    headers = conn.head(name, 'key').headers
+    conn.delete(name, 'key')
+    conn.delete_bucket(name)
+    return 'x-rgw-object-type' in headers
+
+
+def uploads(conn: s3po.Connection, bucket: str) -> list[tuple[str, str]]:
+    """The (key, upload id) of every multipart upload that is neither completed nor aborted."""
+    said = conn.conn.list_multipart_uploads(Bucket=bucket)
+    return [(upload['Key'], upload['UploadId']) for upload in said.get('Uploads', ())]

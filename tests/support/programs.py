@@ -1,0 +1,101 @@
+"""Scripts and commands, each run as a process of its own with a clean environment.
+
+What may live here: how they are started and judged. They find the package in this checkout, and a server of
+tests.support.servers in their environment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import CHECKOUT, Authority
+
+__all__ = ['CLIENT', 'NATIVE_THREAD', 'Program', 'Runner', 'run_command']
+
+LIMIT_S = 60
+KEPT = ('PATH', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH')
+
+# What every script may use. It imports nothing, so that each script decides upon the order.
+CLIENT = """
+    import os
+    endpoint, ca = os.environ['ENDPOINT'], os.environ['CA']
+
+    def make_client():
+        import boto3
+        client = boto3.client('s3', endpoint_url=endpoint, verify=ca, region_name='us-east-1',
+                              aws_access_key_id='a', aws_secret_access_key='b')
+        return client
+
+    def is_patched(name):
+        from gevent import monkey
+        return monkey.is_module_patched(name)
+
+    def get_side_by_side(get, count=20):
+        import gevent
+        bodies = [gevent.spawn(get) for _ in range(count)]
+        gevent.joinall(bodies, raise_error=True)
+        assert [body.value for body in bodies] == [b'data'] * count
+"""
+
+NATIVE_THREAD = """
+    import threading
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+
+
+class Program:
+    """What a finished process left behind."""
+
+    def __init__(self, finished: subprocess.CompletedProcess[str]) -> None:
+        self.out = finished.stdout
+        self.err = finished.stderr
+
+    @property
+    def warnings(self) -> list[str]:
+        """Its lines about a late import."""
+        return [line for line in self.err.splitlines() if 'LateImportWarning' in line]
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Program:
+    """Run a command in a clean environment; it must end by itself, and well."""
+    # Not the rest: certificate bundles, proxies, credentials and warning filters would all tell.
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith('COVERAGE_')}
+    paths = {'PYTHONPATH': str(CHECKOUT), 'HOME': str(directory), 'PYTHONDONTWRITEBYTECODE': '1'}
+    try:
+        finished = subprocess.run(
+            command,
+            check=False,
+            env={**kept, **paths, **environment},
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as expired:
+        pytest.fail(f'no end after {LIMIT_S} s\nstdout: {expired.stdout!r}\nstderr: {expired.stderr!r}')
+    if finished.returncode:
+        pytest.fail(f'exit code {finished.returncode}\nstdout: {finished.stdout}\nstderr: {finished.stderr}')
+    program = Program(finished)
+    assert 'MonkeyPatchWarning' not in program.err
+    return program
+
+
+class Runner:
+    """Runs scripts against one store."""
+
+    def __init__(self, authority: Authority, endpoint_url: str, directory: Path) -> None:
+        self.environment = {'CA': str(authority.ca_pem), 'ENDPOINT': endpoint_url}
+        self.directory = directory
+
+    def __call__(self, *pieces: str, **environment: str) -> Program:
+        script = ''.join(textwrap.dedent(piece) for piece in (CLIENT, *pieces))
+        (self.directory / 'script.py').write_text(script)
+        command = [sys.executable, '-W', 'always', 'script.py']
+        return run_command(command, {**self.environment, **environment}, self.directory)

@@ -1,0 +1,119 @@
+"""Statuses and codes: each means one class of error, and says what to do."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+
+import pytest
+
+from s3po import errors
+from s3po.transport.answers import error_for, retry_after_s
+
+
+def error(status: int, code: str = '', **arguments: object) -> errors.TransportError:
+    given: dict[str, object] = {'message': 'said so', 'headers': {}, **arguments}
+    return error_for('GetObject s3://bucket/key', status=status, code=code, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ('status', 'code', 'kind'),
+    [
+        (400, 'InvalidArgument', errors.InvalidRequest),
+        (400, 'RequestTimeout', errors.Conflict),
+        (400, 'BadDigest', errors.IntegrityError),
+        (400, 'ExpiredToken', errors.AccessDenied),
+        (401, '401', errors.AccessDenied),
+        (403, 'AccessDenied', errors.AccessDenied),
+        (403, 'InvalidObjectState', errors.AccessDenied),
+        (403, 'RequestTimeTooSkewed', errors.AccessDenied),
+        (403, 'SignatureDoesNotMatch', errors.AccessDenied),
+        (404, '404', errors.NotFound),
+        (404, 'NoSuchKey', errors.NotFound),
+        (404, 'NoSuchUpload', errors.NotFound),
+        (404, 'NoSuchBucket', errors.NoSuchBucket),
+        (405, 'MethodNotAllowed', errors.InvalidRequest),
+        (408, '', errors.Conflict),
+        (409, 'OperationAborted', errors.Conflict),
+        (409, 'ConditionalRequestConflict', errors.Conflict),
+        (409, 'BucketNotEmpty', errors.InvalidRequest),
+        (412, 'PreconditionFailed', errors.PreconditionFailed),
+        (416, 'InvalidRange', errors.InvalidRequest),
+        (301, 'PermanentRedirect', errors.InvalidRequest),
+        (429, 'TooManyRequests', errors.Throttled),
+        (500, 'InternalError', errors.ServerError),
+        (502, '502', errors.ServerError),
+        (503, 'SlowDown', errors.Throttled),
+        (503, '', errors.Throttled),
+        (504, '', errors.ServerError),
+        (507, '', errors.ServerError),
+        # A late failure of CompleteMultipartUpload or CopyObject: the status says 200, or what botocore makes of it.
+        (200, 'InternalError', errors.ServerError),
+        (200, 'SlowDown', errors.Throttled),
+        (200, 'AccessDenied', errors.AccessDenied),
+        (200, 'SomethingNew', errors.ServerError),
+        (500, 'AccessDenied', errors.AccessDenied),
+    ],
+)
+def test_kinds(status: int, code: str, kind: type[errors.TransportError]) -> None:
+    """The code counts before the status."""
+    assert type(error(status, code)) is kind
+
+
+def test_expired_credentials() -> None:
+    """They are worth another attempt only where they can be replaced."""
+    assert type(error(400, 'ExpiredToken', can_refresh=True)) is errors.CredentialsExpired
+    assert 'get new credentials' in str(error(400, 'ExpiredToken'))
+
+
+def test_text_and_fields() -> None:
+    """What, where, why, what to do, and the store's id of the request."""
+    found = error(404, 'NoSuchBucket', headers={'x-amz-request-id': 'ID7', 'retry-after': '3'})
+
+    assert str(found) == (
+        'GetObject s3://bucket/key: 404 NoSuchBucket: said so; create the bucket first, or check its name and the '
+        'endpoint (request id ID7)'
+    )
+    assert isinstance(found, errors.ResponseError)
+    assert (found.status, found.code, found.request_id, found.retry_after_s) == (404, 'NoSuchBucket', 'ID7', 3.0)
+
+
+def test_region_is_told() -> None:
+    """A bucket that is elsewhere says where."""
+    assert "give region='eu-west-1'" in str(error(301, 'PermanentRedirect', headers={'x-amz-bucket-region': 'eu-west-1'}))
+    assert "give region='eu-west-1'" in str(error(400, 'AuthorizationHeaderMalformed', region='eu-west-1'))
+
+
+@pytest.mark.parametrize(('offset_s', 'text'), [(7200, '7200 s ahead of'), (-7200, '7200 s behind')])
+def test_skewed_clock(offset_s: int, text: str) -> None:
+    """The message measures how far the clock is off."""
+    theirs = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=offset_s)
+    found = error(403, 'RequestTimeTooSkewed', headers={'date': email.utils.format_datetime(theirs, usegmt=True)})
+
+    told = str(found).replace('7199', '7200').replace('7201', '7200')
+    assert f"this machine's clock is {text} the store's" in told
+    assert "this machine's clock is off" in str(error(403, 'RequestTimeTooSkewed'))
+
+
+@pytest.mark.parametrize(
+    ('headers', 'expected'),
+    [
+        ({}, None),
+        ({'retry-after': '2'}, 2.0),
+        ({'retry-after': 'soon'}, None),
+        ({'retry-after': 'Thu, 01 Jan 1970 00:00:00 GMT'}, 0.0),
+        ({'x-amz-retry-after': '1500', 'retry-after': '9'}, 1.5),
+    ],
+)
+def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
+    """Seconds, a date, or the milliseconds of AWS."""
+    assert retry_after_s(headers) == expected
+
+
+def test_retry_after_a_date() -> None:
+    """A date is as far away as it is."""
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
+    found = retry_after_s({'retry-after': email.utils.format_datetime(later, usegmt=True)})
+
+    assert found is not None
+    assert 25 < found <= 30

@@ -1,0 +1,48 @@
+"""TransferConfig: what is out of range is refused by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from s3po.config import GIB, KIB, MIB, TransferConfig
+from s3po.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('multipart_chunksize', 5 * MIB - 1),
+        ('multipart_chunksize', 5 * GIB + 1),
+        ('multipart_copy_chunksize', 4 * MIB),
+        ('multipart_threshold', 5 * GIB + 1),
+        ('multipart_threshold', -1),
+        ('multipart_threshold', 1.5),
+        ('multipart_copy_threshold', 6 * GIB),
+        ('max_concurrency', 0),
+        ('max_concurrency', True),
+        ('max_requests', 0),
+        ('connect_timeout_s', 0),
+        ('connect_timeout_s', True),
+        ('read_timeout_s', -1.0),
+        ('read_timeout_s', '5'),
+        ('read_timeout_s', float('nan')),
+    ],
+)
+def test_out_of_range(name: str, value: Any) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigurationError, match=name):
+        TransferConfig(**{name: value})
+
+
+def test_limits_are_allowed() -> None:
+    """S3's limits themselves are in range."""
+    TransferConfig(multipart_threshold=0, multipart_chunksize=5 * MIB, multipart_copy_chunksize=5 * GIB, max_requests=1)
+    TransferConfig(multipart_threshold=5 * GIB, read_timeout_s=0.5)
+
+
+def test_part_size_says_what_s3_takes() -> None:
+    """The message names the range."""
+    with pytest.raises(ConfigurationError, match='5 MiB to 5 GiB'):
+        TransferConfig(multipart_chunksize=64 * KIB)

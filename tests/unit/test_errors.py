@@ -1,0 +1,104 @@
+"""The error tree: whose fault, retryable or not, and every error pickles."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+import s3po
+from s3po import errors
+from s3po.retry import is_retryable
+
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.S3poError)]
+
+
+def test_all_are_exported() -> None:
+    """Every error can be caught by its name at the root."""
+    for name in errors.__all__:
+        assert getattr(s3po, name) is getattr(errors, name)
+    assert {kind.__name__ for kind in CLASSES} <= set(errors.__all__)
+
+
+def test_docstring_draws_the_tree() -> None:
+    """The file's docstring shows every class, indented below its base."""
+    drawn: dict[str, tuple[int, str]] = {}
+    stack: list[tuple[int, str]] = []
+    assert errors.__doc__ is not None
+    for line in errors.__doc__.splitlines():
+        name = line.lstrip(' │├└─').split(' ')[0]
+        if name in {kind.__name__ for kind in CLASSES}:
+            depth = line.index(name)
+            stack = [item for item in stack if item[0] < depth]
+            drawn[name] = (depth, stack[-1][1] if stack else '')
+            stack.append((depth, name))
+    for kind in CLASSES:
+        bases = [base.__name__ for base in kind.__bases__ if base.__name__ in drawn]
+        assert [drawn[kind.__name__][1]] == (bases or ['']), kind
+
+
+@pytest.mark.parametrize('kind', CLASSES, ids=lambda kind: kind.__name__)
+def test_pickles(kind: type[errors.S3poError]) -> None:
+    """An error keeps its message, fields and cause through a pickle."""
+    error = kind('what happened')
+    for name in inspect.signature(kind.__init__).parameters:
+        if name in vars(error) and name != 'failed':
+            setattr(error, name, 7)
+    error.__cause__ = errors.NetworkError('reset', attempts=2)
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(copy) is kind
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+    assert type(copy.__cause__) is errors.NetworkError
+    assert copy.__cause__.attempts == 2
+
+
+def test_foreign_cause_does_not_keep_an_error_from_pickling() -> None:
+    """What may not pickle is left behind."""
+    error = errors.NetworkError('reset')
+    error.__cause__ = OSError(lambda: None)
+
+    assert pickle.loads(pickle.dumps(error)).__cause__ is None
+
+
+def test_also_the_standard_librarys() -> None:
+    """A mistake is a ValueError, and what the disk says is an OSError with its number."""
+    error = errors.LocalError('cannot write x: disk full', errno=28, filename='x')
+
+    assert isinstance(error, OSError)
+    assert (error.errno, error.filename, str(error)) == (28, 'x', 'cannot write x: disk full')
+    assert (pickle.loads(pickle.dumps(error)).errno, error.filename) == (28, 'x')
+    assert issubclass(errors.ConfigurationError, ValueError)
+
+
+def test_text_counts_attempts() -> None:
+    """An error that was handed on after several attempts says so."""
+    assert str(errors.NotFound('gone')) == 'gone'
+    assert str(errors.NotFound('gone', attempts=3)) == 'gone (after 3 attempts)'
+
+
+RETRYABLE = {
+    'ConnectTimeout',
+    'ReadTimeout',
+    'NetworkError',
+    'IntegrityError',
+    'Conflict',
+    'Throttled',
+    'ServerError',
+}
+
+
+@pytest.mark.parametrize('kind', CLASSES, ids=lambda kind: kind.__name__)
+def test_retryable_by_class_alone(kind: type[errors.S3poError]) -> None:
+    """The class says whether another attempt may help."""
+    assert is_retryable(kind('x')) == (kind.__name__ in RETRYABLE)
+
+
+def test_upstreams_names() -> None:
+    """The names of the first s3po are the nearest classes."""
+    assert s3po.UploadException is s3po.UploadError
+    assert s3po.DownloadException is s3po.DownloadError
+    assert s3po.DeleteException is s3po.TransferError

@@ -1,0 +1,171 @@
+"""What failed can be kept in a file and done again, and nothing in memory is quietly left out."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import pickle
+from typing import Any
+
+import pytest
+
+import s3po
+from s3po.batch import FailedJob, FailedJobs
+from s3po.errors import ConfigurationError, JobError, NetworkError, NotFound, S3poError, UploadError
+from s3po.model import ObjectRef
+from tests.support.memory import MemoryTransport
+
+BUCKET = 'bucket'
+
+
+def failed(operation: str = 'upload_file', **options: Any) -> FailedJob:
+    error = UploadError('reset (gave up after 4 attempts)', bucket=BUCKET, key='key', attempts=4, part_number=2)
+    error.__cause__ = NetworkError('reset', attempts=1)
+    return FailedJob(operation, ObjectRef(bucket=BUCKET, key='key'), options, error)
+
+
+def round_trip(job: FailedJob, path: pathlib.Path) -> FailedJob:
+    FailedJobs([job]).save(path)
+    (found,) = FailedJobs.load(path)
+    return found
+
+
+def test_round_trip(tmp_path: pathlib.Path) -> None:
+    """The call, the error with its fields, and the cause come back."""
+    job = failed(path=tmp_path / 'source', metadata={'a': '1'}, byte_range=(1, None), retries=None)
+
+    found = round_trip(job, tmp_path / 'failed.jsonl')
+
+    assert (found.operation, found.bucket, found.key) == ('upload_file', BUCKET, 'key')
+    assert found.options == {'path': tmp_path / 'source', 'metadata': {'a': '1'}, 'byte_range': (1, None)}
+    assert isinstance(found.error, UploadError)
+    assert (found.error.attempts, found.error.part_number, str(found.error)) == (4, 2, str(job.error))
+    assert isinstance(found.cause, NetworkError)
+    assert str(found) == 'upload_file s3://bucket/key: UploadError: reset (gave up after 4 attempts)'
+    assert not (tmp_path / 'failed.jsonl.part').exists()
+    found.check_repeatable()
+
+
+def test_one_line_each(tmp_path: pathlib.Path) -> None:
+    """JSON lines, for other programs."""
+    FailedJobs([failed(), failed('delete')]).save(tmp_path / 'f')
+
+    lines = [json.loads(line) for line in (tmp_path / 'f').read_text().splitlines()]
+    assert [line['operation'] for line in lines] == ['upload_file', 'delete']
+    assert lines[0]['error']['class'] == 'UploadError'
+
+
+@pytest.mark.parametrize(
+    ('operation', 'options'),
+    [('upload', {'source': b'data'}), ('upload', {'source': 'text'}), ('download', {'target': io.BytesIO()})],
+)
+def test_data_in_memory_are_not_kept(tmp_path: pathlib.Path, operation: str, options: dict[str, Any]) -> None:
+    """And whoever wants to do that again is told so."""
+    found = round_trip(failed(operation, **options), tmp_path / 'f')
+
+    with pytest.raises(JobError, match=f'its {next(iter(options))} was in memory or an open file'):
+        found.check_repeatable()
+
+
+def test_target_that_is_a_path(tmp_path: pathlib.Path) -> None:
+    """A str is a path there."""
+    found = round_trip(failed('download', target=str(tmp_path / 'x')), tmp_path / 'f')
+
+    assert found.options == {'target': tmp_path / 'x'}
+
+
+def test_foreign_error(tmp_path: pathlib.Path) -> None:
+    """It keeps its text."""
+    job = FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, ZeroDivisionError('by zero'))
+
+    found = round_trip(job, tmp_path / 'f')
+
+    assert type(found.error) is S3poError
+    assert str(found.error) == 'by zero'
+
+
+@pytest.mark.parametrize('line', ['nonsense', '[]', '{}', '{"operation": "upload", "bucket": "b"}'])
+def test_something_else_in_the_file(tmp_path: pathlib.Path, line: str) -> None:
+    """The message names file and line."""
+    (tmp_path / 'f').write_text(json.dumps(failed().to_json()) + '\n' + line + '\n')
+
+    with pytest.raises(JobError, match=r'f, line 2: '):
+        FailedJobs.load(tmp_path / 'f')
+
+
+def test_pickles() -> None:
+    """A BatchError goes from process to process with all that failed."""
+    error = s3po.BatchError('1 of 1 jobs failed', FailedJobs([failed('download', target=io.BytesIO())]))
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert copy.failed[0].key == 'key'
+    assert isinstance(copy.failed[0].error, UploadError)
+
+
+def test_sequence() -> None:
+    """It is a sequence, and a slice of it is one."""
+    jobs = FailedJobs([failed('delete'), failed('head')])
+
+    assert [job.operation for job in jobs] == ['delete', 'head']
+    assert jobs[1].operation == 'head'
+    assert [job.operation for job in jobs[:1]] == ['delete']
+    assert isinstance(jobs[:1], FailedJobs)
+    assert repr(jobs).startswith('FailedJobs([<FailedJob delete')
+
+
+@pytest.mark.parametrize('kind', ['jobs', 'error', 'path', 'text', 'list'])
+def test_retry_failed(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, kind: str) -> None:
+    """What failed is done again, from any form that it is kept in."""
+    (tmp_path / 'source').write_bytes(b'data')
+
+    def refuse(operation: str, key: str, part: int | None) -> None:
+        raise NotFound('not now')
+
+    memory.fault = refuse
+    with pytest.raises(s3po.BatchError) as caught, memory_conn.batch(5) as batch:
+        batch.upload_file(BUCKET, 'key', tmp_path / 'source', metadata={'a': '1'})
+    batch.failed.save(tmp_path / 'failed')
+    forms: dict[str, Any] = {
+        'jobs': batch.failed,
+        'error': caught.value,
+        'path': tmp_path / 'failed',
+        'text': str(tmp_path / 'failed'),
+        'list': list(batch.failed),
+    }
+    memory.fault = None
+    told: list[Any] = []
+
+    again = memory_conn.retry_failed(forms[kind], callback=told.append)
+
+    assert again.success()
+    assert told[0].size_bytes == 4
+    assert memory.store.get(BUCKET, 'key').headers['x-amz-meta-a'] == '1'
+
+
+def test_retry_failed_fails_again(memory_conn: s3po.Connection) -> None:
+    """It raises as any batch does, or collects."""
+    jobs = FailedJobs(
+        [FailedJob('head', ObjectRef(bucket=BUCKET, key='missing'), {'extra': None, 'retries': None}, NotFound('x'))]
+    )
+
+    with pytest.raises(s3po.BatchError):
+        memory_conn.retry_failed(jobs)
+    assert len(memory_conn.retry_failed(jobs, on_error='collect').failed) == 1
+
+
+def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Nothing is begun then."""
+    jobs = FailedJobs([failed('delete'), FailedJob.from_json(failed('upload', source=b'x').to_json())])
+
+    with pytest.raises(JobError):
+        memory_conn.retry_failed(jobs)
+    assert memory.calls == []
+
+
+@pytest.mark.parametrize('given', [7, [1, 2], None])
+def test_retry_of_something_else(memory_conn: s3po.Connection, given: Any) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match='failed must be'):
+        memory_conn.retry_failed(given)

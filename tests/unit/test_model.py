@@ -1,0 +1,76 @@
+"""Values: validated when they are made, never changed, told as text."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from s3po.errors import ConfigurationError
+from s3po.model import DeleteReport, ListEntry, ObjectRef, Part, Prefix, check_bucket, check_name
+
+
+def test_ref_as_text() -> None:
+    """A reference reads like the URL of the command line tools."""
+    assert str(ObjectRef(bucket='bucket', key='a/b')) == 's3://bucket/a/b'
+    assert str(ObjectRef(bucket='bucket', key='a', version_id='7')) == 's3://bucket/a?versionId=7'
+    assert str(Prefix(prefix='a/')) == 'a/'
+
+
+def test_values_are_frozen() -> None:
+    """Nothing changes a value."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ListEntry(key='a', size_bytes=1).key = 'b'  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ('bucket', 'key', 'named'),
+    [
+        ('bucket', '', 'key is empty'),
+        ('bucket', 'x' * 1025, 'key is 1,025 bytes'),
+        ('bucket', 'é' * 513, 'key is 1,026 bytes'),
+        ('bucket', '\ud800', 'key .* no UTF-8'),
+        ('bucket', None, 'key must be a str, not NoneType'),
+        ('bucket', 7, 'key must be a str, not int'),
+        ('', 'key', 'bucket'),
+        (None, 'key', 'bucket must be a str'),
+        ('a', 'key', "bucket 'a'"),
+        ('with space', 'key', 'bucket'),
+        ('with/slash', 'key', 'bucket'),
+        ('../x', 'key', 'bucket'),
+        ('buck\net', 'key', 'bucket'),
+    ],
+)
+def test_bad_names(bucket: object, key: object, named: str) -> None:
+    """A name that no store has is refused, by the argument's name."""
+    with pytest.raises(ConfigurationError, match=named):
+        check_name(bucket, key)
+    with pytest.raises(ConfigurationError, match='to_' + named.split()[0]):
+        check_name(bucket, key, prefix='to_')
+
+
+@pytest.mark.parametrize('key', ['x' * 1024, 'é' * 512, '../x', '/', ' ', '\n', 'a//b', '.'])
+def test_good_keys(key: str) -> None:
+    """Any key that S3 takes is one."""
+    assert ObjectRef(bucket='bucket', key=key).key == key
+
+
+@pytest.mark.parametrize(
+    'bucket',
+    ['abc', 'my.dotted.bucket', 'Old_Upper', 'arn:aws:s3:eu-west-1:123456789012:accesspoint/mine'],
+)
+def test_good_buckets(bucket: str) -> None:
+    """Old names and access points are buckets too."""
+    check_bucket(bucket)
+
+
+def test_part() -> None:
+    """A part knows where it ends, and counts from 1."""
+    assert Part(number=2, offset=10, size_bytes=5).stop == 15
+    with pytest.raises(ConfigurationError):
+        Part(number=0, offset=0, size_bytes=1)
+
+
+def test_delete_report_iterates_over_what_failed() -> None:
+    """What is still there is what one wants to see."""
+    assert list(DeleteReport(deleted=3)) == []

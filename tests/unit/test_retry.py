@@ -1,0 +1,201 @@
+"""Retries: how many, how long, of what; a kill or a mistake is never one of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import gevent
+import pytest
+import tenacity
+
+from s3po.errors import (
+    ConfigurationError,
+    CredentialsExpired,
+    IntegrityError,
+    NetworkError,
+    NotFound,
+    ServerError,
+    Throttled,
+)
+from s3po.retry import RetriesExhausted, RetryPolicy, default_wait
+
+
+class Flaky:
+    """Raises what it is given, in order, then returns."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return 'done'
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def policy(slept: list[float]) -> RetryPolicy:
+    return RetryPolicy(sleep=slept.append)
+
+
+def test_first_attempt_is_enough(policy: RetryPolicy, slept: list[float]) -> None:
+    """Nothing waits when nothing fails."""
+    assert policy.run(Flaky(), doing='x') == ('done', 1)
+    assert slept == []
+
+
+@pytest.mark.parametrize('failures', [1, 2, 3])
+def test_retries(policy: RetryPolicy, slept: list[float], failures: int) -> None:
+    """Three retries follow the first attempt."""
+    attempt = Flaky(*[NetworkError('reset') for _ in range(failures)])
+
+    assert policy.run(attempt, doing='x') == ('done', failures + 1)
+    assert len(slept) == failures
+
+
+def test_exhausted(policy: RetryPolicy) -> None:
+    """N retries are N + 1 attempts, and the last error is the cause."""
+    errors = [ServerError(f'error {number}') for number in range(9)]
+    attempt = Flaky(*errors)
+
+    with pytest.raises(RetriesExhausted) as caught:
+        policy.run(attempt, doing='x')
+    assert (attempt.calls, caught.value.attempts) == (4, 4)
+    assert caught.value.__cause__ is errors[3]
+
+
+@pytest.mark.parametrize('retries', [0, 1, 5])
+def test_retries_of_one_call(policy: RetryPolicy, retries: int) -> None:
+    """A call may ask for more or fewer."""
+    attempt = Flaky(*[NetworkError('reset') for _ in range(9)])
+
+    with pytest.raises(RetriesExhausted):
+        policy.run(attempt, doing='x', retries=retries)
+    assert attempt.calls == retries + 1
+
+
+def test_what_no_retry_mends(policy: RetryPolicy) -> None:
+    """It is raised as it is, and knows how many attempts there were."""
+    attempt = Flaky(NetworkError('reset'), NotFound('gone'))
+
+    with pytest.raises(NotFound) as caught:
+        policy.run(attempt, doing='x')
+    assert caught.value.attempts == attempt.calls == 2
+
+
+@pytest.mark.parametrize('error', [gevent.GreenletExit(), gevent.Timeout(1), KeyboardInterrupt(), ZeroDivisionError()])
+@pytest.mark.parametrize('before', [0, 1])
+def test_never_swallowed(policy: RetryPolicy, error: BaseException, before: int) -> None:
+    """A kill, a timeout, Ctrl-C and a bug pass at once, at any attempt."""
+    attempt = Flaky(*[NetworkError('reset') for _ in range(before)], error)
+
+    with pytest.raises(type(error)):
+        policy.run(attempt, doing='x')
+    assert attempt.calls == before + 1
+
+
+def test_expired_credentials_once(policy: RetryPolicy) -> None:
+    """After a refresh it is tried once more, and not again."""
+    assert policy.run(Flaky(CredentialsExpired('old')), doing='x') == ('done', 2)
+
+    attempt = Flaky(*[CredentialsExpired('old') for _ in range(9)])
+    with pytest.raises(CredentialsExpired):
+        policy.run(attempt, doing='x')
+    assert attempt.calls == 2
+
+
+def wait_of(wait: Callable[[tenacity.RetryCallState], float], attempt: int, error: Exception) -> float:
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = attempt
+    state.set_exception((type(error), error, None))
+    return wait(state)
+
+
+@pytest.mark.parametrize(
+    ('attempt', 'error', 'highest'),
+    [
+        (1, NetworkError('x'), 0.25),
+        (2, NetworkError('x'), 1.0),
+        (3, NetworkError('x'), 4.0),
+        (4, IntegrityError('x'), 16.0),
+        (9, NetworkError('x'), 20.0),
+        (1, Throttled('x'), 1.0),
+        (3, Throttled('x'), 4.0),
+        (12, Throttled('x'), 60.0),
+    ],
+)
+def test_full_jitter(attempt: int, error: Exception, highest: float) -> None:
+    """Waits are spread evenly from 0 to a bound that grows."""
+    waits = [wait_of(default_wait(), attempt, error) for _ in range(500)]
+
+    assert 0 <= min(waits) < highest * 0.1
+    assert highest * 0.9 < max(waits) <= highest
+
+
+@pytest.mark.parametrize(('told', 'lowest'), [(2.0, 2.0), (0.5, 0.5), (3600.0, 60.0)])
+def test_retry_after(told: float, lowest: float) -> None:
+    """What the store asks for is kept, within reason, and not by everybody at the same moment."""
+    waits = [wait_of(default_wait(), 1, Throttled('x', retry_after_s=told)) for _ in range(200)]
+
+    assert lowest <= min(waits)
+    assert max(waits) <= lowest + 1
+    assert len(set(waits)) > 100
+
+
+def test_stop_of_the_callers(slept: list[float]) -> None:
+    """A policy is made of tenacity's values."""
+    policy = RetryPolicy(retries=9, stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_fixed(7), sleep=slept.append)
+
+    with pytest.raises(RetriesExhausted):
+        policy.run(Flaky(*[NetworkError('x') for _ in range(9)]), doing='x')
+    assert slept == [7]
+
+
+def test_default_sleep_lets_others_run() -> None:
+    """Waiting is cooperative, whatever is patched."""
+    ran: list[int] = []
+    gevent.spawn(ran.append, 1)
+
+    RetryPolicy(wait=tenacity.wait_fixed(0.001)).run(Flaky(NetworkError('x')), doing='x')
+
+    assert ran == [1]
+
+
+def test_log_line(policy: RetryPolicy, caplog: pytest.LogCaptureFixture) -> None:
+    """Each retry is a warning that says what, which attempt, how long, and why."""
+    with caplog.at_level(logging.WARNING, 's3po.retry'):
+        policy.run(Flaky(NetworkError('reset by peer')), doing='UploadPart 3 of s3://bucket/key')
+
+    (record,) = caplog.records
+    assert 'UploadPart 3 of s3://bucket/key: attempt 1 of 4 failed' in record.getMessage()
+    assert 'reset by peer' in record.getMessage()
+
+
+@pytest.mark.parametrize('retries', [-1, 1.5, None, True, '3'])
+def test_bad_count(retries: object) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match='retries must be a whole number'):
+        RetryPolicy(retries=retries)  # type: ignore[arg-type]
+
+
+def test_one_policy_for_many_greenlets() -> None:
+    """A policy has no state: of many greenlets that fail side by side, each gets its own failure."""
+    policy = RetryPolicy(retries=2, wait=tenacity.wait_none(), sleep=lambda _: gevent.sleep(0))
+
+    def run(number: int) -> object:
+        try:
+            return policy.run(Flaky(*[NetworkError(str(number)) for _ in range(9)]), doing='x')
+        except RetriesExhausted as exhausted:
+            return str(exhausted.__cause__)
+
+    jobs = [gevent.spawn(run, number) for number in range(20)]
+    gevent.joinall(jobs)
+
+    assert [job.value for job in jobs] == [str(number) for number in range(20)]

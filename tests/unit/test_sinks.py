@@ -1,0 +1,329 @@
+"""Sinks: a path is absent, old or complete; a file object is written in order and truncated back."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pathlib
+import stat
+from typing import Any
+
+import pytest
+
+from s3po.body import open_sink
+from s3po.body.sinks import PathSink
+from s3po.config import MIB
+from s3po.errors import ConfigurationError, LocalError
+
+
+def names(path: pathlib.Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
+def test_memory() -> None:
+    """Parts come in any order, and are forgotten when it begins anew."""
+    sink = open_sink(None)
+    sink.begin(3)
+    sink.write_at(0, b'old')
+    sink.begin(6)
+    sink.write_at(3, b'def')
+    sink.write_at(0, b'abc')
+    sink.commit()
+
+    assert sink.value == b'abcdef'
+
+
+def test_memory_empty() -> None:
+    """An empty object is b''."""
+    sink = open_sink(None)
+    sink.begin(0)
+
+    assert sink.value == b''
+
+
+def test_path(tmp_path: pathlib.Path) -> None:
+    """Until it is complete there is only a temporary file, beside the target."""
+    sink = open_sink(tmp_path / 'target')
+    assert names(tmp_path) == []
+    sink.begin(6)
+    sink.write_at(3, b'def')
+    sink.write_at(0, b'abc')
+
+    (temporary,) = names(tmp_path)
+    assert temporary.startswith('.s3po-')
+    assert temporary.endswith('.part')
+    sink.commit()
+    assert names(tmp_path) == ['target']
+    assert (tmp_path / 'target').read_bytes() == b'abcdef'
+    assert sink.value is None
+
+
+def test_path_begun_anew_is_not_longer(tmp_path: pathlib.Path) -> None:
+    """A restart with a smaller object leaves nothing of the larger one."""
+    sink = open_sink(str(tmp_path / 'target'))
+    sink.begin(10)
+    sink.write_at(0, b'0123456789')
+    sink.begin(2)
+    sink.write_at(0, b'ab')
+    sink.commit()
+
+    assert (tmp_path / 'target').read_bytes() == b'ab'
+
+
+def test_path_after_a_failure(tmp_path: pathlib.Path) -> None:
+    """The old file is as it was, and no temporary one is left."""
+    (tmp_path / 'target').write_bytes(b'old')
+    sink = open_sink(tmp_path / 'target')
+    sink.begin(6)
+    sink.write_at(0, b'abc')
+    sink.rollback()
+
+    assert names(tmp_path) == ['target']
+    assert (tmp_path / 'target').read_bytes() == b'old'
+
+
+def test_rollback_before_anything_began(tmp_path: pathlib.Path) -> None:
+    """A download that failed at once touched nothing."""
+    sink = open_sink(tmp_path / 'target', use_tmp_file=False)
+    sink.rollback()
+
+    assert names(tmp_path) == []
+
+
+def test_permissions(tmp_path: pathlib.Path) -> None:
+    """A new file has those of any new file, a replaced one its own."""
+    (tmp_path / 'old').write_bytes(b'')
+    os.chmod(tmp_path / 'old', 0o640)
+    mask = os.umask(0o027)
+    try:
+        for name in ('old', 'new'):
+            sink = open_sink(tmp_path / name, fsync=True)
+            sink.begin(0)
+            sink.commit()
+    finally:
+        os.umask(mask)
+
+    assert stat.S_IMODE((tmp_path / 'old').stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / 'new').stat().st_mode) == 0o640
+
+
+def test_link_is_replaced_not_followed(tmp_path: pathlib.Path) -> None:
+    """A link at the target does not lead the bytes elsewhere."""
+    (tmp_path / 'elsewhere').write_bytes(b'untouched')
+    (tmp_path / 'target').symlink_to(tmp_path / 'elsewhere')
+    sink = open_sink(tmp_path / 'target')
+    sink.begin(1)
+    sink.write_at(0, b'x')
+    sink.commit()
+
+    assert (tmp_path / 'elsewhere').read_bytes() == b'untouched'
+    assert not (tmp_path / 'target').is_symlink()
+
+
+def test_without_temporary_file(tmp_path: pathlib.Path) -> None:
+    """Then the path is written itself, and is absent after a failure."""
+    sink = open_sink(tmp_path / 'target', use_tmp_file=False)
+    sink.begin(3)
+    sink.write_at(0, b'abc')
+    assert names(tmp_path) == ['target']
+    sink.commit()
+    assert (tmp_path / 'target').read_bytes() == b'abc'
+
+    again = open_sink(tmp_path / 'target', use_tmp_file=False)
+    again.begin(3)
+    again.rollback()
+    assert names(tmp_path) == []
+
+
+def test_large_writes(tmp_path: pathlib.Path) -> None:
+    """What is written by another thread is the same."""
+    data = os.urandom(3 * MIB)
+    sink = open_sink(tmp_path / 'target')
+    sink.begin(len(data))
+    sink.write_at(0, data)
+    sink.commit()
+
+    assert (tmp_path / 'target').read_bytes() == data
+
+
+def test_full_disk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the path and what to do, and nothing is left."""
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sink = open_sink(tmp_path / 'target')
+    sink.begin(3)
+    monkeypatch.setattr(os, 'pwrite', full)
+
+    with pytest.raises(LocalError, match='cannot write .*target: No space left on device; free some space') as caught:
+        sink.write_at(0, b'abc')
+    assert caught.value.errno == errno.ENOSPC
+    sink.rollback()
+    assert names(tmp_path) == []
+
+
+def test_failed_rename_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the temporary file."""
+    sink = open_sink(tmp_path / 'target')
+    sink.begin(0)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, 'replace', refuse)
+    with pytest.raises(LocalError, match='check the permissions'):
+        sink.commit()
+    sink.rollback()
+    assert names(tmp_path) == []
+
+
+def test_bad_paths(tmp_path: pathlib.Path) -> None:
+    """What would fail anyway fails before anything is sent."""
+    (tmp_path / 'file').write_bytes(b'')
+    os.mkfifo(tmp_path / 'fifo')
+
+    for target, text in [
+        (tmp_path / 'missing' / 'x', 'cannot write .*No such file or directory; check the spelling'),
+        (tmp_path / 'file' / 'x', 'Not a directory'),
+        (tmp_path, 'Is a directory; give the path of a file'),
+        (tmp_path / 'fifo', 'pipe, a device or a socket'),
+        (tmp_path / ('x' * 300), 'File name too long'),
+    ]:
+        with pytest.raises(LocalError, match=text):
+            open_sink(target)
+    with pytest.raises(ConfigurationError, match='names no file'):
+        open_sink(f'{tmp_path}/')
+
+
+def test_name_as_long_as_the_file_system_takes(tmp_path: pathlib.Path) -> None:
+    """The temporary name is short, whatever the target's is."""
+    sink = open_sink(tmp_path / ('x' * 255))
+    sink.begin(0)
+    sink.commit()
+
+    assert names(tmp_path) == ['x' * 255]
+
+
+def test_relative_path(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare name is in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    sink = PathSink('target', use_tmp_file=True, fsync=True)
+    sink.begin(0)
+    sink.commit()
+
+    assert names(tmp_path) == ['target']
+
+
+def test_binary_file(tmp_path: pathlib.Path) -> None:
+    """Written from its position, flushed, left open."""
+    with open(tmp_path / 'f', 'w+b') as file:
+        file.write(b'head ')
+        sink = open_sink(file)
+        assert sink.is_ordered
+        sink.begin(4)
+        sink.write_at(0, b'bo')
+        sink.write_at(2, b'dy')
+        sink.commit()
+
+        assert not file.closed
+        assert (tmp_path / 'f').read_bytes() == b'head body'
+
+
+def test_file_is_truncated_back(tmp_path: pathlib.Path) -> None:
+    """A failure leaves what was there before."""
+    with open(tmp_path / 'f', 'w+b') as file:
+        file.write(b'head ')
+        sink = open_sink(file)
+        sink.begin(4)
+        sink.write_at(0, b'half')
+        sink.begin(4)
+        sink.write_at(0, b'bo')
+        sink.rollback()
+        assert file.tell() == 5
+    assert (tmp_path / 'f').read_bytes() == b'head '
+
+
+def test_pipe_cannot_be_truncated() -> None:
+    """The message says that something was written."""
+    reading, writing = os.pipe()
+    with open(reading, 'rb'), open(writing, 'wb', buffering=0) as file:
+        sink = open_sink(file)
+        sink.begin(2)
+        sink.write_at(0, b'x')
+        with pytest.raises(ConfigurationError, match='cannot seek'):
+            sink.rollback()
+
+
+def test_raw_file_that_takes_less(tmp_path: pathlib.Path) -> None:
+    """What an unbuffered file did not take is written again."""
+
+    class Slow(io.RawIOBase):
+        taken = b''
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.taken += bytes(data[:2])
+            return min(2, len(data))
+
+    file = Slow()
+    sink = open_sink(file)
+    sink.begin(5)
+    sink.write_at(0, b'abcde')
+
+    assert file.taken == b'abcde'
+
+
+def test_text_file(tmp_path: pathlib.Path) -> None:
+    """Bytes go below the text, untouched, behind what was written as text."""
+    with open(tmp_path / 'f', 'w', encoding='latin-1') as file:
+        file.write('head ')
+        sink = open_sink(file)
+        sink.begin(2)
+        sink.write_at(0, 'ä'.encode())
+        sink.commit()
+    assert (tmp_path / 'f').read_bytes() == b'head \xc3\xa4'
+
+
+def test_text_without_a_binary_layer() -> None:
+    """StringIO gets text, also when a character is cut in two."""
+    file = io.StringIO()
+    file.write('head ')
+    sink = open_sink(file)
+    sink.begin(2)
+    sink.write_at(0, b'\xc3')
+    sink.write_at(1, b'\xa4')
+    sink.commit()
+
+    assert file.getvalue() == 'head ä'
+
+
+def test_text_that_is_none() -> None:
+    """An object that is not UTF-8 is refused, and StringIO is as it was."""
+    file = io.StringIO()
+    sink = open_sink(file)
+    sink.begin(2)
+    sink.write_at(0, b'a\xc3')
+    with pytest.raises(ConfigurationError, match='not UTF-8'):
+        sink.commit()
+    sink.rollback()
+    assert file.getvalue() == ''
+
+
+@pytest.mark.parametrize('target', [7, b'path', object()], ids=lambda target: type(target).__name__)
+def test_what_is_no_target(target: Any) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match='target must be'):
+        open_sink(target)
+
+
+def test_files_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
+    """Closed and read-only files are refused."""
+    (tmp_path / 'f').write_bytes(b'')
+    with open(tmp_path / 'f', 'rb') as file, pytest.raises(ConfigurationError, match='not open for writing'):
+        open_sink(file)
+    with pytest.raises(ConfigurationError, match='closed'):
+        open_sink(file)

@@ -1,0 +1,357 @@
+"""Sources: every kind is found out, read from where it stands, never closed, and caught when it changes."""
+
+from __future__ import annotations
+
+import array
+import codecs
+import gzip
+import io
+import mmap
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from s3po.body import SizedSource, StreamSource, open_source
+from s3po.body.sources import FileSource, SeekableSource, delete_original
+from s3po.config import MIB
+from s3po.errors import ConfigurationError, LocalError, SourceChanged
+
+
+def all_of(source: SizedSource | StreamSource) -> bytes:
+    if isinstance(source, SizedSource):
+        return source.chunk(0, source.size_bytes).read()
+    data = b''
+    while piece := source.next_chunk(3).read():
+        data += piece
+    return data
+
+
+def read(given: Any) -> bytes:
+    source = open_source(given)
+    try:
+        return all_of(source)
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        b'hello',
+        bytearray(b'hello'),
+        memoryview(b'hello'),
+        memoryview(b'xhellox')[1:-1],
+        'hello',
+        array.array('b', b'hello'),
+        io.BytesIO(b'hello'),
+        io.StringIO('hello'),
+        [b'he', b'llo'],
+        [bytearray(b'he'), memoryview(b'llo')],
+        (piece for piece in (b'h', b'', b'ello')),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_kinds(given: Any) -> None:
+    """Everything that has bytes gives them."""
+    assert read(given) == b'hello'
+
+
+def test_text_is_sent_as_utf_8() -> None:
+    """A str is data."""
+    assert read('ä😀') == 'ä😀'.encode()
+    with pytest.raises(ConfigurationError, match='UTF-8'):
+        open_source('\ud800')
+
+
+def test_buffers_of_wider_items() -> None:
+    """A buffer is its bytes, whatever its items are."""
+    assert read(array.array('H', [0x0101, 0x0202])) == b'\1\1\2\2'
+    with pytest.raises(ConfigurationError, match='contiguous'):
+        open_source(memoryview(b'abcdef')[::2])
+
+
+def test_views_are_released() -> None:
+    """A source that was closed does not keep a bytearray from growing."""
+    data = bytearray(b'hello')
+    source = open_source(data)
+    all_of(source)
+    source.close()
+
+    data.extend(b'!')
+
+
+def test_mapped_file(tmp_path: pathlib.Path) -> None:
+    """A mapping is its bytes."""
+    (tmp_path / 'f').write_bytes(b'mapped')
+    with open(tmp_path / 'f', 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert read(mapped) == b'mapped'
+
+
+def test_path(tmp_path: pathlib.Path) -> None:
+    """A path is read by offset."""
+    (tmp_path / 'f').write_bytes(b'0123456789')
+    source = open_source(tmp_path / 'f')
+
+    assert isinstance(source, FileSource)
+    assert (source.size_bytes, source.path) == (10, str(tmp_path / 'f'))
+    assert source.chunk(3, 4).read() == b'3456'
+    assert source.chunk(3, 4).read() == b'3456'
+    source.close()
+
+
+def test_large_chunks_are_read_off_the_hub(tmp_path: pathlib.Path) -> None:
+    """A large range is whole."""
+    (tmp_path / 'f').write_bytes(os.urandom(3 * MIB))
+    source = open_source(tmp_path / 'f')
+
+    assert all_of(source) == (tmp_path / 'f').read_bytes()
+    source.close()
+
+
+@pytest.mark.parametrize('mode', ['rb', 'r+b', 'r', 'r+'])
+def test_files_from_their_position(tmp_path: pathlib.Path, mode: str) -> None:
+    """An open file is read from where it stands, and left where it ends, open."""
+    (tmp_path / 'f').write_bytes(b'first\nsecond\n')
+    with open(tmp_path / 'f', mode) as file:
+        file.readline()
+        source = open_source(file)
+        assert isinstance(source, FileSource)
+        assert all_of(source) == b'second\n'
+        source.finish()
+        source.close()
+
+        assert not file.closed
+        assert file.read() in ('', b'')
+
+
+def test_unbuffered_file(tmp_path: pathlib.Path) -> None:
+    """A raw file is a file."""
+    (tmp_path / 'f').write_bytes(b'raw')
+    with open(tmp_path / 'f', 'rb', buffering=0) as file:
+        assert read(file) == b'raw'
+
+
+def test_what_was_written_but_not_flushed(tmp_path: pathlib.Path) -> None:
+    """A file that was written to is sent with what is still in its buffer."""
+    with open(tmp_path / 'f', 'w+b') as file:
+        file.write(b'buffered')
+        file.seek(0)
+        assert read(file) == b'buffered'
+
+
+def test_text_file_bytes_are_untouched(tmp_path: pathlib.Path) -> None:
+    """A text file is moved as its bytes: no newline, no encoding is changed."""
+    (tmp_path / 'f').write_bytes('a\r\n'.encode() + 'ä'.encode('latin-1'))
+    with open(tmp_path / 'f', encoding='latin-1') as file:
+        assert read(file) == b'a\r\n\xe4'
+
+
+def test_text_file_while_it_is_iterated(tmp_path: pathlib.Path) -> None:
+    """Its position is not known then, and guessing it would lose data."""
+    (tmp_path / 'f').write_text('a\nb\n')
+    with open(tmp_path / 'f') as file:
+        next(file)
+        with pytest.raises(ConfigurationError, match="mode 'rb'"):
+            open_source(file)
+
+
+def test_compressed_file_is_not_its_descriptor(tmp_path: pathlib.Path) -> None:
+    """What a file object gives is uploaded, not what lies below it."""
+    with gzip.open(tmp_path / 'f.gz', 'wb') as file:
+        file.write(b'plain text')
+    with gzip.open(tmp_path / 'f.gz', 'rb') as file:
+        source = open_source(file)
+        assert isinstance(source, SeekableSource)
+        assert all_of(source) == b'plain text'
+
+
+def test_temporary_files() -> None:
+    """The wrappers of tempfile are files."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b'binary')
+        file.seek(0)
+        assert read(file) == b'binary'
+    with tempfile.NamedTemporaryFile('w+', encoding='utf-8') as text:
+        text.write('text')
+        text.seek(0)
+        assert read(text) == b'text'
+    with tempfile.SpooledTemporaryFile() as spooled:
+        spooled.write(b'spooled')
+        spooled.seek(2)
+        assert read(spooled) == b'ooled'
+
+
+def test_seekable_object_from_its_position() -> None:
+    """Parts of a seekable object are read in any order, and it ends where reading would have left it."""
+    file = io.BytesIO(b'0123456789')
+    file.seek(2)
+    source = open_source(file)
+    assert isinstance(source, SizedSource)
+
+    assert source.size_bytes == 8
+    assert source.chunk(5, 3).read() == b'789'
+    assert source.chunk(0, 2).read() == b'23'
+    source.finish()
+    assert file.tell() == 10
+
+
+def test_pipe() -> None:
+    """What cannot seek is a stream."""
+    reading, writing = os.pipe()
+    with open(writing, 'wb') as file:
+        file.write(b'through a pipe')
+    with open(reading, 'rb') as file:
+        source = open_source(file)
+        assert isinstance(source, StreamSource)
+        assert all_of(source) == b'through a pipe'
+
+
+def test_text_stream_without_a_binary_layer(tmp_path: pathlib.Path) -> None:
+    """Text that comes from elsewhere is encoded as UTF-8."""
+    (tmp_path / 'f').write_bytes('ä'.encode('latin-1'))
+    with codecs.open(str(tmp_path / 'f'), encoding='latin-1') as file:
+        assert read(file) == 'ä'.encode()
+
+
+class Reader:
+    """An object that only reads."""
+
+    def __init__(self, *pieces: Any) -> None:
+        self.pieces = list(pieces)
+
+    def read(self, size: int = -1) -> Any:
+        return self.pieces.pop(0) if self.pieces else b''
+
+
+def test_anything_that_reads() -> None:
+    """An HTTP response, say."""
+    assert read(Reader(b'ab', b'cd')) == b'abcd'
+    with pytest.raises(ConfigurationError, match='non-blocking'):
+        read(Reader(None))
+
+
+def test_stream_chunks() -> None:
+    """A stream is cut as asked, whatever its pieces are; fewer bytes only at its end."""
+    source = open_source(iter([b'abcde', b'f', b'gh']))
+    assert isinstance(source, StreamSource)
+
+    assert [source.next_chunk(3).read() for _ in range(4)] == [b'abc', b'def', b'gh', b'']
+
+
+def test_buffers_that_are_filled_again() -> None:
+    """A producer may give the same buffer each time."""
+
+    def pieces() -> Iterator[bytearray]:
+        buffer = bytearray(1)
+        for number in b'abc':
+            buffer[0] = number
+            yield buffer
+
+    assert read(pieces()) == b'abc'
+
+
+def test_file_that_says_nothing_of_its_size() -> None:
+    """Files of /proc say 0 bytes and have more."""
+    assert read(pathlib.Path('/proc/self/status')).startswith(b'Name:')
+
+
+@pytest.mark.parametrize('given', [None, 7, True, 1.5, {'a': 1}, object()], ids=lambda given: type(given).__name__)
+def test_what_is_no_source(given: Any) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match='source must be'):
+        open_source(given)
+
+
+@pytest.mark.parametrize('pieces', [['text'], [b'a', 'text'], [1, 2], [None]], ids=str)
+def test_iterables_of_something_else(pieces: list[Any]) -> None:
+    """Lines of text, or numbers, are a mistake."""
+    with pytest.raises(ConfigurationError, match='an iterable must give bytes, not'):
+        read(iter(pieces))
+
+
+def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
+    """Closed, write-only and text-giving files are refused."""
+    with open(tmp_path / 'f', 'wb') as file, pytest.raises(ConfigurationError, match='not open for reading'):
+        open_source(file)
+    with pytest.raises(ConfigurationError, match='closed'):
+        open_source(file)
+
+
+def test_paths_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
+    """Each says which path, and what to do."""
+    os.mkfifo(tmp_path / 'fifo')
+
+    with pytest.raises(LocalError, match='cannot upload .*missing: No such file') as caught:
+        open_source(tmp_path / 'missing')
+    assert caught.value.errno == 2
+    with pytest.raises(LocalError, match='cannot upload .*: Is a directory'):
+        open_source(tmp_path)
+    with pytest.raises(LocalError, match='pipe, a device or a socket'):
+        open_source(tmp_path / 'fifo')
+
+
+def test_shrinking_file(tmp_path: pathlib.Path) -> None:
+    """A range that is no longer there is not silently short."""
+    (tmp_path / 'f').write_bytes(b'x' * 100)
+    source = open_source(tmp_path / 'f')
+    assert isinstance(source, FileSource)
+    os.truncate(tmp_path / 'f', 10)
+
+    with pytest.raises(SourceChanged, match='shorter'):
+        source.chunk(0, 100).read()
+    source.close()
+
+
+@pytest.mark.parametrize('change', ['append', 'touch'])
+def test_changing_file(tmp_path: pathlib.Path, change: str) -> None:
+    """A file that is written to while it is read is caught."""
+    path = tmp_path / 'f'
+    path.write_bytes(b'x' * 100)
+    source = open_source(path)
+    assert isinstance(source, FileSource)
+    if change == 'append':
+        with open(path, 'ab') as file:
+            file.write(b'more')
+    else:
+        os.utime(path, ns=(1, 1))
+
+    with pytest.raises(SourceChanged, match='changed'):
+        source.chunk(0, 100).read()
+    with pytest.raises(SourceChanged):
+        source.check_unchanged()
+    source.close()
+
+
+def test_changing_object() -> None:
+    """So is an object in memory."""
+    file = io.BytesIO(b'x' * 100)
+    source = open_source(file)
+    assert isinstance(source, SeekableSource)
+    file.truncate(10)
+
+    with pytest.raises(SourceChanged, match='shorter'):
+        source.chunk(0, 100).read()
+    with pytest.raises(SourceChanged):
+        source.check_unchanged()
+
+
+def test_delete_original(tmp_path: pathlib.Path) -> None:
+    """Only the very file that was read is deleted."""
+    path = tmp_path / 'f'
+    path.write_bytes(b'1')
+    source = open_source(path)
+    assert isinstance(source, FileSource)
+    (tmp_path / 'other').write_bytes(b'2')
+    os.replace(tmp_path / 'other', path)
+
+    with pytest.raises(LocalError, match='was uploaded, but not deleted'):
+        delete_original(source)
+    assert path.read_bytes() == b'2'
+    path.unlink()
+    with pytest.raises(LocalError, match='not deleted'):
+        delete_original(source)
+    source.close()
