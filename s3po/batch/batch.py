@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Self
 
 import gevent
 import gevent.event
@@ -14,6 +14,7 @@ import gevent.event
 from s3po.batch.calls import Calls
 from s3po.batch.failed import FailedJob, FailedJobs
 from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
 from s3po.batch.workers import Interruption, Worker, WorkerPool
 from s3po.errors import (
@@ -28,34 +29,10 @@ from s3po.errors import (
 )
 from s3po.model import ObjectRef, Outcome
 
-__all__ = ['Batch', 'OnError', 'Performer']
-
-OnError = Literal['raise', 'collect']
+__all__ = ['Batch']
 
 # How many failures a BatchError tells in full.
 TOLD_FAILURES = 3
-
-
-class Performer(Protocol):
-    """What a batch needs of a connection.
-
-    Attributes:
-        silent: What `silent=None` means.
-    """
-
-    silent: bool
-
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out the method named `operation`. Raises what it raises when it is not silent."""
-        ...
-
-    def demand_requests(self, width: int) -> None:
-        """Allow at least this many requests at once, until release_requests(width)."""
-        ...
-
-    def release_requests(self, width: int) -> None:
-        """Take back one demand_requests(width)."""
-        ...
 
 
 class Batch(Calls):
@@ -77,12 +54,10 @@ class Batch(Calls):
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
     ) -> None:
-        _check_arguments(size, on_error, timeout_s, job_timeout_s, max_failures)
+        self._limits = BatchLimits(
+            size=size, on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures
+        )
         self._connection = connection
-        self._size = size
-        self._on_error = on_error
-        self._job_timeout_s = job_timeout_s
-        self._max_failures = max_failures
         self._home = (os.getpid(), gevent.get_hub())
         self._workers = WorkerPool(size, self._run_job)
         self._jobs: list[Job] | None = [] if keep_results else None
@@ -99,7 +74,7 @@ class Batch(Calls):
         self._deadline = None if timeout_s is None else gevent.spawn_later(timeout_s, self._expire, timeout_s)
 
     def __repr__(self) -> str:
-        return f'<Batch size={self._size} submitted={self._submitted} pending={self.pending} failed={len(self.failed)}>'
+        return f'<Batch size={self._limits.size} submitted={self._submitted} pending={self.pending} failed={len(self.failed)}>'
 
     @property
     def pending(self) -> int:
@@ -204,7 +179,7 @@ class Batch(Calls):
         if not self._is_closed:
             self._is_closed = True
             self._workers.close()
-            self._connection.release_requests(self._size)
+            self._connection.release_requests(self._limits.size)
             if self._deadline is not None:
                 self._deadline.kill(block=False)
 
@@ -229,7 +204,7 @@ class Batch(Calls):
             raise
         finally:
             self.close()
-        if error is None and self._on_error == 'raise':
+        if error is None and self._limits.on_error == 'raise':
             self.raise_for_errors()
 
     # --- what Calls needs
@@ -247,7 +222,7 @@ class Batch(Calls):
         self._check_open()
         silent = options.pop('silent', None)
         if options.get('timeout_s', 0) is None:
-            options['timeout_s'] = self._job_timeout_s
+            options['timeout_s'] = self._limits.job_timeout_s
         job = Job(
             self,
             operation,
@@ -359,7 +334,7 @@ class Batch(Calls):
 
     def _trip(self) -> None:
         """Stop the batch when it has had too many failures."""
-        limit = self._max_failures
+        limit = self._limits.max_failures
         if limit is None or self._refusal is not None or len(self.failed) - self._cancelled < limit:
             return
         self._stop(BreakerOpen(f'the batch stopped after {limit} failures; the last one: {self.failed[-1]}'))
@@ -410,15 +385,3 @@ def _callback_error(job: Job, error: Exception, failure: Exception | None) -> Ca
     found = CallbackError(text)
     found.__cause__ = error
     return found
-
-
-def _check_arguments(size: object, on_error: object, timeout_s: object, job_timeout_s: object, max_failures: object) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigurationError(f'size must be a whole number from 1: how many calls run at once, not {size!r}')
-    if on_error not in ('raise', 'collect'):
-        raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
-    for name, value in (('timeout_s', timeout_s), ('job_timeout_s', job_timeout_s)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
-            raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {value!r}')
-    if max_failures is not None and (isinstance(max_failures, bool) or not isinstance(max_failures, int) or max_failures < 1):
-        raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {max_failures!r}')

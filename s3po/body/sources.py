@@ -9,25 +9,32 @@ same bytes on every read, or raises SourceChanged.
 
 from __future__ import annotations
 
-import io
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Protocol
 
 import gevent.lock
 
-from s3po.body.local import local_errors, refuse_special_file
+from s3po.body.local import local_errors
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError, SourceChanged
 from s3po.runtime import offload
 
-__all__ = ['BytesChunk', 'Chunk', 'FileSource', 'SizedSource', 'Source', 'StreamSource', 'open_source']
+__all__ = [
+    'BytesChunk',
+    'BytesSource',
+    'Chunk',
+    'FileSource',
+    'SeekableSource',
+    'SizedSource',
+    'Source',
+    'StreamSource',
+    'delete_original',
+    'read_range',
+]
 
 # Reading less than this from the page cache is done sooner than another thread is woken.
 OFFLOAD_BYTES = MIB
-# How much is asked of a stream at a time.
-STREAM_READ_BYTES = MIB
 
 
 class Chunk(Protocol):
@@ -162,7 +169,7 @@ class FileChunk:
         self.size_bytes = size_bytes
 
     def read(self) -> bytes:
-        read = _read_range
+        read = read_range
         if self.size_bytes > OFFLOAD_BYTES:
             data = offload(read, self.source.descriptor, self.offset, self.size_bytes, self.source.name)
         else:
@@ -258,166 +265,7 @@ class StreamSource(Source):
             self._close()
 
 
-def open_source(source: Any) -> SizedSource | StreamSource:
-    """Find out what kind of source this is.
-
-    Args:
-        source: Bytes-like, str (sent as UTF-8), os.PathLike, a binary or text file object (from its present position), or an
-            iterable of bytes.
-
-    Raises:
-        ConfigurationError: It is none of these.
-        LocalError: The path or file cannot be read.
-    """
-    if isinstance(source, bytes):
-        return BytesSource(source)
-    if isinstance(source, str):
-        return BytesSource(_encode(source))
-    if isinstance(source, os.PathLike):
-        return _open_path(source)
-    if hasattr(source, 'read'):
-        return _open_file(source)
-    view = _view(source)
-    if view is not None:
-        return BytesSource(view)
-    if isinstance(source, Iterable) and not isinstance(source, Mapping):
-        return StreamSource(_checked_pieces(iter(source)), 'the iterable')
-    raise ConfigurationError(
-        f'source must be bytes, str, a pathlib.Path, a readable file or an iterable of bytes, not {type(source).__name__}'
-    )
-
-
-def _view(source: Any) -> memoryview | None:
-    """A flat view of anything that has the buffer protocol, else None."""
-    try:
-        view = memoryview(source)
-    except TypeError:
-        return None
-    try:
-        return view.cast('B')
-    except TypeError as error:
-        raise ConfigurationError('source has a buffer that is not contiguous; give bytes(source) instead') from error
-
-
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(f'source is a str that has no UTF-8 form ({error}); give bytes instead') from error
-
-
-def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
-    path = os.fsdecode(source)
-    with local_errors('upload', path):
-        # Non-blocking, or opening a named pipe would wait for its writer before it could be refused.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        refuse_special_file(os.fstat(descriptor).st_mode, 'upload', path)
-        found = FileSource(descriptor, 0, path, path=path)
-        # Files of /proc and the like say 0 bytes and have more.
-        if found.size_bytes or not _read_range(descriptor, 0, 1, path):
-            return found
-        return StreamSource(_descriptor_pieces(descriptor, path), path, close=found.close)
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _open_file(source: Any) -> SizedSource | StreamSource:
-    name = f'the file object {getattr(source, "name", None) or type(source).__name__}'
-    if getattr(source, 'closed', False):
-        raise ConfigurationError(f'source: {name} is closed')
-    if isinstance(source, io.IOBase) and not source.readable():
-        raise ConfigurationError(f"source: {name} is not open for reading; open it with mode 'rb'")
-    source = _binary_layer(source, name)
-    if isinstance(source, io.TextIOBase):
-        return BytesSource(_encode(source.read()))
-    if _is_plain_file(source):
-        if isinstance(source, io.BufferedRandom):
-            source.flush()
-        return FileSource(source.fileno(), source.tell(), name, file=source)
-    if _can_seek(source):
-        return SeekableSource(source, name)
-    return StreamSource(_checked_pieces(_reads(source, name), is_text_allowed=True), name)
-
-
-def _binary_layer(source: Any, name: str) -> Any:
-    """The bytes below a text file, positioned where the text stands; other files as they are."""
-    if not isinstance(getattr(source, 'encoding', None), str) or not hasattr(source, 'buffer'):
-        return source
-    try:
-        if source.seekable():
-            # The text layer reads ahead; this sets the binary one back to where the text stands.
-            source.seek(source.tell())
-    except OSError as error:
-        raise ConfigurationError(
-            f"source: {name} cannot tell its position while it is iterated; open it with mode 'rb'"
-        ) from error
-    return source.buffer
-
-
-def _is_plain_file(source: Any) -> bool:
-    """Whether reading the descriptor gives what reading the object gives.
-
-    A GzipFile, for one, has a fileno() too: that of the compressed file.
-    """
-    if type(source) not in (io.FileIO, io.BufferedReader, io.BufferedRandom):
-        return False
-    raw = getattr(source, 'raw', source)
-    return type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
-
-
-def _can_seek(source: Any) -> bool:
-    """Whether positions of the file count its bytes."""
-    try:
-        if hasattr(source, 'seekable'):
-            if not source.seekable():
-                return False
-        else:
-            source.seek(source.tell())
-    except (AttributeError, OSError, ValueError):
-        return False
-    # Text files without a binary layer (codecs.open) count in something else.
-    return not isinstance(source.read(0), str)
-
-
-def _reads(source: Any, name: str) -> Iterator[Any]:
-    while True:
-        with local_errors('read', name):
-            piece = source.read(STREAM_READ_BYTES)
-        if piece is None:
-            raise ConfigurationError(f'source: {name} is non-blocking and has no data now; give a blocking file object')
-        if not len(piece):
-            return
-        yield piece
-
-
-def _checked_pieces(pieces: Iterator[Any], *, is_text_allowed: bool = False) -> Iterator[bytes]:
-    """The pieces as bytes; text is an error where it may be a mistake (an iterable of lines, say)."""
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            data = piece
-        elif isinstance(piece, str) and is_text_allowed:
-            data = _encode(piece)
-        else:
-            view = None if isinstance(piece, str | int) else _view(piece)
-            if view is None:
-                hint = '; encode the text first' if isinstance(piece, str) else ''
-                raise ConfigurationError(f'source: an iterable must give bytes, not {type(piece).__name__}{hint}')
-            # A copy: the caller may fill the same buffer again for the next piece.
-            data = bytes(view)
-        if data:
-            yield data
-
-
-def _descriptor_pieces(descriptor: int, name: str) -> Iterator[bytes]:
-    offset = 0
-    while data := _read_range(descriptor, offset, STREAM_READ_BYTES, name):
-        offset += len(data)
-        yield data
-
-
-def _read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
+def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
     """Up to size_bytes from an offset; fewer only at the end of the file."""
     pieces = []
     with local_errors('read', name):

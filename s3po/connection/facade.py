@@ -9,23 +9,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from s3po.batch import Batch, FailedJob, FailedJobs
-from s3po.batch.batch import OnError
 from s3po.batch.failed import failed_jobs_of
 from s3po.batch.job import Callback, Errback
+from s3po.batch.limits import OnError
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
+from s3po.connection.objects import ObjectCalls
 from s3po.connection.operations import Operations
 from s3po.connection.wiring import Wiring, check_kind, transport_of
-from s3po.errors import ConfigurationError, NotFound, S3poError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.mock import Mock
 from s3po.model import (
     DeleteReport,
     ListEntry,
-    ObjectInfo,
     ObjectRef,
     Outcome,
     Prefix,
-    TransferResult,
     check_bucket,
 )
 from s3po.retry import RetryPolicy
@@ -43,7 +42,7 @@ __all__ = ['Connection']
 log = logging.getLogger(__name__)
 
 
-class Connection:
+class Connection(ObjectCalls):
     """Moves objects between Python and an S3-compatible store.
 
     Making one costs nothing: credentials, region and endpoint are looked for when they are first needed, where boto3 looks
@@ -146,215 +145,6 @@ class Connection:
         """Close the connections to the store that are kept for the next request. The Connection may be used again."""
         self._wiring.close()
 
-    def upload(
-        self,
-        bucket: str,
-        key: str,
-        source: Any,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Upload an object; blocks until the store has confirmed it.
-
-        Args:
-            bucket: The bucket.
-            key: The key, 1 to 1,024 bytes of UTF-8.
-            source: Bytes-like data; a str (data too, sent as UTF-8); a pathlib.Path; a binary or text file object, from
-                its present position; or an iterable of bytes of any length. Above `multipart_threshold` it goes in parts.
-            headers: HTTP headers of the object (Cache-Control, x-amz-acl, …).
-            metadata: The object's own metadata.
-            content_type: None guesses it from the path or key.
-            extra: Further parameters by boto3's names.
-            if_none_match: '*' writes only where there is no object yet.
-            if_match: An ETag: writes only over that.
-            retries: In place of the connection's.
-            delete: Delete the file behind a path once the store has confirmed it; None for the connection's default.
-            silent: Return False in place of raising when the transfer fails; None for the connection's default.
-            timeout_s: How long all of it may take; None for ever.
-
-        Returns:
-            What was stored. (False, when silent and failed.)
-
-        Raises:
-            ConfigurationError: An argument is wrong.
-            UploadError: The retries ran out.
-            NoSuchBucket, AccessDenied, PreconditionFailed, InvalidRequest: The store refused.
-            SourceChanged: The source changed while it was sent.
-            LocalError: The source cannot be read.
-            DeadlineExceeded: timeout_s ran out.
-        """
-        options = {
-            'source': source,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'extra': extra,
-            'if_none_match': if_none_match,
-            'if_match': if_match,
-            'retries': retries,
-            'delete': delete,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('upload', _ref(bucket, key), options, silent, False)
-        return result
-
-    def upload_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Upload the file at a path; as upload(), but a str is a path too."""
-        options = {
-            'path': path,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'extra': extra,
-            'if_none_match': if_none_match,
-            'if_match': if_match,
-            'retries': retries,
-            'delete': delete,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('upload_file', _ref(bucket, key), options, silent, False)
-        return result
-
-    def download(
-        self,
-        bucket: str,
-        key: str,
-        target: Any = None,
-        *,
-        encoding: str | None = None,
-        version_id: str | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> Any:
-        """Download an object; blocks until it is complete.
-
-        Args:
-            bucket: The bucket.
-            key: The key.
-            target: None gives the bytes; a path is absent, old or complete, whatever happens; a file object, binary or
-                text, is written from its present position, never closed, and truncated back after a failure if it can seek.
-            encoding: Without a target: give a str, decoded so.
-            version_id: One version.
-            byte_range: (start, stop), half-open; stop None means to the end.
-            if_match: An ETag: only if the object still has it.
-            extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            silent: Return None in place of raising when the transfer fails; None for the connection's default.
-            timeout_s: How long all of it may take; None for ever.
-
-        Returns:
-            bytes, or str with an encoding; with a target a TransferResult. (None, when silent and failed.)
-
-        Raises:
-            ConfigurationError: An argument is wrong.
-            NotFound, NoSuchBucket, AccessDenied, PreconditionFailed, InvalidRequest: The store refused.
-            DownloadError: The retries ran out.
-            SourceChanged: The object was replaced again and again while it was read.
-            LocalError: The target cannot be written.
-            DeadlineExceeded: timeout_s ran out.
-        """
-        options = {
-            'target': target,
-            'encoding': encoding,
-            'byte_range': byte_range,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        return self._call('download', _ref(bucket, key, version_id), options, silent, None)
-
-    def download_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        version_id: str | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Download an object to a path; as download() with that target."""
-        options = {
-            'path': path,
-            'byte_range': byte_range,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('download_file', _ref(bucket, key, version_id), options, silent, None)
-        return result
-
-    def head(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> ObjectInfo:
-        """What the store says of an object: size, ETag, metadata, headers.
-
-        Raises:
-            NotFound: There is none. (An answer to a HEAD does not tell whether it is the bucket that is missing.)
-        """
-        options = {'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        info: ObjectInfo = self._call('head', _ref(bucket, key, version_id), options)
-        return info
-
-    def exists(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> bool:
-        """Whether there is such an object. Raises whatever keeps it from being known, AccessDenied among it."""
-        try:
-            self.head(bucket, key, version_id=version_id, extra=extra, retries=retries, timeout_s=timeout_s)
-        except NotFound:
-            return False
-        return True
-
     def list(
         self,
         bucket: str,
@@ -393,31 +183,6 @@ class Connection:
             retries=retries,
         )
 
-    def delete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        missing_ok: bool = True,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> None:
-        """Delete an object. As on S3, a key that is not there is deleted as well as one that is.
-
-        Args:
-            bucket: The bucket.
-            key: The key.
-            missing_ok: False asks first, by a HEAD, and raises NotFound for a missing key. (Somebody else may come between.)
-            version_id: One version; None leaves a delete marker where the bucket has versions.
-            extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            timeout_s: How long all of it may take; None for ever.
-        """
-        options = {'missing_ok': missing_ok, 'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        self._call('delete', _ref(bucket, key, version_id), options)
-
     def delete_many(
         self,
         bucket: str,
@@ -442,92 +207,6 @@ class Connection:
         """
         return buckets.delete_many(self._operations, bucket, keys, extra=extra, retries=retries)
 
-    def copy(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        version_id: str | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Copy an object within the store; its data do not come here. Above 5 GiB it is copied in parts.
-
-        Args:
-            bucket: The source's bucket.
-            key: The source's key.
-            to_bucket: The copy's bucket.
-            to_key: The copy's key.
-            headers: The copy's headers. Any of these three replaces all headers and metadata of the source.
-            metadata: The copy's metadata.
-            content_type: The copy's content type.
-            version_id: One version of the source.
-            if_match: An ETag: only if the source still has it.
-            extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            timeout_s: How long all of it may take; None for ever.
-
-        Raises:
-            NotFound: There is no such source.
-            PreconditionFailed: The source is another one by now.
-            UploadError: The retries ran out.
-        """
-        options = {
-            'to_bucket': to_bucket,
-            'to_key': to_key,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('copy', _ref(bucket, key, version_id), options)
-        return result
-
-    def move(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        version_id: str | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Copy an object, then delete the source, if it is still what was copied. Arguments and errors are copy()'s.
-
-        Raises:
-            SourceChanged: The source was replaced meanwhile: it is copied, and was not deleted.
-        """
-        options = {
-            'to_bucket': to_bucket,
-            'to_key': to_key,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('move', _ref(bucket, key, version_id), options)
-        return result
-
     def presign(
         self,
         method: str,
@@ -549,7 +228,12 @@ class Connection:
             extra: Further parameters by boto3's names (ResponseContentType, …).
         """
         return buckets.presign(
-            self.conn, self._operations, method, _ref(bucket, key, version_id), expires_s=expires_s, extra=extra
+            self.conn,
+            self._operations,
+            method,
+            ObjectRef(bucket=bucket, key=key, version_id=version_id),
+            expires_s=expires_s,
+            extra=extra,
         )
 
     def create_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
@@ -655,7 +339,7 @@ class Connection:
                 batch.submit(job.operation, job.ref, options, callback, errback, silent_value)
         return batch
 
-    # --- what a batch needs (s3po.batch.batch.Performer)
+    # --- what a batch needs (s3po.batch.limits.Performer)
 
     def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
         """Carry out the method named `operation`, and give its value with the figures for a batch's report."""
@@ -668,26 +352,3 @@ class Connection:
     def release_requests(self, width: int) -> None:
         """Take back one demand_requests(width)."""
         self._wiring.governor().release_demand(width)
-
-    def _call(
-        self,
-        operation: str,
-        ref: ObjectRef,
-        options: Mapping[str, Any],
-        silent: bool | None = False,  # noqa: FBT001, FBT002  (private, and called with names in view)
-        silent_value: object = None,
-    ) -> Any:
-        if not (self.silent if silent is None else silent):
-            return self._operations.perform(operation, ref, options).value
-        try:
-            return self._operations.perform(operation, ref, options).value
-        except ConfigurationError:
-            # A mistake in the call is not a failed transfer.
-            raise
-        except S3poError as error:
-            log.warning('%s %s failed, silently: %s', operation, ref, error)
-            return silent_value
-
-
-def _ref(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
-    return ObjectRef(bucket=bucket, key=key, version_id=version_id)

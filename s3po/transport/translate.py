@@ -35,7 +35,7 @@ TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]]
     (
         (theirs.ProfileNotFound,),
         ConfigurationError,
-        'profile: {error}; check its name, AWS_PROFILE, and the files that AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name',
+        'profile: {error}; check its name, AWS_PROFILE, and where AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE lead',
     ),
     (
         (

@@ -1,7 +1,7 @@
 """A batch that keeps no results holds no more memory for 100,000 jobs than for 1,000.
 
-Over the transport in memory, which passes the same tests as the real one (test_transport_conformance.py); in a process of its own,
-whose memory is nobody else's.
+Over the transport in memory, which passes the same tests as the real one (test_transport_conformance.py); in a process of
+its own, whose memory is nobody else's.
 """
 
 from __future__ import annotations

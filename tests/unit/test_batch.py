@@ -139,7 +139,7 @@ def test_callback_gets_the_value_and_gives_the_jobs(performer: Performer) -> Non
 
 def test_failure_is_raised_on_leaving(performer: Performer) -> None:
     """The error names what failed and why, and holds it."""
-    with pytest.raises(BatchError, match=r'2 of 3 jobs failed: upload s3://bucket/fail1: UploadError') as caught:  # noqa: SIM117
+    with pytest.raises(BatchError, match=r'2 of 3 jobs failed: upload s3://bucket/fail1: UploadError') as caught:
         with Batch(performer, 2) as batch:
             batch.upload('bucket', 'fail1', b'')
             batch.upload('bucket', 'good', b'')
@@ -235,7 +235,7 @@ def test_greenlets_of_callbacks_never_block_either(performer: Performer) -> None
 
 def test_exception_in_the_body_wins(performer: Performer) -> None:
     """What has not begun does not begin; what has is waited for."""
-    with pytest.raises(ZeroDivisionError):  # noqa: SIM117
+    with pytest.raises(ZeroDivisionError):
         with Batch(performer, 2) as batch:
             jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
             settle()
@@ -249,7 +249,7 @@ def test_exception_in_the_body_wins(performer: Performer) -> None:
 
 def test_kill_in_the_body_interrupts(performer: Performer) -> None:
     """A KeyboardInterrupt does not wait for what has begun, but for its clean-up."""
-    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+    with pytest.raises(KeyboardInterrupt):
         with Batch(performer, 2) as batch:
             for number in range(4):
                 batch.head('bucket', f'wait{number}')
@@ -279,7 +279,7 @@ def test_kill_while_it_waits_at_the_end(performer: Performer) -> None:
 
 def test_interrupt_reaches_callbacks_too(performer: Performer) -> None:
     """A callback that hangs does not keep Ctrl-C waiting."""
-    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+    with pytest.raises(KeyboardInterrupt):
         with gevent.Timeout(20), Batch(performer, 2) as batch:
             batch.head('bucket', 'key', callback=lambda _: gevent.sleep(1000))
             settle()
@@ -356,7 +356,7 @@ def test_a_callback_is_not_cancelled(performer: Performer) -> None:
 
 def test_timeout_of_the_batch(performer: Performer) -> None:
     """What has not ended by then fails, and the producer is not left waiting."""
-    with pytest.raises(DeadlineExceeded, match='timeout_s of 0.05 s'):  # noqa: SIM117
+    with pytest.raises(DeadlineExceeded, match='timeout_s of 0.05 s'):
         with Batch(performer, 1, timeout_s=0.05) as batch:
             for number in range(9):
                 batch.head('bucket', f'wait{number}')
@@ -367,14 +367,14 @@ def test_timeout_of_the_batch(performer: Performer) -> None:
 
 def test_timeout_while_it_waits_at_the_end(performer: Performer) -> None:
     """It is a failure like any other."""
-    with pytest.raises(BatchError, match='DeadlineExceeded'):  # noqa: SIM117
+    with pytest.raises(BatchError, match='DeadlineExceeded'):
         with Batch(performer, 1, timeout_s=0.05) as batch:
             batch.head('bucket', 'wait')
 
 
 def test_max_failures(performer: Performer) -> None:
     """After so many nothing more begins."""
-    with pytest.raises(BreakerOpen, match='stopped after 2 failures'):  # noqa: SIM117
+    with pytest.raises(BreakerOpen, match='stopped after 2 failures'):
         with Batch(performer, 1, max_failures=2) as batch:
             for number in range(99):
                 batch.head('bucket', f'fail{number}')
@@ -516,7 +516,7 @@ def test_another_thread_is_refused(performer: Performer) -> None:
 
 def test_system_exit_in_a_callback(performer: Performer) -> None:
     """It ends the program, and the job is not lost."""
-    with pytest.raises(SystemExit):  # noqa: SIM117
+    with pytest.raises(SystemExit):
         with Batch(performer, 3) as batch:
 
             def leave(value: object) -> None:

@@ -45,7 +45,7 @@ def test_bad_names(bucket: object, key: object, named: str) -> None:
     """A name that no store has is refused, by the argument's name."""
     with pytest.raises(ConfigurationError, match=named):
         check_name(bucket, key)
-    with pytest.raises(ConfigurationError, match='to_' + named.split()[0]):
+    with pytest.raises(ConfigurationError, match='to_' + named.split(maxsplit=1)[0]):
         check_name(bucket, key, prefix='to_')
 
 

@@ -145,7 +145,7 @@ def test_what_was_written_but_not_flushed(tmp_path: pathlib.Path) -> None:
 
 def test_text_file_bytes_are_untouched(tmp_path: pathlib.Path) -> None:
     """A text file is moved as its bytes: no newline, no encoding is changed."""
-    (tmp_path / 'f').write_bytes('a\r\n'.encode() + 'ä'.encode('latin-1'))
+    (tmp_path / 'f').write_bytes(b'a\r\n' + 'ä'.encode('latin-1'))
     with open(tmp_path / 'f', encoding='latin-1') as file:
         assert read(file) == b'a\r\n\xe4'
 

@@ -1,0 +1,63 @@
+"""What a batch is given: whose methods it calls, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from s3po.errors import ConfigurationError
+from s3po.model import ObjectRef, Outcome
+
+__all__ = ['BatchLimits', 'OnError', 'Performer']
+
+OnError = Literal['raise', 'collect']
+
+
+class Performer(Protocol):
+    """What a batch needs of a connection.
+
+    Attributes:
+        silent: What `silent=None` means.
+    """
+
+    silent: bool
+
+    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
+        """Carry out the method named `operation`. Raises what it raises when it is not silent."""
+        ...
+
+    def demand_requests(self, width: int) -> None:
+        """Allow at least this many requests at once, until release_requests(width)."""
+        ...
+
+    def release_requests(self, width: int) -> None:
+        """Take back one demand_requests(width)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """The limits of a batch; the names are those of Connection.batch().
+
+    Raises:
+        ConfigurationError: One of them is out of its range.
+    """
+
+    size: int
+    on_error: OnError
+    timeout_s: float | None
+    job_timeout_s: float | None
+    max_failures: int | None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+            raise ConfigurationError(f'size must be a whole number from 1: how many calls run at once, not {self.size!r}')
+        if self.on_error not in ('raise', 'collect'):
+            raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {self.on_error!r}")
+        for name, seconds in (('timeout_s', self.timeout_s), ('job_timeout_s', self.job_timeout_s)):
+            if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
+                raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {seconds!r}')
+        limit = self.max_failures
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')

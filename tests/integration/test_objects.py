@@ -1,0 +1,241 @@
+"""What can be done with objects that are in a store: look, copy, move, delete, list, hand on, replace on conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+import s3po
+from s3po.config import MIB
+from tests.integration.conftest import Place
+
+IN_PARTS = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
+TWO_PARTS = b'a' * 5 * MIB + b'tail'
+# Told by name, since their text is no fit name for a test.
+ODD_KEYS = {
+    'space': 'a b',
+    'plus': 'a+b',
+    'percent': '100%',
+    'escaped': 'a%2Fb%20c',
+    'unicode': 'ä/é/日本/😀',
+    'decomposed': 'e\u0301',
+    'slashes': 'a//b///c',
+    'leading slash': '/a',
+    'trailing slash': 'a/',
+    'dots': 'a/../b/./c',
+    'query': 'a?b=c&d#e',
+    'quotes': 'a\'b"c<d>e',
+    'backslash': 'a\\b',
+    'reserved': "!$'()*,:;=@[]^`{|}~",
+    'tab': 'a\tb',
+    'new line': 'a\nb',
+    'return': 'a\rb',
+    'control': 'a\x01\x1f\x7fb',
+    'longest': 'ä' * 512,
+}
+
+Connect = Callable[..., s3po.Connection]
+
+
+def names(conn: s3po.Connection, bucket: str, *arguments: Any, **options: Any) -> list[str]:
+    """A listing's keys, and its prefixes with a star behind them."""
+    found = conn.list(bucket, *arguments, **options)
+    return [f'{each.prefix}*' if isinstance(each, s3po.Prefix) else each.key for each in found]
+
+
+def tags(conn: s3po.Connection, bucket: str, key: str) -> dict[str, str]:
+    said = conn.conn.get_object_tagging(Bucket=bucket, Key=key)
+    return {tag['Key']: tag['Value'] for tag in said['TagSet']}
+
+
+def test_head(conn: s3po.Connection, bucket: str) -> None:
+    """What an object was given can be looked at, without its data."""
+    headers = {'Cache-Control': 'max-age=60', 'Content-Disposition': 'attachment'}
+    result = conn.upload(bucket, 'page.html', 'data', headers=headers, metadata={'colour': 'red'})
+
+    info = conn.head(bucket, 'page.html')
+
+    assert (info.key, info.size_bytes, info.etag) == ('page.html', 4, result.etag)
+    assert (info.content_type, info.metadata) == ('text/html', {'colour': 'red'})
+    assert (info.headers['cache-control'], info.headers['content-disposition']) == ('max-age=60', 'attachment')
+    assert info.last_modified is not None
+
+
+def test_exists(conn: s3po.Connection, bucket: str) -> None:
+    """What is not there is told, not raised."""
+    conn.upload(bucket, 'key', b'')
+
+    assert conn.exists(bucket, 'key')
+    assert not conn.exists(bucket, 'other')
+    with pytest.raises(s3po.NotFound):
+        conn.head(bucket, 'other')
+
+
+def test_missing_bucket(conn: s3po.Connection, bucket: str) -> None:
+    """A bucket that does not exist is named."""
+    with pytest.raises(s3po.NoSuchBucket, match=f'{bucket}-no'):
+        conn.upload(f'{bucket}-no', 'key', b'')
+    with pytest.raises(s3po.NoSuchBucket, match=f'{bucket}-no'):
+        conn.download(f'{bucket}-no', 'key')
+
+
+def test_wrong_keys(connect: Connect, bucket: str) -> None:
+    """A store that does not know the credentials says no, and is not asked again."""
+    stranger = connect(secret_access_key='wrong')
+
+    with pytest.raises(s3po.AccessDenied) as caught:
+        stranger.upload(bucket, 'key', b'')
+    assert caught.value.attempts == 1
+
+
+@pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
+def test_copy(connect: Connect, bucket: str, data: bytes) -> None:
+    """A copy has the source's data, headers, metadata and tags, whether it is made at once or in parts."""
+    conn = connect(config=IN_PARTS)
+    headers = {'Cache-Control': 'max-age=60', 'x-amz-tagging': 'kind=odd%20one&b=2'}
+    conn.upload(bucket, 'from here', data, headers=headers, metadata={'colour': 'red'}, content_type='text/x-test')
+
+    result = conn.copy(bucket, 'from here', bucket, 'to there')
+
+    info = conn.head(bucket, 'to there')
+    assert conn.download(bucket, 'to there') == data
+    assert (info.content_type, info.metadata, info.headers['cache-control']) == ('text/x-test', {'colour': 'red'}, 'max-age=60')
+    assert tags(conn, bucket, 'to there') == {'kind': 'odd one', 'b': '2'}
+    assert (result.key, result.size_bytes, result.etag) == ('to there', len(data), info.etag)
+    assert result.parts == (2 if data is TWO_PARTS else 1)
+
+
+@pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
+def test_copy_with_other_metadata(connect: Connect, bucket: str, data: bytes) -> None:
+    """Metadata that are given replace the source's."""
+    conn = connect(config=IN_PARTS)
+    conn.upload(bucket, 'from', data, metadata={'colour': 'red'})
+
+    conn.copy(bucket, 'from', bucket, 'to', metadata={'size': 'small'}, content_type='text/x-other')
+
+    info = conn.head(bucket, 'to')
+    assert (info.metadata, info.content_type) == ({'size': 'small'}, 'text/x-other')
+    assert conn.download(bucket, 'to') == data
+
+
+def test_move(connect: Connect, bucket: str) -> None:
+    """What was moved is only in its new place."""
+    conn = connect(config=IN_PARTS)
+    conn.upload(bucket, 'from', TWO_PARTS)
+
+    conn.move(bucket, 'from', bucket, 'to')
+
+    assert names(conn, bucket) == ['to']
+    assert conn.download(bucket, 'to') == TWO_PARTS
+
+
+def test_delete(conn: s3po.Connection, bucket: str) -> None:
+    """Deleting what is not there succeeds, unless it is to be there."""
+    conn.upload(bucket, 'key', b'')
+
+    conn.delete(bucket, 'key', missing_ok=False)
+    conn.delete(bucket, 'key')
+
+    with pytest.raises(s3po.NotFound):
+        conn.delete(bucket, 'key', missing_ok=False)
+    assert names(conn, bucket) == []
+
+
+def test_very_many(conn: s3po.Connection, bucket: str) -> None:
+    """More keys than fit into one page are listed in order, and deleted by as few requests as can be."""
+    keys = [f'key-{number:04}' for number in range(1005)]
+    with conn.batch(50) as batch:
+        for key in keys:
+            batch.upload(bucket, key, b'')
+
+    assert names(conn, bucket) == keys
+    assert names(conn, bucket, start_after='key-0999', page_size=2) == keys[1000:]
+    assert names(conn, bucket, 'key-', delimiter='-') == keys
+    assert conn.delete_many(bucket, [*keys[:1001], 'missing']) == s3po.DeleteReport(deleted=1002)
+    assert names(conn, bucket) == keys[1001:]
+
+
+def test_list_of_a_directory(conn: s3po.Connection, bucket: str) -> None:
+    """With a delimiter, what lies deeper is rolled up, in order with the rest."""
+    for key in ('a/1', 'a/b/1', 'a/b/2', 'a/c', 'a/d/1', 'a/e', 'b'):
+        conn.upload(bucket, key, key)
+
+    assert names(conn, bucket, 'a/', delimiter='/') == ['a/1', 'a/b/*', 'a/c', 'a/d/*', 'a/e']
+    assert names(conn, bucket, 'a/', delimiter='/', page_size=2) == ['a/1', 'a/b/*', 'a/c', 'a/d/*', 'a/e']
+    assert names(conn, bucket, 'a/b') == ['a/b/1', 'a/b/2']
+    assert [entry.size_bytes for entry in conn.list(bucket, 'a/b')] == [5, 5]
+
+
+def test_presigned_urls(conn: s3po.Connection, bucket: str, place: Place) -> None:
+    """Who has the URL needs no credentials."""
+    put = requests.put(conn.presign('PUT', bucket, 'a key/ä'), data=b'data', verify=place.verify, timeout=60)
+    got = requests.get(conn.presign('GET', bucket, 'a key/ä', expires_s=60), verify=place.verify, timeout=60)
+    other = requests.get(conn.presign('GET', bucket, 'other').replace('other', 'a'), verify=place.verify, timeout=60)
+
+    assert (put.status_code, got.status_code, other.status_code) == (200, 200, 403)
+    assert got.content == conn.download(bucket, 'a key/ä') == b'data'
+
+
+def test_write_once(conn: s3po.Connection, bucket: str) -> None:
+    """if_none_match='*' never replaces an object."""
+    conn.upload(bucket, 'key', b'first', if_none_match='*')
+
+    with pytest.raises(s3po.PreconditionFailed):
+        conn.upload(bucket, 'key', b'second', if_none_match='*')
+    assert conn.download(bucket, 'key') == b'first'
+
+
+def test_write_over_one_version(conn: s3po.Connection, bucket: str) -> None:
+    """if_match replaces that object only."""
+    first = conn.upload(bucket, 'key', b'first').etag
+    conn.upload(bucket, 'key', b'second', if_match=first)
+
+    with pytest.raises(s3po.PreconditionFailed):
+        conn.upload(bucket, 'key', b'third', if_match=first)
+    assert conn.download(bucket, 'key') == b'second'
+
+
+def test_write_once_in_parts(conn: s3po.Connection, bucket: str, is_rgw: bool, request: pytest.FixtureRequest) -> None:
+    """The condition holds for what is sent in parts, too, and leaves no upload behind."""
+    if is_rgw:
+        request.applymarker(pytest.mark.xfail(reason='RGW ignores If-None-Match of a CompleteMultipartUpload', strict=True))
+    conn.upload(bucket, 'key', b'first')
+
+    with pytest.raises(s3po.PreconditionFailed):
+        conn.upload(bucket, 'key', b'second' * 2 * MIB, if_none_match='*')
+    assert conn.download(bucket, 'key') == b'first'
+
+
+@pytest.mark.parametrize('name', ODD_KEYS)
+def test_odd_keys(conn: s3po.Connection, bucket: str, name: str) -> None:
+    """A key is what its letters are: in every request, and on its way back."""
+    key = ODD_KEYS[name]
+    conn.upload(bucket, key, b'odd')
+
+    assert conn.download(bucket, key) == b'odd'
+    assert conn.head(bucket, key).key == key
+    assert names(conn, bucket) == [key]
+    assert names(conn, bucket, key[:-1]) == [key]
+    conn.copy(bucket, key, bucket, 'copy')
+    conn.move(bucket, 'copy', bucket, f'{key[:-1]}2')
+    assert conn.download(bucket, f'{key[:-1]}2') == b'odd'
+    conn.delete(bucket, key)
+    assert names(conn, bucket) == [f'{key[:-1]}2']
+
+
+@pytest.mark.parametrize('name', ODD_KEYS)
+def test_odd_keys_in_parts(connect: Connect, bucket: str, name: str) -> None:
+    """So it is where objects go in parts, and where many are deleted at once."""
+    conn = connect(config=IN_PARTS)
+    key = ODD_KEYS[name]
+    conn.upload(bucket, key, iter([TWO_PARTS, b'x' * 4 * MIB]))
+
+    result = conn.copy(bucket, key, bucket, 'copy')
+
+    assert result.parts == 2
+    assert conn.head(bucket, key).size_bytes == result.size_bytes == len(TWO_PARTS) + 4 * MIB
+    assert conn.delete_many(bucket, conn.list(bucket)).failed == ()
+    assert names(conn, bucket) == []
