@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
 from s3po.connection.operations import Operations
@@ -26,6 +26,9 @@ PRESIGNED: Final = {
     'HEAD': ('head_object', 'HeadObject'),
     'DELETE': ('delete_object', 'DeleteObject'),
 }
+
+# Gives the client to use. It is asked when the arguments have been checked: making one may search the network for credentials.
+ClientFinder: TypeAlias = 'Callable[[], S3Client]'
 
 
 def listing(
@@ -145,7 +148,13 @@ def _named(bucket: str, key: str | ListEntry | ObjectRef) -> tuple[str, str | No
 
 
 def presign(
-    client: S3Client, operations: Operations, method: str, ref: ObjectRef, *, expires_s: int, extra: Extra | None
+    find_client: ClientFinder,
+    operations: Operations,
+    method: str,
+    ref: ObjectRef,
+    *,
+    expires_s: int,
+    extra: Extra | None,
 ) -> str:
     """A URL that botocore signs; no request is made."""
     from s3po.transport.translate import translated
@@ -156,9 +165,6 @@ def presign(
         raise ConfigurationError(
             f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
         )
-    config: Any = client.meta.config  # its stubs lack the attribute
-    if config.signature_version != 's3v4':
-        raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
     name, operation = PRESIGNED[method]
     parameters = {
         **operations.known_extra(operation, operations.extra(extra, operation)),
@@ -167,22 +173,30 @@ def presign(
     }
     if ref.version_id is not None:
         parameters['VersionId'] = ref.version_id
+    client = find_client()
+    config: Any = client.meta.config  # its stubs lack the attribute
+    if config.signature_version != 's3v4':
+        raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
     with translated(f'presigning {method} {ref}'):
         return str(client.generate_presigned_url(name, Params=parameters, ExpiresIn=expires_s))
 
 
-def create_bucket(client: S3Client, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None) -> None:
+def create_bucket(
+    find_client: ClientFinder, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None
+) -> None:
     """CreateBucket, in the client's region."""
     check_bucket(bucket)
     given = operations.extra(extra, 'CreateBucket')
-    _on_bucket(client.create_bucket, operations, 'CreateBucket', bucket, given, retries)
+    _on_bucket(find_client().create_bucket, operations, 'CreateBucket', bucket, given, retries)
 
 
-def delete_bucket(client: S3Client, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None) -> None:
+def delete_bucket(
+    find_client: ClientFinder, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None
+) -> None:
     """DeleteBucket."""
     check_bucket(bucket)
     given = operations.extra(extra, 'DeleteBucket')
-    _on_bucket(client.delete_bucket, operations, 'DeleteBucket', bucket, given, retries)
+    _on_bucket(find_client().delete_bucket, operations, 'DeleteBucket', bucket, given, retries)
 
 
 def _on_bucket(

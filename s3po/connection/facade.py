@@ -228,7 +228,7 @@ class Connection(ObjectCalls):
             extra: Further parameters by boto3's names (ResponseContentType, …).
         """
         return buckets.presign(
-            self.conn,
+            self._wiring.client,
             self._operations,
             method,
             ObjectRef(bucket=bucket, key=key, version_id=version_id),
@@ -242,7 +242,7 @@ class Connection(ObjectCalls):
         Raises:
             InvalidRequest: There is one already.
         """
-        buckets.create_bucket(self.conn, self._operations, bucket, extra=extra, retries=retries)
+        buckets.create_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
 
     def delete_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
         """Delete an empty bucket.
@@ -251,7 +251,7 @@ class Connection(ObjectCalls):
             InvalidRequest: It is not empty.
             NoSuchBucket: There is none.
         """
-        buckets.delete_bucket(self.conn, self._operations, bucket, extra=extra, retries=retries)
+        buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
 
     def mock(self, *, buckets: Iterable[str] = ()) -> Mock:
         """A pretended S3, by moto, under this very connection: a context manager, a decorator, or start() and stop().

@@ -21,6 +21,7 @@ from s3po.errors import IntegrityError, InvalidRequest, PreconditionFailed, Sour
 from s3po.governor import Governor
 from s3po.model import ObjectInfo, Part, TransferResult
 from s3po.plan import Plan, plan_download
+from s3po.runtime import shielded
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.parts import PartGroup
 from s3po.transport import Answer, Extra
@@ -222,9 +223,12 @@ class _Fetch:
                     group.spawn(self._fetch_part, part, first)
                 group.join()
         finally:
-            group.kill()
-            # A first part that was killed before it began has not closed it.
-            first.close()
+            # Shielded: a part that goes on after its sink was closed would write who knows where.
+            try:
+                shielded(group.kill, on_late=lambda _: None)
+            finally:
+                # A first part that was killed before it began has not closed it.
+                first.close()
 
     def _fetch_in_order(self, group: PartGroup, first: _HeldAnswer) -> None:
         """Fetch ahead, hold what comes early, write in order."""

@@ -81,14 +81,19 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
 
 
 def _create(attempts: Attempts, headers: Headers, extra: Extra) -> str:
-    """The id of a new upload. Shielded: a kill while the answer is on its way would lose the id, not the upload."""
+    """The id of a new upload.
+
+    Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. The waits between
+    attempts are not, so a kill waits for one answer at the most.
+    """
     create = functools.partial(
         attempts.transport.create_multipart_upload, attempts.bucket, attempts.key, headers=headers, extra=extra
     )
-    return shielded(
-        lambda: attempts.run('CreateMultipartUpload', create),
-        on_late=lambda upload_id: _clean_up(attempts, upload_id, PartGroup(), extra, None),
-    )
+
+    def abort_late(upload_id: str) -> None:
+        _clean_up(attempts, upload_id, PartGroup(), extra, None)
+
+    return attempts.run('CreateMultipartUpload', lambda: shielded(create, on_late=abort_late))
 
 
 def _send_parts(

@@ -47,7 +47,9 @@ class BotoTransport:
         self.client = client
         self._credentials = credentials_of(client)
         for operation in CREATING:
-            client.meta.events.register(f'before-call.s3.{operation}', _add_raw_headers, unique_id='s3po-raw-headers')
+            # An id of its own for each: a second event with the same id is not registered.
+            unique_id = f's3po-raw-headers-{operation}'
+            client.meta.events.register(f'before-call.s3.{operation}', _add_raw_headers, unique_id=unique_id)
 
     def __repr__(self) -> str:
         return f'<BotoTransport {self.client.meta.endpoint_url}>'

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3.session
 import botocore.session
 import gevent.lock
+from boto3.s3.inject import inject_s3_transfer_methods
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
@@ -39,6 +40,14 @@ MAX_POOL_CONNECTIONS: Final = 1024
 # Credentials within this many seconds of botocore's mandatory refresh are waited for, so that no greenlet is still
 # on its way to botocore's own lock when the moment comes.
 REFRESH_MARGIN_S: Final = 60
+
+
+# The host names that moto answers, whatever the environment says.
+PLAIN_ENDPOINTS: Final = {
+    'ignore_configured_endpoint_urls': True,
+    'use_fips_endpoint': False,
+    'use_dualstack_endpoint': False,
+}
 
 
 class GuardedCredentials:
@@ -149,7 +158,7 @@ def build_mocked_client(region: str | None) -> S3Client:
         region_name=region or 'us-east-1',
         aws_access_key_id='mocked',
         aws_secret_access_key='mocked',  # noqa: S106  (moto checks nothing)
-        config=_own_config(ClientSettings()).merge(_config(ignore_configured_endpoint_urls=True)),
+        config=_own_config(ClientSettings()).merge(_config(**PLAIN_ENDPOINTS)),
     )
     moto.core.patch_client(client)  # type: ignore[attr-defined]  # documented, if not in __all__
     _extend(client)
@@ -163,7 +172,9 @@ def find_region(settings: ClientSettings) -> str | None:
     if settings.client is not None:
         return str(settings.client.meta.region_name)
     try:
-        return str(_session_of(settings).region_name or '') or None
+        session = _session_of(settings)
+        is_core = isinstance(session, botocore.session.Session)
+        return (session.get_config_variable('region') if is_core else session.region_name) or None
     except ConfigurationError:
         return None
 
@@ -176,7 +187,8 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
     if settings.anonymous:
         # With keys given, botocore does not go looking for any; they sign nothing.
         keys = ('anonymous', 'anonymous', None)
-    client = session.client(
+    create: Any = session.create_client if isinstance(session, botocore.session.Session) else session.client
+    client = create(
         's3',
         region_name=settings.region,
         endpoint_url=settings.endpoint_url,
@@ -215,7 +227,10 @@ def _session_of(settings: ClientSettings) -> Any:
         with translated('making a session'):
             return _new_session(settings)
     if isinstance(given, botocore.session.Session):
-        return boto3.session.Session(botocore_session=given)
+        # Not wrapped in a Session of boto3's: a second one around it breaks it. Last, to see what a first one did.
+        emitter = given.get_component('event_emitter')
+        emitter.register_last('creating-client-class.s3', _inject_transfer_methods, unique_id='s3po-transfer-methods')
+        return given
     if not isinstance(given, boto3.session.Session):
         raise ConfigurationError(f'session must be a boto3 or botocore Session, not {type(given).__name__}')
     return given
@@ -230,6 +245,12 @@ def _new_session(settings: ClientSettings) -> boto3.session.Session:
         # AWS_PROFILE names one that is not there; with keys of our own nothing is asked of it.
         bare = botocore.session.Session(session_vars={'profile': (None, None, None, None)})
         return boto3.session.Session(botocore_session=bare)
+
+
+def _inject_transfer_methods(class_attributes: dict[str, Any], **arguments: Any) -> None:
+    """On botocore's `creating-client-class`: what boto3's clients have (upload_file, …), unless boto3 has put it there."""
+    if 'upload_file' not in class_attributes:
+        inject_s3_transfer_methods(class_attributes, **arguments)
 
 
 def _own_config(settings: ClientSettings) -> Config:

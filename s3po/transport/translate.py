@@ -63,6 +63,7 @@ TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]]
     (
         (
             theirs.HTTPClientError,
+            theirs.ConnectionError,
             theirs.IncompleteReadError,
             botocore.parsers.ResponseParserError,
             urllib3.exceptions.HTTPError,
@@ -133,17 +134,23 @@ def _is_failed_refresh(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and 'refreshed credentials are still expired' in str(error)
 
 
-def _is_untrusted(error: BaseException | None) -> bool:
-    """Whether a certificate could not be verified, anywhere down the chain of causes."""
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, ssl.SSLCertVerificationError):
+def _is_untrusted(error: BaseException) -> bool:
+    """Whether a certificate could not be verified: said by this error, or by one that it carries, however deep.
+
+    Not by its __context__: that may be anything that the caller was handling when the request was made.
+    """
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, ssl.SSLCertVerificationError) or (isinstance(each, str) and 'CERTIFICATE_VERIFY_FAILED' in each):
             return True
-        inner = getattr(error, 'kwargs', {}).get('error') if isinstance(getattr(error, 'kwargs', None), dict) else None
-        error = inner or getattr(error, 'reason', None) or error.__cause__ or error.__context__
-        if not isinstance(error, BaseException):
-            return 'CERTIFICATE_VERIFY_FAILED' in str(error)
-        seen += 1
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            # botocore keeps what it wraps in `kwargs`, urllib3 in `args` or `reason`.
+            kwargs = getattr(each, 'kwargs', None)
+            waiting += [each.__cause__, getattr(each, 'reason', None), *each.args]
+            waiting += kwargs.values() if isinstance(kwargs, dict) else ()
     return False
 
 

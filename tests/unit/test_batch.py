@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -14,63 +14,18 @@ from gevent import monkey
 from s3po.batch import Batch
 from s3po.errors import (
     BatchError,
-    BreakerOpen,
     CallbackError,
-    Cancelled,
     ConfigurationError,
     DeadlineExceeded,
     NotFound,
     UploadError,
 )
-from s3po.model import ObjectRef, Outcome
-
-
-class Performer:
-    """Stands for a connection: gives the key back, or fails, or waits, as the key says."""
-
-    def __init__(self) -> None:
-        self.silent = False
-        self.performed: list[str] = []
-        self.running = 0
-        self.peak = 0
-        self.gate = gevent.event.Event()
-        self.demands: list[int] = []
-        self.cleaned: list[str] = []
-
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        self.running += 1
-        self.peak = max(self.peak, self.running)
-        try:
-            gevent.sleep(0)
-            if ref.key.startswith('wait'):
-                self.gate.wait()
-            if ref.key.startswith('fail'):
-                raise UploadError(f'{ref} failed', bucket=ref.bucket, key=ref.key, attempts=4)
-            if ref.key.startswith('wrong'):
-                raise ConfigurationError('source must be something else')
-            self.performed.append(ref.key)
-            return Outcome(value=(operation, ref.key, dict(options)), size_bytes=10, retries=1)
-        except BaseException:
-            self.cleaned.append(ref.key)
-            raise
-        finally:
-            self.running -= 1
-
-    def demand_requests(self, width: int) -> None:
-        self.demands.append(width)
-
-    def release_requests(self, width: int) -> None:
-        self.demands.remove(width)
+from tests.support.performer import Performer, settle
 
 
 @pytest.fixture
 def performer() -> Performer:
     return Performer()
-
-
-def settle() -> None:
-    for _ in range(10):
-        gevent.sleep(0)
 
 
 def test_results_in_order_of_submission(performer: Performer) -> None:
@@ -233,157 +188,6 @@ def test_greenlets_of_callbacks_never_block_either(performer: Performer) -> None
     assert len(performer.performed) == 10
 
 
-def test_exception_in_the_body_wins(performer: Performer) -> None:
-    """What has not begun does not begin; what has is waited for."""
-    with pytest.raises(ZeroDivisionError):
-        with Batch(performer, 2) as batch:
-            jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
-            settle()
-            gevent.spawn_later(0.01, performer.gate.set)
-            raise ZeroDivisionError
-
-    assert sorted(performer.performed) == ['wait0', 'wait1']
-    assert [type(job.exception) for job in jobs] == [type(None), type(None), Cancelled, Cancelled]
-    assert performer.demands == []
-
-
-def test_kill_in_the_body_interrupts(performer: Performer) -> None:
-    """A KeyboardInterrupt does not wait for what has begun, but for its clean-up."""
-    with pytest.raises(KeyboardInterrupt):
-        with Batch(performer, 2) as batch:
-            for number in range(4):
-                batch.head('bucket', f'wait{number}')
-            settle()
-            raise KeyboardInterrupt
-
-    assert performer.cleaned == ['wait0', 'wait1']
-    assert len(batch.failed) == 4
-
-
-def test_kill_while_it_waits_at_the_end(performer: Performer) -> None:
-    """Likewise."""
-    ended: list[Batch] = []
-
-    def run() -> None:
-        with Batch(performer, 2) as batch:
-            ended.append(batch)
-            batch.head('bucket', 'wait')
-
-    greenlet = gevent.spawn(run)
-    settle()
-    greenlet.kill()
-
-    assert performer.cleaned == ['wait']
-    assert isinstance(ended[0].failed[0].error, Cancelled)
-
-
-def test_interrupt_reaches_callbacks_too(performer: Performer) -> None:
-    """A callback that hangs does not keep Ctrl-C waiting."""
-    with pytest.raises(KeyboardInterrupt):
-        with gevent.Timeout(20), Batch(performer, 2) as batch:
-            batch.head('bucket', 'key', callback=lambda _: gevent.sleep(1000))
-            settle()
-            raise KeyboardInterrupt
-    assert isinstance(batch.failed[0].error, Cancelled)
-
-
-def test_cancel(performer: Performer) -> None:
-    """Everything ends, what has begun by its clean-up, and no more work is taken."""
-    batch = Batch(performer, 2)
-    jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
-    settle()
-    batch.cancel()
-
-    assert all(isinstance(job.exception, Cancelled) for job in jobs)
-    assert performer.cleaned == ['wait0', 'wait1']
-    assert batch.report().cancelled == 4
-    batch.raise_for_errors()
-    with pytest.raises(Cancelled):
-        batch.head('bucket', 'late')
-    batch.close()
-
-
-def test_cancel_with_grace(performer: Performer) -> None:
-    """What has begun may end by itself."""
-    batch = Batch(performer, 2)
-    jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
-    settle()
-    gevent.spawn_later(0.01, performer.gate.set)
-    batch.cancel(grace_s=5)
-
-    assert [job.successful() for job in jobs] == [True, True, False, False]
-    batch.close()
-
-
-def test_cancel_from_a_callback(performer: Performer) -> None:
-    """The job that cancels goes on, all others end."""
-    with Batch(performer, 2, on_error='collect') as batch:
-        waiting = batch.head('bucket', 'wait')
-        job = batch.head('bucket', 'key', callback=lambda _: batch.cancel())
-
-    assert job.successful()
-    assert isinstance(waiting.exception, Cancelled)
-
-
-def test_cancel_one_job(performer: Performer) -> None:
-    """One that waits, one that runs, and not one that has ended."""
-    with Batch(performer, 1, on_error='collect') as batch:
-        running = batch.head('bucket', 'wait')
-        settle()
-        queued = batch.head('bucket', 'queued')
-        assert queued.cancel()
-        assert queued.ready()
-        assert running.cancel()
-        done = batch.head('bucket', 'done')
-        done.get()
-        assert not done.cancel()
-
-    assert isinstance(running.exception, Cancelled)
-    assert performer.performed == ['done']
-    assert [type(result) for result in batch.results()] == [Cancelled, Cancelled, tuple]
-
-
-def test_a_callback_is_not_cancelled(performer: Performer) -> None:
-    """By then the transfer is done."""
-    may_end = gevent.event.Event()
-    with Batch(performer, 1) as batch:
-        job = batch.head('bucket', 'key', callback=lambda _: may_end.wait())
-        settle()
-        assert not job.cancel()
-        may_end.set()
-    assert job.successful()
-
-
-def test_timeout_of_the_batch(performer: Performer) -> None:
-    """What has not ended by then fails, and the producer is not left waiting."""
-    with pytest.raises(DeadlineExceeded, match='timeout_s of 0.05 s'):
-        with Batch(performer, 1, timeout_s=0.05) as batch:
-            for number in range(9):
-                batch.head('bucket', f'wait{number}')
-
-    assert all(isinstance(job.error, DeadlineExceeded) for job in batch.failed)
-    assert performer.cleaned == ['wait0']
-
-
-def test_timeout_while_it_waits_at_the_end(performer: Performer) -> None:
-    """It is a failure like any other."""
-    with pytest.raises(BatchError, match='DeadlineExceeded'):
-        with Batch(performer, 1, timeout_s=0.05) as batch:
-            batch.head('bucket', 'wait')
-
-
-def test_max_failures(performer: Performer) -> None:
-    """After so many nothing more begins."""
-    with pytest.raises(BreakerOpen, match='stopped after 2 failures'):
-        with Batch(performer, 1, max_failures=2) as batch:
-            for number in range(99):
-                batch.head('bucket', f'fail{number}')
-
-    assert len(performer.performed) == 0
-    assert len(batch.failed) < 10
-    assert isinstance(batch.failed[-1].error, BreakerOpen)
-
-
 def test_silent_jobs(performer: Performer) -> None:
     """They are among what failed, but raise nothing."""
     with Batch(performer, 2) as batch:
@@ -512,33 +316,6 @@ def test_another_thread_is_refused(performer: Performer) -> None:
     assert 'thread and process that made it' in str(refused[0])
     assert threading.current_thread() is threading.main_thread()
     assert batch.report().submitted == 0
-
-
-def test_system_exit_in_a_callback(performer: Performer) -> None:
-    """It ends the program, and the job is not lost."""
-    with pytest.raises(SystemExit):
-        with Batch(performer, 3) as batch:
-
-            def leave(value: object) -> None:
-                raise SystemExit(3)
-
-            batch.head('bucket', 'a', callback=leave)
-    assert isinstance(batch.failed[0].error, Cancelled)
-
-
-def test_killed_worker_loses_no_job(performer: Performer) -> None:
-    """Somebody's gevent.killall() ends a job, not the batch."""
-
-    def kill(value: object) -> None:
-        raise gevent.GreenletExit
-
-    with Batch(performer, 1, on_error='collect') as batch:
-        batch.head('bucket', 'a', callback=kill)
-        for number in range(5):
-            batch.head('bucket', f'b{number}')
-
-    assert len(performer.performed) == 6
-    assert [job.key for job in batch.failed] == ['a']
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,256 @@
+"""The boto transport's credentials, certificates and connections: refreshed once, verified, and no more than are needed."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import botocore.exceptions
+import botocore.session
+import gevent
+import pytest
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+
+import s3po
+from s3po.errors import AccessDenied, BatchError, CertificateError, CredentialsError, CredentialsExpired, UploadError
+from tests.support.servers import Authority, Store
+
+BUCKET = 'bucket'
+Connect = Callable[..., s3po.Connection]
+
+
+class Role:
+    """Temporary keys that the store calls expired before they say so themselves.
+
+    Attributes:
+        issued: How often new ones were asked for.
+        error: What the next asking is refused with.
+    """
+
+    def __init__(self) -> None:
+        self.issued = 0
+        self.error: Exception | None = None
+
+    def keys(self) -> dict[str, str]:
+        """The keys of now."""
+        expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+        token = {'access_key': 'key', 'secret_key': 'secret', 'token': f'token{self.issued}'}
+        return {**token, 'expiry_time': expiry.isoformat()}
+
+    def refresh(self) -> dict[str, str]:
+        """New keys, after a moment in which others run."""
+        gevent.sleep(0.01)
+        if self.error is not None:
+            raise self.error
+        self.issued += 1
+        return self.keys()
+
+    def session(self) -> botocore.session.Session:
+        """A session with them."""
+        session = botocore.session.get_session()
+        session._credentials = RefreshableCredentials.create_from_metadata(self.keys(), self.refresh, 'test')
+        return session
+
+
+@pytest.fixture
+def role() -> Role:
+    """Temporary keys."""
+    return Role()
+
+
+@pytest.fixture
+def role_conn(store: Store, connect: Connect, role: Role) -> s3po.Connection:
+    """A connection with them, and a bucket; from now on the store calls the first ones expired."""
+    connection = connect(store.endpoint_url, session=role.session())
+    connection.create_bucket(BUCKET)
+    refuse(store, 'token0')
+    return connection
+
+
+def refuse(store: Store, token: str, code: str = 'ExpiredToken') -> None:
+    rule = {'headers': {'x-amz-security-token': token}, 'times': None}
+    store.script({**rule, 'action': {'status': 400, 'code': code, 'message': 'The provided token has expired.'}})
+
+
+def test_expired_token(role_conn: s3po.Connection, store: Store, role: Role) -> None:
+    """A request with expired keys is sent again with new ones, though retries are off."""
+    result = role_conn.upload(BUCKET, 'key', b'data', retries=1)
+
+    assert (result.attempts, role.issued) == (2, 1)
+    assert [seen['headers']['x-amz-security-token'] for seen in store.log('PutObject')] == ['token0', 'token1']
+    assert role_conn.download(BUCKET, 'key') == b'data'
+
+
+def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role: Role) -> None:
+    """50 requests that were refused at once make one refresh."""
+    with role_conn.batch(50) as batch:
+        for number in range(200):
+            batch.upload(BUCKET, str(number), b'')
+
+    assert role.issued == 1
+    assert batch.report().retries == len(store.log('PutObject')) - 200 <= 50
+
+
+def test_expired_again(role_conn: s3po.Connection, store: Store, role: Role) -> None:
+    """New keys that are expired too are not replaced once more for the same request."""
+    refuse(store, 'token1')
+    with pytest.raises(CredentialsExpired, match=r'ExpiredToken.*get new credentials.*\(after 2 attempts\)'):
+        role_conn.upload(BUCKET, 'key', b'data')
+
+    assert len(store.log('PutObject')) == 2
+    assert role_conn.upload(BUCKET, 'key', b'data').attempts == 2
+    assert role.issued == 2
+
+
+def test_refresh_that_fails(role_conn: s3po.Connection, store: Store, role: Role) -> None:
+    """It is said whose fault it is, once for each job, and nothing is sent with keys that are known to be expired."""
+    role.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='the role is gone')
+    with pytest.raises(BatchError, match='the role is gone'), role_conn.batch(10) as batch:
+        for number in range(20):
+            batch.upload(BUCKET, str(number), b'')
+
+    assert {type(failed.error) for failed in batch.failed} == {CredentialsError}
+    assert len(store.log('PutObject')) <= 10
+    role.error = None
+    with role_conn.retry_failed(batch.failed) as again:
+        assert again.success()
+
+
+def test_expired_keys_that_cannot_be_refreshed(store: Store, connect: Connect) -> None:
+    """Static keys will not get better: refused at once."""
+    connection = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token='token0')
+    connection.create_bucket(BUCKET)
+    refuse(store, 'token0')
+    with pytest.raises(AccessDenied, match='ExpiredToken: .*; get new credentials') as caught:
+        connection.upload(BUCKET, 'key', b'')
+
+    assert type(caught.value) is AccessDenied
+    assert len(store.log('PutObject')) == 1
+
+
+def test_client_of_the_callers(store: Store, connect: Connect, role: Role) -> None:
+    """Its credentials are refreshed like others; the client itself stays as it was."""
+    theirs = connect(store.endpoint_url, session=role.session()).conn
+    connection = connect(client=theirs)
+    connection.create_bucket(BUCKET)
+    refuse(store, 'token0')
+
+    assert connection.upload(BUCKET, 'key', b'').attempts == 2
+    assert connection.conn is not theirs
+    assert theirs.list_buckets()['Buckets'][0]['Name'] == BUCKET
+
+
+def test_anonymous(store: Store, connect: Connect) -> None:
+    """Nothing is signed, and a URL cannot be."""
+    connection = connect(store.endpoint_url, anonymous=True)
+    connection.create_bucket(BUCKET)
+    connection.upload(BUCKET, 'key', b'data')
+
+    assert connection.download(BUCKET, 'key') == b'data'
+    assert all('authorization' not in seen['headers'] for seen in store.log())
+    with pytest.raises(s3po.ConfigurationError, match=r'presign\(\) needs credentials to sign with'):
+        connection.presign('GET', BUCKET, 'key')
+
+
+@pytest.fixture(scope='module')
+def _tls_server(authority: Authority) -> Iterator[Store]:
+    with Store(authority) as server:
+        yield server
+
+
+@pytest.fixture
+def tls_store(_tls_server: Store) -> Store:
+    """A store that speaks TLS with a certificate that nobody knows."""
+    _tls_server.reset()
+    return _tls_server
+
+
+def test_certificate_that_is_not_trusted(tls_store: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One connection finds out; it is not tried again, and the message names the argument."""
+    for name in ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CertificateError, match='certificate verify failed.*give verify= the path of the authority') as caught:
+        connect(tls_store.endpoint_url).upload(BUCKET, 'key', b'x')
+
+    assert caught.value.attempts == 1
+    assert tls_store.stats()['connections'] == 1
+    assert tls_store.log() == []
+
+
+@pytest.mark.parametrize('how', ['path', 'environment', 'nothing'])
+def test_certificate_that_is_trusted(
+    tls_store: Store, connect: Connect, authority: Authority, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """By its path, by AWS_CA_BUNDLE, or since verify=False trusts any."""
+    verify: Any = {'path': authority.ca_pem, 'environment': True, 'nothing': False}[how]
+    if how == 'environment':
+        monkeypatch.setenv('AWS_CA_BUNDLE', str(authority.ca_pem))
+    monkeypatch.setattr('warnings.warn', lambda *_, **__: None)
+    connection = connect(tls_store.endpoint_url, verify=verify)
+    connection.create_bucket(BUCKET)
+    connection.upload(BUCKET, 'key', b'data')
+
+    assert connection.download(BUCKET, 'key') == b'data'
+    assert tls_store.stats()['connections'] == 1
+
+
+@pytest.fixture
+def own_store() -> Iterator[Store]:
+    """A store that nobody else is connected to."""
+    with Store() as server:
+        yield server
+
+
+def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> None:
+    """50 greenlets open at most 50 connections, and keep them."""
+    connection = connect(own_store.endpoint_url)
+    connection.create_bucket(BUCKET)
+    with connection.batch(50, keep_results=False) as batch:
+        for number in range(1000):
+            batch.upload(BUCKET, str(number), b'data', callback=lambda result: batch.download(BUCKET, result.key))
+
+    assert batch.report().succeeded == 2000
+    assert own_store.stats()['connections'] <= 50
+    assert own_store.stats()['peak_open'] <= 50
+    assert len(own_store.log()) == 2001
+
+
+def test_parts_count_too(own_store: Store, connect: Connect) -> None:
+    """Objects and their parts share one bound, and all of it comes back."""
+    config = s3po.TransferConfig(multipart_chunksize=5 << 20, multipart_threshold=5 << 20, max_requests=3)
+    connection = connect(own_store.endpoint_url, config=config)
+    connection.create_bucket(BUCKET)
+    with connection.batch(8) as batch:
+        for number in range(3):
+            batch.upload(BUCKET, str(number), b'x' * (11 << 20), callback=lambda result: batch.download(BUCKET, result.key))
+
+    # The downloads were submitted behind the uploads.
+    assert [len(data) for data in batch.results()[3:]] == [11 << 20] * 3
+    assert own_store.stats()['peak_open'] <= 3
+
+
+def test_close(own_store: Store, connect: Connect) -> None:
+    """Closing lets the kept connections go; the next call opens new ones."""
+    connection = connect(own_store.endpoint_url, client_config=Config(tcp_keepalive=False))
+    with connection:
+        connection.create_bucket(BUCKET)
+        connection.upload(BUCKET, 'key', b'data')
+        assert own_store.stats()['connections'] == 1
+    assert connection.download(BUCKET, 'key') == b'data'
+
+    assert own_store.stats()['connections'] == 2
+
+
+def test_connection_that_was_closed_meanwhile(own_store: Store, connect: Connect) -> None:
+    """A store that drops idle connections costs a retry at the most, not an error."""
+    connection = connect(own_store.endpoint_url)
+    connection.create_bucket(BUCKET)
+    own_store.script({'operation': 'PutObject', 'nth': 2, 'times': 1, 'action': {'close': True}})
+    result = connection.upload(BUCKET, 'key', b'data')
+
+    assert result.attempts == 2
+    own_store.script({'operation': 'PutObject', 'times': None, 'action': {'close': True}})
+    with pytest.raises(UploadError, match='gave up after 4 attempts'):
+        connection.upload(BUCKET, 'key', b'data')

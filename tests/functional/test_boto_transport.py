@@ -1,0 +1,315 @@
+"""The boto transport against a store that does wrong: what it sends, what it believes, and what is tried again."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import (
+    AccessDenied,
+    Conflict,
+    DownloadError,
+    IntegrityError,
+    NetworkError,
+    ServerError,
+    Throttled,
+    TransferError,
+    TransportError,
+    UploadError,
+)
+from tests.support.servers import Store
+
+BUCKET = 'bucket'
+PART = 5 * MIB
+IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+Connect = Callable[..., s3po.Connection]
+
+ERROR_BODY = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Code><Message>We failed.</Message></Error>'
+COMPLETED_BODY = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<CompleteMultipartUploadResult>'
+    '<Bucket>bucket</Bucket><Key>key</Key><ETag></ETag></CompleteMultipartUploadResult>'
+)
+
+
+def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
+    """A rule that acts on the next request of one kind, or on so many."""
+    return {'operation': operation, 'times': times, 'action': action}
+
+
+def sent(store: Store, operation: str) -> list[Mapping[str, str]]:
+    """The headers of the requests of one kind."""
+    return [seen['headers'] for seen in store.log(operation)]
+
+
+@pytest.fixture
+def parts_conn(store: Store, connect: Connect) -> s3po.Connection:
+    """A connection that cuts at 5 MiB, with a bucket."""
+    connection = connect(store.endpoint_url, config=IN_PARTS)
+    connection.create_bucket(BUCKET)
+    return connection
+
+
+# ---------------------------------------------------------------------- what is sent
+
+
+def test_headers(conn: s3po.Connection, store: Store) -> None:
+    """Known headers go as boto3's parameters, the others as they are, and all of them are signed."""
+    headers = {'Cache-Control': 'no-cache', 'x-custom': 'a  b', 'X-Amz-Acl': 'private', 'x-amz-meta-B': '2'}
+    conn.upload(BUCKET, 'key.txt', b'data', headers=headers, metadata={'a': '1'})
+    seen = sent(store, 'PutObject')[0]
+
+    assert {name: seen[name] for name in ('cache-control', 'x-amz-acl', 'x-amz-meta-a', 'x-amz-meta-b')} == {
+        'cache-control': 'no-cache',
+        'x-amz-acl': 'private',
+        'x-amz-meta-a': '1',
+        'x-amz-meta-b': '2',
+    }
+    assert (seen['x-custom'], seen['content-type'], seen['content-length']) == ('a  b', 'text/plain', '4')
+    signed = seen['authorization'].partition('SignedHeaders=')[2].partition(',')[0].split(';')
+    assert {'x-custom', 'x-amz-acl', 'x-amz-meta-a', 'cache-control', 'host', 'x-amz-date'} <= set(signed)
+
+
+def test_headers_of_one_request_only(conn: s3po.Connection, store: Store) -> None:
+    """Side by side, each request has its own raw headers, and none has another's."""
+    with conn.batch(10) as batch:
+        for number in range(40):
+            batch.upload(BUCKET, str(number), b'', headers={'x-custom': str(number)} if number % 2 else None)
+    seen = {each['key']: each['headers'].get('x-custom') for each in store.log('PutObject')}
+
+    assert seen == {str(number): str(number) if number % 2 else None for number in range(40)}
+
+
+def test_headers_of_an_object_in_parts(parts_conn: s3po.Connection, store: Store) -> None:
+    """They go with the request that makes the object, and conditions with the one that publishes it."""
+    headers = {'x-custom': 'c', 'Cache-Control': 'no-cache'}
+    parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1), headers=headers, if_none_match='*', extra={'RequestPayer': 'requester'})
+    created = sent(store, 'CreateMultipartUpload')[0]
+
+    assert (created['x-custom'], created['cache-control']) == ('c', 'no-cache')
+    assert [seen.get('x-custom') for seen in sent(store, 'UploadPart')] == [None, None]
+    assert 'x-custom' not in sent(store, 'CompleteMultipartUpload')[0]
+    assert sent(store, 'CompleteMultipartUpload')[0]['if-none-match'] == '*'
+    operations = ('CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload')
+    assert {seen['x-amz-request-payer'] for name in operations for seen in sent(store, name)} == {'requester'}
+
+
+def test_headers_of_a_copy(conn: s3po.Connection, store: Store) -> None:
+    """They replace the source's; without any the source's are kept."""
+    conn.upload(BUCKET, 'key', b'', metadata={'a': '1'})
+    conn.copy(BUCKET, 'key', BUCKET, 'same')
+    conn.copy(BUCKET, 'key', BUCKET, 'other', headers={'x-custom': 'c'}, content_type='text/x-test')
+    same, other = sent(store, 'CopyObject')
+
+    assert 'x-amz-metadata-directive' not in same
+    assert (other['x-amz-metadata-directive'], other['x-custom'], other['content-type']) == ('REPLACE', 'c', 'text/x-test')
+    assert conn.head(BUCKET, 'same').metadata == {'a': '1'}
+    assert conn.head(BUCKET, 'other').metadata == {}
+
+
+def test_defaults(store: Store, connect: Connect) -> None:
+    """default_extra goes with every request that knows it; that of a call goes on top."""
+    connection = connect(store.endpoint_url, default_extra={'ExpectedBucketOwner': '1', 'ACL': 'private'})
+    connection.create_bucket(BUCKET)
+    connection.upload(BUCKET, 'key', b'', extra={'ACL': 'public-read'})
+    connection.head(BUCKET, 'key')
+    list(connection.list(BUCKET))
+
+    assert sent(store, 'CreateBucket')[0]['x-amz-acl'] == 'private'
+    assert sent(store, 'PutObject')[0]['x-amz-acl'] == 'public-read'
+    for operation in ('PutObject', 'HeadObject', 'ListObjectsV2'):
+        assert sent(store, operation)[0]['x-amz-expected-bucket-owner'] == '1'
+
+
+# ---------------------------------------------------------------------- what is believed
+
+SPOILT: list[tuple[dict[str, Any], type[TransportError], str]] = [
+    ({'cut_body_at': 5}, NetworkError, 'ended after 5 of 10 bytes|closed|IncompleteRead'),
+    ({'cut_body_at': 5, 'reset': True}, NetworkError, 'reset|ended after'),
+    ({'drop_headers': ['Content-Length']}, NetworkError, 'no Content-Length'),
+    ({'reset': True}, NetworkError, 'reset|closed'),
+    ({'close': True}, NetworkError, 'closed'),
+    ({'raw': 'SSH-2.0-OpenSSH_9.2\r\n'}, NetworkError, 'GetObject s3://bucket/key'),
+    ({'status': 500}, ServerError, '500 InternalError: scripted'),
+    ({'status': 502, 'body': '<html>Bad Gateway</html>'}, ServerError, '502'),
+    ({'status': 503, 'code': 'SlowDown'}, Throttled, '503 SlowDown'),
+    ({'status': 429, 'code': 'TooManyRequests'}, Throttled, '429'),
+    ({'status': 408, 'code': 'RequestTimeout'}, Conflict, '408 RequestTimeout'),
+    ({'status': 400, 'code': 'RequestTimeout'}, Conflict, '400 RequestTimeout'),
+    ({'status': 409, 'code': 'OperationAborted'}, Conflict, '409 OperationAborted'),
+    ({'status': 409, 'body': ''}, Conflict, '409'),
+]
+
+
+@pytest.mark.parametrize(('action', 'kind', 'text'), SPOILT)
+def test_download_is_tried_again(
+    conn: s3po.Connection, store: Store, action: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    """Once is mended; for ever ends in a DownloadError that counts the attempts and keeps the last error."""
+    conn.upload(BUCKET, 'key', b'0123456789')
+    store.script(once('GetObject', **action))
+    with conn.batch(1) as batch:
+        batch.download(BUCKET, 'key')
+
+    assert batch.results() == [b'0123456789']
+    assert batch.report().retries == 1
+    store.script(once('GetObject', times=None, **action))
+    with pytest.raises(DownloadError, match=r'gave up after 3 attempts') as caught:
+        conn.download(BUCKET, 'key', retries=2)
+    assert caught.value.attempts == 3
+    assert type(caught.value.__cause__) is kind
+    assert pytest.raises(kind, match=text).matches(caught.value.__cause__)
+    assert len(store.log('GetObject')) == 5
+
+
+@pytest.mark.parametrize(
+    'action',
+    [
+        {'ignore_range': True},
+        {'add_headers': {'Content-Range': 'bytes 0-3/10'}},
+        {'add_headers': {'Content-Range': 'bytes 4-9/10'}},
+        {'add_headers': {'Content-Range': 'bytes */10'}},
+        {'drop_headers': ['Content-Range']},
+    ],
+)
+def test_range_that_is_another(conn: s3po.Connection, store: Store, action: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    """Bytes that were not asked for are never taken for those that were."""
+    conn.upload(BUCKET, 'key', b'0123456789')
+    store.script(once('GetObject', **action))
+    assert conn.download(BUCKET, 'key', byte_range=(4, 8)) == b'4567'
+    store.script(once('GetObject', times=None, **action))
+    with pytest.raises((IntegrityError, DownloadError)) as caught:
+        conn.download(BUCKET, 'key', tmp_path / 'file', byte_range=(4, 8))
+
+    assert '4 attempts' in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_parts_that_are_the_whole(parts_conn: s3po.Connection, store: Store, tmp_path: pathlib.Path) -> None:
+    """A store that ignores ranges never makes a file larger than the object, nor one of the wrong bytes."""
+    data = os.urandom(2 * PART + 7)
+    parts_conn.upload(BUCKET, 'key', data)
+    store.script({**once('GetObject', times=2, ignore_range=True), 'skip': 1})
+    parts_conn.download(BUCKET, 'key', tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == data
+    store.script(once('GetObject', times=None, ignore_range=True))
+    with pytest.raises(IntegrityError, match='asked for bytes .* and the store sent 10,485,767 bytes from 0 with status 200'):
+        parts_conn.download(BUCKET, 'key', tmp_path / 'other')
+
+    assert os.listdir(tmp_path) == ['file']
+
+
+# ---------------------------------------------------------------------- what is tried again
+
+
+@pytest.mark.parametrize(
+    'action',
+    [{'reset': True}, {'status': 500}, {'early': True, 'status': 503, 'code': 'SlowDown'}, {'work': True, 'close': True}],
+)
+def test_upload_is_tried_again(conn: s3po.Connection, store: Store, action: dict[str, Any]) -> None:
+    """An upload whose answer did not come, or said "later", is sent again from its beginning."""
+    store.script(once('PutObject', **action))
+    result = conn.upload(BUCKET, 'key', iter([b'01234', b'56789']))
+
+    assert (result.attempts, result.parts) == (2, 1)
+    assert conn.download(BUCKET, 'key') == b'0123456789'
+
+
+def test_retries_of_a_call(conn: s3po.Connection, store: Store) -> None:
+    """retries=N means N attempts after the first; the call's counts before the connection's."""
+    store.script(once('PutObject', times=None, status=500))
+    for retries, expected in ((0, 1), (1, 2), (5, 6), (None, 4)):
+        before = len(store.log('PutObject'))
+        with pytest.raises(UploadError) as caught:
+            conn.upload(BUCKET, 'key', b'', retries=retries)
+        assert len(store.log('PutObject')) - before == caught.value.attempts == expected
+
+
+def test_every_call_is_tried_again(conn: s3po.Connection, store: Store) -> None:
+    """Not only transfers: each request of each call."""
+    conn.upload(BUCKET, 'key', b'data')
+    calls: dict[str, Callable[[], object]] = {
+        'HeadObject': lambda: conn.head(BUCKET, 'key'),
+        'ListObjectsV2': lambda: list(conn.list(BUCKET)),
+        'CopyObject': lambda: conn.copy(BUCKET, 'key', BUCKET, 'copy'),
+        'DeleteObject': lambda: conn.delete(BUCKET, 'copy'),
+        'DeleteObjects': lambda: conn.delete_many(BUCKET, ['key']),
+        'DeleteBucket': lambda: conn.delete_bucket(BUCKET),
+        'CreateBucket': lambda: conn.create_bucket(BUCKET),
+    }
+    for operation, call in calls.items():
+        before = len(store.log(operation))
+        store.script(once(operation, status=503, code='SlowDown'))
+        call()
+        assert len(store.log(operation)) == before + 2
+    store.script(once('HeadObject', times=None, status=500))
+    with pytest.raises(TransferError, match='HeadObject s3://bucket/key: 500: Internal Server Error .*gave up after 4'):
+        conn.exists(BUCKET, 'key')
+
+
+def test_retry_after(store: Store, connect: Connect) -> None:
+    """The store says how long; the jitter comes on top."""
+    slept: list[float] = []
+    connection = connect(store.endpoint_url, retry=s3po.RetryPolicy(retries=2, sleep=slept.append))
+    connection.create_bucket(BUCKET)
+    store.script(once('PutObject', times=2, status=503, code='SlowDown', headers={'Retry-After': '7'}))
+    connection.upload(BUCKET, 'key', b'')
+
+    assert len(slept) == 2
+    assert all(7 <= seconds <= 8 for seconds in slept)
+
+
+@pytest.mark.parametrize('code', ['InternalError', 'SlowDown'])
+def test_failure_that_says_200(parts_conn: s3po.Connection, store: Store, code: str) -> None:
+    """A CompleteMultipartUpload or a CopyObject that fails late says so in the body of a 200."""
+    for operation in ('CompleteMultipartUpload', 'CopyObject'):
+        store.script(once(operation, status=200, body=ERROR_BODY.format(code)))
+    result = parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1))
+    copied = parts_conn.copy(BUCKET, 'key', BUCKET, 'copy')
+
+    assert (result.attempts, copied.attempts) == (3, 2)
+    assert len(store.log('CompleteMultipartUpload')) == len(store.log('CopyObject')) == 2
+    assert parts_conn.head(BUCKET, 'copy').size_bytes == PART + 1
+
+
+def test_completed_without_an_etag(parts_conn: s3po.Connection, store: Store) -> None:
+    """Some stores leave the ETag of the answer empty; then a HEAD tells it."""
+    store.script(once('CompleteMultipartUpload', work=True, status=200, body=COMPLETED_BODY))
+    result = parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1))
+
+    assert len(store.log('HeadObject')) == 1
+    assert result.etag == parts_conn.head(BUCKET, 'key').etag
+    assert result.etag.endswith('-2')
+
+
+def test_part_without_an_etag(parts_conn: s3po.Connection, store: Store) -> None:
+    """Without it the part could not be named, so it is sent again."""
+    store.script(once('UploadPart', drop_headers=['ETag']))
+
+    assert parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1)).attempts == 3
+
+
+def test_skewed_clock(conn: s3po.Connection, store: Store) -> None:
+    """It is not tried again, and the message measures the clock."""
+    theirs = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    date = email.utils.format_datetime(theirs, usegmt=True)
+    store.script(once('PutObject', times=None, status=403, code='RequestTimeTooSkewed', headers={'Date': date}))
+    with pytest.raises(AccessDenied, match=r"this machine's clock is 36\d\d s ahead of the store's; set it"):
+        conn.upload(BUCKET, 'key', b'')
+
+    assert len(store.log('PutObject')) == 1
+
+
+def test_refused_connection(connect: Connect) -> None:
+    """A store that is not there may come back."""
+    with pytest.raises(UploadError, match='gave up after 4 attempts') as caught:
+        connect('http://127.0.0.1:9').upload(BUCKET, 'key', b'')
+
+    assert type(caught.value.__cause__) is NetworkError

@@ -1,0 +1,395 @@
+"""conn.mock(): the same connection over a pretended S3, whatever it is connected to, and no socket is opened."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+import socket
+import sys
+import textwrap
+import unittest
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import gevent.socket
+import moto
+import pytest
+
+import s3po
+from s3po.errors import ConfigurationError, InvalidRequest, NoSuchBucket, NotFound
+from tests.support.programs import Program, run_command
+from tests.support.servers import Store
+
+BUCKET = 'bucket'
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket connects."""
+
+    def refuse(self: object, address: object) -> None:
+        raise AssertionError(f'connects to {address}')
+
+    for kind in {socket.socket, gevent.socket.socket}:
+        monkeypatch.setattr(kind, 'connect', refuse)
+        monkeypatch.setattr(kind, 'connect_ex', refuse)
+
+
+@pytest.fixture
+def anywhere(offline: None) -> s3po.Connection:
+    """A connection without credentials, to an endpoint where nobody listens."""
+    return s3po.Connection(endpoint_url='http://127.0.0.1:9')
+
+
+def exercise(conn: s3po.Connection) -> None:
+    """All that a connection does, once."""
+    conn.upload(BUCKET, 'key', b'data', metadata={'a': '1'}, headers={'x-custom': '1'})
+    with conn.batch(4) as batch:
+        for number in range(8):
+            batch.upload(BUCKET, f'batch/{number}', str(number))
+    conn.upload(BUCKET, 'large', iter([b'x' * (9 << 20)] * 2))
+    conn.copy(BUCKET, 'key', BUCKET, 'copy')
+    conn.move(BUCKET, 'copy', BUCKET, 'moved')
+
+    assert conn.download(BUCKET, 'moved') == b'data'
+    assert conn.head(BUCKET, 'key').metadata == {'a': '1'}
+    assert len(conn.download(BUCKET, 'large')) == 18 << 20
+    assert conn.presign('GET', BUCKET, 'key').startswith('https://')
+    assert len(list(conn.list(BUCKET, 'batch/'))) == 8
+    assert conn.delete_many(BUCKET, conn.list(BUCKET)).deleted == 11
+    conn.delete_bucket(BUCKET)
+
+
+def test_context_manager(anywhere: s3po.Connection) -> None:
+    """Everything works, from nothing, and is gone afterwards."""
+    with anywhere.mock() as mock:
+        anywhere.create_bucket(BUCKET)
+        exercise(anywhere)
+        assert repr(mock) == '<Mock started>'
+        anywhere.create_bucket(BUCKET)
+    assert repr(mock) == '<Mock stopped>'
+    with anywhere.mock(), pytest.raises(NoSuchBucket):
+        anywhere.upload(BUCKET, 'key', b'')
+
+
+def test_buckets(anywhere: s3po.Connection) -> None:
+    """Buckets are made at every start; one of a mock around it stays, with what is in it."""
+    mock = anywhere.mock(buckets=[BUCKET, 'other'])
+    for _ in range(2):
+        with mock:
+            assert list(anywhere.list(BUCKET)) == []
+            anywhere.upload(BUCKET, 'key', b'')
+            with anywhere.mock(buckets=['other', BUCKET, 'third']):
+                assert anywhere.exists(BUCKET, 'key')
+            anywhere.upload('third', 'key', b'')
+
+
+def test_boto3_client(anywhere: s3po.Connection) -> None:
+    """conn.conn is then a client that moto answers; its create_bucket takes the name as its only positional."""
+    with anywhere.mock():
+        anywhere.conn.create_bucket('foo')
+        anywhere.conn.put_object(Bucket='foo', Key='key', Body=b'theirs')
+
+        assert anywhere.download('foo', 'key') == b'theirs'
+        assert [bucket['Name'] for bucket in anywhere.conn.list_buckets()['Buckets']] == ['foo']
+
+
+def test_region(offline: None) -> None:
+    """Buckets are made where the connection is."""
+    connection = s3po.Connection(region='eu-west-1')
+    with connection.mock(buckets=['first']):
+        connection.conn.create_bucket('foo')
+        connection.create_bucket(BUCKET)
+        places = [connection.conn.get_bucket_location(Bucket=name) for name in ('first', 'foo', BUCKET)]
+
+        assert [place['LocationConstraint'] for place in places] == ['eu-west-1'] * 3
+        exercise(connection)
+
+
+EVERYWHERE = {
+    'AWS_ENDPOINT_URL_S3': 'http://127.0.0.1:9',
+    'AWS_ENDPOINT_URL': 'http://127.0.0.1:9',
+    'AWS_PROFILE': 'no-such-profile',
+    'AWS_DEFAULT_REGION': 'eu-west-1',
+    'AWS_ACCESS_KEY_ID': 'half a pair',
+    'AWS_USE_FIPS_ENDPOINT': 'true',
+    'AWS_USE_DUALSTACK_ENDPOINT': 'true',
+    'AWS_CA_BUNDLE': '/no/such/file.pem',
+    'HTTPS_PROXY': 'http://127.0.0.1:9',
+}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'environment'),
+    [
+        *(({}, {name: value}) for name, value in EVERYWHERE.items()),
+        ({}, EVERYWHERE),
+        ({'profile': 'no-such-profile'}, EVERYWHERE),
+        ({'anonymous': True, 'addressing_style': 'virtual', 'verify': False}, EVERYWHERE),
+        (
+            {'endpoint_url': 'https://s3.example.com', 'access_key_id': 'key', 'secret_access_key': 'secret'},
+            EVERYWHERE,
+        ),
+    ],
+    ids=lambda given: ','.join(given) if len(given) < len(EVERYWHERE) else 'everything',
+)
+def test_whatever_it_is_connected_to(
+    offline: None, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], environment: dict[str, str]
+) -> None:
+    """Neither arguments nor environment lead a mocked connection to the network, or keep it from working."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    connection = s3po.Connection(**arguments)
+    with connection.mock(buckets=[BUCKET]):
+        connection.upload(BUCKET, 'key', b'data')
+
+        assert connection.download(BUCKET, 'key') == b'data'
+
+
+def test_transport_of_the_callers(memory_conn: s3po.Connection, memory: object) -> None:
+    """A connection with a transport of its own is mocked as well."""
+    with memory_conn.mock(), pytest.raises(NoSuchBucket):
+        memory_conn.upload(BUCKET, 'key', b'')
+
+    assert memory_conn.upload(BUCKET, 'key', b'').size_bytes == 0
+
+
+def test_mock_of_the_users_own(anywhere: s3po.Connection) -> None:
+    """moto's own mock is noticed, as decorator and as context manager."""
+
+    @moto.mock_aws
+    def decorated() -> None:
+        anywhere.create_bucket(BUCKET)
+        exercise(anywhere)
+
+    decorated()
+    with moto.mock_aws(), anywhere.mock(buckets=['inner']):
+        anywhere.create_bucket('outer')
+        with pytest.raises(NotFound):
+            anywhere.head('inner', 'key')
+
+
+def test_real_store_before_and_after(conn: s3po.Connection, store: Store) -> None:
+    """The connection goes back to its own client, also when the body of the mock raised."""
+    conn.upload(BUCKET, 'real', b'real')
+    client = conn.conn
+    requests = len(store.log())
+    with pytest.raises(ZeroDivisionError), conn.mock(buckets=['pretended']):
+        assert not conn.exists('pretended', 'real')
+        conn.upload('pretended', 'key', b'')
+        assert conn.conn is not client
+        _ = 1 // 0
+
+    assert len(store.log()) == requests
+    assert conn.conn is client
+    assert conn.download(BUCKET, 'real') == b'real'
+
+
+def test_bucket_that_cannot_be_created(conn: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that fails leaves no mock behind."""
+
+    def fail(bucket: str) -> None:
+        raise InvalidRequest(f'no {bucket} today')
+
+    mock = conn.mock(buckets=[BUCKET])
+    monkeypatch.setattr(conn, 'create_bucket', fail)
+    with pytest.raises(InvalidRequest):
+        mock.start()
+
+    assert repr(mock) == '<Mock stopped>'
+    assert conn.upload(BUCKET, 'key', b'real').attempts == 1
+
+
+def test_start_and_stop(anywhere: s3po.Connection) -> None:
+    """start() may be called again; each has its stop(), and a stop() too many is told."""
+    mock = anywhere.mock(buckets=[BUCKET])
+    assert mock.start() is mock
+    mock.start()
+    anywhere.upload(BUCKET, 'key', b'data')
+    mock.stop()
+    assert anywhere.download(BUCKET, 'key') == b'data'
+    mock.stop()
+
+    with pytest.raises(ConfigurationError, match=r'stop\(\) without start\(\)'):
+        mock.stop()
+    with pytest.raises(ConfigurationError, match=r'stop\(\) without start\(\)'):
+        anywhere.mock().stop()
+
+
+def test_nested_over_two_connections(anywhere: s3po.Connection) -> None:
+    """All connections see the same pretended store."""
+    other = s3po.Connection(region='eu-central-1')
+    with anywhere.mock(buckets=[BUCKET]):
+        with other.mock():
+            other.upload(BUCKET, 'key', b'data')
+        assert anywhere.download(BUCKET, 'key') == b'data'
+        assert other.download(BUCKET, 'key') == b'data'
+
+
+def test_decorated_function(anywhere: s3po.Connection) -> None:
+    """Arguments and value pass; every call starts afresh; the name stays."""
+
+    @anywhere.mock(buckets=[BUCKET])
+    def count(key: str, *, data: bytes = b'') -> int:
+        """Upload one more."""
+        anywhere.upload(BUCKET, key, data)
+        return len(list(anywhere.list(BUCKET)))
+
+    assert (count('a'), count('b', data=b'x')) == (1, 1)
+    assert (count.__name__, count.__doc__) == ('count', 'Upload one more.')
+
+
+def test_decorated_class(anywhere: s3po.Connection) -> None:
+    """Of a class each test is decorated, static ones and those of its bases too; the rest is left alone."""
+
+    class Base:
+        def test_base(self) -> int:
+            return self.count('base')
+
+        def count(self, key: str) -> int:
+            anywhere.upload(BUCKET, key, b'')
+            return len(list(anywhere.list(BUCKET)))
+
+    @anywhere.mock(buckets=[BUCKET])
+    class Tests(Base):
+        test_data = 'left alone'
+
+        def test_own(self) -> int:
+            return self.count('own')
+
+        @staticmethod
+        def test_static() -> int:
+            return Tests().count('static')
+
+        @classmethod
+        def test_class(cls) -> int:
+            return cls().count('class')
+
+    tests = Tests()
+
+    assert (tests.test_base(), tests.test_own(), tests.test_static(), Tests.test_static(), tests.test_class()) == (1,) * 5
+    assert tests.test_data == 'left alone'
+
+
+def test_decorated_unittest(anywhere: s3po.Connection) -> None:
+    """Of a TestCase everything that belongs to one test is mocked: setUp, tearDown, and asynchronous tests."""
+
+    @anywhere.mock()
+    class Tests(unittest.TestCase):
+        def setUp(self) -> None:
+            anywhere.create_bucket(BUCKET)
+
+        def test_one(self) -> None:
+            anywhere.upload(BUCKET, 'one', b'')
+
+        def test_other(self) -> None:
+            assert list(anywhere.list(BUCKET)) == []
+
+        def tearDown(self) -> None:
+            anywhere.delete_many(BUCKET, anywhere.list(BUCKET))
+
+    @anywhere.mock(buckets=[BUCKET])
+    class AsyncTests(unittest.IsolatedAsyncioTestCase):
+        async def test_async(self) -> None:
+            anywhere.upload(BUCKET, 'one', b'')
+
+    for kind, count in ((Tests, 2), (AsyncTests, 1)):
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(result)
+        assert (result.testsRun, result.errors, result.failures) == (count, [], [])
+
+
+def test_what_would_run_after_the_mock(anywhere: s3po.Connection) -> None:
+    """A function whose call runs nothing yet is refused."""
+
+    async def coroutine() -> None:
+        """Runs later."""
+
+    def generator() -> Iterator[None]:
+        yield
+
+    async def asynchronous_generator() -> AsyncIterator[None]:
+        yield
+
+    functions: list[Callable[..., object]] = [coroutine, generator, asynchronous_generator]
+    for function in functions:
+        with pytest.raises(ConfigurationError, match=f'{function.__name__} would run after the mock has stopped; use `with'):
+            anywhere.mock()(function)
+
+
+def test_without_moto(anywhere: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra to install."""
+    monkeypatch.setitem(sys.modules, 'moto', None)
+
+    with pytest.raises(ConfigurationError, match=r"mock\(\) needs moto; install it by: pip install 's3po\[mock\]'"):
+        anywhere.mock()
+
+
+def run(tmp_path: pathlib.Path, script: str, *arguments: str) -> Program:
+    (tmp_path / 'test_script.py').write_text(textwrap.dedent(script))
+    return run_command([sys.executable, *arguments, 'test_script.py'], {}, tmp_path)
+
+
+def test_connection_older_than_motos_import(tmp_path: pathlib.Path) -> None:
+    """moto sees no client that was built before its import; the connection takes another one."""
+    run(
+        tmp_path,
+        """
+        import sys, s3po
+        conn = s3po.Connection(endpoint_url='http://127.0.0.1:9', access_key_id='a', secret_access_key='b', region='eu-west-1')
+        older = conn.conn
+        assert 'moto' not in sys.modules
+
+        import gevent.socket
+        def refuse(self, address):
+            raise AssertionError(address)
+        gevent.socket.socket.connect = refuse
+
+        with conn.mock(buckets=['bucket']):
+            conn.conn.create_bucket('foo')
+            conn.upload('foo', 'key', b'data')
+            assert conn.download('foo', 'key') == b'data'
+        assert conn.conn is older
+        """,
+    )
+
+
+def test_fixture(tmp_path: pathlib.Path) -> None:
+    """s3po.testing brings the fixture to whoever names it; each test has a store of its own."""
+    said = run(
+        tmp_path,
+        """
+        import pytest
+        import s3po
+
+        pytest_plugins = ['s3po.testing']
+
+        @pytest.mark.parametrize('turn', [1, 2])
+        def test_upload(s3po_mock, turn):
+            assert isinstance(s3po_mock, s3po.Connection)
+            s3po_mock.create_bucket('bucket')
+            s3po_mock.upload('bucket', 'key', b'data')
+            assert s3po_mock.download('bucket', 'key') == b'data'
+        """,
+        *('-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
+    )
+
+    assert '2 passed' in said.out
+
+
+def test_no_plugin_of_pytests(tmp_path: pathlib.Path) -> None:
+    """pytest imports s3po in no test run that does not ask for it: that would patch the runtime."""
+    entries = importlib.metadata.entry_points(group='pytest11')
+    said = run(
+        tmp_path,
+        """
+        import sys
+
+        def test_nothing_is_imported():
+            assert not [name for name in sys.modules if name.split('.')[0] in ('s3po', 'gevent')]
+        """,
+        *('-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
+    )
+
+    assert not [entry for entry in entries if entry.value.startswith('s3po')]
+    assert '1 passed' in said.out

@@ -1,0 +1,58 @@
+"""Stands for a connection in the tests of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gevent
+import gevent.event
+
+from s3po.errors import (
+    ConfigurationError,
+    UploadError,
+)
+from s3po.model import ObjectRef, Outcome
+
+
+class Performer:
+    """Stands for a connection: gives the key back, or fails, or waits, as the key says."""
+
+    def __init__(self) -> None:
+        self.silent = False
+        self.performed: list[str] = []
+        self.running = 0
+        self.peak = 0
+        self.gate = gevent.event.Event()
+        self.demands: list[int] = []
+        self.cleaned: list[str] = []
+
+    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            gevent.sleep(0)
+            if ref.key.startswith('wait'):
+                self.gate.wait()
+            if ref.key.startswith('fail'):
+                raise UploadError(f'{ref} failed', bucket=ref.bucket, key=ref.key, attempts=4)
+            if ref.key.startswith('wrong'):
+                raise ConfigurationError('source must be something else')
+            self.performed.append(ref.key)
+            return Outcome(value=(operation, ref.key, dict(options)), size_bytes=10, retries=1)
+        except BaseException:
+            self.cleaned.append(ref.key)
+            raise
+        finally:
+            self.running -= 1
+
+    def demand_requests(self, width: int) -> None:
+        self.demands.append(width)
+
+    def release_requests(self, width: int) -> None:
+        self.demands.remove(width)
+
+
+def settle() -> None:
+    for _ in range(10):
+        gevent.sleep(0)

@@ -1,0 +1,213 @@
+"""Downloads over a transport in memory: which requests are made, and what a failure leaves."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+
+import gevent
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import (
+    DownloadError,
+    IntegrityError,
+    NetworkError,
+    SourceChanged,
+)
+from tests.conftest import impatient
+from tests.support.faults import Faults, stored
+from tests.support.memory import MemoryTransport
+from tests.support.store_values import StoredObject, md5
+
+BUCKET = 'bucket'
+SIZES = [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 20 * MIB]
+
+
+@pytest.mark.parametrize('size_bytes', SIZES)
+@pytest.mark.parametrize('kind', ['bytes', 'path', 'file', 'text'])
+def test_download(
+    memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, size_bytes: int, kind: str
+) -> None:
+    """Every kind of target gets all bytes in order: one request up to a part's size, as many as there are parts above."""
+    data = stored(memory, 'key', os.urandom(size_bytes))
+    if kind == 'bytes':
+        assert memory_conn.download(BUCKET, 'key') == data
+    else:
+        target = tmp_path / 'target'
+        if kind == 'path':
+            result = memory_conn.download(BUCKET, 'key', target)
+        else:
+            with open(target, 'wb' if kind == 'file' else 'w') as file:
+                result = memory_conn.download(BUCKET, 'key', file)
+        assert target.read_bytes() == data
+        assert (result.size_bytes, result.etag) == (size_bytes, md5(data))
+
+    assert memory.count('GetObject') == len(memory.calls) == max(1, -(-size_bytes // (8 * MIB)))
+
+
+def test_retries_of_a_download(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """A part that fails is fetched again alone."""
+    data = stored(memory, 'key', os.urandom(20 * MIB))
+    memory.fault = Faults('GetObject', None, NetworkError('reset'), NetworkError('reset'))
+
+    assert memory_conn.download(BUCKET, 'key') == data
+    assert memory.count('GetObject') == 5
+
+
+def test_download_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
+    """An existing target is as it was, and nothing else is left."""
+    stored(memory, 'key', os.urandom(20 * MIB))
+    (tmp_path / 'target').write_bytes(b'old')
+    answers = [0]
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        answers[0] += 1
+        if answers[0] > 2:
+            raise NetworkError('reset')
+
+    memory.fault = fault
+    with pytest.raises(DownloadError, match='gave up after 4 attempts') as caught:
+        memory_conn.download_file(BUCKET, 'key', tmp_path / 'target')
+
+    assert caught.value.part_number in (2, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ['target']
+    assert (tmp_path / 'target').read_bytes() == b'old'
+
+
+class Truncating(MemoryTransport):
+    """Gives wrong answers to ranges."""
+
+    wrong = ''
+
+    def get_object(self, bucket, key, *, byte_range=None, if_match=None, version_id=None, extra):  # type: ignore[no-untyped-def]
+        if byte_range is not None and self.wrong == 'ignored':
+            byte_range = None
+        if byte_range is not None and self.wrong == 'shifted':
+            byte_range = (byte_range[0] + 1, byte_range[1] + 1)
+        answer = super().get_object(bucket, key, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
+        if self.wrong == 'other' and byte_range is not None:
+            answer.info = s3po.ObjectInfo(key=key, size_bytes=answer.info.size_bytes, etag='other')
+        return answer
+
+
+@pytest.mark.parametrize('wrong', ['ignored', 'shifted', 'other'])
+def test_wrong_ranges(tmp_path: pathlib.Path, wrong: str) -> None:
+    """A range that is not the one that was asked for is never written."""
+    memory = Truncating()
+    memory.store.create_bucket(BUCKET)
+    stored(memory, 'key', os.urandom(20 * MIB))
+    memory.wrong = wrong
+    conn = s3po.Connection(transport=memory, retry=impatient())
+
+    with pytest.raises(IntegrityError, match=r'asked for bytes .*, and the store sent .* \(after 4 attempts\)'):
+        conn.download(BUCKET, 'key', tmp_path / 'target')
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(IntegrityError) if wrong != 'other' else pytest.raises(AssertionError):
+        conn.download(BUCKET, 'key', byte_range=(5, 10))
+        raise AssertionError
+
+
+class Replacing(MemoryTransport):
+    """Replaces the object each time when its first GET was answered."""
+
+    def __init__(self, versions: list[bytes]) -> None:
+        super().__init__()
+        self.store.create_bucket(BUCKET)
+        self.versions = versions
+
+    def get_object(self, bucket, key, *, byte_range=None, if_match=None, version_id=None, extra):  # type: ignore[no-untyped-def]
+        answer = super().get_object(bucket, key, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
+        if byte_range is None and self.versions:
+            stored(self, 'key', self.versions.pop(0))
+        return answer
+
+
+@pytest.mark.parametrize('kind', ['bytes', 'path', 'file'])
+@pytest.mark.parametrize('replacements', [1, 2, 3])
+def test_object_replaced_while_it_is_read(tmp_path: pathlib.Path, kind: str, replacements: int) -> None:
+    """What comes is one version entirely; after the third replacement it is given up."""
+    versions = [bytes([number]) * (20 * MIB + number) for number in range(4)]
+    memory = Replacing(versions[1 : replacements + 1])
+    stored(memory, 'key', versions[0])
+    conn = s3po.Connection(transport=memory, retry=impatient())
+    target = tmp_path / 'target'
+    target.write_bytes(b'old')
+    with open(tmp_path / 'file', 'w+b') as file:
+        targets = {'bytes': None, 'path': target, 'file': file}
+        if replacements == 3:
+            with pytest.raises(SourceChanged, match='replaced 3 times'):
+                conn.download(BUCKET, 'key', targets[kind])
+            assert target.read_bytes() == b'old'
+            assert (tmp_path / 'file').read_bytes() == b''
+            return
+        found = conn.download(BUCKET, 'key', targets[kind])
+        file.seek(0)
+        data = {'bytes': lambda: found, 'path': target.read_bytes, 'file': file.read}[kind]()
+    assert data == versions[replacements]
+
+
+def test_callers_if_match(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """A condition of the caller's is not restarted, but told."""
+    stored(memory, 'key', b'one')
+
+    assert memory_conn.download(BUCKET, 'key', if_match=md5(b'one')) == b'one'
+    with pytest.raises(s3po.PreconditionFailed):
+        memory_conn.download(BUCKET, 'key', if_match=md5(b'two'))
+    assert memory.count('GetObject') == 2
+
+
+@pytest.mark.parametrize(
+    ('byte_range', 'expected'),
+    [
+        ((0, 3), slice(0, 3)),
+        ((5, None), slice(5, None)),
+        ((0, None), slice(None)),
+        ((7, 18 * MIB), slice(7, 18 * MIB)),
+        ((19 * MIB, 99 * MIB), slice(19 * MIB, None)),
+    ],
+)
+def test_byte_ranges(
+    memory_conn: s3po.Connection, memory: MemoryTransport, byte_range: tuple[int, int | None], expected: slice
+) -> None:
+    """Ranges of a large object are fetched side by side too."""
+    data = stored(memory, 'key', os.urandom(20 * MIB))
+
+    assert memory_conn.download(BUCKET, 'key', byte_range=byte_range) == data[expected]
+
+
+def test_ranges_of_an_empty_object(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """As of an empty bytes: its beginning is empty, and there is nothing behind."""
+    stored(memory, 'key', b'')
+
+    assert memory_conn.download(BUCKET, 'key', byte_range=(0, None)) == b''
+    assert memory_conn.download(BUCKET, 'key', byte_range=(0, 10)) == b''
+    with pytest.raises(s3po.InvalidRequest):
+        memory_conn.download(BUCKET, 'key', byte_range=(1, 10))
+
+
+def test_object_without_an_etag(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Nothing could hold its ranges together, so it is read as one stream."""
+    data = os.urandom(20 * MIB)
+    memory.store.put(BUCKET, 'key', StoredObject(body=data, etag=''))
+
+    assert memory_conn.download(BUCKET, 'key') == data
+    assert memory.count('GetObject') == 1
+
+
+def test_kill_while_parts_are_fetched(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
+    """All of them end, the slots come back, and nothing is left."""
+    stored(memory, 'key', bytes(80 * MIB))
+    memory.fault = lambda *_: gevent.sleep(1000) if memory.count('GetObject') > 3 else None
+    for target in (None, tmp_path / 'target', io.BytesIO()):
+        greenlet = gevent.spawn(memory_conn.download, BUCKET, 'key', target)
+        while memory.count('GetObject') <= 3:
+            gevent.sleep(0.001)
+        greenlet.kill()
+        memory.calls.clear()
+
+        assert memory.in_flight == 0
+        assert 'free=8' in repr(memory_conn._wiring.governor())
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,168 @@
+"""Credentials that refresh themselves: one greenlet does it, and blocks nobody whose keys are good for a while."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import botocore.exceptions
+import gevent
+import gevent.event
+import gevent.pool
+import pytest
+from botocore.credentials import Credentials, RefreshableCredentials
+
+from s3po.errors import CredentialsError
+from s3po.transport.session import GuardedCredentials
+from s3po.transport.translate import translated
+
+MINUTE_S = 60
+# botocore refreshes in the last 15 minutes if it can, and in the last 10 whatever it costs.
+FRESH_S, ADVISORY_S, EXPIRED_S = 60 * MINUTE_S, 12 * MINUTE_S, -MINUTE_S
+
+
+class Issuer:
+    """Where refreshed keys come from.
+
+    Attributes:
+        issued: How many times it was asked for new ones.
+        error: What the next one is refused with; None issues it.
+        lifetime_s: How long new ones hold.
+        wait: Called before new ones are issued.
+    """
+
+    def __init__(self) -> None:
+        self.issued = 0
+        self.error: Exception | None = None
+        self.lifetime_s = FRESH_S
+        self.wait: Callable[[], object] = gevent.sleep
+
+    def keys(self, lifetime_s: int) -> dict[str, str]:
+        """What botocore wants of a source of temporary keys."""
+        expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
+        return {
+            'access_key': f'key{self.issued}',
+            'secret_key': 'secret',
+            'token': f'token{self.issued}',
+            'expiry_time': expiry.isoformat(),
+        }
+
+    def refresh(self) -> dict[str, str]:
+        """Issue new keys."""
+        self.wait()
+        if self.error is not None:
+            raise self.error
+        self.issued += 1
+        return self.keys(self.lifetime_s)
+
+    def credentials(self, lifetime_s: int) -> RefreshableCredentials:
+        """Keys that hold so long, and refresh themselves here."""
+        return RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
+
+
+@pytest.fixture
+def issuer() -> Issuer:
+    """A source of temporary keys."""
+    return Issuer()
+
+
+def ask(credentials: GuardedCredentials, width: int) -> list[str]:
+    """The tokens that many greenlets get, side by side."""
+    return [keys.token for keys in gevent.pool.Pool(width).map(lambda _: credentials.get_frozen_credentials(), range(width))]
+
+
+def test_one_refresh_at_a_time(issuer: Issuer) -> None:
+    """Of many greenlets with expired keys one refreshes; all get the new ones."""
+    guarded = GuardedCredentials(issuer.credentials(EXPIRED_S))
+
+    assert ask(guarded, 50) == ['token1'] * 50
+    assert issuer.issued == 1
+    assert guarded.can_refresh
+
+
+def test_refresh_ahead_of_time_blocks_nobody(issuer: Issuer) -> None:
+    """While one greenlet gets new keys in good time, the others use the old ones."""
+    may_issue = gevent.event.Event()
+    issuer.wait = may_issue.wait
+    guarded = GuardedCredentials(issuer.credentials(ADVISORY_S))
+    refreshing = gevent.spawn(guarded.get_frozen_credentials)
+    gevent.sleep(0)
+
+    assert guarded.get_frozen_credentials().token == 'token0'
+    assert not refreshing.ready()
+    may_issue.set()
+    assert refreshing.get().token == 'token1'
+    assert guarded.get_frozen_credentials().token == 'token1'
+    assert issuer.issued == 1
+
+
+def test_refresh_ahead_of_time_that_fails(issuer: Issuer) -> None:
+    """It is nobody's error: the old keys hold."""
+    issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='try later')
+    guarded = GuardedCredentials(issuer.credentials(ADVISORY_S))
+
+    assert ask(guarded, 3) == ['token0'] * 3
+
+
+def test_expired_by_the_stores_word(issuer: Issuer) -> None:
+    """expire() forces one refresh, however many requests of the same keys were refused."""
+    guarded = GuardedCredentials(issuer.credentials(FRESH_S))
+    assert ask(guarded, 5) == ['token0'] * 5
+    generation = guarded.generation
+    for _ in range(5):
+        guarded.expire(generation)
+    assert ask(guarded, 5) == ['token1'] * 5
+
+    assert guarded.generation == generation + 1
+    guarded.expire(generation)
+    assert ask(guarded, 5) == ['token1'] * 5
+    assert issuer.issued == 1
+
+
+def test_refresh_that_fails(issuer: Issuer) -> None:
+    """Whoever needs the keys gets a CredentialsError; the next one tries again."""
+    guarded = GuardedCredentials(issuer.credentials(EXPIRED_S))
+    issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='the role is gone')
+    with pytest.raises(CredentialsError, match='PutObject s3://b/k: .*the role is gone'), translated('PutObject s3://b/k'):
+        guarded.get_frozen_credentials()
+    issuer.error = None
+    issuer.lifetime_s = EXPIRED_S
+    with pytest.raises(CredentialsError, match='refreshed credentials are still expired'), translated('PutObject s3://b/k'):
+        guarded.get_frozen_credentials()
+    issuer.lifetime_s = FRESH_S
+
+    assert ask(guarded, 2) == ['token2'] * 2
+
+
+def test_forced_refresh_that_fails(issuer: Issuer) -> None:
+    """Keys that the store calls expired are not used again, though they say that they hold."""
+    guarded = GuardedCredentials(issuer.credentials(FRESH_S))
+    guarded.get_frozen_credentials()
+    guarded.expire(guarded.generation)
+    issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='try later')
+    for _ in range(2):
+        with pytest.raises(CredentialsError), translated('PutObject s3://b/k'):
+            guarded.get_frozen_credentials()
+    issuer.error = None
+
+    assert ask(guarded, 1) == ['token1']
+
+
+def test_static_keys() -> None:
+    """They never block and never refresh; what else botocore asks of them, it gets."""
+    guarded = GuardedCredentials(Credentials('key', 'secret', 'token', method='test', account_id='123'))
+    guarded.expire(guarded.generation)
+
+    assert ask(guarded, 2) == ['token'] * 2
+    assert not guarded.can_refresh
+    assert (guarded.method, guarded.account_id, guarded.access_key) == ('test', '123', 'key')
+    assert repr(guarded) == '<GuardedCredentials from test>'
+    assert 'secret' not in repr(guarded)
+
+
+def test_other_attributes_are_fresh(issuer: Issuer) -> None:
+    """botocore reads single attributes too, which would refresh behind the guard's back."""
+    guarded = GuardedCredentials(issuer.credentials(EXPIRED_S))
+
+    assert guarded.access_key == 'key1'
+    assert issuer.issued == 1
