@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from s3po.errors import ConfigurationError
+from s3po.errors import ConfigurationError, InvalidRequest
 
 __all__ = ['Mock']
 
@@ -122,9 +122,10 @@ class Mock:
                 setattr(decorated, name, mocked if function is member else type(member)(mocked))
 
     def _create_buckets(self) -> None:
-        import moto.backends
-
         for bucket in self._buckets:
-            # Asked of moto itself, so that an outer mock's bucket is not created twice.
-            if bucket not in moto.backends.get_backend('s3')['123456789012']['aws'].buckets:
+            try:
                 self._connection.create_bucket(bucket)
+            except InvalidRequest as error:
+                # There from a mock around this one.
+                if error.code != 'BucketAlreadyOwnedByYou':
+                    raise

@@ -8,20 +8,18 @@ import hashlib
 import http.client
 import socket
 import ssl
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import ConnectionClosedError
 
 from tests.support.servers import Authority, Store
-
-Connect = Callable[[], http.client.HTTPConnection]
+from tests.support.store_client import Connect, begin_upload, exchange, get, new_client, put, refused
 
 PART = 5 * 1024 * 1024
+
+
 ODD_KEYS = [
     'a//b',
     '../x',
@@ -62,42 +60,6 @@ def client(store: Store) -> Iterator[Any]:
     made.close()
 
 
-def new_client(store: Store, **options: Any) -> Any:
-    config = Config(
-        retries={'total_max_attempts': 1},
-        s3={'addressing_style': 'path'},
-        request_checksum_calculation='when_required',
-        response_checksum_validation='when_required',
-        read_timeout=10,
-    )
-    return boto3.client(
-        's3',
-        endpoint_url=store.endpoint_url,
-        region_name='us-east-1',
-        aws_access_key_id='access',
-        aws_secret_access_key='secret',
-        config=config.merge(Config(**options.pop('config', {}))),
-        **options,
-    )
-
-
-def put(client: Any, key: str = 'key', body: bytes = b'body', **options: Any) -> Any:
-    return client.put_object(Bucket='bucket', Key=key, Body=body, **options)
-
-
-def get(client: Any, key: str = 'key', **options: Any) -> bytes:
-    body: bytes = client.get_object(Bucket='bucket', Key=key, **options)['Body'].read()
-    return body
-
-
-def refused(call: Callable[[], object]) -> tuple[int, str]:
-    """Status and code of the answer that says no."""
-    with pytest.raises(ClientError) as raised:
-        call()
-    response = raised.value.response
-    return response['ResponseMetadata']['HTTPStatusCode'], response['Error']['Code']
-
-
 @pytest.fixture
 def connect(store: Store) -> Iterator[Connect]:
     """Opens connections without boto3, which end with the test."""
@@ -110,15 +72,6 @@ def connect(store: Store) -> Iterator[Connect]:
     yield connect
     for connection in opened:
         connection.close()
-
-
-def exchange(connection: http.client.HTTPConnection, *request: Any) -> tuple[int, dict[str, str], bytes]:
-    connection.request(*request)
-    answer = connection.getresponse()
-    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-
-
-# ---------------------------------------------------------------------- S3's operations
 
 
 def test_put_and_get(client: Any) -> None:
@@ -251,11 +204,6 @@ def test_tagging(client: Any) -> None:
     assert client.get_object_tagging(Bucket='bucket', Key='key')['TagSet'] == []
 
 
-def begin_upload(client: Any, **options: Any) -> dict[str, str]:
-    upload_id = client.create_multipart_upload(Bucket='bucket', Key='key', **options)['UploadId']
-    return {'Bucket': 'bucket', 'Key': 'key', 'UploadId': upload_id}
-
-
 def test_multipart(client: Any) -> None:
     """Parts, sent or copied, make the object; it has the headers the upload was created with."""
     put(client, 'source', b'x' * 10 + b'tail')
@@ -305,9 +253,6 @@ def test_uploads_are_listed_in_pages(client: Any) -> None:
     assert [each['UploadId'] for page in pages for each in page.get('Uploads', ())] == begun
 
 
-# ---------------------------------------------------------------------- bodies on the wire
-
-
 def test_aws_chunked_upload(authority: Authority) -> None:
     """What boto3 sends over TLS by default, in chunks with a trailing checksum, is stored decoded and checked."""
     with Store(authority) as store:
@@ -354,9 +299,6 @@ def test_expect_continue(store: Store, client: Any) -> None:
         assert sock.recv(65536).startswith(b'HTTP/1.1 200 ')
 
     assert get(client) == b'body'
-
-
-# ---------------------------------------------------------------------- connections
 
 
 def test_connections_are_kept(store: Store, client: Any) -> None:
@@ -409,205 +351,3 @@ def test_tls(authority: Authority) -> None:
         trusted = ssl.create_default_context(cafile=str(authority.ca_pem))
         with socket.create_connection(('localhost', store.port)) as sock:
             trusted.wrap_socket(sock, server_hostname='localhost').close()
-
-
-# ---------------------------------------------------------------------- scripts
-
-
-def test_refuse_a_part_twice(store: Store, client: Any) -> None:
-    """Only the named part is refused, only so often, and the rest goes as usual."""
-    upload = begin_upload(client)
-    store.script(
-        {
-            'operation': 'UploadPart',
-            'query': {'partNumber': '2'},
-            'times': 2,
-            'action': {'status': 503, 'code': 'SlowDown'},
-        }
-    )
-
-    def send(number: int) -> Any:
-        return client.upload_part(**upload, PartNumber=number, Body=b'a')
-
-    send(1)
-    assert refused(lambda: send(2)) == (503, 'SlowDown')
-    assert refused(lambda: send(2)) == (503, 'SlowDown')
-    send(2)
-
-    assert [each['status'] for each in store.log('UploadPart')] == [200, 503, 503, 200]
-    assert store.stats()['connections'] == 1
-
-
-@pytest.mark.parametrize('work', [False, True])
-def test_reset_before_or_after_the_work(store: Store, client: Any, *, work: bool) -> None:
-    """The answer is lost; whether the object is there depends on the script."""
-    store.script({'operation': 'PutObject', 'times': 1, 'action': {'reset': True, 'work': work}})
-
-    with pytest.raises(ConnectionClosedError):
-        put(client)
-
-    assert store.log('PutObject')[0]['status'] is None
-    if work:
-        assert get(client) == b'body'
-    else:
-        assert refused(lambda: get(client)) == (404, 'NoSuchKey')
-
-
-def test_reset_is_a_reset(store: Store, connect: Connect) -> None:
-    """An action's reset ends in RST, its close in FIN."""
-    store.script({'times': 1, 'action': {'close': True}}, {'times': 1, 'action': {'reset': True}})
-
-    with pytest.raises(http.client.RemoteDisconnected):
-        exchange(connect(), 'GET', '/')
-    with pytest.raises(ConnectionResetError) as raised:
-        exchange(connect(), 'GET', '/')
-
-    assert not isinstance(raised.value, http.client.RemoteDisconnected)
-
-
-def test_cut_body(store: Store, client: Any) -> None:
-    """The head promises the whole body, and the connection ends in the middle of it."""
-    put(client, body=b'0123456789')
-    store.script({'operation': 'GetObject', 'times': 1, 'action': {'cut_body_at': 4}})
-
-    answer = client.get_object(Bucket='bucket', Key='key')
-
-    assert answer['ContentLength'] == 10
-    assert answer['Body'].read(4) == b'0123'
-    with pytest.raises(ResponseStreamingError):
-        answer['Body'].read()
-    assert get(client) == b'0123456789'
-
-
-def test_stalled_body(store: Store, client: Any) -> None:
-    """After some bytes nothing more comes, and the connection stays until the client goes."""
-    put(client, body=b'0123456789')
-    store.script({'operation': 'GetObject', 'action': {'cut_body_at': 4, 'hang_s': 60}})
-    impatient = new_client(store, config={'read_timeout': 0.2})
-
-    with pytest.raises(ReadTimeoutError):
-        get(impatient)
-
-
-def test_ignored_range(store: Store, client: Any) -> None:
-    """The whole body comes with 200, as from servers that know no ranges."""
-    put(client, body=b'0123456789')
-    store.script({'operation': 'GetObject', 'action': {'ignore_range': True}})
-
-    answer = client.get_object(Bucket='bucket', Key='key', Range='bytes=4-')
-
-    assert answer['ResponseMetadata']['HTTPStatusCode'] == 200
-    assert answer['Body'].read() == b'0123456789'
-
-
-def test_changed_headers_and_bytes(store: Store, client: Any, connect: Connect) -> None:
-    """Headers are dropped and added, a bit is flipped, and the rest of the answer stays true."""
-    put(client, body=b'0123456789')
-    changes = {'drop_headers': ['etag'], 'add_headers': {'X-More': '1', 'Last-Modified': 'x'}, 'flip_byte_at': 3}
-    store.script({'operation': 'GetObject', 'action': changes})
-
-    _, headers, body = exchange(connect(), 'GET', '/bucket/key')
-
-    assert 'etag' not in headers
-    assert (headers['x-more'], headers['last-modified'], headers['content-length']) == ('1', 'x', '10')
-    assert body == b'0122456789'
-
-
-def test_body_without_length(store: Store, client: Any, connect: Connect) -> None:
-    """Without Content-Length the end of the connection is the end of the body."""
-    put(client, body=b'0123456789')
-    store.script({'operation': 'GetObject', 'action': {'drop_headers': ['Content-Length']}})
-
-    _, headers, body = exchange(connect(), 'GET', '/bucket/key')
-
-    assert ('content-length' in headers, headers['connection'], body) == (False, 'close', b'0123456789')
-
-
-def test_work_done_but_denied(store: Store, client: Any) -> None:
-    """The work is done first, and then the scripted answer is given."""
-    store.script({'operation': 'PutObject', 'times': 1, 'action': {'work': True, 'status': 500}})
-
-    assert refused(lambda: put(client)) == (500, 'InternalError')
-    assert get(client) == b'body'
-
-
-def test_scripted_answer(store: Store, client: Any, connect: Connect) -> None:
-    """Status, headers and body can be given; Complete's 200 with an error inside is one such answer."""
-    error = '<Error><Code>InternalError</Code></Error>'
-    store.script({'operation': 'HeadObject', 'action': {'status': 503, 'headers': {'Retry-After': '2'}}})
-    store.script({'operation': 'GetObject', 'action': {'status': 200, 'body': error, 'delay_s': 0.01}})
-
-    status, headers, body = exchange(connect(), 'HEAD', '/bucket/key')
-    assert (status, headers['retry-after'], body) == (503, '2', b'')
-    assert get(client) == error.encode()
-
-
-def test_early_answer(store: Store) -> None:
-    """The answer can come while the client still has a body to send, and ends the connection."""
-    store.script({'action': {'status': 403, 'code': 'AccessDenied', 'early': True, 'read_bytes': 10}})
-    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
-        sock.sendall(b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n' + b'a' * 10)
-        answer = b''.join(iter(lambda: sock.recv(65536), b''))
-
-    assert answer.startswith(b'HTTP/1.1 403 ')
-    assert b'<Code>AccessDenied</Code>' in answer
-
-
-def test_raw_answer(store: Store) -> None:
-    """What is no HTTP at all can be sent."""
-    store.script({'action': {'raw': '\x00\x01garbage\r\n'}})
-    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
-        sock.sendall(b'GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n')
-
-        assert b''.join(iter(lambda: sock.recv(65536), b'')) == b'\x00\x01garbage\r\n'
-
-
-def test_dripping_body(store: Store, client: Any) -> None:
-    """The body comes in pieces, and is whole at the end."""
-    put(client, body=b'0123456789')
-    store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 3, 'every_s': 0.01}}})
-
-    assert get(client) == b'0123456789'
-
-
-def test_reset_on_the_second_request_of_a_connection(store: Store, connect: Connect) -> None:
-    """A rule can count the requests of each connection."""
-    store.script({'nth': 2, 'action': {'reset': True}})
-    for _ in range(2):
-        connection = connect()
-        assert exchange(connection, 'GET', '/')[0] == 200
-        with pytest.raises(ConnectionError):
-            exchange(connection, 'GET', '/')
-
-
-def test_misspelt_script_is_refused(store: Store) -> None:
-    """A rule that the store does not understand is an error where it is written."""
-    with pytest.raises(ValueError, match='sttaus'):
-        store.script({'action': {'sttaus': 503}})
-
-
-def test_reset_forgets(store: Store, client: Any) -> None:
-    """After a reset there are no objects, rules or log; connections stay."""
-    put(client)
-    store.script({'action': {'status': 500}})
-
-    store.reset()
-
-    assert store.log() == []
-    assert client.list_buckets()['Buckets'] == []
-    assert store.stats()['connections'] == 0
-
-
-def test_a_client_that_vanishes_does_no_harm() -> None:
-    """A reset in the middle of a request ends its connection only."""
-    with Store() as store:  # its own: nobody knows when the connection is accepted
-        sock = socket.create_connection(('127.0.0.1', store.port))
-        sock.sendall(b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody')
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-        sock.close()
-
-        client = new_client(store)
-        client.create_bucket(Bucket='bucket')
-        put(client, 'other')
-        assert refused(lambda: get(client)) == (404, 'NoSuchKey')
-        client.close()

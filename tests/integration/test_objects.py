@@ -33,11 +33,27 @@ ODD_KEYS = {
     'tab': 'a\tb',
     'new line': 'a\nb',
     'return': 'a\rb',
-    'control': 'a\x01\x1f\x7fb',
+    'delete': 'a\x7fb',
+    'control': 'a\x01\x1fb',
     'longest': 'ä' * 512,
+}
+IN_PARTS_OF_RGW = {
+    'percent': 'RGW unescapes the source of an UploadPartCopy twice',
+    'escaped': 'RGW unescapes the source of an UploadPartCopy twice',
+    'longest': 'RGW fails to complete an upload whose key has all 1,024 bytes',
 }
 
 Connect = Callable[..., s3po.Connection]
+
+
+@pytest.fixture(params=ODD_KEYS)
+def odd_key(request: pytest.FixtureRequest, is_rgw: bool) -> str:
+    """One of the odd keys, as far as the store can hold it."""
+    if is_rgw and request.param == 'control':
+        pytest.skip('RGW answers 500 to every listing of a bucket with such a key: XML 1.0 has no control characters')
+    if is_rgw and 'in_parts' in request.node.name and request.param in IN_PARTS_OF_RGW:
+        request.applymarker(pytest.mark.xfail(reason=IN_PARTS_OF_RGW[request.param], strict=True))
+    return ODD_KEYS[request.param]
 
 
 def names(conn: s3po.Connection, bucket: str, *arguments: Any, **options: Any) -> list[str]:
@@ -48,7 +64,7 @@ def names(conn: s3po.Connection, bucket: str, *arguments: Any, **options: Any) -
 
 def tags(conn: s3po.Connection, bucket: str, key: str) -> dict[str, str]:
     said = conn.conn.get_object_tagging(Bucket=bucket, Key=key)
-    return {tag['Key']: tag['Value'] for tag in said['TagSet']}
+    return {tag['Key']: tag['Value'] for tag in said.get('TagSet', ())}
 
 
 def test_head(conn: s3po.Connection, bucket: str) -> None:
@@ -93,9 +109,9 @@ def test_wrong_keys(connect: Connect, bucket: str) -> None:
 
 @pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
 def test_copy(connect: Connect, bucket: str, data: bytes) -> None:
-    """A copy has the source's data, headers, metadata and tags, whether it is made at once or in parts."""
+    """A copy has the source's data, headers and metadata, whether it is made at once or in parts."""
     conn = connect(config=IN_PARTS)
-    headers = {'Cache-Control': 'max-age=60', 'x-amz-tagging': 'kind=odd%20one&b=2'}
+    headers = {'Cache-Control': 'max-age=60'}
     conn.upload(bucket, 'from here', data, headers=headers, metadata={'colour': 'red'}, content_type='text/x-test')
 
     result = conn.copy(bucket, 'from here', bucket, 'to there')
@@ -103,9 +119,21 @@ def test_copy(connect: Connect, bucket: str, data: bytes) -> None:
     info = conn.head(bucket, 'to there')
     assert conn.download(bucket, 'to there') == data
     assert (info.content_type, info.metadata, info.headers['cache-control']) == ('text/x-test', {'colour': 'red'}, 'max-age=60')
-    assert tags(conn, bucket, 'to there') == {'kind': 'odd one', 'b': '2'}
     assert (result.key, result.size_bytes, result.etag) == ('to there', len(data), info.etag)
     assert result.parts == (2 if data is TWO_PARTS else 1)
+
+
+@pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
+def test_copy_of_tags(connect: Connect, bucket: str, data: bytes, is_rgw: bool, request: pytest.FixtureRequest) -> None:
+    """It has the source's tags."""
+    if is_rgw and data is TWO_PARTS:
+        request.applymarker(pytest.mark.xfail(reason='RGW ignores the tags of a CreateMultipartUpload', strict=True))
+    conn = connect(config=IN_PARTS)
+    conn.upload(bucket, 'from', data, headers={'x-amz-tagging': 'kind=odd%20one&b=2'})
+
+    conn.copy(bucket, 'from', bucket, 'to')
+
+    assert tags(conn, bucket, 'to') == {'kind': 'odd one', 'b': '2'}
 
 
 @pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
@@ -188,8 +216,11 @@ def test_write_once(conn: s3po.Connection, bucket: str) -> None:
     assert conn.download(bucket, 'key') == b'first'
 
 
-def test_write_over_one_version(conn: s3po.Connection, bucket: str) -> None:
+def test_write_over_one_version(conn: s3po.Connection, bucket: str, is_rgw: bool, request: pytest.FixtureRequest) -> None:
     """if_match replaces that object only."""
+    if is_rgw:
+        reason = 'RGW takes the quotes around the ETag in an If-Match of a PutObject for a part of it'
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     first = conn.upload(bucket, 'key', b'first').etag
     conn.upload(bucket, 'key', b'second', if_match=first)
 
@@ -209,33 +240,29 @@ def test_write_once_in_parts(conn: s3po.Connection, bucket: str, is_rgw: bool, r
     assert conn.download(bucket, 'key') == b'first'
 
 
-@pytest.mark.parametrize('name', ODD_KEYS)
-def test_odd_keys(conn: s3po.Connection, bucket: str, name: str) -> None:
+def test_odd_keys(conn: s3po.Connection, bucket: str, odd_key: str) -> None:
     """A key is what its letters are: in every request, and on its way back."""
-    key = ODD_KEYS[name]
-    conn.upload(bucket, key, b'odd')
+    other = f'{odd_key[:-1]}2'
+    conn.upload(bucket, odd_key, b'odd')
 
-    assert conn.download(bucket, key) == b'odd'
-    assert conn.head(bucket, key).key == key
-    assert names(conn, bucket) == [key]
-    assert names(conn, bucket, key[:-1]) == [key]
-    conn.copy(bucket, key, bucket, 'copy')
-    conn.move(bucket, 'copy', bucket, f'{key[:-1]}2')
-    assert conn.download(bucket, f'{key[:-1]}2') == b'odd'
-    conn.delete(bucket, key)
-    assert names(conn, bucket) == [f'{key[:-1]}2']
+    assert conn.download(bucket, odd_key) == b'odd'
+    assert conn.head(bucket, odd_key).key == odd_key
+    assert names(conn, bucket, odd_key[:-1]) == [odd_key]
+    conn.copy(bucket, odd_key, bucket, 'copy')
+    conn.move(bucket, 'copy', bucket, other)
+    assert conn.download(bucket, other) == b'odd'
+    conn.delete(bucket, odd_key)
+    assert names(conn, bucket) == [other]
 
 
-@pytest.mark.parametrize('name', ODD_KEYS)
-def test_odd_keys_in_parts(connect: Connect, bucket: str, name: str) -> None:
+def test_odd_keys_in_parts(connect: Connect, bucket: str, odd_key: str) -> None:
     """So it is where objects go in parts, and where many are deleted at once."""
     conn = connect(config=IN_PARTS)
-    key = ODD_KEYS[name]
-    conn.upload(bucket, key, iter([TWO_PARTS, b'x' * 4 * MIB]))
+    conn.upload(bucket, odd_key, iter([TWO_PARTS, b'x' * 4 * MIB]))
 
-    result = conn.copy(bucket, key, bucket, 'copy')
+    result = conn.copy(bucket, odd_key, bucket, 'copy')
 
     assert result.parts == 2
-    assert conn.head(bucket, key).size_bytes == result.size_bytes == len(TWO_PARTS) + 4 * MIB
+    assert conn.head(bucket, odd_key).size_bytes == result.size_bytes == len(TWO_PARTS) + 4 * MIB
     assert conn.delete_many(bucket, conn.list(bucket)).failed == ()
     assert names(conn, bucket) == []

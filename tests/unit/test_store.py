@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 import pytest
 
-from tests.support import store_body
-from tests.support.store_api import Api
-from tests.support.store_request import Request, byte_range, operation_of, parse_target
-from tests.support.store_rules import Rule, Script, Seen
 from tests.support.store_state import MIN_PART_BYTES, Store
 from tests.support.store_values import Conditions, StoredObject, StoreError, md5
 
@@ -41,22 +36,6 @@ def begin_upload(store: Store, *bodies: bytes) -> tuple[str, list[tuple[int, str
         (number, store.upload_part('bucket', 'key', upload_id, number, body).etag) for number, body in enumerate(bodies, 1)
     ]
     return upload_id, parts
-
-
-def seen(operation: str = 'UploadPart', *, key: str = 'key', nth: int = 1, query: Iterable[tuple[str, str]] = ()) -> Seen:
-    return Seen(
-        connection=1,
-        nth=nth,
-        method='PUT',
-        operation=operation,
-        bucket='bucket',
-        key=key,
-        query=dict(query),
-        headers={'range': 'bytes=0-1'},
-    )
-
-
-# ---------------------------------------------------------------------- buckets and objects
 
 
 def test_keys_are_kept_as_they_are(store: Store) -> None:
@@ -166,9 +145,6 @@ def test_tags_are_replaced_without_a_new_version(store: Store) -> None:
         store.put_tags('bucket', 'key', {str(number): '' for number in range(11)})
 
 
-# ---------------------------------------------------------------------- listings
-
-
 @pytest.mark.parametrize('limit', [1, 2, 3, 1000])
 def test_pages_hold_every_key_once(store: Store, limit: int) -> None:
     """However small the pages, they make the same list."""
@@ -208,9 +184,6 @@ def test_an_empty_page_is_the_last(store: Store) -> None:
     page = store.list_objects('bucket', limit=0)
 
     assert (list(page.items), page.next) == ([], None)
-
-
-# ---------------------------------------------------------------------- multipart uploads
 
 
 def test_upload_is_assembled_in_order_of_numbers(store: Store) -> None:
@@ -282,149 +255,3 @@ def test_an_upload_belongs_to_its_key(store: Store) -> None:
     for number in (0, 10_001):
         with pytest.raises(StoreError, match='InvalidArgument'):
             store.upload_part('bucket', 'key', upload_id, number, b'')
-
-
-# ---------------------------------------------------------------------- requests
-
-
-@pytest.mark.parametrize(
-    ('target', 'key', 'query'),
-    [
-        ('/bucket/a//b', 'a//b', {}),
-        ('/bucket//a', '/a', {}),
-        ('/bucket/a/../b', 'a/../b', {}),
-        ('/bucket/%252F+%20', '%2F+ ', {}),
-        ('/bucket/%C3%A9?uploads', 'é', {'uploads': ''}),
-        ('/bucket?prefix=a%2Fb&delimiter=/', '', {'prefix': 'a/b', 'delimiter': '/'}),
-    ],
-)
-def test_targets_are_decoded_once(target: str, key: str, query: dict[str, str]) -> None:
-    """The key is what stands in the path, decoded once and not normalised."""
-    assert parse_target(target) == ('bucket', key, query)
-
-
-def test_operations_have_names() -> None:
-    """Method, key, query and headers tell the operation."""
-    copied = {'x-amz-copy-source': 'bucket/key'}
-
-    assert operation_of('PUT', 'bucket', 'key', {}, {}) == 'PutObject'
-    assert operation_of('PUT', 'bucket', 'key', {}, copied) == 'CopyObject'
-    assert operation_of('PUT', 'bucket', 'key', {'partNumber': '1', 'uploadId': 'x'}, copied) == 'UploadPartCopy'
-    assert operation_of('GET', 'bucket', '', {'list-type': '2'}, {}) == 'ListObjectsV2'
-    assert operation_of('GET', 'bucket', 'key', {'acl': ''}, {}) == ''
-
-
-@pytest.mark.parametrize(
-    ('header', 'expected'),
-    [
-        ('', None),
-        ('bytes=0-3', (0, 3)),
-        ('bytes=4-', (4, 9)),
-        ('bytes=4-100', (4, 9)),
-        ('bytes=-3', (7, 9)),
-        ('bytes=-100', (0, 9)),
-        ('bytes=3-2', None),
-        ('bytes=0-1,3-4', None),
-        ('lines=0-1', None),
-    ],
-)
-def test_ranges(header: str, expected: tuple[int, int] | None) -> None:
-    """Ranges are cut to the object; one that makes no sense counts as none."""
-    assert byte_range(header, 10) == expected
-
-
-@pytest.mark.parametrize(('header', 'size'), [('bytes=10-', 10), ('bytes=-0', 10), ('bytes=0-', 0), ('bytes=-1', 0)])
-def test_ranges_beyond_the_end(header: str, size: int) -> None:
-    """A range without a byte of the object is 416, and tells the size."""
-    with pytest.raises(StoreError) as refused:
-        byte_range(header, size)
-
-    assert (refused.value.status, refused.value.headers) == (416, {'Content-Range': f'bytes */{size}'})
-
-
-@pytest.mark.parametrize(
-    ('name', 'value'),  # of '123456789', from https://reveng.sourceforge.io/crc-catalogue/
-    [('crc32', 'y/Q5Jg=='), ('crc32c', '4waSgw=='), ('crc64nvme', 'rosUhgp5mIg=')],
-)
-def test_checksums(name: str, value: str) -> None:
-    """A checksum is compared with the body."""
-    store_body.verify(b'123456789', {f'x-amz-checksum-{name}': value})
-
-    with pytest.raises(StoreError, match='BadDigest'):
-        store_body.verify(b'123456780', {f'x-amz-checksum-{name}': value})
-
-
-def test_aws_chunked_body_is_decoded(store: Store) -> None:
-    """The chunks' frames are not stored, nor is the coding's name; trailing checksums are checked."""
-    body = b'5;chunk-signature=00\r\n12345\r\n4\r\n6789\r\n0\r\nx-amz-checksum-crc32:y/Q5Jg==\r\n\r\n'
-    headers = {'content-encoding': 'gzip,aws-chunked', 'x-amz-decoded-content-length': '9'}
-
-    answer = Api(store).carry_out('PutObject', Request('PUT', 'bucket', 'key', {}, headers, body))
-
-    stored = store.get('bucket', 'key')
-    assert (stored.body, stored.headers) == (b'123456789', {'content-encoding': 'gzip'})
-    assert answer.headers['x-amz-checksum-crc32'] == 'y/Q5Jg=='
-
-
-def test_aws_chunked_body_of_another_length_is_refused(store: Store) -> None:
-    """What was promised has to come."""
-    headers = {'content-encoding': 'aws-chunked', 'x-amz-decoded-content-length': '10'}
-
-    with pytest.raises(StoreError, match='IncompleteBody'):
-        Api(store).carry_out('PutObject', Request('PUT', 'bucket', 'key', {}, headers, b'1\r\na\r\n0\r\n\r\n'))
-
-
-# ---------------------------------------------------------------------- rules
-
-
-def test_a_rule_skips_then_acts_then_rests() -> None:
-    """The rule's skip lets requests through, times bounds the uses, and what does not match counts for neither."""
-    script = Script()
-    script.add([Rule.parse({'operation': 'UploadPart', 'skip': 1, 'times': 2, 'action': {'status': 503}})])
-
-    statuses = [script.take(seen(operation)).status for operation in ('UploadPart', 'PutObject', *['UploadPart'] * 3)]
-
-    assert statuses == [None, None, 503, 503, None]
-
-
-def test_the_first_rule_with_a_use_left_acts() -> None:
-    """Rules are tried in order; one that skips leaves the request to the next."""
-    script = Script()
-    script.add([Rule.parse({'skip': 1, 'times': 1, 'action': {'status': 500}})])
-    script.add([Rule.parse({'times': None, 'action': {'status': 503}})])
-
-    assert [script.take(seen()).status for _ in range(3)] == [503, 500, 503]
-
-
-@pytest.mark.parametrize(
-    ('rule', 'matches'),
-    [
-        ({}, True),
-        ({'bucket': None, 'key': 'key', 'nth': 1}, True),
-        ({'query': {'partNumber': '3'}, 'headers': {'range': 'bytes=0-1'}}, True),
-        ({'query': {'partNumber': '4'}}, False),
-        ({'headers': {'if-match': '"x"'}}, False),
-        ({'key': 'other'}, False),
-        ({'nth': 2}, False),
-    ],
-)
-def test_absent_fields_match_anything(rule: dict[str, object], *, matches: bool) -> None:
-    """Each field that a rule has must fit."""
-    request = seen(query=[('partNumber', '3'), ('uploadId', 'x')])
-
-    assert Rule.parse({**rule, 'action': {}}).matches(request) is matches
-
-
-@pytest.mark.parametrize(
-    'rule',
-    [
-        {'operation': 'GetObject'},
-        {'opreation': 'GetObject', 'action': {}},
-        {'action': {'sttaus': 503}},
-        {'action': {'early': True}},
-    ],
-)
-def test_misspelt_rules_are_refused(rule: dict[str, object]) -> None:
-    """A script that would do nothing, or nothing sensible, is an error of the test."""
-    with pytest.raises(ValueError, match=r'an action|a rule|early'):
-        Rule.parse(rule)

@@ -1,0 +1,271 @@
+"""Transfers that are killed, or whose time is up, at every stage: nothing is left behind, in the store or here."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+import s3po
+from s3po.config import MIB
+from tests.conftest import BUCKET, impatient
+from tests.support.memory import MemoryTransport
+from tests.support.servers import Store
+
+SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
+DATA = random.Random(1).randbytes(22 * MIB)  # five parts, so that some wait for others
+DELAY_S = 0.6
+KILLS = 200
+
+# Where a kill comes while a socket connects, urllib3 lets go of it without closing it; it is closed at the next moment, unused.
+pytestmark = pytest.mark.filterwarnings('ignore:unclosed <.*socket:ResourceWarning')
+
+End = Callable[[Callable[[], object], Callable[[], bool]], None]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_for_the_next_test() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
+    """A connection whose parts are small."""
+    connection = connect(store.endpoint_url, config=SMALL_PARTS)
+    connection.create_bucket(BUCKET)
+    return connection
+
+
+# --- ways to end a transfer: each calls it, and has it end once it has come far enough
+
+
+def kill(transfer: Callable[[], object], has_come: Callable[[], bool]) -> None:
+    greenlet = gevent.spawn(transfer)
+    wait_until(has_come)
+    greenlet.kill()
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def kill_twice(transfer: Callable[[], object], has_come: Callable[[], bool]) -> None:
+    greenlet = gevent.spawn(transfer)
+    wait_until(has_come)
+    greenlet.kill(block=False)
+    gevent.sleep(0.01)
+    greenlet.kill()
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def time_out(transfer: Callable[[], object], has_come: Callable[[], bool]) -> None:
+    timeout = gevent.Timeout()
+    caller = gevent.getcurrent()
+
+    def watch() -> None:
+        wait_until(has_come)
+        # As the timer does it: thrown by the hub.
+        gevent.get_hub().loop.run_callback(caller.throw, timeout)
+
+    watching = gevent.spawn(watch)
+    with pytest.raises(gevent.Timeout) as caught:
+        transfer()
+    assert caught.value is timeout
+    watching.get()
+
+
+ENDS = pytest.mark.parametrize('end', [kill, kill_twice, time_out])
+
+
+def wait_until(has_come: Callable[[], bool]) -> None:
+    with gevent.Timeout(20, RuntimeError('it never came so far')):
+        while not has_come():
+            gevent.sleep(0.005)
+
+
+def uploads(conn: s3po.Connection) -> list[Any]:
+    """The multipart uploads that the store holds."""
+    return conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', [])
+
+
+def check_slots(conn: s3po.Connection) -> None:
+    """All slots of the governor's are back, and of use."""
+    assert repr(conn._wiring.governor()) == '<Governor width=3 free=3>'
+    with conn.batch(5) as batch:
+        jobs = [batch.upload(BUCKET, f'after-{number}', b'x') for number in range(10)]
+    assert all(job.successful() for job in jobs)
+    assert repr(conn._wiring.governor()) == '<Governor width=3 free=3>'
+
+
+@ENDS
+@pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
+def test_upload(conn: s3po.Connection, store: Store, stage: str, end: End) -> None:
+    """An upload that ends while an answer is on its way leaves no multipart upload, and no object or all of it."""
+    store.script({'operation': stage, 'skip': 1 if stage == 'UploadPart' else 0, 'action': {'delay_s': DELAY_S}})
+
+    end(lambda: conn.upload(BUCKET, 'key', DATA), lambda: len(store.log(stage)) > (stage == 'UploadPart'))
+
+    assert uploads(conn) == []
+    assert not conn.exists(BUCKET, 'key') or conn.download(BUCKET, 'key') == DATA
+    check_slots(conn)
+
+
+@pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
+def test_upload_with_a_time_limit(conn: s3po.Connection, store: Store, stage: str) -> None:
+    """So does one with a `timeout_s`, which says so, and a gevent.Timeout around it is raised as itself."""
+    store.script({'operation': stage, 'action': {'delay_s': DELAY_S}})
+
+    with pytest.raises(s3po.DeadlineExceeded, match=f's3://{BUCKET}/key: not done within its timeout_s of 0.4 s'):
+        conn.upload(BUCKET, 'key', DATA, timeout_s=0.4)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.4):
+        conn.upload(BUCKET, 'key', DATA)
+
+    assert uploads(conn) == []
+    assert not conn.exists(BUCKET, 'key') or conn.download(BUCKET, 'key') == DATA
+    check_slots(conn)
+
+
+def test_upload_killed_while_it_is_aborted(conn: s3po.Connection, store: Store) -> None:
+    """A second kill does not keep the first one's clean-up from its end, and the caller sees it through."""
+    store.script({'operation': 'UploadPart', 'action': {'delay_s': DELAY_S}})
+    store.script({'operation': 'AbortMultipartUpload', 'action': {'delay_s': DELAY_S}, 'times': 1})
+    upload = gevent.spawn(conn.upload, BUCKET, 'key', DATA)
+    wait_until(lambda: store.log('UploadPart') != [])
+
+    upload.kill(block=False)
+    wait_until(lambda: store.log('AbortMultipartUpload') != [])
+    upload.kill()
+
+    assert upload.dead
+    assert uploads(conn) == []
+    assert store.log('ListParts') != []
+    check_slots(conn)
+
+
+def test_abort_that_fails_at_first(conn: s3po.Connection, store: Store) -> None:
+    """An abort is tried again like every other request."""
+    store.script({'operation': 'UploadPart', 'action': {'delay_s': DELAY_S}})
+    store.script({'operation': 'AbortMultipartUpload', 'action': {'status': 500}, 'times': 2})
+
+    kill(lambda: conn.upload(BUCKET, 'key', DATA), lambda: store.log('UploadPart') != [])
+
+    assert uploads(conn) == []
+    assert len(store.log('AbortMultipartUpload')) == 3
+
+
+def test_abort_that_comes_to_nothing(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """An upload that cannot be aborted is named, in the log and with the error."""
+    store.script({'operation': 'UploadPart', 'action': {'status': 403, 'code': 'AccessDenied'}})
+    store.script({'operation': 'AbortMultipartUpload', 'action': {'status': 403, 'code': 'AccessDenied'}})
+
+    with pytest.raises(s3po.AccessDenied) as caught:
+        conn.upload(BUCKET, 'key', DATA)
+
+    (left,) = uploads(conn)
+    assert left['UploadId'] in caught.value.__notes__[0]
+    assert left['UploadId'] in caplog.text
+    check_slots(conn)
+
+
+@ENDS
+def test_copy(conn: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection], end: End) -> None:
+    """A copy in parts cleans up behind itself, too."""
+    config = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB, max_concurrency=3)
+    copying = connect(store.endpoint_url, config=config)
+    conn.upload(BUCKET, 'from', DATA)
+    store.script({'operation': 'UploadPartCopy', 'action': {'delay_s': DELAY_S}})
+
+    end(lambda: copying.copy(BUCKET, 'from', BUCKET, 'to'), lambda: store.log('UploadPartCopy') != [])
+
+    assert uploads(conn) == []
+    assert not conn.exists(BUCKET, 'to')
+    check_slots(copying)
+
+
+@ENDS
+@pytest.mark.parametrize('is_slow', ['the first answer', 'a later answer', 'the bodies'])
+def test_download_to_a_path(conn: s3po.Connection, store: Store, tmp_path: Path, is_slow: str, end: End) -> None:
+    """A download that ends leaves the file that was there before, and no other."""
+    conn.upload(BUCKET, 'key', DATA)
+    (tmp_path / 'target').write_bytes(b'old')
+    drip = {'drip': {'bytes': MIB, 'every_s': DELAY_S}}
+    action = drip if is_slow == 'the bodies' else {'delay_s': DELAY_S}
+    is_later = is_slow == 'a later answer'
+    store.script({'operation': 'GetObject', 'skip': int(is_later), 'action': action})
+
+    end(lambda: conn.download(BUCKET, 'key', tmp_path / 'target'), lambda: len(store.log('GetObject')) > is_later)
+
+    assert [path.name for path in tmp_path.iterdir()] == ['target']
+    assert (tmp_path / 'target').read_bytes() == b'old'
+    check_slots(conn)
+
+
+@ENDS
+def test_download_to_a_file_object(conn: s3po.Connection, store: Store, tmp_path: Path, end: End) -> None:
+    """A file object is as it was before the download began."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 3, 'action': {'delay_s': DELAY_S}})
+
+    with open(tmp_path / 'target', 'wb') as file:
+        file.write(b'before')
+        end(lambda: conn.download(BUCKET, 'key', file), lambda: len(store.log('GetObject')) > 3)
+
+    assert (tmp_path / 'target').read_bytes() == b'before'
+    check_slots(conn)
+
+
+def test_download_with_a_time_limit(conn: s3po.Connection, store: Store, tmp_path: Path) -> None:
+    """Likewise where its time is up."""
+    conn.upload(BUCKET, 'key', DATA)
+    (tmp_path / 'target').write_bytes(b'old')
+    store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': MIB, 'every_s': 0.3}}})
+
+    with pytest.raises(s3po.DeadlineExceeded, match=f'download s3://{BUCKET}/key'):
+        conn.download(BUCKET, 'key', tmp_path / 'target', timeout_s=0.5)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.5):
+        conn.download(BUCKET, 'key', tmp_path / 'target')
+
+    assert [path.name for path in tmp_path.iterdir()] == ['target']
+    assert (tmp_path / 'target').read_bytes() == b'old'
+    check_slots(conn)
+
+
+def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
+    """Wherever it comes, a kill leaves no multipart upload, no temporary file and no slot that is held, and it is soon over."""
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=SMALL_PARTS)
+    chance = random.Random(2)
+    data, target = DATA[: 16 * MIB], tmp_path / 'target'
+    memory.is_logging = False
+    conn.upload(BUCKET, 'down', data)
+    (tmp_path / 'source').write_bytes(data)
+    transfers: list[Callable[[], object]] = [
+        lambda: conn.upload(BUCKET, 'up', data),
+        lambda: conn.upload(BUCKET, 'up', tmp_path / 'source'),
+        lambda: conn.upload(BUCKET, 'up', iter([data])),
+        lambda: conn.copy(BUCKET, 'down', BUCKET, 'up'),
+        lambda: conn.download(BUCKET, 'down', target),
+        lambda: conn.download(BUCKET, 'down'),
+    ]
+    killed = 0
+
+    for _ in range(KILLS):
+        transfer = gevent.spawn(chance.choice(transfers))
+        for _ in range(chance.randrange(2, 24)):
+            gevent.sleep(0)
+        for _ in range(chance.randrange(3)):
+            transfer.kill(block=False)
+            gevent.sleep(0)
+        transfer.kill(timeout=20)
+        assert transfer.dead
+        killed += isinstance(transfer.value, gevent.GreenletExit)
+        assert memory.store.uploads(BUCKET) == []
+        assert memory.in_flight == 0
+        assert {path.name for path in tmp_path.iterdir()} <= {'source', 'target'}
+        assert not target.exists() or target.read_bytes() == data
+        assert not conn.exists(BUCKET, 'up') or conn.download(BUCKET, 'up') == data
+        assert repr(conn._wiring.governor()) == '<Governor width=3 free=3>'
+
+    assert killed > KILLS / 2

@@ -1,0 +1,239 @@
+"""Work that a kill must not cut in two runs to its end, and its result is never lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.threadpool
+import pytest
+
+from s3po import runtime
+from s3po.runtime import greenlets
+
+LIMIT_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def limit() -> Iterator[None]:
+    """No test here may hang."""
+    with gevent.Timeout(LIMIT_S):
+        yield
+
+
+@pytest.fixture
+def thread() -> Iterator[Callable[[Callable[[], Any]], Any]]:
+    """Calls a function in one other native thread, always the same, and returns its result."""
+    pool = gevent.threadpool.ThreadPool(1)
+    yield lambda function: pool.spawn(function).get()
+    pool.kill()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    while not condition():
+        gevent.sleep(0)
+    return True
+
+
+class Creation:
+    """A function for shielded() that takes until it is let go, and the results that came late."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.may_end = gevent.event.Event()
+        self.late: list[str] = []
+
+    def create(self) -> str:
+        self.may_end.wait()
+        if self.error is not None:
+            raise self.error
+        return 'upload id'
+
+    def start(self) -> gevent.Greenlet[..., str]:
+        greenlet = gevent.spawn(runtime.shielded, self.create, self.late.append)
+        gevent.sleep(0)
+        return greenlet
+
+
+def test_shielded_returns_what_the_function_returned() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+    creation.may_end.set()
+
+    assert greenlet.get() == 'upload id'
+    assert creation.late == []
+
+
+def test_shielded_raises_what_the_function_raised(capfd: pytest.CaptureFixture[str]) -> None:
+    late: list[int] = []
+
+    with pytest.raises(ZeroDivisionError):
+        runtime.shielded(lambda: 1 // 0, late.append)
+
+    assert capfd.readouterr().err == ''
+    assert late == []
+
+
+def test_shielded_when_killed_hands_the_result_over_and_then_dies() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+
+    greenlet.kill(block=False)
+    gevent.sleep(0)
+    was_waiting = not greenlet.dead
+    creation.may_end.set()
+    greenlet.join()
+
+    assert was_waiting
+    assert creation.late == ['upload id']
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def test_shielded_waits_on_through_further_kills() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+
+    for _ in range(3):
+        greenlet.kill(block=False)
+        gevent.sleep(0)
+    was_waiting = not greenlet.dead
+    creation.may_end.set()
+    greenlet.join()
+
+    assert was_waiting
+    assert creation.late == ['upload id']
+
+
+def test_shielded_raises_the_timeout_that_interrupted_it() -> None:
+    creation = Creation()
+    gevent.spawn_later(0.02, creation.may_end.set)
+
+    with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.001) as timeout:
+        runtime.shielded(creation.create, creation.late.append)
+
+    assert caught.value is timeout
+    assert creation.late == ['upload id']
+
+
+@pytest.mark.parametrize(
+    ('interruptions', 'expected'),
+    [
+        ((gevent.Timeout, gevent.GreenletExit), gevent.GreenletExit),
+        ((gevent.GreenletExit, gevent.Timeout), gevent.GreenletExit),
+        ((gevent.GreenletExit, KeyboardInterrupt), KeyboardInterrupt),
+        ((KeyboardInterrupt, gevent.GreenletExit), KeyboardInterrupt),
+    ],
+)
+def test_shielded_raises_the_gravest_of_several_interruptions(
+    interruptions: tuple[type[BaseException], ...], expected: type[BaseException]
+) -> None:
+    creation = Creation()
+    caught: list[type[BaseException]] = []
+
+    def run() -> None:
+        try:
+            runtime.shielded(creation.create, creation.late.append)
+        except BaseException as error:
+            caught.append(type(error))
+
+    greenlet = gevent.spawn(run)
+    gevent.sleep(0)
+    for interruption in interruptions:
+        greenlet.kill(interruption, block=False)
+        gevent.sleep(0)
+    creation.may_end.set()
+    greenlet.join()
+
+    assert caught == [expected]
+    assert creation.late == ['upload id']
+
+
+def test_shielded_gives_up_waiting_at_a_second_ctrl_c_but_still_hands_the_result_over() -> None:
+    creation = Creation()
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            runtime.shielded(creation.create, creation.late.append)
+        except KeyboardInterrupt as error:
+            caught.append(error)
+
+    greenlet = gevent.spawn(run)
+    gevent.sleep(0)
+    for _ in range(2):
+        greenlet.kill(KeyboardInterrupt, block=False)
+        gevent.sleep(0)
+
+    assert greenlet.dead
+    assert len(caught) == 1
+    creation.may_end.set()
+    assert eventually(lambda: creation.late == ['upload id'])
+
+
+def test_shielded_hands_the_result_over_when_the_kill_comes_between_success_and_return() -> None:
+    late: list[str] = []
+
+    def create() -> str:
+        greenlet.kill(block=False)  # is delivered before the news that this function has returned
+        return 'upload id'
+
+    greenlet = gevent.spawn(runtime.shielded, create, late.append)
+    greenlet.join()
+
+    assert late == ['upload id']
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def test_shielded_runs_the_function_of_a_caller_killed_before_it_began() -> None:
+    late: list[str] = []
+    greenlet = gevent.spawn(runtime.shielded, lambda: 'upload id', late.append)
+    gevent.spawn(greenlet.kill, block=False)  # runs after the caller, before the function
+
+    greenlet.join()
+
+    assert late == ['upload id'] or greenlet.value == 'upload id'
+
+
+def test_shielded_hands_nothing_over_when_the_function_fails_late() -> None:
+    creation = Creation(error=OSError('no'))
+    greenlet = creation.start()
+
+    greenlet.kill(block=False)
+    creation.may_end.set()
+    greenlet.join()
+
+    assert creation.late == []
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+def test_shielded_logs_a_failing_clean_up_and_raises_the_interruption(caplog: pytest.LogCaptureFixture) -> None:
+    creation = Creation()
+
+    def fail(result: str) -> None:
+        raise OSError(f'cannot abort {result}')
+
+    greenlet = gevent.spawn(runtime.shielded, creation.create, fail)
+    gevent.sleep(0)
+    greenlet.kill(block=False)
+    with caplog.at_level(logging.WARNING, logger=greenlets.__name__):
+        creation.may_end.set()
+        greenlet.join()
+
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+    assert 'cannot abort upload id' in caplog.text
+
+
+def test_shielded_in_a_thread_where_nothing_can_happen_any_more_raises_loop_exit(
+    thread: Callable[[Callable[[], Any]], Any],
+) -> None:
+    def wait_for_nothing() -> str:
+        try:
+            runtime.shielded(Creation().create, print)
+        except gevent.exceptions.LoopExit:
+            return 'raised'
+        return 'returned'
+
+    assert thread(wait_for_nothing) == 'raised'
