@@ -32,6 +32,24 @@ def _no_environment() -> Iterator[None]:
     os.environ.update(kept)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _descriptions_read_once() -> Iterator[None]:
+    """botocore parses 2 MB of JSON for every session, and nearly every test has a connection of its own."""
+    from botocore.loaders import JSONFileLoader  # behind s3po, which patches first
+
+    read = JSONFileLoader.load_file
+    with pytest.MonkeyPatch.context() as patch:
+        found: dict[str, Any] = {}
+
+        def read_once(self: JSONFileLoader, path: str) -> Any:
+            if path not in found:
+                found[path] = read(self, path)
+            return found[path]
+
+        patch.setattr(JSONFileLoader, 'load_file', read_once)
+        yield
+
+
 @pytest.fixture(scope='session')
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A certificate authority that nobody else knows."""
