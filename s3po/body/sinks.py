@@ -127,7 +127,7 @@ class PathSink(Sink):
             self._close()
         # After a failed rename the descriptor is closed and the file is still there.
         if self._has_begun:
-            with contextlib.suppress(FileNotFoundError):
+            with local_errors('delete', self._written), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._written)
 
     def _open_flags(self) -> int:

@@ -70,8 +70,12 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
     try:
         info, size_bytes, parts = _fetch(attempts, sink, config, request)
         sink.commit()
-    except BaseException:
-        sink.rollback()
+    except BaseException as error:
+        # What happened counts for more than what its clean-up has to say.
+        try:
+            sink.rollback()
+        except Exception as failure:  # noqa: BLE001  (whatever it is, it is told)
+            error.add_note(str(failure))
         raise
     return TransferResult(
         bucket=attempts.bucket,

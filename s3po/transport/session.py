@@ -6,9 +6,11 @@ read in this file only; tests/unit/test_session.py notices when they move.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
@@ -18,10 +20,10 @@ from boto3.s3.inject import inject_s3_transfer_methods
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import ProfileNotFound
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
 from s3po.config import __version__
-from s3po.errors import ConfigurationError, CredentialsError
+from s3po.errors import ConfigurationError, CredentialsError, S3poError
 from s3po.runtime import PerHub
 from s3po.transport.settings import ClientSettings
 from s3po.transport.translate import translated
@@ -103,14 +105,26 @@ class GuardedCredentials:
     def _get(self) -> Any:
         if self._is_stale:
             log.info('the store says that the credentials have expired; refreshing them')
-            with self._inner._refresh_lock:
+            with self._inner._refresh_lock, _failures_named():
                 self._inner._protected_refresh(is_mandatory=True)
             self._is_stale = False
-        frozen = self._inner.get_frozen_credentials()
+        with _failures_named():
+            frozen = self._inner.get_frozen_credentials()
         if frozen is not self._frozen:
             self._frozen = frozen
             self.generation += 1
         return frozen
+
+
+@contextlib.contextmanager
+def _failures_named() -> Iterator[None]:
+    """Raise what a refresh raises as CredentialsError, if botocore has no name for it: the function may be the user's own."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, OSError, S3poError):
+        raise
+    except Exception as error:
+        raise CredentialsError(f'the credentials could not be refreshed: {error!r}') from error
 
 
 def build_client(settings: ClientSettings) -> S3Client:

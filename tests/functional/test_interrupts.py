@@ -72,11 +72,13 @@ class Interrupted:
     """A script in a process of its own, and how it ended."""
 
     def __init__(self, store: Store, directory: Path, script: str) -> None:
+        # Without coverage, which now and then swallows an exception that a signal raises within its own callbacks.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
         (directory / 'script.py').write_text(textwrap.dedent(PRELUDE) + textwrap.dedent(script))
         self._process = subprocess.Popen(
             [sys.executable, 'script.py', store.endpoint_url],
             cwd=directory,
-            env={**os.environ, 'PYTHONPATH': str(CHECKOUT)},
+            env={**environment, 'PYTHONPATH': str(CHECKOUT)},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 import gevent
+import gevent.event
 import pytest
 
 import s3po
@@ -15,6 +16,7 @@ from s3po.errors import (
     DownloadError,
     IntegrityError,
     NetworkError,
+    NotFound,
     SourceChanged,
 )
 from tests.conftest import impatient
@@ -211,3 +213,35 @@ def test_kill_while_parts_are_fetched(memory_conn: s3po.Connection, memory: Memo
         assert memory.in_flight == 0
         assert 'free=8' in repr(memory_conn._wiring.governor())
         assert list(tmp_path.iterdir()) == []
+
+
+class OneWay(io.RawIOBase):
+    """A target that takes bytes and cannot seek."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_taken = gevent.event.Event()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:  # type: ignore[no-untyped-def]
+        self.has_taken.set()
+        return len(data)
+
+
+def test_failure_counts_for_more_than_its_clean_up(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """A target that cannot be truncated back is told with the failure, not in its place."""
+    stored(memory, 'key', os.urandom(20 * MIB))
+    target = OneWay()
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if memory.count('GetObject') > 1:
+            target.has_taken.wait()
+            raise NotFound('gone')
+
+    memory.fault = fault
+    with pytest.raises(NotFound) as caught:
+        memory_conn.download(BUCKET, 'key', target)
+
+    assert 'cannot seek' in caught.value.__notes__[0]
