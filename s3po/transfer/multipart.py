@@ -84,16 +84,25 @@ def _create(attempts: Attempts, headers: Headers, extra: Extra) -> str:
     """The id of a new upload.
 
     Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. The waits between
-    attempts are not, so a kill waits for one answer at the most.
+    attempts are not, so a kill waits for one answer at the most. The slot goes to the greenlet that sends the request: held
+    here, it would be lacking where the late upload is aborted, and killed uploads that hold all slots would wait for ever.
     """
-    create = functools.partial(
-        attempts.transport.create_multipart_upload, attempts.bucket, attempts.key, headers=headers, extra=extra
-    )
+    transport, governor = attempts.transport, attempts.governor
+
+    def create() -> str:
+        try:
+            return transport.create_multipart_upload(attempts.bucket, attempts.key, headers=headers, extra=extra)
+        finally:
+            governor.give_back()
 
     def abort_late(upload_id: str) -> None:
         _clean_up(attempts, upload_id, PartGroup(), extra, None)
 
-    return attempts.run('CreateMultipartUpload', lambda: shielded(create, on_late=abort_late))
+    def attempt() -> str:
+        governor.take()
+        return shielded(create, on_late=abort_late)
+
+    return attempts.run_without_slot('CreateMultipartUpload', attempt)
 
 
 def _send_parts(
@@ -136,7 +145,12 @@ def _complete(attempts: Attempts, upload_id: str, parts: list[CompletedPart], he
 def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra, error: BaseException | None) -> None:
     group.kill()
     try:
-        abort_upload(attempts, upload_id, extra)
+        try:
+            abort_upload(attempts, upload_id, extra)
+        except KeyboardInterrupt:
+            # Meant for the program, it hit this greenlet by chance. It is raised once the upload is gone.
+            abort_upload(attempts, upload_id, extra)
+            raise
     except S3poError as failure:
         text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {failure}'
         log.error('%s; abort it, or its parts go on costing', text)

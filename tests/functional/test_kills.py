@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import random
 from collections.abc import Callable, Iterator
@@ -126,6 +127,22 @@ def test_upload_with_a_time_limit(conn: s3po.Connection, store: Store, stage: st
     assert uploads(conn) == []
     assert not conn.exists(BUCKET, 'key') or conn.download(BUCKET, 'key') == DATA
     check_slots(conn)
+
+
+@pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
+def test_all_that_may_run(store: Store, connect: Callable[..., s3po.Connection], stage: str) -> None:
+    """Uploads that hold all slots when they are killed do not wait for one another's to be aborted."""
+    conn = connect(store.endpoint_url, config=dataclasses.replace(SMALL_PARTS, max_requests=2))
+    conn.create_bucket(BUCKET)
+    store.script({'operation': stage, 'action': {'delay_s': DELAY_S}})
+    started = [gevent.spawn(conn.upload, BUCKET, f'key-{number}', DATA[: 6 * MIB]) for number in range(2)]
+    wait_until(lambda: len(store.log(stage)) == 2)
+
+    gevent.killall(started, timeout=20)
+
+    assert all(upload.dead for upload in started)
+    assert uploads(conn) == []
+    assert repr(conn._wiring.governor()) == '<Governor width=2 free=2>'
 
 
 def test_upload_killed_while_it_is_aborted(conn: s3po.Connection, store: Store) -> None:

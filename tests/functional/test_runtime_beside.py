@@ -111,14 +111,16 @@ def test_beside_native_threads_sockets_may_go_from_thread_to_thread(run: Runner,
         def post(url):
             assert session.post(url, data=body, timeout=10).content == body
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(post, urls * 50))
+            list(pool.map(post, urls * 20))
             # and now together with greenlets, on the same pooled connections
-            in_threads = [pool.submit(post, url) for url in urls * 50]
-            gevent.joinall([gevent.spawn(post, url) for url in urls * 50], raise_error=True)
+            in_threads = [pool.submit(post, url) for url in urls * 20]
+            gevent.joinall([gevent.spawn(post, url) for url in urls * 20], raise_error=True)
             for each in in_threads:
                 each.result()
         """,
         SERVER=str(authority.server_pem),
+        # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
+        COVERAGE_PROCESS_CONFIG='',
     )
 
 
