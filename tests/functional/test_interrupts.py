@@ -132,7 +132,7 @@ def wait_for(program: Interrupted, store: Store, operation: str, count: int) -> 
 )
 def test_one_interrupt(start: Any, store: Store, conn: s3po.Connection, script: str, begun: int) -> None:
     """KeyboardInterrupt is what the process ends with, and every upload that had begun was aborted."""
-    store.script({'operation': 'UploadPart', 'action': {'delay_s': 1.0}})
+    store.script({'operation': 'UploadPart', 'action': {'delay_s': 5.0}})
     program = start(script)
     wait_for(program, store, 'UploadPart', begun)
     wait_for(program, store, 'CreateMultipartUpload', begun)
@@ -164,7 +164,7 @@ def test_interrupt_while_an_upload_is_created(start: Any, store: Store, conn: s3
 
 def test_further_interrupts(start: Any, store: Store) -> None:
     """Whoever goes on pressing Ctrl-C does not wait for a clean-up that does not end."""
-    store.script({'operation': 'UploadPart', 'action': {'delay_s': 1.0}})
+    store.script({'operation': 'UploadPart', 'action': {'delay_s': 5.0}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'hang_s': 4 * LIMIT_S}})
     program = start(IN_AN_UPLOAD)
     wait_for(program, store, 'UploadPart', 1)
