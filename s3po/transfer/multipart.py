@@ -56,7 +56,7 @@ def run_multipart(
         before_complete()
         stored = _complete(attempts, upload_id, parts, headers, extra)
     except BaseException as error:
-        # In a greenlet of its own: a second kill, or a second Ctrl-C, ends the waiting for it, not the clean-up itself.
+        # In a greenlet of its own: further kills, and at first Ctrl-C too, do not cut the clean-up short.
         shielded(functools.partial(_clean_up, attempts, upload_id, group, extra, error), on_late=lambda _: None)
         raise
     return stored, len(parts)
