@@ -20,7 +20,7 @@ ADVICE: Final = {
     errno.EFBIG: 'the file system, or the limit of this process (ulimit -f), allows no file of that size',
     errno.EACCES: 'check the permissions of the file and its directory',
     errno.EPERM: 'check the permissions of the file and its directory',
-    errno.ENOENT: 'check the spelling, and create the directory first',
+    errno.ENOENT: 'check the spelling; where it is to be written, create the directory first',
     errno.ENOTDIR: 'a part of the path is a file, not a directory',
     errno.EISDIR: 'give the path of a file',
     errno.ENAMETOOLONG: 'choose a shorter file name',

@@ -366,7 +366,7 @@ def _delete_failure(bucket: str, said: Mapping[str, Any]) -> DeleteFailure:
     key, code = str(said.get('Key', '')), str(said.get('Code', ''))
     # DeleteObjects says 200 for all; 400 here only means: what the code does not tell is the caller's fault.
     doing = f'DeleteObjects s3://{bucket}/{key}'
-    error = error_for(doing, status=400, code=code, message=str(said.get('Message', '')), headers={})
+    error = error_for(doing, status=400, code=code, message=str(said.get('Message') or ''), headers={})
     return DeleteFailure(key=key, error=error, version_id=said.get('VersionId'))
 
 

@@ -123,7 +123,8 @@ def _of_answer(error: Any, doing: str, *, can_refresh: bool) -> S3poError:
         doing,
         status=int(metadata.get('HTTPStatusCode', 0)),
         code=str(said.get('Code', '')),
-        message=str(said.get('Message', '')),
+        # Ceph's gateway sends an empty one, which botocore makes None of.
+        message=str(said.get('Message') or ''),
         headers=headers,
         can_refresh=can_refresh,
         region=str(said.get('Region', '')),

@@ -207,3 +207,10 @@ def test_expired_credentials() -> None:
     assert type(translation_of(refusal('ExpiredToken'))) is errors.AccessDenied
     assert type(translation_of(refusal('AccessDenied', 403), on_expired=lambda: told.append(2))) is errors.AccessDenied
     assert told == [1]
+
+
+def test_answer_without_a_message() -> None:
+    """An empty message (Ceph's gateway sends one) is not told as None."""
+    said = {'Error': {'Code': 'NoSuchKey', 'Message': None}, 'ResponseMetadata': {'HTTPStatusCode': 404}}
+
+    assert str(translation_of(theirs.ClientError(said, 'GetObject'))) == f'{DOING}: 404 NoSuchKey'
