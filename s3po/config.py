@@ -34,6 +34,8 @@ MAX_PAGE_KEYS = 1000
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html: seven days.
 MAX_PRESIGN_S = 7 * 24 * 3600
 
+PAYLOAD_SIGNING = ('auto', 'signed', 'unsigned')
+
 # How many bytes of a stream one upload holds at the most, whatever its parts have grown to; one part is always held.
 STREAM_BUFFER_BYTES = 256 * MIB
 
@@ -54,6 +56,10 @@ class TransferConfig:
             many as the widest open batch has places, and at least `max_concurrency`.
         connect_timeout_s: How long to wait for a connection.
         read_timeout_s: How long to wait for the next bytes of an answer.
+        min_bytes_per_s: A body that moves more slowly than this, over 30 s of waiting for the network, is given up, and the
+            attempt made again; 0 for no limit. (The boto transport does not know it.)
+        payload_signing: Whether the data of uploads are part of the signature: 'signed', 'unsigned', or 'auto', which signs
+            them where TLS does not guard them. Signing costs a SHA-256 of all data.
         use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
             complete. False writes to the path itself, for file systems that cannot rename; then a failure leaves the path
             absent, even where a file was before.
@@ -71,6 +77,8 @@ class TransferConfig:
     max_requests: int | None = None
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
+    min_bytes_per_s: int = 1024
+    payload_signing: str = 'auto'
     use_tmp_file: bool = True
     fsync: bool = False
 
@@ -82,6 +90,9 @@ class TransferConfig:
         _check_range('max_concurrency', self.max_concurrency, 1, MAX_PARTS)
         if self.max_requests is not None:
             _check_range('max_requests', self.max_requests, 1, None)
+        _check_range('min_bytes_per_s', self.min_bytes_per_s, 0, None)
+        if self.payload_signing not in PAYLOAD_SIGNING:
+            raise ConfigurationError(f"payload_signing must be 'auto', 'signed' or 'unsigned', not {self.payload_signing!r}")
         for name in ('connect_timeout_s', 'read_timeout_s'):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -41,9 +41,19 @@ class Sink:
         """Make ready for an object of this size; forget what an earlier attempt wrote."""
         raise NotImplementedError
 
-    def write_at(self, offset: int, data: bytes) -> None:
-        """Take some bytes of the object."""
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Take some bytes of the object. Up to 1 MiB of them are taken without a wait, from a buffer that is used again."""
         raise NotImplementedError
+
+    def write_whole(self, data: bytes) -> None:
+        """Take all bytes of the object, in place of begin() and write_at()."""
+        self.begin(len(data))
+        if data:
+            self.write_at(0, data)
+
+    def window(self, offset: int, size_bytes: int) -> memoryview | None:
+        """Where these bytes of the object can be put directly, in place of write_at(); None where they cannot."""
+        return None
 
     def commit(self) -> None:
         """The object is complete: publish it."""
@@ -61,7 +71,8 @@ class BytesSink(Sink):
     """Into memory."""
 
     def __init__(self) -> None:
-        self._buffer = io.BytesIO()
+        self._buffer: io.BytesIO | None = None
+        self._whole = b''
 
     def begin(self, size_bytes: int) -> None:
         self._buffer = io.BytesIO()
@@ -70,13 +81,23 @@ class BytesSink(Sink):
             self._buffer.seek(size_bytes - 1)
             self._buffer.write(b'\0')
 
-    def write_at(self, offset: int, data: bytes) -> None:
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        assert self._buffer is not None
         self._buffer.seek(offset)
         self._buffer.write(data)
 
+    def write_whole(self, data: bytes) -> None:
+        self._buffer = None
+        self._whole = data
+
+    def window(self, offset: int, size_bytes: int) -> memoryview:
+        assert self._buffer is not None
+        return self._buffer.getbuffer()[offset : offset + size_bytes]
+
     @property
     def value(self) -> bytes:
-        return self._buffer.getvalue()
+        # Not a copy: a BytesIO gives its own bytes away, until it is written to again.
+        return self._whole if self._buffer is None else self._buffer.getvalue()
 
 
 class PathSink(Sink):
@@ -102,7 +123,7 @@ class PathSink(Sink):
             os.ftruncate(self._descriptor, 0)
             os.ftruncate(self._descriptor, size_bytes)
 
-    def write_at(self, offset: int, data: bytes) -> None:
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
         assert self._descriptor is not None
         with local_errors('write', self._path):
             if len(data) > OFFLOAD_BYTES:
@@ -158,7 +179,7 @@ class FileSink(Sink):
         if self._has_written:
             self._truncate()
 
-    def write_at(self, offset: int, data: bytes) -> None:
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
         self._has_written = True
         with local_errors('write', self._name):
             view = memoryview(data)
@@ -202,7 +223,7 @@ class TextSink(FileSink):
         super().begin(size_bytes)
         self._decoder.reset()
 
-    def write_at(self, offset: int, data: bytes) -> None:
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
         self._has_written = True
         self._write_text(data, is_final=False)
 
@@ -210,7 +231,7 @@ class TextSink(FileSink):
         self._write_text(b'', is_final=True)
         self._flush()
 
-    def _write_text(self, data: bytes, *, is_final: bool) -> None:
+    def _write_text(self, data: bytes | memoryview, *, is_final: bool) -> None:
         try:
             text = self._decoder.decode(data, is_final)
         except UnicodeDecodeError as error:
@@ -285,7 +306,7 @@ def _mode_for(path: str) -> int:
     return 0o666 & ~umask
 
 
-def _pwrite_all(descriptor: int, data: bytes, offset: int) -> None:
+def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, offset)

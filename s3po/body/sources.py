@@ -9,14 +9,16 @@ same bytes on every read, or raises SourceChanged.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
+import gevent
 import gevent.lock
 
 from s3po.body.local import local_errors
-from s3po.config import MIB
+from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, LocalError, SourceChanged
 from s3po.runtime import offload
 
@@ -35,6 +37,8 @@ __all__ = [
 
 # Reading less than this from the page cache is done sooner than another thread is woken.
 OFFLOAD_BYTES = MIB
+# How much is read at a time to be hashed: small enough to stay in a core's own cache.
+HASH_BYTES = 256 * KIB
 
 
 class Chunk(Protocol):
@@ -51,6 +55,26 @@ class Chunk(Protocol):
         """
         ...
 
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        """The bytes of the chunk one after the other, each piece good until the next is asked for.
+
+        Args:
+            buffer: What is not in memory is read into it, as much at a time as it holds.
+
+        Raises:
+            SourceChanged: The source no longer has them; before the last piece is given, so no request can be complete.
+            LocalError: The source cannot be read.
+        """
+        ...
+
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes, in hex. Large chunks are hashed in other threads.
+
+        Raises:
+            SourceChanged, LocalError: As of read().
+        """
+        ...
+
 
 class BytesChunk:
     """A chunk that lies in memory."""
@@ -63,6 +87,14 @@ class BytesChunk:
 
     def read(self) -> bytes:
         return bytes(self._data)
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        yield memoryview(self._data)
+
+    def sha256(self) -> str:
+        if self.size_bytes > OFFLOAD_BYTES:
+            return offload(_sha256_of, self._data)
+        return hashlib.sha256(self._data).hexdigest()
 
 
 class Source:
@@ -180,6 +212,31 @@ class FileChunk:
         self.source.check_unchanged()
         return data
 
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        source, offset, left = self.source, self.offset, self.size_bytes
+        while left:
+            window = buffer[:left]
+            with local_errors('read', source.name):
+                size_bytes = read_into(source.descriptor, window, offset)
+            if not size_bytes:
+                raise _shrank(source.name)
+            offset += size_bytes
+            left -= size_bytes
+            if not left:
+                source.check_unchanged()
+            yield window[:size_bytes]
+
+    def sha256(self) -> str:
+        if self.size_bytes > OFFLOAD_BYTES:
+            return offload(self._hash)
+        return self._hash()
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes, HASH_BYTES)))):
+            digest.update(piece)
+        return digest.hexdigest()
+
 
 class SeekableSource(SizedSource):
     """A file object that can seek but is no plain file on disk: BytesIO, a spooled file, a member of an archive."""
@@ -236,6 +293,19 @@ class SeekableChunk:
     def read(self) -> bytes:
         return self.source.read_at(self.position, self.size_bytes)
 
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        stop = self.position + self.size_bytes
+        for position in range(self.position, stop, len(buffer)):
+            yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
+
+    def sha256(self) -> str:
+        # The file is the caller's, and only read in the caller's thread.
+        digest = hashlib.sha256()
+        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes or 1, HASH_BYTES)))):
+            digest.update(piece)
+            gevent.sleep(0)
+        return digest.hexdigest()
+
 
 class StreamSource(Source):
     """A source of unknown length that is read once, in order."""
@@ -277,6 +347,19 @@ def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> byte
             offset += len(piece)
             size_bytes -= len(piece)
     return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+
+def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """Read some bytes from an offset into a buffer; 0 only at the end of the file."""
+    if hasattr(os, 'preadv'):
+        return os.preadv(descriptor, [buffer], offset)
+    data = os.pread(descriptor, len(buffer), offset)
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def _sha256_of(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _read_fully(read: Callable[[int], bytes | None], size_bytes: int) -> bytes:

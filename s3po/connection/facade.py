@@ -16,7 +16,7 @@ from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.operations import Operations
-from s3po.connection.wiring import Wiring, check_kind, transport_of
+from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.errors import ConfigurationError, S3poError
 from s3po.mock import Mock
 from s3po.model import (
@@ -90,8 +90,9 @@ class Connection(ObjectCalls):
             config: How objects are cut into parts, how many requests there are at once, how long one waits.
             retries: How many attempts follow a first one that failed.
             retry: A policy for these attempts, in place of `retries`.
-            transport: 'auto' or 'boto', which at this time are the same, or an object with the methods of
-                `s3po.transport.Transport`.
+            transport: 'auto' speaks HTTP itself ('wire'), and leaves to boto3 what it cannot serve (proxies for plain HTTP,
+                directory buckets, signatures of another version) and whatever runs under moto's mocks; 'wire' refuses what
+                it cannot serve; 'boto' uses boto3 for all; or an object with the methods of `s3po.transport.Transport`.
             delete: Uploads from a path delete the file when the store has confirmed the upload; the default of each call.
             silent: Uploads that fail return False, downloads None, in place of raising; the default of each call.
             default_extra: boto3 parameters for every request that knows them ({'RequestPayer': 'requester'}).
@@ -117,9 +118,11 @@ class Connection(ObjectCalls):
             verify=os.fsdecode(verify) if isinstance(verify, os.PathLike) else verify,
             connect_timeout_s=config.connect_timeout_s,
             read_timeout_s=config.read_timeout_s,
+            min_bytes_per_s=config.min_bytes_per_s,
+            payload_signing=config.payload_signing,
         )
         self._settings = settings
-        self._wiring = Wiring(settings, config, transport_of(transport))
+        self._wiring = Wiring(settings, config, kind_of(transport))
         policy = retry or RetryPolicy(retries=retries)
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
         self.silent = silent

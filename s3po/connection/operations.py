@@ -95,7 +95,7 @@ class Operations:
             check_retries(retries)
         wiring = self._wiring
         return Attempts(
-            wiring.transport(),
+            wiring.transport(bucket),
             wiring.governor(),
             self._policy,
             bucket=bucket,

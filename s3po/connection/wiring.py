@@ -7,8 +7,10 @@ used by several native threads, and after a fork, without any of them touching w
 from __future__ import annotations
 
 import functools
+import logging
+import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import gevent.lock
 
@@ -17,7 +19,11 @@ from s3po.errors import ConfigurationError
 from s3po.governor import Governor
 from s3po.runtime import PerHub
 from s3po.transport import Transport
+from s3po.transport.http import HTTPClient, HTTPOptions, TLSOptions
+from s3po.transport.keys import key_source
+from s3po.transport.places import NotServable, Places
 from s3po.transport.settings import ClientSettings
+from s3po.transport.wire import Requester, WireTransport
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -26,36 +32,55 @@ if TYPE_CHECKING:
 
 __all__ = ['Wiring']
 
+log = logging.getLogger(__name__)
+
+KINDS: Final = ('auto', 'wire', 'boto')
+
 
 class Wiring:
     """What stands behind a connection: made when it is first needed."""
 
-    def __init__(self, settings: ClientSettings, config: TransferConfig, given: Transport | None) -> None:
+    def __init__(self, settings: ClientSettings, config: TransferConfig, kind: str | Transport) -> None:
         """
         Args:
             settings: What clients are made from.
             config: How many requests there may be.
-            given: A transport of the caller's, used whatever else is set; None for our own.
+            kind: 'auto', 'wire', 'boto', or a transport of the caller's, used whatever else is set.
         """
         self._settings = settings
-        self._given = given
+        self._kind = kind if isinstance(kind, str) else 'given'
+        self._given = None if isinstance(kind, str) else kind
         self._lanes = PerHub(functools.partial(_Lane, config))
+        self._places = Places(settings, self._own_client)
+        self._keys = key_source(settings, self._own_client)
+        # The buckets whose reason has been told.
+        self._told: set[str] = set()
 
-    def transport(self) -> Transport:
-        """What to send requests with, now: while one of moto's mocks is active, something that only moto answers."""
+    def transport(self, bucket: str) -> Transport:
+        """What to send a bucket's requests with, now: while one of moto's mocks is active, something that only moto answers.
+
+        Raises:
+            ConfigurationError: transport='wire', and it cannot serve the bucket.
+        """
         lane = self._lanes.get()
         if is_mocked():
             return self._mocked(lane)
         if self._given is not None:
             return self._given
-        return lane.own or self._own(lane)
+        if self._kind == 'boto':
+            return lane.boto or self._boto(lane)
+        try:
+            self._places.find(bucket)
+        except NotServable as error:
+            self._leave_to_boto(bucket, error)
+            return lane.boto or self._boto(lane)
+        return lane.wire or self._wire(lane)
 
     def client(self) -> S3Client:
         """The boto3 client, now."""
-        lane = self._lanes.get()
         if is_mocked():
-            return self._mocked(lane).client
-        return (lane.own or self._own(lane)).client
+            return self._mocked(self._lanes.get()).client
+        return self._own_client()
 
     def governor(self) -> Governor:
         """The bound over the requests of this thread."""
@@ -64,20 +89,56 @@ class Wiring:
     def close(self) -> None:
         """Close the kept connections of this thread."""
         lane = self._lanes.get()
-        for transport in (lane.own, lane.mocked, self._given):
+        for transport in (lane.boto, lane.wire, lane.mocked, self._given):
             if transport is not None:
                 transport.close()
-        lane.own = lane.mocked = None
+        lane.boto = lane.mocked = None
 
-    def _own(self, lane: _Lane) -> BotoTransport:
+    def _leave_to_boto(self, bucket: str, error: NotServable) -> None:
+        if self._kind == 'wire':
+            raise ConfigurationError(f"transport='wire' cannot serve bucket {bucket}: {error.reason}; use 'auto'") from error
+        if bucket not in self._told:
+            self._told.add(bucket)
+            log.debug('requests for bucket %s go through boto3: %s', bucket, error.reason)
+
+    def _own_client(self) -> S3Client:
+        lane = self._lanes.get()
+        return (lane.boto or self._boto(lane)).client
+
+    def _boto(self, lane: _Lane) -> BotoTransport:
         from s3po.transport.boto import BotoTransport
         from s3po.transport.session import build_client
 
         # Making a client may ask the network for credentials; other greenlets wait here for that, not on a lock of botocore's.
         with lane.lock:
-            if lane.own is None:
-                lane.own = BotoTransport(build_client(self._settings))
-            return lane.own
+            if lane.boto is None:
+                lane.boto = BotoTransport(build_client(self._settings))
+            return lane.boto
+
+    def _wire(self, lane: _Lane) -> WireTransport:
+        settings = self._settings
+        with lane.lock:
+            if lane.wire is None:
+                http = self._places.http
+                signing = settings.payload_signing
+                if signing == 'auto' and http.payload_signing is not None:
+                    signing = 'signed' if http.payload_signing else 'unsigned'
+                options = HTTPOptions(
+                    # A botocore Config may say None: for ever.
+                    connect_timeout_s=http.connect_timeout_s or math.inf,
+                    read_timeout_s=http.read_timeout_s or math.inf,
+                    min_bytes_per_s=settings.min_bytes_per_s,
+                    tls=TLSOptions(verify=http.verify, client_cert=http.client_cert),
+                )
+                requester = Requester(
+                    self._places,
+                    self._keys,
+                    HTTPClient(options),
+                    payload_signing=signing,
+                    user_agent=http.user_agent_extra,
+                )
+                lane.wire = WireTransport(requester)
+            return lane.wire
 
     def _mocked(self, lane: _Lane) -> BotoTransport:
         from s3po.transport.boto import BotoTransport
@@ -95,7 +156,8 @@ class _Lane:
     def __init__(self, config: TransferConfig) -> None:
         self.lock = gevent.lock.RLock()
         self.governor = Governor(config.max_concurrency, fixed=config.max_requests)
-        self.own: BotoTransport | None = None
+        self.boto: BotoTransport | None = None
+        self.wire: WireTransport | None = None
         self.mocked: BotoTransport | None = None
 
 
@@ -115,14 +177,16 @@ def check_kind(argument: str, value: object, kind: type) -> None:
         raise ConfigurationError(f'{argument} must be an s3po.{kind.__name__}, not {type(value).__name__}')
 
 
-def transport_of(given: object) -> Transport | None:
-    """What the argument `transport` means: None for our own.
+def kind_of(given: object) -> str | Transport:
+    """What the argument `transport` means.
 
     Raises:
         ConfigurationError: It is neither a known name nor a transport.
     """
-    if given in ('auto', 'boto'):
-        return None
+    if isinstance(given, str) and given in KINDS:
+        return given
     if isinstance(given, str) or not hasattr(given, 'put_object'):
-        raise ConfigurationError(f"transport must be 'auto', 'boto' or an object with the methods of Transport, not {given!r}")
+        raise ConfigurationError(
+            f"transport must be 'auto', 'wire', 'boto' or an object with the methods of Transport, not {given!r}"
+        )
     return given  # type: ignore[return-value]  # checked as far as it can be: one of its methods is there

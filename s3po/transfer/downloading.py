@@ -8,7 +8,6 @@ carry If-Match, so that all of them are of one version of the object.
 from __future__ import annotations
 
 import collections
-import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from s3po.body import Sink
 from s3po.config import MIB, TransferConfig
 from s3po.errors import IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
 from s3po.governor import Governor
-from s3po.model import ObjectInfo, Part, TransferResult
+from s3po.model import Part, TransferResult
 from s3po.plan import Plan, plan_download
-from s3po.runtime import shielded
+from s3po.runtime import PerHub, shielded
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.parts import PartGroup
 from s3po.transport import Answer, Extra
@@ -32,6 +31,9 @@ __all__ = ['DownloadRequest', 'download']
 READ_BYTES = MIB
 # How often an object that is replaced while it is read is begun anew.
 RESTARTS = 2
+NO_PLAN = Plan(0, 1, is_multipart=False)
+
+_buffers = PerHub(lambda: memoryview(bytearray(READ_BYTES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
     """
     began = time.monotonic()
     try:
-        info, size_bytes, parts = _fetch(attempts, sink, config, request)
+        fetch = _fetch(attempts, sink, config, request)
         sink.commit()
     except BaseException as error:
         # What happened counts for more than what its clean-up has to say.
@@ -80,22 +82,22 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
     return TransferResult(
         bucket=attempts.bucket,
         key=attempts.key,
-        size_bytes=size_bytes,
-        etag=info.etag,
-        version_id=info.version_id,
+        size_bytes=fetch.size_bytes,
+        etag=fetch.etag,
+        version_id=fetch.version_id,
         checksum=None,
-        parts=parts,
-        attempts=parts + attempts.retried,
+        parts=fetch.parts,
+        attempts=fetch.parts + attempts.retried,
         seconds=time.monotonic() - began,
     )
 
 
-def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> tuple[ObjectInfo, int, int]:
-    """The object's info, the bytes fetched, and the requests that carried them."""
+def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> _Fetch:
+    """Fetch one version of the object, and no other's bytes."""
     for restart in range(RESTARTS + 1):
         fetch = _Fetch(attempts, sink, config, request)
         try:
-            return fetch.run()
+            fetch.run()
         except PreconditionFailed as error:
             if not fetch.is_pinned:
                 raise
@@ -103,51 +105,81 @@ def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: Down
                 raise SourceChanged(
                     f's3://{attempts.bucket}/{attempts.key} was replaced {RESTARTS + 1} times while it was downloaded'
                 ) from error
+        else:
+            return fetch
     raise AssertionError('unreachable')
 
 
 class _Fetch:
-    """One go at fetching one version of an object."""
+    """One go at fetching one version of an object.
+
+    Attributes:
+        etag: Its ETag.
+        version_id: Its version.
+        is_pinned: Whether its parts are asked for by its ETag.
+    """
 
     def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
         self._attempts = attempts
         self._sink = sink
         self._config = config
         self._request = request
-        self._plan = Plan(0, 1, is_multipart=False)
+        self._plan = NO_PLAN
         self._offset = 0
-        self._info: ObjectInfo | None = None
+        self._whole_bytes = 0
+        self.etag = ''
+        self.version_id: str | None = None
         self.is_pinned = False
 
-    def run(self) -> tuple[ObjectInfo, int, int]:
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that were asked for."""
+        return self._plan.size_bytes
+
+    @property
+    def parts(self) -> int:
+        """The requests that carried them."""
+        return len(self._plan)
+
+    def run(self) -> None:
         first = self._attempts.run_without_slot('GetObject', self._open)
-        assert self._info is not None
         if first is not None:
             self.is_pinned = True
             self._fetch_parts(first)
-        return self._info, self._plan.size_bytes, len(self._plan)
 
     def _open(self) -> _HeldAnswer | None:
         """One attempt at the first request: reads a small object to its end; gives the answer of a large one."""
-        answer = self._ask_for_all()
+        governor = self._attempts.governor
+        governor.take()
+        answer: Answer | None = None
         try:
+            answer = self._ask_for_all()
             self._check_range(answer)
-            self._info, self._offset = answer.info, answer.offset
-            self._plan = plan_download(answer.size_bytes, self._config)
-            if self._plan.is_multipart and not answer.info.etag:
-                # Nothing could hold the ranges together, so it is read as one stream.
-                self._plan = Plan(answer.size_bytes, answer.size_bytes, is_multipart=False)
-            self._sink.begin(answer.size_bytes)
+            self._learn(answer)
             if self._plan.is_multipart:
-                return answer
-            self._receive_all(answer)
+                self._sink.begin(answer.size_bytes)
+                return _HeldAnswer(answer, governor)
+            self._receive_whole(answer)
         except BaseException:
-            answer.close()
+            if answer is not None:
+                answer.close()
+            governor.give_back()
             raise
         answer.close()
+        governor.give_back()
         return None
 
-    def _ask_for_all(self) -> _HeldAnswer:
+    def _learn(self, answer: Answer) -> None:
+        """Remember what the first answer tells of the object, and plan the rest by it."""
+        self.version_id, self.etag, self._offset = answer.version_id, answer.etag, answer.offset
+        self._plan = plan_download(answer.size_bytes, self._config)
+        if self._plan.is_multipart:
+            self._whole_bytes = answer.info.size_bytes
+            if not answer.etag:
+                # Nothing could hold the ranges together, so it is read as one stream.
+                self._plan = Plan(answer.size_bytes, answer.size_bytes, is_multipart=False)
+
+    def _ask_for_all(self) -> Answer:
         byte_range = self._request.byte_range
         if byte_range == (0, None):
             # The same bytes, and S3 refuses every range of an empty object.
@@ -160,10 +192,9 @@ class _Fetch:
         # The object is empty, and its first bytes were asked for: they are none.
         return self._ask(None, self._request.if_match)
 
-    def _ask(self, byte_range: tuple[int, int | None] | None, if_match: str | None) -> _HeldAnswer:
+    def _ask(self, byte_range: tuple[int, int | None] | None, if_match: str | None) -> Answer:
         attempts, request = self._attempts, self._request
-        ask = functools.partial(
-            attempts.transport.get_object,
+        return attempts.transport.get_object(
             attempts.bucket,
             attempts.key,
             byte_range=byte_range,
@@ -171,15 +202,8 @@ class _Fetch:
             version_id=request.version_id,
             extra=request.extra,
         )
-        attempts.governor.take()
-        try:
-            answer = ask()
-        except BaseException:
-            attempts.governor.give_back()
-            raise
-        return _HeldAnswer(answer, attempts.governor)
 
-    def _check_range(self, answer: _HeldAnswer) -> None:
+    def _check_range(self, answer: Answer) -> None:
         wanted = self._request.byte_range
         if wanted is None:
             return
@@ -188,33 +212,43 @@ class _Fetch:
         if answer.offset != start or is_too_long:
             raise self._wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
 
-    def _wrong_range(self, answer: _HeldAnswer, wanted: str) -> IntegrityError:
+    def _wrong_range(self, answer: Answer, wanted: str) -> IntegrityError:
         return IntegrityError(
             f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}: asked for {wanted}, and the store sent '
             f'{answer.size_bytes:,} bytes from {answer.offset:,} with status {answer.status}'
         )
 
-    def _receive_all(self, answer: _HeldAnswer) -> None:
+    def _receive_whole(self, answer: Answer) -> None:
         """Read one answer to its end, into the sink."""
-        data = self._receive(answer, Part(number=1, offset=0, size_bytes=answer.size_bytes))
-        if self._sink.is_ordered:
-            self._sink.write_at(0, data)
+        size_bytes, sink = answer.size_bytes, self._sink
+        if size_bytes <= READ_BYTES:
+            sink.write_whole(_read_exactly(answer, size_bytes))
+            return
+        sink.begin(size_bytes)
+        data = self._receive(answer, Part(number=1, offset=0, size_bytes=size_bytes))
+        if sink.is_ordered:
+            sink.write_at(0, data)
 
-    def _receive(self, answer: _HeldAnswer, part: Part) -> bytes:
+    def _receive(self, answer: Answer | _HeldAnswer, part: Part) -> bytes:
         """Read a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.
 
         An ordered sink cannot take a byte twice, as it would have to when the attempt fails half-way.
         """
-        held = []
-        offset = part.offset
+        sink = self._sink
+        if sink.is_ordered:
+            return _read_exactly(answer, part.size_bytes)
+        window = sink.window(part.offset, part.size_bytes)
+        if window is not None:
+            while window:
+                window = window[answer.read_into(window) :]
+            return b''
+        buffer, offset = _buffers.get(), part.offset
         while offset < part.stop:
-            piece = answer.read(min(READ_BYTES, part.stop - offset))
-            if self._sink.is_ordered:
-                held.append(piece)
-            else:
-                self._sink.write_at(offset, piece)
-            offset += len(piece)
-        return b''.join(held)
+            # No other greenlet runs between the two, so one buffer serves them all, and stays in the processor's cache.
+            size_bytes = answer.read_into(buffer[: part.stop - offset])
+            sink.write_at(offset, buffer[:size_bytes])
+            offset += size_bytes
+        return b''
 
     def _fetch_parts(self, first: _HeldAnswer) -> None:
         group = PartGroup()
@@ -275,14 +309,20 @@ class _Fetch:
         return self._attempts.run_without_slot('GetObject', attempt, part_number=part.number)
 
     def _ask_for(self, part: Part) -> _HeldAnswer:
-        assert self._info is not None
         start = self._offset + part.offset
-        answer = self._ask((start, start + part.size_bytes), self._info.etag)
-        is_same = answer.info.etag == self._info.etag and answer.info.size_bytes == self._info.size_bytes
+        governor = self._attempts.governor
+        governor.take()
+        try:
+            answer = self._ask((start, start + part.size_bytes), self.etag)
+        except BaseException:
+            governor.give_back()
+            raise
+        is_same = answer.etag == self.etag and answer.info.size_bytes == self._whole_bytes
         if (answer.offset, answer.size_bytes) != (start, part.size_bytes) or not is_same:
             answer.close()
-            raise self._wrong_range(answer, f'bytes {start:,} to {start + part.size_bytes:,} of {self._info.etag}')
-        return answer
+            governor.give_back()
+            raise self._wrong_range(answer, f'bytes {start:,} to {start + part.size_bytes:,} of {self.etag}')
+        return _HeldAnswer(answer, governor)
 
 
 class _HeldAnswer:
@@ -291,13 +331,8 @@ class _HeldAnswer:
     def __init__(self, answer: Answer, governor: Governor) -> None:
         self._answer = answer
         self._governor: Governor | None = governor
-        self.info = answer.info
-        self.status = answer.status
-        self.offset = answer.offset
-        self.size_bytes = answer.size_bytes
-
-    def read(self, size_bytes: int) -> bytes:
-        return self._answer.read(size_bytes)
+        self.read = answer.read
+        self.read_into = answer.read_into
 
     def close(self) -> None:
         governor, self._governor = self._governor, None
@@ -306,3 +341,11 @@ class _HeldAnswer:
                 self._answer.close()
             finally:
                 governor.give_back()
+
+
+def _read_exactly(answer: Answer | _HeldAnswer, size_bytes: int) -> bytes:
+    data = answer.read(size_bytes)
+    # Only a transport of the caller's gives less than there is.
+    while len(data) < size_bytes:
+        data += answer.read(size_bytes - len(data))
+    return data

@@ -3,7 +3,8 @@
 What may live here: the seam between what s3po wants of a store and how the store is spoken to.
 
 The rules that every transport keeps:
-- A method sends one request. It never retries and never waits between attempts.
+- A method sends one request. It never retries and never waits between attempts. (What was addressed to the wrong region, or
+  dated by a wrong clock, may go out once more, corrected: the store has not looked at what it asks for.)
 - It returns the answer or raises one TransportError (or CredentialsError, ConfigurationError, LocalError for what failed before
   anything was sent). It translates the errors of whatever it stands on.
 - `headers` are HTTP headers by their HTTP names, as the caller gave them; `extra` are parameters by boto3's names. Of both, a
@@ -87,22 +88,39 @@ class Answer(Protocol):
     """The answer to a GET: what is known of the object, and the body, still to be read.
 
     Attributes:
-        info: The object: `size_bytes` is that of the whole object, also where only a range of it follows.
         status: 200, or 206 for a range.
         offset: Where in the object the body begins.
         size_bytes: The length of the body.
+        etag: The object's ETag without quotes; '' when the store sent none.
+        version_id: The object's version; None in a bucket without versions.
     """
 
-    info: ObjectInfo
     status: int
     offset: int
     size_bytes: int
+    etag: str
+    version_id: str | None
+
+    @property
+    def info(self) -> ObjectInfo:
+        """The object: `size_bytes` is that of the whole object, also where only a range of it follows."""
+        ...
 
     def read(self, size_bytes: int) -> bytes:
         """Up to size_bytes of the body; b'' only at its end.
 
         Raises:
             TransportError: The body ended before size_bytes of it came, or the connection failed.
+        """
+        ...
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Put some bytes of the body into a buffer, at least one; 0 only at its end.
+
+        It may wait before the first byte is written, never between that and its return: one buffer may serve many answers.
+
+        Raises:
+            TransportError: As of read().
         """
         ...
 

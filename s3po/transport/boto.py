@@ -249,6 +249,7 @@ class BotoAnswer:
                 self.close()
                 raise NetworkError(f'{doing}: {error}') from error
         self.info = _info(said, key, whole)
+        self.etag, self.version_id = self.info.etag, self.info.version_id
         self._left = self.size_bytes
 
     def read(self, size_bytes: int) -> bytes:
@@ -263,6 +264,11 @@ class BotoAnswer:
             raise NetworkError(f'{self._doing}: the body ended after {got:,} of {self.size_bytes:,} bytes')
         self._left -= len(data)
         return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         # urllib3 puts a connection back by itself when its body was read to the end, and this closes it in any other case.

@@ -1,21 +1,35 @@
-"""Which request knows which parameter, by boto3's names and by HTTP's.
+"""Which request knows which parameter, by boto3's names and by HTTP's, and what becomes of one on the wire.
 
 What may live here: questions to botocore's model of S3, and the names that are s3po's own. No requests.
 """
 
 from __future__ import annotations
 
+import base64
+import calendar
+import email.utils
 import functools
+import hashlib
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from botocore.model import ServiceModel
+    from botocore.model import ServiceModel, Shape
 
-__all__ = ['check_extra', 'check_headers', 'known_extra', 'known_headers', 'metadata_headers', 'unknown_headers']
+__all__ = [
+    'check_extra',
+    'check_headers',
+    'known_extra',
+    'known_headers',
+    'metadata_headers',
+    'serialized_extra',
+    'unknown_headers',
+    'unservable_reason',
+]
 
 METADATA_PREFIX: Final = 'x-amz-meta-'
 
@@ -65,6 +79,9 @@ OWNED_EXTRA: Final = {
 
 # Keys for the store to encrypt with: raw bytes, in a str or not, which botocore encodes.
 BINARY_EXTRA: Final = frozenset({'SSECustomerKey', 'CopySourceSSECustomerKey'})
+
+# Where in a request a parameter may stand, by the words of botocore's model, so that serialized_extra() can put it there.
+SERVABLE_LOCATIONS: Final = ('header', 'headers', 'querystring')
 
 # RFC 9110, section 5.6.2: the characters of a header's name.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -208,3 +225,120 @@ def unknown_headers(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name.lower() not in known and not name.lower().startswith(METADATA_PREFIX)
     }
+
+
+def unservable_reason(operation: str, extra: Mapping[str, Any]) -> str | None:
+    """Why a request with these parameters must be left to botocore; None where serialized_extra() serves it."""
+    if not extra:
+        return None
+    shapes = _shapes(operation)
+    for name in extra:
+        if name in shapes and _location(shapes[name]) not in SERVABLE_LOCATIONS:
+            return f'{name} is no header and no part of the query'
+    return None
+
+
+def serialized_extra(operation: str, extra: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the caller's parameters are on the wire, as far as the operation knows them; as botocore sends them.
+
+    Args:
+        operation: S3's name of the request, such as 'PutObject'.
+        extra: Parameters by boto3's names.
+
+    Returns:
+        Headers, their names in lower case, and the query, not escaped; both new for each call.
+
+    Raises:
+        ConfigurationError: A value is of the wrong type, or cannot be a header, or unservable_reason() has one.
+    """
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
+    if not extra:
+        return headers, query
+    shapes = _shapes(operation)
+    for name, value in _with_encoded_keys({name: extra[name] for name in extra if name in shapes}).items():
+        shape = shapes[name]
+        _check_value(operation, name, value, shape)
+        location, wire_name = _location(shape), str(shape.serialization.get('name', name))
+        if location == 'headers':
+            headers.update(metadata_headers(value))
+        elif location == 'querystring':
+            query[wire_name] = _text(shape, value, 'iso8601')
+        elif location != 'header':
+            raise ConfigurationError(f'extra: {name} is no header and no part of the query of {operation}')
+        elif value or shape.type_name != 'list':
+            headers[wire_name.lower()] = _header_value(name, _text(shape, value, 'rfc822'))
+    return headers, query
+
+
+@functools.cache
+def _shapes(operation: str) -> Mapping[str, Shape]:
+    shape = _model().operation_model(operation).input_shape
+    return {} if shape is None else dict(shape.members)
+
+
+def _location(shape: Shape) -> str | None:
+    location: str | None = shape.serialization.get('location')
+    return location
+
+
+def _with_encoded_keys(extra: dict[str, Any]) -> dict[str, Any]:
+    """Keys for the store to encrypt with in base64, and their MD5; as they are where the caller gives the MD5 as well.
+
+    botocore does so for all of our requests but ListParts, whose keys it sends as they are.
+    """
+    for name in BINARY_EXTRA.intersection(extra):
+        key = extra[name]
+        if isinstance(key, str | bytes | bytearray) and f'{name}MD5' not in extra:
+            raw = key.encode() if isinstance(key, str) else bytes(key)
+            extra[name] = base64.b64encode(raw).decode()
+            extra[f'{name}MD5'] = base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
+    return extra
+
+
+def _check_value(operation: str, name: str, value: object, shape: Any) -> None:
+    """Refuse a value of another type than botocore takes for it. It is not shown: it may be a key."""
+    if _validator().validate(value, shape).has_errors():
+        kind = f'list of {shape.member.type_name}s' if shape.type_name == 'list' else shape.type_name
+        raise ConfigurationError(f'extra: the value of {name} must be a {kind} for {operation}, not {type(value).__name__}')
+
+
+@functools.cache
+def _validator() -> Any:
+    from botocore.validate import ParamValidator
+
+    return ParamValidator()
+
+
+def _text(shape: Shape, value: Any, timestamp_format: str) -> str:
+    """One value as botocore's serializer for S3 (rest-xml) writes it outside of the body."""
+    if shape.type_name == 'timestamp':
+        return _timestamp(value, shape.serialization.get('timestampFormat', timestamp_format))
+    if shape.type_name == 'boolean':
+        return str(value).lower()
+    if shape.type_name == 'list':
+        return ','.join(map(_list_item, value))
+    return str(value)
+
+
+def _list_item(text: str) -> str:
+    if '"' not in text and ',' not in text:
+        return text
+    escaped = text.replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _timestamp(value: Any, timestamp_format: str) -> str:
+    """A time, in whole seconds; one without a zone is in UTC."""
+    from botocore.utils import parse_to_aware_datetime
+
+    seconds = calendar.timegm(parse_to_aware_datetime(value).utctimetuple())
+    if timestamp_format == 'rfc822':
+        return email.utils.formatdate(seconds, usegmt=True)
+    return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(seconds))
+
+
+def _header_value(name: str, text: str) -> str:
+    if _CONTROL.search(text):
+        raise ConfigurationError(f'extra: the value of {name} has control characters; remove them')
+    return text

@@ -31,7 +31,7 @@ from s3po.transport.translate import translated
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['GuardedCredentials', 'build_client', 'build_mocked_client', 'credentials_of', 'find_region']
+__all__ = ['GuardedCredentials', 'build_client', 'build_mocked_client', 'credentials_of', 'find_region', 'verify_of']
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +156,12 @@ def credentials_of(client: Any) -> GuardedCredentials | None:
     return found if isinstance(found, GuardedCredentials) else None
 
 
+def verify_of(client: Any) -> bool | str:
+    """Whether a client verifies certificates, or the path of the authorities that it trusts."""
+    found: bool | str = client._endpoint.http_session._verify
+    return found
+
+
 def build_mocked_client(region: str | None) -> S3Client:
     """A client that only moto answers: AWS's own host names, fixed fake keys, and nothing from the environment or from files.
 
@@ -225,7 +231,7 @@ def _derived_client(given: Any) -> tuple[S3Client, Any]:
         endpoint_url=given.meta.endpoint_url,
         aws_access_key_id='replaced',
         aws_secret_access_key='replaced',  # noqa: S106  (only keeps botocore from looking for credentials)
-        verify=given._endpoint.http_session._verify,
+        verify=verify_of(given),
         config=given.meta.config.merge(_fixed_config()),
     )
     credentials = _signer(given)._credentials
@@ -290,7 +296,9 @@ def _merged_config(settings: ClientSettings) -> Config:
     if given is not None and not isinstance(given, Config):
         raise ConfigurationError(f'client_config must be a botocore.config.Config, not {type(given).__name__}')
     config = _own_config(settings)
-    s3 = {} if settings.addressing_style == 'auto' else {'addressing_style': settings.addressing_style}
+    s3: dict[str, object] = {} if settings.addressing_style == 'auto' else {'addressing_style': settings.addressing_style}
+    if settings.payload_signing != 'auto':
+        s3['payload_signing_enabled'] = settings.payload_signing == 'signed'
     if given is not None:
         s3 = {**s3, **(_any(given).s3 or {})}
         config = config.merge(given)

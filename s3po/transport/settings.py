@@ -36,6 +36,8 @@ class ClientSettings:
     verify: bool | str = True
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
+    min_bytes_per_s: int = 0
+    payload_signing: str = 'auto'
 
     def __post_init__(self) -> None:
         for name in ('endpoint_url', 'region', 'profile', 'access_key_id', 'secret_access_key', 'session_token'):

@@ -8,9 +8,6 @@ import pytest
 
 import s3po
 from s3po.transport import Transport
-from s3po.transport.boto import BotoTransport
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 from tests.conftest import BUCKET
 from tests.support.conformance import *  # noqa: F403  (the tests)
 from tests.support.memory import MemoryTransport
@@ -25,24 +22,21 @@ def bucket() -> str:
 @pytest.fixture
 def shortcomings(request: pytest.FixtureRequest) -> Mapping[str, str]:
     """What moto does not do."""
-    is_moto = 'boto-moto' in request.node.name
+    is_moto = '-moto' in request.node.name
     return {'test_copy_of_something_else': 'moto ignores x-amz-copy-source-if-match'} if is_moto else {}
 
 
-@pytest.fixture(params=['memory', 'boto-store', 'boto-moto'])
+@pytest.fixture(params=['memory', 'boto-store', 'boto-moto', 'wire-store', 'wire-moto'])
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     """A transport with an empty bucket behind it."""
     if request.param == 'memory':
         yield request.getfixturevalue('memory')
         return
-    server = request.getfixturevalue('store' if request.param == 'boto-store' else 'moto_server')
-    settings = ClientSettings(
-        endpoint_url=server.endpoint_url, region='us-east-1', access_key_id='key', secret_access_key='secret'
-    )
-    found = BotoTransport(build_client(settings))
-    found.client.create_bucket(Bucket=BUCKET)
-    yield found
-    found.close()
+    kind, _, server_name = request.param.partition('-')
+    server = request.getfixturevalue('store' if server_name == 'store' else 'moto_server')
+    connection = request.getfixturevalue('connect')(server.endpoint_url, transport=kind)
+    connection.create_bucket(BUCKET)
+    yield connection._wiring.transport(BUCKET)
 
 
 def test_default_connection_uses_the_same(connect: Callable[..., s3po.Connection], memory: MemoryTransport) -> None:

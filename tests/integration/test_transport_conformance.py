@@ -7,26 +7,15 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from s3po.transport import Transport
-from s3po.transport.boto import BotoTransport
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
-from tests.integration.conftest import REGION, Place
+from tests.integration.conftest import Place
 from tests.support.conformance import *  # noqa: F403  (the tests)
 
 
-@pytest.fixture(scope='module')
-def transport(place: Place) -> Iterator[Transport]:
+@pytest.fixture(scope='module', params=['boto', 'wire'])
+def transport(place: Place, request: pytest.FixtureRequest) -> Iterator[Transport]:
     """The transport that the connections use too, by itself."""
-    settings = ClientSettings(
-        endpoint_url=place.endpoint_url,
-        region=REGION,
-        access_key_id=place.access_key_id,
-        secret_access_key=place.secret_access_key,
-        verify=place.verify,
-    )
-    found = BotoTransport(build_client(settings))
-    yield found
-    found.close()
+    with place.connect(transport=request.param) as connection:
+        yield connection._wiring.transport('any-bucket')
 
 
 @pytest.fixture

@@ -269,6 +269,8 @@ class MemoryAnswer:
         self.status = status
         self.offset = offset
         self.size_bytes = len(body)
+        self.etag = info.etag
+        self.version_id = info.version_id
         self.is_closed = False
         self._body = memoryview(body)
 
@@ -277,6 +279,12 @@ class MemoryAnswer:
         gevent.sleep(0)
         data, self._body = bytes(self._body[:size_bytes]), self._body[size_bytes:]
         return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Some of the next bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         """Nothing more will be read."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 from typing import Any
 
 import pytest
+from botocore import xform_name
 
 from s3po.errors import ConfigurationError
 from s3po.transport.parameters import (
+    OWNED_EXTRA,
     check_extra,
     check_headers,
     known_extra,
     known_headers,
     metadata_headers,
+    serialized_extra,
     unknown_headers,
+    unservable_reason,
 )
+from s3po.transport.session import build_client
+from s3po.transport.settings import ClientSettings
+from tests.support.prepared import prepare
 
 OWNED = [
     'Host',
@@ -130,3 +139,167 @@ def test_headers_become_parameters_where_there_are_some() -> None:
     }
     assert known_headers('CompleteMultipartUpload', headers) == {'IfNoneMatch': '*'}
     assert unknown_headers(headers) == {'x-custom': 'y', 'x-amz-bucket-key-enabled': 'true'}
+
+
+# What each request must have besides, and s3po gives it itself.
+REQUIRED: dict[str, dict[str, Any]] = {
+    'GetObject': {'Key': 'key'},
+    'HeadObject': {'Key': 'key'},
+    'PutObject': {'Key': 'key', 'Body': b'body'},
+    'DeleteObject': {'Key': 'key'},
+    'DeleteObjects': {'Delete': {'Objects': [{'Key': 'key'}]}},
+    'ListObjectsV2': {},
+    'CopyObject': {'Key': 'key', 'CopySource': 'from/key'},
+    'CreateMultipartUpload': {'Key': 'key'},
+    'UploadPart': {'Key': 'key', 'UploadId': 'id', 'PartNumber': 1, 'Body': b'body'},
+    'UploadPartCopy': {'Key': 'key', 'UploadId': 'id', 'PartNumber': 1, 'CopySource': 'from/key'},
+    'CompleteMultipartUpload': {'Key': 'key', 'UploadId': 'id', 'MultipartUpload': {'Parts': [{'PartNumber': 1, 'ETag': 'x'}]}},
+    'AbortMultipartUpload': {'Key': 'key', 'UploadId': 'id'},
+    'ListParts': {'Key': 'key', 'UploadId': 'id'},
+    'ListMultipartUploads': {},
+    'GetObjectTagging': {'Key': 'key'},
+}
+# Headers that change with every request, and with others.
+OF_THE_REQUEST = (
+    'authorization',
+    'amz-sdk-invocation-id',
+    'amz-sdk-request',
+    'x-amz-date',
+    'x-amz-content-sha256',
+    'user-agent',
+)
+EAST_OF_UTC = datetime.timezone(datetime.timedelta(hours=2))
+# Values of each of the model's types, as callers give them.
+VALUES: dict[str, list[Any]] = {
+    'string': ['requester', 'a=1&b=%20+/', 'attachment; filename="ä, b.txt"', ''],
+    'boolean': [True, False],
+    'integer': [7, 0],
+    'long': [5_000_000_000],
+    'list': [['RestoreStatus'], ['a,b', 'c"d', 'e'], []],
+    'map': [{'Colour': 'red', 'size-in-cm': '7'}, {'empty': ''}, {}],
+    'timestamp': [
+        datetime.datetime(2030, 1, 2, 3, 4, 5, 678_900, datetime.UTC),
+        datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=EAST_OF_UTC),
+        datetime.datetime(2030, 1, 2),  # noqa: DTZ001
+        '2030-01-02T03:04:05Z',
+        1_893_553_445,
+    ],
+}
+
+
+@functools.cache
+def client() -> Any:
+    return build_client(
+        ClientSettings(
+            endpoint_url='https://s3.example.com', region='us-east-1', access_key_id='key', secret_access_key='secret'
+        )
+    )
+
+
+def by_botocore(operation: str, extra: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers and the query that botocore sends because of the parameters."""
+    call = getattr(client(), xform_name(operation))
+    required = {'Bucket': 'bucket', **REQUIRED[operation]}
+    bare = prepare(client(), lambda: call(**required))
+    full = prepare(client(), lambda: call(**required, **extra))
+    headers = {name: value for name, value in full.headers.items() if bare.headers.get(name) != value}
+    query = {name: value for name, value in full.query.items() if bare.query.get(name) != value}
+    return {name: value for name, value in headers.items() if name not in OF_THE_REQUEST}, query
+
+
+def shapes(operation: str) -> dict[str, Any]:
+    """The parameters that a caller may give, and what botocore's model says of each."""
+    members = client().meta.service_model.operation_model(operation).input_shape.members
+    return {
+        name: shape
+        for name, shape in members.items()
+        if name not in OWNED_EXTRA
+        and not (name.startswith('Checksum') and name != 'ChecksumMode')
+        # botocore sends these as they are; see test_keys_to_list_parts_with().
+        and not (operation == 'ListParts' and name.startswith('SSE'))
+    }
+
+
+@pytest.mark.parametrize('operation', REQUIRED)
+def test_serialized_as_botocore_does(operation: str) -> None:
+    """Every parameter becomes what botocore sends, whatever its type; all of them together as well."""
+    known = shapes(operation)
+    for number in range(max(len(VALUES[shape.type_name]) for shape in known.values())):
+        extra = {name: VALUES[shape.type_name][number % len(VALUES[shape.type_name])] for name, shape in known.items()}
+        # Together with its MD5, a key is sent as it is.
+        extra = {name: value for name, value in extra.items() if not name.endswith('KeyMD5')}
+
+        assert serialized_extra(operation, extra) == by_botocore(operation, extra)
+        assert unservable_reason(operation, extra) is None
+
+
+@pytest.mark.parametrize('name', ['SSECustomerKey', 'CopySourceSSECustomerKey'])
+@pytest.mark.parametrize(
+    'given', [{'Key': b'\x00\xff' * 16}, {'Key': 'k' * 32}, {'Key': 'a2V5', 'KeyMD5': 'bWQ1'}, {'KeyMD5': 'bWQ1'}]
+)
+def test_keys_to_encrypt_with(name: str, given: dict[str, Any]) -> None:
+    """They are sent in base64 with their MD5, unless the caller has done so."""
+    prefix = name.removesuffix('Key')
+    extra = {prefix + suffix: value for suffix, value in given.items()}
+    for operation in ('CopyObject', 'UploadPartCopy', 'GetObject', 'PutObject', 'UploadPart', 'CompleteMultipartUpload'):
+        known = known_extra(operation, extra)
+
+        assert serialized_extra(operation, extra) == by_botocore(operation, known)
+    assert extra == {prefix + suffix: value for suffix, value in given.items()}
+
+
+def test_keys_to_list_parts_with() -> None:
+    """They are encoded as everywhere, as S3 wants it; botocore sends them as they are."""
+    extra = {'SSECustomerKey': b'\xff' * 32}
+
+    assert serialized_extra('ListParts', extra) == serialized_extra('GetObject', extra)
+
+
+def test_serialized_where_it_is_known() -> None:
+    """One set goes with every request of a transfer; of each, new headers and a new query are made."""
+    extra = {'ACL': 'private', 'RequestPayer': 'requester', 'FetchOwner': True}
+
+    assert serialized_extra('PutObject', extra) == ({'x-amz-acl': 'private', 'x-amz-request-payer': 'requester'}, {})
+    assert serialized_extra('ListObjectsV2', extra) == ({'x-amz-request-payer': 'requester'}, {'fetch-owner': 'true'})
+    assert serialized_extra('PutObject', {}) == ({}, {})
+    assert serialized_extra('PutObject', extra)[0] is not serialized_extra('PutObject', extra)[0]
+
+
+@pytest.mark.parametrize(
+    ('extra', 'named'),
+    [
+        ({'ACL': 7}, 'the value of ACL must be a string for PutObject, not int'),
+        ({'ACL': None}, 'the value of ACL must be a string for PutObject, not NoneType'),
+        ({'BucketKeyEnabled': 'true'}, 'the value of BucketKeyEnabled must be a boolean for PutObject, not str'),
+        ({'Expires': 'tomorrow'}, 'the value of Expires must be a timestamp for PutObject, not str'),
+        ({'SSECustomerKey': 7}, 'the value of SSECustomerKey must be a string for PutObject, not int'),
+        ({'Metadata': {'a': 1}}, 'the value of Metadata must be a map for PutObject, not dict'),
+        ({'Metadata': {'a\r\nb': 'x'}}, 'cannot be the name of a header'),
+        ({'Metadata': {'a': 'ä'}}, 'printable ASCII'),
+        ({'CacheControl': 'a\r\nb: c'}, 'the value of CacheControl has control characters'),
+    ],
+)
+def test_values_that_cannot_be_sent(extra: dict[str, Any], named: str) -> None:
+    """The parameter is named; its value is not, which may be a key."""
+    with pytest.raises(ConfigurationError, match=named):
+        serialized_extra('PutObject', extra)
+
+
+def test_lists_of_something_else() -> None:
+    """It is told what they are lists of, and what is in them cannot break out of a header."""
+    with pytest.raises(ConfigurationError, match='OptionalObjectAttributes must be a list of strings'):
+        serialized_extra('ListObjectsV2', {'OptionalObjectAttributes': [7]})
+    with pytest.raises(ConfigurationError, match='OptionalObjectAttributes has control characters'):
+        serialized_extra('ListObjectsV2', {'OptionalObjectAttributes': ['a\r\nb: c']})
+
+
+def test_what_is_left_to_botocore() -> None:
+    """Parameters that stand in the body; and only where the request knows them."""
+    extra = {'CreateBucketConfiguration': {'LocationConstraint': 'EU'}}
+
+    assert unservable_reason('CreateBucket', extra) == 'CreateBucketConfiguration is no header and no part of the query'
+    assert unservable_reason('PutObject', extra) is None
+    assert unservable_reason('CreateBucket', {}) is None
+    assert serialized_extra('PutObject', extra) == ({}, {})
+    with pytest.raises(ConfigurationError, match='CreateBucketConfiguration is no header'):
+        serialized_extra('CreateBucket', extra)

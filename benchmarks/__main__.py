@@ -1,0 +1,11 @@
+"""All benchmarks, one after the other, and one table of what came of them: `python benchmarks --help`."""
+
+from __future__ import annotations
+
+import bench_batch
+import bench_large
+import bench_small
+import suite
+
+if __name__ == '__main__':
+    suite.main([bench_small.bench, bench_batch.bench, bench_large.bench], __doc__)

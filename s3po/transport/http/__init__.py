@@ -1,0 +1,21 @@
+"""HTTP/1.1 over gevent: what a transfer engine needs of it, and nothing else.
+
+What may live here: connections, their pools, requests as bytes and answers as status, headers and bytes. Nothing of S3.
+
+- `pool`: the connections to one origin, and the exchange of a request for an answer.
+- `response`: one answer, its head and its body.
+- `opening`: new connections: addresses, proxies, TLS.
+- `addresses`: what a host name leads to.
+- `connection`, `secure`: bytes over TCP, and over TLS.
+- `watchdog`: the limits of time and speed.
+
+Errors are s3po's own, and say what happened to the connection; what was being done is added by the caller.
+"""
+
+from s3po.transport.http.client import HTTPClient, HTTPOptions
+from s3po.transport.http.connection import ConnectionLost
+from s3po.transport.http.opening import Origin, TLSOptions
+from s3po.transport.http.pool import Pool
+from s3po.transport.http.response import Response
+
+__all__ = ['ConnectionLost', 'HTTPClient', 'HTTPOptions', 'Origin', 'Pool', 'Response', 'TLSOptions']

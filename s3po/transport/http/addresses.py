@@ -1,0 +1,87 @@
+"""The addresses behind a host name: all of them are used, and one that fails is left alone for a while."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final, NamedTuple
+
+import gevent.socket
+
+from s3po.errors import NetworkError
+from s3po.transport.http.connection import monotonic
+
+__all__ = ['Address', 'Addresses']
+
+# How long an answer of the name service is believed. S3's own live for a few seconds, and change with every one.
+RESOLVED_S: Final = 30.0
+# How long an address is left alone after a failure: doubled by each further one.
+REST_S: Final = 1.0
+LONGEST_REST_S: Final = 60.0
+
+
+class Address(NamedTuple):
+    """What a socket is made for, and connected to."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+
+class Addresses:
+    """The addresses of one host and port, in the order in which they are best tried."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._found: list[Address] = []
+        self._valid_until = 0.0
+        # How often each was given out, so that connections are spread.
+        self._uses: dict[Address, int] = {}
+        # (until when it rests, failures in a row)
+        self._rests: dict[Address, tuple[float, int]] = {}
+
+    def __repr__(self) -> str:
+        return f'<Addresses {self._host}:{self._port} found={len(self._found)} failing={len(self._rests)}>'
+
+    def candidates(self) -> list[Address]:
+        """All addresses: those that work first, the least used of them first; then those that rest, by the end of their rest.
+
+        Raises:
+            NetworkError: The name is unknown, or the name service does not answer.
+        """
+        now = monotonic()
+        if now >= self._valid_until:
+            self._resolve(now)
+
+        def rank(address: Address) -> tuple[float, int]:
+            until = self._rests.get(address, (0.0, 0))[0]
+            return (until if until > now else 0.0, self._uses.get(address, 0))
+
+        return sorted(self._found, key=rank)
+
+    def worked(self, address: Address) -> None:
+        """A connection to it was made."""
+        self._uses[address] = self._uses.get(address, 0) + 1
+        self._rests.pop(address, None)
+
+    def failed(self, address: Address) -> None:
+        """No connection to it could be made: others are tried first for a while, and the name is asked for anew."""
+        failures = self._rests.get(address, (0.0, 0))[1] + 1
+        self._rests[address] = (monotonic() + min(REST_S * 2 ** (failures - 1), LONGEST_REST_S), failures)
+        self._valid_until = 0.0
+
+    def _resolve(self, now: float) -> None:
+        try:
+            found = gevent.socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)
+        except OSError as error:
+            # socket.gaierror is one. A name that was known goes on being used while the name service is away.
+            if self._found:
+                self._valid_until = now + REST_S
+                return
+            raise NetworkError(f'the host {self._host} was not found: {error.strerror or error}') from error
+        except UnicodeError as error:
+            raise NetworkError(f'the host {self._host!r} is no host name: {error}') from error
+        self._found = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
+        self._valid_until = now + RESOLVED_S
+        known = set(self._found)
+        self._uses = {address: uses for address, uses in self._uses.items() if address in known}
+        self._rests = {address: rest for address, rest in self._rests.items() if address in known}

@@ -1,0 +1,70 @@
+"""All pools of one hub."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from dataclasses import dataclass, field
+
+from s3po.errors import ConfigurationError
+from s3po.transport.http.opening import Origin, OriginOpener, TLSOptions, make_context
+from s3po.transport.http.pool import Pool
+from s3po.transport.http.watchdog import Watchdog
+
+__all__ = ['HTTPClient', 'HTTPOptions']
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPOptions:
+    """How connections are made and how long one waits.
+
+    Attributes:
+        connect_timeout_s: How long a new connection may take.
+        read_timeout_s: How long the other side may neither send nor take anything.
+        min_bytes_per_s: The speed below which a body is given up; 0 for none.
+        tls: Whom to trust.
+    """
+
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 60.0
+    min_bytes_per_s: float = 0.0
+    tls: TLSOptions = field(default_factory=TLSOptions)
+
+
+class HTTPClient:
+    """Makes pools, which share a watchdog and a TLS context. Belongs to one hub."""
+
+    def __init__(self, options: HTTPOptions) -> None:
+        self._options = options
+        self._pools: dict[Origin, Pool] = {}
+        self._watchdog = Watchdog(options.read_timeout_s, options.min_bytes_per_s)
+        self._context = functools.cache(functools.partial(_context, options.tls))
+
+    def __repr__(self) -> str:
+        return f'<HTTPClient {list(self._pools.values())}>'
+
+    def pool(self, origin: Origin) -> Pool:
+        """The connections to an origin."""
+        pool = self._pools.get(origin)
+        if pool is None:
+            opener = OriginOpener(
+                origin,
+                connect_timeout_s=self._options.connect_timeout_s,
+                context=self._context,
+                on_open=self._watchdog.watch,
+            )
+            pool = self._pools[origin] = Pool(opener)
+        return pool
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for pool in self._pools.values():
+            pool.close()
+
+
+def _context(options: TLSOptions) -> ssl.SSLContext:
+    try:
+        return make_context(options)
+    except OSError as error:
+        # ssl.SSLError is one.
+        raise ConfigurationError(f'verify, or a client certificate: {error}') from error

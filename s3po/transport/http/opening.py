@@ -1,0 +1,218 @@
+"""Opening connections: an address that answers, through a proxy or not, with TLS or without."""
+
+from __future__ import annotations
+
+import _socket
+import base64
+import math
+import socket
+import ssl
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import gevent
+import gevent.socket
+
+from s3po.errors import CertificateError, ConnectTimeout, NetworkError, TransportError
+from s3po.transport.http.addresses import Address, Addresses
+from s3po.transport.http.connection import Connection
+from s3po.transport.http.response import Response
+from s3po.transport.http.secure import SecureConnection
+
+__all__ = ['Origin', 'OriginOpener', 'TLSOptions', 'make_context']
+
+# The operating system's sockets: whatever has been made of the standard library's class, by gevent or by our own runtime.
+NativeSocket: Any = _socket.socket
+
+CONNECTING: Final = (11, 36, 115)  # EAGAIN and EINPROGRESS, of Linux and of macOS
+
+
+class Origin(NamedTuple):
+    """Where requests go.
+
+    Attributes:
+        scheme: 'http' or 'https'.
+        host: A name or an address, without brackets.
+        port: The port.
+        proxy: The URL of the proxy to go through; None for none. Only https goes through one.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    proxy: str | None = None
+
+    @property
+    def peer(self) -> str:
+        """As it is called in messages: without the password that a proxy's URL may hold."""
+        host = f'[{self.host}]' if ':' in self.host else self.host
+        return f'{host}:{self.port}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSOptions:
+    """What a certificate is checked against, and what we show of ourselves.
+
+    Attributes:
+        verify: True for the authorities that the system trusts, a path for others, False for no check at all.
+        client_cert: Our own certificate: the path of a PEM file, or those of the certificate and its key.
+    """
+
+    verify: bool | str = True
+    client_cert: str | tuple[str, str] | None = None
+
+
+def make_context(options: TLSOptions) -> ssl.SSLContext:
+    """What connections of one kind share.
+
+    Raises:
+        OSError, ssl.SSLError: A certificate's file cannot be read.
+    """
+    path = options.verify if isinstance(options.verify, str) else None
+    import os
+
+    is_directory = path is not None and os.path.isdir(path)
+    context = ssl.create_default_context(cafile=None if is_directory else path, capath=path if is_directory else None)
+    if options.verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(['http/1.1'])
+    if isinstance(options.client_cert, tuple):
+        context.load_cert_chain(*options.client_cert)
+    elif options.client_cert is not None:
+        context.load_cert_chain(options.client_cert)
+    return context
+
+
+class OriginOpener:
+    """Opens connections to one origin.
+
+    Attributes:
+        origin: Where they lead.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        connect_timeout_s: float,
+        context: Callable[[], ssl.SSLContext],
+        on_open: Callable[[Connection], None],
+    ) -> None:
+        """
+        Args:
+            origin: Where they lead.
+            connect_timeout_s: How long one connection may take, TLS and a proxy's word included.
+            context: Gives the TLS context when it is first needed.
+            on_open: Called with each connection.
+        """
+        self.origin = origin
+        self._connect_timeout_s = connect_timeout_s
+        self._context = context
+        self._on_open = on_open
+        self._session: ssl.SSLSession | None = None
+        if origin.proxy is None:
+            self._addresses = Addresses(origin.host, origin.port)
+        else:
+            proxy = urllib.parse.urlsplit(origin.proxy)
+            self._addresses = Addresses(proxy.hostname or '', proxy.port or (443 if proxy.scheme == 'https' else 80))
+
+    def __repr__(self) -> str:
+        return f'<OriginOpener {self.origin.scheme}://{self.origin.peer}>'
+
+    def open(self) -> Connection:
+        """Open one more connection, to whichever address answers.
+
+        Raises:
+            ConnectTimeout: None answered in time.
+            CertificateError: The server's certificate is not to be trusted.
+            NetworkError: There is no such host, nobody listens there, or TLS failed.
+        """
+        failure: TransportError | None = None
+        for address in self._addresses.candidates():
+            try:
+                connection = self._open_to(address)
+            except CertificateError:
+                raise
+            except TransportError as error:
+                self._addresses.failed(address)
+                failure = error
+                continue
+            self._addresses.worked(address)
+            self._on_open(connection)
+            return connection
+        raise failure or NetworkError(f'the host {self.origin.host} has no address')
+
+    def _open_to(self, address: Address) -> Connection:
+        timeout = gevent.Timeout(self._connect_timeout_s if self._connect_timeout_s < math.inf else None)
+        sock = NativeSocket(address.family, socket.SOCK_STREAM)
+        try:
+            with timeout:
+                _connect(sock, address)
+                return self._prepared(sock, address)
+        except gevent.Timeout as fired:
+            sock.close()
+            if fired is not timeout:
+                raise
+            raise ConnectTimeout(f'no connection to {self.origin.peer} within {self._connect_timeout_s:g} s') from None
+        except ssl.SSLCertVerificationError as error:
+            sock.close()
+            raise CertificateError(
+                f'the certificate of {self.origin.peer} is not to be trusted: {error.verify_message or error}; '
+                'give verify= the path of the authority that signed it'
+            ) from error
+        except OSError as error:
+            # ssl.SSLError is one.
+            sock.close()
+            raise NetworkError(f'no connection to {self.origin.peer}: {error.strerror or error}') from error
+        except BaseException:
+            sock.close()
+            raise
+
+    def _prepared(self, sock: Any, address: Address) -> Connection:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        origin = self.origin
+        if origin.proxy is not None:
+            _ask_proxy(sock, origin)
+        if origin.scheme != 'https':
+            return Connection(sock, origin.peer, address)
+        connection = SecureConnection(
+            sock, origin.peer, address, context=self._context(), server_hostname=origin.host, session=self._session
+        )
+        connection.on_session = self._keep_session
+        connection.shake_hands()
+        return connection
+
+    def _keep_session(self, session: ssl.SSLSession) -> None:
+        self._session = session
+
+
+def _connect(sock: Any, address: Address) -> None:
+    sock.setblocking(False)
+    code = sock.connect_ex(address.sockaddr)
+    if code in CONNECTING:
+        gevent.socket.wait_write(sock.fileno())
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        import os
+
+        raise OSError(code, os.strerror(code))
+
+
+def _ask_proxy(sock: Any, origin: Origin) -> None:
+    """Have the proxy connect us (RFC 9110, section 9.3.6)."""
+    proxy = urllib.parse.urlsplit(origin.proxy or '')
+    lines = [f'CONNECT {origin.peer} HTTP/1.1', f'Host: {origin.peer}']
+    if proxy.username is not None:
+        user = urllib.parse.unquote(proxy.username)
+        password = urllib.parse.unquote(proxy.password or '')
+        lines.append('Proxy-Authorization: Basic ' + base64.b64encode(f'{user}:{password}'.encode()).decode())
+    connection = Connection(sock, f'the proxy {proxy.hostname}:{proxy.port}')
+    response = Response(connection, lambda _: None)
+    connection.send('\r\n'.join([*lines, '', '']).encode())
+    response.receive_head(has_body=False)
+    if not 200 <= response.status < 300:
+        raise NetworkError(f'the proxy {proxy.hostname} refused to connect to {origin.peer}: status {response.status}')

@@ -1,0 +1,187 @@
+"""The connections to one origin: kept alive, last in first out, and the exchange of a request for an answer.
+
+A request goes out once. Only where it died on a connection that had been used before, without a byte of an answer, is it sent a
+second time, on a new one: the server had closed the connection while it was idle, and the two crossed.
+
+Invariants: a connection is in use by one greenlet, or idle in the pool, or closed; whoever is killed in an exchange closes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Protocol
+
+from s3po.body import Chunk
+from s3po.errors import NetworkError
+from s3po.transport.http.connection import Connection, ConnectionLost, monotonic
+from s3po.transport.http.response import Response
+
+__all__ = ['Opener', 'Pool']
+
+log = logging.getLogger(__name__)
+
+# Servers close what is idle: nginx after 75 s, S3 after some 20 s. What is older than this is not used again.
+MAX_IDLE_S: Final = 18.0
+# Between two requests of a busy pool a look at the socket is not worth its system call: should it have been closed just then,
+# the request is sent again.
+UNCHECKED_IDLE_S: Final = 0.02
+MAX_IDLE_CONNECTIONS: Final = 1024
+
+# A larger body is announced, so that a server can refuse before it is sent (RFC 9110, section 10.1.1).
+EXPECT_BYTES: Final = 1024 * 1024
+# A server that does not answer the announcement within this time does not know it, and is not asked again.
+CONTINUE_WAIT_S: Final = 1.0
+# Through such a buffer go bodies that do not lie in memory.
+SEND_BYTES: Final = 1024 * 1024
+
+
+class Opener(Protocol):
+    """Opens connections to one origin."""
+
+    def open(self) -> Connection:
+        """Open one more.
+
+        Raises:
+            TransportError: None could be opened.
+        """
+        ...
+
+
+class Pool:
+    """Connections to one origin. Belongs to one hub."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._idle: list[Connection] = []
+        self._buffers: list[memoryview] = []
+        self._is_closed = False
+        self._announces = True
+
+    def __repr__(self) -> str:
+        return f'<Pool {self._opener!r} idle={len(self._idle)}>'
+
+    def exchange(self, head: bytes, body: bytes | Chunk = b'', *, has_body: bool = True) -> Response:
+        """Send one request, and wait for the head of its answer. The caller reads the answer and closes it.
+
+        Args:
+            head: The request's head, to the empty line.
+            body: Its body, at once or as a chunk that is read piece by piece.
+            has_body: False for a HEAD, whose answer has no body.
+
+        Raises:
+            TransportError: There was no answer.
+        """
+        connection = self._take()
+        if connection is not None:
+            response = Response(connection, self._release)
+            try:
+                self._perform(connection, response, head, body, has_body)
+            except ConnectionLost as error:
+                connection.close()
+                if response.has_begun:
+                    raise
+                log.debug('%s; it had been used before, so the request goes out on a new one', error)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return response
+        connection = self._opener.open()
+        response = Response(connection, self._release)
+        try:
+            self._perform(connection, response, head, body, has_body)
+        except BaseException:
+            connection.close()
+            raise
+        return response
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back. The pool may be used again."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def close_idle(self) -> None:
+        """Close what was idle for too long."""
+        oldest = monotonic() - MAX_IDLE_S
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).close()
+
+    def _take(self) -> Connection | None:
+        """The connection that was used last, if it can be used again."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            age_s = monotonic() - connection.idle_since
+            if age_s < UNCHECKED_IDLE_S or (age_s < MAX_IDLE_S and not connection.is_stale()):
+                return connection
+            connection.close()
+        return None
+
+    def _release(self, connection: Connection) -> None:
+        if not connection.is_open or len(self._idle) >= MAX_IDLE_CONNECTIONS:
+            connection.close()
+            return
+        connection.is_in_body = False
+        connection.idle_since = monotonic()
+        self._idle.append(connection)
+
+    def _perform(
+        self, connection: Connection, response: Response, head: bytes, body: bytes | Chunk, has_body: bool  # noqa: FBT001  (the hot path)
+    ) -> None:
+        connection.requests += 1
+        try:
+            if isinstance(body, bytes):
+                # One system call, and one packet, for a head and a small body.
+                data = head + body if body else head
+                sent = connection.send(data)
+                is_answered = sent < len(data) and self._send_on(connection, response, memoryview(data)[sent:])
+            else:
+                is_answered = self._send_chunk(connection, response, head, body)
+        except ConnectionLost:
+            # It may have answered, and closed the connection without reading on.
+            self._receive_last_words(response, has_body=has_body)
+            return
+        if is_answered:
+            self._check_early(response)
+        else:
+            response.receive_head(has_body=has_body)
+
+    def _send_chunk(self, connection: Connection, response: Response, head: bytes, chunk: Chunk) -> bool:
+        """Send a head and a body that is too large for one piece; tells whether the answer came before its end."""
+        connection.is_in_body = True
+        if chunk.size_bytes > EXPECT_BYTES and self._announces:
+            if self._send_on(connection, response, memoryview(head[:-2] + b'expect: 100-continue\r\n\r\n')):
+                return True
+            if not connection.wait_readable_for(CONTINUE_WAIT_S):
+                self._announces = False
+            elif response.receive_one_head():
+                return True
+        elif self._send_on(connection, response, memoryview(head)):
+            return True
+        buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(SEND_BYTES))
+        try:
+            return any(self._send_on(connection, response, piece) for piece in chunk.pieces(buffer))
+        finally:
+            self._buffers.append(buffer)
+
+    def _send_on(self, connection: Connection, response: Response, data: memoryview) -> bool:
+        """Send all of the data, unless the final answer comes first; tells whether it did."""
+        while data:
+            sent = connection.send(data)
+            if sent:
+                connection.moved_bytes += sent
+                data = data[sent:]
+            elif connection.wait_for_room() and response.receive_one_head():
+                return True
+        return False
+
+    def _check_early(self, response: Response) -> None:
+        """An answer that came before the request was sent is a refusal; and nothing else can be sent behind half a body."""
+        response.is_reusable = False
+        if response.status < 300:
+            raise NetworkError(f'{response!r}: the server reports success before it has the whole body')
+
+    def _receive_last_words(self, response: Response, *, has_body: bool) -> None:
+        response.receive_head(has_body=has_body)
+        self._check_early(response)

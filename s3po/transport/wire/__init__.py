@@ -1,0 +1,14 @@
+"""S3 over HTTP of our own: the fast transport.
+
+- `verbs`: the Transport's verbs as HTTP requests, and their answers as values.
+- `requests`: how a request is addressed, dated, signed, sent, and, where it was refused for one of these, corrected.
+- `answers`: what an answer's headers say.
+- `headers`: which request takes which of an object's headers.
+
+See s3po/transport/__init__.py for the rules of all transports.
+"""
+
+from s3po.transport.wire.requests import Requester
+from s3po.transport.wire.verbs import WireTransport
+
+__all__ = ['Requester', 'WireTransport']

@@ -1,0 +1,178 @@
+"""What the headers of an answer say.
+
+What may live here: from header to value; no I/O but the reading of a body that is handed on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import http.client
+from typing import Final
+
+from s3po.errors import NetworkError, TransportError
+from s3po.model import ObjectInfo
+from s3po.transport import Stored
+from s3po.transport.http import ConnectionLost, Response
+
+__all__ = ['Doing', 'WireAnswer', 'etag_of', 'headers_of', 'info_of', 'moment_of', 'stored_of']
+
+# Strongest first: what an answer with several of them is known by.
+CHECKSUMS: Final = tuple(
+    (f'x-amz-checksum-{name.lower()}'.encode(), name) for name in ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
+)
+METADATA_PREFIX: Final = 'x-amz-meta-'
+MONTHS: Final = {
+    name: number
+    for number, name in enumerate(('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'), 1)
+}
+
+
+class WireAnswer:
+    """The answer to a GET; see Answer in s3po/transport/__init__.py."""
+
+    __slots__ = ('_doing', '_info', '_key', '_response', '_whole', 'etag', 'offset', 'size_bytes', 'status', 'version_id')
+
+    def __init__(self, response: Response, key: str, doing: Doing) -> None:
+        self._response = response
+        self._key = key
+        self._doing = doing
+        self._info: ObjectInfo | None = None
+        self.status = response.status
+        self.size_bytes = response.size_bytes
+        self.etag = etag_of(response)
+        self.version_id = response.text(b'x-amz-version-id')
+        self.offset, self._whole = 0, self.size_bytes
+        if self.size_bytes < 0:
+            self.close()
+            raise NetworkError(f'{doing}: the answer has no Content-Length, so its end could not be told from a cut')
+        if self.status == http.client.PARTIAL_CONTENT:
+            try:
+                self.offset, self._whole = content_range(response.text(b'content-range') or '', self.size_bytes)
+            except ValueError as error:
+                self.close()
+                raise NetworkError(f'{doing}: {error}') from error
+
+    @property
+    def info(self) -> ObjectInfo:
+        # Made only when it is asked for: a small download needs three of its headers.
+        if self._info is None:
+            self._info = info_of(self._response, self._key, self._whole)
+        return self._info
+
+    def read(self, size_bytes: int) -> bytes:
+        try:
+            return self._response.read(size_bytes)
+        except TransportError as error:
+            raise self._doing.named(error) from error
+
+    def read_into(self, buffer: memoryview) -> int:
+        try:
+            return self._response.read_into(buffer)
+        except TransportError as error:
+            raise self._doing.named(error) from error
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class Doing:
+    """What is being done, for messages: made into text only when there is a message."""
+
+    __slots__ = ('bucket', 'key', 'operation', 'part_number')
+
+    def __init__(self, operation: str, bucket: str, key: str = '', part_number: int = 0) -> None:
+        self.operation = operation
+        self.bucket = bucket
+        self.key = key
+        self.part_number = part_number
+
+    def __str__(self) -> str:
+        part = f' {self.part_number} of' if self.part_number else ''
+        return f'{self.operation}{part} s3://{self.bucket}' + (f'/{self.key}' if self.key else '')
+
+    def named(self, error: TransportError) -> TransportError:
+        """An error of the connection as one of this request."""
+        kind = NetworkError if isinstance(error, ConnectionLost) else type(error)
+        return kind(f'{self}: {error}')
+
+
+def etag_of(response: Response) -> str:
+    """The ETag without its quotes; '' when there is none."""
+    return response.headers.get(b'etag', b'').strip(b'"').decode('utf-8', 'replace')
+
+
+def checksum_of(response: Response) -> str | None:
+    """The strongest checksum that the answer tells, as 'ALGORITHM:base64'."""
+    for header, name in CHECKSUMS:
+        value = response.headers.get(header)
+        if value:
+            return f'{name}:{value.decode("ascii", "replace")}'
+    return None
+
+
+def stored_of(response: Response) -> Stored:
+    """What the store says of an object that it has taken."""
+    return Stored(etag=etag_of(response), version_id=response.text(b'x-amz-version-id'), checksum=checksum_of(response))
+
+
+def headers_of(response: Response) -> dict[str, str]:
+    """All headers as text."""
+    return {str(name, 'latin-1'): str(value, 'utf-8', 'replace') for name, value in response.headers.items()}
+
+
+def info_of(response: Response, key: str, size_bytes: int) -> ObjectInfo:
+    """What a HEAD or a GET tells of an object.
+
+    Args:
+        response: The answer.
+        key: The object's key.
+        size_bytes: The size of the whole object.
+    """
+    headers = headers_of(response)
+    return ObjectInfo(
+        key=key,
+        size_bytes=size_bytes,
+        etag=etag_of(response),
+        last_modified=moment_of(headers.get('last-modified', '')),
+        storage_class=headers.get('x-amz-storage-class') or 'STANDARD',
+        content_type=headers.get('content-type'),
+        metadata={
+            name.removeprefix(METADATA_PREFIX): value for name, value in headers.items() if name.startswith(METADATA_PREFIX)
+        },
+        headers=headers,
+        checksum=checksum_of(response),
+        version_id=headers.get('x-amz-version-id'),
+    )
+
+
+def moment_of(text: str) -> datetime.datetime | None:
+    """The time that an HTTP date tells (RFC 9110, section 5.6.7); None for none, and for what is none."""
+    # The one form that servers send, 'Sun, 06 Nov 1994 08:49:37 GMT', read ten times faster than by email.utils.
+    if len(text) == 29 and text.endswith(' GMT') and text[8:11] in MONTHS:
+        try:
+            hour, minute, second = int(text[17:19]), int(text[20:22]), int(text[23:25])
+            day = (int(text[12:16]), MONTHS[text[8:11]], int(text[5:7]))
+            return datetime.datetime(*day, hour, minute, second, tzinfo=datetime.UTC)
+        except ValueError:
+            return None
+    try:
+        return email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+
+
+def content_range(text: str, size_bytes: int) -> tuple[int, int]:
+    """The offset and the whole size that a Content-Range tells (RFC 9110, section 14.4).
+
+    Raises:
+        ValueError: It is missing or contradicts the length of the body.
+    """
+    unit, _, rest = text.partition(' ')
+    span, _, whole = rest.partition('/')
+    first, _, last = span.partition('-')
+    if unit != 'bytes' or not (first.isdigit() and last.isdigit() and whole.isdigit()):
+        raise ValueError(f'the answer to a range says Content-Range: {text!r}')
+    if int(last) - int(first) + 1 != size_bytes:
+        raise ValueError(f'the answer says Content-Range: {text!r} for a body of {size_bytes:,} bytes')
+    return int(first), int(whole)

@@ -1,0 +1,56 @@
+"""Which request takes which of an object's headers.
+
+What may live here: facts of S3's model, written down so that an upload need not import botocore for them (60 MiB, 0.3 s).
+tests/unit/test_wire_headers.py compares them with botocore's model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+__all__ = ['taken_by']
+
+# CreateMultipartUpload knows neither the conditions nor a digest of the data; CompleteMultipartUpload takes the conditions.
+NOT_FOR_CREATE: Final = frozenset({'content-md5', 'if-match', 'if-none-match', 'x-amz-sdk-checksum-algorithm'})
+NOT_FOR_COPY: Final = frozenset({'content-md5', 'x-amz-sdk-checksum-algorithm'})
+FOR_COMPLETE: Final = frozenset(
+    {
+        'if-match',
+        'if-none-match',
+        'x-amz-expected-bucket-owner',
+        'x-amz-request-payer',
+        'x-amz-server-side-encryption-customer-algorithm',
+        'x-amz-server-side-encryption-customer-key',
+        'x-amz-server-side-encryption-customer-key-md5',
+    }
+)
+# These say something of CopyObject alone.
+COPY_PREFIX: Final = 'x-amz-copy-source'
+ONLY_FOR_COPY: Final = frozenset(
+    {
+        'x-amz-metadata-directive',
+        'x-amz-object-annotation-directive',
+        'x-amz-source-expected-bucket-owner',
+        'x-amz-tagging-directive',
+    }
+)
+
+
+def taken_by(operation: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of an object's headers that a request takes, by their names in lower case."""
+    is_taken = _TAKEN[operation]
+    named = ((name.lower(), value) for name, value in headers.items())
+    return {name: value for name, value in named if is_taken(name)}
+
+
+def _is_for_any(name: str) -> bool:
+    return name not in ONLY_FOR_COPY and not name.startswith(COPY_PREFIX)
+
+
+_TAKEN: Final[Mapping[str, Callable[[str], bool]]] = {
+    'PutObject': _is_for_any,
+    'CreateMultipartUpload': lambda name: _is_for_any(name) and name not in NOT_FOR_CREATE,
+    'CopyObject': lambda name: name not in NOT_FOR_COPY,
+    'CompleteMultipartUpload': FOR_COMPLETE.__contains__,
+}

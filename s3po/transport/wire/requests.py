@@ -1,0 +1,266 @@
+"""How a request is addressed, dated, signed and sent.
+
+A request that was addressed to the wrong region, or dated by a clock that is wrong, is corrected and sent once more, and the
+correction is remembered: that is no retry, the store has not looked at what it asks for.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import http.client
+import logging
+import time
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from s3po.body import Chunk
+from s3po.config import __version__
+from s3po.errors import TransportError
+from s3po.transport.answers import EXPIRED_CODES, error_for
+from s3po.transport.http import HTTPClient, Origin, Pool, Response
+from s3po.transport.keys import Keys, KeySource
+from s3po.transport.places import Place
+from s3po.transport.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, canonical_headers, canonical_query, quoted_key
+from s3po.transport.wire.answers import Doing, headers_of
+from s3po.transport.xml import ErrorBody, error_of
+
+__all__ = ['NO_HEADERS', 'NO_QUERY', 'PlaceFinder', 'Requester']
+
+log = logging.getLogger(__name__)
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
+NO_QUERY: Final[Mapping[str, str]] = {}
+USER_AGENT: Final = f's3po/{__version__}'
+
+# A document that says why a request failed is short.
+MAX_ERROR_BYTES: Final = 1024 * 1024
+# What is smaller goes out together with its head; what is larger, piece by piece.
+AT_ONCE_BYTES: Final = 256 * 1024
+# Stores refuse what is dated more than 15 minutes off: RequestTimeTooSkewed in the list of S3's errors.
+TOLERATED_SKEW_S: Final = 15 * 60
+# How many buckets are remembered before all are forgotten.
+MAX_TARGETS: Final = 10_000
+# These may mean that the bucket is in another region.
+ASTRAY_CODES: Final = frozenset(
+    {'AuthorizationHeaderMalformed', 'IllegalLocationConstraintException', 'PermanentRedirect', 'TemporaryRedirect', 'Redirect'}
+)
+ASTRAY_STATUSES: Final = frozenset({301, 302, 307, 400})
+
+
+class PlaceFinder(Protocol):
+    """Says where buckets are."""
+
+    def find(self, bucket: str) -> Place:
+        """Where a bucket is."""
+        ...
+
+    def relearn(self, bucket: str, region: str) -> Place:
+        """Where it is, now that it is known to be in that region; remembered."""
+        ...
+
+
+class _Target:
+    """A bucket, with all that is the same for every request to it."""
+
+    __slots__ = ('host_header', 'is_secure', 'is_signed', 'keys', 'path', 'place', 'pool', 'signer')
+
+    def __init__(self, place: Place, pool: Pool) -> None:
+        self.place = place
+        self.pool = pool
+        self.host_header = place.host_header
+        self.path = place.path
+        self.is_secure = place.scheme == 'https'
+        self.is_signed = place.auth != 'none'
+        self.keys: Keys | None = None
+        self.signer: Signer | None = None
+
+
+class Requester:
+    """Sends requests to buckets. Belongs to one hub."""
+
+    def __init__(
+        self, places: PlaceFinder, keys: KeySource, client: HTTPClient, *, payload_signing: str = 'auto', user_agent: str = ''
+    ) -> None:
+        """
+        Args:
+            places: Where buckets are.
+            keys: What to sign with.
+            client: The connections.
+            payload_signing: 'signed', 'unsigned', or 'auto': signed where TLS does not guard it.
+            user_agent: Added to our own.
+        """
+        self._places = places
+        self._keys = keys
+        self._client = client
+        self._payload_signing = payload_signing
+        self._agent = f'{USER_AGENT} {user_agent}'.rstrip()
+        self._targets: dict[str, _Target] = {}
+        # How far the store's clock is ahead of ours.
+        self._clock_offset_s = 0.0
+
+    def send(
+        self,
+        doing: Doing,
+        method: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | Chunk = b'',
+        is_object_data: bool = False,
+    ) -> Response:
+        """Send one request, and give its answer, whose status is below 300. The caller closes it.
+
+        Args:
+            doing: What is done: the operation, the bucket and the key.
+            method: HTTP's.
+            query: The query parameters, unescaped.
+            headers: By name in lower case.
+            body: The request's body.
+            is_object_data: Whether the body is an object's, which may go unsigned, and not a document.
+
+        Raises:
+            TransportError: There was no answer, or it is a refusal.
+        """
+        for is_last in (False, True):
+            target = self._targets.get(doing.bucket) or self._aim(doing.bucket)
+            head = self._head(target, doing, method, query, headers, body, is_object_data)
+            try:
+                response = target.pool.exchange(head, body, has_body=method != 'HEAD')
+            except TransportError as error:
+                raise doing.named(error) from error
+            if response.status < 300:
+                return response
+            said = self._read_error(response, doing, has_body=method != 'HEAD')
+            if is_last or not self._correct(doing.bucket, target, response, said):
+                break
+        raise self._error(doing, target, response, said)
+
+    def close(self) -> None:
+        """Close what is idle, and forget where buckets are."""
+        self._targets.clear()
+        self._client.close()
+
+    # --- the head
+
+    def _head(
+        self,
+        target: _Target,
+        doing: Doing,
+        method: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes | Chunk,
+        is_object_data: bool,  # noqa: FBT001  (the hot path)
+    ) -> bytes:
+        path = target.path + quoted_key(doing.key) if doing.key else target.place.bucket_path
+        asked = canonical_query(query) if query else ''
+        keys = self._keys.current if target.is_signed else None
+        sent = {'host': target.host_header}
+        authorization = ''
+        if keys is None:
+            sent.update(headers)
+            lines = [f'{name}:{value}' for name, value in sent.items()]
+        else:
+            signer = target.signer if target.keys is keys else self._new_signer(target, keys)
+            assert signer is not None
+            timestamp = signer.timestamp(time.time() + self._clock_offset_s)
+            payload = self._payload(target, body, is_object_data=is_object_data)
+            sent['x-amz-content-sha256'] = payload
+            sent['x-amz-date'] = timestamp
+            if keys.session_token is not None:
+                sent['x-amz-security-token'] = keys.session_token
+            sent.update(headers)
+            canonical, names = canonical_headers(sent)
+            # What is sent is what the caller gave, blanks included; only the signature is of the canonical form.
+            lines = [f'{name}:{value}' for name, value in sent.items()] if headers else canonical
+            value = signer.authorization(method, path, asked, canonical, names, payload, timestamp)
+            authorization = f'authorization:{value}\r\n'
+        length = len(body) if isinstance(body, bytes) else body.size_bytes
+        # A GET or DELETE has no body, and says nothing of it (RFC 9110, section 8.6).
+        content_length = f'content-length:{length}\r\n' if length or method in ('PUT', 'POST') else ''
+        target_form = f'{path}?{asked}' if asked else path
+        agent = '' if 'user-agent' in headers else f'user-agent:{self._agent}\r\n'
+        text = '\r\n'.join(lines)
+        return f'{method} {target_form} HTTP/1.1\r\n{text}\r\n{authorization}{content_length}{agent}\r\n'.encode()
+
+    def _payload(self, target: _Target, body: bytes | Chunk, *, is_object_data: bool) -> str:
+        if is_object_data:
+            signing = self._payload_signing
+            if signing == 'unsigned' or (signing == 'auto' and target.is_secure):
+                return UNSIGNED_PAYLOAD
+        if isinstance(body, bytes):
+            return hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
+        return body.sha256()
+
+    def _new_signer(self, target: _Target, keys: Keys) -> Signer:
+        place = target.place
+        target.keys = keys
+        target.signer = Signer(keys.access_key_id, keys.secret_access_key, keys.session_token, place.region, place.service)
+        return target.signer
+
+    # --- where to
+
+    def _aim(self, bucket: str) -> _Target:
+        return self._take_aim(bucket, self._places.find(bucket))
+
+    def _take_aim(self, bucket: str, place: Place) -> _Target:
+        if len(self._targets) >= MAX_TARGETS:
+            self._targets.clear()
+        origin = Origin(place.scheme, place.host, place.port, place.proxy)
+        target = self._targets[bucket] = _Target(place, self._client.pool(origin))
+        return target
+
+    # --- refusals
+
+    def _read_error(self, response: Response, doing: Doing, *, has_body: bool) -> ErrorBody:
+        try:
+            said = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
+        except TransportError as error:
+            raise doing.named(error) from error
+        finally:
+            response.close()
+        return said
+
+    def _correct(self, bucket: str, target: _Target, response: Response, said: ErrorBody) -> bool:
+        """Learn from a refusal; tells whether the request is worth sending once more."""
+        code = said.code
+        if code in ASTRAY_CODES or response.status in ASTRAY_STATUSES:
+            region = response.text(b'x-amz-bucket-region') or said.region
+            place = self._places.relearn(bucket, region) if region else target.place
+            if place != target.place:
+                log.info('s3://%s is in region %s; its requests go there from now on', bucket, place.region)
+                self._take_aim(bucket, place)
+                return True
+        if code == 'RequestTimeTooSkewed' or (response.status == 403 and not code):
+            return self._correct_clock(response)
+        return False
+
+    def _correct_clock(self, response: Response) -> bool:
+        try:
+            theirs = email.utils.parsedate_to_datetime(response.text(b'date') or '').timestamp()
+        except ValueError:
+            return False
+        offset_s = theirs - time.time()
+        if abs(offset_s - self._clock_offset_s) < TOLERATED_SKEW_S / 2:
+            return False
+        log.warning("this machine's clock is %.0f s off the store's; requests are dated by the store's from now on", -offset_s)
+        self._clock_offset_s = offset_s
+        return True
+
+    def _error(self, doing: Doing, target: _Target, response: Response, said: ErrorBody) -> TransportError:
+        can_refresh = self._keys.can_refresh
+        if said.code in EXPIRED_CODES and can_refresh:
+            self._keys.expire(target.keys)
+        headers = headers_of(response)
+        if said.request_id:
+            headers.setdefault('x-amz-request-id', said.request_id)
+        return error_for(
+            str(doing),
+            status=response.status,
+            code=said.code or str(response.status),
+            message=said.message or ('' if said.code else http.client.responses.get(response.status, '')),
+            headers=headers,
+            can_refresh=can_refresh,
+            region=said.region,
+        )

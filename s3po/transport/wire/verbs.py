@@ -1,0 +1,304 @@
+"""S3's verbs as HTTP requests.
+
+What may live here: which method, query, headers and body a verb is, and what its answer means.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from s3po.body import Chunk
+from s3po.errors import NetworkError, TransportError
+from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
+from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
+from s3po.transport.answers import error_for
+from s3po.transport.http import Response
+from s3po.transport.parameters import serialized_extra
+from s3po.transport.wire.answers import Doing, WireAnswer, etag_of, headers_of, info_of, stored_of
+from s3po.transport.wire.headers import taken_by
+from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
+
+__all__ = ['WireTransport']
+
+Source = tuple[str, str, str | None]
+T = TypeVar('T')
+
+# An answer that is a document: a page of 1,000 keys of 1,024 bytes, escaped, is the longest.
+MAX_DOCUMENT_BYTES: Final = xml.MAX_XML_BYTES
+
+
+class WireTransport:
+    """S3 over HTTP of our own. Belongs to one hub."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    def __repr__(self) -> str:
+        return f'<WireTransport {self._requester!r}>'
+
+    def close(self) -> None:
+        self._requester.close()
+
+    # --- objects
+
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        byte_range: tuple[int, int | None] | None = None,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        extra: Extra,
+    ) -> WireAnswer:
+        doing = Doing('GetObject', bucket, key)
+        headers: dict[str, str] = {}
+        if byte_range is not None:
+            start, stop = byte_range
+            headers['range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
+        if if_match is not None:
+            headers['if-match'] = quoted_etag(if_match)
+        return WireAnswer(self._send(doing, 'GET', headers=headers, version_id=version_id, extra=extra), key, doing)
+
+    def head_object(
+        self, bucket: str, key: str, *, if_match: str | None = None, version_id: str | None = None, extra: Extra
+    ) -> ObjectInfo:
+        doing = Doing('HeadObject', bucket, key)
+        headers = NO_HEADERS if if_match is None else {'if-match': quoted_etag(if_match)}
+        response = self._send(doing, 'HEAD', headers=headers, version_id=version_id, extra=extra)
+        response.close()
+        length = response.text(b'content-length') or '0'
+        return info_of(response, key, int(length) if length.isdigit() else 0)
+
+    def put_object(self, bucket: str, key: str, chunk: Chunk, *, headers: Headers, extra: Extra) -> Stored:
+        doing = Doing('PutObject', bucket, key)
+        sent = taken_by('PutObject', headers) if headers else NO_HEADERS
+        body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
+        return stored_of(self._finished(doing, self._send(doing, 'PUT', headers=sent, extra=extra, body=body)))
+
+    def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
+        doing = Doing('DeleteObject', bucket, key)
+        response = self._finished(doing, self._send(doing, 'DELETE', version_id=version_id, extra=extra))
+        return response.text(b'x-amz-version-id')
+
+    def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
+        doing = Doing('DeleteObjects', bucket)
+        odd = [(key, version_id) for key, version_id in keys if not xml.has_xml_form(key)]
+        failures = self._delete_one_by_one(bucket, odd, extra)
+        keys = [each for each in keys if each not in odd] if odd else keys
+        if not keys:
+            return failures
+        body = xml.delete_body(keys)
+        # S3 wants a digest of the list; this is the one that every store knows.
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        headers = {'content-md5': digest, 'content-type': 'application/xml'}
+        response = self._send(doing, 'POST', query={'delete': ''}, headers=headers, extra=extra, body=body)
+        return failures + [_delete_failure(bucket, each) for each in self._document(doing, response, xml.delete_failures_of)]
+
+    def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
+        doing = Doing('CopyObject', bucket, key)
+        sent = {**taken_by('CopyObject', headers), **_copy_source(source, if_match)}
+        if headers:
+            sent['x-amz-metadata-directive'] = 'REPLACE'
+        response = self._send(doing, 'PUT', headers=sent, extra=extra)
+        copied = self._document(doing, response, xml.copy_result_of)
+        stored = stored_of(response)
+        checksum = copied.checksum or stored.checksum
+        return Stored(etag=copied.etag or stored.etag, version_id=stored.version_id, checksum=checksum)
+
+    def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
+        doing = Doing('GetObjectTagging', bucket, key)
+        response = self._send(doing, 'GET', query={'tagging': ''}, version_id=version_id, extra=extra)
+        return self._document(doing, response, xml.tags_of)
+
+    # --- listings
+
+    def list_objects_v2(
+        self,
+        bucket: str,
+        *,
+        prefix: str = '',
+        delimiter: str | None = None,
+        start_after: str | None = None,
+        page_size: int = 1000,
+        token: str | None = None,
+        extra: Extra,
+    ) -> Listing:
+        doing = Doing('ListObjectsV2', bucket)
+        # Escaped keys: not every character that a key may have can stand in XML.
+        query = {'list-type': '2', 'prefix': prefix, 'max-keys': str(page_size), 'encoding-type': 'url'}
+        optional = {'delimiter': delimiter, 'start-after': start_after, 'continuation-token': token}
+        query.update((name, value) for name, value in optional.items() if value is not None)
+        return self._document(doing, self._send(doing, 'GET', query=query, extra=extra), xml.listing_of)
+
+    def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
+        doing = Doing('ListMultipartUploads', bucket)
+        found: list[ListedUpload] = []
+        query = {'uploads': '', 'prefix': prefix, 'encoding-type': 'url'}
+        while True:
+            page = self._document(doing, self._send(doing, 'GET', query=query, extra=extra), xml.uploads_of)
+            found += page.uploads
+            if not page.is_truncated:
+                return found
+            markers = {'key-marker': page.next_key_marker, 'upload-id-marker': page.next_upload_id_marker}
+            if markers.items() <= query.items():
+                raise NetworkError(f'{doing}: the answer says that there is more, but not where')
+            query.update(markers)
+
+    # --- multipart uploads
+
+    def create_multipart_upload(self, bucket: str, key: str, *, headers: Headers, extra: Extra) -> str:
+        doing = Doing('CreateMultipartUpload', bucket, key)
+        sent = taken_by('CreateMultipartUpload', headers)
+        response = self._send(doing, 'POST', query={'uploads': ''}, headers=sent, extra=extra)
+        return self._document(doing, response, xml.upload_id_of)
+
+    def upload_part(
+        self, bucket: str, key: str, chunk: Chunk, *, upload_id: str, part_number: int, extra: Extra
+    ) -> CompletedPart:
+        doing = Doing('UploadPart', bucket, key, part_number)
+        query = {'partNumber': str(part_number), 'uploadId': upload_id}
+        body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
+        response = self._finished(doing, self._send(doing, 'PUT', query=query, extra=extra, body=body))
+        return _completed(doing, part_number, etag_of(response))
+
+    def upload_part_copy(
+        self,
+        source: Source,
+        byte_range: tuple[int, int],
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        part_number: int,
+        if_match: str,
+        extra: Extra,
+    ) -> CompletedPart:
+        doing = Doing('UploadPartCopy', bucket, key, part_number)
+        query = {'partNumber': str(part_number), 'uploadId': upload_id}
+        headers = {
+            **_copy_source(source, if_match),
+            'x-amz-copy-source-range': f'bytes={byte_range[0]}-{byte_range[1] - 1}',
+        }
+        response = self._send(doing, 'PUT', query=query, headers=headers, extra=extra)
+        return _completed(doing, part_number, self._document(doing, response, xml.copy_result_of).etag)
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, parts: Sequence[CompletedPart], *, upload_id: str, headers: Headers, extra: Extra
+    ) -> Stored:
+        doing = Doing('CompleteMultipartUpload', bucket, key)
+        sent = {**taken_by('CompleteMultipartUpload', headers), 'content-type': 'application/xml'}
+        body = xml.complete_body(parts)
+        response = self._send(doing, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
+        said = self._document(doing, response, xml.complete_result_of)
+        return Stored(etag=said.etag, version_id=response.text(b'x-amz-version-id'), checksum=said.checksum)
+
+    def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
+        doing = Doing('AbortMultipartUpload', bucket, key)
+        self._finished(doing, self._send(doing, 'DELETE', query={'uploadId': upload_id}, extra=extra))
+
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
+        doing = Doing('ListParts', bucket, key)
+        response = self._send(doing, 'GET', query={'uploadId': upload_id}, extra=extra)
+        return self._document(doing, response, xml.parts_of)
+
+    # --- what they have in common
+
+    def _delete_one_by_one(self, bucket: str, keys: Sequence[tuple[str, str | None]], extra: Extra) -> list[DeleteFailure]:
+        """For keys that cannot stand in a list that is XML."""
+        failures = []
+        for key, version_id in keys:
+            try:
+                self.delete_object(bucket, key, version_id=version_id, extra=extra)
+            except TransportError as error:
+                failures.append(DeleteFailure(key=key, error=error, version_id=version_id))
+        return failures
+
+    def _send(
+        self,
+        doing: Doing,
+        method: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        headers: Mapping[str, str] = NO_HEADERS,
+        version_id: str | None = None,
+        extra: Extra,
+        body: bytes | Chunk = b'',
+    ) -> Response:
+        """Send one request: the caller's parameters as far as it knows them, ours on top."""
+        if version_id is not None:
+            query = {**query, 'versionId': version_id}
+        if extra:
+            their_headers, their_query = serialized_extra(doing.operation, extra)
+            headers, query = {**their_headers, **headers}, {**their_query, **query}
+        is_object_data = doing.operation in ('PutObject', 'UploadPart')
+        return self._requester.send(doing, method, query=query, headers=headers, body=body, is_object_data=is_object_data)
+
+    def _finished(self, doing: Doing, response: Response) -> Response:
+        """Read an answer whose body, if it has one, says nothing."""
+        if response.size_bytes:
+            self._read(doing, response)
+        else:
+            response.close()
+        return response
+
+    def _document(self, doing: Doing, response: Response, parse: Callable[[bytes], T]) -> T:
+        """Read an answer that is a document.
+
+        Raises:
+            TransportError: It is not the document that it has to be; or it is one that tells of an error, which S3 may only
+                find out when it has said 200 already.
+        """
+        body = self._read(doing, response)
+        try:
+            return parse(body)
+        except xml.ErrorInBody as error:
+            said = error.error
+            raise error_for(
+                str(doing),
+                status=response.status,
+                code=said.code,
+                message=said.message,
+                headers=headers_of(response),
+                region=said.region,
+            ) from error
+        except xml.MalformedAnswer as error:
+            raise NetworkError(f'{doing}: {response.status}, but {error}') from error
+
+    def _read(self, doing: Doing, response: Response) -> bytes:
+        try:
+            return response.read_all(MAX_DOCUMENT_BYTES)
+        except TransportError as error:
+            raise doing.named(error) from error
+        finally:
+            response.close()
+
+
+def quoted_etag(etag: str) -> str:
+    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are."""
+    return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
+
+
+def _copy_source(source: Source, if_match: str) -> dict[str, str]:
+    bucket, key, version_id = source
+    # An object behind an access point: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    name = f'{bucket}/object/{key}' if bucket.startswith('arn:') else f'{bucket}/{key}'
+    named = quote(name, safe='/~') + ('' if version_id is None else f'?versionId={version_id}')
+    return {'x-amz-copy-source': named, 'x-amz-copy-source-if-match': quoted_etag(if_match)}
+
+
+def _completed(doing: Doing, number: int, etag: str) -> CompletedPart:
+    if not etag:
+        raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
+    return CompletedPart(number=number, etag=etag)
+
+
+def _delete_failure(bucket: str, failure: xml.NotDeleted) -> DeleteFailure:
+    # DeleteObjects says 200 for all; 400 here only means: what the code does not tell is the caller's fault.
+    doing = f'DeleteObjects s3://{bucket}/{failure.key}'
+    error = error_for(doing, status=400, code=failure.code, message=failure.message, headers={})
+    return DeleteFailure(key=failure.key, error=error, version_id=failure.version_id)

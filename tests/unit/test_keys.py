@@ -1,0 +1,168 @@
+"""The keys that requests are signed with: constant where the caller gave them, else as the client finds and refreshes them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.credentials import Credentials, RefreshableCredentials
+
+from s3po.errors import CredentialsError
+from s3po.transport.keys import ASK_EVERY_S, ClientKeys, FixedKeys, key_source
+from s3po.transport.session import build_client
+from s3po.transport.settings import ClientSettings
+
+FRESH_S, EXPIRED_S = 60 * 60, -60
+
+
+def no_client() -> Any:
+    pytest.fail('the client was asked for')
+
+
+class Issuer:
+    """A source of temporary keys, and a clock that is set by hand.
+
+    Attributes:
+        issued: How often it was asked for new ones.
+        error: What it fails with; None for nothing.
+        now_s: What the clock shows.
+    """
+
+    def __init__(self, lifetime_s: int) -> None:
+        self.issued = 0
+        self.error: Exception | None = None
+        self.now_s = 0.0
+        core = botocore.session.get_session()
+        core._credentials = RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
+        client = build_client(ClientSettings(session=core, region='us-east-1'))
+        self.source = ClientKeys(lambda: client, clock=lambda: self.now_s)
+
+    def keys(self, lifetime_s: int) -> dict[str, str]:
+        """What botocore wants of a source of temporary keys."""
+        expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
+        return {
+            'access_key': f'key{self.issued}',
+            'secret_key': 'secret',
+            'token': f'token{self.issued}',
+            'expiry_time': expiry.isoformat(),
+        }
+
+    def refresh(self) -> dict[str, str]:
+        """Issue new keys."""
+        if self.error is not None:
+            raise self.error
+        self.issued += 1
+        return self.keys(FRESH_S)
+
+    @property
+    def token(self) -> str | None:
+        """The token of the current keys."""
+        keys = self.source.current
+        assert keys is not None
+        return keys.session_token
+
+
+def test_given_keys() -> None:
+    """They never change, need no client, and are not shown."""
+    source = key_source(ClientSettings(access_key_id='key', secret_access_key='hidden', session_token='unseen'), no_client)
+    keys = source.current
+    assert keys is not None
+    source.expire(keys)
+
+    assert (keys.access_key_id, keys.secret_access_key, keys.session_token) == ('key', 'hidden', 'unseen')
+    assert source.current is keys
+    assert not source.can_refresh
+    assert 'hidden' not in repr(keys)
+    assert 'unseen' not in repr(keys)
+
+
+def test_anonymous() -> None:
+    """There are no keys, whoever is asked."""
+    client = build_client(ClientSettings(anonymous=True, region='us-east-1'))
+    for source in (
+        key_source(ClientSettings(anonymous=True), no_client),
+        key_source(ClientSettings(client=client), lambda: client),
+    ):
+        source.expire(source.current)
+
+        assert source.current is None
+        assert not source.can_refresh
+
+
+def test_found_keys() -> None:
+    """What the client finds is the same object as long as it is the same keys."""
+    core = botocore.session.get_session()
+    core._credentials = Credentials('key', 'secret', 'token')
+    client = build_client(ClientSettings(session=core, region='us-east-1'))
+    now_s = [0.0]
+    source = ClientKeys(lambda: client, clock=lambda: now_s[0])
+    keys = source.current
+    assert keys is not None
+    source.expire(keys)
+    now_s[0] += 10 * ASK_EVERY_S
+
+    assert (keys.access_key_id, keys.secret_access_key, keys.session_token) == ('key', 'secret', 'token')
+    assert source.current is keys
+    assert not source.can_refresh
+
+
+def test_kind_of_source() -> None:
+    """Only where no keys are given is a client asked, and only when they are needed."""
+    assert isinstance(key_source(ClientSettings(anonymous=True), no_client), FixedKeys)
+    assert isinstance(key_source(ClientSettings(profile='there'), no_client), ClientKeys)
+
+
+def test_refresh() -> None:
+    """Expired keys are replaced; good ones are asked for once a second."""
+    issuer = Issuer(EXPIRED_S)
+    assert issuer.source.can_refresh
+    assert issuer.token == 'token1'
+
+    credentials: Any = issuer.source._credentials
+    credentials._inner._expiry_time = datetime.datetime.now(datetime.UTC)
+    issuer.now_s += ASK_EVERY_S / 2
+    assert issuer.token == 'token1'
+    issuer.now_s += ASK_EVERY_S / 2
+    assert issuer.token == 'token2'
+
+
+def test_expire() -> None:
+    """Keys that the store calls expired are replaced at once, and once however often it says so."""
+    issuer = Issuer(FRESH_S)
+    keys = issuer.source.current
+    for _ in range(3):
+        issuer.source.expire(keys)
+    assert issuer.token == 'token1'
+
+    issuer.source.expire(keys)
+    assert issuer.token == 'token1'
+    assert issuer.issued == 1
+
+
+def test_keys_that_somebody_else_has_replaced() -> None:
+    """They are only asked for again."""
+    issuer = Issuer(FRESH_S)
+    keys = issuer.source.current
+    credentials: Any = issuer.source._credentials
+    credentials.expire(credentials.generation)
+    credentials.get_frozen_credentials()
+    issuer.source.expire(keys)
+
+    assert issuer.token == 'token1'
+    assert issuer.issued == 1
+
+
+def test_failed_refresh() -> None:
+    """It is told as what it is; the next request tries again."""
+    issuer = Issuer(EXPIRED_S)
+    issuer.error = LookupError('no keys today')
+    with pytest.raises(CredentialsError, match='no keys today'):
+        _ = issuer.source.current
+    issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='not now')
+    with pytest.raises(CredentialsError, match='getting credentials: .*not now'):
+        _ = issuer.source.current
+
+    issuer.error = None
+    assert issuer.token == 'token1'

@@ -1,0 +1,136 @@
+"""How buckets are spoken to: authorities, timeouts and proxies, as botocore has them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import pytest
+from botocore.config import Config
+
+from s3po.config import __version__
+from s3po.errors import S3poError
+from s3po.transport import places as room
+from s3po.transport.places import HttpSettings, NotServable, authorities_path
+from s3po.transport.session import build_client
+from s3po.transport.settings import ClientSettings
+from tests.support.addresses import CUSTOM, asking_places, forget_environment, places, plain_places
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    forget_environment(monkeypatch, tmp_path)
+
+
+def test_http_settings() -> None:
+    """They are the same, whoever is asked."""
+    given = {**CUSTOM, 'connect_timeout_s': 1.5, 'read_timeout_s': 2.5, 'verify': False}
+    expected = HttpSettings(verify=False, connect_timeout_s=1.5, read_timeout_s=2.5)
+
+    assert plain_places(**given).http == asking_places(**given).http == expected
+
+
+@pytest.mark.parametrize('name', ['AWS_CA_BUNDLE', 'REQUESTS_CA_BUNDLE'])
+def test_authorities_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are trusted where the caller does not say otherwise; a blank one is botocore's to refuse."""
+    monkeypatch.setenv('REQUESTS_CA_BUNDLE', '/second')
+    monkeypatch.setenv(name, '/first')
+    assert plain_places(**CUSTOM).http.verify == asking_places(**CUSTOM).http.verify == '/first'
+    assert plain_places(verify=False, **CUSTOM).http.verify is False
+
+    monkeypatch.setenv(name, ' ')
+    with pytest.raises(S3poError, match='Invalid CA bundle'):
+        _ = places(**CUSTOM).http
+
+
+def test_http_settings_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """What the caller's configuration says."""
+    config = Config(
+        connect_timeout=3,
+        read_timeout=None,
+        client_cert=('cert', 'key'),
+        user_agent_extra='mine/1',
+        s3={'payload_signing_enabled': False},
+    )
+
+    assert places(**CUSTOM, client_config=config).http == HttpSettings(
+        connect_timeout_s=3,
+        read_timeout_s=None,
+        client_cert=('cert', 'key'),
+        user_agent_extra='mine/1',
+        payload_signing=False,
+    )
+    (tmp_path / 'config').write_text('[default]\ns3 =\n  payload_signing_enabled = true\n')
+    monkeypatch.setenv('AWS_CONFIG_FILE', os.fspath(tmp_path / 'config'))
+    assert places(**CUSTOM).http.payload_signing is True
+    assert f's3po/{__version__}' in places(**CUSTOM)._client().meta.config.user_agent
+
+
+def test_authorities_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that botocore would take."""
+    from botocore.httpsession import DEFAULT_CA_BUNDLE, get_cert_path
+
+    assert authorities_path(True) == get_cert_path(True)
+    assert authorities_path('/mine') == '/mine'
+    assert authorities_path(False) is None
+
+    found = room.importlib.util.find_spec
+    monkeypatch.setattr(room.importlib.util, 'find_spec', lambda name: None if name == 'certifi' else found(name))
+    assert authorities_path(True) == DEFAULT_CA_BUNDLE
+
+
+@pytest.mark.parametrize('make', [plain_places, asking_places])
+@pytest.mark.parametrize(
+    ('variables', 'proxy'),
+    [
+        ({'https_proxy': 'http://user:word@proxy:8080'}, 'http://user:word@proxy:8080'),
+        ({'HTTPS_PROXY': 'proxy:8080'}, 'http://proxy:8080'),
+        ({'HTTPS_PROXY': '//proxy:8080'}, 'http://proxy:8080'),
+        ({'http_proxy': 'http://proxy:8080'}, None),
+        ({'https_proxy': 'http://proxy:8080', 'no_proxy': 'example.com'}, None),
+        ({'https_proxy': 'http://proxy:8080', 'NO_PROXY': '*'}, None),
+        ({'https_proxy': 'http://proxy:8080', 'NO_PROXY': 'example.org'}, 'http://proxy:8080'),
+    ],
+)
+def test_proxies_of_the_environment(
+    make: Any, variables: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one for the scheme, as botocore takes it, unless the endpoint is excepted."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    given = {**CUSTOM, 'endpoint_url': 'https://s3.example.com'}
+    place = make(**given).find('bucket')
+    client: Any = build_client(ClientSettings(**given))
+
+    assert place.proxy == client._endpoint.http_session._proxy_config.proxy_url_for('https://s3.example.com') == proxy
+    assert 'word' not in repr(place)
+
+
+@pytest.mark.parametrize('make', [plain_places, asking_places])
+@pytest.mark.parametrize(
+    ('endpoint', 'variable', 'value', 'reason'),
+    [
+        ('http://s3.example.com', 'http_proxy', 'http://user:word@proxy:8080', 'it is reached over http, through a proxy'),
+        ('https://s3.example.com', 'https_proxy', 'https://user:word@proxy:8080', 'the proxy is spoken to by https'),
+        ('https://s3.example.com', 'https_proxy', 'socks5://user:word@proxy:8080', 'the proxy is spoken to by socks5'),
+    ],
+)
+def test_proxies_that_are_not_served(
+    make: Any, endpoint: str, variable: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are left to botocore; no password is told."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(NotServable) as caught:
+        make(**{**CUSTOM, 'endpoint_url': endpoint}).find('bucket')
+    assert caught.value.reason == reason
+
+
+def test_proxies_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the only ones then."""
+    monkeypatch.setenv('https_proxy', 'http://other:8080')
+    given = {**CUSTOM, 'endpoint_url': 'https://s3.example.com'}
+
+    assert places(**given, client_config=Config(proxies={'https': 'proxy:1'})).find('bucket').proxy == 'http://proxy:1'
+    assert places(**given, client_config=Config(proxies={})).find('bucket').proxy is None

@@ -1,0 +1,265 @@
+"""S3's XML, both ways: what an answer tells, and what a request holds."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from s3po.model import CompletedPart, ListEntry
+from s3po.transport import ListedUpload, Listing, Stored, xml
+from s3po.transport.xml import ErrorBody, MalformedAnswer, NotDeleted
+from tests.support.store_xml import document, element, parse_delete
+
+ENTRY = element(
+    'Contents',
+    [
+        element('Key', 'a'),
+        element('LastModified', '2026-11-21T03:05:40.000Z'),
+        element('ETag', '"e"'),
+        element('Size', 7),
+        element('StorageClass', 'GLACIER'),
+    ],
+)
+ERROR = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message>'
+    b'<Region>eu-west-1</Region><RequestId>4442587FB7D0A2F9</RequestId></Error>'
+)
+SLOW_DOWN = ErrorBody(code='SlowDown', message='Reduce your rate.', region='eu-west-1', request_id='4442587FB7D0A2F9')
+
+# --- listings
+
+
+def test_listing() -> None:
+    """Entries have plain ETags and times with a zone; what else stands in the document is passed over."""
+    body = document(
+        'ListBucketResult',
+        element('Prefix', 'not one of the common ones'),
+        element('NextContinuationToken', 'token+%2B'),
+        element('IsTruncated', True),
+        ENTRY,
+        element('CommonPrefixes', [element('Prefix', 'p/')]),
+    )
+    modified = datetime.datetime(2026, 11, 21, 3, 5, 40, tzinfo=datetime.UTC)
+    entry = ListEntry(key='a', size_bytes=7, etag='e', last_modified=modified, storage_class='GLACIER')
+
+    assert xml.listing_of(body) == Listing(entries=[entry], prefixes=['p/'], is_truncated=True, next_token='token+%2B')
+
+
+def test_listing_of_little() -> None:
+    """What a store leaves out has the value that means so."""
+    body = document('ListBucketResult', element('Contents', [element('Key', 'a')]))
+
+    assert xml.listing_of(body) == Listing(
+        entries=[ListEntry(key='a', size_bytes=0)], prefixes=[], is_truncated=False, next_token=None
+    )
+
+
+def test_escaped_keys() -> None:
+    """Keys and prefixes are unescaped when the answer says so, and only then; the token never is."""
+    names = [
+        element('Contents', [element('Key', 'a+b%2B%C3%A4')]),
+        element('CommonPrefixes', [element('Prefix', 'p%20+/')]),
+        element('NextContinuationToken', 'a+%2B'),
+    ]
+    escaped = xml.listing_of(document('ListBucketResult', *names, element('EncodingType', 'url')))
+    plain = xml.listing_of(document('ListBucketResult', *names))
+
+    assert (escaped.entries[0].key, escaped.prefixes, escaped.next_token) == ('a b+ä', ['p  /'], 'a+%2B')
+    assert (plain.entries[0].key, plain.prefixes, plain.next_token) == ('a+b%2B%C3%A4', ['p%20+/'], 'a+%2B')
+
+
+@pytest.mark.parametrize(
+    ('text', 'is_truncated'), [('true', True), (' True\n', True), ('1', True), ('false', False), ('', False), ('0', False)]
+)
+def test_truncated(text: str, is_truncated: bool) -> None:
+    """A page is not taken for the last one because of how 'true' is written."""
+    body = document('ListBucketResult', element('IsTruncated', text))
+
+    assert xml.listing_of(body).is_truncated is is_truncated
+
+
+def test_time_without_zone() -> None:
+    """A time that names no zone is UTC's."""
+    body = document(
+        'ListBucketResult', element('Contents', [element('Key', 'a'), element('LastModified', '2026-11-21T03:05:40')])
+    )
+    modified = xml.listing_of(body).entries[0].last_modified
+
+    assert modified is not None
+    assert modified.utcoffset() == datetime.timedelta(0)
+
+
+@pytest.mark.parametrize(
+    'told',
+    [
+        [element('Size', 1)],
+        [element('Key', 'a'), element('Size', '')],
+        [element('Key', 'a'), element('Size', 'large')],
+        [element('Key', 'a'), element('Size', -1)],
+        [element('Key', 'a'), element('Size', '9' * 5000)],
+        [element('Key', 'a'), element('LastModified', '')],
+        [element('Key', 'a'), element('LastModified', 'yesterday')],
+        [element('Key', 'a'), element('LastModified', 'Sat, 21 Nov 2026 03:05:40 GMT')],
+    ],
+)
+def test_garbled_entries(told: list[str]) -> None:
+    """An entry that cannot be read makes the page malformed: nothing is guessed, and no key left out."""
+    with pytest.raises(MalformedAnswer):
+        xml.listing_of(document('ListBucketResult', element('Contents', told)))
+
+
+def test_prefix_without_text() -> None:
+    """A common prefix without a prefix is malformed, rather than the listing's own prefix."""
+    with pytest.raises(MalformedAnswer, match="a 'CommonPrefixes' without 'Prefix'"):
+        xml.listing_of(document('ListBucketResult', element('Prefix', 'p/'), element('CommonPrefixes', [])))
+
+
+# --- other answers
+
+
+def test_upload_id() -> None:
+    """Without an id, an upload cannot be gone on with."""
+    assert xml.upload_id_of(document('InitiateMultipartUploadResult', element('UploadId', 'id'))) == 'id'
+    for told in ([], [element('UploadId', '')]):
+        with pytest.raises(MalformedAnswer, match="without 'UploadId'"):
+            xml.upload_id_of(document('InitiateMultipartUploadResult', *told))
+
+
+@pytest.mark.parametrize('name', ['CopyObjectResult', 'CopyPartResult'])
+def test_copies(name: str) -> None:
+    """CopyObject's result and UploadPartCopy's differ in name only; of several checksums the strongest counts."""
+    body = document(name, element('ETag', '"e"'), element('ChecksumSHA1', 'x='), element('ChecksumCRC32C', 'y='))
+
+    assert xml.copy_result_of(body) == Stored(etag='e', checksum='CRC32C:y=')
+
+
+def test_completion_with_empty_etag() -> None:
+    """Ceph's gateway tells of a completion without an ETag: it is complete all the same."""
+    body = document('CompleteMultipartUploadResult', element('Key', 'a'), '<ETag></ETag>')
+
+    assert xml.complete_result_of(body) == Stored(etag='')
+
+
+def test_uploads() -> None:
+    """Keys and the key to go on from are unescaped when the answer says so; ids never are."""
+    told = [
+        element('IsTruncated', True),
+        element('NextKeyMarker', 'a+b'),
+        element('NextUploadIdMarker', 'id+'),
+        element('Upload', [element('Key', 'a+b'), element('UploadId', 'id+')]),
+    ]
+    plain = xml.uploads_of(document('ListMultipartUploadsResult', *told))
+    escaped = xml.uploads_of(document('ListMultipartUploadsResult', *told, element('EncodingType', 'url')))
+
+    assert (plain.is_truncated, plain.next_key_marker, plain.next_upload_id_marker) == (True, 'a+b', 'id+')
+    assert plain.uploads == [ListedUpload(key='a+b', upload_id='id+', initiated=None)]
+    assert (escaped.is_truncated, escaped.next_key_marker, escaped.next_upload_id_marker) == (True, 'a b', 'id+')
+    assert escaped.uploads == [ListedUpload(key='a b', upload_id='id+', initiated=None)]
+
+
+def test_last_page_of_uploads() -> None:
+    """The last page names nothing to go on from."""
+    page = xml.uploads_of(document('ListMultipartUploadsResult'))
+
+    assert (page.uploads, page.is_truncated, page.next_key_marker, page.next_upload_id_marker) == ([], False, '', '')
+
+
+def test_delete_failures() -> None:
+    """A version is what was asked for, so an empty one is none; an answer without errors means that all are gone."""
+    failure = [element('Key', 'a'), element('VersionId', ''), element('Code', 'AccessDenied'), element('Message', 'no')]
+    body = document('DeleteResult', element('Error', failure))
+
+    assert xml.delete_failures_of(body) == [NotDeleted(key='a', version_id=None, code='AccessDenied', message='no')]
+    assert xml.delete_failures_of(document('DeleteResult')) == []
+
+
+@pytest.mark.parametrize(
+    ('read', 'body'),
+    [
+        (xml.parts_of, document('ListPartsResult', element('Part', [element('ETag', 'e')]))),
+        (xml.parts_of, document('ListPartsResult', element('Part', [element('PartNumber', 'first')]))),
+        (xml.uploads_of, document('ListMultipartUploadsResult', element('Upload', [element('Key', 'a')]))),
+        (xml.uploads_of, document('ListMultipartUploadsResult', element('Upload', [element('UploadId', 'a')]))),
+        (xml.tags_of, document('Tagging', element('TagSet', [element('Tag', [element('Key', 'a')])]))),
+    ],
+)
+def test_garbled_answers(read: Callable[[bytes], Any], body: bytes) -> None:
+    """What an answer cannot do without, it must have."""
+    with pytest.raises(MalformedAnswer):
+        read(body)
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        ERROR,
+        ERROR.replace(b'<Error>', b'<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'),
+        b'\n' + ERROR,
+        b'<ErrorResponse>%b<RequestId>4442587FB7D0A2F9</RequestId></ErrorResponse>' % ERROR.partition(b'\n')[2],
+    ],
+)
+def test_error_forms(body: bytes) -> None:
+    """An error is read with a namespace and without, and in the form of AWS's other services."""
+    assert xml.error_of(body) == SLOW_DOWN
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        b'',
+        b'  ',
+        b'Bad Gateway',
+        b'<html><body>502</body></html>',
+        b'<!DOCTYPE html><html/>',
+        ERROR[:-1],
+        b'{"Code": "x"}',
+        b'\xff',
+    ],
+)
+def test_bodies_that_tell_nothing(body: bytes) -> None:
+    """A body that is empty, cut off or another's tells nothing, and raises nothing."""
+    assert xml.error_of(body) == ErrorBody()
+
+
+# --- requests
+
+
+def test_what_xml_cannot_hold() -> None:
+    """Of control characters XML holds three; and no half of a pair, and neither of two that are none."""
+    controls = {chr(number) for number in range(0x20)} - set('\t\n\r')
+    for character in (*controls, '\ud800', '\udfff', '\ufffe', '\uffff'):
+        assert not xml.has_xml_form(f'a{character}b')
+        with pytest.raises(ValueError, match='XML cannot hold'):
+            xml.delete_body([(f'a{character}b', None)])
+    for character in '\t\n\r \x7f\x85\u2028\ud7ff\ue000\ufffd\U00010000\U0010ffff':
+        assert xml.has_xml_form(f'a{character}b')
+        assert parse_delete(xml.delete_body([(f'a{character}b', None)])) == ([f'a{character}b'], True)
+
+
+def test_delete_body() -> None:
+    """Keys are escaped, ends of lines as well; versions stand where they are asked for; the store tells failures only."""
+    assert (
+        xml.delete_body([('a&<>\r\n', None), ('"ä"', 'v1')])
+        == (
+            '<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            '<Object><Key>a&amp;&lt;&gt;&#xD;&#xA;</Key></Object>'
+            '<Object><Key>"ä"</Key><VersionId>v1</VersionId></Object>'
+            '<Quiet>true</Quiet></Delete>'
+        ).encode()
+    )
+
+
+def test_complete_body() -> None:
+    """ETags have their quotes; one that cannot stand in XML is refused."""
+    assert xml.complete_body([CompletedPart(number=1, etag='e&')]) == (
+        b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b'<Part><PartNumber>1</PartNumber><ETag>"e&amp;"</ETag></Part></CompleteMultipartUpload>'
+    )
+    with pytest.raises(ValueError, match='XML cannot hold'):
+        xml.complete_body([CompletedPart(number=1, etag='\0')])
