@@ -34,6 +34,7 @@ MAX_PAGE_KEYS = 1000
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html: seven days.
 MAX_PRESIGN_S = 7 * 24 * 3600
 
+CHECKSUMS = ('auto', 'none')
 PAYLOAD_SIGNING = ('auto', 'signed', 'unsigned')
 
 # How many bytes of a stream one upload holds at the most, whatever its parts have grown to; one part is always held.
@@ -60,6 +61,8 @@ class TransferConfig:
             attempt made again; 0 for no limit. (The boto transport does not know it.)
         payload_signing: Whether the data of uploads are part of the signature: 'signed', 'unsigned', or 'auto', which signs
             them where TLS does not guard them. Signing costs a SHA-256 of all data.
+        checksum: 'auto' asks the store for the checksum of an object that is downloaded whole, and compares what came with it
+            (CRC64NVME); 'none' does neither.
         use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
             complete. False writes to the path itself, for file systems that cannot rename; then a failure leaves the path
             absent, even where a file was before.
@@ -79,6 +82,7 @@ class TransferConfig:
     read_timeout_s: float = 60.0
     min_bytes_per_s: int = 1024
     payload_signing: str = 'auto'
+    checksum: str = 'auto'
     use_tmp_file: bool = True
     fsync: bool = False
 
@@ -93,6 +97,8 @@ class TransferConfig:
         _check_range('min_bytes_per_s', self.min_bytes_per_s, 0, None)
         if self.payload_signing not in PAYLOAD_SIGNING:
             raise ConfigurationError(f"payload_signing must be 'auto', 'signed' or 'unsigned', not {self.payload_signing!r}")
+        if self.checksum not in CHECKSUMS:
+            raise ConfigurationError(f"checksum must be 'auto' or 'none', not {self.checksum!r}")
         for name in ('connect_timeout_s', 'read_timeout_s'):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

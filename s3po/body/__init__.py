@@ -3,8 +3,9 @@
 What may live here: reading and writing on this machine. Nothing here knows of S3, requests or retries.
 """
 
+from s3po.body.chunks import BytesChunk, Chunk
 from s3po.body.opening import open_source
 from s3po.body.sinks import Sink, open_sink
-from s3po.body.sources import BytesChunk, Chunk, SizedSource, Source, StreamSource
+from s3po.body.sources import SizedSource, Source, StreamSource
 
 __all__ = ['BytesChunk', 'Chunk', 'Sink', 'SizedSource', 'Source', 'StreamSource', 'open_sink', 'open_source']

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from s3po.body.chunks import read_range
 from s3po.body.local import local_errors, refuse_special_file
-from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource, read_range
+from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
 

@@ -9,92 +9,25 @@ same bytes on every read, or raises SourceChanged.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-import gevent
 import gevent.lock
 
+from s3po.body.chunks import BytesChunk, Chunk, FileChunk, SeekableChunk, shrank
 from s3po.body.local import local_errors
-from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, LocalError, SourceChanged
-from s3po.runtime import offload
 
 __all__ = [
-    'BytesChunk',
     'BytesSource',
-    'Chunk',
     'FileSource',
     'SeekableSource',
     'SizedSource',
     'Source',
     'StreamSource',
     'delete_original',
-    'read_range',
 ]
-
-# Reading less than this from the page cache is done sooner than another thread is woken.
-OFFLOAD_BYTES = MIB
-# How much is read at a time to be hashed: small enough to stay in a core's own cache.
-HASH_BYTES = 256 * KIB
-
-
-class Chunk(Protocol):
-    """The bytes of one request. Every attempt reads them afresh."""
-
-    size_bytes: int
-
-    def read(self) -> bytes:
-        """All bytes of the chunk, in memory.
-
-        Raises:
-            SourceChanged: The source no longer has them.
-            LocalError: The source cannot be read.
-        """
-        ...
-
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        """The bytes of the chunk one after the other, each piece good until the next is asked for.
-
-        Args:
-            buffer: What is not in memory is read into it, as much at a time as it holds.
-
-        Raises:
-            SourceChanged: The source no longer has them; before the last piece is given, so no request can be complete.
-            LocalError: The source cannot be read.
-        """
-        ...
-
-    def sha256(self) -> str:
-        """The SHA-256 of the bytes, in hex. Large chunks are hashed in other threads.
-
-        Raises:
-            SourceChanged, LocalError: As of read().
-        """
-        ...
-
-
-class BytesChunk:
-    """A chunk that lies in memory."""
-
-    __slots__ = ('_data', 'size_bytes')
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        self._data = data
-        self.size_bytes = len(data)
-
-    def read(self) -> bytes:
-        return bytes(self._data)
-
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        yield memoryview(self._data)
-
-    def sha256(self) -> str:
-        if self.size_bytes > OFFLOAD_BYTES:
-            return offload(_sha256_of, self._data)
-        return hashlib.sha256(self._data).hexdigest()
 
 
 class Source:
@@ -190,54 +123,6 @@ class FileSource(SizedSource):
             os.close(self.descriptor)
 
 
-class FileChunk:
-    """A range of a FileSource."""
-
-    __slots__ = ('offset', 'size_bytes', 'source')
-
-    def __init__(self, source: FileSource, offset: int, size_bytes: int) -> None:
-        self.source = source
-        self.offset = offset
-        self.size_bytes = size_bytes
-
-    def read(self) -> bytes:
-        read = read_range
-        if self.size_bytes > OFFLOAD_BYTES:
-            data = offload(read, self.source.descriptor, self.offset, self.size_bytes, self.source.name)
-        else:
-            data = read(self.source.descriptor, self.offset, self.size_bytes, self.source.name)
-        if len(data) < self.size_bytes:
-            raise _shrank(self.source.name)
-        # Looked at after reading and before sending: what is sent is the file as it was at one moment.
-        self.source.check_unchanged()
-        return data
-
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        source, offset, left = self.source, self.offset, self.size_bytes
-        while left:
-            window = buffer[:left]
-            with local_errors('read', source.name):
-                size_bytes = read_into(source.descriptor, window, offset)
-            if not size_bytes:
-                raise _shrank(source.name)
-            offset += size_bytes
-            left -= size_bytes
-            if not left:
-                source.check_unchanged()
-            yield window[:size_bytes]
-
-    def sha256(self) -> str:
-        if self.size_bytes > OFFLOAD_BYTES:
-            return offload(self._hash)
-        return self._hash()
-
-    def _hash(self) -> str:
-        digest = hashlib.sha256()
-        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes, HASH_BYTES)))):
-            digest.update(piece)
-        return digest.hexdigest()
-
-
 class SeekableSource(SizedSource):
     """A file object that can seek but is no plain file on disk: BytesIO, a spooled file, a member of an archive."""
 
@@ -264,7 +149,7 @@ class SeekableSource(SizedSource):
             self._file.seek(position)
             data = _read_fully(self._file.read, size_bytes)
             if len(data) < size_bytes:
-                raise _shrank(self.name)
+                raise shrank(self.name)
             self.check_unchanged()
         return data
 
@@ -278,33 +163,6 @@ class SeekableSource(SizedSource):
 
     def _end(self) -> int:
         return self._file.seek(0, os.SEEK_END) or self._file.tell()
-
-
-class SeekableChunk:
-    """A range of a SeekableSource."""
-
-    __slots__ = ('position', 'size_bytes', 'source')
-
-    def __init__(self, source: SeekableSource, position: int, size_bytes: int) -> None:
-        self.source = source
-        self.position = position
-        self.size_bytes = size_bytes
-
-    def read(self) -> bytes:
-        return self.source.read_at(self.position, self.size_bytes)
-
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        stop = self.position + self.size_bytes
-        for position in range(self.position, stop, len(buffer)):
-            yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
-
-    def sha256(self) -> str:
-        # The file is the caller's, and only read in the caller's thread.
-        digest = hashlib.sha256()
-        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes or 1, HASH_BYTES)))):
-            digest.update(piece)
-            gevent.sleep(0)
-        return digest.hexdigest()
 
 
 class StreamSource(Source):
@@ -335,33 +193,6 @@ class StreamSource(Source):
             self._close()
 
 
-def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
-    """Up to size_bytes from an offset; fewer only at the end of the file."""
-    pieces = []
-    with local_errors('read', name):
-        while size_bytes:
-            piece = os.pread(descriptor, size_bytes, offset)
-            if not piece:
-                break
-            pieces.append(piece)
-            offset += len(piece)
-            size_bytes -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b''.join(pieces)
-
-
-def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
-    """Read some bytes from an offset into a buffer; 0 only at the end of the file."""
-    if hasattr(os, 'preadv'):
-        return os.preadv(descriptor, [buffer], offset)
-    data = os.pread(descriptor, len(buffer), offset)
-    buffer[: len(data)] = data
-    return len(data)
-
-
-def _sha256_of(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def _read_fully(read: Callable[[int], bytes | None], size_bytes: int) -> bytes:
     """Up to size_bytes; fewer only at the end. (An unbuffered file may give less than was asked for.)"""
     pieces = []
@@ -379,12 +210,6 @@ def _read_fully(read: Callable[[int], bytes | None], size_bytes: int) -> bytes:
 def _identity(descriptor: int) -> tuple[int, int, int, int]:
     found = os.fstat(descriptor)
     return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
-
-
-def _shrank(name: str) -> SourceChanged:
-    return SourceChanged(
-        f'{name} became shorter while it was uploaded; nothing was published. Upload it again when it is at rest'
-    )
 
 
 def delete_original(source: FileSource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,6 +101,8 @@ class Connection(ObjectCalls):
         Raises:
             ConfigurationError: Arguments contradict each other, or are of no use by themselves.
         """
+        # What it was made with, so that it can be made again elsewhere.
+        self._arguments = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
         check_kind('config', config, TransferConfig)
         check_kind('retry', retry, RetryPolicy)
         config = config or TransferConfig()
@@ -129,6 +132,22 @@ class Connection(ObjectCalls):
 
     def __repr__(self) -> str:
         return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as what it was made with, keys included: treat the bytes as a secret.
+
+        Raises:
+            ConfigurationError: It was made with `session`, `client` or a transport, which belong to their process.
+        """
+        given = {name: value for name, value in self._arguments.items() if value is not None}
+        bound: list[str] = [name for name in ('session', 'client') if name in given]
+        if not isinstance(given['transport'], str):
+            bound.append('transport')
+        if bound:
+            raise ConfigurationError(
+                f'{bound[0]} belongs to this process, so the Connection cannot be pickled; give keys or a profile'
+            )
+        return functools.partial(type(self), **given), ()
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import gevent.event
 
 from s3po.body import Sink
+from s3po.checksum import combined, crc64nvme, stated_crc64nvme
 from s3po.config import MIB, TransferConfig
 from s3po.errors import IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
 from s3po.governor import Governor
@@ -85,7 +86,7 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
         size_bytes=fetch.size_bytes,
         etag=fetch.etag,
         version_id=fetch.version_id,
-        checksum=None,
+        checksum=fetch.checksum,
         parts=fetch.parts,
         attempts=fetch.parts + attempts.retried,
         seconds=time.monotonic() - began,
@@ -116,6 +117,7 @@ class _Fetch:
     Attributes:
         etag: Its ETag.
         version_id: Its version.
+        checksum: The checksum of it that was compared with what came; None where there was none to compare with.
         is_pinned: Whether its parts are asked for by its ETag.
     """
 
@@ -125,10 +127,15 @@ class _Fetch:
         self._config = config
         self._request = request
         self._plan = NO_PLAN
+        self._wants_checksum = config.checksum == 'auto' and request.byte_range in (None, (0, None))
         self._offset = 0
         self._whole_bytes = 0
+        # What the store says the CRC64NVME of all of it is; and that of each part that has come, with its length.
+        self._expected: int | None = None
+        self._crcs: dict[int, tuple[int, int]] = {}
         self.etag = ''
         self.version_id: str | None = None
+        self.checksum: str | None = None
         self.is_pinned = False
 
     @property
@@ -146,6 +153,8 @@ class _Fetch:
         if first is not None:
             self.is_pinned = True
             self._fetch_parts(first)
+            if self._expected is not None:
+                self._verify(combined(self._crcs))
 
     def _open(self) -> _HeldAnswer | None:
         """One attempt at the first request: reads a small object to its end; gives the answer of a large one."""
@@ -173,6 +182,10 @@ class _Fetch:
         """Remember what the first answer tells of the object, and plan the rest by it."""
         self.version_id, self.etag, self._offset = answer.version_id, answer.etag, answer.offset
         self._plan = plan_download(answer.size_bytes, self._config)
+        if self._wants_checksum:
+            checksum = answer.checksum
+            self._expected = stated_crc64nvme(checksum)
+            self.checksum = None if self._expected is None else checksum
         if self._plan.is_multipart:
             self._whole_bytes = answer.info.size_bytes
             if not answer.etag:
@@ -200,6 +213,8 @@ class _Fetch:
             byte_range=byte_range,
             if_match=if_match,
             version_id=request.version_id,
+            # Stores keep the checksum of the whole object, and tell it with no range.
+            wants_checksum=self._wants_checksum and byte_range is None,
             extra=request.extra,
         )
 
@@ -221,34 +236,50 @@ class _Fetch:
     def _receive_whole(self, answer: Answer) -> None:
         """Read one answer to its end, into the sink."""
         size_bytes, sink = answer.size_bytes, self._sink
-        if size_bytes <= READ_BYTES:
-            sink.write_whole(_read_exactly(answer, size_bytes))
+        if size_bytes <= READ_BYTES or sink.is_ordered:
+            data = _read_exactly(answer, size_bytes)
+            if self._expected is not None:
+                self._verify(crc64nvme(data))
+            sink.write_whole(data)
             return
         sink.begin(size_bytes)
-        data = self._receive(answer, Part(number=1, offset=0, size_bytes=size_bytes))
-        if sink.is_ordered:
-            sink.write_at(0, data)
+        self._receive(answer, Part(number=1, offset=0, size_bytes=size_bytes))
+        if self._expected is not None:
+            self._verify(combined(self._crcs))
+
+    def _verify(self, crc: int) -> None:
+        if crc != self._expected:
+            raise IntegrityError(
+                f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}: what came is not what was stored: '
+                f'its CRC64NVME is {crc:016x}, and the store says {self._expected:016x}'
+            )
 
     def _receive(self, answer: Answer | _HeldAnswer, part: Part) -> bytes:
         """Read a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.
 
         An ordered sink cannot take a byte twice, as it would have to when the attempt fails half-way.
         """
-        sink = self._sink
+        sink, crc, data = self._sink, 0, b''
+        is_checked = self._expected is not None
+        window = None if sink.is_ordered else sink.window(part.offset, part.size_bytes)
         if sink.is_ordered:
-            return _read_exactly(answer, part.size_bytes)
-        window = sink.window(part.offset, part.size_bytes)
-        if window is not None:
+            data = _read_exactly(answer, part.size_bytes)
+            crc = crc64nvme(data) if is_checked else 0
+        elif window is not None:
             while window:
-                window = window[answer.read_into(window) :]
-            return b''
-        buffer, offset = _buffers.get(), part.offset
-        while offset < part.stop:
-            # No other greenlet runs between the two, so one buffer serves them all, and stays in the processor's cache.
-            size_bytes = answer.read_into(buffer[: part.stop - offset])
-            sink.write_at(offset, buffer[:size_bytes])
-            offset += size_bytes
-        return b''
+                size_bytes = answer.read_into(window)
+                crc = crc64nvme(window[:size_bytes], crc) if is_checked else 0
+                window = window[size_bytes:]
+        else:
+            buffer, offset = _buffers.get(), part.offset
+            while offset < part.stop:
+                # No other greenlet runs between these, so one buffer serves them all, and stays in the processor's cache.
+                size_bytes = answer.read_into(buffer[: part.stop - offset])
+                crc = crc64nvme(buffer[:size_bytes], crc) if is_checked else 0
+                sink.write_at(offset, buffer[:size_bytes])
+                offset += size_bytes
+        self._crcs[part.number] = (crc, part.size_bytes)
+        return data
 
     def _fetch_parts(self, first: _HeldAnswer) -> None:
         group = PartGroup()

@@ -102,6 +102,11 @@ class Answer(Protocol):
     version_id: str | None
 
     @property
+    def checksum(self) -> str | None:
+        """The whole object's checksum as 'ALGORITHM:base64'; None when the store told none."""
+        ...
+
+    @property
     def info(self) -> ObjectInfo:
         """The object: `size_bytes` is that of the whole object, also where only a range of it follows."""
         ...
@@ -140,9 +145,10 @@ class Transport(Protocol):
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
         version_id: str | None = None,
+        wants_checksum: bool = False,
         extra: Extra,
     ) -> Answer:
-        """GetObject. byte_range is half-open; its end None means the object's."""
+        """GetObject. byte_range is half-open; its end None means the object's. wants_checksum: that the store tells it."""
         ...
 
     def head_object(

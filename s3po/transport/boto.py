@@ -65,9 +65,12 @@ class BotoTransport:
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
         version_id: str | None = None,
+        wants_checksum: bool = False,
         extra: Extra,
     ) -> BotoAnswer:
         parameters = _object_parameters(bucket, key, if_match=if_match, version_id=version_id)
+        if wants_checksum:
+            parameters['ChecksumMode'] = 'ENABLED'
         if byte_range is not None:
             start, stop = byte_range
             parameters['Range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
@@ -249,7 +252,7 @@ class BotoAnswer:
                 self.close()
                 raise NetworkError(f'{doing}: {error}') from error
         self.info = _info(said, key, whole)
-        self.etag, self.version_id = self.info.etag, self.info.version_id
+        self.etag, self.version_id, self.checksum = self.info.etag, self.info.version_id, self.info.checksum
         self._left = self.size_bytes
 
     def read(self, size_bytes: int) -> bytes:

@@ -67,6 +67,7 @@ class MemoryTransport:
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
         version_id: str | None = None,
+        wants_checksum: bool = False,
         extra: Extra,
     ) -> MemoryAnswer:
         def work() -> MemoryAnswer:
@@ -271,6 +272,7 @@ class MemoryAnswer:
         self.size_bytes = len(body)
         self.etag = info.etag
         self.version_id = info.version_id
+        self.checksum = info.checksum
         self.is_closed = False
         self._body = memoryview(body)
 

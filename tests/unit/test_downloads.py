@@ -84,7 +84,7 @@ class Truncating(MemoryTransport):
 
     wrong = ''
 
-    def get_object(self, bucket, key, *, byte_range=None, if_match=None, version_id=None, extra):  # type: ignore[no-untyped-def]
+    def get_object(self, bucket, key, *, byte_range=None, if_match=None, version_id=None, wants_checksum=False, extra):  # type: ignore[no-untyped-def]
         if byte_range is not None and self.wrong == 'ignored':
             byte_range = None
         if byte_range is not None and self.wrong == 'shifted':
@@ -120,7 +120,7 @@ class Replacing(MemoryTransport):
         self.store.create_bucket(BUCKET)
         self.versions = versions
 
-    def get_object(self, bucket, key, *, byte_range=None, if_match=None, version_id=None, extra):  # type: ignore[no-untyped-def]
+    def get_object(self, bucket, key, *, byte_range=None, if_match=None, version_id=None, wants_checksum=False, extra):  # type: ignore[no-untyped-def]
         answer = super().get_object(bucket, key, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
         if byte_range is None and self.versions:
             stored(self, 'key', self.versions.pop(0))

@@ -148,7 +148,7 @@ class Connection:
 
     def wait_readable_for(self, seconds: float) -> bool:
         """Wait so long for something to read; tells whether there is."""
-        with gevent.Timeout(seconds, False):
+        with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
             self.wait_readable()
             return True
         return False

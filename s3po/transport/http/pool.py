@@ -127,7 +127,12 @@ class Pool:
         self._idle.append(connection)
 
     def _perform(
-        self, connection: Connection, response: Response, head: bytes, body: bytes | Chunk, has_body: bool  # noqa: FBT001  (the hot path)
+        self,
+        connection: Connection,
+        response: Response,
+        head: bytes,
+        body: bytes | Chunk,
+        has_body: bool,  # noqa: FBT001  (the hot path)
     ) -> None:
         connection.requests += 1
         try:

@@ -208,9 +208,7 @@ class Response:
         parser = self._parser
         self.status = parser.get_status_code()
         connection = self.headers.get(b'connection', b'').lower()
-        self.is_reusable = b'close' not in connection and (
-            parser.get_http_version() == '1.1' or b'keep-alive' in connection
-        )
+        self.is_reusable = b'close' not in connection and (parser.get_http_version() == '1.1' or b'keep-alive' in connection)
 
     def on_body(self, data: bytes) -> None:
         if not self._has_ended:

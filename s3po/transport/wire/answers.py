@@ -54,6 +54,10 @@ class WireAnswer:
                 raise NetworkError(f'{doing}: {error}') from error
 
     @property
+    def checksum(self) -> str | None:
+        return checksum_of(self._response)
+
+    @property
     def info(self) -> ObjectInfo:
         # Made only when it is asked for: a small download needs three of its headers.
         if self._info is None:

@@ -26,9 +26,14 @@ FOR_COMPLETE: Final = frozenset(
     }
 )
 # These say something of CopyObject alone.
-COPY_PREFIX: Final = 'x-amz-copy-source'
 ONLY_FOR_COPY: Final = frozenset(
     {
+        'x-amz-copy-source',
+        'x-amz-copy-source-if-match',
+        'x-amz-copy-source-if-none-match',
+        'x-amz-copy-source-server-side-encryption-customer-algorithm',
+        'x-amz-copy-source-server-side-encryption-customer-key',
+        'x-amz-copy-source-server-side-encryption-customer-key-md5',
         'x-amz-metadata-directive',
         'x-amz-object-annotation-directive',
         'x-amz-source-expected-bucket-owner',
@@ -44,13 +49,9 @@ def taken_by(operation: str, headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in named if is_taken(name)}
 
 
-def _is_for_any(name: str) -> bool:
-    return name not in ONLY_FOR_COPY and not name.startswith(COPY_PREFIX)
-
-
 _TAKEN: Final[Mapping[str, Callable[[str], bool]]] = {
-    'PutObject': _is_for_any,
-    'CreateMultipartUpload': lambda name: _is_for_any(name) and name not in NOT_FOR_CREATE,
+    'PutObject': lambda name: name not in ONLY_FOR_COPY,
+    'CreateMultipartUpload': lambda name: name not in ONLY_FOR_COPY and name not in NOT_FOR_CREATE,
     'CopyObject': lambda name: name not in NOT_FOR_COPY,
     'CompleteMultipartUpload': FOR_COMPLETE.__contains__,
 }

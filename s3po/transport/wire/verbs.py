@@ -53,10 +53,13 @@ class WireTransport:
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
         version_id: str | None = None,
+        wants_checksum: bool = False,
         extra: Extra,
     ) -> WireAnswer:
         doing = Doing('GetObject', bucket, key)
         headers: dict[str, str] = {}
+        if wants_checksum:
+            headers['x-amz-checksum-mode'] = 'ENABLED'
         if byte_range is not None:
             start, stop = byte_range
             headers['range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))

@@ -1,0 +1,210 @@
+"""Chunks: the bytes of one request each.
+
+Invariants: a Chunk gives the same bytes on every read, or raises SourceChanged; what does not lie in memory goes through the
+buffer of whoever asks, piece by piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+import gevent
+
+from s3po.body.local import local_errors
+from s3po.config import KIB, MIB
+from s3po.errors import SourceChanged
+from s3po.runtime import offload
+
+__all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'SeekableChunk', 'read_range', 'shrank']
+
+# Reading less than this from the page cache is done sooner than another thread is woken.
+OFFLOAD_BYTES = MIB
+# How much is read at a time to be hashed: small enough to stay in a core's own cache.
+HASH_BYTES = 256 * KIB
+
+
+class Chunk(Protocol):
+    """The bytes of one request. Every attempt reads them afresh."""
+
+    size_bytes: int
+
+    def read(self) -> bytes:
+        """All bytes of the chunk, in memory.
+
+        Raises:
+            SourceChanged: The source no longer has them.
+            LocalError: The source cannot be read.
+        """
+        ...
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        """The bytes of the chunk one after the other, each piece good until the next is asked for.
+
+        Args:
+            buffer: What is not in memory is read into it, as much at a time as it holds.
+
+        Raises:
+            SourceChanged: The source no longer has them; before the last piece is given, so no request can be complete.
+            LocalError: The source cannot be read.
+        """
+        ...
+
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes, in hex. Large chunks are hashed in other threads.
+
+        Raises:
+            SourceChanged, LocalError: As of read().
+        """
+        ...
+
+
+class BytesChunk:
+    """A chunk that lies in memory."""
+
+    __slots__ = ('_data', 'size_bytes')
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = data
+        self.size_bytes = len(data)
+
+    def read(self) -> bytes:
+        return bytes(self._data)
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        yield memoryview(self._data)
+
+    def sha256(self) -> str:
+        if self.size_bytes > OFFLOAD_BYTES:
+            return offload(_sha256_of, self._data)
+        return hashlib.sha256(self._data).hexdigest()
+
+
+class OpenFile(Protocol):
+    """What a FileChunk needs of its source."""
+
+    descriptor: int
+    name: str
+
+    def check_unchanged(self) -> None:
+        """Raise SourceChanged when the file is not what it was when it was opened."""
+        ...
+
+
+class Positioned(Protocol):
+    """What a SeekableChunk needs of its source."""
+
+    def read_at(self, position: int, size_bytes: int) -> bytes:
+        """The bytes at an absolute position of the file."""
+        ...
+
+
+class FileChunk:
+    """A range of a file on disk."""
+
+    __slots__ = ('offset', 'size_bytes', 'source')
+
+    def __init__(self, source: OpenFile, offset: int, size_bytes: int) -> None:
+        self.source = source
+        self.offset = offset
+        self.size_bytes = size_bytes
+
+    def read(self) -> bytes:
+        read = read_range
+        if self.size_bytes > OFFLOAD_BYTES:
+            data = offload(read, self.source.descriptor, self.offset, self.size_bytes, self.source.name)
+        else:
+            data = read(self.source.descriptor, self.offset, self.size_bytes, self.source.name)
+        if len(data) < self.size_bytes:
+            raise shrank(self.source.name)
+        # Looked at after reading and before sending: what is sent is the file as it was at one moment.
+        self.source.check_unchanged()
+        return data
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        source, offset, left = self.source, self.offset, self.size_bytes
+        while left:
+            window = buffer[:left]
+            with local_errors('read', source.name):
+                size_bytes = read_into(source.descriptor, window, offset)
+            if not size_bytes:
+                raise shrank(source.name)
+            offset += size_bytes
+            left -= size_bytes
+            if not left:
+                source.check_unchanged()
+            yield window[:size_bytes]
+
+    def sha256(self) -> str:
+        if self.size_bytes > OFFLOAD_BYTES:
+            return offload(self._hash)
+        return self._hash()
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes, HASH_BYTES)))):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+class SeekableChunk:
+    """A range of a file object that can seek."""
+
+    __slots__ = ('position', 'size_bytes', 'source')
+
+    def __init__(self, source: Positioned, position: int, size_bytes: int) -> None:
+        self.source = source
+        self.position = position
+        self.size_bytes = size_bytes
+
+    def read(self) -> bytes:
+        return self.source.read_at(self.position, self.size_bytes)
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        stop = self.position + self.size_bytes
+        for position in range(self.position, stop, len(buffer)):
+            yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
+
+    def sha256(self) -> str:
+        # The file is the caller's, and only read in the caller's thread.
+        digest = hashlib.sha256()
+        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes or 1, HASH_BYTES)))):
+            digest.update(piece)
+            gevent.sleep(0)
+        return digest.hexdigest()
+
+
+def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
+    """Up to size_bytes from an offset; fewer only at the end of the file."""
+    pieces = []
+    with local_errors('read', name):
+        while size_bytes:
+            piece = os.pread(descriptor, size_bytes, offset)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+            size_bytes -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+
+def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """Read some bytes from an offset into a buffer; 0 only at the end of the file."""
+    if hasattr(os, 'preadv'):
+        return os.preadv(descriptor, [buffer], offset)
+    data = os.pread(descriptor, len(buffer), offset)
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def _sha256_of(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def shrank(name: str) -> SourceChanged:
+    """What is raised for a source that ends before it should."""
+    return SourceChanged(
+        f'{name} became shorter while it was uploaded; nothing was published. Upload it again when it is at rest'
+    )
