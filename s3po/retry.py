@@ -131,10 +131,20 @@ class RetryPolicy:
             return attempt(), 1
         except TransportError as error:
             first = error
-        return self._run_on(first, attempt, doing, self.retries if retries is None else retries)
+        return self.run_on(first, attempt, doing=doing, retries=retries)
 
-    def _run_on(self, first: TransportError, attempt: Callable[[], T], doing: str, retries: int) -> tuple[T, int]:
-        """Go on after the first attempt failed. To tenacity, that one is replayed as its first."""
+    def run_on(
+        self, first: TransportError, attempt: Callable[[], T], *, doing: str, retries: int | None = None
+    ) -> tuple[T, int]:
+        """As run(), for whoever has made the first attempt already. To tenacity, that one is replayed as its first.
+
+        Args:
+            first: What the first attempt failed with.
+            attempt: Makes one more.
+            doing: As of run().
+            retries: As of run().
+        """
+        retries = self.retries if retries is None else retries
         replayed = [first]
 
         def next_attempt() -> T:

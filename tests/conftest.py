@@ -10,6 +10,7 @@ import pytest
 import tenacity
 
 import s3po
+from tests.support.kinds import AUTO, Kind
 from tests.support.memory import MemoryTransport
 from tests.support.servers import Authority, MotoServer, Store
 
@@ -88,7 +89,13 @@ def impatient(retries: int = 3) -> s3po.RetryPolicy:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., s3po.Connection]]:
+def kind() -> Kind:
+    """The transport of connections. A file that runs over both has a fixture of this name."""
+    return AUTO
+
+
+@pytest.fixture
+def connect(kind: Kind) -> Iterator[Callable[..., s3po.Connection]]:
     """Makes connections with keys, region and an impatient policy; closes them."""
     made: list[s3po.Connection] = []
 
@@ -97,7 +104,7 @@ def connect() -> Iterator[Callable[..., s3po.Connection]]:
             arguments = {'access_key_id': 'key', 'secret_access_key': 'secret', **arguments}
         if 'client' not in arguments:
             arguments = {'region': 'us-east-1', 'endpoint_url': endpoint_url, **arguments}
-        made.append(s3po.Connection(**{'retry': impatient(), **arguments}))
+        made.append(s3po.Connection(**{'retry': impatient(), 'transport': kind.name, **arguments}))
         return made[-1]
 
     yield make

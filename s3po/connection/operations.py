@@ -84,10 +84,10 @@ class Operations:
         """Carry out one call, within its `timeout_s`."""
         given = dict(options)
         timeout_s = given.pop('timeout_s', None)
-        function = functools.partial(self._by_name[operation], ref, **given)
+        function = self._by_name[operation]
         if timeout_s is None:
-            return function()
-        return within(timeout_s, function, f'{operation} {ref}')
+            return function(ref, **given)
+        return within(timeout_s, functools.partial(function, ref, **given), f'{operation} {ref}')
 
     def attempts(self, bucket: str, key: str, retries: int | None, failure: type[TransferError] = TransferError) -> Attempts:
         """The attempts for one object, or (with key '') for a bucket."""
@@ -312,6 +312,8 @@ def object_headers(
 
 def add_conditions(sent: dict[str, str], *, if_none_match: str | None, if_match: str | None) -> None:
     """Add If-None-Match and If-Match: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
+    if if_none_match is None and if_match is None:
+        return
     if if_none_match is not None and if_match is not None:
         raise ConfigurationError('if_none_match and if_match exclude each other; give one of them')
     for name, argument, value in (
@@ -332,11 +334,17 @@ def add_content_type(sent: dict[str, str], name: str) -> None:
     if any(header.lower() == 'content-type' for header in sent):
         return
     # Only the last segment: mimetypes takes the whole for a URL, and keys may look like one.
-    kind, encoding = mimetypes.guess_type(name.rpartition('/')[2], strict=False)
-    if encoding is not None:
-        kind = ENCODED_TYPES.get(encoding)
+    stem, *suffixes = name.rpartition('/')[2].rsplit('.', 2)
+    kind = content_type_of(stem and 'stem', *suffixes) if suffixes else None
     if kind is not None:
         sent['Content-Type'] = kind
+
+
+@functools.lru_cache(maxsize=1024)
+def content_type_of(*name: str) -> str | None:
+    """The content type of a file name, given between its dots. Kept: looking it up costs as much as signing a request."""
+    kind, encoding = mimetypes.guess_type('.'.join(name), strict=False)
+    return kind if encoding is None else ENCODED_TYPES.get(encoding)
 
 
 def path_of(path: object) -> str:

@@ -70,22 +70,34 @@ class Attempts:
             TransferError: The retries ran out.
             TransportError: The store refused in a way that no retry mends.
         """
+        governor = self.governor
+        # The usual way, without any of what a failure needs: it takes longer than a small request may.
+        try:
+            with governor:
+                return attempt()
+        except TransportError as error:
+            first = error
 
         def within_slot() -> T:
-            with self.governor:
+            with governor:
                 return attempt()
 
-        return self.run_without_slot(operation, within_slot, part_number=part_number)
+        return self._go_on(first, operation, within_slot, part_number)
 
     def run_without_slot(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
         """As run(), for attempts that take and return their slot themselves."""
-        doing = (
-            f'{operation} s3://{self.bucket}/{self.key}'
-            if part_number is None
-            else (f'{operation} {part_number} of s3://{self.bucket}/{self.key}')
-        )
         try:
-            value, attempts = self._policy.run(attempt, doing=doing, retries=self._retries)
+            return attempt()
+        except TransportError as error:
+            first = error
+        return self._go_on(first, operation, attempt, part_number)
+
+    def _go_on(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
+        """Make the attempts behind the first one, which failed."""
+        part = '' if part_number is None else f' {part_number} of'
+        doing = f'{operation}{part} s3://{self.bucket}/{self.key}'
+        try:
+            value, attempts = self._policy.run_on(first, attempt, doing=doing, retries=self._retries)
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
             raise self._given_up(exhausted, operation, part_number) from exhausted.__cause__

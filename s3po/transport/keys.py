@@ -130,10 +130,10 @@ class ClientKeys:
         asked_at = self._clock()
         with translated('getting credentials'):
             frozen = credentials.get_frozen_credentials()
-        if frozen != self._frozen:
+        # What a refresh brought is new even where it is the same: refusals of what was there before must not expire it.
+        if frozen != self._frozen or credentials.generation != self._generation:
             self._keys = Keys(access_key_id=frozen.access_key, secret_access_key=frozen.secret_key, session_token=frozen.token)
-            self._frozen = frozen
-        self._generation = credentials.generation
+            self._frozen, self._generation = frozen, credentials.generation
         self._good_until = asked_at + ASK_EVERY_S
         return self._keys
 

@@ -123,7 +123,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({'verify': '/no/such/file.pem'}, 'verify: there is no file or directory /no/such/file.pem'),
     ({'verify': None}, 'verify must be True, False or a path, not NoneType'),
     ({'region': ''}, 'region must be a str that is not empty'),
-    ({'transport': 'carrier pigeon'}, "transport must be 'auto', 'boto' or an object with the methods of Transport"),
+    ({'transport': 'carrier pigeon'}, "transport must be 'auto', 'wire', 'boto' or an object with the methods of Transport"),
     ({'transport': object()}, 'transport must be'),
     ({'retries': -1}, 'retries must be a whole number from 0'),
     ({'retry': 3}, 'retry must be an s3po.RetryPolicy, not int'),

@@ -13,12 +13,19 @@ import pytest
 import s3po
 from s3po.config import MIB
 from tests.conftest import BUCKET
+from tests.support.kinds import KINDS, Kind
 from tests.support.servers import Store
 
 SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
 DATA = random.Random(3).randbytes(12 * MIB)  # three parts
 OTHER = '0' * 32
 SERVER_ERROR = {'status': 500, 'code': 'InternalError'}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
 
 
 @pytest.fixture
@@ -39,6 +46,11 @@ def ranges_asked(store: Store) -> Counter[str]:
     return Counter(seen['headers'].get('range', '') for seen in store.log('GetObject'))
 
 
+def lost(action: dict[str, object]) -> int:
+    """How many requests end without a byte of an answer, of two that get this action."""
+    return 2 if ('reset' in action or 'close' in action) and 'cut_body_at' not in action else 0
+
+
 # --- a failed part is sent again alone
 
 
@@ -56,14 +68,15 @@ def ranges_asked(store: Store) -> Counter[str]:
     ],
     ids=lambda action: '-'.join(map(str, [*action.keys(), action.get('code', '')])),
 )
-def test_one_part_of_an_upload(conn: s3po.Connection, store: Store, action: dict[str, object]) -> None:
+def test_one_part_of_an_upload(conn: s3po.Connection, store: Store, kind: Kind, action: dict[str, object]) -> None:
     """A part that failed twice is sent three times, and every other one once."""
     store.script({'operation': 'UploadPart', 'query': {'partNumber': '2'}, 'times': 2, 'action': action})
 
     result = conn.upload(BUCKET, 'key', DATA)
 
     assert parts_sent(store) == {'1': 1, '2': 3, '3': 1}
-    assert (result.parts, result.attempts) == (3, 5)
+    assert result.parts == 3
+    assert result.attempts in kind.attempts(5, lost=lost(action))
     assert conn.download(BUCKET, 'key') == DATA
     assert len(store.log('CreateMultipartUpload')) == len(store.log('CompleteMultipartUpload')) == 1
 
@@ -115,6 +128,7 @@ def test_one_part_of_a_copy(store: Store, connect: Callable[..., s3po.Connection
 def test_one_part_of_a_download(
     conn: s3po.Connection,
     store: Store,
+    kind: Kind,
     tmp_path: Path,
     action: dict[str, object],
     makes_target: Callable[[Path], Path | None],
@@ -131,7 +145,8 @@ def test_one_part_of_a_download(
         assert result == DATA
     else:
         assert (tmp_path / 'target').read_bytes() == DATA
-        assert (result.parts, result.attempts) == (3, 5)
+        assert result.parts == 3
+        assert result.attempts in kind.attempts(5, lost=lost(action))
 
 
 def test_part_that_fails_for_good(conn: s3po.Connection, store: Store) -> None:

@@ -17,6 +17,7 @@ import pytest
 import s3po
 from s3po.config import MIB
 from tests.conftest import BUCKET
+from tests.support.kinds import KINDS, Kind
 from tests.support.servers import CHECKOUT, Store
 
 LIMIT_S = 20.0
@@ -32,7 +33,12 @@ PRELUDE = """
 
     config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
     conn = s3po.Connection(
-        endpoint_url=sys.argv[1], region='us-east-1', access_key_id='a', secret_access_key='b', config=config
+        endpoint_url=sys.argv[1],
+        transport=sys.argv[2],
+        region='us-east-1',
+        access_key_id='a',
+        secret_access_key='b',
+        config=config,
     )
     data = bytes(12 * MIB)
 """
@@ -76,12 +82,12 @@ IN_A_CALLBACK = """
 class Interrupted:
     """A script in a process of its own, and how it ended."""
 
-    def __init__(self, store: Store, directory: Path, script: str) -> None:
+    def __init__(self, store: Store, kind: Kind, directory: Path, script: str) -> None:
         # Without coverage, which now and then swallows an exception that a signal raises within its own callbacks.
         environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
         (directory / 'script.py').write_text(textwrap.dedent(PRELUDE) + textwrap.dedent(script))
         self._process = subprocess.Popen(
-            [sys.executable, 'script.py', store.endpoint_url],
+            [sys.executable, 'script.py', store.endpoint_url, kind.name],
             cwd=directory,
             env={**environment, 'PYTHONPATH': str(CHECKOUT)},
             stderr=subprocess.PIPE,
@@ -107,13 +113,19 @@ class Interrupted:
             self._process.communicate()
 
 
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
+
+
 @pytest.fixture
-def start(store: Store, conn: s3po.Connection, tmp_path: Path) -> Iterator[Any]:
+def start(store: Store, conn: s3po.Connection, kind: Kind, tmp_path: Path) -> Iterator[Any]:
     """Starts a script against the store, which has a bucket."""
     started: list[Interrupted] = []
 
     def begin(script: str) -> Interrupted:
-        started.append(Interrupted(store, tmp_path, script))
+        started.append(Interrupted(store, kind, tmp_path, script))
         return started[-1]
 
     yield begin

@@ -238,7 +238,10 @@ class Reference:
 
 
 class _Raw(io.BytesIO):
-    """A body, as urllib3 gives it."""
+    """A body, as urllib3 gives it: it may be closed, and read, again."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return b'' if self.closed else super().read(size)
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.read()
@@ -253,7 +256,9 @@ def _read(request: Any) -> Sent:
     rest = request.url.partition('://')[2]
     host, slash, target = rest.partition('/')
     headers = [(name, value.decode() if isinstance(value, bytes) else str(value)) for name, value in request.headers.items()]
+    if 'host' not in request.headers:
+        headers.append(('host', host))
     body = request.body
     if hasattr(body, 'read'):
         body = body.read()
-    return Sent(method=request.method, target=slash + target, headers=[('host', host), *headers], body=bytes(body or b''))
+    return Sent(method=request.method, target=slash + target, headers=headers, body=bytes(body or b''))

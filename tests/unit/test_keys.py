@@ -26,12 +26,14 @@ class Issuer:
 
     Attributes:
         issued: How often it was asked for new ones.
+        reissues: Whether it issues the same ones again, as metadata services do until they have others.
         error: What it fails with; None for nothing.
         now_s: What the clock shows.
     """
 
     def __init__(self, lifetime_s: int) -> None:
         self.issued = 0
+        self.reissues = False
         self.error: Exception | None = None
         self.now_s = 0.0
         core = botocore.session.get_session()
@@ -41,11 +43,12 @@ class Issuer:
 
     def keys(self, lifetime_s: int) -> dict[str, str]:
         """What botocore wants of a source of temporary keys."""
+        number = 0 if self.reissues else self.issued
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
         return {
-            'access_key': f'key{self.issued}',
+            'access_key': f'key{number}',
             'secret_key': 'secret',
-            'token': f'token{self.issued}',
+            'token': f'token{number}',
             'expiry_time': expiry.isoformat(),
         }
 
@@ -151,6 +154,19 @@ def test_keys_that_somebody_else_has_replaced() -> None:
     issuer.source.expire(keys)
 
     assert issuer.token == 'token1'
+    assert issuer.issued == 1
+
+
+def test_keys_that_are_issued_again() -> None:
+    """Where a refresh brings the same keys, refusals of what was signed before it do not ask for another one."""
+    issuer = Issuer(FRESH_S)
+    issuer.reissues = True
+    keys = issuer.source.current
+    issuer.source.expire(keys)
+    assert issuer.token == 'token0'
+    issuer.source.expire(keys)
+
+    assert issuer.token == 'token0'
     assert issuer.issued == 1
 
 

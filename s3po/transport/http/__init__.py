@@ -7,6 +7,7 @@ What may live here: connections, their pools, requests as bytes and answers as s
 - `opening`: new connections: addresses, proxies, TLS.
 - `addresses`: what a host name leads to.
 - `connection`, `secure`: bytes over TCP, and over TLS.
+- `outbox`: small requests of many greenlets, sent together.
 - `watchdog`: the limits of time and speed.
 
 Errors are s3po's own, and say what happened to the connection; what was being done is added by the caller.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from s3po.errors import ConfigurationError
 from s3po.transport.http.opening import Origin, OriginOpener, TLSOptions, make_context
+from s3po.transport.http.outbox import Outbox
 from s3po.transport.http.pool import Pool
 from s3po.transport.http.watchdog import Watchdog
 
@@ -37,6 +38,7 @@ class HTTPClient:
     def __init__(self, options: HTTPOptions) -> None:
         self._options = options
         self._pools: dict[Origin, Pool] = {}
+        self._outbox = Outbox()
         self._watchdog = Watchdog(options.read_timeout_s, options.min_bytes_per_s)
         self._context = functools.cache(functools.partial(_context, options.tls))
 
@@ -53,7 +55,7 @@ class HTTPClient:
                 context=self._context,
                 on_open=self._watchdog.watch,
             )
-            pool = self._pools[origin] = Pool(opener)
+            pool = self._pools[origin] = Pool(opener, self._outbox)
         return pool
 
     def close(self) -> None:

@@ -116,6 +116,10 @@ class Connection:
             # It is no longer connected, which wakes up as well.
             return
 
+    def break_off(self) -> None:
+        """End it because it failed: whoever waits for it wakes up, and finds what has come, or the end."""
+        self.shut_down(self.expired)
+
     def is_readable(self) -> bool:
         """Whether bytes, or an end, have come that nobody has read."""
         try:

@@ -164,6 +164,10 @@ class Response:
         headers = self.headers
         if not has_body or self.status in BODILESS:
             self.size_bytes = 0
+            # What llhttp says counts on a body where no length is told; the answer to a HEAD has none.
+            if not has_body and not self.is_reusable:
+                is_new = self._parser.get_http_version() == '1.1'
+                self.is_reusable = is_new and b'close' not in headers.get(b'connection', b'').lower()
         elif b'transfer-encoding' in headers:
             # llhttp refuses one that does not end in `chunked`, and one beside a Content-Length.
             self._is_chunked = True
@@ -207,8 +211,8 @@ class Response:
         self._is_head_done = True
         parser = self._parser
         self.status = parser.get_status_code()
-        connection = self.headers.get(b'connection', b'').lower()
-        self.is_reusable = b'close' not in connection and (parser.get_http_version() == '1.1' or b'keep-alive' in connection)
+        # False also for a body without a length: its end is that of the connection.
+        self.is_reusable = parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         if not self._has_ended:

@@ -21,6 +21,7 @@ __all__ = ['Doing', 'WireAnswer', 'etag_of', 'headers_of', 'info_of', 'moment_of
 CHECKSUMS: Final = tuple(
     (f'x-amz-checksum-{name.lower()}'.encode(), name) for name in ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
 )
+CHECKSUM_HEADERS: Final = frozenset(header for header, _ in CHECKSUMS)
 METADATA_PREFIX: Final = 'x-amz-meta-'
 MONTHS: Final = {
     name: number
@@ -108,8 +109,11 @@ def etag_of(response: Response) -> str:
 
 def checksum_of(response: Response) -> str | None:
     """The strongest checksum that the answer tells, as 'ALGORITHM:base64'."""
+    headers = response.headers
+    if CHECKSUM_HEADERS.isdisjoint(headers):
+        return None
     for header, name in CHECKSUMS:
-        value = response.headers.get(header)
+        value = headers.get(header)
         if value:
             return f'{name}:{value.decode("ascii", "replace")}'
     return None
@@ -139,7 +143,7 @@ def info_of(response: Response, key: str, size_bytes: int) -> ObjectInfo:
         size_bytes=size_bytes,
         etag=etag_of(response),
         last_modified=moment_of(headers.get('last-modified', '')),
-        storage_class=headers.get('x-amz-storage-class') or 'STANDARD',
+        storage_class=headers.get('x-amz-storage-class', 'STANDARD'),
         content_type=headers.get('content-type'),
         metadata={
             name.removeprefix(METADATA_PREFIX): value for name, value in headers.items() if name.startswith(METADATA_PREFIX)
@@ -151,7 +155,7 @@ def info_of(response: Response, key: str, size_bytes: int) -> ObjectInfo:
 
 
 def moment_of(text: str) -> datetime.datetime | None:
-    """The time that an HTTP date tells (RFC 9110, section 5.6.7); None for none, and for what is none."""
+    """The time that an HTTP date tells (RFC 9110, section 5.6.7), with its time zone; None for none, and for what is none."""
     # The one form that servers send, 'Sun, 06 Nov 1994 08:49:37 GMT', read ten times faster than by email.utils.
     if len(text) == 29 and text.endswith(' GMT') and text[8:11] in MONTHS:
         try:
@@ -161,9 +165,11 @@ def moment_of(text: str) -> datetime.datetime | None:
         except ValueError:
             return None
     try:
-        return email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
+    # Two of the old forms name no time zone: it is Greenwich's.
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 def content_range(text: str, size_bytes: int) -> tuple[int, int]:

@@ -6,7 +6,6 @@ correction is remembered: that is no retry, the store has not looked at what it 
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import http.client
 import logging
@@ -16,13 +15,13 @@ from typing import Final, Protocol
 
 from s3po.body import Chunk
 from s3po.config import __version__
-from s3po.errors import TransportError
+from s3po.errors import ConfigurationError, TransportError
 from s3po.transport.answers import EXPIRED_CODES, error_for
 from s3po.transport.http import HTTPClient, Origin, Pool, Response
 from s3po.transport.keys import Keys, KeySource
 from s3po.transport.places import Place
 from s3po.transport.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, canonical_headers, canonical_query, quoted_key
-from s3po.transport.wire.answers import Doing, headers_of
+from s3po.transport.wire.answers import Doing, headers_of, moment_of
 from s3po.transport.xml import ErrorBody, error_of
 
 __all__ = ['NO_HEADERS', 'NO_QUERY', 'PlaceFinder', 'Requester']
@@ -37,6 +36,8 @@ USER_AGENT: Final = f's3po/{__version__}'
 MAX_ERROR_BYTES: Final = 1024 * 1024
 # What is smaller goes out together with its head; what is larger, piece by piece.
 AT_ONCE_BYTES: Final = 256 * 1024
+# All other requests name a key, and mean the bucket itself without one: to delete it, for example.
+ON_BUCKETS: Final = frozenset({'DeleteObjects', 'ListMultipartUploads', 'ListObjectsV2'})
 # Stores refuse what is dated more than 15 minutes off: RequestTimeTooSkewed in the list of S3's errors.
 TOLERATED_SKEW_S: Final = 15 * 60
 # How many buckets are remembered before all are forgotten.
@@ -94,7 +95,7 @@ class Requester:
         self._keys = keys
         self._client = client
         self._payload_signing = payload_signing
-        self._agent = f'{USER_AGENT} {user_agent}'.rstrip()
+        self._agent = f'user-agent:{f"{USER_AGENT} {user_agent}".rstrip()}\r\n'
         self._targets: dict[str, _Target] = {}
         # How far the store's clock is ahead of ours.
         self._clock_offset_s = 0.0
@@ -121,10 +122,16 @@ class Requester:
 
         Raises:
             TransportError: There was no answer, or it is a refusal.
+            ConfigurationError: What is asked for cannot be written as a request.
         """
         for is_last in (False, True):
             target = self._targets.get(doing.bucket) or self._aim(doing.bucket)
-            head = self._head(target, doing, method, query, headers, body, is_object_data)
+            # Kept for this request: while it is under way, others may give the target new ones.
+            keys = self._keys.current if target.is_signed else None
+            try:
+                head = self._head(target, keys, doing, method, query, headers, body, is_object_data)
+            except UnicodeError as error:
+                raise ConfigurationError(f'{doing}: a name or a value has no UTF-8 form: {error}') from error
             try:
                 response = target.pool.exchange(head, body, has_body=method != 'HEAD')
             except TransportError as error:
@@ -134,7 +141,7 @@ class Requester:
             said = self._read_error(response, doing, has_body=method != 'HEAD')
             if is_last or not self._correct(doing.bucket, target, response, said):
                 break
-        raise self._error(doing, target, response, said)
+        raise self.refusal(doing, response, said, keys)
 
     def close(self) -> None:
         """Close what is idle, and forget where buckets are."""
@@ -146,6 +153,7 @@ class Requester:
     def _head(
         self,
         target: _Target,
+        keys: Keys | None,
         doing: Doing,
         method: str,
         query: Mapping[str, str],
@@ -153,38 +161,48 @@ class Requester:
         body: bytes | Chunk,
         is_object_data: bool,  # noqa: FBT001  (the hot path)
     ) -> bytes:
-        path = target.path + quoted_key(doing.key) if doing.key else target.place.bucket_path
+        path = target.path + quoted_key(doing.key) if doing.key else _bucket_path(target, doing)
         asked = canonical_query(query) if query else ''
-        keys = self._keys.current if target.is_signed else None
-        sent = {'host': target.host_header}
-        authorization = ''
+        length = len(body) if isinstance(body, bytes) else body.size_bytes
+        # A GET or DELETE has no body, and says nothing of it (RFC 9110, section 8.6).
+        content_length = f'content-length:{length}\r\n' if length or method in ('PUT', 'POST') else ''
+        agent = '' if 'user-agent' in headers else self._agent
+        text = self._signed(target, keys, method, path, asked, headers, self._payload(target, body, is_object_data))
+        line = f'{path}?{asked}' if asked else path
+        return f'{method} {line} HTTP/1.1\r\n{text}\r\n{content_length}{agent}\r\n'.encode()
+
+    def _signed(
+        self,
+        target: _Target,
+        keys: Keys | None,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        payload: str,
+    ) -> str:
+        """The lines of all headers that are signed, with the signature; or, without keys, of all that would be."""
         if keys is None:
-            sent.update(headers)
-            lines = [f'{name}:{value}' for name, value in sent.items()]
+            return '\r\n'.join([f'host:{target.host_header}', *(f'{name}:{value}' for name, value in headers.items())])
+        signer = target.signer if target.keys is keys else self._new_signer(target, keys)
+        assert signer is not None
+        timestamp = signer.timestamp(time.time() + self._clock_offset_s)
+        if not headers and keys.session_token is None:
+            # Most requests of a batch: what follows would come to the same.
+            lines = [f'host:{target.host_header}', f'x-amz-content-sha256:{payload}', f'x-amz-date:{timestamp}']
+            canonical, names = lines, 'host;x-amz-content-sha256;x-amz-date'
         else:
-            signer = target.signer if target.keys is keys else self._new_signer(target, keys)
-            assert signer is not None
-            timestamp = signer.timestamp(time.time() + self._clock_offset_s)
-            payload = self._payload(target, body, is_object_data=is_object_data)
-            sent['x-amz-content-sha256'] = payload
-            sent['x-amz-date'] = timestamp
-            if keys.session_token is not None:
+            sent = {'host': target.host_header, 'x-amz-content-sha256': payload, 'x-amz-date': timestamp}
+            if keys.session_token:
                 sent['x-amz-security-token'] = keys.session_token
             sent.update(headers)
             canonical, names = canonical_headers(sent)
             # What is sent is what the caller gave, blanks included; only the signature is of the canonical form.
-            lines = [f'{name}:{value}' for name, value in sent.items()] if headers else canonical
-            value = signer.authorization(method, path, asked, canonical, names, payload, timestamp)
-            authorization = f'authorization:{value}\r\n'
-        length = len(body) if isinstance(body, bytes) else body.size_bytes
-        # A GET or DELETE has no body, and says nothing of it (RFC 9110, section 8.6).
-        content_length = f'content-length:{length}\r\n' if length or method in ('PUT', 'POST') else ''
-        target_form = f'{path}?{asked}' if asked else path
-        agent = '' if 'user-agent' in headers else f'user-agent:{self._agent}\r\n'
-        text = '\r\n'.join(lines)
-        return f'{method} {target_form} HTTP/1.1\r\n{text}\r\n{authorization}{content_length}{agent}\r\n'.encode()
+            lines = [f'{name}:{value}' for name, value in sent.items()]
+        authorization = signer.authorization(method, path, query, canonical, names, payload, timestamp)
+        return '\r\n'.join([*lines, f'authorization:{authorization}'])
 
-    def _payload(self, target: _Target, body: bytes | Chunk, *, is_object_data: bool) -> str:
+    def _payload(self, target: _Target, body: bytes | Chunk, is_object_data: bool) -> str:  # noqa: FBT001  (the hot path)
         if is_object_data:
             signing = self._payload_signing
             if signing == 'unsigned' or (signing == 'auto' and target.is_secure):
@@ -195,6 +213,9 @@ class Requester:
 
     def _new_signer(self, target: _Target, keys: Keys) -> Signer:
         place = target.place
+        if not f'{keys.access_key_id}{keys.session_token}'.isprintable():
+            # They stand in headers, and may come from a file whose last line has an end.
+            raise ConfigurationError('access_key_id and session_token must not have line ends or other control characters')
         target.keys = keys
         target.signer = Signer(keys.access_key_id, keys.secret_access_key, keys.session_token, place.region, place.service)
         return target.signer
@@ -237,21 +258,28 @@ class Requester:
         return False
 
     def _correct_clock(self, response: Response) -> bool:
-        try:
-            theirs = email.utils.parsedate_to_datetime(response.text(b'date') or '').timestamp()
-        except ValueError:
+        theirs = moment_of(response.text(b'date') or '')
+        if theirs is None:
             return False
-        offset_s = theirs - time.time()
+        offset_s = theirs.timestamp() - time.time()
         if abs(offset_s - self._clock_offset_s) < TOLERATED_SKEW_S / 2:
             return False
         log.warning("this machine's clock is %.0f s off the store's; requests are dated by the store's from now on", -offset_s)
         self._clock_offset_s = offset_s
         return True
 
-    def _error(self, doing: Doing, target: _Target, response: Response, said: ErrorBody) -> TransportError:
+    def refusal(self, doing: Doing, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:
+        """The error that an answer tells of.
+
+        Args:
+            doing: What was done.
+            response: The answer.
+            said: What its body says.
+            keys: What the request was signed with; None for what is current.
+        """
         can_refresh = self._keys.can_refresh
         if said.code in EXPIRED_CODES and can_refresh:
-            self._keys.expire(target.keys)
+            self._keys.expire(keys or self._keys.current)
         headers = headers_of(response)
         if said.request_id:
             headers.setdefault('x-amz-request-id', said.request_id)
@@ -264,3 +292,9 @@ class Requester:
             can_refresh=can_refresh,
             region=said.region,
         )
+
+
+def _bucket_path(target: _Target, doing: Doing) -> str:
+    if doing.operation not in ON_BUCKETS:
+        raise ConfigurationError(f'{doing}: the key is empty; S3 needs at least one character')
+    return target.place.bucket_path

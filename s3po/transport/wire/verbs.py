@@ -17,8 +17,8 @@ from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import error_for
 from s3po.transport.http import Response
-from s3po.transport.parameters import serialized_extra
-from s3po.transport.wire.answers import Doing, WireAnswer, etag_of, headers_of, info_of, stored_of
+from s3po.transport.parameters import check_headers, serialized_extra
+from s3po.transport.wire.answers import Doing, WireAnswer, etag_of, info_of, stored_of
 from s3po.transport.wire.headers import taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
 
@@ -90,7 +90,7 @@ class WireTransport:
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
         doing = Doing('DeleteObjects', bucket)
-        odd = [(key, version_id) for key, version_id in keys if not xml.has_xml_form(key)]
+        odd = [(key, version_id) for key, version_id in keys if not xml.has_xml_form(key + (version_id or ''))]
         failures = self._delete_one_by_one(bucket, odd, extra)
         keys = [each for each in keys if each not in odd] if odd else keys
         if not keys:
@@ -260,15 +260,7 @@ class WireTransport:
         try:
             return parse(body)
         except xml.ErrorInBody as error:
-            said = error.error
-            raise error_for(
-                str(doing),
-                status=response.status,
-                code=said.code,
-                message=said.message,
-                headers=headers_of(response),
-                region=said.region,
-            ) from error
+            raise self._requester.refusal(doing, response, error.error) from error
         except xml.MalformedAnswer as error:
             raise NetworkError(f'{doing}: {response.status}, but {error}') from error
 
@@ -282,7 +274,12 @@ class WireTransport:
 
 
 def quoted_etag(etag: str) -> str:
-    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are."""
+    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are.
+
+    Raises:
+        ConfigurationError: It cannot stand in a header.
+    """
+    check_headers({'If-Match': etag})
     return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
 
 
@@ -291,11 +288,12 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
     # An object behind an access point: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
     name = f'{bucket}/object/{key}' if bucket.startswith('arn:') else f'{bucket}/{key}'
     named = quote(name, safe='/~') + ('' if version_id is None else f'?versionId={version_id}')
+    check_headers({'x-amz-copy-source': named})
     return {'x-amz-copy-source': named, 'x-amz-copy-source-if-match': quoted_etag(if_match)}
 
 
 def _completed(doing: Doing, number: int, etag: str) -> CompletedPart:
-    if not etag:
+    if not etag or not xml.has_xml_form(etag):
         raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
     return CompletedPart(number=number, etag=etag)
 

@@ -1,4 +1,4 @@
-"""The boto transport against a store that does wrong: what it sends, what it believes, and what is tried again."""
+"""Both transports against a store that does wrong: what they send, what they believe, and what is tried again."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from s3po.errors import (
     TransportError,
     UploadError,
 )
+from tests.support.kinds import KINDS, WIRE, Kind
 from tests.support.servers import Store
 
 BUCKET = 'bucket'
@@ -47,6 +48,12 @@ def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]
 def sent(store: Store, operation: str) -> list[Mapping[str, str]]:
     """The headers of the requests of one kind."""
     return [seen['headers'] for seen in store.log(operation)]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
 
 
 @pytest.fixture
@@ -148,25 +155,32 @@ SPOILT: list[tuple[dict[str, Any], type[TransportError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(('action', 'kind', 'text'), SPOILT)
+# Requests that end without a byte of an answer.
+LOST: list[dict[str, Any]] = [{'reset': True}, {'close': True}]
+
+
+@pytest.mark.parametrize(('action', 'error', 'text'), SPOILT)
 def test_download_is_tried_again(
-    conn: s3po.Connection, store: Store, action: dict[str, Any], kind: type[Exception], text: str
+    conn: s3po.Connection, store: Store, kind: Kind, action: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     """Once is mended; for ever ends in a DownloadError that counts the attempts and keeps the last error."""
     conn.upload(BUCKET, 'key', b'0123456789')
+    # The first request of each download goes out on the connection that was used last.
+    resent = int(kind.resends and action in LOST)
     store.script(once('GetObject', **action))
     with conn.batch(1) as batch:
         batch.download(BUCKET, 'key')
 
     assert batch.results() == [b'0123456789']
-    assert batch.report().retries == 1
+    assert batch.report().retries == 1 - resent
+    assert len(store.log('GetObject')) == 2
     store.script(once('GetObject', times=None, **action))
     with pytest.raises(DownloadError, match=r'gave up after 3 attempts') as caught:
         conn.download(BUCKET, 'key', retries=2)
     assert caught.value.attempts == 3
-    assert type(caught.value.__cause__) is kind
-    assert pytest.raises(kind, match=text).matches(caught.value.__cause__)
-    assert len(store.log('GetObject')) == 5
+    assert type(caught.value.__cause__) is error
+    assert pytest.raises(error, match=text).matches(caught.value.__cause__)
+    assert len(store.log('GetObject')) == 5 + resent
 
 
 @pytest.mark.parametrize(
@@ -300,15 +314,36 @@ def test_part_without_an_etag(parts_conn: s3po.Connection, store: Store) -> None
     assert parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1)).attempts == 3
 
 
-def test_skewed_clock(conn: s3po.Connection, store: Store) -> None:
-    """It is not tried again, and the message measures the clock."""
-    theirs = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+def skewed(times: int | None, hours: int) -> dict[str, Any]:
+    """A rule of a store whose clock is so many hours behind."""
+    theirs = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
     date = email.utils.format_datetime(theirs, usegmt=True)
-    store.script(once('PutObject', times=None, status=403, code='RequestTimeTooSkewed', headers={'Date': date}))
-    with pytest.raises(AccessDenied, match=r"this machine's clock is 36\d\d s ahead of the store's; set it"):
+    return once('PutObject', times=times, status=403, code='RequestTimeTooSkewed', headers={'Date': date})
+
+
+def test_skewed_clock(conn: s3po.Connection, store: Store, kind: Kind) -> None:
+    """It is not tried again, and the message measures the clock."""
+    store.script(skewed(None, 1))
+    with pytest.raises(AccessDenied, match=r"this machine's clock is 36\d\d s ahead of the store's; set it") as caught:
         conn.upload(BUCKET, 'key', b'')
 
-    assert len(store.log('PutObject')) == 1
+    assert caught.value.attempts == 1
+    assert len(store.log('PutObject')) == (2 if kind.corrects_clock else 1)
+
+
+@pytest.mark.parametrize('kind', [WIRE], ids=['wire'])
+def test_skewed_clock_is_corrected(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever corrects it does so for all requests that follow, and says so once."""
+    store.script(skewed(1, 30))
+    results = [conn.upload(BUCKET, str(number), b'data') for number in range(3)]
+    conn.download(BUCKET, '0')
+    dates = [seen['x-amz-date'] for operation in ('PutObject', 'GetObject') for seen in sent(store, operation)]
+    moments = [datetime.datetime.strptime(date, '%Y%m%dT%H%M%SZ').replace(tzinfo=datetime.UTC) for date in dates]
+    hours = [round((datetime.datetime.now(datetime.UTC) - moment).total_seconds() / 3600) for moment in moments]
+
+    assert hours == [0, 30, 30, 30, 30]
+    assert [result.attempts for result in results] == [1, 1, 1]
+    assert caplog.text.count("this machine's clock is 1080") == 1
 
 
 def test_refused_connection(connect: Connect) -> None:

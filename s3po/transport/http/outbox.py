@@ -1,0 +1,81 @@
+"""Small requests of many greenlets, sent together.
+
+A request that is sent as soon as it is made wakes the other side up for it alone; and where that is faster than we are, it has
+gone to sleep again before the next one comes. Sent one right behind the other, once in a round of the event loop, 50 requests
+cost one such awakening: 54 in place of 79 µs of CPU for each upload of 4 KiB (benchmarks/bench_small.py, on two cores).
+
+Nobody waits here: whoever puts something in goes on to wait for its answer. What cannot be sent shuts the connection down, and
+that is what its user then reads: the last words of the server, or the end.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import gevent
+
+from s3po.errors import TransportError
+from s3po.transport.http.connection import Connection, monotonic
+
+__all__ = ['Outbox']
+
+# After so long without work, the event loop has waited for answers: it is the network's time that counts then and not ours, and
+# requests go out a few at a time. All at once they would fall into step: all wait for the last one of them to be made, then all
+# for their answers, and the network rests meanwhile.
+IDLE_S: Final = 0.0003
+FEW: Final = 4
+
+
+class Outbox:
+    """What is to be sent in this round. Belongs to one hub."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Connection, bytes]] = []
+        self._loop: Any = gevent.get_hub().loop
+        self._process = os.getpid()
+        self._sent_at = 0.0
+        self._is_idle = False
+
+    def __repr__(self) -> str:
+        return f'<Outbox waiting={len(self._waiting)}>'
+
+    def put(self, connection: Connection, data: bytes) -> None:
+        """Have the data sent when all greenlets that can run have run."""
+        waiting = self._waiting
+        if not waiting:
+            self._loop.run_callback(self._send_all)
+            self._is_idle = monotonic() - self._sent_at > IDLE_S
+        waiting.append((connection, data))
+        if self._is_idle and len(waiting) == FEW:
+            self._send_all()
+
+    def _send_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if os.getpid() != self._process:
+            # A child that was forked in between has a copy of these; they are its parent's to send.
+            return
+        for connection, data in waiting:
+            if connection.is_open:
+                self._send(connection, data)
+        self._sent_at = monotonic()
+
+    def _send(self, connection: Connection, data: bytes) -> None:
+        try:
+            sent = connection.send(data)
+        except TransportError:
+            connection.break_off()
+            return
+        if sent < len(data):
+            gevent.spawn(self._send_on, connection, memoryview(data)[sent:])
+
+    def _send_on(self, connection: Connection, data: memoryview) -> None:
+        """Send what there was no room for; beside the connection's user, who only reads."""
+        try:
+            while data and connection.is_open:
+                sent = connection.send(data)
+                data = data[sent:]
+                if not sent:
+                    connection.wait_writable()
+        except TransportError:
+            connection.break_off()

@@ -1,0 +1,69 @@
+"""The two transports that real stores are spoken to with, and all that they do differently on purpose.
+
+What may live here: each difference with its reason, as something that tests ask for. Whatever does not stand here holds over
+both: a test file that has a fixture `kind` over KINDS runs its tests over both.
+
+One more difference is no transport's own, but the connection's: create_bucket() and delete_bucket() always go through boto3
+(nobody makes buckets by the thousand), so over the wire they open a connection beside its own. Tests that count connections
+make the bucket by another Connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ['AUTO', 'BOTO', 'KINDS', 'WIRE', 'Kind']
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A transport.
+
+    Attributes:
+        name: What Connection takes as `transport`.
+        resends: A request that died on a connection that had been used before, without a byte of an answer, goes out once more
+            on a new one, within the same attempt. Stores close what is idle whenever they like, and a retry would cost a wait,
+            and one of the caller's retries. urllib3 looks whether a kept connection has ended, but not beyond that.
+        corrects_clock: What is refused with RequestTimeTooSkewed goes out once more, dated by the store's clock, and so does all
+            that follows. Machines whose clock is off would otherwise be of no use. botocore does not.
+        renews_at_once: Keys that expired twice for one request are new for the next one; over boto3 that one is refused first,
+            since it is not told which of the keys its request went out with.
+        certificate_error: What the error says of a certificate whose authority nobody knows.
+    """
+
+    name: str
+    resends: bool
+    corrects_clock: bool
+    renews_at_once: bool
+    certificate_error: str
+
+    def attempts(self, requests: int, *, lost: int) -> range:
+        """How many attempts so many requests may have been.
+
+        Args:
+            requests: What the store saw.
+            lost: How many of them ended without a byte of an answer; each may have gone out on a used connection.
+        """
+        return range(requests - lost * self.resends, requests + 1)
+
+
+BOTO: Final = Kind(
+    name='boto',
+    resends=False,
+    corrects_clock=False,
+    renews_at_once=False,
+    certificate_error='certificate verify failed: unable to get local issuer certificate',
+)
+WIRE: Final = Kind(
+    name='wire',
+    resends=True,
+    corrects_clock=True,
+    renews_at_once=True,
+    certificate_error='the certificate of .* is not to be trusted: unable to get local issuer certificate',
+)
+# What a connection has that says nothing of it: wherever there are keys, region and endpoint, the wire.
+AUTO: Final = Kind(
+    name='auto', resends=True, corrects_clock=True, renews_at_once=True, certificate_error=WIRE.certificate_error
+)
+KINDS: Final = {kind.name: kind for kind in (BOTO, WIRE)}
