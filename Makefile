@@ -2,6 +2,8 @@
 # make test         unit and functional tests: no root, no system packages
 # make lint         style, types, and who may import whom
 # make integration  the tests against a real S3 server (installed when missing, which needs root)
+# make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
+# make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client
 # make clean        removes what these have made
 #
 # Everything is installed into .venv; nothing outside of this directory is touched, but by make integration.
@@ -10,8 +12,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# By itself: one of the other clients wants an older botocore.
+BENCH := .venv-bench
 
-.PHONY: demo test lint integration clean
+.PHONY: demo test lint integration bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
@@ -31,8 +35,13 @@ lint: $(VENV)/dev.done
 integration: $(VENV)/dev.done
 	bash tests/support/integration.sh $(BIN)/python
 
+bench: $(BENCH)/done
+	mkdir -p docs
+	$(BENCH)/bin/python benchmarks --json docs/benchmarks.json --plot docs/benchmarks.png --rst docs/benchmarks.rst \
+		--readme README.rst $(BENCH_OPTIONS)
+
 clean:
-	rm -rf $(VENV) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -41,6 +50,11 @@ $(BIN)/python:
 
 $(VENV)/demo.done: $(BIN)/python setup.cfg
 	$(PIP) install --editable '.[cli]'
+	@touch $@
+
+$(BENCH)/done: setup.cfg
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip --disable-pip-version-check --quiet install --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dev.done: $(BIN)/python setup.cfg

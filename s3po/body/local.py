@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 from s3po.errors import LocalError
@@ -29,15 +28,24 @@ ADVICE: Final = {
 }
 
 
-@contextmanager
-def local_errors(doing: str, path: str) -> Iterator[None]:
-    """Raise an OSError of the body as LocalError: what was done, to which path, why it failed, what to do."""
-    try:
-        yield
-    except LocalError:
-        raise
-    except OSError as error:
-        raise local_error(doing, path, error.errno, error.strerror or str(error)) from error
+class local_errors:  # noqa: N801  (used like a function, and only in a `with`)
+    """Raise an OSError of the body as LocalError: what was done, to which path, why it failed, what to do.
+
+    A class, since a small download goes through four of these, and a generator would cost a microsecond each time.
+    """
+
+    __slots__ = ('_doing', '_path')
+
+    def __init__(self, doing: str, path: str) -> None:
+        self._doing = doing
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, OSError) and not isinstance(error, LocalError):
+            raise local_error(self._doing, self._path, error.errno, error.strerror or str(error)) from error
 
 
 def local_error(doing: str, path: str, number: int | None, reason: str) -> LocalError:

@@ -13,7 +13,6 @@ import codecs
 import contextlib
 import io
 import os
-import secrets
 import stat
 from typing import Any, BinaryIO
 
@@ -108,20 +107,29 @@ class PathSink(Sink):
         self._fsync = fsync
         directory, name = os.path.split(path)
         # The random name is short whatever the target's is, so it fits wherever the target fits.
-        self._written = os.path.join(directory, f'.s3po-{secrets.token_hex(8)}.part') if use_tmp_file else path
+        self._written = os.path.join(directory, f'.s3po-{os.urandom(8).hex()}.part') if use_tmp_file else path
         self._descriptor: int | None = None
-        self._mode = 0
         self._has_begun = False
-        _check_target(path, directory or '.', name)
+        # The permissions of the file that is replaced; None where there is none.
+        self._replaced_mode = _check_target(path, directory or '.', name)
 
     def begin(self, size_bytes: int) -> None:
         with local_errors('write', self._path):
-            if self._descriptor is None:
-                self._mode = _mode_for(self._path)
-                self._descriptor = os.open(self._written, self._open_flags(), 0o600)
-                self._has_begun = True
-            os.ftruncate(self._descriptor, 0)
-            os.ftruncate(self._descriptor, size_bytes)
+            os.ftruncate(self._open_empty(), size_bytes)
+
+    def write_whole(self, data: bytes) -> None:
+        with local_errors('write', self._path):
+            _pwrite_all(self._open_empty(), data, 0)
+
+    def _open_empty(self) -> int:
+        """The descriptor of the file that is written, which is empty."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self._written, self._open_flags(), 0o600)
+            self._has_begun = True
+            if self._written != self._path:
+                return self._descriptor
+        os.ftruncate(self._descriptor, 0)
+        return self._descriptor
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         assert self._descriptor is not None
@@ -134,7 +142,7 @@ class PathSink(Sink):
     def commit(self) -> None:
         assert self._descriptor is not None
         with local_errors('write', self._path):
-            os.fchmod(self._descriptor, self._mode)
+            os.fchmod(self._descriptor, _mode_of_any_new_file() if self._replaced_mode is None else self._replaced_mode)
             if self._fsync:
                 offload(os.fsync, self._descriptor)
             self._close()
@@ -278,28 +286,23 @@ def _open_file(target: Any) -> Sink:
     return FileSink(target, name)
 
 
-def _check_target(path: str, directory: str, name: str) -> None:
-    """Find what would fail anyway before anything is sent."""
+def _check_target(path: str, directory: str, name: str) -> int | None:
+    """Find what would fail anyway before anything is sent; gives the permissions of the file that is there, if one is."""
     if not name:
         raise ConfigurationError(f'target {path!r} names no file; give the path of a file, not of a directory')
     with local_errors('write', path):
-        # Also raises for a directory that is missing, or that is a file.
-        found = os.stat(directory)
-        if not stat.S_ISDIR(found.st_mode):
-            raise NotADirectoryError(20, os.strerror(20), directory)
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            return
+            # Also raises for a directory that is missing, or that is a file.
+            if not stat.S_ISDIR(os.stat(directory).st_mode):
+                raise NotADirectoryError(20, os.strerror(20), directory) from None
+            return None
     refuse_special_file(mode, 'download to', path)
+    return stat.S_IMODE(mode) & 0o777
 
 
-def _mode_for(path: str) -> int:
-    """The permissions of the file that is replaced, else those that any new file gets."""
-    try:
-        return stat.S_IMODE(os.stat(path).st_mode) & 0o777
-    except FileNotFoundError:
-        pass
+def _mode_of_any_new_file() -> int:
     # The mask can only be read by setting it. A stricter one is set for that moment, not none.
     umask = os.umask(0o077)
     os.umask(umask)

@@ -11,6 +11,8 @@
 
 Why not everything beside native threads: `patch_all` replaces the locks and queues that those threads already wait for. It
 hangs a Jupyter kernel and breaks pytest-xdist.
+
+Where the locks are patched, by whomever, those of the import system are replaced once more: see `imports`.
 """
 
 import contextlib
@@ -25,7 +27,7 @@ from collections.abc import Iterator
 
 from gevent import monkey
 
-from s3po.runtime import sockets, threads, tls
+from s3po.runtime import imports, sockets, threads, tls
 
 __all__ = ['LateImportWarning', 'other_threads_run', 'patch']
 
@@ -51,8 +53,15 @@ def patch() -> None:
     Called by `import s3po` before anything else of s3po is imported; calling it again does nothing. The module's docstring
     tells what is patched when. It never raises for coming late, and never breaks what was made before it came.
     """
-    if os.environ.get('S3PO_PATCH') == '0' or _is_patched_already():
+    if os.environ.get('S3PO_PATCH') == '0':
         return
+    if not _is_patched_already():
+        _patch()
+    if monkey.is_module_patched('threading'):
+        imports.share_imports()
+
+
+def _patch() -> None:
     beside_threads = other_threads_run()
     clients = [name for name in _HTTPS_CLIENTS if name in sys.modules]
     is_late = 'ssl' in sys.modules

@@ -45,6 +45,7 @@ __all__ = [
     'error_of',
     'has_xml_form',
     'listing_of',
+    'nothing_of',
     'parts_of',
     'tags_of',
     'upload_id_of',
@@ -146,6 +147,13 @@ def error_of(body: bytes) -> ErrorBody:
     except MalformedAnswer:
         return ErrorBody()
     return _error(root) if root.tag in ERRORS else ErrorBody()
+
+
+def nothing_of(body: bytes) -> None:
+    """An answer of which nothing is asked, and that may be any document but an error's."""
+    root = _tree(body)
+    if root.tag in ERRORS:
+        raise ErrorInBody(_error(root))
 
 
 def listing_of(body: bytes) -> Listing:

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 
 from botocore.awsrequest import AWSResponse
 
 from s3po.body import Chunk
+from s3po.transport.addressing import Place, is_region
 from s3po.transport.boto import BotoTransport
 from s3po.transport.http import Origin, Response
 from s3po.transport.keys import Keys
 from s3po.transport.session import build_client
 from s3po.transport.settings import ClientSettings
+from s3po.transport.wire.requests import Requester
 
-__all__ = ['KEYS', 'Canned', 'FakeClient', 'FakeKeys', 'Reference', 'Sent']
+__all__ = [
+    'KEYS',
+    'PLACE',
+    'Canned',
+    'FakeClient',
+    'FakeKeys',
+    'FakePlaces',
+    'Reference',
+    'Sent',
+    'requester',
+]
 
 KEYS: Final = Keys(access_key_id='key', secret_access_key='secret')
+PLACE: Final = Place(scheme='http', host='store', port=9000, host_header='store:9000', path='/bucket/', region='us-east-1')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +41,13 @@ class Canned:
 
     Attributes:
         status: The status.
-        headers: The headers, but for the length.
+        headers: The headers, but for the length; Content-Length None for none.
         body: The body; that of an answer to a HEAD is not sent.
         cut_bytes: How much of the body is missing at its end.
     """
 
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | None] = field(default_factory=dict)
     body: bytes = b''
     cut_bytes: int = 0
 
@@ -44,7 +57,7 @@ class Canned:
 
     def all_headers(self) -> dict[str, str]:
         length = {'Content-Length': str(len(self.body))} if self.has_body else {}
-        return {**length, **self.headers}
+        return {name: value for name, value in {**length, **self.headers}.items() if value is not None}
 
     def head(self) -> bytes:
         reason = HTTPStatus(self.status).phrase if self.status in iter(HTTPStatus) else ''
@@ -262,3 +275,33 @@ def _read(request: Any) -> Sent:
     if hasattr(body, 'read'):
         body = body.read()
     return Sent(method=request.method, target=slash + target, headers=headers, body=bytes(body or b''))
+
+
+class FakePlaces:
+    """In the place of Places: every bucket is at one place, until the store says otherwise.
+
+    Attributes:
+        found: The buckets that were asked for.
+        relearned: The regions that were told.
+    """
+
+    def __init__(self, place: Place = PLACE) -> None:
+        self._place = place
+        self.found: list[str] = []
+        self.relearned: list[tuple[str, str]] = []
+
+    def find(self, bucket: str) -> Place:
+        self.found.append(bucket)
+        return self._place
+
+    def relearn(self, bucket: str, region: str) -> Place:
+        self.relearned.append((bucket, region))
+        if is_region(region):
+            self._place = replace(self._place, region=region)
+        return self._place
+
+
+def requester(client: FakeClient, *, places: FakePlaces | None = None, keys: FakeKeys | None = None, **given: Any) -> Requester:
+    """A requester over all these."""
+    fake: Any = client
+    return Requester(FakePlaces() if places is None else places, FakeKeys() if keys is None else keys, fake, **given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import gevent.socket
@@ -42,8 +43,10 @@ class Addresses:
     def __repr__(self) -> str:
         return f'<Addresses {self._host}:{self._port} found={len(self._found)} failing={len(self._rests)}>'
 
-    def candidates(self) -> list[Address]:
+    def candidates(self) -> Iterator[Address]:
         """All addresses: those that work first, the least used of them first; then those that rest, by the end of their rest.
+
+        Each counts as used when it is given, so that connections that are opened at the same time are spread as well.
 
         Raises:
             NetworkError: The name is unknown, or the name service does not answer.
@@ -56,11 +59,12 @@ class Addresses:
             until = self._rests.get(address, (0.0, 0))[0]
             return (until if until > now else 0.0, self._uses.get(address, 0))
 
-        return sorted(self._found, key=rank)
+        for address in sorted(self._found, key=rank):
+            self._uses[address] = self._uses.get(address, 0) + 1
+            yield address
 
     def worked(self, address: Address) -> None:
         """A connection to it was made."""
-        self._uses[address] = self._uses.get(address, 0) + 1
         self._rests.pop(address, None)
 
     def failed(self, address: Address) -> None:
@@ -83,5 +87,7 @@ class Addresses:
         self._found = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
         self._valid_until = now + RESOLVED_S
         known = set(self._found)
-        self._uses = {address: uses for address, uses in self._uses.items() if address in known}
+        # One that is new has no arrears to make up for.
+        least = min((uses for address, uses in self._uses.items() if address in known), default=0)
+        self._uses = {address: self._uses.get(address, least) for address in known}
         self._rests = {address: rest for address, rest in self._rests.items() if address in known}

@@ -10,7 +10,7 @@ from s3po.errors import ConfigurationError
 from s3po.transport.http.opening import Origin, OriginOpener, TLSOptions, make_context
 from s3po.transport.http.outbox import Outbox
 from s3po.transport.http.pool import Pool
-from s3po.transport.http.watchdog import Watchdog
+from s3po.transport.http.watchdog import SPEED_WINDOW_S, Watchdog
 
 __all__ = ['HTTPClient', 'HTTPOptions']
 
@@ -23,12 +23,14 @@ class HTTPOptions:
         connect_timeout_s: How long a new connection may take.
         read_timeout_s: How long the other side may neither send nor take anything.
         min_bytes_per_s: The speed below which a body is given up; 0 for none.
+        speed_window_s: Over how much waiting for the network that speed is measured.
         tls: Whom to trust.
     """
 
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     min_bytes_per_s: float = 0.0
+    speed_window_s: float = SPEED_WINDOW_S
     tls: TLSOptions = field(default_factory=TLSOptions)
 
 
@@ -39,7 +41,12 @@ class HTTPClient:
         self._options = options
         self._pools: dict[Origin, Pool] = {}
         self._outbox = Outbox()
-        self._watchdog = Watchdog(options.read_timeout_s, options.min_bytes_per_s)
+        self._watchdog = Watchdog(
+            options.read_timeout_s,
+            options.min_bytes_per_s,
+            speed_window_s=options.speed_window_s,
+            on_round=functools.partial(_close_idle, self._pools),
+        )
         self._context = functools.cache(functools.partial(_context, options.tls))
 
     def __repr__(self) -> str:
@@ -62,6 +69,11 @@ class HTTPClient:
         """Close what is idle."""
         for pool in self._pools.values():
             pool.close()
+
+
+def _close_idle(pools: dict[Origin, Pool]) -> None:
+    for pool in pools.values():
+        pool.close_idle()
 
 
 def _context(options: TLSOptions) -> ssl.SSLContext:

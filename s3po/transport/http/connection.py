@@ -9,8 +9,12 @@ socket down (see `watchdog`), so that whoever waits wakes up, and finds the reas
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -37,6 +41,8 @@ class Connection:
         requests: How many requests were sent on it.
         idle_since: When it was last given back (monotonic).
         waits_since: Since when its user waits for the network; 0.0 while nobody does.
+        head_since: Since when the head of an answer is there in part; 0.0 while none is.
+        has_unsent: Whether the outbox still has its request, or a part of it.
         is_in_body: Whether a body is on its way now; only then a low speed counts.
         moved_bytes: The bytes of bodies so far, in both directions.
         expired: Why the watchdog ended it; '' if it did not.
@@ -49,11 +55,13 @@ class Connection:
         '_read_event',
         '_recv',
         '_recv_into',
+        '_room_event',
         '_send',
         '_socket',
-        '_write_event',
         'address',
         'expired',
+        'has_unsent',
+        'head_since',
         'idle_since',
         'is_in_body',
         'is_open',
@@ -73,11 +81,11 @@ class Connection:
         """
         self._socket = sock
         self._hub = gevent.get_hub()
-        descriptor = sock.fileno()
-        self._read_event = self._hub.loop.io(descriptor, 1)
-        self._write_event = self._hub.loop.io(descriptor, 2)
-        # Both at once: only for bodies that fill the socket's buffer.
+        self._read_event = self._hub.loop.io(sock.fileno(), 1)
+        # Something to read, or room to send: only for bodies that fill the socket's buffer.
         self._either_event: Any = None
+        # Room to send: only for what does not fit into the socket's buffer while its user waits for the answer.
+        self._room_event: Any = None
         self._recv = sock.recv
         self._recv_into = sock.recv_into
         self._send = sock.send
@@ -86,6 +94,8 @@ class Connection:
         self.requests = 0
         self.idle_since = 0.0
         self.waits_since = 0.0
+        self.head_since = 0.0
+        self.has_unsent = False
         self.is_in_body = False
         self.is_open = True
         self.moved_bytes = 0
@@ -102,9 +112,9 @@ class Connection:
         if self.is_open:
             self.is_open = False
             self._read_event.close()
-            self._write_event.close()
-            if self._either_event is not None:
-                self._either_event.close()
+            for event in (self._either_event, self._room_event):
+                if event is not None:
+                    event.close()
             self._socket.close()
 
     def shut_down(self, reason: str) -> None:
@@ -120,8 +130,8 @@ class Connection:
         """End it because it failed: whoever waits for it wakes up, and finds what has come, or the end."""
         self.shut_down(self.expired)
 
-    def is_readable(self) -> bool:
-        """Whether bytes, or an end, have come that nobody has read."""
+    def has_arrived(self) -> bool:
+        """Whether something has come that nobody has taken from the socket: whoever waits to read is about to wake up."""
         try:
             self._recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -129,6 +139,10 @@ class Connection:
         except OSError:
             return True
         return True
+
+    def is_readable(self) -> bool:
+        """Whether bytes, or an end, have come that nobody has read."""
+        return self.has_arrived()
 
     def is_stale(self) -> bool:
         """Whether an idle connection cannot be used again: it has ended, or the server says what nobody has asked for."""
@@ -142,18 +156,11 @@ class Connection:
         finally:
             self.waits_since = 0.0
 
-    def wait_writable(self) -> None:
-        """Wait until there is room to send."""
-        self.waits_since = monotonic()
-        try:
-            self._hub.wait(self._write_event)
-        finally:
-            self.waits_since = 0.0
-
     def wait_readable_for(self, seconds: float) -> bool:
-        """Wait so long for something to read; tells whether there is."""
+        """Wait so long for something to read; tells whether there is. Has its own limit, so that no other one counts."""
         with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
-            self.wait_readable()
+            while not self.is_readable():
+                self._hub.wait(self._read_event)
             return True
         return False
 
@@ -167,6 +174,24 @@ class Connection:
         finally:
             self.waits_since = 0.0
         return self.is_readable()
+
+    def call_when_writable(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have a function called once, as soon as there is room to send; never, if the connection is closed before."""
+        if self._room_event is None:
+            self._room_event = self._hub.loop.io(self._socket.fileno(), 2)
+
+        def call() -> None:
+            self._room_event.stop()
+            function(*arguments)
+
+        self._room_event.start(call)
+
+    def progress_bytes(self) -> int:
+        """The bytes of bodies that have come, or that the other side has got.
+
+        The system takes megabytes before any of them is on its way: what only waits there has not moved.
+        """
+        return self.moved_bytes - _waiting_bytes(self._socket.fileno())
 
     def send(self, data: bytes | memoryview) -> int:
         """Send as much of the data as there is room for, without waiting.
@@ -222,3 +247,12 @@ class Connection:
         if self.expired:
             return ReadTimeout(self.expired)
         return ConnectionLost(f'the connection to {self.peer} was lost: {error.strerror or error}')
+
+
+def _waiting_bytes(descriptor: int) -> int:
+    """What the system has taken to be sent, and the other side has not acknowledged; 0 where the system does not tell."""
+    try:
+        # SIOCOUTQ, see tcp(7).
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0

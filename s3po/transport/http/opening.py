@@ -147,26 +147,27 @@ class OriginOpener:
 
     def _open_to(self, address: Address) -> Connection:
         timeout = gevent.Timeout(self._connect_timeout_s if self._connect_timeout_s < math.inf else None)
-        sock = NativeSocket(address.family, socket.SOCK_STREAM)
         try:
-            with timeout:
-                _connect(sock, address)
-                return self._prepared(sock, address)
+            return self._connected(address, timeout)
         except gevent.Timeout as fired:
-            sock.close()
             if fired is not timeout:
                 raise
             raise ConnectTimeout(f'no connection to {self.origin.peer} within {self._connect_timeout_s:g} s') from None
         except ssl.SSLCertVerificationError as error:
-            sock.close()
             raise CertificateError(
                 f'the certificate of {self.origin.peer} is not to be trusted: {error.verify_message or error}; '
                 'give verify= the path of the authority that signed it'
             ) from error
         except OSError as error:
             # ssl.SSLError is one.
-            sock.close()
             raise NetworkError(f'no connection to {self.origin.peer}: {error.strerror or error}') from error
+
+    def _connected(self, address: Address, timeout: gevent.Timeout) -> Connection:
+        sock = NativeSocket(address.family, socket.SOCK_STREAM)
+        try:
+            with timeout:
+                _connect(sock, address)
+                return self._prepared(sock, address)
         except BaseException:
             sock.close()
             raise

@@ -20,10 +20,13 @@ from s3po.transport.http.connection import Connection, monotonic
 
 __all__ = ['Outbox']
 
-# After so long without work, the event loop has waited for answers: it is the network's time that counts then and not ours, and
-# requests go out a few at a time. All at once they would fall into step: all wait for the last one of them to be made, then all
-# for their answers, and the network rests meanwhile.
+# After so long without a request, the event loop has waited for answers; shorter gaps are the work between two requests.
 IDLE_S: Final = 0.0003
+# Over how long it is averaged what share of the time that is.
+HORIZON_S: Final = 0.05
+# Above this share it is the network's time that counts and not ours, and requests go out a few at a time: together they would
+# fall into step, all waiting for the last one of them to be made, then all for their answers, while the network rests.
+MOSTLY_IDLE: Final = 0.5
 FEW: Final = 4
 
 
@@ -34,8 +37,10 @@ class Outbox:
         self._waiting: list[tuple[Connection, bytes]] = []
         self._loop: Any = gevent.get_hub().loop
         self._process = os.getpid()
-        self._sent_at = 0.0
-        self._is_idle = False
+        # When the first request of this round came, and when the last round's were sent.
+        self._began_at = self._sent_at = 0.0
+        self._idle_share = 1.0
+        self._is_idle = True
 
     def __repr__(self) -> str:
         return f'<Outbox waiting={len(self._waiting)}>'
@@ -44,11 +49,20 @@ class Outbox:
         """Have the data sent when all greenlets that can run have run."""
         waiting = self._waiting
         if not waiting:
-            self._loop.run_callback(self._send_all)
-            self._is_idle = monotonic() - self._sent_at > IDLE_S
+            self._begin_round()
+        connection.has_unsent = True
         waiting.append((connection, data))
         if self._is_idle and len(waiting) == FEW:
             self._send_all()
+
+    def _begin_round(self) -> None:
+        self._loop.run_callback(self._send_all)
+        now = monotonic()
+        round_s, gap_s = now - self._began_at, now - self._sent_at
+        self._began_at = now
+        idle_share = gap_s / round_s if gap_s > IDLE_S else 0.0
+        self._idle_share += (idle_share - self._idle_share) * min(1.0, round_s / HORIZON_S)
+        self._is_idle = self._idle_share > MOSTLY_IDLE
 
     def _send_all(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -60,22 +74,14 @@ class Outbox:
                 self._send(connection, data)
         self._sent_at = monotonic()
 
-    def _send(self, connection: Connection, data: bytes) -> None:
+    def _send(self, connection: Connection, data: bytes | memoryview) -> None:
         try:
             sent = connection.send(data)
         except TransportError:
             connection.break_off()
             return
         if sent < len(data):
-            gevent.spawn(self._send_on, connection, memoryview(data)[sent:])
-
-    def _send_on(self, connection: Connection, data: memoryview) -> None:
-        """Send what there was no room for; beside the connection's user, who only reads."""
-        try:
-            while data and connection.is_open:
-                sent = connection.send(data)
-                data = data[sent:]
-                if not sent:
-                    connection.wait_writable()
-        except TransportError:
-            connection.break_off()
+            # Beside the connection's user, who only reads.
+            connection.call_when_writable(self._send, connection, memoryview(data)[sent:])
+        else:
+            connection.has_unsent = False

@@ -38,6 +38,10 @@ CONTINUE_WAIT_S: Final = 1.0
 SEND_BYTES: Final = 1024 * 1024
 
 
+class _ExpectationRefused(Exception):
+    """The server does not want to be asked before a body comes (417)."""
+
+
 class Opener(Protocol):
     """Opens connections to one origin."""
 
@@ -63,7 +67,7 @@ class Pool:
         self._outbox = outbox
         self._idle: list[Connection] = []
         self._buffers: list[memoryview] = []
-        self._is_closed = False
+        self._max_idle = MAX_IDLE_CONNECTIONS
         self._announces = True
 
     def __repr__(self) -> str:
@@ -90,22 +94,31 @@ class Pool:
                 if response.has_begun:
                     raise
                 log.debug('%s; it had been used before, so the request goes out on a new one', error)
+            except _ExpectationRefused:
+                connection.close()
             except BaseException:
                 connection.close()
                 raise
             else:
                 return response
+        self._max_idle = MAX_IDLE_CONNECTIONS
         connection = self._opener.open()
         response = Response(connection, self._release)
         try:
             self._perform(connection, response, head, body, has_body)
+        except _ExpectationRefused:
+            connection.close()
         except BaseException:
             connection.close()
             raise
-        return response
+        else:
+            return response
+        # At most once: nothing is announced any more.
+        return self.exchange(head, body, has_body=has_body)
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back. The pool may be used again."""
+        self._max_idle = 0
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -128,10 +141,15 @@ class Pool:
         return None
 
     def _release(self, connection: Connection) -> None:
-        if not connection.is_open or len(self._idle) >= MAX_IDLE_CONNECTIONS:
+        if not connection.is_open or len(self._idle) >= self._max_idle:
             connection.close()
             return
-        connection.is_in_body = False
+        if connection.is_in_body:
+            # What lay behind the body has not been seen so far; what lies behind a small one came with its head.
+            if connection.is_readable():
+                connection.close()
+                return
+            connection.is_in_body = False
         connection.idle_since = monotonic()
         self._idle.append(connection)
 
@@ -148,6 +166,8 @@ class Pool:
             # One system call, and one packet, for a head and a small body.
             self._outbox.put(connection, head + body if body else head)
             response.receive_head(has_body=has_body)
+            if connection.has_unsent:
+                self._check_early(response)
             return
         try:
             if isinstance(body, bytes):
@@ -165,21 +185,35 @@ class Pool:
 
     def _send_chunk(self, connection: Connection, response: Response, head: bytes, chunk: Chunk) -> bool:
         """Send a head and a body that is too large for one piece; tells whether the answer came before its end."""
-        connection.is_in_body = True
         if chunk.size_bytes > EXPECT_BYTES and self._announces:
-            if self._send_on(connection, response, memoryview(head[:-2] + b'expect: 100-continue\r\n\r\n')):
-                return True
-            if not connection.wait_readable_for(CONTINUE_WAIT_S):
-                self._announces = False
-            elif response.receive_one_head():
+            if self._announce(connection, response, head):
                 return True
         elif self._send_on(connection, response, memoryview(head)):
             return True
         buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(SEND_BYTES))
+        connection.is_in_body = True
         try:
-            return any(self._send_on(connection, response, piece) for piece in chunk.pieces(buffer))
+            if any(self._send_on(connection, response, piece) for piece in chunk.pieces(buffer)):
+                return True
         finally:
             self._buffers.append(buffer)
+        # The server may take its time over the answer.
+        connection.is_in_body = False
+        return False
+
+    def _announce(self, connection: Connection, response: Response, head: bytes) -> bool:
+        """Send a head, and wait for the server to ask for the body; tells whether it refused it."""
+        if self._send_on(connection, response, memoryview(head[:-2] + b'expect: 100-continue\r\n\r\n')):
+            return True
+        if not connection.wait_readable_for(CONTINUE_WAIT_S):
+            self._announces = False
+            return False
+        is_answered = response.receive_one_head()
+        if is_answered and response.status == 417:
+            # RFC 9110, section 15.5.18.
+            self._announces = False
+            raise _ExpectationRefused
+        return is_answered
 
     def _send_on(self, connection: Connection, response: Response, data: memoryview) -> bool:
         """Send all of the data, unless the final answer comes first; tells whether it did."""
@@ -188,7 +222,7 @@ class Pool:
             if sent:
                 connection.moved_bytes += sent
                 data = data[sent:]
-            elif connection.wait_for_room() and response.receive_one_head():
+            elif (response.has_more or connection.wait_for_room()) and response.receive_one_head():
                 return True
         return False
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import httptools
 
 from s3po.errors import NetworkError
-from s3po.transport.http.connection import Connection, ConnectionLost
+from s3po.transport.http.connection import Connection, ConnectionLost, monotonic
 
 __all__ = ['Response']
 
@@ -38,6 +38,7 @@ class Response:
     """
 
     __slots__ = (
+        '_body_bytes',
         '_connection',
         '_data',
         '_has_ended',
@@ -67,6 +68,7 @@ class Response:
         self._left = 0
         self._interim = 0
         self._pieces: list[bytes] = []
+        self._body_bytes = 0
         self._is_chunked = False
         self.is_reusable = False
         self._parser: Any
@@ -98,7 +100,7 @@ class Response:
             self._frame(has_body=has_body)
             return True
         self._interim += 1
-        if self.status == 101 or self._interim > MAX_INTERIM_HEADS:
+        if self.status < 100 or self.status == 101 or self._interim > MAX_INTERIM_HEADS:
             raise NetworkError(f'{self._connection.peer} sent interim answers ({self.status}) in place of a final one')
         self._begin()
         return False
@@ -107,6 +109,11 @@ class Response:
     def has_begun(self) -> bool:
         """Whether anything of an answer has come."""
         return bool(self.status or self._interim or self._data)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes came behind an interim answer: the next head, or a part of it, has been received."""
+        return bool(self._data)
 
     def _begin(self) -> None:
         self.status = 0
@@ -123,21 +130,34 @@ class Response:
             connection.wait_readable()
             received = self._more(b'')
         end = received.find(b'\r\n\r\n')
-        while end < 0:
-            if len(received) > MAX_HEAD_BYTES:
-                raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
-            self._check_begin(received)
-            searched = max(0, len(received) - 3)
-            received += self._more(received)
-            end = received.find(b'\r\n\r\n', searched)
+        if end < 0:
+            received, end = self._rest_of_head(received)
         end += 4
         if end > MAX_HEAD_BYTES:
             raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
         head = received if end == len(received) else received[:end]
         self._feed(head)
-        if not self._is_head_done:
+        if not self._is_head_done or not head.startswith(b'HTTP/1.'):
+            # llhttp takes other versions and protocols, and empty lines first.
             raise NetworkError(f'{connection.peer} sent no HTTP answer: {head[:40]!r}')
         return received[end:]
+
+    def _rest_of_head(self, received: bytes) -> tuple[bytes, int]:
+        """Receive what is missing of a head; gives all that was received, and where the head's last line ends."""
+        connection = self._connection
+        connection.head_since = monotonic()
+        searched, end = 0, -1
+        while end < 0:
+            if len(received) > MAX_HEAD_BYTES:
+                raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
+            # What will never be a head is refused before it is complete, which it may never be.
+            if not received.startswith(b'HTTP/1.'[: len(received)]) or received.find(b'\n\n', searched) >= 0:
+                raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}')
+            searched = max(0, len(received) - 3)
+            received += self._more(received)
+            end = received.find(b'\r\n\r\n', searched)
+        connection.head_since = 0.0
+        return received, end
 
     def _more(self, received: bytes) -> bytes:
         # Seen by has_begun, should this be all that comes.
@@ -147,11 +167,6 @@ class Response:
             where = 'within the head of its answer' if received else 'without an answer'
             raise ConnectionLost(f'{self._connection.peer} closed the connection {where}')
         return data
-
-    def _check_begin(self, received: bytes) -> None:
-        """Refuse what will never be a head before it is complete, which it may never be."""
-        if not received.startswith(b'HTTP/1.'[: len(received)]):
-            raise NetworkError(f'{self._connection.peer} sent no HTTP answer: {received[:40]!r}')
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -169,7 +184,10 @@ class Response:
                 is_new = self._parser.get_http_version() == '1.1'
                 self.is_reusable = is_new and b'close' not in headers.get(b'connection', b'').lower()
         elif b'transfer-encoding' in headers:
-            # llhttp refuses one that does not end in `chunked`, and one beside a Content-Length.
+            # llhttp refuses one beside a Content-Length, but none of those that we could not decode.
+            encoding = headers[b'transfer-encoding']
+            if encoding.strip().lower() != b'chunked':
+                raise NetworkError(f'{self._connection.peer} says Transfer-Encoding: {encoding[:40]!r}')
             self._is_chunked = True
             return
         else:
@@ -217,6 +235,7 @@ class Response:
     def on_body(self, data: bytes) -> None:
         if not self._has_ended:
             self._pieces.append(data)
+            self._body_bytes += len(data)
 
     def on_message_complete(self) -> None:
         self._has_ended = True
@@ -263,10 +282,12 @@ class Response:
     def read_all(self, limit_bytes: int) -> bytes:
         """The whole body, of whichever kind, decoded from its chunks.
 
+        One without a length may be as slow as it likes, within the read timeout: a store that is still putting an object
+        together sends a blank from time to time.
+
         Raises:
             NetworkError: It is larger than the limit, is malformed, or ended early.
         """
-        self._connection.is_in_body = True
         if self.size_bytes >= 0:
             if self._left > limit_bytes:
                 raise self._too_large(limit_bytes)
@@ -296,10 +317,10 @@ class Response:
                     if not self._has_ended:
                         raise
                     self.is_reusable = False
+            if received > 2 * limit_bytes + MAX_HEAD_BYTES or self._body_bytes > limit_bytes:
+                raise self._too_large(limit_bytes)
             if self._has_ended:
                 return b''.join(self._pieces)
-            if received > 2 * limit_bytes + MAX_HEAD_BYTES or sum(map(len, self._pieces)) > limit_bytes:
-                raise self._too_large(limit_bytes)
             data = self._connection.receive(READ_BYTES)
             received += len(data)
             if not data:

@@ -6,12 +6,13 @@ calls for every record of 16 KiB.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
-from s3po.errors import NetworkError, ReadTimeout
+from s3po.errors import NetworkError, ReadTimeout, TransportError
 from s3po.transport.http.connection import HEAD_BYTES, Connection, ConnectionLost
 
 __all__ = ['SecureConnection']
@@ -29,7 +30,18 @@ class SecureConnection(Connection):
         on_session: Called with a session that later connections can resume.
     """
 
-    __slots__ = ('_encrypted', '_held', '_incoming', '_is_at_end', '_outgoing', '_raw', '_taken_bytes', '_tls', 'on_session')
+    __slots__ = (
+        '_encrypted',
+        '_encrypted_bytes',
+        '_held',
+        '_incoming',
+        '_is_at_end',
+        '_outgoing',
+        '_raw',
+        '_taken_bytes',
+        '_tls',
+        'on_session',
+    )
 
     def __init__(
         self,
@@ -55,8 +67,9 @@ class SecureConnection(Connection):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
         self._raw = memoryview(bytearray(READ_BYTES))
-        # What was encrypted and not yet sent, and how many bytes of the caller's that was.
+        # What was encrypted and not yet sent, how many bytes that was at first, and how many of the caller's.
         self._encrypted = memoryview(b'')
+        self._encrypted_bytes = 0
         self._taken_bytes = 0
         # What was decrypted only to see whether there is anything.
         self._held = b''
@@ -81,7 +94,8 @@ class SecureConnection(Connection):
                     self.wait_readable()
             except ssl.SSLError:
                 # Tells the other side why, where it can.
-                self._send_encrypted()
+                with contextlib.suppress(TransportError):
+                    self._send_encrypted()
                 raise
             else:
                 self._send_encrypted()
@@ -90,13 +104,22 @@ class SecureConnection(Connection):
     def is_readable(self) -> bool:
         # Much of what TLS sends is for itself: new sessions, new keys. Only what comes out of it counts.
         if not self._held:
-            self._pump()
-            self._held = self._decrypt(HEAD_BYTES)
+            try:
+                self._pump()
+                self._held = self._decrypt(HEAD_BYTES)
+            except TransportError:
+                # Whoever reads is told.
+                return True
         return bool(self._held) or self._is_at_end
 
     def wait_readable(self) -> None:
         if not self._held and not self._tls.pending() and not self._incoming.pending:
             super().wait_readable()
+
+    def progress_bytes(self) -> int:
+        # Of what was encrypted, some may be on its way; the caller counts it when all of it is.
+        sent = self._encrypted_bytes - len(self._encrypted) if self._encrypted else 0
+        return super().progress_bytes() + sent
 
     def send(self, data: bytes | memoryview) -> int:
         """As of Connection. What is given after a 0 must be the same data: it has been encrypted already."""
@@ -107,6 +130,7 @@ class SecureConnection(Connection):
             except ssl.SSLError as error:
                 raise self.lost(error) from error
             self._encrypted = memoryview(self._outgoing.read())
+            self._encrypted_bytes = len(self._encrypted)
         while self._encrypted:
             sent = super().send(self._encrypted)
             if not sent:
@@ -150,14 +174,16 @@ class SecureConnection(Connection):
     def _decrypt(self, size_bytes: int) -> bytes:
         """What can be decrypted of what is here."""
         try:
-            return self._tls.read(size_bytes)
+            data = self._tls.read(size_bytes)
         except ssl.SSLWantReadError:
             return b''
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            self._is_at_end = True
-            return b''
+            data = b''
         except ssl.SSLError as error:
             raise NetworkError(f'TLS to {self.peer} failed: {error.reason or error}') from error
+        # A good-bye of TLS's own is no error to Python, but an empty answer.
+        self._is_at_end = not data
+        return data
 
     def _decrypt_into(self, buffer: memoryview) -> int:
         """Decrypt into a buffer as much as has come and fits."""

@@ -6,6 +6,8 @@ in place of reading the clock, so that time in which this process was busy, or s
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -24,31 +26,45 @@ SPEED_WINDOW_S: Final = 30.0
 class _Notes:
     """What the watchdog has seen of one connection."""
 
-    __slots__ = ('moved_bytes', 'rounds', 'rounds_in_body', 'since')
+    __slots__ = ('body_bytes', 'progress_bytes', 'rounds', 'rounds_in_body', 'since')
 
     def __init__(self) -> None:
+        # The present wait: since when, how far the bodies had come, and for how many rounds that has been so.
         self.since = 0.0
+        self.progress_bytes = 0
         self.rounds = 0
+        # The present window of speed: how many rounds of it were waits, and how far the bodies were at its begin.
         self.rounds_in_body = 0
-        self.moved_bytes = 0
+        self.body_bytes = 0
 
 
 class Watchdog:
     """Watches connections of one hub while there are any."""
 
-    def __init__(self, read_timeout_s: float, min_bytes_per_s: float, *, speed_window_s: float = SPEED_WINDOW_S) -> None:
+    def __init__(
+        self,
+        read_timeout_s: float,
+        min_bytes_per_s: float,
+        *,
+        speed_window_s: float = SPEED_WINDOW_S,
+        on_round: Callable[[], None] | None = None,
+    ) -> None:
         """
         Args:
-            read_timeout_s: How long the other side may neither send nor take anything.
+            read_timeout_s: How long the other side may neither send nor take anything; also how long a head may take from its
+                first byte to its last.
             min_bytes_per_s: The speed that a body must have; 0 for none.
             speed_window_s: Over how long the speed is measured; waiting time only.
+            on_round: Called from time to time while there are connections.
         """
         shortest = min(read_timeout_s, speed_window_s) if min_bytes_per_s else read_timeout_s
         self._round_s = min(max(shortest / 10, SHORTEST_ROUND_S), LONGEST_ROUND_S)
         self._read_timeout_s = read_timeout_s
         self._min_bytes_per_s = min_bytes_per_s
         self._window_s = speed_window_s
-        self._watched: dict[Connection, _Notes] = {}
+        self._on_round = on_round
+        # The timer keeps this object, but a connection that nobody else holds is to go.
+        self._watched: weakref.WeakKeyDictionary[Connection, _Notes] = weakref.WeakKeyDictionary()
         self._timer: Any = None
 
     def __repr__(self) -> str:
@@ -73,6 +89,8 @@ class Watchdog:
             self._timer = None
 
     def _look(self) -> None:
+        if self._on_round is not None:
+            self._on_round()
         for connection, notes in list(self._watched.items()):
             if not connection.is_open:
                 del self._watched[connection]
@@ -82,28 +100,35 @@ class Watchdog:
             self._rest()
 
     def _look_at(self, connection: Connection, notes: _Notes) -> None:
-        is_same_wait = notes.since == connection.waits_since
-        notes.since = connection.waits_since
+        # A head may come in as many pieces as it likes, but all of them count as one wait.
+        since, progress = connection.head_since or connection.waits_since, connection.progress_bytes()
+        is_same_wait = notes.since == since and progress <= notes.progress_bytes
+        notes.since, notes.progress_bytes = since, progress
         notes.rounds = notes.rounds + 1 if is_same_wait else 0
         if notes.rounds * self._round_s >= self._read_timeout_s:
-            # The bytes may have come while this process was busy with something else.
-            if not connection.is_readable():
-                connection.shut_down(f'{connection.peer} sent and took nothing for {self._read_timeout_s:g} s')
+            # It may have come while this process was busy with something else.
+            if not connection.has_arrived():
+                connection.shut_down(f'{connection.peer} {_fault(connection)} for {self._read_timeout_s:g} s')
         elif self._min_bytes_per_s:
             self._look_at_speed(connection, notes)
 
     def _look_at_speed(self, connection: Connection, notes: _Notes) -> None:
+        progress = notes.progress_bytes
         if not connection.is_in_body:
-            notes.rounds_in_body, notes.moved_bytes = 0, connection.moved_bytes
+            notes.rounds_in_body, notes.body_bytes = 0, progress
             return
         notes.rounds_in_body += 1
         waited_s = notes.rounds_in_body * self._round_s
         if waited_s < self._window_s:
             return
-        moved = connection.moved_bytes - notes.moved_bytes
-        notes.rounds_in_body, notes.moved_bytes = 0, connection.moved_bytes
+        moved = progress - notes.body_bytes
+        notes.rounds_in_body, notes.body_bytes = 0, progress
         if moved < self._min_bytes_per_s * waited_s:
             connection.shut_down(
                 f'{connection.peer} moved {moved:,} bytes in {waited_s:.0f} s of waiting, '
                 f'less than min_bytes_per_s={self._min_bytes_per_s:g}'
             )
+
+
+def _fault(connection: Connection) -> str:
+    return 'has sent no more than a part of a head' if connection.head_since else 'sent and took nothing'

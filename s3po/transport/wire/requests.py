@@ -128,6 +128,7 @@ class Requester:
             target = self._targets.get(doing.bucket) or self._aim(doing.bucket)
             # Kept for this request: while it is under way, others may give the target new ones.
             keys = self._keys.current if target.is_signed else None
+            offset_s = self._clock_offset_s
             try:
                 head = self._head(target, keys, doing, method, query, headers, body, is_object_data)
             except UnicodeError as error:
@@ -139,7 +140,7 @@ class Requester:
             if response.status < 300:
                 return response
             said = self._read_error(response, doing, has_body=method != 'HEAD')
-            if is_last or not self._correct(doing.bucket, target, response, said):
+            if is_last or not self._correct(doing.bucket, target, offset_s, response, said):
                 break
         raise self.refusal(doing, response, said, keys)
 
@@ -167,7 +168,8 @@ class Requester:
         # A GET or DELETE has no body, and says nothing of it (RFC 9110, section 8.6).
         content_length = f'content-length:{length}\r\n' if length or method in ('PUT', 'POST') else ''
         agent = '' if 'user-agent' in headers else self._agent
-        text = self._signed(target, keys, method, path, asked, headers, self._payload(target, body, is_object_data))
+        payload = '' if keys is None else self._payload(target, body, is_object_data)
+        text = self._signed(target, keys, method, path, asked, headers, payload)
         line = f'{path}?{asked}' if asked else path
         return f'{method} {line} HTTP/1.1\r\n{text}\r\n{content_length}{agent}\r\n'.encode()
 
@@ -243,8 +245,11 @@ class Requester:
             response.close()
         return said
 
-    def _correct(self, bucket: str, target: _Target, response: Response, said: ErrorBody) -> bool:
-        """Learn from a refusal; tells whether the request is worth sending once more."""
+    def _correct(self, bucket: str, target: _Target, offset_s: float, response: Response, said: ErrorBody) -> bool:
+        """Learn from a refusal; tells whether the request is worth sending once more.
+
+        It was addressed and dated by what was known when it was sent, which others may have corrected since.
+        """
         code = said.code
         if code in ASTRAY_CODES or response.status in ASTRAY_STATUSES:
             region = response.text(b'x-amz-bucket-region') or said.region
@@ -254,18 +259,19 @@ class Requester:
                 self._take_aim(bucket, place)
                 return True
         if code == 'RequestTimeTooSkewed' or (response.status == 403 and not code):
-            return self._correct_clock(response)
+            return self._correct_clock(offset_s, response)
         return False
 
-    def _correct_clock(self, response: Response) -> bool:
+    def _correct_clock(self, dated_by_s: float, response: Response) -> bool:
         theirs = moment_of(response.text(b'date') or '')
         if theirs is None:
             return False
         offset_s = theirs.timestamp() - time.time()
-        if abs(offset_s - self._clock_offset_s) < TOLERATED_SKEW_S / 2:
+        if abs(offset_s - dated_by_s) < TOLERATED_SKEW_S / 2:
             return False
-        log.warning("this machine's clock is %.0f s off the store's; requests are dated by the store's from now on", -offset_s)
-        self._clock_offset_s = offset_s
+        if abs(offset_s - self._clock_offset_s) >= TOLERATED_SKEW_S / 2:
+            self._clock_offset_s = offset_s
+            log.warning("this machine's clock is %.0f s off the store's; requests are dated by that from now on", -offset_s)
         return True
 
     def refusal(self, doing: Doing, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:

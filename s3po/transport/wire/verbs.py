@@ -242,9 +242,11 @@ class WireTransport:
         return self._requester.send(doing, method, query=query, headers=headers, body=body, is_object_data=is_object_data)
 
     def _finished(self, doing: Doing, response: Response) -> Response:
-        """Read an answer whose body, if it has one, says nothing."""
+        """Read an answer that need not have a body. One that says 200, and has a proxy's page for a body, is none."""
         if response.size_bytes:
-            self._read(doing, response)
+            body = self._read(doing, response)
+            if body:
+                self._parsed(doing, response, body, xml.nothing_of)
         else:
             response.close()
         return response
@@ -256,7 +258,9 @@ class WireTransport:
             TransportError: It is not the document that it has to be; or it is one that tells of an error, which S3 may only
                 find out when it has said 200 already.
         """
-        body = self._read(doing, response)
+        return self._parsed(doing, response, self._read(doing, response), parse)
+
+    def _parsed(self, doing: Doing, response: Response, body: bytes, parse: Callable[[bytes], T]) -> T:
         try:
             return parse(body)
         except xml.ErrorInBody as error:

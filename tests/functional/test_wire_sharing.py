@@ -1,0 +1,127 @@
+"""One Connection in many hands: native threads, a fork, other processes. Nothing of one is ever touched by another.
+
+The scripts tell what happened by their exit code; which connection was whose is told by the store's log.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import tenacity
+from botocore.config import Config
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import ConfigurationError, UploadError
+from tests.conftest import BUCKET
+from tests.support.kinds import KINDS, Kind
+from tests.support.programs import Runner
+from tests.support.servers import Authority, Store
+
+Connect = Callable[..., s3po.Connection]
+
+PRELUDE = """
+    import os
+    import traceback
+    import gevent
+    import s3po
+
+    config = s3po.TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+    conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key='b', verify=ca,
+                           config=config, transport=os.environ['KIND'])
+
+    def work(name, size_bytes=6 << 20):
+        large = os.urandom(size_bytes)
+        conn.upload('bucket', f'{name}/large', large)
+        assert conn.download('bucket', f'{name}/large') == large
+        for number in range(10):
+            body = os.urandom(1000 * number)
+            conn.upload('bucket', f'{name}/{number}', body)
+            assert conn.download('bucket', f'{name}/{number}') == body
+        bodies, got = {f'{name}/batch/{number}': os.urandom(number) for number in range(40)}, {}
+        with conn.batch(4) as batch:
+            for key, body in bodies.items():
+                batch.upload('bucket', key, body, callback=lambda result: batch.download(
+                    'bucket', result.key, callback=lambda data, key=result.key: got.__setitem__(key, data)))
+        assert got == bodies
+"""
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope='module')
+def _secure_server(authority: Authority) -> Iterator[Store]:
+    with Store(authority) as server:
+        yield server
+
+
+@pytest.fixture(params=['http', 'https'])
+def served(request: pytest.FixtureRequest, store: Store, connect: Connect, authority: Authority) -> Store:
+    """A store with a bucket, with and without TLS."""
+    if request.param == 'https':
+        store = request.getfixturevalue('_secure_server')
+        store.reset()
+    with connect(store.endpoint_url, verify=authority.ca_pem) as maker:
+        maker.create_bucket(BUCKET)
+    return store
+
+
+@pytest.fixture
+def run(authority: Authority, served: Store, kind: Kind, tmp_path: pathlib.Path) -> Callable[..., object]:
+    """Runs a script against it."""
+    runner = Runner(authority, served.endpoint_url, tmp_path)
+    # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
+    return lambda script, **environment: runner(PRELUDE, script, KIND=kind.name, COVERAGE_PROCESS_CONFIG='', **environment)
+
+
+def connections(store: Store) -> dict[str, set[int]]:
+    """The connections that were used for the keys of each name."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for seen in store.log():
+        if seen['key']:
+            found[seen['key'].partition('/')[0]].add(seen['connection'])
+    return found
+
+
+# --- native threads
+
+THREADS = """
+    from gevent import monkey
+    start, allocate_lock = (monkey.get_original('_thread', name) for name in ('start_new_thread', 'allocate_lock'))
+    failures, ends = [], [allocate_lock() for _ in range(8)]
+
+    def run(number):
+        try:
+            work(f'thread-{number}')
+        except BaseException:
+            failures.append(traceback.format_exc())
+        finally:
+            ends[number].release()
+
+    for number, end in enumerate(ends):
+        end.acquire()
+        start(run, (number,))
+    for end in ends:
+        end.acquire()
+    assert not failures, '\\n'.join(failures)
+"""
+
+
+@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+def test_native_threads(run: Any, served: Store, patch: str) -> None:
+    """Eight of them use one Connection at once: each gets its bytes, over connections of its own."""
+    run(THREADS, S3PO_PATCH=patch)
+    used = connections(served)
+
+    assert sorted(used) == [f'thread-{number}' for number in range(8)]
+    assert sum(map(len, used.values())) == len(set().union(*used.values()))

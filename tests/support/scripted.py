@@ -1,0 +1,276 @@
+"""A server that plays scripts: each connection goes through the steps that the test gave it, byte for byte.
+
+What may live here: the listener, the steps, and a client to meet them. The server runs in greenlets of the test's own process;
+nothing in it knows of HTTP, let alone of S3.
+
+Nothing here waits for longer than LIMIT_S. A script that comes to its end leaves the connection open until the server stops;
+one that fails, because the client is gone, ends there, and says so in `Peer.failure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+import gevent
+import gevent.event
+import gevent.server
+import gevent.socket
+import gevent.ssl
+
+from s3po.transport.http import HTTPClient, HTTPOptions, Origin, Pool
+from tests.support.servers import Authority
+
+__all__ = [
+    'LIMIT_S',
+    'Close',
+    'Peer',
+    'Receive',
+    'ReceiveAll',
+    'Reset',
+    'ScriptedServer',
+    'Secure',
+    'Send',
+    'SendSlowly',
+    'Step',
+    'Wait',
+    'pool_to',
+    'server_context',
+]
+
+LIMIT_S: Final = 30.0
+LOOPBACK: Final = '127.0.0.1'
+READ_BYTES: Final = 256 * 1024
+# Close with a reset: linger, for no time at all.
+LINGER: Final = struct.pack('ii', 1, 0)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Peer:
+    """One connection, as the server has it.
+
+    Attributes:
+        sock: The socket; with TLS, the one that speaks it.
+        received: All bytes that came.
+        taken_bytes: How many of them the script has used.
+        is_resumed: Whether TLS resumed an earlier session.
+        failure: Why the script ended early; None if it did not.
+        ended: Set when the script is over.
+    """
+
+    sock: Any
+    received: bytearray = field(default_factory=bytearray)
+    taken_bytes: int = 0
+    is_resumed: bool = False
+    failure: BaseException | None = None
+    ended: gevent.event.Event = field(default_factory=gevent.event.Event)
+
+    def more(self) -> None:
+        """Wait for bytes.
+
+        Raises:
+            EOFError: There are none to come.
+        """
+        data = self.sock.recv(READ_BYTES)
+        if not data:
+            raise EOFError
+        self.received += data
+
+
+Step = Callable[[Peer], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Wait for so many bytes, or until these come; by default for a request's head."""
+
+    until: bytes | int = b'\r\n\r\n'
+
+    def __call__(self, peer: Peer) -> None:
+        while not (end := self._end(peer)):
+            peer.more()
+        peer.taken_bytes = end
+
+    def _end(self, peer: Peer) -> int:
+        if isinstance(self.until, int):
+            end = peer.taken_bytes + self.until
+            return end if len(peer.received) >= end else 0
+        found = peer.received.find(self.until, peer.taken_bytes)
+        return found + len(self.until) if found >= 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveAll:
+    """Wait for the end of what the client sends."""
+
+    def __call__(self, peer: Peer) -> None:
+        with contextlib.suppress(EOFError, ConnectionError):
+            while True:
+                peer.more()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send bytes."""
+
+    data: bytes
+
+    def __call__(self, peer: Peer) -> None:
+        peer.sock.sendall(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class SendSlowly:
+    """Send bytes a few at a time."""
+
+    data: bytes
+    size_bytes: int = 1
+    pause_s: float = 0.001
+
+    def __call__(self, peer: Peer) -> None:
+        for offset in range(0, len(self.data), self.size_bytes):
+            peer.sock.sendall(self.data[offset : offset + self.size_bytes])
+            gevent.sleep(self.pause_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for an event of the test's, or for some time."""
+
+    until: gevent.event.Event | float
+
+    def __call__(self, peer: Peer) -> None:
+        if isinstance(self.until, float):
+            gevent.sleep(self.until)
+        else:
+            self.until.wait(LIMIT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection. TLS says good-bye first only where it is asked to."""
+
+    says_goodbye: bool = False
+
+    def __call__(self, peer: Peer) -> None:
+        if self.says_goodbye:
+            peer.sock.settimeout(0.0)
+            # It goes on to wait for the other side's.
+            with contextlib.suppress(OSError):
+                peer.sock.unwrap()
+        peer.sock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Reset the connection."""
+
+    def __call__(self, peer: Peer) -> None:
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+        peer.sock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """Speak TLS from here on."""
+
+    context: Any
+
+    def __call__(self, peer: Peer) -> None:
+        peer.sock = self.context.wrap_socket(peer.sock, server_side=True)
+        peer.is_resumed = peer.sock.session_reused
+
+
+class ScriptedServer:
+    """A listener whose connections play scripts, the first one the first script, and so on.
+
+    Attributes:
+        peers: The connections so far.
+        origin: Where it is.
+    """
+
+    def __init__(
+        self, *scripts: Sequence[Step], default: Sequence[Step] = (Reset(),), context: Any = None, host: str = LOOPBACK
+    ) -> None:
+        """
+        Args:
+            *scripts: One for each connection that the test expects.
+            default: The script of all others.
+            context: With it, the server speaks TLS (see server_context()).
+            host: The address to listen at.
+        """
+        self._scripts = list(scripts)
+        self._default = default
+        self._context = context
+        self.peers: list[Peer] = []
+        family = socket.AF_INET6 if ':' in host else socket.AF_INET
+        listener = gevent.socket.socket(family, socket.SOCK_STREAM)
+        listener.bind((host, 0))
+        listener.listen(512)
+        self._server = gevent.server.StreamServer(listener, self._play)
+        self.origin = Origin('http' if context is None else 'https', host, listener.getsockname()[1])
+
+    @property
+    def received(self) -> list[bytes]:
+        """What came on each connection."""
+        return [bytes(peer.received) for peer in self.peers]
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._server.stop(timeout=0)
+        for peer in self.peers:
+            peer.sock.close()
+
+    def _play(self, sock: Any, _: object) -> None:
+        peer = Peer(sock=sock)
+        number = len(self.peers)
+        self.peers.append(peer)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(LIMIT_S)
+        steps = [] if self._context is None else [Secure(self._context)]
+        steps += self._scripts[number] if number < len(self._scripts) else self._default
+        try:
+            for step in steps:
+                step(peer)
+        except (OSError, EOFError) as error:
+            peer.failure = error
+        finally:
+            peer.ended.set()
+        # Whoever returns from here has the connection closed.
+        gevent.sleep(LIMIT_S)
+
+
+def server_context(authority: Authority, **attributes: Any) -> Any:
+    """A TLS context with the authority's certificate.
+
+    Args:
+        authority: Made the certificate.
+        **attributes: Set on the context.
+    """
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.server_pem)
+    for name, value in attributes.items():
+        setattr(context, name, value)
+    return context
+
+
+@contextlib.contextmanager
+def pool_to(origin: Origin | ScriptedServer, **options: Any) -> Iterator[Pool]:
+    """A client's pool, closed at the end. What takes longer than LIMIT_S is an error.
+
+    Args:
+        origin: Where it leads.
+        **options: HTTPOptions.
+    """
+    client = HTTPClient(HTTPOptions(**{'connect_timeout_s': LIMIT_S, 'read_timeout_s': LIMIT_S, **options}))
+    with gevent.Timeout(LIMIT_S):
+        yield client.pool(origin.origin if isinstance(origin, ScriptedServer) else origin)
+    client.close()

@@ -1,0 +1,262 @@
+"""What an answer says: its headers as values, its body to the last byte."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3po.errors import NetworkError
+from s3po.transport import xml
+from s3po.transport.wire import answers
+from s3po.transport.wire.answers import Doing, WireAnswer, content_range, moment_of
+from tests.support.both import STORES, Both, Call
+from tests.support.wire import Canned, FakeClient, requester
+
+DOING: Final = Doing('GetObject', 'bucket', 'key')
+GET: Final[Call] = lambda t: t.get_object('bucket', 'key', byte_range=(2, 5), extra={})  # noqa: E731
+HEAD: Final[Call] = lambda t: t.head_object('bucket', 'key', extra={})  # noqa: E731
+GREENWICH: Final = datetime.UTC
+
+
+@pytest.fixture(scope='module')
+def both() -> Both:
+    return Both(**STORES['path'])
+
+
+def answer_to(canned: Canned) -> tuple[WireAnswer, FakeClient]:
+    client = FakeClient(canned)
+    return WireAnswer(requester(client).send(DOING, 'GET'), 'key', DOING), client
+
+
+printable: Final = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8)
+told: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        'ETag': st.one_of(printable, printable.map(lambda text: f'"{text}"')),
+        'Content-Type': printable,
+        'Last-Modified': st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2200, 1, 1)).map(  # noqa: DTZ001
+            lambda moment: email.utils.format_datetime(moment.replace(tzinfo=GREENWICH, microsecond=0), usegmt=True)
+        ),
+        'x-amz-storage-class': printable,
+        'x-amz-version-id': printable,
+        'x-amz-checksum-crc32': printable,
+        'x-amz-checksum-sha1': printable,
+        'x-amz-checksum-crc64nvme': printable,
+        'x-amz-checksum-type': printable,
+        'x-amz-meta-a': printable,
+        'x-amz-meta-': printable,
+        'x-amz-expiration': printable,
+        'Content-Encoding': printable,
+        'Cache-Control': printable,
+        'Date': printable,
+    },
+)
+
+
+@given(headers=told, body=st.binary(max_size=9))
+def test_headers_as_boto(both: Both, headers: dict[str, str], body: bytes) -> None:
+    """An object is what it is to the reference transport, whichever headers there are, and if they are empty."""
+    for call in (GET, HEAD):
+        canned = Canned(headers=headers, body=body)
+
+        assert both.by_wire(call, canned)[1] == both.by_reference(call, canned)[1]
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'bytes 2-4/9',
+        'bytes 0-2/3',
+        'bytes 2-4/*',
+        'bytes 2-5/9',
+        'bytes 4-2/9',
+        'bytes */9',
+        'bytes 2-4',
+        'bytes  2-4/9',
+        'pages 2-4/9',
+        'bytes -2-4/9',
+        'Bytes 2-4/9',
+        'bytes 2-4/9 ',
+        '²',
+        '',
+        None,
+    ],
+)
+def test_ranges_as_boto(both: Both, text: str | None) -> None:
+    """Where a range begins and what it is of; and what is no such statement."""
+    canned = Canned(status=206, headers={'Content-Range': text}, body=b'abc')
+
+    assert both.by_wire(GET, canned)[1] == both.by_reference(GET, canned)[1]
+
+
+@given(text=st.one_of(st.text(), st.text('bytes 0123456789-/*²').map('bytes '.__add__)), size_bytes=st.integers(0, 99))
+def test_any_range(text: str, size_bytes: int) -> None:
+    """It fits the body, or is none."""
+    try:
+        offset, whole = content_range(text, size_bytes)
+    except ValueError:
+        return
+
+    assert text.startswith('bytes ')
+    assert min(offset, whole) >= 0
+
+
+def test_metadata_in_lower_case() -> None:
+    """Names are in lower case, however the store writes them; botocore leaves them as they come."""
+    answer, _ = answer_to(Canned(headers={'X-Amz-Meta-Colour': 'Red', 'x-amz-META-Size': 'XL'}))
+
+    assert answer.info.metadata == {'colour': 'Red', 'size': 'XL'}
+    answer.close()
+
+
+def test_headers_that_are_not_ascii() -> None:
+    """They are UTF-8, in which they are sent, too; botocore takes them for Latin-1. Other bytes are lost, not fatal."""
+    answer, _ = answer_to(Canned(headers={'x-amz-meta-a': 'é€', 'ETag': '"ü"', 'x-amz-version-id': 'ö'}))
+
+    assert (answer.info.metadata, answer.etag, answer.version_id) == ({'a': 'é€'}, 'ü', 'ö')
+    answer.close()
+
+
+DATE: Final = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=GREENWICH)
+
+
+@pytest.mark.parametrize(
+    ('text', 'moment'),
+    [
+        ('Sun, 06 Nov 1994 08:49:37 GMT', DATE),
+        ('Sunday, 06-Nov-94 08:49:37 GMT', DATE),
+        ('Sun Nov  6 08:49:37 1994', DATE),
+        ('Sun, 06 Nov 1994 09:49:37 +0100', DATE),
+        ('Sun, 06 Nov 1994 08:49:37 -0000', DATE),
+        ('Thu, 29 Feb 2024 00:00:00 GMT', datetime.datetime(2024, 2, 29, tzinfo=GREENWICH)),
+        # The day of the week is not looked at.
+        ('Mon, 06 Nov 1994 08:49:37 GMT', DATE),
+        ('', None),
+        ('yesterday', None),
+        ('Sun, 31 Nov 1994 08:49:37 GMT', None),
+        ('Sun, 06 Nov 1994 25:49:37 GMT', None),
+        ('Sun, ²6 Nov 1994 08:49:37 GMT', None),
+        ('Sun, 06 Xyz 1994 08:49:37 GMT', None),
+        ('Sun, 06 Nov 99999999999999999999 08:49:37 GMT', None),
+        ('Sun, 06 Nov 1994 08:49:37 +9999', None),
+    ],
+)
+def test_moments(text: str, moment: datetime.datetime | None) -> None:
+    """All of HTTP's forms, and all with a time zone."""
+    found = moment_of(text)
+
+    assert found == moment
+    assert found is None or found.tzinfo is not None
+
+
+@given(
+    st.one_of(
+        st.text(), st.text('SunNovGMT0123456789,: +-', min_size=29, max_size=29), st.text().map('Sun, 06 Nov 1994 '.__add__)
+    )
+)
+def test_any_moment(text: str) -> None:
+    """What is no date is None, and what is one has a time zone."""
+    found = moment_of(text)
+
+    assert found is None or found.tzinfo is not None
+
+
+@given(st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)))  # noqa: DTZ001
+def test_moments_that_are_read_fast(moment: datetime.datetime) -> None:
+    """The common form is read as email.utils reads it."""
+    moment = moment.replace(microsecond=0, tzinfo=GREENWICH)
+
+    assert moment_of(email.utils.format_datetime(moment, usegmt=True)) == moment
+
+
+def test_checksums_are_ranked_as_elsewhere() -> None:
+    """An object is known by the same one of its checksums, wherever it is told."""
+    assert [name for _, name in answers.CHECKSUMS] == list(xml.CHECKSUMS)
+
+
+def test_bodies() -> None:
+    """They are read in pieces of any size, into a buffer or not, and end; then the connection is given back."""
+    answer, client = answer_to(Canned(body=b'0123456789'))
+    buffer = memoryview(bytearray(3))
+
+    assert answer.read(4) == b'0123'
+    assert answer.read_into(buffer) == 3
+    assert bytes(buffer) == b'456'
+    assert answer.read(0) == b''
+    assert answer.read(99) == b'789'
+    assert (answer.read(99), answer.read_into(buffer)) == (b'', 0)
+    answer.close()
+    answer.close()
+    assert client.connections[0].state == 'given back'
+
+
+def test_bodies_that_are_not_read() -> None:
+    """Then the connection is of no further use."""
+    answer, client = answer_to(Canned(body=b'0123456789'))
+    answer.read(9)
+    answer.close()
+
+    assert client.connections[0].state == 'closed'
+
+
+@pytest.mark.parametrize('how', ['read', 'read_into'])
+def test_bodies_that_are_cut(how: str) -> None:
+    """The message says of what, and how much there was."""
+    answer, client = answer_to(Canned(body=b'0123456789', cut_bytes=4))
+    with pytest.raises(NetworkError, match='^GetObject s3://bucket/key: the body ended after 6 of 10 bytes$'):
+        while answer.read(10) if how == 'read' else answer.read_into(memoryview(bytearray(10))):
+            pass
+    answer.close()
+
+    assert client.connections[0].state == 'closed'
+
+
+CHUNKED: Final = {'Content-Length': None, 'Transfer-Encoding': 'chunked'}
+
+
+@pytest.mark.parametrize(
+    ('canned', 'said'),
+    [
+        (Canned(headers={'Content-Length': None}, body=b'data'), 'no Content-Length'),
+        (Canned(headers=CHUNKED, body=b'4\r\ndata\r\n0\r\n\r\n'), 'no Content-Length'),
+        (Canned(status=206, body=b'data'), "Content-Range: ''"),
+        (Canned(status=206, headers={'Content-Range': 'bytes 0-9/10'}, body=b'data'), 'for a body of 4 bytes'),
+    ],
+)
+def test_bodies_of_unknown_length(canned: Canned, said: str) -> None:
+    """An answer whose end or place nobody knows is none, and its connection is closed."""
+    client = FakeClient(canned)
+    response = requester(client).send(DOING, 'GET')
+    with pytest.raises(NetworkError, match=f'^GetObject s3://bucket/key: the answer .*{said}'):
+        WireAnswer(response, 'key', DOING)
+
+    assert client.connections[0].state == 'closed'
+
+
+def test_facts_before_the_body() -> None:
+    """What a small download needs is there at once; the rest is made when it is asked for, once."""
+    answer, _ = answer_to(Canned(status=206, headers={'ETag': '"e"', 'Content-Range': 'bytes 3-6/10'}, body=b'data'))
+
+    assert (answer.status, answer.offset, answer.size_bytes, answer.etag) == (206, 3, 4, 'e')
+    assert (answer.version_id, answer.checksum) == (None, None)
+    assert answer.info.size_bytes == 10
+    assert answer.info is answer.info
+    answer.close()
+
+
+@pytest.mark.parametrize(
+    ('doing', 'text'),
+    [
+        (DOING, 'GetObject s3://bucket/key'),
+        (Doing('ListObjectsV2', 'bucket'), 'ListObjectsV2 s3://bucket'),
+        (Doing('UploadPart', 'bucket', 'a b', 3), 'UploadPart 3 of s3://bucket/a b'),
+    ],
+)
+def test_what_is_done(doing: Any, text: str) -> None:
+    """For messages."""
+    assert str(doing) == text

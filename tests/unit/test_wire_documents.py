@@ -1,0 +1,327 @@
+"""Requests and answers that are documents, where the wire is not as the reference transport, and why."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any, Final
+
+import pytest
+
+from s3po.body import BytesChunk
+from s3po.errors import (
+    AccessDenied,
+    ConfigurationError,
+    CredentialsExpired,
+    NetworkError,
+    ServerError,
+)
+from s3po.model import CompletedPart
+from s3po.transport import ListedUpload
+from s3po.transport.wire import WireTransport
+from tests.support.both import STORES, Both, Call, outcome
+from tests.support.store_xml import document, element, error_document, parse_delete
+from tests.support.wire import KEYS, Canned, FakeClient, FakeKeys, requester
+
+SOURCE: Final = ('from', 'key', None)
+PARTS: Final = [CompletedPart(number=1, etag='a')]
+# The requests that S3 may answer with 200 before it has done anything.
+EARLY: Final[dict[str, Call]] = {
+    'CopyObject': lambda t: t.copy_object(SOURCE, 'bucket', 'key', if_match='e', headers={}, extra={}),
+    'UploadPartCopy 7 of': lambda t: t.upload_part_copy(
+        SOURCE, (0, 9), 'bucket', 'key', upload_id='u', part_number=7, if_match='e', extra={}
+    ),
+    'CompleteMultipartUpload': lambda t: t.complete_multipart_upload(
+        'bucket', 'key', PARTS, upload_id='u', headers={}, extra={}
+    ),
+}
+DOCUMENTS: Final[dict[str, Call]] = {
+    **EARLY,
+    'ListObjectsV2': lambda t: t.list_objects_v2('bucket', extra={}),
+    'ListMultipartUploads': lambda t: t.list_multipart_uploads('bucket', extra={}),
+    'ListParts': lambda t: t.list_parts('bucket', 'key', upload_id='u', extra={}),
+    'CreateMultipartUpload': lambda t: t.create_multipart_upload('bucket', 'key', headers={}, extra={}),
+    'GetObjectTagging': lambda t: t.get_object_tagging('bucket', 'key', extra={}),
+    'DeleteObjects': lambda t: t.delete_objects('bucket', [('key', None)], extra={}),
+}
+# And those whose answers are heads alone.
+BODILESS: Final[dict[str, Call]] = {
+    'PutObject': lambda t: t.put_object('bucket', 'key', BytesChunk(b'x'), headers={}, extra={}),
+    'UploadPart 7 of': lambda t: t.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={}),
+    'DeleteObject': lambda t: t.delete_object('bucket', 'key', extra={}),
+    'AbortMultipartUpload': lambda t: t.abort_multipart_upload('bucket', 'key', upload_id='u', extra={}),
+}
+CALLS: Final = {**DOCUMENTS, **BODILESS}
+ID: Final = {'x-amz-request-id': 'R1'}
+
+
+def wire(*answers: Canned, **given: Any) -> tuple[WireTransport, FakeClient]:
+    client = FakeClient(*answers)
+    return WireTransport(requester(client, **given)), client
+
+
+@pytest.fixture(scope='module')
+def both() -> Both:
+    return Both(**STORES['path'])
+
+
+# --- answers
+
+
+@pytest.mark.parametrize('operation', CALLS)
+@pytest.mark.parametrize('code', ['SlowDown', 'InternalError', 'NoSuchUpload', 'AccessDenied', 'Anything'])
+def test_errors_after_success(both: Both, operation: str, code: str) -> None:
+    """An error under status 200 is that error. The status stays what it was; botocore says 500 in its place."""
+    answer = Canned(headers=ID, body=error_document(code, 'Because.', '/', 'R1'))
+    kind, text, fields = outcome(CALLS[operation], wire(answer)[0])
+    their_kind, their_text, their_fields = both.by_reference(CALLS[operation], answer)[1]
+
+    assert (kind, text) == (their_kind, their_text.replace(f': 500 {code}', f': 200 {code}'))
+    assert fields == {**their_fields, 'status': 200}
+
+
+@pytest.mark.parametrize('operation', EARLY)
+def test_keys_that_expire_after_success(operation: str) -> None:
+    """They are said to be expired as if the store had found out sooner."""
+    keys = FakeKeys(can_refresh=True)
+    transport, client = wire(Canned(body=error_document('ExpiredToken', '', '/', 'R1')), keys=keys)
+    with pytest.raises(CredentialsExpired, match=rf'{operation} s3://bucket/key: 200 ExpiredToken.*\(request id R1\)'):
+        EARLY[operation](transport)
+
+    assert keys.expired == [KEYS]
+    assert [each.state for each in client.connections] == ['given back']
+
+
+@pytest.mark.parametrize('operation', DOCUMENTS)
+@pytest.mark.parametrize(
+    'body', [b'', b'<html><body>Log in, please.</body></html>', b'OK', document('Anything'), document('Anything')[:-3]]
+)
+def test_answers_that_are_none(operation: str, body: bytes) -> None:
+    """A proxy's page with status 200 is no empty bucket, and nothing was copied or completed by it."""
+    transport, client = wire(Canned(body=body))
+    with pytest.raises(NetworkError, match=f'^{operation} s3://bucket(/key)?: 200, but '):
+        DOCUMENTS[operation](transport)
+
+    assert [each.state for each in client.connections] == ['given back']
+
+
+@pytest.mark.parametrize('operation', BODILESS)
+@pytest.mark.parametrize('body', [b'<!DOCTYPE html><p>Log in, please.', b'OK', b' ', document('Anything')[:-3]])
+def test_answers_that_are_no_heads_alone(both: Both, operation: str, body: bytes) -> None:
+    """Nor was anything stored or deleted by a proxy; to botocore such answers are failures of the store, status 500."""
+    answer = Canned(headers={'ETag': '"e"'}, body=body)
+    transport, client = wire(answer)
+    with pytest.raises(NetworkError, match=f'^{operation} s3://bucket/key: 200, but the answer is not XML'):
+        BODILESS[operation](transport)
+
+    assert [each.state for each in client.connections] == ['given back']
+    assert both.by_reference(BODILESS[operation], answer)[1][0] is ServerError
+
+
+@pytest.mark.parametrize('operation', BODILESS)
+def test_answers_with_other_documents(both: Both, operation: str) -> None:
+    """Some stores have something to say; botocore takes any document for thanks, too."""
+    for answer in (Canned(headers={'ETag': '"e"'}, body=document('Thanks')), Canned(headers={'ETag': '"e"'}, body=b'')):
+        assert outcome(BODILESS[operation], wire(answer)[0]) == both.by_reference(BODILESS[operation], answer)[1]
+
+
+@pytest.mark.parametrize('operation', CALLS)
+def test_answers_that_are_cut(operation: str) -> None:
+    """A cut is one of the connection, which is closed."""
+    transport, client = wire(Canned(body=document('Anything'), cut_bytes=1))
+    with pytest.raises(NetworkError, match=f'^{operation} s3://bucket(/key)?: the body ended after '):
+        CALLS[operation](transport)
+
+    assert [each.state for each in client.connections] == ['closed']
+
+
+def test_answers_that_come_slowly() -> None:
+    """S3 sends blanks while it copies, and the document in chunks."""
+    body = b'  \n' + document('CopyObjectResult', element('ETag', '"e"'))
+    chunks = b''.join(b'%x\r\n%b\r\n' % (len(piece), piece) for piece in (body[:1], body[1:5], body[5:])) + b'0\r\n\r\n'
+    transport, client = wire(Canned(headers={'Content-Length': None, 'Transfer-Encoding': 'chunked'}, body=chunks))
+
+    assert transport.copy_object(SOURCE, 'bucket', 'key', if_match='e', headers={}, extra={}).etag == 'e'
+    assert [each.state for each in client.connections] == ['given back']
+
+
+def test_bodies_that_nobody_asked_for() -> None:
+    """They are read, so that the connection can be kept."""
+    transport, client = wire(Canned(headers={'ETag': '"e"'}, body=document('Thanks')))
+    assert transport.put_object('bucket', 'key', BytesChunk(b''), headers={}, extra={}).etag == 'e'
+    transport.delete_object('bucket', 'key', extra={})
+    transport.abort_multipart_upload('bucket', 'key', upload_id='u', extra={})
+
+    assert [each.state for each in client.connections] == ['given back'] * 3
+
+
+@pytest.mark.parametrize('headers', [{}, {'ETag': '""'}, {'ETag': '"\ufffe"'}])
+def test_parts_without_a_name(headers: dict[str, str]) -> None:
+    """A part whose ETag cannot be told when the upload is completed is not uploaded."""
+    transport, _ = wire(Canned(headers=headers))
+    with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the answer has no ETag'):
+        transport.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={})
+
+
+# --- lists of uploads
+
+
+def uploads(*keys: str, **more: str) -> Canned:
+    named = [element('Upload', [element('Key', key), element('UploadId', 'u/+=')]) for key in keys]
+    told = [element(name, value) for name, value in more.items()]
+    return Canned(body=document('ListMultipartUploadsResult', element('EncodingType', 'url'), *named, *told))
+
+
+def test_uploads_on_all_pages(both: Both) -> None:
+    """Keys are asked for escaped, since XML cannot hold all of them; botocore does not ask. Else both do the same."""
+    pages = [
+        uploads('a%20b', IsTruncated='true', NextKeyMarker='a%20b%2F', NextUploadIdMarker='u/+='),
+        uploads('c%01', IsTruncated='false'),
+    ]
+    transport, client = wire(*pages)
+    found = transport.list_multipart_uploads('bucket', prefix='a b', extra={'RequestPayer': 'requester'})
+    both.by_reference(lambda t: t.list_multipart_uploads('bucket', prefix='a b', extra={}), uploads())
+
+    assert found == [ListedUpload(key=key, upload_id='u/+=', initiated=None) for key in ('a b', 'c\x01')]
+    assert [each['x-amz-request-payer'] for each in client.sent] == ['requester'] * 2
+    assert client.sent[0].query == ['encoding-type=url', 'prefix=a%20b', 'uploads=']
+    assert both.reference.sent[0].query == ['uploads', 'prefix=a%20b']
+    assert client.sent[1].query == [
+        'encoding-type=url',
+        'key-marker=a%20b%2F',
+        'prefix=a%20b',
+        'upload-id-marker=u%2F%2B%3D',
+        'uploads=',
+    ]
+
+
+@pytest.mark.parametrize('markers', [{}, {'NextKeyMarker': 'a', 'NextUploadIdMarker': 'u'}])
+def test_uploads_without_an_end(markers: dict[str, str]) -> None:
+    """A store that says that there is more, and never where, is not asked for ever."""
+    transport, client = wire(uploads('a', IsTruncated='true', **markers))
+    with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the answer says that there is more'):
+        transport.list_multipart_uploads('bucket', extra={})
+
+    assert len(client.sent) == 2
+
+
+# --- deletions
+
+
+def test_digests_of_deletions(both: Both) -> None:
+    """Every store knows the one that we send."""
+    transport, client = wire(Canned(body=document('DeleteResult')))
+    transport.delete_objects('bucket', [('a', None)], extra={})
+    both.by_reference(DOCUMENTS['DeleteObjects'], Canned(body=document('DeleteResult')))
+    sent = client.sent[0]
+
+    assert sent['content-md5'] == base64.b64encode(hashlib.md5(sent.body, usedforsecurity=False).digest()).decode()
+    assert sent['content-type'] == 'application/xml'
+    assert both.reference.sent[0]['x-amz-checksum-crc32'] is not None
+
+
+ODD: Final = [('a\0', None), ('b\x1f', 'v'), ('\ufffe', None), ('c', 'v\x01')]
+
+
+def test_keys_that_xml_cannot_hold() -> None:
+    """Each is deleted by a request of its own, all others together; botocore writes what no store can read."""
+    transport, client = wire(
+        Canned(status=204), Canned(status=204), Canned(status=204), Canned(status=204), Canned(body=document('DeleteResult'))
+    )
+    failures = transport.delete_objects('bucket', [('x', None), *ODD, ('y\n', 'v')], extra={'RequestPayer': 'requester'})
+
+    assert failures == []
+    assert [(each.method, each.target) for each in client.sent] == [
+        ('DELETE', '/bucket/a%00'),
+        ('DELETE', '/bucket/b%1F?versionId=v'),
+        ('DELETE', '/bucket/%EF%BF%BE'),
+        ('DELETE', '/bucket/c?versionId=v%01'),
+        ('POST', '/bucket?delete='),
+    ]
+    assert parse_delete(client.sent[-1].body) == (['x', 'y\n'], True)
+    assert {each['x-amz-request-payer'] for each in client.sent} == {'requester'}
+
+
+def test_only_keys_that_xml_cannot_hold() -> None:
+    """Then there is no list; those that were not deleted are told as a list would tell them."""
+    transport, client = wire(Canned(status=403, body=error_document('AccessDenied', 'No.', '/', 'R1')), Canned(status=204))
+    failures = transport.delete_objects('bucket', ODD[:2], extra={})
+
+    assert [(each.key, each.version_id, type(each.error)) for each in failures] == [('a\0', None, AccessDenied)]
+    assert [each.method for each in client.sent] == ['DELETE', 'DELETE']
+
+
+# --- what must not get into a request
+
+
+SMUGGLED: Final[dict[str, Call]] = {
+    'get': lambda t: t.get_object('bucket', 'key', if_match='e"\r\nx-amz-acl: "public-read', extra={}),
+    'head': lambda t: t.head_object('bucket', 'key', if_match='e\n', extra={}),
+    'copy': lambda t: t.copy_object(SOURCE, 'bucket', 'key', if_match='e\r\n', headers={}, extra={}),
+    'copy a version': lambda t: t.copy_object(('b', 'k', 'v\r\nx: y'), 'bucket', 'key', if_match='e', headers={}, extra={}),
+    'copy a part': lambda t: t.upload_part_copy(
+        ('b', 'k', 'v\n'), (0, 9), 'bucket', 'key', upload_id='u', part_number=7, if_match='e', extra={}
+    ),
+}
+
+
+@pytest.mark.parametrize('how', SMUGGLED)
+def test_line_ends_in_headers(how: str) -> None:
+    """An ETag or a version that would begin a header of its own is refused, and nothing is sent."""
+    transport, client = wire(Canned())
+    with pytest.raises(ConfigurationError, match='control characters'):
+        SMUGGLED[how](transport)
+
+    assert not client.sent
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        lambda t: t.delete_object('bucket', '', extra={}),
+        lambda t: t.put_object('bucket', '', BytesChunk(b''), headers={}, extra={}),
+        lambda t: t.get_object('bucket', '', extra={}),
+    ],
+)
+def test_empty_keys(both: Both, call: Call) -> None:
+    """As with botocore: refused, and not taken for a request for the bucket."""
+    transport, client = wire(Canned())
+    with pytest.raises(ConfigurationError, match='key'):
+        call(transport)
+
+    assert not client.sent
+    assert both.by_reference(call, Canned())[1][0] is ConfigurationError
+    assert not both.reference.sent
+
+
+# --- two ways to say the same
+
+
+def test_metadata_given_twice() -> None:
+    """What `extra` and `headers` both say, the headers say; where they say different things, both are sent."""
+    transport, client = wire(Canned())
+    extra = {'Metadata': {'a': '1', 'b': '1'}, 'CacheControl': 'no-cache', 'ACL': 'private'}
+    headers = {'X-Amz-Meta-B': '2', 'x-amz-meta-c': '2', 'x-amz-acl': 'public-read'}
+    transport.put_object('bucket', 'key', BytesChunk(b''), headers=headers, extra=extra)
+    sent = client.sent[0]
+
+    assert [sent[f'x-amz-meta-{name}'] for name in 'abc'] == ['1', '2', '2']
+    assert (sent['cache-control'], sent['x-amz-acl']) == ('no-cache', 'public-read')
+
+
+def test_keys_to_encrypt_with_as_headers() -> None:
+    """A header goes out as it is given, in base64 already; botocore takes it for a parameter, and encodes it again."""
+    transport, client = wire(Canned())
+    name = 'x-amz-server-side-encryption-customer-key'
+    transport.put_object('bucket', 'key', BytesChunk(b''), headers={name: 'a2V5'}, extra={})
+
+    assert client.sent[0][name] == 'a2V5'
+
+
+def test_closing() -> None:
+    """Closes what the requests went through."""
+    transport, client = wire(Canned())
+    transport.close()
+
+    assert client.is_closed
+    assert repr(transport).startswith('<WireTransport ')

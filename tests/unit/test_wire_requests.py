@@ -1,0 +1,351 @@
+"""A request as it goes out: its line, its headers, its signature, and what of it is kept for the next one."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import botocore.auth
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3po.body import BytesChunk, Chunk
+from s3po.config import __version__
+from s3po.errors import ConfigurationError
+from s3po.transport.http import Origin
+from s3po.transport.keys import Keys
+from s3po.transport.places import Place
+from s3po.transport.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from s3po.transport.wire import requests
+from s3po.transport.wire.answers import Doing
+from s3po.transport.wire.requests import Requester
+from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePlaces, Sent, requester
+
+NOW = 1_369_353_600.7
+TEMPORARY = Keys(access_key_id='temporary', secret_access_key='secret', session_token='token/+=')
+GET = Doing('GetObject', 'bucket', 'a/key')
+PUT = Doing('PutObject', 'bucket', 'a/key')
+LIST = Doing('ListObjectsV2', 'bucket')
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Always the same moment, 2013-05-24T00:00:00Z."""
+    monkeypatch.setattr(requests, 'time', SimpleNamespace(time=lambda: NOW))
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient(Canned())
+
+
+def send(sender: Requester, client: FakeClient, doing: Doing, method: str, **given: Any) -> Sent:
+    """What one request is sent as."""
+    sender.send(doing, method, **given).close()
+    return client.sent[-1]
+
+
+def signed_by_botocore(sent: Sent, place: Place, keys: Keys, *, is_body_signed: bool) -> str:
+    """The Authorization that botocore gives to a request that was sent."""
+    own = ('authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token', 'content-length', 'user-agent')
+    headers = {name: value for name, value in sent.headers if name not in own}
+    theirs = AWSRequest(method=sent.method, url=f'{place.scheme}://{place.host_header}{sent.target}', headers=headers)
+    theirs.data = sent.body
+    theirs.context['client_config'] = Config(s3={'payload_signing_enabled': is_body_signed})
+    moment = datetime.datetime.fromtimestamp(NOW, datetime.UTC)
+    credentials = Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token)
+    with mock.patch.object(botocore.auth, 'get_current_datetime', return_value=moment):
+        botocore.auth.S3SigV4Auth(credentials, place.service, place.region).add_auth(theirs)
+    return str(theirs.headers['Authorization'])
+
+
+def test_a_whole_head(client: FakeClient) -> None:
+    """A request without headers of its own has no more than it needs."""
+    sent = send(requester(client), client, GET, 'GET')
+
+    assert (sent.method, sent.target, sent.body) == ('GET', '/bucket/a/key', b'')
+    assert sent.headers == [
+        ('host', 'store:9000'),
+        ('x-amz-content-sha256', EMPTY_SHA256),
+        ('x-amz-date', '20130524T000000Z'),
+        ('authorization', signed_by_botocore(sent, PLACE, KEYS, is_body_signed=True)),
+        ('user-agent', f's3po/{__version__}'),
+    ]
+
+
+texts = st.text(st.one_of(st.sampled_from(' /+%=&?#~.é€'), st.characters(min_codepoint=32, exclude_categories=['Cs', 'Cc'])))
+names = st.sampled_from(['content-type', 'x-amz-meta-a', 'x-amz-meta-b', 'range', 'expect', 'cache-control', 'zzz'])
+
+
+@given(
+    key=texts.filter(bool),
+    query=st.dictionaries(texts, texts, max_size=3),
+    headers=st.dictionaries(names, texts, max_size=4),
+    body=st.sampled_from([b'', b'data', BytesChunk(b'data')]),
+    keys=st.sampled_from([KEYS, TEMPORARY]),
+    signing=st.sampled_from(['signed', 'unsigned']),
+    place=st.sampled_from(
+        [PLACE, replace(PLACE, scheme='https', port=443, host_header='store', region='x', service='s3-outposts')]
+    ),
+)
+def test_signed_as_botocore(
+    key: str, query: dict[str, str], headers: dict[str, str], body: bytes | Chunk, keys: Keys, signing: str, place: Place
+) -> None:
+    """Whatever is asked for, what goes out is what was signed; and headers go out as they were given."""
+    client = FakeClient(Canned())
+    sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys), payload_signing=signing)
+    doing = Doing('PutObject', 'bucket', key)
+    sent = send(sender, client, doing, 'PUT', query=query, headers=headers, body=body, is_object_data=True)
+
+    assert sent['authorization'] == signed_by_botocore(sent, place, keys, is_body_signed=signing == 'signed')
+    assert {name: sent[name] for name in headers} == headers
+
+
+def test_headers_go_out_as_they_were_given(client: FakeClient) -> None:
+    """Only the signature is over the canonical form: two blanks in metadata are two blanks in the store."""
+    headers = {'x-amz-meta-a': ' two  blanks\tand a tab ', 'user-agent': 'mine', 'expect': 'x', 'x-amz-meta-empty': ''}
+    sent = send(requester(client), client, PUT, 'PUT', headers=headers, body=b'x')
+
+    assert {name: sent[name] for name in headers} == headers
+    assert 'SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-meta-a;x-amz-meta-empty,' in str(sent['authorization'])
+    assert sent['authorization'] == signed_by_botocore(sent, PLACE, KEYS, is_body_signed=True)
+
+
+@pytest.mark.parametrize(
+    ('place', 'keys'), [(PLACE, None), (replace(PLACE, auth='none'), KEYS), (replace(PLACE, auth='none'), None)]
+)
+def test_unsigned(client: FakeClient, place: Place, keys: Keys | None) -> None:
+    """Without keys, or where nothing is signed, nothing is said of who asks, and when."""
+    sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys))
+    sent = send(sender, client, PUT, 'PUT', headers={'x-amz-acl': 'private'}, body=b'data')
+
+    assert sent.headers == [
+        ('host', 'store:9000'),
+        ('x-amz-acl', 'private'),
+        ('content-length', '4'),
+        ('user-agent', f's3po/{__version__}'),
+    ]
+
+
+@pytest.mark.parametrize(('token', 'said'), [('token/+=', 'token/+='), (None, None), ('', None)])
+def test_session_token(client: FakeClient, token: str | None, said: str | None) -> None:
+    """The token is sent, and signed; an empty one, as from an empty AWS_SESSION_TOKEN, is none."""
+    keys = replace(KEYS, session_token=token)
+    sent = send(requester(client, keys=FakeKeys(keys)), client, GET, 'GET')
+
+    assert sent['x-amz-security-token'] == said
+    assert sent['authorization'] == signed_by_botocore(sent, PLACE, keys, is_body_signed=True)
+
+
+DATA_SHA256 = hashlib.sha256(b'data').hexdigest()
+
+
+@pytest.mark.parametrize(
+    ('signing', 'scheme', 'is_object_data', 'said'),
+    [
+        ('auto', 'https', True, UNSIGNED_PAYLOAD),
+        ('auto', 'http', True, DATA_SHA256),
+        ('signed', 'https', True, DATA_SHA256),
+        ('signed', 'http', True, DATA_SHA256),
+        ('unsigned', 'https', True, UNSIGNED_PAYLOAD),
+        ('unsigned', 'http', True, UNSIGNED_PAYLOAD),
+        # A document is short, and always signed.
+        ('auto', 'https', False, DATA_SHA256),
+        ('unsigned', 'http', False, DATA_SHA256),
+    ],
+)
+@pytest.mark.parametrize('body', [b'data', BytesChunk(b'data')])
+def test_payload_signing(
+    client: FakeClient, signing: str, scheme: str, is_object_data: bool, said: str, body: bytes | Chunk
+) -> None:
+    """'auto' signs an object's data where TLS does not guard them."""
+    sender = requester(client, places=FakePlaces(replace(PLACE, scheme=scheme)), payload_signing=signing)
+    sent = send(sender, client, PUT, 'PUT', body=body, is_object_data=is_object_data)
+
+    assert sent['x-amz-content-sha256'] == said
+    assert sent.body == b'data'
+
+
+class Unread(BytesChunk):
+    """A chunk that must not be read to be hashed."""
+
+    def sha256(self) -> str:
+        pytest.fail('it was hashed')
+
+    def read(self) -> bytes:
+        pytest.fail('it was read at once')
+
+
+@pytest.mark.parametrize(('scheme', 'keys'), [('https', KEYS), ('https', None), ('http', None)])
+def test_large_bodies_are_not_read_before_they_are_sent(client: FakeClient, scheme: str, keys: Keys | None) -> None:
+    """A chunk goes to the connection as it is, where it is not signed."""
+    sender = requester(client, places=FakePlaces(replace(PLACE, scheme=scheme)), keys=FakeKeys(keys))
+    sent = send(sender, client, PUT, 'PUT', body=Unread(b'data'), is_object_data=True)
+
+    assert (sent.body, sent['content-length']) == (b'data', '4')
+
+
+@pytest.mark.parametrize(
+    ('method', 'body', 'said'),
+    [
+        ('GET', b'', None),
+        ('HEAD', b'', None),
+        ('DELETE', b'', None),
+        ('PUT', b'', '0'),
+        ('POST', b'', '0'),
+        ('PUT', b'data', '4'),
+        ('PUT', BytesChunk(b''), '0'),
+        ('PUT', BytesChunk(b'data'), '4'),
+        ('POST', 'é'.encode(), '2'),
+    ],
+)
+def test_content_length(client: FakeClient, method: str, body: bytes | Chunk, said: str | None) -> None:
+    """What may have a body tells its length, also where there is none (RFC 9110, section 8.6)."""
+    assert send(requester(client), client, PUT, method, body=body)['content-length'] == said
+
+
+@pytest.mark.parametrize(
+    ('added', 'headers', 'said'),
+    [
+        ('', {}, f's3po/{__version__}'),
+        ('app/1.0 (x)', {}, f's3po/{__version__} app/1.0 (x)'),
+        ('app/1.0', {'user-agent': 'mine'}, 'mine'),
+    ],
+)
+def test_user_agent(client: FakeClient, added: str, headers: dict[str, str], said: str) -> None:
+    """Ours, and what the caller adds; or the caller's own."""
+    assert send(requester(client, user_agent=added), client, GET, 'GET', headers=headers)['user-agent'] == said
+
+
+@pytest.mark.parametrize(
+    ('path', 'doing', 'target'),
+    [
+        ('/bucket/', GET, '/bucket/a/key'),
+        ('/bucket/', LIST, '/bucket'),
+        ('/', GET, '/a/key'),
+        ('/', LIST, '/'),
+        ('/base/bucket/', GET, '/base/bucket/a/key'),
+        ('/base/', LIST, '/base'),
+        ('/bucket/', Doing('GetObject', 'bucket', '/'), '/bucket//'),
+        ('/bucket/', Doing('GetObject', 'bucket', '../x/./y//z'), '/bucket/../x/./y//z'),
+        ('/bucket/', Doing('GetObject', 'bucket', '?a#b c%20+é\n'), '/bucket/%3Fa%23b%20c%2520%2B%C3%A9%0A'),
+        ('/a%20b/', GET, '/a%20b/a/key'),
+    ],
+)
+def test_paths(client: FakeClient, path: str, doing: Doing, target: str) -> None:
+    """Where the bucket is in the path, and where it is in the host; a key is escaped once, a place has been."""
+    sender = requester(client, places=FakePlaces(replace(PLACE, path=path)))
+
+    assert send(sender, client, doing, 'GET').target == target
+
+
+@pytest.mark.parametrize('operation', ['GetObject', 'HeadObject', 'PutObject', 'DeleteObject', 'AbortMultipartUpload'])
+def test_without_a_key(client: FakeClient, operation: str) -> None:
+    """A request for an object is never one for the bucket: DELETE of that would delete it."""
+    with pytest.raises(ConfigurationError, match=f'{operation} s3://bucket: the key is empty'):
+        requester(client).send(Doing(operation, 'bucket', ''), 'DELETE')
+
+    assert not client.sent
+
+
+def test_queries(client: FakeClient) -> None:
+    """A query is sent in the order and form in which it is signed."""
+    query = {'prefix': 'a b/é+&=~', 'delimiter': '', 'list-type': '2', 'X': '1'}
+    sent = send(requester(client), client, LIST, 'GET', query=query)
+
+    assert sent.target == '/bucket?X=1&delimiter=&list-type=2&prefix=a%20b%2F%C3%A9%2B%26%3D~'
+
+
+@pytest.mark.parametrize(
+    'given',
+    [{'query': {'prefix': '\ud800'}}, {'query': {'\udfff': ''}}, {'headers': {'x-amz-meta-a': '\ud800'}}],
+)
+@pytest.mark.parametrize('keys', [KEYS, None])
+def test_what_has_no_utf8(client: FakeClient, given: dict[str, Any], keys: Keys | None) -> None:
+    """Half a character cannot be sent; nothing is."""
+    with pytest.raises(ConfigurationError, match='ListObjectsV2 s3://bucket: .*no UTF-8 form'):
+        requester(client, keys=FakeKeys(keys)).send(LIST, 'GET', **given)
+
+    assert not client.sent
+
+
+@pytest.mark.parametrize('line_end', ['\n', '\r', '\r\nx: y', '\0'])
+@pytest.mark.parametrize('name', ['access_key_id', 'session_token'])
+def test_keys_with_line_ends(client: FakeClient, name: str, line_end: str) -> None:
+    """Keys from a file with a line end behind them would end the head; they are not shown either."""
+    given: dict[str, Any] = {name: 'revealed' + line_end}
+    keys = FakeKeys(replace(TEMPORARY, **given))
+    with pytest.raises(ConfigurationError, match='access_key_id and session_token must not have line ends') as caught:
+        requester(client, keys=keys).send(GET, 'GET')
+
+    assert 'revealed' not in str(caught.value)
+    assert not client.sent
+
+
+def test_origins(client: FakeClient) -> None:
+    """Connections are those of the place: its host, not what its header says, and its proxy."""
+    place = replace(PLACE, scheme='https', host='::1', port=443, host_header='[::1]', proxy='http://u:p@proxy:3128')
+    sent = send(requester(client, places=FakePlaces(place)), client, GET, 'GET')
+
+    assert client.origins == [Origin('https', '::1', 443, 'http://u:p@proxy:3128')]
+    assert sent['host'] == '[::1]'
+
+
+def test_what_is_kept(client: FakeClient) -> None:
+    """A bucket is looked up once, until all is closed."""
+    places = FakePlaces()
+    sender = requester(client, places=places)
+    for bucket in ('bucket', 'other', 'bucket'):
+        send(sender, client, Doing('GetObject', bucket, 'key'), 'GET')
+    assert places.found == ['bucket', 'other']
+    sender.close()
+    send(sender, client, GET, 'GET')
+
+    assert client.is_closed
+    assert places.found == ['bucket', 'other', 'bucket']
+
+
+def test_too_many_buckets(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not kept for ever."""
+    monkeypatch.setattr(requests, 'MAX_TARGETS', 2)
+    places = FakePlaces()
+    sender = requester(client, places=places)
+    for bucket in ('a', 'b', 'c', 'c', 'a'):
+        send(sender, client, Doing('GetObject', bucket, 'key'), 'GET')
+
+    assert places.found == ['a', 'b', 'c', 'a']
+
+
+def test_new_keys(client: FakeClient) -> None:
+    """Each request is signed with the keys of its moment; what is derived from them is kept for as long."""
+    keys = FakeKeys()
+    sender = requester(client, keys=keys)
+    with mock.patch.object(requests, 'Signer', wraps=requests.Signer) as made:
+        for current in (KEYS, KEYS, TEMPORARY, TEMPORARY, KEYS, None, KEYS):
+            keys.current = current
+            sent = send(sender, client, GET, 'GET')
+            said = None if current is None else signed_by_botocore(sent, PLACE, current, is_body_signed=True)
+            assert sent['authorization'] == said
+
+    assert made.call_count == 3
+
+
+def test_answers_to_head(client: FakeClient) -> None:
+    """Its answer has no body, whatever its headers say; that of every other request has."""
+    client.answer(Canned(body=b'12345'))
+    response = requester(client).send(GET, 'HEAD')
+    assert (response.size_bytes, response.text(b'content-length')) == (0, '5')
+    response.close()
+    response = requester(client).send(GET, 'GET')
+
+    assert response.read_all(10) == b'12345'
+    response.close()
+    assert [each.state for each in client.connections] == ['given back', 'given back']
