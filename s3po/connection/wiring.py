@@ -50,7 +50,7 @@ class Wiring:
         self._settings = settings
         self._kind = kind if isinstance(kind, str) else 'given'
         self._given = None if isinstance(kind, str) else kind
-        self._lanes = PerHub(functools.partial(_Lane, config))
+        self._lanes = PerHub(functools.partial(_Lane, config), _Lane.end)
         self._places = Places(settings, self._own_client)
         self._keys = key_source(settings, self._own_client)
         # The buckets whose reason has been told.
@@ -159,6 +159,11 @@ class _Lane:
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.mocked: BotoTransport | None = None
+
+    def end(self) -> None:
+        """Let go of what nobody will use again: a watched connection is not closed by being forgotten."""
+        if self.wire is not None:
+            self.wire.close()
 
 
 def is_mocked() -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar, TypeVarTuple
@@ -10,6 +11,7 @@ import gevent
 from gevent import get_hub, monkey
 from gevent.exceptions import LoopExit
 
+from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, note_hub
 from s3po.runtime.threads import has_greenlets
 
 __all__ = ['PerHub', 'offload', 'shielded']
@@ -98,12 +100,15 @@ class PerHub(Generic[T]):
     Args:
         factory: Makes a hub's value when it is first asked for. If it lets other greenlets run, two of them may call it at
             the same time; the first to finish wins, and the other value is dropped.
+        on_end: Called with a value that goes, in its own thread and process, but not where the process ends. It must neither
+            wait nor fail.
     """
 
-    __slots__ = ('_factory', '_local', '_slots')
+    __slots__ = ('_factory', '_local', '_on_end', '_slots')
 
-    def __init__(self, factory: Callable[[], T]) -> None:
+    def __init__(self, factory: Callable[[], T], on_end: Callable[[T], object] | None = None) -> None:
         self._factory = factory
+        self._on_end = on_end
         self.clear()
 
     def get(self) -> T:
@@ -134,11 +139,13 @@ class PerHub(Generic[T]):
         self._slots: weakref.WeakValueDictionary[int, _Slot[T]] = weakref.WeakValueDictionary()
 
     def _make(self, stale: '_Slot[T] | None') -> T:
+        destroy_ended_hubs()
+        note_hub()
         value = self._factory()
         current: _Slot[T] | None = getattr(self._local, 'slot', None)
         if current is not None and current is not stale:
             return current.value
-        slot = _Slot(value)
+        slot = _Slot(value, self._on_end)
         self._local.slot = slot
         self._slots[id(slot)] = slot
         return value
@@ -147,12 +154,18 @@ class PerHub(Generic[T]):
 class _Slot(Generic[T]):
     """A value, and the process and hub that it belongs to."""
 
-    __slots__ = ('__weakref__', 'hub', 'process', 'value')
+    __slots__ = ('__weakref__', 'hub', 'on_end', 'process', 'value')
 
-    def __init__(self, value: T) -> None:
+    def __init__(self, value: T, on_end: Callable[[T], object] | None) -> None:
         self.value = value
+        self.on_end = on_end
         self.hub = get_hub()
         self.process = _process.mark
+
+    def __del__(self) -> None:
+        # No weakref.finalize(): it would hold the value, and most values hold the PerHub that they are of.
+        if self.on_end is not None and self.process is _process.mark and is_own_hub(self.hub) and not sys.is_finalizing():
+            self.on_end(self.value)
 
 
 class _Process:

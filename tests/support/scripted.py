@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 import gevent
 import gevent.event
+import gevent.pool
 import gevent.server
 import gevent.socket
 import gevent.ssl
@@ -212,7 +213,8 @@ class ScriptedServer:
         listener = gevent.socket.socket(family, socket.SOCK_STREAM)
         listener.bind((host, 0))
         listener.listen(512)
-        self._server = gevent.server.StreamServer(listener, self._play)
+        # Of a pool of its own it ends all greenlets when it is stopped.
+        self._server = gevent.server.StreamServer(listener, self._play, spawn=gevent.pool.Pool())
         self.origin = Origin('http' if context is None else 'https', host, listener.getsockname()[1])
 
     @property
@@ -271,6 +273,8 @@ def pool_to(origin: Origin | ScriptedServer, **options: Any) -> Iterator[Pool]:
         **options: HTTPOptions.
     """
     client = HTTPClient(HTTPOptions(**{'connect_timeout_s': LIMIT_S, 'read_timeout_s': LIMIT_S, **options}))
-    with gevent.Timeout(LIMIT_S):
-        yield client.pool(origin.origin if isinstance(origin, ScriptedServer) else origin)
-    client.close()
+    try:
+        with gevent.Timeout(LIMIT_S):
+            yield client.pool(origin.origin if isinstance(origin, ScriptedServer) else origin)
+    finally:
+        client.close()

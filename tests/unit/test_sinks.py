@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s3po.body import open_sink
-from s3po.body.sinks import PathSink
+from s3po.body.sinks import BytesSink, PathSink
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
 
@@ -32,6 +32,36 @@ def test_memory() -> None:
     sink.commit()
 
     assert sink.value == b'abcdef'
+
+
+def test_memory_window() -> None:
+    """What is put into a window is there, without write_at()."""
+    sink = open_sink(None)
+    sink.begin(6)
+    window = sink.window(2, 3)
+    assert window is not None
+    window[:] = b'cde'
+    sink.write_at(0, b'ab')
+    sink.write_at(5, b'f')
+
+    assert sink.value == b'abcdef'
+
+
+@pytest.mark.parametrize('data', [b'', b'whole'])
+def test_write_whole(tmp_path: pathlib.Path, data: bytes) -> None:
+    """In place of begin() and write_at(), also behind an attempt that came further; each kind of sink."""
+    target = tmp_path / 'target'
+    file = io.BytesIO()
+    for sink in (open_sink(None), open_sink(target), open_sink(target, use_tmp_file=False), open_sink(file)):
+        sink.begin(20)
+        sink.write_at(0, b'x' * 20)
+        sink.write_whole(data)
+        sink.commit()
+
+        assert sink.window(0, 1) is None or isinstance(sink, BytesSink)
+        assert (sink.value, names(tmp_path)) == ((data, []) if isinstance(sink, BytesSink) else (None, ['target']))
+        assert isinstance(sink, BytesSink) or target.read_bytes() == data
+    assert file.getvalue() == data
 
 
 def test_memory_empty() -> None:

@@ -121,8 +121,12 @@ def test_answers_that_are_no_heads_alone(both: Both, operation: str, body: bytes
 @pytest.mark.parametrize('operation', BODILESS)
 def test_answers_with_other_documents(both: Both, operation: str) -> None:
     """Some stores have something to say; botocore takes any document for thanks, too."""
-    for answer in (Canned(headers={'ETag': '"e"'}, body=document('Thanks')), Canned(headers={'ETag': '"e"'}, body=b'')):
-        assert outcome(BODILESS[operation], wire(answer)[0]) == both.by_reference(BODILESS[operation], answer)[1]
+    thanks, nothing = (Canned(headers={'ETag': '"e"'}, body=body) for body in (document('Thanks'), b''))
+    chunks = Canned(headers={'ETag': '"e"', 'Content-Length': None, 'Transfer-Encoding': 'chunked'}, body=b'0\r\n\r\n')
+    theirs = [both.by_reference(BODILESS[operation], answer)[1] for answer in (thanks, nothing)]
+
+    assert [outcome(BODILESS[operation], wire(answer)[0]) for answer in (thanks, nothing)] == theirs
+    assert outcome(BODILESS[operation], wire(chunks)[0]) == theirs[1]
 
 
 @pytest.mark.parametrize('operation', CALLS)
@@ -275,18 +279,23 @@ def test_line_ends_in_headers(how: str) -> None:
     assert not client.sent
 
 
+NUMBER: Final[Any] = 5
+
+
 @pytest.mark.parametrize(
     'call',
     [
+        lambda t: t.get_object('bucket', 'key', version_id=NUMBER, extra={}),
+        lambda t: t.delete_object('bucket', 'key', version_id=NUMBER, extra={}),
         lambda t: t.delete_object('bucket', '', extra={}),
         lambda t: t.put_object('bucket', '', BytesChunk(b''), headers={}, extra={}),
         lambda t: t.get_object('bucket', '', extra={}),
     ],
 )
-def test_empty_keys(both: Both, call: Call) -> None:
-    """As with botocore: refused, and not taken for a request for the bucket."""
+def test_names_that_are_none(both: Both, call: Call) -> None:
+    """As with botocore: refused, and an object without a key is not taken for its bucket."""
     transport, client = wire(Canned())
-    with pytest.raises(ConfigurationError, match='key'):
+    with pytest.raises(ConfigurationError, match='key is empty|version_id must be a str, not int'):
         call(transport)
 
     assert not client.sent

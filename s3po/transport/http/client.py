@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import ssl
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from s3po.errors import ConfigurationError
@@ -40,12 +42,14 @@ class HTTPClient:
     def __init__(self, options: HTTPOptions) -> None:
         self._options = options
         self._pools: dict[Origin, Pool] = {}
+        # The same ones, for the watchdog: it is not to keep what nobody else does.
+        self._open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         self._outbox = Outbox()
         self._watchdog = Watchdog(
             options.read_timeout_s,
             options.min_bytes_per_s,
             speed_window_s=options.speed_window_s,
-            on_round=functools.partial(_close_idle, self._pools),
+            on_round=functools.partial(_close_idle, self._open_pools),
         )
         self._context = functools.cache(functools.partial(_context, options.tls))
 
@@ -63,6 +67,7 @@ class HTTPClient:
                 on_open=self._watchdog.watch,
             )
             pool = self._pools[origin] = Pool(opener, self._outbox)
+            self._open_pools.add(pool)
         return pool
 
     def close(self) -> None:
@@ -71,8 +76,8 @@ class HTTPClient:
             pool.close()
 
 
-def _close_idle(pools: dict[Origin, Pool]) -> None:
-    for pool in pools.values():
+def _close_idle(pools: Iterable[Pool]) -> None:
+    for pool in pools:
         pool.close_idle()
 
 

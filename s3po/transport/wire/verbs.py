@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from s3po.body import Chunk
-from s3po.errors import NetworkError, TransportError
+from s3po.errors import ConfigurationError, NetworkError, TransportError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import error_for
@@ -234,6 +234,8 @@ class WireTransport:
     ) -> Response:
         """Send one request: the caller's parameters as far as it knows them, ours on top."""
         if version_id is not None:
+            if not isinstance(version_id, str):
+                raise ConfigurationError(f'{doing}: version_id must be a str, not {type(version_id).__name__}')
             query = {**query, 'versionId': version_id}
         if extra:
             their_headers, their_query = serialized_extra(doing.operation, extra)

@@ -1,0 +1,84 @@
+"""The event loops of native threads that have ended.
+
+gevent frees nothing of a hub when its thread ends: each thread that used one leaves two descriptors behind, and the threads that
+looked names up for it. A server with a thread for each request would run out of them. A thread cannot destroy its hub as the
+last that it does, but any other one can do so later.
+"""
+
+import os
+import sys
+import weakref
+from typing import Any, Final
+
+from gevent import get_hub, monkey
+
+__all__ = ['destroy_ended_hubs', 'is_own_hub', 'note_hub']
+
+# A thread's own, patched or not.
+_ThreadLocal: Any = monkey.get_original('_thread', '_local')
+_native_ident: Final = monkey.get_original('_thread', 'get_ident')
+
+
+def note_hub() -> None:
+    """Remember the calling thread's hub, to be destroyed once the thread has ended."""
+    hub = get_hub()
+    sign: _Sign | None = getattr(_noted.local, 'sign', None)
+    if sign is None or sign.hub() is not hub:
+        _noted.local.sign = sign = _Sign(hub)
+        _noted.hubs.append((weakref.ref(sign), hub))
+
+
+def destroy_ended_hubs() -> None:
+    """Destroy the hubs of the threads that have ended since. May let other greenlets run."""
+    ended = [each for each in _noted.hubs if each[0]() is None]
+    if not ended:
+        return
+    # A thread that is about to end still needs its hub. One that has ended may have given its ident to a new one: to ourselves.
+    running = set(sys._current_frames()) - {_native_ident()}
+    for noted in ended:
+        hub = noted[1]
+        if hub.thread_ident in running:
+            continue
+        try:
+            _noted.hubs.remove(noted)
+        except ValueError:
+            # Another thread has come first.
+            continue
+        # Its thread may have destroyed it, as gevent advises.
+        if hub.loop is not None:
+            hub.destroy(destroy_loop=True)
+
+
+def is_own_hub(hub: Any) -> bool:
+    """Whether a hub is of the calling thread: also while that ends, and has forgotten its hub."""
+    return bool(hub.thread_ident == _native_ident())
+
+
+class _Sign:
+    """Goes when its thread ends.
+
+    Attributes:
+        hub: The thread's hub, when it was noted. A thread that destroys it gets another one.
+    """
+
+    __slots__ = ('__weakref__', 'hub')
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = weakref.ref(hub)
+
+
+class _Noted:
+    """The hubs of this process."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: a forked child has only one of its parent's threads."""
+        self.local = _ThreadLocal()
+        self.hubs: list[tuple[weakref.ref[_Sign], Any]] = []
+
+
+# The one state of this module.
+_noted: Final = _Noted()
+os.register_at_fork(after_in_child=_noted.renew)

@@ -1,0 +1,103 @@
+"""Chunks: the same bytes at every reading, whole or in pieces, and their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from s3po.body import SizedSource, open_source
+from s3po.config import MIB
+from s3po.errors import SourceChanged
+
+DATA = os.urandom(3 * MIB + 17)
+
+
+def as_bytes(path: pathlib.Path) -> Any:
+    return path.read_bytes()
+
+
+def as_path(path: pathlib.Path) -> Any:
+    return path
+
+
+def as_seekable(path: pathlib.Path) -> Any:
+    return io.BytesIO(path.read_bytes())
+
+
+def opened(given: Any) -> SizedSource:
+    source = open_source(given)
+    assert isinstance(source, SizedSource)
+    return source
+
+
+@pytest.fixture
+def file(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A file of a few MiB."""
+    path = tmp_path / 'source'
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable])
+@pytest.mark.parametrize(('offset', 'size_bytes'), [(0, len(DATA)), (5, 2 * MIB), (7, 11), (len(DATA) - 1, 1), (3, 0)])
+def test_pieces(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], offset: int, size_bytes: int) -> None:
+    """In pieces of the buffer's size at the most, as often as they are asked for, and as read() gives them."""
+    source = opened(kind(file))
+    chunk = source.chunk(offset, size_bytes)
+    buffer = memoryview(bytearray(MIB))
+    for _ in range(2):
+        pieces = [bytes(piece) for piece in chunk.pieces(buffer)]
+
+        assert b''.join(pieces) == chunk.read() == DATA[offset : offset + size_bytes]
+        assert kind is as_bytes or all(len(piece) <= MIB for piece in pieces)
+    source.close()
+
+
+@pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable])
+@pytest.mark.parametrize('size_bytes', [0, 11, 2 * MIB])
+def test_sha256(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], size_bytes: int) -> None:
+    """That of its bytes, also where it is computed in another thread."""
+    source = opened(kind(file))
+
+    assert source.chunk(9, size_bytes).sha256() == hashlib.sha256(DATA[9 : 9 + size_bytes]).hexdigest()
+    source.close()
+
+
+def test_file_that_shrinks(file: pathlib.Path) -> None:
+    """Never gives fewer bytes than it promised."""
+    source = opened(file)
+    pieces = source.chunk(0, len(DATA)).pieces(memoryview(bytearray(MIB)))
+    next(pieces)
+    os.truncate(file, MIB)
+
+    with pytest.raises(SourceChanged, match='became shorter'):
+        next(pieces)
+    source.close()
+
+
+def test_file_that_changes(file: pathlib.Path) -> None:
+    """Is noticed before the last piece is given, so that no request is ever complete."""
+    source = opened(file)
+    pieces = source.chunk(0, 2 * MIB).pieces(memoryview(bytearray(MIB)))
+    next(pieces)
+    with file.open('ab') as writer:
+        writer.write(b'more')
+
+    with pytest.raises(SourceChanged, match='changed while it was uploaded'):
+        next(pieces)
+    source.close()
+
+
+def test_without_preadv(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system reads into no buffer, the bytes are the same."""
+    monkeypatch.delattr(os, 'preadv', raising=False)
+    source = opened(file)
+
+    assert b''.join(map(bytes, source.chunk(0, len(DATA)).pieces(memoryview(bytearray(1000_000))))) == DATA
+    source.close()
