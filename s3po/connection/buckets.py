@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
 from s3po.connection.operations import Operations
+from s3po.connection.wiring import Wiring
 from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError
 from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix, check_bucket
 from s3po.retry import is_retryable
 from s3po.transfer import Attempts
 from s3po.transport import Extra
+from s3po.transport.wire import WireTransport
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -148,7 +150,7 @@ def _named(bucket: str, key: str | ListEntry | ObjectRef) -> tuple[str, str | No
 
 
 def presign(
-    find_client: ClientFinder,
+    wiring: Wiring,
     operations: Operations,
     method: str,
     ref: ObjectRef,
@@ -156,9 +158,7 @@ def presign(
     expires_s: int,
     extra: Extra | None,
 ) -> str:
-    """A URL that botocore signs; no request is made."""
-    from s3po.transport.translate import translated
-
+    """A signed URL; no request is made."""
     if method not in PRESIGNED:
         raise ConfigurationError(f'method must be one of {", ".join(PRESIGNED)}, not {method!r}')
     if isinstance(expires_s, bool) or not isinstance(expires_s, int) or not 1 <= expires_s <= MAX_PRESIGN_S:
@@ -166,14 +166,18 @@ def presign(
             f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
         )
     name, operation = PRESIGNED[method]
-    parameters = {
-        **operations.known_extra(operation, operations.extra(extra, operation)),
-        'Bucket': ref.bucket,
-        'Key': ref.key,
-    }
+    given = operations.known_extra(operation, operations.extra(extra, operation))
+    transport = wiring.transport(ref.bucket)
+    if isinstance(transport, WireTransport):
+        return transport.presigned_url(
+            operation, method, ref.bucket, ref.key, version_id=ref.version_id, expires_s=expires_s, extra=given
+        )
+    from s3po.transport.translate import translated
+
+    parameters = {**given, 'Bucket': ref.bucket, 'Key': ref.key}
     if ref.version_id is not None:
         parameters['VersionId'] = ref.version_id
-    client = find_client()
+    client = wiring.client()
     config: Any = client.meta.config  # its stubs lack the attribute
     if config.signature_version != 's3v4':
         raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')

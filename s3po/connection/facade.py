@@ -250,7 +250,7 @@ class Connection(ObjectCalls):
             extra: Further parameters by boto3's names (ResponseContentType, …).
         """
         return buckets.presign(
-            self._wiring.client,
+            self._wiring,
             self._operations,
             method,
             ObjectRef(bucket=bucket, key=key, version_id=version_id),

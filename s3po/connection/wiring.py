@@ -161,9 +161,10 @@ class _Lane:
         self.mocked: BotoTransport | None = None
 
     def end(self) -> None:
-        """Let go of what nobody will use again: a watched connection is not closed by being forgotten."""
-        if self.wire is not None:
-            self.wire.close()
+        """Close what nobody will use again: it is not closed by being forgotten, or only after its event loop has gone."""
+        for transport in (self.boto, self.wire, self.mocked):
+            if transport is not None:
+                transport.close()
 
 
 def is_mocked() -> bool:

@@ -1,7 +1,7 @@
 """The event loops of native threads that have ended.
 
-gevent frees nothing of a hub when its thread ends: each thread that used one leaves two descriptors behind, and the threads that
-looked names up for it. A server with a thread for each request would run out of them. A thread cannot destroy its hub as the
+gevent frees nothing of a hub when its thread ends: each thread that used one leaves two descriptors behind, and the threads
+that looked names up for it. A server with a thread for each request would run out of them. A thread cannot destroy its hub as the
 last that it does, but any other one can do so later.
 """
 
@@ -10,22 +10,22 @@ import sys
 import weakref
 from typing import Any, Final
 
+import gevent.socket
 from gevent import get_hub, monkey
+from gevent._hub_local import get_hub_if_exists
 
-__all__ = ['destroy_ended_hubs', 'is_own_hub', 'note_hub']
+__all__ = ['destroy_ended_hubs', 'is_own_hub', 'make_hub']
 
 # A thread's own, patched or not.
 _ThreadLocal: Any = monkey.get_original('_thread', '_local')
 _native_ident: Final = monkey.get_original('_thread', 'get_ident')
 
 
-def note_hub() -> None:
-    """Remember the calling thread's hub, to be destroyed once the thread has ended."""
-    hub = get_hub()
-    sign: _Sign | None = getattr(_noted.local, 'sign', None)
-    if sign is None or sign.hub() is not hub:
-        _noted.local.sign = sign = _Sign(hub)
-        _noted.hubs.append((weakref.ref(sign), hub))
+def make_hub() -> None:
+    """Make the calling thread's hub, to be destroyed once the thread has ended. One that is there already is left to its maker."""
+    if get_hub_if_exists() is None:
+        _noted.local.sign = sign = _Sign()
+        _noted.hubs.append((weakref.ref(sign), get_hub()))
 
 
 def destroy_ended_hubs() -> None:
@@ -46,7 +46,27 @@ def destroy_ended_hubs() -> None:
             continue
         # Its thread may have destroyed it, as gevent advises.
         if hub.loop is not None:
+            _let_orphans_close()
             hub.destroy(destroy_loop=True)
+
+
+def _let_orphans_close() -> None:
+    """Let gevent's sockets be closed whose hub is gone: those that an ended thread left to others, or to the garbage collector."""
+    cooperative: Any = gevent.socket.socket
+    drop_and_close = cooperative._drop_events_and_close
+    if drop_and_close.__module__ == __name__:
+        return
+
+    def _drop_events_and_close(sock: Any, closefd: bool = True, *further: Any) -> None:  # noqa: FBT001, FBT002  (as gevent has it)
+        if sock.hub.loop is not None:
+            drop_and_close(sock, closefd, *further)
+            return
+        # Nobody can be waiting for it.
+        sock._read_event = sock._write_event = None
+        if closefd:
+            sock._drop_ref_on_close(sock._sock)
+
+    cooperative._drop_events_and_close = _drop_events_and_close
 
 
 def is_own_hub(hub: Any) -> bool:
@@ -55,16 +75,9 @@ def is_own_hub(hub: Any) -> bool:
 
 
 class _Sign:
-    """Goes when its thread ends.
+    """Goes when its thread ends."""
 
-    Attributes:
-        hub: The thread's hub, when it was noted. A thread that destroys it gets another one.
-    """
-
-    __slots__ = ('__weakref__', 'hub')
-
-    def __init__(self, hub: Any) -> None:
-        self.hub = weakref.ref(hub)
+    __slots__ = ('__weakref__',)
 
 
 class _Noted:

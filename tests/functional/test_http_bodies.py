@@ -169,7 +169,7 @@ def test_endless_bodies(head: bytes, repeated: bytes) -> None:
             response.read_all(LIMIT)
         assert sum(map(len, response._pieces)) < 2 * LIMIT + 1
         response.close()
-        server.peers[0].ended.wait()
+        server.ended()
 
         assert 'idle=0' in repr(pool)
     assert isinstance(server.peers[0].failure, ConnectionError)
@@ -247,7 +247,7 @@ def test_answer_that_is_not_read(answer: bytes) -> None:
         response = pool.exchange(REQUEST)
         response.close()
         response.close()
-        server.peers[0].ended.wait()
+        server.ended()
 
         assert 'idle=0' in repr(pool)
 

@@ -175,7 +175,7 @@ def test_malformed(name: str, pause_s: float | None) -> None:
             pool.exchange(REQUEST)
 
         assert 'idle=0' in repr(pool)
-        server.peers[0].ended.wait()
+        server.ended()
     assert server.received == [REQUEST]
 
 
@@ -217,6 +217,6 @@ def test_endless_head() -> None:
     with ScriptedServer([Receive(), Send(OK), send_for_ever]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='sent a head of more than 65,536 bytes'):
             pool.exchange(REQUEST)
-        server.peers[0].ended.wait()
+        server.ended()
 
     assert isinstance(server.peers[0].failure, ConnectionError)

@@ -79,7 +79,7 @@ def test_stale_connection(end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', 0.0)
     with ScriptedServer([*ONCE, Wait(0.001), end], ONCE) as server, pool_to(server) as pool:
         fetch(pool)
-        server.peers[0].ended.wait()
+        server.ended()
 
         assert fetch(pool) == b'hello'
     assert server.received == [REQUEST] * 2
@@ -91,7 +91,7 @@ def test_stale_connection_that_is_not_looked_at(end: Step, monkeypatch: pytest.M
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', LIMIT_S)
     with ScriptedServer([*ONCE, end], ONCE) as server, pool_to(server) as pool:
         fetch(pool)
-        server.peers[0].ended.wait()
+        server.ended()
 
         assert fetch(pool) == b'hello'
     assert server.received == [REQUEST] * 2
@@ -160,7 +160,7 @@ def test_idle_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         fetch(pool)
 
         assert fetch(pool) == b'hello'
-        server.peers[0].ended.wait()
+        server.ended()
     assert server.received == [REQUEST] * 2
 
 
@@ -169,7 +169,7 @@ def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, 'MAX_IDLE_S', 0.0)
     with ScriptedServer([*ONCE, ReceiveAll()]) as server, pool_to(server, read_timeout_s=0.2) as pool:
         fetch(pool)
-        server.peers[0].ended.wait()
+        server.ended()
 
         assert 'idle=0' in repr(pool)
 
@@ -183,8 +183,8 @@ def test_number_of_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
             response.close()
 
         assert 'idle=1' in repr(pool)
-        for peer in server.peers[1:]:
-            peer.ended.wait()
+        server.ended(1)
+        server.ended(2)
         assert not server.peers[0].ended.is_set()
 
 
@@ -195,10 +195,10 @@ def test_closed_pool() -> None:
         idle.read_all(1000)
         idle.close()
         pool.close()
-        server.peers[0].ended.wait()
+        server.ended()
         used.read_all(1000)
         used.close()
-        server.peers[1].ended.wait()
+        server.ended(1)
         fetch(pool)
 
         assert 'idle=1' in repr(pool)
@@ -238,7 +238,7 @@ def test_killed_within_an_exchange(stage: str, how: str) -> None:
             user.kill()
         user.join()
         assert 'idle=0' in repr(pool)
-        server.peers[0].ended.wait()
+        server.ended()
         assert len(server.peers) == 1
     assert descriptors() == before
 
@@ -293,5 +293,5 @@ def test_client_that_is_dropped() -> None:
         del client
         gc.collect()
 
-        server.peers[0].ended.wait()
+        server.ended()
     assert descriptors() == before

@@ -193,7 +193,7 @@ def test_refusal_of_the_announcement(answer: bytes) -> None:
         response = pool.exchange(HEAD, MEDIUM)
         assert response.status == int(answer[9:12])
         response.close()
-        server.peers[0].ended.wait()
+        server.ended()
 
     assert server.received == [ANNOUNCED]
 
@@ -203,7 +203,7 @@ def test_success_of_the_announcement() -> None:
     with ScriptedServer([Receive(), Send(OK), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, MEDIUM)
-        server.peers[0].ended.wait()
+        server.ended()
 
     assert server.received == [ANNOUNCED]
 
@@ -281,7 +281,7 @@ def test_source_that_changes() -> None:
     with ScriptedServer([Receive(), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(SourceChanged):
             pool.exchange(HEAD, Changed(bytes(MIB)))
-        server.peers[0].ended.wait()
+        server.ended()
 
         assert 'idle=0' in repr(pool)
     assert server.received == [HEAD + bytes(100_000)]

@@ -222,6 +222,19 @@ class ScriptedServer:
         """What came on each connection."""
         return [bytes(peer.received) for peer in self.peers]
 
+    def ended(self, number: int = 0) -> Peer:
+        """Wait until the script of a connection is over.
+
+        Args:
+            number: Which one, from 0.
+        """
+        with gevent.Timeout(LIMIT_S):
+            while len(self.peers) <= number:
+                # It was connected, and not accepted so far.
+                gevent.sleep(0.001)
+            self.peers[number].ended.wait()
+        return self.peers[number]
+
     def __enter__(self) -> Self:
         self._server.start()
         return self

@@ -297,12 +297,21 @@ class Response:
         pieces, size_bytes = [self._data], len(self._data)
         self._data = b''
         while size_bytes <= limit_bytes:
-            data = self._connection.receive(READ_BYTES)
+            data = self._receive_to_the_end()
             if not data:
                 return b''.join(pieces)
             pieces.append(data)
             size_bytes += len(data)
         raise self._too_large(limit_bytes)
+
+    def _receive_to_the_end(self) -> bytes:
+        try:
+            return self._connection.receive(READ_BYTES)
+        except ConnectionLost:
+            # Who refuses a request and does not read on resets the connection as it is closed (RFC 9112, section 9.6).
+            if self.status < 300:
+                raise
+            return b''
 
     def _read_chunks(self, limit_bytes: int) -> bytes:
         # What frames the chunks counts too: a body of empty space is no shorter than one of bytes.

@@ -144,6 +144,33 @@ class Requester:
                 break
         raise self.refusal(doing, response, said, keys)
 
+    def presigned_url(
+        self, doing: Doing, method: str, *, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
+    ) -> str:
+        """A URL that allows one request. Whoever makes it has to send these headers with it.
+
+        Args:
+            doing: What it allows, with the bucket and the key.
+            method: HTTP's.
+            query: The query parameters, unescaped.
+            headers: By name in lower case.
+            expires_s: For how many seconds.
+
+        Raises:
+            ConfigurationError: There are no keys to sign with.
+        """
+        target = self._targets.get(doing.bucket) or self._aim(doing.bucket)
+        keys = self._keys.current if target.is_signed else None
+        if keys is None:
+            raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
+        signer = target.signer if target.keys is keys else self._new_signer(target, keys)
+        assert signer is not None
+        path = target.path + quoted_key(doing.key)
+        timestamp = signer.timestamp(time.time() + self._clock_offset_s)
+        signed = {'host': target.host_header, **headers}
+        asked = signer.presigned_query(method, path, query, signed, expires_s, timestamp)
+        return f'{target.place.scheme}://{target.host_header}{path}?{asked}'
+
     def close(self) -> None:
         """Close what is idle, and forget where buckets are."""
         self._targets.clear()

@@ -118,6 +118,16 @@ class WireTransport:
         response = self._send(doing, 'GET', query={'tagging': ''}, version_id=version_id, extra=extra)
         return self._document(doing, response, xml.tags_of)
 
+    def presigned_url(
+        self, operation: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
+    ) -> str:
+        """A URL with which anybody can make one request for a while; as boto3's generate_presigned_url()."""
+        headers, query = serialized_extra(operation, extra) if extra else ({}, {})
+        if version_id is not None:
+            query['versionId'] = version_id
+        doing = Doing(operation, bucket, key)
+        return self._requester.presigned_url(doing, method, query=query, headers=headers, expires_s=expires_s)
+
     # --- listings
 
     def list_objects_v2(

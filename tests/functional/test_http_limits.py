@@ -1,0 +1,230 @@
+"""Limits of time and speed: whoever keeps us waiting is left, and nobody else is."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+
+from s3po.body import BytesChunk
+from s3po.errors import ConnectTimeout, NetworkError, ReadTimeout
+from s3po.transport.http import Origin
+from s3po.transport.http import pool as pool_room
+from tests.support.scripted import LIMIT_S, Peer, Receive, ReceiveAll, ScriptedServer, Send, SendSlowly, Wait, pool_to
+
+REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
+OK = b'HTTP/1.1 200 OK\r\n'
+CHUNKED = OK + b'Transfer-Encoding: chunked\r\n\r\n'
+INTERIM = b'HTTP/1.1 102 Processing\r\n\r\n'
+MIB = 1 << 20
+LARGE = BytesChunk(bytes(64 * MIB))
+# What runs out, and what does not.
+SHORT_S = 0.2
+LONG_S = LIMIT_S
+
+
+@pytest.fixture(autouse=True)
+def _no_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_room, 'EXPECT_BYTES', 1 << 40)
+
+
+@pytest.mark.parametrize('size_bytes', [0, 1, len(OK), len(OK) + 3])
+def test_read_timeout_in_the_head(size_bytes: int) -> None:
+    """A server that stops before the end of its answer's head."""
+    begin = (OK + b'Content-Length: 0\r\n\r\n')[:size_bytes]
+    with ScriptedServer([Receive(), Send(begin), ReceiveAll()]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
+        with pytest.raises(ReadTimeout, match=f'{server.origin.peer} (sent and took nothing|has sent no more .*) for 0.2 s'):
+            pool.exchange(REQUEST)
+        server.ended()
+
+        assert 'idle=0' in repr(pool)
+    assert server.received == [REQUEST]
+
+
+@pytest.mark.parametrize(
+    'begin', [OK + b'Content-Length: 5\r\n\r\n', OK + b'Content-Length: 5\r\n\r\nhell', OK + b'\r\nhell', CHUNKED + b'5\r\nhell']
+)
+def test_read_timeout_in_the_body(begin: bytes) -> None:
+    """A server that stops before the end of its answer's body."""
+    with ScriptedServer([Receive(), Send(begin), ReceiveAll()]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
+        response = pool.exchange(REQUEST)
+        with pytest.raises(ReadTimeout, match='sent and took nothing for 0.2 s'):
+            response.read_all(1000)
+        response.close()
+        server.ended()
+
+        assert 'idle=0' in repr(pool)
+
+
+@pytest.mark.parametrize('body', [LARGE, bytes(64 * MIB)])
+def test_read_timeout_while_sending(body: Any) -> None:
+    """A server that does not read on."""
+    with ScriptedServer([Receive(), Wait(LONG_S)]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
+        with pytest.raises(ReadTimeout, match='sent and took nothing for 0.2 s'):
+            pool.exchange(REQUEST, body)
+
+        assert 'idle=0' in repr(pool)
+
+
+def test_read_timeout_on_a_used_connection() -> None:
+    """It is none of those after which a request is sent again."""
+    with ScriptedServer([Receive(), Send(OK + b'Content-Length: 0\r\n\r\n'), ReceiveAll()]) as server:
+        with pool_to(server, read_timeout_s=SHORT_S) as pool:
+            pool.exchange(REQUEST).close()
+            with pytest.raises(ReadTimeout):
+                pool.exchange(REQUEST)
+
+    assert server.received == [REQUEST * 2]
+
+
+def test_dripping_head() -> None:
+    """A head has to be there as a whole in time, however often some of it comes."""
+    drip = SendSlowly(OK + b'X: ' + b'y' * 100_000, pause_s=0.01)
+    with ScriptedServer([Receive(), drip]) as server, pool_to(server, read_timeout_s=0.5) as pool:
+        with pytest.raises(ReadTimeout, match='has sent no more than a part of a head for 0.5 s'):
+            pool.exchange(REQUEST)
+
+        assert len(server.peers) == 1
+
+
+def test_many_heads() -> None:
+    """Interim answers say that somebody is at work: each has the whole time."""
+    script = [Receive(), *[Send(INTERIM), Wait(0.2)] * 4, Send(OK + b'Content-Length: 0\r\n\r\n')]
+    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.6) as pool:
+        assert pool.exchange(REQUEST).status == 200
+
+
+def test_slow_body_without_a_speed() -> None:
+    """What comes from time to time is in time."""
+    body = b'x' * 30
+    script = [Receive(), Send(OK + b'Content-Length: 30\r\n\r\n'), SendSlowly(body, pause_s=0.02)]
+    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.3) as pool:
+        assert pool.exchange(REQUEST).read(30) == body
+
+
+SLOW: dict[str, Any] = {'min_bytes_per_s': 1e6, 'speed_window_s': 0.2}
+
+
+def test_low_speed() -> None:
+    """A body that comes too slowly is given up."""
+    drip = SendSlowly(b'x' * 100_000, 10, pause_s=0.005)
+    with ScriptedServer([Receive(), Send(OK + b'Content-Length: 100000\r\n\r\n'), drip]) as server, pool_to(server, **SLOW) as pool:
+        response = pool.exchange(REQUEST)
+        with pytest.raises(ReadTimeout, match=r'moved [\d,]+ bytes in 0 s of waiting, less than min_bytes_per_s=1e\+06'):
+            response.read(100_000)
+        response.close()
+
+        assert 'idle=0' in repr(pool)
+
+
+def test_low_speed_while_sending() -> None:
+    """A body that is taken too slowly is given up."""
+
+    def receive_slowly(peer: Peer) -> None:
+        while True:
+            gevent.sleep(0.005)
+            peer.received += peer.sock.recv(100)
+
+    with ScriptedServer([Receive(), receive_slowly]) as server, pool_to(server, **SLOW) as pool:
+        with pytest.raises(ReadTimeout, match='less than min_bytes_per_s'):
+            pool.exchange(REQUEST, LARGE)
+
+        assert 'idle=0' in repr(pool)
+
+
+def test_speed_while_nobody_reads() -> None:
+    """Only time in which we wait for the network counts."""
+    body = bytes(8 * MIB)
+    script = [Receive(), Send(OK + b'Content-Length: %d\r\n\r\n' % len(body)), Send(body)]
+    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.2, **SLOW) as pool:
+        response = pool.exchange(REQUEST)
+        for _ in range(4):
+            assert len(response.read(2 * MIB)) == 2 * MIB
+            gevent.sleep(0.3)
+
+
+def test_speed_while_the_server_works() -> None:
+    """Once the body has been sent, the server may take its time."""
+    body = BytesChunk(bytes(2 * MIB))
+    script = [Receive(), Receive(body.size_bytes), Wait(0.7), Send(OK + b'Content-Length: 0\r\n\r\n')]
+    with ScriptedServer(script) as server, pool_to(server, **SLOW) as pool:
+        assert pool.exchange(REQUEST, body).status == 200
+
+
+def test_speed_of_a_document_in_the_making() -> None:
+    """S3 sends blanks while it puts an object together (CompleteMultipartUpload in its API reference)."""
+    script = [Receive(), Send(CHUNKED), SendSlowly(b'1\r\n \r\n' * 100, 60, pause_s=0.07), Send(b'2\r\nOK\r\n0\r\n\r\n')]
+    with ScriptedServer(script) as server, pool_to(server, **SLOW) as pool:
+        assert pool.exchange(REQUEST).read_all(1000) == b' ' * 100 + b'OK'
+
+
+def test_busy_process() -> None:
+    """Time in which this process does something else is not the server's."""
+    script = [Receive(), Wait(0.05), Send(OK + b'Content-Length: 10\r\n\r\n'), Wait(0.05), Send(b'x' * 10)]
+    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=1.0, speed_window_s=1.0, min_bytes_per_s=1) as pool:
+        user = gevent.spawn(lambda: pool.exchange(REQUEST).read(10))
+        for _ in range(3):
+            gevent.sleep(0.03)
+            time.sleep(1.5)  # it is to stop everything
+
+        assert user.get() == b'x' * 10
+
+
+@pytest.mark.parametrize('name', ['connect_timeout_s', 'read_timeout_s'])
+def test_no_limit(name: str) -> None:
+    """An endless limit is none."""
+    with ScriptedServer([Receive(), Wait(0.01), Send(OK + b'Content-Length: 0\r\n\r\n')]) as server:
+        with pool_to(server, **{name: math.inf}) as pool:
+            assert pool.exchange(REQUEST).status == 200
+
+
+@contextmanager
+def full_backlog() -> Iterator[Origin]:
+    """Where connections are neither accepted nor refused."""
+    listener = gevent.socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(0)
+    fillers = []
+    for _ in range(4):
+        filler = gevent.socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+        fillers.append(filler)
+    try:
+        yield Origin('http', *listener.getsockname())
+    finally:
+        for sock in (*fillers, listener):
+            sock.close()
+
+
+def test_connect_timeout() -> None:
+    """A connection that does not come about in time."""
+    with full_backlog() as origin, pool_to(origin, connect_timeout_s=SHORT_S) as pool:
+        with pytest.raises(ConnectTimeout, match=f'no connection to 127.0.0.1:{origin.port} within 0.2 s'):
+            pool.exchange(REQUEST)
+
+
+def test_timeout_of_the_caller_while_connecting() -> None:
+    """It is the caller's own, and stays so."""
+    with full_backlog() as origin, pool_to(origin) as pool:
+        timeout = gevent.Timeout(0.05)
+        with pytest.raises(gevent.Timeout) as caught, timeout:
+            pool.exchange(REQUEST)
+
+    assert caught.value is timeout
+
+
+def test_refused() -> None:
+    """Nobody listens there."""
+    with socket.socket() as unused:
+        unused.bind(('127.0.0.1', 0))
+        origin = Origin('http', *unused.getsockname())
+        with pool_to(origin) as pool, pytest.raises(NetworkError, match=f'127.0.0.1:{origin.port}: Connection refused'):
+            pool.exchange(REQUEST)
