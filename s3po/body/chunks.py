@@ -14,7 +14,7 @@ from typing import Protocol
 import gevent
 
 from s3po.body.local import local_errors
-from s3po.config import KIB, MIB
+from s3po.config import MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
 
@@ -22,8 +22,8 @@ __all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'SeekableChunk', 'read_range', 's
 
 # Reading less than this from the page cache is done sooner than another thread is woken.
 OFFLOAD_BYTES = MIB
-# How much is read at a time to be hashed: small enough to stay in a core's own cache.
-HASH_BYTES = 256 * KIB
+# How much is read at a time to be hashed: each time the thread has to ask for the interpreter again.
+HASH_BYTES = MIB
 
 
 class Chunk(Protocol):

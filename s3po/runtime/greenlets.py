@@ -11,7 +11,7 @@ import gevent
 from gevent import get_hub, monkey
 from gevent.exceptions import LoopExit
 
-from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, make_hub
+from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, note_hub
 from s3po.runtime.threads import has_greenlets
 
 __all__ = ['PerHub', 'offload', 'shielded']
@@ -140,7 +140,7 @@ class PerHub(Generic[T]):
 
     def _make(self, stale: '_Slot[T] | None') -> T:
         destroy_ended_hubs()
-        make_hub()
+        note_hub()
         value = self._factory()
         current: _Slot[T] | None = getattr(self._local, 'slot', None)
         if current is not None and current is not stale:

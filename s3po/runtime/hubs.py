@@ -12,20 +12,21 @@ from typing import Any, Final
 
 import gevent.socket
 from gevent import get_hub, monkey
-from gevent._hub_local import get_hub_if_exists
 
-__all__ = ['destroy_ended_hubs', 'is_own_hub', 'make_hub']
+__all__ = ['destroy_ended_hubs', 'is_own_hub', 'note_hub']
 
 # A thread's own, patched or not.
 _ThreadLocal: Any = monkey.get_original('_thread', '_local')
 _native_ident: Final = monkey.get_original('_thread', 'get_ident')
 
 
-def make_hub() -> None:
-    """Make the calling thread's hub, to be destroyed once the thread has ended. One that is there already is left to its maker."""
-    if get_hub_if_exists() is None:
-        _noted.local.sign = sign = _Sign()
-        _noted.hubs.append((weakref.ref(sign), get_hub()))
+def note_hub() -> None:
+    """Remember the calling thread's hub, to be destroyed once the thread has ended."""
+    hub = get_hub()
+    sign: _Sign | None = getattr(_noted.local, 'sign', None)
+    if sign is None or sign.hub() is not hub:
+        _noted.local.sign = sign = _Sign(hub)
+        _noted.hubs.append((weakref.ref(sign), hub))
 
 
 def destroy_ended_hubs() -> None:
@@ -64,7 +65,7 @@ def _let_orphans_close() -> None:
         # Nobody can be waiting for it.
         sock._read_event = sock._write_event = None
         if closefd:
-            sock._drop_ref_on_close(sock._sock)
+            sock._sock.close()
 
     cooperative._drop_events_and_close = _drop_events_and_close
 
@@ -75,9 +76,16 @@ def is_own_hub(hub: Any) -> bool:
 
 
 class _Sign:
-    """Goes when its thread ends."""
+    """Goes when its thread ends.
 
-    __slots__ = ('__weakref__',)
+    Attributes:
+        hub: The thread's hub, when it was noted. A thread that destroys it gets another one.
+    """
+
+    __slots__ = ('__weakref__', 'hub')
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = weakref.ref(hub)
 
 
 class _Noted:

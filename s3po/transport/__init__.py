@@ -18,12 +18,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from s3po.body import Chunk
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
 
 __all__ = [
+    'CHECKSUM_ALGORITHMS',
     'Answer',
     'Extra',
     'Headers',
@@ -32,6 +33,9 @@ __all__ = [
     'Stored',
     'Transport',
 ]
+
+# Strongest first: what an object with several checksums is known by.
+CHECKSUM_ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
 
 Headers = Mapping[str, str]
 Extra = Mapping[str, Any]

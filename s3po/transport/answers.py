@@ -27,7 +27,7 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['error_for', 'retry_after_s']
+__all__ = ['content_range', 'error_for', 'retry_after_s']
 
 # By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
 # says 200, and the error stands in the body.
@@ -175,3 +175,19 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+def content_range(text: str, size_bytes: int) -> tuple[int, int]:
+    """The offset and the whole size that a Content-Range tells (RFC 9110, section 14.4).
+
+    Raises:
+        ValueError: It is missing or contradicts the length of the body.
+    """
+    unit, _, rest = text.partition(' ')
+    span, _, whole = rest.partition('/')
+    first, _, last = span.partition('-')
+    if unit != 'bytes' or not (first.isdigit() and last.isdigit() and whole.isdigit()):
+        raise ValueError(f'the answer to a range says Content-Range: {text!r}')
+    if int(last) - int(first) + 1 != size_bytes:
+        raise ValueError(f'the answer says Content-Range: {text!r} for a body of {size_bytes:,} bytes')
+    return int(first), int(whole)

@@ -18,9 +18,9 @@ import urllib3.exceptions
 from s3po.body import Chunk
 from s3po.errors import NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
-from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
-from s3po.transport.answers import error_for
-from s3po.transport.parameters import known_extra, known_headers, unknown_headers
+from s3po.transport import CHECKSUM_ALGORITHMS, Extra, Headers, ListedUpload, Listing, Stored
+from s3po.transport.answers import content_range, error_for
+from s3po.transport.parameters import known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.transport.session import credentials_of
 from s3po.transport.translate import translated
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ['BotoTransport']
 
-# Strongest first: what an answer with several of them is known by.
-CHECKSUMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
 # The requests that make an object, and so carry the headers that boto3 has no parameter for.
 CREATING: Final = ('PutObject', 'CreateMultipartUpload', 'CopyObject')
 
@@ -247,7 +245,7 @@ class BotoAnswer:
         self.offset, whole = 0, self.size_bytes
         if self.status == http.client.PARTIAL_CONTENT:
             try:
-                self.offset, whole = _content_range(said.get('ContentRange', ''), self.size_bytes)
+                self.offset, whole = content_range(said.get('ContentRange', ''), self.size_bytes)
             except ValueError as error:
                 self.close()
                 raise NetworkError(f'{doing}: {error}') from error
@@ -311,11 +309,6 @@ def _copy_source(source: Source, if_match: str) -> dict[str, Any]:
     return {'CopySource': named, 'CopySourceIfMatch': quoted_etag(if_match)}
 
 
-def quoted_etag(etag: str) -> str:
-    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are."""
-    return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
-
-
 def _doing(operation: str, parameters: Mapping[str, Any]) -> str:
     part = f' {parameters["PartNumber"]} of' if 'PartNumber' in parameters else ''
     key = f'/{parameters["Key"]}' if 'Key' in parameters else ''
@@ -338,7 +331,7 @@ def _completed(said: Mapping[str, Any], number: int, doing: str) -> CompletedPar
 
 
 def _checksum(said: Mapping[str, Any]) -> str | None:
-    for name in CHECKSUMS:
+    for name in CHECKSUM_ALGORITHMS:
         if said.get(f'Checksum{name}'):
             return f'{name}:{said[f"Checksum{name}"]}'
     return None
@@ -377,19 +370,3 @@ def _delete_failure(bucket: str, said: Mapping[str, Any]) -> DeleteFailure:
     doing = f'DeleteObjects s3://{bucket}/{key}'
     error = error_for(doing, status=400, code=code, message=str(said.get('Message') or ''), headers={})
     return DeleteFailure(key=key, error=error, version_id=said.get('VersionId'))
-
-
-def _content_range(text: str, size_bytes: int) -> tuple[int, int]:
-    """The offset and the whole size that a Content-Range tells (RFC 9110, section 14.4).
-
-    Raises:
-        ValueError: It is missing or contradicts the length of the body.
-    """
-    unit, _, rest = text.partition(' ')
-    span, _, whole = rest.partition('/')
-    first, _, last = span.partition('-')
-    if unit != 'bytes' or not (first.isdigit() and last.isdigit() and whole.isdigit()):
-        raise ValueError(f'the answer to a range says Content-Range: {text!r}')
-    if int(last) - int(first) + 1 != size_bytes:
-        raise ValueError(f'the answer says Content-Range: {text!r} for a body of {size_bytes:,} bytes')
-    return int(first), int(whole)

@@ -26,6 +26,7 @@ __all__ = [
     'known_extra',
     'known_headers',
     'metadata_headers',
+    'quoted_etag',
     'serialized_extra',
     'unknown_headers',
     'unservable_reason',
@@ -236,6 +237,11 @@ def unservable_reason(operation: str, extra: Mapping[str, Any]) -> str | None:
         if name in shapes and _location(shapes[name]) not in SERVABLE_LOCATIONS:
             return f'{name} is no header and no part of the query'
     return None
+
+
+def quoted_etag(etag: str) -> str:
+    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are."""
+    return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
 
 
 def serialized_extra(operation: str, extra: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:

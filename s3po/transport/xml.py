@@ -27,7 +27,7 @@ from xml.parsers import expat
 
 from s3po.config import MIB
 from s3po.model import CompletedPart, ListEntry
-from s3po.transport import ListedUpload, Listing, Stored
+from s3po.transport import CHECKSUM_ALGORITHMS, ListedUpload, Listing, Stored
 
 __all__ = [
     'MAX_TAGS',
@@ -58,8 +58,6 @@ MAX_XML_BYTES: Final = 8 * MIB
 MAX_TAGS: Final = 200_000
 
 NAMESPACE: Final = 'http://s3.amazonaws.com/doc/2006-03-01/'
-# Strongest first, as in boto.py: what an answer with several of them is known by.
-CHECKSUMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
 ERRORS: Final = ('Error', 'ErrorResponse')
 # S3's own name, and what moto and old gateways of Ceph's call it.
 PARTS_ROOTS: Final = ('ListPartsResult', 'ListPartsResponse', 'ListMultipartUploadResult')
@@ -338,7 +336,7 @@ def _entry(item: Element, *, is_escaped: bool) -> ListEntry:
 
 
 def _stored(said: Element) -> Stored:
-    found = [(name, said.findtext(f'Checksum{name}')) for name in CHECKSUMS]
+    found = [(name, said.findtext(f'Checksum{name}')) for name in CHECKSUM_ALGORITHMS]
     return Stored(etag=_etag(said), checksum=next((f'{name}:{value}' for name, value in found if value), None))
 
 

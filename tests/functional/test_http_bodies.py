@@ -82,21 +82,21 @@ def test_body_cut_short(sent_bytes: int, reader: Any, end: Step) -> None:
     answer = OK + b'Content-Length: 6\r\n\r\n' + b'hello'[:sent_bytes]
     with ScriptedServer([Receive(), Send(answer), Wait(0.001), end]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
-        with pytest.raises(NetworkError, match=f'ended after {sent_bytes} of 6 bytes' if end == Close() else 'lost|ended after'):
+        with pytest.raises(NetworkError, match=f'ended after {sent_bytes} of 6 bytes' if end == Close() else 'lost'):
             reader(response)
         response.close()
 
         assert 'idle=0' in repr(pool)
 
 
-CUT_CHUNKS = [b'', b'5', b'5\r\n', b'5\r\nhel', b'5\r\nhello', b'5\r\nhello\r\n', b'5\r\nhello\r\n0', b'0\r\n', b'0\r\nX: y\r\n']
+CHUNKS = b'5\r\nhello\r\n0\r\nX: y\r\n\r\n'
 
 
 @pytest.mark.parametrize('end', [Close(), Reset()])
-@pytest.mark.parametrize('body', CUT_CHUNKS)
-def test_chunks_cut_short(body: bytes, end: Step) -> None:
-    """A body in chunks that ends before the last one is an error."""
-    with ScriptedServer([Receive(), Send(CHUNKED + body), Wait(0.001), end]) as server, pool_to(server) as pool:
+@pytest.mark.parametrize('sent_bytes', range(len(CHUNKS)))
+def test_chunks_cut_short(sent_bytes: int, end: Step) -> None:
+    """A body in chunks that ends before the last one does is an error."""
+    with ScriptedServer([Receive(), Send(CHUNKED + CHUNKS[:sent_bytes]), Wait(0.001), end]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='chunked body ended before its last chunk|lost'):
             response.read_all(LIMIT)

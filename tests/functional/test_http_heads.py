@@ -55,9 +55,10 @@ ANSWERS = {
     'HEAD of chunks': Answer(data=OK + b'Transfer-Encoding: chunked\r\n\r\n', has_body=False),
     'HEAD without a length': Answer(data=OK + b'\r\n', has_body=False),
     'interim': Answer(
-        data=b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-A: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n'
-        + OK
-        + b'Content-Length: 2\r\n\r\nhi',
+        data=b'HTTP/1.1 100 Continue\r\n\r\n'
+        b'HTTP/1.1 102 Processing\r\nX-A: b\r\n\r\n'
+        b'HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n'
+        b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi',
         body=b'hi',
         size_bytes=2,
     ),
@@ -120,7 +121,19 @@ def test_lost_before_the_request(end: Close | Reset) -> None:
     assert len(server.peers) == 1
 
 
-LENGTHS = [b'-5', b'+5', b'5, 5', b'5 5', b'0x5', b'5.0', b'', b'5\r\nContent-Length: 5', b'5\r\nContent-Length: 6', b'9' * 19, b'9' * 99]
+LENGTHS = [
+    b'-5',
+    b'+5',
+    b'5, 5',
+    b'5 5',
+    b'0x5',
+    b'5.0',
+    b'',
+    b'5\r\nContent-Length: 5',
+    b'5\r\nContent-Length: 6',
+    b'9' * 19,
+    b'9' * 99,
+]
 MALFORMED = {
     **{f'Content-Length: {length!r}': OK + b'Content-Length: ' + length + b'\r\n\r\nhello' for length in LENGTHS},
     'two lengths': OK + b'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',

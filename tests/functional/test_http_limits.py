@@ -26,7 +26,7 @@ INTERIM = b'HTTP/1.1 102 Processing\r\n\r\n'
 MIB = 1 << 20
 LARGE = BytesChunk(bytes(64 * MIB))
 # What runs out, and what does not.
-SHORT_S = 0.2
+SHORT_S = 0.1
 LONG_S = LIMIT_S
 
 
@@ -40,7 +40,7 @@ def test_read_timeout_in_the_head(size_bytes: int) -> None:
     """A server that stops before the end of its answer's head."""
     begin = (OK + b'Content-Length: 0\r\n\r\n')[:size_bytes]
     with ScriptedServer([Receive(), Send(begin), ReceiveAll()]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
-        with pytest.raises(ReadTimeout, match=f'{server.origin.peer} (sent and took nothing|has sent no more .*) for 0.2 s'):
+        with pytest.raises(ReadTimeout, match=f'{server.origin.peer} (sent and took nothing|has sent no more .*) for 0.1 s'):
             pool.exchange(REQUEST)
         server.ended()
 
@@ -49,13 +49,14 @@ def test_read_timeout_in_the_head(size_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    'begin', [OK + b'Content-Length: 5\r\n\r\n', OK + b'Content-Length: 5\r\n\r\nhell', OK + b'\r\nhell', CHUNKED + b'5\r\nhell']
+    'begin',
+    [OK + b'Content-Length: 5\r\n\r\n', OK + b'Content-Length: 5\r\n\r\nhell', OK + b'\r\nhell', CHUNKED + b'5\r\nhell'],
 )
 def test_read_timeout_in_the_body(begin: bytes) -> None:
     """A server that stops before the end of its answer's body."""
     with ScriptedServer([Receive(), Send(begin), ReceiveAll()]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
         response = pool.exchange(REQUEST)
-        with pytest.raises(ReadTimeout, match='sent and took nothing for 0.2 s'):
+        with pytest.raises(ReadTimeout, match='sent and took nothing for 0.1 s'):
             response.read_all(1000)
         response.close()
         server.ended()
@@ -67,7 +68,7 @@ def test_read_timeout_in_the_body(begin: bytes) -> None:
 def test_read_timeout_while_sending(body: Any) -> None:
     """A server that does not read on."""
     with ScriptedServer([Receive(), Wait(LONG_S)]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
-        with pytest.raises(ReadTimeout, match='sent and took nothing for 0.2 s'):
+        with pytest.raises(ReadTimeout, match='sent and took nothing for 0.1 s'):
             pool.exchange(REQUEST, body)
 
         assert 'idle=0' in repr(pool)
@@ -109,13 +110,16 @@ def test_slow_body_without_a_speed() -> None:
         assert pool.exchange(REQUEST).read(30) == body
 
 
-SLOW: dict[str, Any] = {'min_bytes_per_s': 1e6, 'speed_window_s': 0.2}
+SLOW: dict[str, Any] = {'min_bytes_per_s': 1e6, 'speed_window_s': 0.1}
 
 
 def test_low_speed() -> None:
     """A body that comes too slowly is given up."""
     drip = SendSlowly(b'x' * 100_000, 10, pause_s=0.005)
-    with ScriptedServer([Receive(), Send(OK + b'Content-Length: 100000\r\n\r\n'), drip]) as server, pool_to(server, **SLOW) as pool:
+    with (
+        ScriptedServer([Receive(), Send(OK + b'Content-Length: 100000\r\n\r\n'), drip]) as server,
+        pool_to(server, **SLOW) as pool,
+    ):
         response = pool.exchange(REQUEST)
         with pytest.raises(ReadTimeout, match=r'moved [\d,]+ bytes in 0 s of waiting, less than min_bytes_per_s=1e\+06'):
             response.read(100_000)
@@ -143,24 +147,24 @@ def test_speed_while_nobody_reads() -> None:
     """Only time in which we wait for the network counts."""
     body = bytes(8 * MIB)
     script = [Receive(), Send(OK + b'Content-Length: %d\r\n\r\n' % len(body)), Send(body)]
-    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.2, **SLOW) as pool:
+    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.1, **SLOW) as pool:
         response = pool.exchange(REQUEST)
         for _ in range(4):
             assert len(response.read(2 * MIB)) == 2 * MIB
-            gevent.sleep(0.3)
+            gevent.sleep(0.15)
 
 
 def test_speed_while_the_server_works() -> None:
     """Once the body has been sent, the server may take its time."""
     body = BytesChunk(bytes(2 * MIB))
-    script = [Receive(), Receive(body.size_bytes), Wait(0.7), Send(OK + b'Content-Length: 0\r\n\r\n')]
+    script = [Receive(), Receive(body.size_bytes), Wait(0.4), Send(OK + b'Content-Length: 0\r\n\r\n')]
     with ScriptedServer(script) as server, pool_to(server, **SLOW) as pool:
         assert pool.exchange(REQUEST, body).status == 200
 
 
 def test_speed_of_a_document_in_the_making() -> None:
     """S3 sends blanks while it puts an object together (CompleteMultipartUpload in its API reference)."""
-    script = [Receive(), Send(CHUNKED), SendSlowly(b'1\r\n \r\n' * 100, 60, pause_s=0.07), Send(b'2\r\nOK\r\n0\r\n\r\n')]
+    script = [Receive(), Send(CHUNKED), SendSlowly(b'1\r\n \r\n' * 100, 60, pause_s=0.04), Send(b'2\r\nOK\r\n0\r\n\r\n')]
     with ScriptedServer(script) as server, pool_to(server, **SLOW) as pool:
         assert pool.exchange(REQUEST).read_all(1000) == b' ' * 100 + b'OK'
 
@@ -168,11 +172,11 @@ def test_speed_of_a_document_in_the_making() -> None:
 def test_busy_process() -> None:
     """Time in which this process does something else is not the server's."""
     script = [Receive(), Wait(0.05), Send(OK + b'Content-Length: 10\r\n\r\n'), Wait(0.05), Send(b'x' * 10)]
-    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=1.0, speed_window_s=1.0, min_bytes_per_s=1) as pool:
+    with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.4, speed_window_s=0.4, min_bytes_per_s=1) as pool:
         user = gevent.spawn(lambda: pool.exchange(REQUEST).read(10))
         for _ in range(3):
             gevent.sleep(0.03)
-            time.sleep(1.5)  # it is to stop everything
+            time.sleep(0.5)  # it is to stop everything
 
         assert user.get() == b'x' * 10
 
@@ -207,7 +211,7 @@ def full_backlog() -> Iterator[Origin]:
 def test_connect_timeout() -> None:
     """A connection that does not come about in time."""
     with full_backlog() as origin, pool_to(origin, connect_timeout_s=SHORT_S) as pool:
-        with pytest.raises(ConnectTimeout, match=f'no connection to 127.0.0.1:{origin.port} within 0.2 s'):
+        with pytest.raises(ConnectTimeout, match=f'no connection to 127.0.0.1:{origin.port} within 0.1 s'):
             pool.exchange(REQUEST)
 
 

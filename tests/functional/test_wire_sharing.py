@@ -5,20 +5,14 @@ The scripts tell what happened by their exit code; which connection was whose is
 
 from __future__ import annotations
 
-import os
 import pathlib
-import pickle
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import tenacity
-from botocore.config import Config
 
 import s3po
-from s3po.config import MIB
-from s3po.errors import ConfigurationError, UploadError
 from tests.conftest import BUCKET
 from tests.support.kinds import KINDS, Kind
 from tests.support.programs import Runner
@@ -26,8 +20,12 @@ from tests.support.servers import Authority, Store
 
 Connect = Callable[..., s3po.Connection]
 
+# What S3PO_PATCH says.
+PATCHED_OR_NOT = {'1': 'patched', '0': 'unpatched'}
+
 PRELUDE = """
     import os
+    import sys
     import traceback
     import gevent
     import s3po
@@ -36,12 +34,15 @@ PRELUDE = """
     conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key='b', verify=ca,
                            config=config, transport=os.environ['KIND'])
 
-    def work(name, size_bytes=6 << 20):
-        large = os.urandom(size_bytes)
+    def work(name):
+        large = os.urandom(6 << 20)
         conn.upload('bucket', f'{name}/large', large)
         assert conn.download('bucket', f'{name}/large') == large
+        work_a_little(name)
+
+    def work_a_little(name):
         for number in range(10):
-            body = os.urandom(1000 * number)
+            body = os.urandom(40_000 * number)
             conn.upload('bucket', f'{name}/{number}', body)
             assert conn.download('bucket', f'{name}/{number}') == body
         bodies, got = {f'{name}/batch/{number}': os.urandom(number) for number in range(40)}, {}
@@ -50,6 +51,7 @@ PRELUDE = """
                 batch.upload('bucket', key, body, callback=lambda result: batch.download(
                     'bucket', result.key, callback=lambda data, key=result.key: got.__setitem__(key, data)))
         assert got == bodies
+        assert batch.report().retries == 0
 """
 
 
@@ -81,7 +83,7 @@ def run(authority: Authority, served: Store, kind: Kind, tmp_path: pathlib.Path)
     """Runs a script against it."""
     runner = Runner(authority, served.endpoint_url, tmp_path)
     # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
-    return lambda script, **environment: runner(PRELUDE, script, KIND=kind.name, COVERAGE_PROCESS_CONFIG='', **environment)
+    return lambda *pieces, **environment: runner(PRELUDE, *pieces, KIND=kind.name, COVERAGE_PROCESS_CONFIG='', **environment)
 
 
 def connections(store: Store) -> dict[str, set[int]]:
@@ -98,30 +100,93 @@ def connections(store: Store) -> dict[str, set[int]]:
 THREADS = """
     from gevent import monkey
     start, allocate_lock = (monkey.get_original('_thread', name) for name in ('start_new_thread', 'allocate_lock'))
-    failures, ends = [], [allocate_lock() for _ in range(8)]
 
-    def run(number):
-        try:
-            work(f'thread-{number}')
-        except BaseException:
-            failures.append(traceback.format_exc())
-        finally:
-            ends[number].release()
+    def run_in_threads(count, work):
+        failures, ends = [], [allocate_lock() for _ in range(count)]
 
-    for number, end in enumerate(ends):
-        end.acquire()
-        start(run, (number,))
-    for end in ends:
-        end.acquire()
-    assert not failures, '\\n'.join(failures)
+        def run(number):
+            try:
+                work(f'thread-{number}')
+            except BaseException:
+                failures.append(traceback.format_exc())
+            finally:
+                ends[number].release()
+
+        for number, end in enumerate(ends):
+            end.acquire()
+            start(run, (number,))
+        for end in ends:
+            end.acquire()
+        assert not failures, '\\n'.join(failures)
+"""
+AT_ONCE = """
+    run_in_threads(8, work)
+"""
+ONE_AFTER_THE_OTHER = """
+    def count():
+        return len(os.listdir('/dev/fd'))
+
+    run_in_threads(1, work_a_little)
+    before = count()
+    for _ in range(20):
+        run_in_threads(1, work_a_little)
+    # One may be on its way out still.
+    assert count() < before + 10, (count(), before)
 """
 
 
-@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+@pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
 def test_native_threads(run: Any, served: Store, patch: str) -> None:
     """Eight of them use one Connection at once: each gets its bytes, over connections of its own."""
-    run(THREADS, S3PO_PATCH=patch)
+    run(THREADS, AT_ONCE, S3PO_PATCH=patch)
     used = connections(served)
 
     assert sorted(used) == [f'thread-{number}' for number in range(8)]
     assert sum(map(len, used.values())) == len(set().union(*used.values()))
+
+
+@pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
+def test_native_threads_that_end(run: Any, patch: str) -> None:
+    """They take their connections and event loops with them: nothing piles up in a server with a thread for each request."""
+    run(THREADS, ONE_AFTER_THE_OTHER, S3PO_PATCH=patch)
+
+
+# --- forks
+
+FORK = """
+    def work_in_child(name, end):
+        child = os.fork()
+        if child:
+            return child
+        try:
+            work_a_little(name)
+            conn.close()
+            work_a_little(name)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        end(0)
+
+    # As many connections as are in use at once later on: the store takes its time.
+    with conn.batch(4) as batch:
+        for number in range(4):
+            batch.upload('bucket', f'before/{number}', b'data')
+    children = [work_in_child('first', os._exit), work_in_child('second', sys.exit)]
+    work_a_little('parent')
+    for child in children:
+        assert os.waitpid(child, 0) == (child, 0)
+    work_a_little('parent')
+"""
+
+
+@pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
+def test_fork(run: Any, served: Store, patch: str) -> None:
+    """Parent and children go on at once: the parent with the connections that it had, each child with its own."""
+    served.script({'operation': 'PutObject', 'times': 4, 'action': {'delay_s': 0.3}})
+    run(FORK, S3PO_PATCH=patch)
+    used = connections(served)
+
+    assert len(used['before']) == 4
+    assert used['parent'] <= used['before']
+    assert not used['first'] & used['second']
+    assert not (used['first'] | used['second']) & used['before']

@@ -62,8 +62,9 @@ ASTRAY: Final = {
 
 
 @pytest.mark.parametrize('how', ASTRAY)
-def test_other_regions(how: str) -> None:
-    """The request goes out once more, for the other region, and so do all that follow, at once."""
+def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The request goes out once more, for the other region, and so do all that follow, at once; it is told once."""
+    caplog.set_level(logging.INFO, 's3po')
     method, answer = ASTRAY[how]
     client, places = FakeClient(answer, FINE), FakePlaces()
     sender = requester(client, places=places)
@@ -76,6 +77,9 @@ def test_other_regions(how: str) -> None:
         (b'b', 'eu-west-3'),
     ]
     assert places.relearned == [('bucket', 'eu-west-3')]
+    assert [each.getMessage() for each in caplog.records] == [
+        's3://bucket is in region eu-west-3; its requests go there from now on'
+    ]
     assert {each.state for each in client.connections} == {'given back'}
 
 

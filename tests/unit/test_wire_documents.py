@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -19,6 +20,7 @@ from s3po.errors import (
 from s3po.model import CompletedPart
 from s3po.transport import ListedUpload
 from s3po.transport.wire import WireTransport
+from s3po.transport.wire.requests import AT_ONCE_BYTES
 from tests.support.both import STORES, Both, Call, outcome
 from tests.support.store_xml import document, element, error_document, parse_delete
 from tests.support.wire import KEYS, Canned, FakeClient, FakeKeys, requester
@@ -165,6 +167,33 @@ def test_parts_without_a_name(headers: dict[str, str]) -> None:
     transport, _ = wire(Canned(headers=headers))
     with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the answer has no ETag'):
         transport.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={})
+
+
+class Read(BytesChunk):
+    """A chunk that remembers how it was read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.how: list[str] = []
+
+    def read(self) -> bytes:
+        self.how.append('at once')
+        return super().read()
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        self.how.append('in pieces')
+        return super().pieces(buffer)
+
+
+@pytest.mark.parametrize(('size_bytes', 'how'), [(0, 'at once'), (AT_ONCE_BYTES, 'at once'), (AT_ONCE_BYTES + 1, 'in pieces')])
+def test_how_bodies_are_read(size_bytes: int, how: str) -> None:
+    """What is small goes out together with its head; what is large is never in memory as a whole."""
+    transport, _ = wire(Canned(headers={'ETag': '"e"'}))
+    chunk = Read(bytes(size_bytes))
+    transport.put_object('bucket', 'key', chunk, headers={}, extra={})
+    transport.upload_part('bucket', 'key', chunk, upload_id='u', part_number=7, extra={})
+
+    assert chunk.how == [how, how]
 
 
 # --- lists of uploads

@@ -33,9 +33,7 @@ def taken_apart(url: str) -> tuple[str, dict[str, str]]:
         ('DELETE', 'key', {'expires_s': 1}),
     ],
 )
-def test_as_boto(
-    connect: Made, endpoint_url: str, token: str | None, method: str, key: str, options: dict[str, Any]
-) -> None:
+def test_as_boto(connect: Made, endpoint_url: str, token: str | None, method: str, key: str, options: dict[str, Any]) -> None:
     """Both transports make the same URL within the same second."""
     keys = {'access_key_id': 'key', 'secret_access_key': 'secret', 'session_token': token, 'region': 'eu-central-1'}
     wire, boto = (connect(endpoint_url, transport=kind, **keys) for kind in ('wire', 'boto'))

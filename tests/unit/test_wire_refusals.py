@@ -166,6 +166,12 @@ def test_ids_that_only_the_body_tells() -> None:
     assert caught.value.request_id == 'R9'
 
 
+def test_choices() -> None:
+    """300 is no success either (RFC 9110, section 15.4.1)."""
+    with pytest.raises(ResponseError, match='300: Multiple Choices'):
+        requester(FakeClient(Canned(status=300))).send(GET, 'GET')
+
+
 def test_digests_that_differ() -> None:
     """That what was received is not what was sent is no refusal of what was asked."""
     answer = Canned(status=400, body=document('BadDigest'))

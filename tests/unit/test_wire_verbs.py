@@ -6,7 +6,7 @@ import datetime
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3po.body import BytesChunk
@@ -121,6 +121,7 @@ CASES: Final[dict[str, tuple[Call, Canned]]] = {
         ),
         RANGE,
     ),
+    'get, verified': (lambda t: t.get_object('bucket', 'key', wants_checksum=True, extra={}), GOT),
     'get to the end': (lambda t: t.get_object('bucket', 'key', byte_range=(2, None), if_match='"q"', extra={}), RANGE),
     'get what is any': (lambda t: t.get_object('bucket', 'key', if_match='*', version_id='', extra={}), GOT),
     'head': (lambda t: t.head_object('bucket', 'a/key', extra={}), GOT),
@@ -207,6 +208,7 @@ characters = st.one_of(
 odd = st.lists(characters, min_size=1, max_size=9).map(''.join)
 
 
+@settings(deadline=None)  # botocore reads its descriptions on its first calls
 @given(key=odd, other=odd, version_id=st.one_of(st.none(), odd))
 def test_odd_names_as_boto(both: Both, key: str, other: str, version_id: str | None) -> None:
     """Whatever a key has in it, it is escaped once, and its path is not normalised; a prefix and a token are as well."""

@@ -248,8 +248,3 @@ def test_errors_in_bodies_as_boto(answered: Answered) -> None:
     with pytest.raises(xml.ErrorInBody) as found:
         xml.parts_of(body)
     assert found.value.error.code == caught.value.code == 'SlowDown'
-
-
-def test_checksums_are_ranked_as_in_boto() -> None:
-    """Both transports know an object by the same one of its checksums."""
-    assert xml.CHECKSUMS == boto.CHECKSUMS

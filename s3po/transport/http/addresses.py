@@ -69,9 +69,13 @@ class Addresses:
 
     def failed(self, address: Address) -> None:
         """No connection to it could be made: others are tried first for a while, and the name is asked for anew."""
-        failures = self._rests.get(address, (0.0, 0))[1] + 1
-        self._rests[address] = (monotonic() + min(REST_S * 2 ** (failures - 1), LONGEST_REST_S), failures)
         self._valid_until = 0.0
+        now = monotonic()
+        until, failures = self._rests.get(address, (0.0, 0))
+        if now < until:
+            # Connections that were opened at the same time fail at the same time: once.
+            return
+        self._rests[address] = (now + min(REST_S * 2**failures, LONGEST_REST_S), failures + 1)
 
     def _resolve(self, now: float) -> None:
         try:

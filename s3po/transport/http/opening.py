@@ -44,6 +44,9 @@ class Origin(NamedTuple):
     port: int
     proxy: str | None = None
 
+    def __repr__(self) -> str:
+        return f'<Origin {self.scheme}://{self.peer}' + (' through a proxy>' if self.proxy else '>')
+
     @property
     def peer(self) -> str:
         """As it is called in messages: without the password that a proxy's URL may hold."""

@@ -12,15 +12,13 @@ from typing import Final
 
 from s3po.errors import NetworkError, TransportError
 from s3po.model import ObjectInfo
-from s3po.transport import Stored
+from s3po.transport import CHECKSUM_ALGORITHMS, Stored
+from s3po.transport.answers import content_range
 from s3po.transport.http import ConnectionLost, Response
 
 __all__ = ['Doing', 'WireAnswer', 'etag_of', 'headers_of', 'info_of', 'moment_of', 'stored_of']
 
-# Strongest first: what an answer with several of them is known by.
-CHECKSUMS: Final = tuple(
-    (f'x-amz-checksum-{name.lower()}'.encode(), name) for name in ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
-)
+CHECKSUMS: Final = tuple((f'x-amz-checksum-{name.lower()}'.encode(), name) for name in CHECKSUM_ALGORITHMS)
 CHECKSUM_HEADERS: Final = frozenset(header for header, _ in CHECKSUMS)
 METADATA_PREFIX: Final = 'x-amz-meta-'
 MONTHS: Final = {
@@ -170,19 +168,3 @@ def moment_of(text: str) -> datetime.datetime | None:
         return None
     # Two of the old forms name no time zone: it is Greenwich's.
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-
-
-def content_range(text: str, size_bytes: int) -> tuple[int, int]:
-    """The offset and the whole size that a Content-Range tells (RFC 9110, section 14.4).
-
-    Raises:
-        ValueError: It is missing or contradicts the length of the body.
-    """
-    unit, _, rest = text.partition(' ')
-    span, _, whole = rest.partition('/')
-    first, _, last = span.partition('-')
-    if unit != 'bytes' or not (first.isdigit() and last.isdigit() and whole.isdigit()):
-        raise ValueError(f'the answer to a range says Content-Range: {text!r}')
-    if int(last) - int(first) + 1 != size_bytes:
-        raise ValueError(f'the answer says Content-Range: {text!r} for a body of {size_bytes:,} bytes')
-    return int(first), int(whole)

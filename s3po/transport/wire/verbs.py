@@ -17,7 +17,7 @@ from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import error_for
 from s3po.transport.http import Response
-from s3po.transport.parameters import check_headers, serialized_extra
+from s3po.transport.parameters import check_headers, quoted_etag, serialized_extra
 from s3po.transport.wire.answers import Doing, WireAnswer, etag_of, info_of, stored_of
 from s3po.transport.wire.headers import taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
@@ -287,16 +287,6 @@ class WireTransport:
             raise doing.named(error) from error
         finally:
             response.close()
-
-
-def quoted_etag(etag: str) -> str:
-    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are.
-
-    Raises:
-        ConfigurationError: It cannot stand in a header.
-    """
-    check_headers({'If-Match': etag})
-    return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
 
 
 def _copy_source(source: Source, if_match: str) -> dict[str, str]:

@@ -1,0 +1,187 @@
+"""One connection over a pair of sockets: little room, ends from outside, and what is on its way."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+
+from s3po.errors import NetworkError, ReadTimeout
+from s3po.transport.http import Pool
+from s3po.transport.http.connection import Connection, ConnectionLost
+from s3po.transport.http.opening import NativeSocket
+from s3po.transport.http.outbox import Outbox
+from s3po.transport.http.watchdog import Watchdog
+from tests.support.scripted import LIMIT_S
+
+HEAD = b'PUT / HTTP/1.1\r\nhost: here\r\n\r\n'
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'
+REFUSED = b'HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'
+# It goes through the outbox, and does not fit into the smallest of buffers.
+SMALL = bytes(range(256)) * 64
+
+
+class Pair:
+    """A connection, and the other end of it. Opens nothing else.
+
+    Attributes:
+        connection: The connection.
+        other: The other end.
+    """
+
+    def __init__(self) -> None:
+        listener = gevent.socket.socket()
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        sock = NativeSocket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(listener.getsockname())
+        sock.setblocking(False)
+        self.other = listener.accept()[0]
+        self.other.settimeout(LIMIT_S)
+        listener.close()
+        self.connection = Connection(sock, 'pair')
+
+    def open(self) -> Connection:
+        return self.connection
+
+    def receive(self, size_bytes: int) -> bytes:
+        data = b''
+        while len(data) < size_bytes:
+            data += self.other.recv(1000)
+        return data
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    pair = Pair()
+    with gevent.Timeout(LIMIT_S):
+        yield pair
+    pair.connection.close()
+    pair.other.close()
+
+
+def small_request(pair: Pair) -> Any:
+    """The exchange of a small request, under way: a part of it has been sent."""
+    user = gevent.spawn(Pool(pair, Outbox()).exchange, HEAD, SMALL)
+    while not pair.connection.waits_since:
+        gevent.sleep(0)
+    gevent.sleep(0)
+    assert pair.connection.has_unsent
+    return user
+
+
+def test_small_request_without_room(pair: Pair) -> None:
+    """Its rest follows while its user waits for the answer."""
+    user = small_request(pair)
+    assert pair.receive(len(HEAD + SMALL)) == HEAD + SMALL
+    pair.other.sendall(OK)
+    response = user.get()
+
+    assert (response.status, response.is_reusable, pair.connection.has_unsent) == (200, True, False)
+
+
+def test_refusal_of_a_small_request_without_room(pair: Pair) -> None:
+    """It may come first; then the connection is of no further use."""
+    user = small_request(pair)
+    pair.other.sendall(REFUSED)
+    response = user.get()
+
+    assert (response.status, response.is_reusable) == (403, False)
+
+
+def test_success_of_a_small_request_without_room(pair: Pair) -> None:
+    """It may not."""
+    user = small_request(pair)
+    pair.other.sendall(OK)
+    with pytest.raises(NetworkError, match='success before it has the whole body'):
+        user.get()
+
+    assert not pair.connection.is_open
+
+
+def test_end_of_a_small_request_without_room(pair: Pair) -> None:
+    """Its user is told."""
+    user = small_request(pair)
+    pair.other.close()
+    with pytest.raises(ConnectionLost):
+        user.get()
+
+    assert not pair.connection.is_open
+
+
+def test_kill_of_a_small_request_without_room(pair: Pair) -> None:
+    """Its rest is not sent."""
+    user = small_request(pair)
+    user.kill()
+    assert not pair.connection.is_open
+    received = b''
+    while data := pair.other.recv(100_000):
+        received += data
+
+    assert HEAD + SMALL != received == (HEAD + SMALL)[: len(received)]
+
+
+def test_read_timeout_of_a_small_request_without_room(pair: Pair) -> None:
+    """Nobody takes it, and nobody answers."""
+    watchdog = Watchdog(0.1, 0.0)
+    watchdog.watch(pair.connection)
+    user = small_request(pair)
+    with pytest.raises(ReadTimeout, match='pair sent and took nothing for 0.1 s'):
+        user.get()
+    watchdog.close()
+
+
+def test_progress(pair: Pair) -> None:
+    """What the system has taken has moved only when the other side has got it."""
+    connection = pair.connection
+    while sent := connection.send(bytes(1000)):
+        connection.moved_bytes += sent
+    before = connection.progress_bytes()
+    assert before < connection.moved_bytes
+    pair.receive(connection.moved_bytes)
+    while connection.progress_bytes() < connection.moved_bytes:
+        # The acknowledgement is on its way.
+        gevent.sleep(0.001)
+
+    assert connection.progress_bytes() == connection.moved_bytes
+
+
+def test_ended_from_outside(pair: Pair) -> None:
+    """Whoever waits is told why; and so is whoever goes on."""
+    connection = pair.connection
+    user = gevent.spawn(connection.receive)
+    gevent.sleep(0)
+    assert repr(connection) == '<Connection pair waiting requests=0>'
+    connection.shut_down('for fun')
+    for attempt in (user.get, connection.receive, lambda: connection.receive_into(memoryview(bytearray(9)))):
+        with pytest.raises(ReadTimeout, match='for fun'):
+            attempt()
+    with pytest.raises(ReadTimeout, match='for fun'):
+        connection.send(b'x')
+    connection.shut_down('for fun')
+    connection.close()
+    connection.close()
+
+    assert repr(connection) == '<Connection pair closed requests=0>'
+
+
+@pytest.mark.parametrize('is_sent', [True, False])
+def test_short_wait(pair: Pair, is_sent: bool) -> None:
+    """It ends when there is something to read, or when its time is over; it does not read."""
+    if is_sent:
+        pair.other.sendall(b'x')
+    connection = pair.connection
+
+    assert connection.wait_readable_for(LIMIT_S if is_sent else 0.01) == connection.is_readable() == is_sent
+    if is_sent:
+        assert connection.receive() == b'x'
+    assert not connection.is_stale()
+    pair.other.close()
+    assert connection.wait_readable_for(LIMIT_S)
+    assert connection.is_stale()
