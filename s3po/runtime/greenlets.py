@@ -140,12 +140,12 @@ class PerHub(Generic[T]):
 
     def _make(self, stale: '_Slot[T] | None') -> T:
         destroy_ended_hubs()
-        note_hub()
+        sign = note_hub()
         value = self._factory()
         current: _Slot[T] | None = getattr(self._local, 'slot', None)
         if current is not None and current is not stale:
             return current.value
-        slot = _Slot(value, self._on_end)
+        slot = _Slot(value, self._on_end, sign)
         self._local.slot = slot
         self._slots[id(slot)] = slot
         return value
@@ -154,11 +154,13 @@ class PerHub(Generic[T]):
 class _Slot(Generic[T]):
     """A value, and the process and hub that it belongs to."""
 
-    __slots__ = ('__weakref__', 'hub', 'on_end', 'process', 'value')
+    __slots__ = ('__weakref__', 'hub', 'on_end', 'process', 'sign', 'value')
 
-    def __init__(self, value: T, on_end: Callable[[T], object] | None) -> None:
+    def __init__(self, value: T, on_end: Callable[[T], object] | None, sign: object) -> None:
         self.value = value
         self.on_end = on_end
+        # Keeps the hub for on_end.
+        self.sign = sign
         self.hub = get_hub()
         self.process = _process.mark
 

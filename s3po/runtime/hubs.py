@@ -1,12 +1,11 @@
 """The event loops of native threads that have ended.
 
 gevent frees nothing of a hub when its thread ends: each thread that used one leaves two descriptors behind, and the threads
-that looked names up for it. A server with a thread for each request would run out of them. A thread cannot destroy its hub as the
-last that it does, but any other one can do so later.
+that looked names up for it. A server with a thread for each request would run out of them. A thread cannot destroy its hub as
+the last that it does, but any other one can do so later.
 """
 
 import os
-import sys
 import weakref
 from typing import Any, Final
 
@@ -20,31 +19,29 @@ _ThreadLocal: Any = monkey.get_original('_thread', '_local')
 _native_ident: Final = monkey.get_original('_thread', 'get_ident')
 
 
-def note_hub() -> None:
-    """Remember the calling thread's hub, to be destroyed once the thread has ended."""
+def note_hub() -> object:
+    """Remember the calling thread's hub, to be destroyed once the thread has ended.
+
+    Returns:
+        As long as the thread lives, or somebody holds this, the hub is left alone.
+    """
     hub = get_hub()
     sign: _Sign | None = getattr(_noted.local, 'sign', None)
     if sign is None or sign.hub() is not hub:
         _noted.local.sign = sign = _Sign(hub)
         _noted.hubs.append((weakref.ref(sign), hub))
+    return sign
 
 
 def destroy_ended_hubs() -> None:
     """Destroy the hubs of the threads that have ended since. May let other greenlets run."""
-    ended = [each for each in _noted.hubs if each[0]() is None]
-    if not ended:
-        return
-    # A thread that is about to end still needs its hub. One that has ended may have given its ident to a new one: to ourselves.
-    running = set(sys._current_frames()) - {_native_ident()}
-    for noted in ended:
-        hub = noted[1]
-        if hub.thread_ident in running:
-            continue
+    for noted in [each for each in _noted.hubs if each[0]() is None]:
         try:
             _noted.hubs.remove(noted)
         except ValueError:
             # Another thread has come first.
             continue
+        hub = noted[1]
         # Its thread may have destroyed it, as gevent advises.
         if hub.loop is not None:
             _let_orphans_close()
@@ -52,7 +49,7 @@ def destroy_ended_hubs() -> None:
 
 
 def _let_orphans_close() -> None:
-    """Let gevent's sockets be closed whose hub is gone: those that an ended thread left to others, or to the garbage collector."""
+    """Let gevent's sockets be closed whose hub is gone: what an ended thread left to others, or to the garbage collector."""
     cooperative: Any = gevent.socket.socket
     drop_and_close = cooperative._drop_events_and_close
     if drop_and_close.__module__ == __name__:

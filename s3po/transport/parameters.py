@@ -46,6 +46,7 @@ OWNED_HEADERS: Final = frozenset(
         'x-amz-security-token',
         'x-amz-decoded-content-length',
         'x-amz-trailer',
+        'x-amz-sdk-checksum-algorithm',
         'connection',
         'expect',
         'te',
@@ -240,7 +241,12 @@ def unservable_reason(operation: str, extra: Mapping[str, Any]) -> str | None:
 
 
 def quoted_etag(etag: str) -> str:
-    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are."""
+    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are.
+
+    Raises:
+        ConfigurationError: It is no text, or has line ends, which would begin a header of their own.
+    """
+    check_headers({'If-Match': etag})
     return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
 
 

@@ -25,8 +25,8 @@ class Kind:
         resends: A request that died on a connection that had been used before, without a byte of an answer, goes out once more
             on a new one, within the same attempt. Stores close what is idle whenever they like, and a retry would cost a wait,
             and one of the caller's retries. urllib3 looks whether a kept connection has ended, but not beyond that.
-        corrects_clock: What is refused with RequestTimeTooSkewed goes out once more, dated by the store's clock, and so does all
-            that follows. Machines whose clock is off would otherwise be of no use. botocore does not.
+        corrects_clock: What is refused with RequestTimeTooSkewed goes out once more, dated by the store's clock, and so does
+            all that follows. Machines whose clock is off would otherwise be of no use. botocore does not.
         renews_at_once: Keys that expired twice for one request are new for the next one; over boto3 that one is refused first,
             since it is not told which of the keys its request went out with.
         certificate_error: What the error says of a certificate whose authority nobody knows.

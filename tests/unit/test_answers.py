@@ -117,3 +117,18 @@ def test_retry_after_a_date() -> None:
 
     assert found is not None
     assert 25 < found <= 30
+
+
+@pytest.mark.parametrize('text', ['²', '٣', 'Sun, 06 Nov 99999 08:49:37 GMT', 'Sun Nov  6 08:49:37 1994', 'soon', '-5'])
+def test_odd_waits(text: str) -> None:
+    """A store's odd text is no reason to fail in another way: at the most it asks for no wait."""
+    for name in ('retry-after', 'x-amz-retry-after'):
+        assert retry_after_s({name: text}) in (None, 0.0)
+
+
+@pytest.mark.parametrize('date', ['', 'soon', 'Sun Nov  6 08:49:37 1994', 'Sun, 06 Nov 99999 08:49:37 GMT'])
+def test_odd_dates(date: str) -> None:
+    """A clock cannot be measured by what is no date, and the advice is given all the same."""
+    error = error_for('Doing', status=403, code='RequestTimeTooSkewed', message='', headers={'date': date})
+
+    assert 'clock is' in str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -19,11 +20,12 @@ from s3po.errors import (
 )
 from s3po.model import CompletedPart
 from s3po.transport import ListedUpload
+from s3po.transport.sigv4 import UNSIGNED_PAYLOAD
 from s3po.transport.wire import WireTransport
 from s3po.transport.wire.requests import AT_ONCE_BYTES
 from tests.support.both import STORES, Both, Call, outcome
 from tests.support.store_xml import document, element, error_document, parse_delete
-from tests.support.wire import KEYS, Canned, FakeClient, FakeKeys, requester
+from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePlaces, requester
 
 SOURCE: Final = ('from', 'key', None)
 PARTS: Final = [CompletedPart(number=1, etag='a')]
@@ -194,6 +196,16 @@ def test_how_bodies_are_read(size_bytes: int, how: str) -> None:
     transport.upload_part('bucket', 'key', chunk, upload_id='u', part_number=7, extra={})
 
     assert chunk.how == [how, how]
+
+
+@pytest.mark.parametrize('operation', CALLS)
+def test_what_is_signed_over_tls(operation: str) -> None:
+    """TLS guards an object's data; everything else is short, and signed wherever it goes."""
+    transport, client = wire(Canned(), places=FakePlaces(replace(PLACE, scheme='https')))
+    outcome(CALLS[operation], transport)
+    is_unsigned = client.sent[0]['x-amz-content-sha256'] == UNSIGNED_PAYLOAD
+
+    assert is_unsigned == (operation in ('PutObject', 'UploadPart 7 of'))
 
 
 # --- lists of uploads

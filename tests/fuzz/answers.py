@@ -1,0 +1,240 @@
+"""One case: a request is sent, the bytes of a case come back in pieces, and what the client makes of them is judged.
+
+What may live here: the connection that is fed in place of a network, and the judgement. Whoever makes up the bytes lives
+elsewhere: hypothesis in tests/functional/test_http_fuzz.py, atheris in fuzz_answers.py.
+
+A case ends with a whole answer, or with one of s3po's errors of transport. It never waits once the bytes have ended, never
+keeps more than it was allowed to, and comes to the same however the bytes were split on their way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from s3po.body import BytesChunk
+from s3po.errors import ConnectTimeout, TransportError
+from s3po.transport.http import ConnectionLost, Pool, Response
+
+__all__ = ['ASKS', 'LIMIT_BYTES', 'Case', 'Outcome', 'check', 'play']
+
+# What a body may have: small, so that random bytes reach it.
+LIMIT_BYTES: Final = 2048
+# How often the client may ask for more behind the end. It asks again for the last words of who broke off.
+MOST_READS_AT_END: Final = 4
+HEAD: Final = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
+SMALL: Final = b'x' * 100
+ANNOUNCED: Final = BytesChunk(bytes(1024 * 1024 + 1))
+# How a request is sent, and how its answer is read.
+ASKS: Final = ('read all', 'read', 'read into', 'HEAD', 'put', 'put announced', 'put stuck')
+# RFC 9112, section 7.1, as strict as llhttp has it.
+CHUNK: Final = re.compile(rb'([0-9A-Fa-f]+)[ \t]*(?:;[^\r\n]*)?\r\n')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What happens.
+
+    Attributes:
+        pieces: What comes from the server.
+        is_reset: Whether it ends with a reset.
+        ask: One of ASKS.
+    """
+
+    pieces: Sequence[bytes]
+    is_reset: bool = False
+    ask: str = 'read all'
+
+    @property
+    def data(self) -> bytes:
+        return b''.join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the client made of it; not whether the connection is kept, for that depends on what had come by then."""
+
+    status: int = 0
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    size_bytes: int = 0
+    body: bytes = b''
+    is_failure: bool = False
+
+
+class FedConnection:
+    """In the place of a Connection: it has been fed with all that will ever come.
+
+    Attributes:
+        is_open: Whether it was not closed.
+        reads_at_end: How often the client asked for more than there is.
+    """
+
+    peer = 'fed'
+
+    def __init__(self, case: Case) -> None:
+        self._pieces = [piece for piece in case.pieces if piece]
+        self._pieces.reverse()
+        self._is_reset = case.is_reset
+        self._room_bytes = 1000 if case.ask == 'put stuck' else 1 << 62
+        self.requests = 0
+        self.idle_since = self.waits_since = self.head_since = 0.0
+        self.is_in_body = self.has_unsent = False
+        self.is_open = True
+        self.moved_bytes = 0
+        self.expired = ''
+        self.reads_at_end = 0
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def is_readable(self) -> bool:
+        return bool(self._pieces)
+
+    is_stale = is_readable
+
+    def wait_readable(self) -> None:
+        """Whatever comes is there."""
+
+    def wait_readable_for(self, seconds: float) -> bool:
+        return bool(self._pieces)
+
+    def wait_for_room(self) -> bool:
+        """There will never be any; what there is to read may be the end."""
+        return True
+
+    def send(self, data: Any) -> int:
+        taken = min(len(data), self._room_bytes)
+        self._room_bytes -= taken
+        return taken
+
+    def receive(self, size_bytes: int = 16 * 1024) -> bytes:
+        if not self._pieces:
+            return self._end()
+        piece = self._pieces.pop()
+        if len(piece) > size_bytes:
+            self._pieces.append(piece[size_bytes:])
+        return piece[:size_bytes]
+
+    def receive_into(self, buffer: memoryview) -> int:
+        data = self.receive(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _end(self) -> bytes:
+        self.reads_at_end += 1
+        assert self.reads_at_end <= MOST_READS_AT_END, 'it goes on reading behind the end'
+        if self._is_reset:
+            raise ConnectionLost('reset')
+        return b''
+
+
+class _Network:
+    """Opens the one connection, once, and sends at once."""
+
+    def __init__(self, connection: FedConnection) -> None:
+        self._connections: list[Any] = [connection]
+
+    def open(self) -> Any:
+        if not self._connections:
+            raise ConnectTimeout('there are no others')
+        return self._connections.pop()
+
+    def put(self, connection: Any, data: bytes) -> None:
+        connection.send(data)
+
+
+def play(case: Case) -> Outcome:
+    """Send a request, and read the answer that the case has for it."""
+    connection = FedConnection(case)
+    network: Any = _Network(connection)
+    pool = Pool(network, network)
+    try:
+        response = pool.exchange(HEAD, _body(case), has_body=case.ask != 'HEAD')
+    except TransportError:
+        assert not connection.is_open, 'a connection that failed stays open'
+        return Outcome(is_failure=True)
+    try:
+        body = _read(response, case)
+    except TransportError:
+        return Outcome(is_failure=True)
+    finally:
+        response.close()
+        assert not response.is_reusable or response.size_bytes or connection.is_open
+        is_kept = 'idle=1' in repr(pool)
+        assert is_kept == connection.is_open, 'a connection is neither kept nor closed'
+    headers = tuple(sorted(response.headers.items()))
+    return Outcome(status=response.status, headers=headers, size_bytes=response.size_bytes, body=body)
+
+
+def _body(case: Case) -> Any:
+    if not case.ask.startswith('put'):
+        return b''
+    return SMALL if case.ask == 'put' else ANNOUNCED
+
+
+def _read(response: Response, case: Case) -> bytes:
+    if response.size_bytes < 0 or case.ask not in ('read', 'read into'):
+        return response.read_all(LIMIT_BYTES)
+    if response.size_bytes > LIMIT_BYTES:
+        # A caller with so much room for it would be a part of the case.
+        return response.read(1)
+    if case.ask == 'read':
+        return response.read(LIMIT_BYTES)
+    buffer, body = memoryview(bytearray(7)), b''
+    while size_bytes := response.read_into(buffer):
+        body += buffer[:size_bytes]
+    return body
+
+
+def check(case: Case) -> Outcome:
+    """Play a case, and judge what came of it.
+
+    Raises:
+        AssertionError: It is not to be so.
+    """
+    outcome = play(case)
+    whole = Case(pieces=[case.data], is_reset=case.is_reset, ask=case.ask)
+    assert play(whole) == outcome, 'it depends on how the bytes were split'
+    if not outcome.is_failure:
+        _judge(case, outcome)
+    return outcome
+
+
+def _judge(case: Case, outcome: Outcome) -> None:
+    data, body = case.data, outcome.body
+    assert 200 <= outcome.status <= 999
+    assert b'HTTP/1.' in data
+    assert b'%d' % outcome.status in data
+    assert len(body) <= LIMIT_BYTES
+    for name, value in outcome.headers:
+        assert name == name.lower()
+        assert b'\r' not in name + value
+        assert b'\n' not in name + value
+    if case.ask == 'put stuck':
+        assert outcome.status >= 300
+    if case.ask == 'HEAD' or outcome.status in (204, 304):
+        assert body == b''
+    elif outcome.size_bytes >= 0:
+        assert len(body) == outcome.size_bytes or outcome.size_bytes > LIMIT_BYTES
+        assert b'\r\n\r\n' + body in data
+    elif dict(outcome.headers).get(b'transfer-encoding'):
+        assert any(_unchunked(data[found.end() :]) == body for found in re.finditer(rb'\r\n\r\n', data))
+    else:
+        assert data.endswith(b'\r\n\r\n' + body)
+
+
+def _unchunked(data: bytes) -> bytes | None:
+    """A body in chunks; None when it is none."""
+    body, offset = b'', 0
+    while found := CHUNK.match(data, offset):
+        size_bytes, offset = int(found[1], 16), found.end()
+        if not size_bytes:
+            return body if b'\r\n\r\n' in data[offset - 2 :] else None
+        end = offset + size_bytes
+        if data[end : end + 2] != b'\r\n':
+            return None
+        body += data[offset:end]
+        offset = end + 2
+    return None
