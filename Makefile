@@ -40,6 +40,9 @@ bench: $(BENCH)/done
 	$(BENCH)/bin/python benchmarks --json docs/benchmarks.json --plot docs/benchmarks.png --rst docs/benchmarks.rst \
 		--readme README.rst $(BENCH_OPTIONS)
 
+fuzz: $(VENV)/fuzz.done
+	$(BIN)/python -m tests.fuzz.fuzz_answers runs=$(or $(FUZZ_RUNS),1000000)
+
 clean:
 	rm -rf $(VENV) $(BENCH) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -50,6 +53,10 @@ $(BIN)/python:
 
 $(VENV)/demo.done: $(BIN)/python setup.cfg
 	$(PIP) install --editable '.[cli]'
+	@touch $@
+
+$(VENV)/fuzz.done: $(VENV)/dev.done
+	$(PIP) install --editable '.[fuzz]'
 	@touch $@
 
 $(BENCH)/done: setup.cfg

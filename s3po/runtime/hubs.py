@@ -1,4 +1,4 @@
-"""The event loops of native threads that have ended.
+"""The event loops of native threads that have ended, and of forked children.
 
 gevent frees nothing of a hub when its thread ends: each thread that used one leaves two descriptors behind, and the threads
 that looked names up for it. A server with a thread for each request would run out of them. A thread cannot destroy its hub as
@@ -9,6 +9,7 @@ import os
 import weakref
 from typing import Any, Final
 
+import gevent
 import gevent.socket
 from gevent import get_hub, monkey
 
@@ -92,11 +93,17 @@ class _Noted:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew: a forked child has only one of its parent's threads."""
         self.local = _ThreadLocal()
         self.hubs: list[tuple[weakref.ref[_Sign], Any]] = []
+
+    def begin_in_child(self) -> None:
+        """Go on in a forked child, which has only one of its parent's threads."""
+        self.renew()
+        if not monkey.is_module_patched('os'):
+            # gevent's own fork() does so. Without it the threads that look names up are missed for ever, for example.
+            gevent.reinit()
 
 
 # The one state of this module.
 _noted: Final = _Noted()
-os.register_at_fork(after_in_child=_noted.renew)
+os.register_at_fork(after_in_child=_noted.begin_in_child)

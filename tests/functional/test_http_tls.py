@@ -164,9 +164,12 @@ def test_no_handshake(steps: list[Step], trusting: TLSOptions) -> None:
     """A server that does not go through with it."""
     with ScriptedServer(steps) as server:
         origin = server.origin._replace(scheme='https')
-        with pool_to(origin, tls=trusting) as pool, pytest.raises(NetworkError, match=server.origin.peer):
+        with pool_to(origin, tls=trusting) as pool, pytest.raises(NetworkError, match=server.origin.peer) as caught:
             pool.exchange(REQUEST)
 
+    if steps[-1] == Close() and len(steps) > 1:
+        # Otherwise the greeting lay there unread, which makes it a reset.
+        assert 'closed the connection before TLS was set up' in str(caught.value)
     assert len(server.peers) == 1
     assert REQUEST not in server.received[0]
 
@@ -252,6 +255,16 @@ def test_garbage_within_tls(context: Any, trusting: TLSOptions, begin: bytes) ->
     ):
         with pytest.raises(NetworkError, match=f'TLS to {server.origin.peer} failed'):
             pool.exchange(REQUEST).read(5)
+
+
+@pytest.mark.parametrize('size_bytes', [5, 100])
+def test_garbage_while_sending(context: Any, trusting: TLSOptions, size_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it anything while a body is sent."""
+    monkeypatch.setattr(room, 'EXPECT_BYTES', 1 << 40)
+    script = [Receive(), raw(b'o' * size_bytes)]
+    with ScriptedServer(script, context=context) as server, pool_to(server, tls=trusting) as pool:
+        with pytest.raises(NetworkError, match=f'TLS to {server.origin.peer} failed'):
+            pool.exchange(REQUEST, BytesChunk(bytes(64 * MIB)))
 
 
 def test_split_answer(context: Any, trusting: TLSOptions) -> None:

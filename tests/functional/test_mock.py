@@ -17,6 +17,7 @@ import pytest
 
 import s3po
 from s3po.errors import ConfigurationError, InvalidRequest, NoSuchBucket, NotFound
+from s3po.transport.http import opening
 from tests.support.programs import Program, run_command
 from tests.support.servers import Store
 
@@ -30,9 +31,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: object, address: object) -> None:
         raise AssertionError(f'connects to {address}')
 
+    class Refusing(opening.NativeSocket):
+        connect = connect_ex = refuse
+
     for kind in {socket.socket, gevent.socket.socket}:
         monkeypatch.setattr(kind, 'connect', refuse)
         monkeypatch.setattr(kind, 'connect_ex', refuse)
+    monkeypatch.setattr(opening, 'NativeSocket', Refusing)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Native threads in a process that is patched: they import at the same time, and each gets the whole module."""
+"""Native threads in a process that is patched: they import at the same time, come and go, and fork."""
 
 from __future__ import annotations
 
@@ -73,4 +73,134 @@ def test_threads_that_are_not_patched_keep_their_locks(run: Runner) -> None:
         assert sys.modules['_frozen_importlib']._thread is before
         """,
         S3PO_PATCH='0',
+    )
+
+
+NATIVE = """
+    import os, time
+    from gevent import monkey
+    import s3po
+    import gevent, gevent.socket
+    from s3po.runtime import PerHub
+
+    start, allocate_lock = (monkey.get_original('_thread', name) for name in ('start_new_thread', 'allocate_lock'))
+    values, ended = PerHub(object, on_end=lambda value: ended.append(value)), []
+
+    def run(function):
+        end = allocate_lock()
+        end.acquire()
+        found = []
+        def call():
+            try:
+                found.append(function())
+            finally:
+                end.release()
+        start(call, ())
+        end.acquire()
+        # It may be on its way out still.
+        time.sleep(0.05)
+        return found[0]
+
+    def use_hub():
+        # With the thread that looks names up, and its descriptors.
+        gevent.socket.getaddrinfo('localhost', 80)
+        return gevent.get_hub()
+"""
+
+
+@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> None:
+    """What such a thread had is told of its end in time, and the hub is destroyed when the next thread comes."""
+    run(
+        NATIVE,
+        """
+        def work():
+            return values.get(), use_hub()
+
+        first, hub = run(work)
+        assert ended == [first]
+        assert hub.loop is not None
+        before = len(os.listdir('/dev/fd'))
+        for _ in range(10):
+            run(work)
+        assert len(ended) == 11
+        assert hub.loop is None
+        assert len(os.listdir('/dev/fd')) <= before + 2
+        """,
+        S3PO_PATCH=patch,
+        COVERAGE_PROCESS_CONFIG='',
+    )
+
+
+def test_hubs_that_their_threads_destroy(run: Runner) -> None:
+    """gevent advises them to; then there is nothing left to do."""
+    run(
+        NATIVE,
+        """
+        def work():
+            values.get()
+            gevent.get_hub().destroy(destroy_loop=True)
+            values.get()
+            use_hub().destroy(destroy_loop=True)
+
+        for _ in range(3):
+            run(work)
+        assert run(values.get) is not None
+        """,
+        COVERAGE_PROCESS_CONFIG='',
+    )
+
+
+def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
+    """They can be closed, by whoever has them, though their hub is gone."""
+    run(
+        NATIVE,
+        """
+        def work():
+            values.get()
+            one, other = gevent.socket.socketpair()
+            reading = gevent.spawn(one.recv, 1)
+            gevent.sleep(0.01)
+            other.send(b'x')
+            assert reading.get() == b'x'
+            return one, other, gevent.get_hub()
+
+        one, other, hub = run(work)
+        run(values.get)
+        assert hub.loop is None
+        for each in (one, other):
+            descriptor = each.fileno()
+            each.close()
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                continue
+            raise AssertionError('it is open still')
+        """,
+        COVERAGE_PROCESS_CONFIG='',
+    )
+
+
+@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
+    """The threads that looked names up for the parent are not there; gevent has to be told."""
+    run(
+        NATIVE,
+        """
+        use_hub()
+        child = os.fork()
+        if not child:
+            use_hub()
+            os._exit(7)
+        # Not for ever: a child that hangs holds our output open.
+        for _ in range(1000):
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                break
+            time.sleep(0.01)
+        else:
+            os.kill(child, 9)
+        assert os.waitstatus_to_exitcode(status) == 7
+        """,
+        S3PO_PATCH=patch,
     )

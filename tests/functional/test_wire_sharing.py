@@ -128,7 +128,7 @@ ONE_AFTER_THE_OTHER = """
 
     run_in_threads(1, work_a_little)
     before = count()
-    for _ in range(20):
+    for _ in range(12):
         run_in_threads(1, work_a_little)
     # One may be on its way out still.
     assert count() < before + 10, (count(), before)
@@ -145,6 +145,7 @@ def test_native_threads(run: Any, served: Store, patch: str) -> None:
     assert sum(map(len, used.values())) == len(set().union(*used.values()))
 
 
+@pytest.mark.parametrize('served', ['https'], indirect=True)
 @pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
 def test_native_threads_that_end(run: Any, patch: str) -> None:
     """They take their connections and event loops with them: nothing piles up in a server with a thread for each request."""
@@ -186,7 +187,6 @@ def test_fork(run: Any, served: Store, patch: str) -> None:
     run(FORK, S3PO_PATCH=patch)
     used = connections(served)
 
-    assert len(used['before']) == 4
     assert used['parent'] <= used['before']
     assert not used['first'] & used['second']
     assert not (used['first'] | used['second']) & used['before']

@@ -23,7 +23,8 @@ class HTTPOptions:
 
     Attributes:
         connect_timeout_s: How long a new connection may take.
-        read_timeout_s: How long the other side may neither send nor take anything.
+        read_timeout_s: How long the other side may neither send nor take anything; also how long a head may take from its
+            first byte to its last.
         min_bytes_per_s: The speed below which a body is given up; 0 for none.
         speed_window_s: Over how much waiting for the network that speed is measured.
         tls: Whom to trust.

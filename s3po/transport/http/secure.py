@@ -33,6 +33,7 @@ class SecureConnection(Connection):
     __slots__ = (
         '_encrypted',
         '_encrypted_bytes',
+        '_failure',
         '_held',
         '_incoming',
         '_is_at_end',
@@ -74,6 +75,8 @@ class SecureConnection(Connection):
         # What was decrypted only to see whether there is anything.
         self._held = b''
         self._is_at_end = False
+        # What was found out when nobody was reading.
+        self._failure: TransportError | None = None
         self.on_session: Callable[[ssl.SSLSession], None] | None = None
 
     def shake_hands(self) -> None:
@@ -88,10 +91,10 @@ class SecureConnection(Connection):
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._send_encrypted()
-                if self._is_at_end:
-                    raise ConnectionLost(f'{self.peer} closed the connection before TLS was set up') from None
                 if not self._pump():
                     self.wait_readable()
+            except ssl.SSLEOFError as error:
+                raise ConnectionLost(f'{self.peer} closed the connection before TLS was set up') from error
             except ssl.SSLError:
                 # Tells the other side why, where it can.
                 with contextlib.suppress(TransportError):
@@ -107,13 +110,13 @@ class SecureConnection(Connection):
             try:
                 self._pump()
                 self._held = self._decrypt(HEAD_BYTES)
-            except TransportError:
+            except TransportError as error:
                 # Whoever reads is told.
-                return True
+                self._failure, self._is_at_end = error, True
         return bool(self._held) or self._is_at_end
 
     def wait_readable(self) -> None:
-        if not self._held and not self._tls.pending() and not self._incoming.pending:
+        if not (self._held or self._is_at_end or self._tls.pending() or self._incoming.pending):
             super().wait_readable()
 
     def progress_bytes(self) -> int:
@@ -165,6 +168,8 @@ class SecureConnection(Connection):
     def _told(self, data: bytes) -> bytes:
         if not data and self.expired:
             raise ReadTimeout(self.expired)
+        if not data and self._failure is not None:
+            raise self._failure
         if data and self.on_session is not None and self._tls.session is not None:
             # With TLS 1.3 it comes with the first data, not with the handshake.
             self.on_session(self._tls.session)
