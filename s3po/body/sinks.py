@@ -81,9 +81,7 @@ class BytesSink(Sink):
             self._buffer.write(b'\0')
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        assert self._buffer is not None
-        self._buffer.seek(offset)
-        self._buffer.write(data)
+        self.window(offset, len(data))[:] = data
 
     def write_whole(self, data: bytes) -> None:
         self._buffer = None

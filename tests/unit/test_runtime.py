@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 import gevent.event
+import gevent.socket
 import gevent.threadpool
 import pytest
 from gevent import monkey
 
 from s3po import runtime
+from s3po.runtime import imports
 
 allocate_native_lock: Any = monkey.get_original('_thread', 'allocate_lock')
 
@@ -254,6 +257,97 @@ def test_per_hub_passes_on_what_its_factory_raises() -> None:
 
     with pytest.raises(ZeroDivisionError):
         per_hub.get()
+
+
+def test_per_hub_tells_of_a_value_that_goes_in_its_own_thread() -> None:
+    ended: list[tuple[object, int]] = []
+    per_hub: Any = runtime.PerHub(get_native_ident, on_end=lambda value: ended.append((value, get_native_ident())))
+    here = per_hub.get()
+
+    run_in_short_thread(per_hub.get)
+    assert eventually(lambda: len(ended) == 1)
+    [(there, ident)] = ended
+    per_hub.clear()
+
+    assert ident == there != here
+    assert ended[1:] == [(here, here)]
+
+
+def test_per_hub_tells_of_a_value_that_goes_with_it() -> None:
+    """Also where the value holds it."""
+    ended: list[object] = []
+    holder: list[Any] = []
+    holder.append(runtime.PerHub(holder.copy, on_end=lambda value: ended.append(len(value))))
+    holder[0].get()
+    holder.clear()
+    gc.collect()
+
+    assert ended == [1]
+
+
+def test_per_hub_tells_nothing_of_its_parents_values_in_a_forked_child() -> None:
+    ended: list[object] = []
+    per_hub = runtime.PerHub(Value, on_end=ended.append)
+    per_hub.get()
+
+    def check() -> bool:
+        per_hub.get()
+        gc.collect()
+        return ended == []
+
+    assert run_in_child(check)
+
+
+def test_hubs_of_threads_that_ended_are_destroyed_by_the_next_one() -> None:
+    per_hub = runtime.PerHub(gevent.get_hub)
+    hubs: list[Any] = []
+    run_in_short_thread(lambda: hubs.append(per_hub.get()))
+
+    def next_thread_destroyed_it() -> bool:
+        run_in_short_thread(lambda: (per_hub.get(), gevent.sleep(0.001)))
+        return hubs[0].loop is None
+
+    assert eventually(next_thread_destroyed_it)
+    assert gevent.get_hub().loop is not None
+
+
+def test_sockets_whose_hub_is_destroyed_can_be_closed() -> None:
+    per_hub = runtime.PerHub(Value)
+    left: list[Any] = []
+    run_in_short_thread(lambda: (per_hub.get(), left.extend(gevent.socket.socketpair())))
+
+    def next_thread_destroyed_it() -> bool:
+        run_in_short_thread(per_hub.get)
+        return left[0].hub.loop is None
+
+    assert eventually(next_thread_destroyed_it)
+    left[0].close()
+
+    assert left[1].recv(1) == b''
+    left[1].close()
+    assert [each.fileno() for each in left] == [-1, -1]
+
+
+def test_import_lock_is_waited_for_by_greenlets_and_by_threads_without_any() -> None:
+    lock = imports._ImportLock()
+    order: list[str] = []
+
+    def take(name: str) -> None:
+        with lock:
+            order.append(name)
+
+    with lock:
+        assert not lock.acquire(blocking=False)
+        waiter = gevent.spawn(take, 'greenlet')
+        ended = allocate_native_lock()
+        ended.acquire()
+        start_native_thread(lambda: (take('thread'), ended.release()), ())
+        gevent.sleep(0.02)
+        assert order == []
+    waiter.join()
+    assert runtime.offload(ended.acquire)
+
+    assert sorted(order) == ['greenlet', 'thread']
 
 
 def test_other_threads_run_sees_native_threads() -> None:
