@@ -29,7 +29,6 @@ __all__ = [
     'quoted_etag',
     'serialized_extra',
     'unknown_headers',
-    'unservable_reason',
 ]
 
 METADATA_PREFIX: Final = 'x-amz-meta-'
@@ -81,9 +80,6 @@ OWNED_EXTRA: Final = {
 
 # Keys for the store to encrypt with: raw bytes, in a str or not, which botocore encodes.
 BINARY_EXTRA: Final = frozenset({'SSECustomerKey', 'CopySourceSSECustomerKey'})
-
-# Where in a request a parameter may stand, by the words of botocore's model, so that serialized_extra() can put it there.
-SERVABLE_LOCATIONS: Final = ('header', 'headers', 'querystring')
 
 # RFC 9110, section 5.6.2: the characters of a header's name.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -229,17 +225,6 @@ def unknown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def unservable_reason(operation: str, extra: Mapping[str, Any]) -> str | None:
-    """Why a request with these parameters must be left to botocore; None where serialized_extra() serves it."""
-    if not extra:
-        return None
-    shapes = _shapes(operation)
-    for name in extra:
-        if name in shapes and _location(shapes[name]) not in SERVABLE_LOCATIONS:
-            return f'{name} is no header and no part of the query'
-    return None
-
-
 def quoted_etag(etag: str) -> str:
     """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are.
 
@@ -261,7 +246,7 @@ def serialized_extra(operation: str, extra: Mapping[str, Any]) -> tuple[dict[str
         Headers, their names in lower case, and the query, not escaped; both new for each call.
 
     Raises:
-        ConfigurationError: A value is of the wrong type, or cannot be a header, or unservable_reason() has one.
+        ConfigurationError: A value is of the wrong type, cannot be a header, or is neither header nor query.
     """
     headers: dict[str, str] = {}
     query: dict[str, str] = {}

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import importlib
-import importlib.util
-import os
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -36,7 +33,7 @@ from s3po.transport.settings import ClientSettings
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['HttpSettings', 'NotServable', 'Place', 'Places', 'authorities_path']
+__all__ = ['HttpSettings', 'NotServable', 'Place', 'Places']
 
 # How many buckets are remembered before all are forgotten, which costs one question to botocore each, about a millisecond.
 MAX_PLACES: Final = 10_000
@@ -67,7 +64,7 @@ class HttpSettings:
     """How connections are made and requests are sent, to whatever bucket.
 
     Attributes:
-        verify: Whether certificates are verified, or the path of the authorities (see authorities_path()).
+        verify: Whether certificates are verified, or the path of the authorities.
         client_cert: The certificate to show: the path of a PEM file, or the paths of (certificate, key); None for none.
         connect_timeout_s: How long to wait for a connection; None for ever.
         read_timeout_s: How long to wait for the next bytes; None for ever.
@@ -203,23 +200,6 @@ class Places:
             # As botocore does, which asks once, for the endpoint and not for the bucket's host.
             self._proxies = proxies_for(client.meta.endpoint_url) if config.proxies is None else config.proxies
         return _through_proxy(_ask(client, bucket, region), self._proxies)
-
-
-def authorities_path(verify: bool | str) -> str | None:  # noqa: FBT001  (what `verify` is wherever it is given)
-    """The path of the authorities that botocore trusts; None where certificates are not verified.
-
-    Of botocore's two default files, certifi's and its own, the one that it would take; botocore is not imported for that.
-    """
-    if not verify:
-        return None
-    if isinstance(verify, str):
-        return verify
-    if importlib.util.find_spec('certifi') is not None:
-        return str(importlib.import_module('certifi').where())
-    found = importlib.util.find_spec('botocore')
-    assert found is not None
-    assert found.origin is not None
-    return os.path.join(os.path.dirname(found.origin), 'cacert.pem')
 
 
 def _remember(known: dict[str, Any], bucket: str, value: object) -> None:

@@ -19,7 +19,6 @@ from s3po.transport.parameters import (
     metadata_headers,
     serialized_extra,
     unknown_headers,
-    unservable_reason,
 )
 from s3po.transport.session import build_client
 from s3po.transport.settings import ClientSettings
@@ -230,7 +229,6 @@ def test_serialized_as_botocore_does(operation: str) -> None:
         extra = {name: value for name, value in extra.items() if not name.endswith('KeyMD5')}
 
         assert serialized_extra(operation, extra) == by_botocore(operation, extra)
-        assert unservable_reason(operation, extra) is None
 
 
 @pytest.mark.parametrize('name', ['SSECustomerKey', 'CopySourceSSECustomerKey'])
@@ -297,9 +295,6 @@ def test_what_is_left_to_botocore() -> None:
     """Parameters that stand in the body; and only where the request knows them."""
     extra = {'CreateBucketConfiguration': {'LocationConstraint': 'EU'}}
 
-    assert unservable_reason('CreateBucket', extra) == 'CreateBucketConfiguration is no header and no part of the query'
-    assert unservable_reason('PutObject', extra) is None
-    assert unservable_reason('CreateBucket', {}) is None
     assert serialized_extra('PutObject', extra) == ({}, {})
     with pytest.raises(ConfigurationError, match='CreateBucketConfiguration is no header'):
         serialized_extra('CreateBucket', extra)

@@ -346,12 +346,12 @@ def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 PROGRAM = """
 import sys
 from s3po.transport.keys import key_source
-from s3po.transport.places import Places, authorities_path
+from s3po.transport.places import Places
 from s3po.transport.settings import ClientSettings
 
 settings = ClientSettings(endpoint_url='https://s3.example.com', region='us-east-1', access_key_id='a', secret_access_key='b')
 places = Places(settings, None)
-places.find('bucket'), places.relearn('bucket', 'eu-west-1'), places.http, authorities_path(True)
+places.find('bucket'), places.relearn('bucket', 'eu-west-1'), places.http
 key_source(settings, None).current
 print([name for name in sys.modules if name.partition('.')[0] in ('boto3', 'botocore', 's3transfer')])
 """

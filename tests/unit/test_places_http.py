@@ -11,8 +11,7 @@ from botocore.config import Config
 
 from s3po.config import __version__
 from s3po.errors import S3poError
-from s3po.transport import places as room
-from s3po.transport.places import HttpSettings, NotServable, authorities_path
+from s3po.transport.places import HttpSettings, NotServable
 from s3po.transport.session import build_client
 from s3po.transport.settings import ClientSettings
 from tests.support.addresses import CUSTOM, asking_places, forget_environment, places, plain_places
@@ -65,19 +64,6 @@ def test_http_settings_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv('AWS_CONFIG_FILE', os.fspath(tmp_path / 'config'))
     assert places(**CUSTOM).http.payload_signing is True
     assert f's3po/{__version__}' in places(**CUSTOM)._client().meta.config.user_agent
-
-
-def test_authorities_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that botocore would take."""
-    from botocore.httpsession import DEFAULT_CA_BUNDLE, get_cert_path
-
-    assert authorities_path(True) == get_cert_path(True)
-    assert authorities_path('/mine') == '/mine'
-    assert authorities_path(False) is None
-
-    found = room.importlib.util.find_spec
-    monkeypatch.setattr(room.importlib.util, 'find_spec', lambda name: None if name == 'certifi' else found(name))
-    assert authorities_path(True) == DEFAULT_CA_BUNDLE
 
 
 @pytest.mark.parametrize('make', [plain_places, asking_places])
