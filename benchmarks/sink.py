@@ -194,7 +194,7 @@ class Sink:
 
     def _start(self) -> None:
         # A session of its own: the terminal's Ctrl-C is not for the server, which has to outlive the measurement.
-        with (self.directory / 'out').open('wb') as out:
+        with (self.directory / 'nginx.out').open('wb') as out:
             self._nginx = subprocess.Popen(
                 [NGINX, '-p', str(self.directory), '-c', str(self.directory / 'nginx.conf')],
                 stdin=subprocess.DEVNULL,
@@ -205,7 +205,7 @@ class Sink:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not _answers(self.status):
             if self._nginx.poll() is not None or time.monotonic() > deadline:
-                said = (self.directory / 'out').read_text() + _text(self.directory / 'error.log')
+                said = (self.directory / 'nginx.out').read_text() + _text(self.directory / 'error.log')
                 raise SinkError(f'nginx did not start: {said}')
             time.sleep(0.02)
 
