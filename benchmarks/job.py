@@ -25,6 +25,7 @@ class Job:
         width: How many requests at once.
         path: The directory or file to upload from or download to; '' where bodies are in memory.
         part_bytes: The size of a part; None leaves the client every default.
+        ballast: A file to remove just before the work begins (see `Sink.fill_ballast`).
         payload: 'signed' or 'unsigned'; None leaves it to the client.
     """
 
@@ -39,6 +40,7 @@ class Job:
     path: str
     part_bytes: int | None
     payload: str | None
+    ballast: str
 
     @property
     def is_default(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import sys
 import time
@@ -32,6 +33,7 @@ def _measure(target: str, job: Job) -> dict[str, float]:
     work = getattr(client, job.verb)
 
     connections, requests = _counters(job.status)
+    os.unlink(job.ballast)
     cpu_s, began_s = _cpu_s(), time.perf_counter()
     kept = work()
     seconds, cpu_s = time.perf_counter() - began_s, _cpu_s() - cpu_s

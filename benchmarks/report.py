@@ -94,7 +94,15 @@ def machine() -> dict[str, object]:
 def write_json(path: str, results: list[Measured], verdicts: list[Verdict], facts: dict[str, float]) -> None:
     """Writes all that was measured."""
     wanted = [
-        {'work': each.work, 'what': each.text, 'measured': each.measured, 'wanted': each.wanted, 'verdict': each.word}
+        {
+            'work': each.work,
+            'what': each.text,
+            'measured': each.measured,
+            'wanted': each.wanted,
+            'verdict': each.word,
+            'figures': each.figures,
+            'held': each.held,
+        }
         for each in verdicts
     ]
     values = {'machine': machine(), 'facts': facts, 'results': [each.to_json() for each in results], 'wanted': wanted}

@@ -33,8 +33,7 @@ class Verdict:
         text: What is measured.
         wanted: The least that will do, or the most where `is_limit`.
         goal: What would be better still.
-        measured: The figure; None where it could not be measured.
-        spread: The least and the greatest figure of the rounds.
+        figures: What was measured, a figure each round; none where it could not be measured.
         is_limit: Whether less is better.
         unit: What the figures are told in.
     """
@@ -42,34 +41,42 @@ class Verdict:
     work: str
     text: str
     wanted: float
-    measured: float | None = None
-    spread: tuple[float, float] | None = None
+    figures: tuple[float, ...] = ()
     goal: float | None = None
     is_limit: bool = False
     unit: str = ''
+
+    @property
+    def measured(self) -> float | None:
+        """The median over the rounds."""
+        return median(self.figures) if self.figures else None
+
+    @property
+    def held(self) -> int:
+        """In how many rounds it was met."""
+        return sum(map(self._is_met, self.figures))
 
     @property
     def word(self) -> str:
         """PASS, SHORT, or `not measured`."""
         if self.measured is None:
             return 'not measured'
-        return 'PASS' if self._is_met(self.wanted) else 'SHORT'
+        return 'PASS' if self._is_met(self.measured) else 'SHORT'
 
     def __str__(self) -> str:
         bound = 'at most' if self.is_limit else 'at least'
         parts = [f'{self.word:5} {self.work}: {self.text}']
         if self.measured is not None:
-            parts.append(f' {self.measured:.4g}{self.unit}')
-        if self.spread:
-            parts.append(f' ({self.spread[0]:.3g} to {self.spread[1]:.3g})')
+            parts.append(f' {self.measured:.4g}{self.unit} ({min(self.figures):.3g} to {max(self.figures):.3g})')
         parts.append(f', wanted {bound} {self.wanted:g}{self.unit}')
         if self.goal is not None and self.measured is not None:
-            parts.append(f'; the goal of {self.goal:g} is {"reached" if self._is_met(self.goal) else "not reached"}')
+            parts.append(f'; the goal of {self.goal:g} is {"reached" if self.measured >= self.goal else "not reached"}')
+        if self.figures:
+            parts.append(f'; met in {self.held} of {len(self.figures)} rounds')
         return ''.join(parts)
 
-    def _is_met(self, bound: float) -> bool:
-        assert self.measured is not None
-        return self.measured <= bound if self.is_limit else self.measured >= bound
+    def _is_met(self, figure: float) -> bool:
+        return figure <= self.wanted if self.is_limit else figure >= self.wanted
 
 
 Want = Callable[[list[Measured], dict[str, float]], Verdict]
@@ -103,8 +110,7 @@ def _faster(work: str, factor: float, *peers: str, goal: float | None = None) ->
             text=f's3po / {other.peer if other else peers[0]}',
             wanted=factor,
             goal=goal,
-            measured=median(ratios) if ratios else None,
-            spread=(min(ratios), max(ratios)) if ratios else None,
+            figures=tuple(ratios),
         )
 
     return want
@@ -115,8 +121,8 @@ def _cpu(work: str, most: float, unit: str, scale: float) -> Want:
 
     def want(results: list[Measured], _: dict[str, float]) -> Verdict:
         mine = _s3po(results, work)
-        measured = mine.cpu_s * scale if mine else None
-        return Verdict(work=work, text='CPU', wanted=most, unit=unit, measured=measured, is_limit=True)
+        figures = tuple(each * scale for each in mine.cpus_s) if mine else ()
+        return Verdict(work=work, text='CPU', wanted=most, unit=unit, figures=figures, is_limit=True)
 
     return want
 
@@ -126,9 +132,9 @@ def _rss(work: str) -> Want:
 
     def want(results: list[Measured], _: dict[str, float]) -> Verdict:
         mine = _s3po(results, work)
-        measured = mine.rss_bytes / MIB if mine else None
+        figures = tuple(run.rss_bytes / MIB for run in mine.runs) if mine else ()
         wanted = _LARGE_RSS_BYTES / MIB
-        return Verdict(work=work, text='peak RSS', wanted=wanted, unit=' MiB', measured=measured, is_limit=True)
+        return Verdict(work=work, text='peak RSS', wanted=wanted, unit=' MiB', figures=figures, is_limit=True)
 
     return want
 
@@ -141,8 +147,8 @@ def _requests(work: str, beside: int | None = None) -> Want:
         wanted = 1.0
         if mine and beside is not None:
             wanted = -(-mine.work.size_bytes // _PART_BYTES) + beside
-        measured = round(mine.requests, 2) if mine else None
-        return Verdict(work=work, text='requests per object', wanted=wanted, measured=measured, is_limit=True)
+        figures = tuple(round(run.requests / run.count, 2) for run in mine.runs) if mine else ()
+        return Verdict(work=work, text='requests per object', wanted=wanted, figures=figures, is_limit=True)
 
     return want
 
@@ -160,8 +166,7 @@ def _hides_delay(work: str) -> Want:
             work=work,
             text='share of width / (delay + bare round trip)',
             wanted=_DELAYED_SHARE,
-            measured=median(shares) if shares else None,
-            spread=(min(shares), max(shares)) if shares else None,
+            figures=tuple(shares),
         )
 
     return want

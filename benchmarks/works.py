@@ -90,7 +90,12 @@ class Measured:
     @property
     def cpu_s(self) -> float:
         """The median of CPU seconds, user and system, per GiB of a large object, else per object."""
-        return self._median(lambda run: run.cpu_s / (run.size_bytes / GIB if self.work.is_large else run.count))
+        return median(self.cpus_s)
+
+    @property
+    def cpus_s(self) -> list[float]:
+        """Of each run: as `cpu_s`."""
+        return [run.cpu_s / (run.size_bytes / GIB if self.work.is_large else run.count) for run in self.runs]
 
     @property
     def rss_bytes(self) -> float:

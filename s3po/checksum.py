@@ -13,9 +13,14 @@ import binascii
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ['combined', 'crc64nvme', 'stated_crc64nvme']
+__all__ = ['combined', 'crc64nvme', 'load', 'stated_crc64nvme']
 
 PREFIX: Final = 'CRC64NVME:'
+
+
+def load() -> None:
+    """Import awscrt: it takes 30 ms and 5 MiB, which who checks nothing does not pay, and no transfer should wait for."""
+    import awscrt.checksums  # noqa: F401
 
 
 def crc64nvme(data: bytes | memoryview, previous: int = 0) -> int:
@@ -25,7 +30,6 @@ def crc64nvme(data: bytes | memoryview, previous: int = 0) -> int:
         data: The next bytes.
         previous: What this function gave for those before.
     """
-    # awscrt costs 5 MiB and 40 ms, which who checks nothing does not pay.
     from awscrt.checksums import crc64nvme as compute
 
     return int(compute(data, previous))

@@ -5,7 +5,17 @@ What may live here: reading and writing on this machine. Nothing here knows of S
 
 from s3po.body.chunks import BytesChunk, Chunk
 from s3po.body.opening import open_source
-from s3po.body.sinks import Sink, open_sink
+from s3po.body.sinks import UNWAITING_BYTES, Sink, open_sink
 from s3po.body.sources import SizedSource, Source, StreamSource
 
-__all__ = ['BytesChunk', 'Chunk', 'Sink', 'SizedSource', 'Source', 'StreamSource', 'open_sink', 'open_source']
+__all__ = [
+    'UNWAITING_BYTES',
+    'BytesChunk',
+    'Chunk',
+    'Sink',
+    'SizedSource',
+    'Source',
+    'StreamSource',
+    'open_sink',
+    'open_source',
+]

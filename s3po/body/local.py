@@ -8,9 +8,14 @@ import stat
 from types import TracebackType
 from typing import Final
 
+import gevent.monkey
+
 from s3po.errors import LocalError
 
-__all__ = ['ADVICE', 'local_errors', 'refuse_special_file']
+__all__ = ['ADVICE', 'close_file', 'local_errors', 'refuse_special_file']
+
+# The system's own: gevent's asks the event loop about the descriptor first, and nobody waits for a regular file there.
+close_file: Final = gevent.monkey.get_original('os', 'close')
 
 # What to do about the errors that people meet; others are told as the system tells them.
 ADVICE: Final = {

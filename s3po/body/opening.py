@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from s3po.body.chunks import read_range
-from s3po.body.local import local_errors, refuse_special_file
+from s3po.body.local import close_file, local_errors, refuse_special_file
 from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
@@ -81,7 +81,7 @@ def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
             return found
         return StreamSource(_descriptor_pieces(descriptor, path), path, close=found.close)
     except BaseException:
-        os.close(descriptor)
+        close_file(descriptor)
         raise
 
 

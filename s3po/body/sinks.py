@@ -16,15 +16,15 @@ import os
 import stat
 from typing import Any, BinaryIO
 
-from s3po.body.local import local_errors, refuse_special_file
+from s3po.body.local import close_file, local_errors, refuse_special_file
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
 from s3po.runtime import offload
 
-__all__ = ['BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
+__all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
 
-# Writing less than this into the page cache is done sooner than another thread is woken.
-OFFLOAD_BYTES = MIB
+# So much is taken without a wait: writing it into the page cache is done sooner than another thread is woken.
+UNWAITING_BYTES = MIB
 
 
 class Sink:
@@ -41,7 +41,10 @@ class Sink:
         raise NotImplementedError
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Take some bytes of the object. Up to 1 MiB of them are taken without a wait, from a buffer that is used again."""
+        """Take some bytes of the object.
+
+        Up to UNWAITING_BYTES of them are taken without a wait, so that they may stand in a buffer that many greenlets use.
+        """
         raise NotImplementedError
 
     def write_whole(self, data: bytes) -> None:
@@ -132,7 +135,7 @@ class PathSink(Sink):
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         assert self._descriptor is not None
         with local_errors('write', self._path):
-            if len(data) > OFFLOAD_BYTES:
+            if len(data) > UNWAITING_BYTES:
                 offload(_pwrite_all, self._descriptor, data, offset)
             else:
                 _pwrite_all(self._descriptor, data, offset)
@@ -167,7 +170,7 @@ class PathSink(Sink):
     def _close(self) -> None:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+            close_file(descriptor)
 
 
 class FileSink(Sink):
@@ -320,7 +323,7 @@ def _sync_directory(path: str) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        close_file(descriptor)
 
 
 def _position(file: Any) -> int | None:

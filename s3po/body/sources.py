@@ -16,7 +16,7 @@ from typing import BinaryIO
 import gevent.lock
 
 from s3po.body.chunks import BytesChunk, Chunk, FileChunk, SeekableChunk, shrank
-from s3po.body.local import local_errors
+from s3po.body.local import close_file, local_errors
 from s3po.errors import ConfigurationError, LocalError, SourceChanged
 
 __all__ = [
@@ -120,7 +120,7 @@ class FileSource(SizedSource):
 
     def close(self) -> None:
         if self._file is None:
-            os.close(self.descriptor)
+            close_file(self.descriptor)
 
 
 class SeekableSource(SizedSource):

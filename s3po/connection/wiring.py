@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import gevent.lock
 
+from s3po import checksum
 from s3po.config import TransferConfig
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
@@ -155,6 +156,8 @@ class _Lane:
 
     def __init__(self, config: TransferConfig) -> None:
         self.lock = gevent.lock.RLock()
+        if config.checksum != 'none':
+            checksum.load()
         self.governor = Governor(config.max_concurrency, fixed=config.max_requests)
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import gevent.event
 
-from s3po.body import Sink
+from s3po.body import UNWAITING_BYTES, Sink
 from s3po.checksum import combined, crc64nvme, stated_crc64nvme
-from s3po.config import MIB, TransferConfig
+from s3po.config import TransferConfig
 from s3po.errors import IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
 from s3po.governor import Governor
 from s3po.model import Part, TransferResult
@@ -28,8 +28,8 @@ from s3po.transport import Answer, Extra
 
 __all__ = ['DownloadRequest', 'download']
 
-# How much is read from a connection at a time.
-READ_BYTES = MIB
+# How much is read from a connection at a time: what a sink takes without a wait, as all greenlets of a thread have one buffer.
+READ_BYTES = UNWAITING_BYTES
 # How often an object that is replaced while it is read is begun anew.
 RESTARTS = 2
 NO_PLAN = Plan(0, 1, is_multipart=False)
