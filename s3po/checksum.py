@@ -1,21 +1,44 @@
-"""Checksums of objects: computed piece by piece, combined, and compared with what a store says.
+"""Checksums of objects: computed piece by piece, combined, and written as S3 writes them ('CRC64NVME:base64').
 
-What may live here: arithmetic, and S3's way of writing it ('CRC64NVME:base64 of the big-endian bytes'). No I/O.
+What may live here: arithmetic, and the names of the algorithms. No I/O.
 
-CRC64NVME is S3's own choice for whole objects: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-awscrt computes it at 57 GB/s, so that it costs nothing beside a transfer; MD5 makes 0.8.
+Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html and, for objects in parts,
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/tutorial-s3-mpu-additional-checksums.html. CRCs of an object's parts can
+be combined into that of the object (FULL_OBJECT); of digests only the digest of the parts' digests is known (COMPOSITE), which
+says nothing of the bytes to whoever does not know where they were cut.
+
+awscrt computes a CRC64NVME at 57 GB/s, so that it costs nothing beside a transfer; MD5 makes 0.8 and SHA-256 1.8.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Final
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-__all__ = ['combined', 'crc64nvme', 'load', 'stated_crc64nvme']
+__all__ = [
+    'ALGORITHMS',
+    'combined',
+    'combined_text',
+    'crc64nvme',
+    'has_md5_form',
+    'is_combinable',
+    'load',
+    'multipart_etag',
+    'stated_crc64nvme',
+    'text_of',
+]
+
+# What an upload can be told to carry; MD5 goes as Content-MD5, which stores check and do not keep.
+ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5')
+# The length (bytes) of a CRC; the others are digests.
+CRC_BYTES: Final[Mapping[str, int]] = {'CRC64NVME': 8, 'CRC32C': 4, 'CRC32': 4}
 
 PREFIX: Final = 'CRC64NVME:'
+_MD5: Final = re.compile('[0-9a-f]{32}')
 
 
 def load() -> None:
@@ -49,6 +72,46 @@ def combined(parts: Mapping[int, tuple[int, int]]) -> int:
     return total
 
 
+def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
+    """The checksum of the pieces, one behind the other, as 'ALGORITHM:base64'."""
+    if algorithm == 'CRC64NVME':
+        from awscrt.checksums import crc64nvme as compute
+    elif algorithm in CRC_BYTES:
+        compute = _crc_function(algorithm)
+    else:
+        digest: Any = hashlib.md5(usedforsecurity=False) if algorithm == 'MD5' else hashlib.new(algorithm)
+        for piece in pieces:
+            digest.update(piece)
+        return _text(algorithm, digest.digest())
+    crc = 0
+    for piece in pieces:
+        crc = compute(piece, crc)
+    return _text(algorithm, crc.to_bytes(CRC_BYTES[algorithm]))
+
+
+def is_combinable(algorithm: str) -> bool:
+    """Whether the checksum of an object can be made of those of its parts."""
+    return algorithm in CRC_BYTES
+
+
+def combined_text(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
+    """The checksum of an object of its parts': of a CRC that of all bytes, of a digest that of the digests ('…-N').
+
+    Args:
+        algorithm: One of ALGORITHMS.
+        parts: In order: the part's checksum as text_of() gives it, and its length (bytes).
+    """
+    parts = list(parts)
+    raws = [(base64.b64decode(text.partition(':')[2]), size_bytes) for text, size_bytes in parts]
+    if not is_combinable(algorithm):
+        whole = text_of(algorithm, (raw for raw, _ in raws))
+        return f'{whole}-{len(raws)}'
+    combine, total = _combine_function(algorithm), 0
+    for raw, size_bytes in raws:
+        total = int(combine(total, int.from_bytes(raw), size_bytes))
+    return _text(algorithm, total.to_bytes(CRC_BYTES[algorithm]))
+
+
 def stated_crc64nvme(checksum: str | None) -> int | None:
     """The CRC64NVME of a whole object in what a store says of it; None when it says none, or one that is no number of ours.
 
@@ -62,3 +125,33 @@ def stated_crc64nvme(checksum: str | None) -> int | None:
     except (binascii.Error, ValueError):
         return None
     return int.from_bytes(raw) if len(raw) == 8 else None
+
+
+def has_md5_form(etag: str) -> bool:
+    """Whether an ETag may be the MD5 of the bytes: 32 digits. (Where a key service encrypts, it looks so and is none.)"""
+    return _MD5.fullmatch(etag) is not None
+
+
+def multipart_etag(etags: Iterable[str]) -> str | None:
+    """The ETag that S3 gives an object of these parts; None where it cannot be known, as a part's ETag is no MD5."""
+    etags = list(etags)
+    if not all(map(has_md5_form, etags)):
+        return None
+    digest = hashlib.md5(b''.join(map(bytes.fromhex, etags)), usedforsecurity=False)
+    return f'{digest.hexdigest()}-{len(etags)}'
+
+
+def _text(algorithm: str, raw: bytes) -> str:
+    return f'{algorithm}:{binascii.b2a_base64(raw, newline=False).decode()}'
+
+
+def _crc_function(algorithm: str) -> Any:
+    from awscrt import checksums
+
+    return getattr(checksums, algorithm.lower())
+
+
+def _combine_function(algorithm: str) -> Any:
+    from awscrt import checksums
+
+    return getattr(checksums, f'combine_{algorithm.lower()}')

@@ -34,7 +34,7 @@ MAX_PAGE_KEYS = 1000
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html: seven days.
 MAX_PRESIGN_S = 7 * 24 * 3600
 
-CHECKSUMS = ('auto', 'none')
+CHECKSUMS = ('auto', 'none', 'crc64nvme', 'crc32c', 'crc32', 'sha256', 'md5')
 PAYLOAD_SIGNING = ('auto', 'signed', 'unsigned')
 
 # How many bytes of a stream one upload holds at the most, whatever its parts have grown to; one part is always held.
@@ -61,8 +61,13 @@ class TransferConfig:
             attempt made again; 0 for no limit. (The boto transport does not know it.)
         payload_signing: Whether the data of uploads are part of the signature: 'signed', 'unsigned', or 'auto', which signs
             them where TLS does not guard them. Signing costs a SHA-256 of all data.
-        checksum: 'auto' asks the store for the checksum of an object that is downloaded whole, and compares what came with it
-            (CRC64NVME); 'none' does neither.
+        checksum: What uploads carry for the store to check: 'auto' a CRC64NVME, of each part and of the whole object, and
+            nothing where the store refuses that; 'crc64nvme', 'crc32c', 'crc32', 'sha256' or 'md5' the named one, or the
+            upload fails. Downloads of whole objects are compared with the checksum that the store tells, if it tells one;
+            with 'md5' also with an ETag that is one. 'none' does neither.
+        sends_id: Uploads whose lost answer could not be told from another's write otherwise (conditional ones, and those
+            with a key for encryption) carry an id of their own as metadata (`x-amz-meta-s3po-id`), which
+            `ObjectInfo.metadata` leaves out.
         use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
             complete. False writes to the path itself, for file systems that cannot rename; then a failure leaves the path
             absent, even where a file was before.
@@ -83,6 +88,7 @@ class TransferConfig:
     min_bytes_per_s: int = 1024
     payload_signing: str = 'auto'
     checksum: str = 'auto'
+    sends_id: bool = True
     use_tmp_file: bool = True
     fsync: bool = False
 
@@ -98,7 +104,7 @@ class TransferConfig:
         if self.payload_signing not in PAYLOAD_SIGNING:
             raise ConfigurationError(f"payload_signing must be 'auto', 'signed' or 'unsigned', not {self.payload_signing!r}")
         if self.checksum not in CHECKSUMS:
-            raise ConfigurationError(f"checksum must be 'auto' or 'none', not {self.checksum!r}")
+            raise ConfigurationError(f'checksum must be one of {", ".join(map(repr, CHECKSUMS))}, not {self.checksum!r}')
         for name in ('connect_timeout_s', 'read_timeout_s'):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

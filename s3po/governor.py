@@ -2,7 +2,7 @@
 
 What may live here: the bound over requests, whoever makes them: objects of a batch, parts of an object, calls without a batch.
 A slot is held during an attempt, never during the wait between two. At this time the width is fixed by the open batches and
-the configuration.
+the configuration; it is told of every request that a store refused for its rate, so that it can be made to follow that.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Governor:
         self._demands: Counter[int] = Counter()
         self._width = fixed or narrowest
         self._slots = gevent.lock.Semaphore(self._width)
+        # How many requests were refused for their rate.
+        self.throttled = 0
         # Slots that are to be swallowed when they come back, since the width shrank while they were out.
         self._surplus = 0
 
@@ -40,7 +42,7 @@ class Governor:
         return self._width
 
     def __repr__(self) -> str:
-        return f'<Governor width={self._width} free={self._slots.counter}>'
+        return f'<Governor width={self._width} free={self._slots.counter} throttled={self.throttled}>'
 
     def demand(self, width: int) -> None:
         """Have the width be at least this, until release_demand(width)."""
@@ -52,6 +54,10 @@ class Governor:
         self._demands[width] -= 1
         self._demands += Counter()
         self._fit()
+
+    def notice_throttling(self) -> None:
+        """A request was refused for its rate: what adapts the width to the store begins here."""
+        self.throttled += 1
 
     def __enter__(self) -> None:
         self._slots.acquire()

@@ -141,10 +141,16 @@ class CompletedPart:
     Attributes:
         number: From 1.
         etag: The ETag that the store gave the part, without quotes.
+        size_bytes: Its length; -1 where it is not known.
+        checksum: The checksum that the store confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
+        is_encrypted: Whether the store says that it encrypts with a key of somebody's, so that the ETag is no MD5.
     """
 
     number: int
     etag: str
+    size_bytes: int = -1
+    checksum: str | None = None
+    is_encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +168,8 @@ class TransferResult:
         attempts: `parts`, and one more for every request of the transfer that had to be sent again.
         seconds: How long it took, waiting included.
         skipped: True when nothing had to be moved.
+        warnings: What went well and should still be known, as sentences: an upload that nothing guarded, a multipart upload
+            that a lost answer may have left behind.
     """
 
     bucket: str
@@ -174,6 +182,7 @@ class TransferResult:
     attempts: int
     seconds: float
     skipped: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ T = TypeVar('T')
 
 RETRYABLE: Final = (ConnectTimeout, ReadTimeout, NetworkError, IntegrityError, Conflict, Throttled, ServerError)
 
+# What arrives wrong three times in a row is wrong where it is read, or on a way that will not get better.
+MAX_INTEGRITY_RETRIES = 2
 # A store that asks for more patience than this does not get it.
 MAX_RETRY_AFTER_S = 60.0
 
@@ -50,7 +52,7 @@ MAX_RETRY_AFTER_S = 60.0
 def is_retryable(error: BaseException) -> bool:
     """Whether another attempt may end better, by the error's class alone.
 
-    (CredentialsExpired is not among these: it is worth exactly one more attempt; RetryPolicy counts.)
+    (CredentialsExpired is not among these: it is worth exactly one more attempt, and IntegrityError two; RetryPolicy counts.)
     """
     return isinstance(error, RETRYABLE)
 
@@ -167,7 +169,7 @@ class RetryPolicy:
         return tenacity.Retrying(
             stop=stop if self.stop is None else stop | self.stop,
             wait=self.wait,
-            retry=retry_if_exception(_RetryableOnceIfExpired()),
+            retry=retry_if_exception(_Retryable()),
             sleep=self.sleep,
             before_sleep=_log_retry(doing, retries + 1),
         )
@@ -185,16 +187,20 @@ class RetriesExhausted(Exception):
         self.attempts = attempts
 
 
-class _RetryableOnceIfExpired:
-    """is_retryable for one loop of attempts, which may meet expired credentials once."""
+class _Retryable:
+    """is_retryable for one loop of attempts: expired credentials may be met once, bytes that are not what was sent twice."""
 
     def __init__(self) -> None:
         self._has_expired = False
+        self._mismatches = 0
 
     def __call__(self, error: BaseException) -> bool:
         if isinstance(error, CredentialsExpired):
             first, self._has_expired = not self._has_expired, True
             return first
+        if isinstance(error, IntegrityError):
+            self._mismatches += 1
+            return self._mismatches <= MAX_INTEGRITY_RETRIES
         return is_retryable(error)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import gevent
 
 from s3po.body.local import local_errors
+from s3po.checksum import is_combinable, text_of
 from s3po.config import MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
@@ -60,6 +61,17 @@ class Chunk(Protocol):
         """
         ...
 
+    def checksum(self, algorithm: str) -> str:
+        """The checksum of the bytes as 'ALGORITHM:base64'. Large chunks are read in other threads.
+
+        Args:
+            algorithm: One of s3po.checksum.ALGORITHMS.
+
+        Raises:
+            SourceChanged, LocalError: As of read().
+        """
+        ...
+
 
 class BytesChunk:
     """A chunk that lies in memory."""
@@ -80,6 +92,11 @@ class BytesChunk:
         if self.size_bytes > OFFLOAD_BYTES:
             return offload(_sha256_of, self._data)
         return hashlib.sha256(self._data).hexdigest()
+
+    def checksum(self, algorithm: str) -> str:
+        if self.size_bytes > OFFLOAD_BYTES and not is_combinable(algorithm):
+            return offload(text_of, algorithm, (self._data,))
+        return text_of(algorithm, (self._data,))
 
 
 class OpenFile(Protocol):
@@ -142,11 +159,22 @@ class FileChunk:
             return offload(self._hash)
         return self._hash()
 
+    def checksum(self, algorithm: str) -> str:
+        if self.size_bytes > OFFLOAD_BYTES:
+            return offload(self._checksum, algorithm)
+        return self._checksum(algorithm)
+
     def _hash(self) -> str:
         digest = hashlib.sha256()
-        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes, HASH_BYTES)))):
+        for piece in self.pieces(self._buffer()):
             digest.update(piece)
         return digest.hexdigest()
+
+    def _checksum(self, algorithm: str) -> str:
+        return text_of(algorithm, self.pieces(self._buffer()))
+
+    def _buffer(self) -> memoryview:
+        return memoryview(bytearray(min(self.size_bytes, HASH_BYTES)))
 
 
 class SeekableChunk:
@@ -168,12 +196,19 @@ class SeekableChunk:
             yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
 
     def sha256(self) -> str:
-        # The file is the caller's, and only read in the caller's thread.
         digest = hashlib.sha256()
-        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes or 1, HASH_BYTES)))):
+        for piece in self._pieces_apart():
             digest.update(piece)
-            gevent.sleep(0)
         return digest.hexdigest()
+
+    def checksum(self, algorithm: str) -> str:
+        return text_of(algorithm, self._pieces_apart())
+
+    def _pieces_apart(self) -> Iterator[memoryview]:
+        # The file is the caller's, and only read in the caller's thread: others run between the pieces.
+        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes or 1, HASH_BYTES)))):
+            yield piece
+            gevent.sleep(0)
 
 
 def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import functools
-import mimetypes
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -15,6 +12,15 @@ import gevent
 from s3po.body import Source, open_sink, open_source
 from s3po.body.sources import FileSource, delete_original
 from s3po.config import TransferConfig
+from s3po.connection.arguments import (
+    add_conditions,
+    add_content_type,
+    check_byte_range,
+    check_encoding,
+    decode,
+    object_headers,
+    path_of,
+)
 from s3po.connection.wiring import Wiring
 from s3po.errors import (
     ConfigurationError,
@@ -27,9 +33,9 @@ from s3po.errors import (
 )
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.retry import RetryPolicy, check_retries
-from s3po.transfer import Attempts, DownloadRequest, copy_object, download, upload
+from s3po.transfer import Attempts, DownloadRequest, Guard, copy_object, download, upload
 from s3po.transport import Extra
-from s3po.transport.parameters import check_extra, check_headers, known_extra, metadata_headers
+from s3po.transport.parameters import check_extra, known_extra
 
 __all__ = ['Operations']
 
@@ -46,14 +52,6 @@ OF_THE_SOURCE: Final = {
     'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
     'RequestPayer': 'RequestPayer',
 }
-# mimetypes tells 'backup.tar.gz' as a tar archive that is encoded; sent as it is stored, it is a gzip file.
-ENCODED_TYPES: Final = {
-    'gzip': 'application/gzip',
-    'bzip2': 'application/x-bzip2',
-    'xz': 'application/x-xz',
-    'compress': 'application/x-compress',
-    'br': 'application/x-brotli',
-}
 
 
 class Operations:
@@ -65,6 +63,7 @@ class Operations:
         self._wiring = wiring
         self._config = config
         self._policy = policy
+        self._guard = Guard(config.checksum)
         self._delete = delete
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
@@ -98,6 +97,7 @@ class Operations:
             wiring.transport(bucket),
             wiring.governor(),
             self._policy,
+            self._guard,
             bucket=bucket,
             key=key,
             retries=retries,
@@ -290,102 +290,3 @@ def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
     """One DELETE, retried: deleting twice is deleting once."""
     delete = functools.partial(attempts.transport.delete_object, ref.bucket, ref.key, version_id=ref.version_id, extra=extra)
     attempts.run('DeleteObject', delete)
-
-
-def object_headers(
-    headers: Mapping[str, str] | None, metadata: Mapping[str, str] | None, content_type: str | None
-) -> dict[str, str]:
-    """The headers of a new object, checked: those given, the metadata, and the content type."""
-    sent: dict[str, str] = {}
-    if headers:
-        check_headers(headers)
-        sent.update(headers)
-    if metadata:
-        sent.update(metadata_headers(metadata))
-    if content_type is not None:
-        check_headers({'Content-Type': content_type})
-        for name in [name for name in sent if name.lower() == 'content-type']:
-            del sent[name]
-        sent['Content-Type'] = content_type
-    return sent
-
-
-def add_conditions(sent: dict[str, str], *, if_none_match: str | None, if_match: str | None) -> None:
-    """Add If-None-Match and If-Match: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
-    if if_none_match is None and if_match is None:
-        return
-    if if_none_match is not None and if_match is not None:
-        raise ConfigurationError('if_none_match and if_match exclude each other; give one of them')
-    for name, argument, value in (
-        ('If-None-Match', 'if_none_match', if_none_match),
-        ('If-Match', 'if_match', if_match),
-    ):
-        if value is None:
-            continue
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"{argument} must be an ETag, or '*', not {value!r}")
-        quoted = value if value == '*' or value.endswith('"') else f'"{value}"'
-        check_headers({name: quoted})
-        sent[name] = quoted
-
-
-def add_content_type(sent: dict[str, str], name: str) -> None:
-    """Guess the content type from a file name or key, where none was given; an unknown one is left to the store."""
-    if any(header.lower() == 'content-type' for header in sent):
-        return
-    # Only the last segment: mimetypes takes the whole for a URL, and keys may look like one.
-    stem, *suffixes = name.rpartition('/')[2].rsplit('.', 2)
-    kind = content_type_of(stem and 'stem', *suffixes) if suffixes else None
-    if kind is not None:
-        sent['Content-Type'] = kind
-
-
-@functools.lru_cache(maxsize=1024)
-def content_type_of(*name: str) -> str | None:
-    """The content type of a file name, given between its dots. Kept: looking it up costs as much as signing a request."""
-    kind, encoding = mimetypes.guess_type('.'.join(name), strict=False)
-    return kind if encoding is None else ENCODED_TYPES.get(encoding)
-
-
-def path_of(path: object) -> str:
-    """A path from what the caller gave as `path`, as text: a slash at its end is still there."""
-    if not isinstance(path, str | os.PathLike):
-        raise ConfigurationError(f'path must be a str or pathlib.Path, not {type(path).__name__}')
-    text = os.fsdecode(path)
-    if not text or '\0' in text:
-        raise ConfigurationError(f'path {text!r} is no path')
-    return text
-
-
-def check_encoding(encoding: str | None, target: object) -> None:
-    """Refuse an encoding that is unknown, or has nothing to decode."""
-    if encoding is None:
-        return
-    if target is not None:
-        raise ConfigurationError('encoding is for downloads into memory; a target takes the bytes as they are')
-    try:
-        codecs.lookup(encoding)
-    except (LookupError, TypeError) as error:
-        raise ConfigurationError(f'encoding {encoding!r} is unknown') from error
-
-
-def check_byte_range(byte_range: object) -> None:
-    """Refuse what is no half-open range."""
-    if byte_range is None:
-        return
-    if isinstance(byte_range, tuple) and len(byte_range) == 2:
-        start, stop = byte_range
-        is_start = isinstance(start, int) and not isinstance(start, bool) and start >= 0
-        if is_start and (stop is None or (isinstance(stop, int) and not isinstance(stop, bool) and stop > start)):
-            return
-    raise ConfigurationError(
-        f'byte_range must be (start, stop) with 0 <= start < stop, or (start, None) for all that follows, not {byte_range!r}'
-    )
-
-
-def decode(data: bytes, encoding: str, ref: ObjectRef) -> str:
-    """The object as text."""
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f'encoding: {ref} is not {encoding} ({error}); leave it out to get the bytes') from error

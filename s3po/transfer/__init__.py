@@ -11,7 +11,8 @@ children, in a pool that is full of parents, wait for ever).
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.copying import copy_object
 from s3po.transfer.downloading import DownloadRequest, download
+from s3po.transfer.integrity import Guard
 from s3po.transfer.multipart import abort_upload
 from s3po.transfer.uploading import upload
 
-__all__ = ['Attempts', 'DownloadRequest', 'abort_upload', 'copy_object', 'download', 'upload']
+__all__ = ['Attempts', 'DownloadRequest', 'Guard', 'abort_upload', 'copy_object', 'download', 'upload']

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from s3po.errors import IntegrityError, TransferError, TransportError
+from s3po.errors import IntegrityError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
 from s3po.retry import RetriesExhausted, RetryPolicy
+from s3po.transfer.integrity import Guard
 from s3po.transport import Transport
 
 __all__ = ['Attempts']
+
+log = logging.getLogger(__name__)
+
+NO_CHECKSUMS = Guard('none')
 
 T = TypeVar('T')
 
@@ -23,16 +29,19 @@ class Attempts:
         governor: Bounds the requests in flight.
         bucket: The object's bucket, for messages.
         key: Its key.
+        guard: Which checksums uploads carry.
         retried: How many requests had to be sent again so far.
+        warnings: What should be known of the transfer although it goes well.
     """
 
-    __slots__ = ('_failure', '_policy', '_retries', 'bucket', 'governor', 'key', 'retried', 'transport')
+    __slots__ = ('_failure', '_policy', '_retries', 'bucket', 'governor', 'guard', 'key', 'retried', 'transport', 'warnings')
 
     def __init__(
         self,
         transport: Transport,
         governor: Governor,
         policy: RetryPolicy,
+        guard: Guard = NO_CHECKSUMS,
         *,
         bucket: str,
         key: str,
@@ -44,6 +53,7 @@ class Attempts:
             transport: Sends the requests.
             governor: Bounds the requests in flight.
             policy: Says how often and when a failed attempt is made again.
+            guard: Says which checksums uploads carry.
             bucket: The object's bucket.
             key: The object's key.
             retries: In place of the policy's; None keeps that.
@@ -53,10 +63,19 @@ class Attempts:
         self.governor = governor
         self.bucket = bucket
         self.key = key
+        self.guard = guard
         self.retried = 0
+        self.warnings: tuple[str, ...] = ()
         self._policy = policy
         self._retries = retries
         self._failure = failure
+
+    def warn(self, text: str) -> None:
+        """Have something told with the result, and logged the first time."""
+        if text not in self.warnings:
+            self.warnings += (text,)
+            if self.guard.is_new_warning(self.bucket, text):
+                log.warning('s3://%s/%s: %s', self.bucket, self.key, text)
 
     def run(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
         """Make one request, each attempt within a slot of the governor's.
@@ -94,10 +113,21 @@ class Attempts:
 
     def _go_on(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
         """Make the attempts behind the first one, which failed."""
+        policy, governor = self._policy, self.governor
+
+        def noticed() -> T:
+            try:
+                return attempt()
+            except Throttled:
+                governor.notice_throttling()
+                raise
+
+        if isinstance(first, Throttled):
+            governor.notice_throttling()
         part = '' if part_number is None else f' {part_number} of'
         doing = f'{operation}{part} s3://{self.bucket}/{self.key}'
         try:
-            value, attempts = self._policy.run_on(first, attempt, doing=doing, retries=self._retries)
+            value, attempts = policy.run_on(first, noticed, doing=doing, retries=self._retries)
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
             raise self._given_up(exhausted, operation, part_number) from exhausted.__cause__

@@ -11,7 +11,7 @@ from s3po.config import TransferConfig
 from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
 from s3po.plan import Plan, plan_copy
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.multipart import Piece, run_multipart
+from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transport import Extra, Headers, Stored
 
 __all__ = ['copy_object']
@@ -79,6 +79,7 @@ def copy_object(
         parts=len(plan),
         attempts=len(plan) + attempts.retried,
         seconds=time.monotonic() - began,
+        warnings=attempts.warnings,
     )
 
 
@@ -107,15 +108,8 @@ def _copy_parts(
             extra=extra,
         )
 
-    stored, _ = run_multipart(
-        attempts,
-        pieces(),
-        width=lambda: config.max_concurrency,
-        headers=headers,
-        extra=extra,
-        before_complete=lambda: None,
-        operation='UploadPartCopy',
-    )
+    upload = MultipartUpload(attempts, headers, extra, operation='UploadPartCopy')
+    stored, _ = upload.run(pieces(), width=lambda: config.max_concurrency, before_complete=lambda: None)
     return stored
 
 

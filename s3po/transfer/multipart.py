@@ -6,14 +6,25 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 
-from s3po.errors import NotFound, S3poError
-from s3po.model import CompletedPart
+from s3po.checksum import combined_text
+from s3po.errors import (
+    InvalidRequest,
+    NetworkError,
+    NotFound,
+    PreconditionFailed,
+    ReadTimeout,
+    ResponseError,
+    S3poError,
+    TransportError,
+)
+from s3po.model import CompletedPart, ObjectInfo
 from s3po.runtime import shielded
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.integrity import Expected, check_echo
 from s3po.transfer.parts import PartGroup
 from s3po.transport import Extra, Headers, Stored
 
-__all__ = ['Piece', 'abort_upload', 'run_multipart']
+__all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_upload']
 
 log = logging.getLogger(__name__)
 
@@ -25,41 +36,219 @@ ABORT_ROUNDS = 5
 Piece = tuple[int, Callable[[str], CompletedPart]]
 
 
-def run_multipart(
-    attempts: Attempts,
-    pieces: Iterator[Piece],
-    *,
-    width: Callable[[], int],
-    headers: Headers,
-    extra: Extra,
-    before_complete: Callable[[], None],
-    operation: str = 'UploadPart',
-) -> tuple[Stored, int]:
-    """Create the upload, send its parts side by side, complete it.
+class UploadVanished(NotFound):
+    """The upload was gone when it was to be completed, and the object is not there, or another's."""
 
-    Args:
-        attempts: Makes the requests.
-        pieces: The parts in order. The next one is only asked for when there is room for it.
-        width: How many parts may be under way when the next one is asked for.
-        headers: Headers of the object.
-        extra: The caller's further parameters.
-        before_complete: Called when all parts are stored; what it raises stops the upload.
-        operation: S3's name of the request that sends a part.
 
-    Returns:
-        What the store said, and how many parts there were.
-    """
-    upload_id = _create(attempts, headers, extra)
-    group = PartGroup()
-    try:
-        parts = _send_parts(attempts, upload_id, pieces, group, width, operation)
-        before_complete()
-        stored = _complete(attempts, upload_id, parts, headers, extra)
-    except BaseException as error:
-        # In a greenlet of its own: further kills, and at first Ctrl-C too, do not cut the clean-up short.
-        shielded(functools.partial(_clean_up, attempts, upload_id, group, extra, error), on_late=lambda _: None)
-        raise
-    return stored, len(parts)
+class MultipartUpload:
+    """Creates an upload, sends its parts side by side, and completes it; or aborts it."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        headers: Headers,
+        extra: Extra,
+        *,
+        own_id: str | None = None,
+        has_checksums: bool = False,
+        operation: str = 'UploadPart',
+    ) -> None:
+        """
+        Args:
+            attempts: Makes the requests.
+            headers: Headers of the object.
+            extra: The caller's further parameters.
+            own_id: The id among the headers by which the object is known as ours; None where there is none.
+            has_checksums: Whether the parts carry the checksums that the connection's uploads carry.
+            operation: S3's name of the request that sends a part.
+        """
+        self._attempts = attempts
+        self._headers = headers
+        self._extra = extra
+        self._id = own_id
+        self._has_checksums = has_checksums
+        self._operation = operation
+        self._upload_id = ''
+
+    def run(
+        self, pieces: Iterator[Piece], *, width: Callable[[], int], before_complete: Callable[[], None]
+    ) -> tuple[Stored, int]:
+        """Carry it out.
+
+        Args:
+            pieces: The parts in order. The next one is only asked for when there is room for it.
+            width: How many parts may be under way when the next one is asked for.
+            before_complete: Called when all parts are stored; what it raises stops the upload.
+
+        Returns:
+            What the store said, and how many parts there were.
+
+        Raises:
+            UploadVanished: It was gone when it was to be completed, and the object is not there.
+        """
+        self._upload_id = self._create()
+        group = PartGroup()
+        try:
+            parts = self._send_parts(pieces, group, width)
+            before_complete()
+            stored = self._complete(parts)
+        except BaseException as error:
+            # In a greenlet of its own: further kills, and at first Ctrl-C too, do not cut the clean-up short.
+            clean_up = functools.partial(_clean_up, self._attempts, self._upload_id, group, self._extra, error)
+            shielded(clean_up, on_late=lambda _: None)
+            raise
+        return stored, len(parts)
+
+    def _create(self) -> str:
+        """The id of a new upload.
+
+        Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. The waits
+        between attempts are not, so a kill waits for one answer at the most. The slot goes to the greenlet that sends the
+        request: held here, it would be lacking where the late upload is aborted, and killed uploads that hold all slots would
+        wait for ever.
+        """
+        governor = self._attempts.governor
+
+        def create() -> str:
+            try:
+                return self._create_once()
+            finally:
+                governor.give_back()
+
+        def abort_late(upload_id: str) -> None:
+            _clean_up(self._attempts, upload_id, PartGroup(), self._extra, None)
+
+        def attempt() -> str:
+            governor.take()
+            return shielded(create, on_late=abort_late)
+
+        return self._attempts.run_without_slot('CreateMultipartUpload', attempt)
+
+    def _create_once(self) -> str:
+        """One attempt; without checksums where the store does not take them."""
+        attempts = self._attempts
+        guard = attempts.guard
+        algorithm = guard.algorithm(attempts.bucket) if self._has_checksums else None
+        create = functools.partial(
+            attempts.transport.create_multipart_upload,
+            attempts.bucket,
+            attempts.key,
+            headers=self._headers,
+            extra=self._extra,
+        )
+        try:
+            # An MD5 is for each request, and not for the object.
+            return create(algorithm=None if algorithm == 'MD5' else algorithm)
+        except ResponseError as error:
+            if algorithm is None or not guard.is_refusal(error):
+                raise
+            upload_id = create()
+            guard.remember_refusal(attempts.bucket)
+            return upload_id
+        except (NetworkError, ReadTimeout):
+            # There is no way to ask for the id of an upload that may be there now, and many may be under way for one key.
+            attempts.warn(
+                f'an answer to CreateMultipartUpload s3://{attempts.bucket}/{attempts.key} was lost: the store may keep an '
+                'upload that nobody will complete; list_multipart_uploads() shows it'
+            )
+            raise
+
+    def _send_parts(self, pieces: Iterator[Piece], group: PartGroup, width: Callable[[], int]) -> list[CompletedPart]:
+        attempts, done = self._attempts, list[CompletedPart]()
+
+        def send(number: int, send_once: Callable[[str], CompletedPart]) -> None:
+            done.append(attempts.run(self._operation, lambda: send_once(self._upload_id), part_number=number))
+
+        while True:
+            group.wait_below(width())
+            piece = next(pieces, None)
+            if piece is None:
+                break
+            group.spawn(send, *piece)
+        group.join()
+        return sorted(done, key=lambda part: part.number)
+
+    def _complete(self, parts: list[CompletedPart]) -> Stored:
+        expected = Expected(parts, _whole_checksum(parts) if self._has_checksums else None, self._id)
+        completion = _Completion(self._attempts, self._upload_id, parts, expected, self._headers, self._extra)
+        return self._attempts.run('CompleteMultipartUpload', completion.send)
+
+
+class _Completion:
+    """The attempts to complete one upload. An answer that was lost, or says nothing, is resolved by a HEAD."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        upload_id: str,
+        parts: list[CompletedPart],
+        expected: Expected,
+        headers: Headers,
+        extra: Extra,
+    ) -> None:
+        self._attempts = attempts
+        self._upload_id = upload_id
+        self._parts = parts
+        self._expected = expected
+        self._headers = headers
+        self._extra = extra
+        # Whether an attempt failed that the store may have carried out nevertheless.
+        self._is_unsure = False
+
+    def __str__(self) -> str:
+        return f'CompleteMultipartUpload s3://{self._attempts.bucket}/{self._attempts.key}'
+
+    def send(self) -> Stored:
+        """One attempt."""
+        attempts = self._attempts
+        try:
+            stored = attempts.transport.complete_multipart_upload(
+                attempts.bucket,
+                attempts.key,
+                self._parts,
+                upload_id=self._upload_id,
+                checksum=self._expected.checksum,
+                headers=self._headers,
+                extra=self._extra,
+            )
+        except (NotFound, PreconditionFailed) as error:
+            # The upload is gone, or the condition false: perhaps because an earlier attempt succeeded.
+            return self._resolved(error)
+        except TransportError:
+            self._is_unsure = True
+            raise
+        check_echo(str(self), self._expected.checksum, stored.checksum)
+        return stored if stored.etag else self._looked_up(stored)
+
+    def _resolved(self, error: NotFound | PreconditionFailed) -> Stored:
+        if not self._is_unsure:
+            raise error
+        info = self._look()
+        if info is not None and self._expected.is_met_by(info):
+            return _stored(info)
+        if isinstance(error, PreconditionFailed):
+            raise error
+        raise UploadVanished(
+            f'{error}; its first answer was lost, and the object is not there', status=error.status, code=error.code
+        ) from error
+
+    def _looked_up(self, stored: Stored) -> Stored:
+        """What is not told in the answer. (Ceph's gateway, at first, completes the upload and answers without its ETag.)"""
+        info = self._look(stored.version_id)
+        if info is None or self._expected.is_met_by(info) is False:
+            self._is_unsure = True
+            raise NetworkError(f'{self}: the answer tells no ETag, and the object is not there')
+        return _stored(info, stored.version_id)
+
+    def _look(self, version_id: str | None = None) -> ObjectInfo | None:
+        """What is stored under the key now; None for nothing, and where the store does not say."""
+        attempts = self._attempts
+        try:
+            return attempts.transport.head_object(
+                attempts.bucket, attempts.key, version_id=version_id, wants_checksum=True, extra=self._extra
+            )
+        except (NotFound, InvalidRequest):
+            return None
 
 
 def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
@@ -80,68 +269,6 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
     raise S3poError(f'the multipart upload {upload_id} of s3://{bucket}/{key} is still there after {ABORT_ROUNDS} aborts')
 
 
-def _create(attempts: Attempts, headers: Headers, extra: Extra) -> str:
-    """The id of a new upload.
-
-    Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. The waits between
-    attempts are not, so a kill waits for one answer at the most. The slot goes to the greenlet that sends the request: held
-    here, it would be lacking where the late upload is aborted, and killed uploads that hold all slots would wait for ever.
-    """
-    transport, governor = attempts.transport, attempts.governor
-
-    def create() -> str:
-        try:
-            return transport.create_multipart_upload(attempts.bucket, attempts.key, headers=headers, extra=extra)
-        finally:
-            governor.give_back()
-
-    def abort_late(upload_id: str) -> None:
-        _clean_up(attempts, upload_id, PartGroup(), extra, None)
-
-    def attempt() -> str:
-        governor.take()
-        return shielded(create, on_late=abort_late)
-
-    return attempts.run_without_slot('CreateMultipartUpload', attempt)
-
-
-def _send_parts(
-    attempts: Attempts,
-    upload_id: str,
-    pieces: Iterator[Piece],
-    group: PartGroup,
-    width: Callable[[], int],
-    operation: str,
-) -> list[CompletedPart]:
-    done: list[CompletedPart] = []
-
-    def send(number: int, send_once: Callable[[str], CompletedPart]) -> None:
-        done.append(attempts.run(operation, lambda: send_once(upload_id), part_number=number))
-
-    while True:
-        group.wait_below(width())
-        piece = next(pieces, None)
-        if piece is None:
-            break
-        group.spawn(send, *piece)
-    group.join()
-    return sorted(done, key=lambda part: part.number)
-
-
-def _complete(attempts: Attempts, upload_id: str, parts: list[CompletedPart], headers: Headers, extra: Extra) -> Stored:
-    transport, bucket, key = attempts.transport, attempts.bucket, attempts.key
-    complete = functools.partial(
-        transport.complete_multipart_upload, bucket, key, parts, upload_id=upload_id, headers=headers, extra=extra
-    )
-    stored = attempts.run('CompleteMultipartUpload', complete)
-    if stored.etag:
-        return stored
-    # Some stores (Ceph's gateway, at first) complete the upload and answer without its ETag.
-    look = functools.partial(transport.head_object, bucket, key, version_id=stored.version_id, extra=extra)
-    info = attempts.run('HeadObject', look)
-    return Stored(etag=info.etag, version_id=info.version_id or stored.version_id, checksum=info.checksum)
-
-
 def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra, error: BaseException | None) -> None:
     group.kill()
     try:
@@ -156,3 +283,15 @@ def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra
         log.error('%s; abort it, or its parts go on costing', text)
         if error is not None:
             error.add_note(text)
+
+
+def _whole_checksum(parts: list[CompletedPart]) -> str | None:
+    """The object's checksum, made of its parts'; None where the store has not confirmed one of each."""
+    algorithms = {'' if part.checksum is None else part.checksum.partition(':')[0] for part in parts}
+    if len(algorithms) != 1 or '' in algorithms:
+        return None
+    return combined_text(algorithms.pop(), [(part.checksum or '', part.size_bytes) for part in parts])
+
+
+def _stored(info: ObjectInfo, version_id: str | None = None) -> Stored:
+    return Stored(etag=info.etag, version_id=info.version_id or version_id, checksum=info.checksum)

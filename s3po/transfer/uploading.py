@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from collections.abc import Iterator
 
 from s3po.body import BytesChunk, Chunk, SizedSource, StreamSource
 from s3po.config import MAX_PARTS, TransferConfig
-from s3po.model import CompletedPart, TransferResult
+from s3po.errors import UploadError
+from s3po.model import TransferResult
 from s3po.plan import Plan, plan_upload, stream_concurrency, stream_part_bytes
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.multipart import Piece, run_multipart
-from s3po.transport import Extra, Headers, Stored
+from s3po.transfer.integrity import new_id, wants_id
+from s3po.transfer.multipart import MultipartUpload, Piece, UploadVanished
+from s3po.transfer.sending import PartSender, PutSender
+from s3po.transport import ID_HEADER, Extra, Headers, Stored
 
 __all__ = ['upload']
 
@@ -33,13 +35,15 @@ def upload(
     Raises:
         UploadError: The retries ran out. Nothing is published and no multipart upload is left.
         SourceChanged: The source changed while it was sent; likewise.
+        IntegrityError: What arrived is not what was sent, again and again; likewise.
         TransportError: The store refused.
     """
     began = time.monotonic()
+    upload_one = _Upload(attempts, config, headers, extra)
     if isinstance(source, SizedSource):
-        stored, size_bytes, parts = _upload_sized(attempts, source, config, headers, extra)
+        stored, size_bytes, parts = upload_one.sized(source)
     else:
-        stored, size_bytes, parts = _upload_stream(attempts, source, config, headers, extra)
+        stored, size_bytes, parts = upload_one.stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -51,54 +55,82 @@ def upload(
         parts=parts,
         attempts=parts + attempts.retried,
         seconds=time.monotonic() - began,
+        warnings=attempts.warnings,
     )
 
 
-def _upload_sized(
-    attempts: Attempts, source: SizedSource, config: TransferConfig, headers: Headers, extra: Extra
-) -> tuple[Stored, int, int]:
-    plan = plan_upload(source.size_bytes, config)
-    if not plan.is_multipart:
-        return _put(attempts, source.chunk(0, source.size_bytes), headers, extra), source.size_bytes, 1
-    stored, parts = run_multipart(
-        attempts,
-        _sized_pieces(attempts, source, plan, extra),
-        width=lambda: config.max_concurrency,
-        headers=headers,
-        extra=extra,
-        before_complete=source.check_unchanged,
-    )
-    return stored, source.size_bytes, parts
+class _Upload:
+    """One object on its way."""
 
+    __slots__ = ('_attempts', '_config', '_extra', '_headers')
 
-def _upload_stream(
-    attempts: Attempts, source: StreamSource, config: TransferConfig, headers: Headers, extra: Extra
-) -> tuple[Stored, int, int]:
-    first = source.next_chunk(stream_part_bytes(1, config))
-    second = source.next_chunk(stream_part_bytes(2, config)) if first.size_bytes else first
-    if not second.size_bytes:
-        return _put(attempts, first, headers, extra), first.size_bytes, 1
-    stream = _Stream(source, config, [first, second])
-    stored, parts = run_multipart(
-        attempts,
-        stream.pieces(attempts, extra),
-        width=stream.width,
-        headers=headers,
-        extra=extra,
-        before_complete=source.check_unchanged,
-    )
-    return stored, stream.size_bytes, parts
+    def __init__(self, attempts: Attempts, config: TransferConfig, headers: Headers, extra: Extra) -> None:
+        self._attempts = attempts
+        self._config = config
+        self._headers = headers
+        self._extra = extra
 
+    def sized(self, source: SizedSource) -> tuple[Stored, int, int]:
+        plan = plan_upload(source.size_bytes, self._config)
+        if not plan.is_multipart:
+            return self._put(source.chunk(0, source.size_bytes)), source.size_bytes, 1
+        try:
+            stored, parts = self._in_parts(source, plan)
+        except UploadVanished:
+            # Its parts are gone and the object is not there: begun anew, once, it can do no harm.
+            try:
+                stored, parts = self._in_parts(source, plan)
+            except UploadVanished as error:
+                raise self._given_up(error, 'so it was once before') from error
+        return stored, source.size_bytes, parts
 
-def _put(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra) -> Stored:
-    put = attempts.transport.put_object
-    return attempts.run('PutObject', lambda: put(attempts.bucket, attempts.key, chunk, headers=headers, extra=extra))
+    def stream(self, source: StreamSource) -> tuple[Stored, int, int]:
+        attempts, config = self._attempts, self._config
+        first = source.next_chunk(stream_part_bytes(1, config))
+        second = source.next_chunk(stream_part_bytes(2, config)) if first.size_bytes else first
+        if not second.size_bytes:
+            return self._put(first), first.size_bytes, 1
+        stream = _Stream(source, config, [first, second])
+        multipart = self._multipart()
+        try:
+            stored, parts = multipart.run(
+                stream.pieces(attempts, self._extra), width=stream.width, before_complete=source.check_unchanged
+            )
+        except UploadVanished as error:
+            raise self._given_up(error, 'a stream cannot be read again') from error
+        return stored, stream.size_bytes, parts
+
+    def _given_up(self, error: UploadVanished, why: str) -> UploadError:
+        attempts = self._attempts
+        return UploadError(f'{error}; {why}', bucket=attempts.bucket, key=attempts.key, attempts=error.attempts)
+
+    def _put(self, chunk: Chunk) -> Stored:
+        headers, own_id = self._headers, None
+        if (headers or self._extra) and self._config.sends_id and wants_id(headers, self._extra, is_multipart=False):
+            own_id = new_id()
+            headers = {**headers, ID_HEADER: own_id}
+        sender = PutSender(self._attempts, chunk, headers, self._extra, own_id)
+        return self._attempts.run('PutObject', sender.send)
+
+    def _in_parts(self, source: SizedSource, plan: Plan) -> tuple[Stored, int]:
+        return self._multipart().run(
+            _sized_pieces(self._attempts, source, plan, self._extra),
+            width=lambda: self._config.max_concurrency,
+            before_complete=source.check_unchanged,
+        )
+
+    def _multipart(self) -> MultipartUpload:
+        headers, own_id = self._headers, None
+        if self._config.sends_id and wants_id(headers, self._extra, is_multipart=True):
+            own_id = new_id()
+            headers = {**headers, ID_HEADER: own_id}
+        return MultipartUpload(self._attempts, headers, self._extra, own_id=own_id, has_checksums=True)
 
 
 def _sized_pieces(attempts: Attempts, source: SizedSource, plan: Plan, extra: Extra) -> Iterator[Piece]:
     for part in plan:
         chunk = source.chunk(part.offset, part.size_bytes)
-        yield part.number, functools.partial(_send, attempts, extra, part.number, chunk)
+        yield part.number, PartSender(attempts, chunk, extra, part.number).send
 
 
 class _Stream:
@@ -122,7 +154,7 @@ class _Stream:
             if not chunk.size_bytes:
                 return
             self.size_bytes += chunk.size_bytes
-            yield number, functools.partial(_send, attempts, extra, number, chunk)
+            yield number, PartSender(attempts, chunk, extra, number).send
 
     def _next_chunk(self, number: int) -> BytesChunk:
         if self._begun:
@@ -133,9 +165,3 @@ class _Stream:
             if not behind.size_bytes:
                 return behind
         return self._source.next_chunk(stream_part_bytes(number, self._config))
-
-
-def _send(attempts: Attempts, extra: Extra, number: int, chunk: Chunk, upload_id: str) -> CompletedPart:
-    return attempts.transport.upload_part(
-        attempts.bucket, attempts.key, chunk, upload_id=upload_id, part_number=number, extra=extra
-    )

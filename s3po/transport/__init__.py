@@ -25,6 +25,7 @@ from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
 
 __all__ = [
     'CHECKSUM_ALGORITHMS',
+    'ID_HEADER',
     'Answer',
     'Extra',
     'Headers',
@@ -36,6 +37,9 @@ __all__ = [
 
 # Strongest first: what an object with several checksums is known by.
 CHECKSUM_ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
+
+# By this an upload is told from another's, where nothing else tells; see TransferConfig.sends_id.
+ID_HEADER: Final = 'x-amz-meta-s3po-id'
 
 Headers = Mapping[str, str]
 Extra = Mapping[str, Any]
@@ -49,11 +53,13 @@ class Stored:
         etag: The ETag without quotes; '' when the store sent none.
         version_id: The version; None in a bucket without versions.
         checksum: The checksum it confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
+        is_encrypted: Whether it says that it encrypts with a key of somebody's, so that the ETag is no MD5.
     """
 
     etag: str
     version_id: str | None = None
     checksum: str | None = None
+    is_encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,13 +162,22 @@ class Transport(Protocol):
         ...
 
     def head_object(
-        self, bucket: str, key: str, *, if_match: str | None = None, version_id: str | None = None, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        *,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        wants_checksum: bool = False,
+        extra: Extra,
     ) -> ObjectInfo:
-        """HeadObject."""
+        """HeadObject. wants_checksum: that the store tells it."""
         ...
 
-    def put_object(self, bucket: str, key: str, chunk: Chunk, *, headers: Headers, extra: Extra) -> Stored:
-        """PutObject."""
+    def put_object(
+        self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
+    ) -> Stored:
+        """PutObject. checksum: what the store is to check, as 'ALGORITHM:base64'."""
         ...
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
@@ -200,14 +215,24 @@ class Transport(Protocol):
         """CopyObject of (bucket, key, version id), which must have the ETag if_match."""
         ...
 
-    def create_multipart_upload(self, bucket: str, key: str, *, headers: Headers, extra: Extra) -> str:
-        """CreateMultipartUpload; gives the upload id."""
+    def create_multipart_upload(
+        self, bucket: str, key: str, *, algorithm: str | None = None, headers: Headers, extra: Extra
+    ) -> str:
+        """CreateMultipartUpload; gives the upload id. algorithm: of the checksums that its parts will carry."""
         ...
 
     def upload_part(
-        self, bucket: str, key: str, chunk: Chunk, *, upload_id: str, part_number: int, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        chunk: Chunk,
+        *,
+        upload_id: str,
+        part_number: int,
+        checksum: str | None = None,
+        extra: Extra,
     ) -> CompletedPart:
-        """UploadPart."""
+        """UploadPart. checksum: as of put_object()."""
         ...
 
     def upload_part_copy(
@@ -226,9 +251,17 @@ class Transport(Protocol):
         ...
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, parts: Sequence[CompletedPart], *, upload_id: str, headers: Headers, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        parts: Sequence[CompletedPart],
+        *,
+        upload_id: str,
+        checksum: str | None = None,
+        headers: Headers,
+        extra: Extra,
     ) -> Stored:
-        """CompleteMultipartUpload."""
+        """CompleteMultipartUpload. checksum: of the whole object (one that ends in '-N': of its parts' checksums)."""
         ...
 
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
@@ -245,6 +278,10 @@ class Transport(Protocol):
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         """GetObjectTagging; gives the tags as a query string ('a=1&b=2'), '' for none."""
+        ...
+
+    def guards_bodies(self, bucket: str) -> bool:
+        """Whether what is uploaded to a bucket is guarded on its way, by TLS or as a part of the signature."""
         ...
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['content_range', 'error_for', 'moment_of', 'retry_after_s']
+__all__ = ['content_range', 'error_for', 'has_own_key', 'moment_of', 'retry_after_s']
 
 # By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
 # says 200, and the error stands in the body.
@@ -178,6 +178,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if until is None:
         return None
     return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes | None) -> bool:
+    """Whether an answer says that an object is encrypted with a key service's key or the customer's: its ETag is no MD5.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html (ETag). With S3's own keys (AES256) it is one.
+    """
+    return bool(customer_algorithm) or encryption not in (None, 'AES256', b'AES256')
 
 
 def content_range(text: str, size_bytes: int) -> tuple[int, int]:

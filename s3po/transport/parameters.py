@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from s3po.checksum import is_combinable
 from s3po.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     'check_extra',
     'check_headers',
+    'checksum_type',
     'known_extra',
     'known_headers',
     'metadata_headers',
@@ -191,6 +193,11 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
             )
         headers[METADATA_PREFIX + name.lower()] = value
     return headers
+
+
+def checksum_type(algorithm: str) -> str:
+    """What S3 is told of how the checksum of an object in parts is made of the parts': x-amz-checksum-type."""
+    return 'FULL_OBJECT' if is_combinable(algorithm) else 'COMPOSITE'
 
 
 def known_extra(operation: str, extra: Mapping[str, Any]) -> dict[str, Any]:

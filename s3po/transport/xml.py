@@ -247,8 +247,18 @@ def complete_body(parts: Sequence[CompletedPart]) -> bytes:
     Raises:
         ValueError: An ETag has characters that XML cannot hold.
     """
-    named = [f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_escaped(part.etag)}"</ETag></Part>' for part in parts]
+    named = [
+        f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_escaped(part.etag)}"</ETag>{_checksum_element(part)}</Part>'
+        for part in parts
+    ]
     return f'<CompleteMultipartUpload xmlns="{NAMESPACE}">{"".join(named)}</CompleteMultipartUpload>'.encode()
+
+
+def _checksum_element(part: CompletedPart) -> str:
+    if part.checksum is None:
+        return ''
+    algorithm, _, value = part.checksum.partition(':')
+    return f'<Checksum{algorithm}>{_escaped(value)}</Checksum{algorithm}>'
 
 
 def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 import s3po
 from s3po.config import MIB
 from s3po.errors import BatchError, ConfigurationError, LocalError, SourceChanged
+from s3po.transfer import uploading
 from tests.conftest import impatient
 from tests.support.kinds import KINDS, Kind
 from tests.support.memory import MemoryTransport
@@ -121,17 +122,24 @@ def test_file_changes_behind_its_last_part(
 
 
 def test_small_file_changes_before_it_is_sent(
-    memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path
+    memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is sent by one request is looked at too."""
     path = tmp_path / 'small'
     path.write_bytes(b'some bytes')
-    memory.fault = lambda *_: os.truncate(path, 3)
+    plan_upload = uploading.plan_upload
+
+    def change_and_plan(*arguments: Any) -> Any:
+        os.truncate(path, 3)
+        return plan_upload(*arguments)
+
+    # Behind the opening of the file, before it is read.
+    monkeypatch.setattr(uploading, 'plan_upload', change_and_plan)
     with pytest.raises(BatchError, match='became shorter while it was uploaded'), memory_conn.batch(2) as batch:
         job = batch.upload(BUCKET, 'key', path)
 
     assert isinstance(job.exception, SourceChanged)
-    assert memory.calls == [('PutObject', 'key', None)]
+    assert memory.calls == []
 
 
 def test_object_that_changes(in_parts: s3po.Connection, memory: MemoryTransport) -> None:

@@ -202,7 +202,8 @@ def test_range_that_is_another(conn: s3po.Connection, store: Store, action: dict
     with pytest.raises((IntegrityError, DownloadError)) as caught:
         conn.download(BUCKET, 'key', tmp_path / 'file', byte_range=(4, 8))
 
-    assert '4 attempts' in str(caught.value)
+    # What arrives wrong is asked for three times, what does not arrive as often as anything else.
+    assert f'{3 if caught.type is IntegrityError else 4} attempts' in str(caught.value)
     assert os.listdir(tmp_path) == []
 
 

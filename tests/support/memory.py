@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import gevent
 
 from s3po.body import Chunk
+from s3po.checksum import text_of
 from s3po.errors import TransportError
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
-from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
+from s3po.transport import ID_HEADER, Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.answers import error_for
 from tests.support.store_state import Store
 from tests.support.store_values import Conditions, StoredObject, StoreError, md5
@@ -43,6 +44,8 @@ class MemoryTransport:
         store: The buckets.
         calls: (operation, key, part number) of every request so far.
         fault: Called before each request; None for none.
+        keeps_checksums: Whether it verifies, keeps and tells the checksums of uploads, as S3 does; most stores ignore them.
+        guards: Whether bodies count as guarded on their way.
         in_flight: The requests that are being answered now.
         peak: The most of them that there were at once.
     """
@@ -52,6 +55,9 @@ class MemoryTransport:
         self.calls: list[tuple[str, str, int | None]] = []
         self.is_logging = True
         self.fault = fault
+        self.keeps_checksums = False
+        self.guards = True
+        self._checksums: dict[tuple[str, str], str] = {}
         self.in_flight = 0
         self.peak = 0
 
@@ -77,17 +83,25 @@ class MemoryTransport:
             if byte_range is not None and start >= len(found.body):
                 raise StoreError(416, 'InvalidRange', 'The requested range is not satisfiable')
             body = found.body[start:stop]
-            return MemoryAnswer(_info(key, found), body, start, 200 if byte_range is None else 206)
+            told = self._checksums.get((bucket, key)) if wants_checksum and byte_range is None else None
+            return MemoryAnswer(_info(key, found, told), body, start, 200 if byte_range is None else 206)
 
         return self._request('GetObject', bucket, key, work)
 
     def head_object(
-        self, bucket: str, key: str, *, if_match: str | None = None, version_id: str | None = None, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        *,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        wants_checksum: bool = False,
+        extra: Extra,
     ) -> ObjectInfo:
         def work() -> ObjectInfo:
             found = self.store.get(bucket, key)
             self._check_match(found, if_match)
-            return _info(key, found)
+            return _info(key, found, self._checksums.get((bucket, key)) if wants_checksum else None)
 
         try:
             return self._request('HeadObject', bucket, key, work)
@@ -97,12 +111,16 @@ class MemoryTransport:
                 raise error_for('HeadObject', status=404, code='404', message='Not Found', headers={}) from error
             raise
 
-    def put_object(self, bucket: str, key: str, chunk: Chunk, *, headers: Headers, extra: Extra) -> Stored:
+    def put_object(
+        self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
+    ) -> Stored:
         def work() -> Stored:
             body = chunk.read()
+            told = self._verified(body, checksum)
             stored = StoredObject(body=body, etag=md5(body), headers=_kept(headers, extra))
             self.store.put(bucket, key, stored, _conditions(headers))
-            return Stored(etag=stored.etag)
+            self._keep(bucket, key, told)
+            return Stored(etag=stored.etag, checksum=told)
 
         return self._request('PutObject', bucket, key, work)
 
@@ -157,18 +175,30 @@ class MemoryTransport:
 
         return self._request('CopyObject', bucket, key, work)
 
-    def create_multipart_upload(self, bucket: str, key: str, *, headers: Headers, extra: Extra) -> str:
+    def create_multipart_upload(
+        self, bucket: str, key: str, *, algorithm: str | None = None, headers: Headers, extra: Extra
+    ) -> str:
         def work() -> str:
             return self.store.create_upload(bucket, key, _kept(headers, extra), {})
 
         return self._request('CreateMultipartUpload', bucket, key, work)
 
     def upload_part(
-        self, bucket: str, key: str, chunk: Chunk, *, upload_id: str, part_number: int, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        chunk: Chunk,
+        *,
+        upload_id: str,
+        part_number: int,
+        checksum: str | None = None,
+        extra: Extra,
     ) -> CompletedPart:
         def work() -> CompletedPart:
-            part = self.store.upload_part(bucket, key, upload_id, part_number, chunk.read())
-            return CompletedPart(number=part_number, etag=part.etag)
+            body = chunk.read()
+            told = self._verified(body, checksum)
+            part = self.store.upload_part(bucket, key, upload_id, part_number, body)
+            return CompletedPart(number=part_number, etag=part.etag, size_bytes=len(body), checksum=told)
 
         return self._request('UploadPart', bucket, key, work, part_number)
 
@@ -200,14 +230,17 @@ class MemoryTransport:
         parts: Sequence[CompletedPart],
         *,
         upload_id: str,
+        checksum: str | None = None,
         headers: Headers,
         extra: Extra,
     ) -> Stored:
         def work() -> Stored:
             wanted = [(part.number, part.etag) for part in parts]
             stored = self.store.assemble(bucket, key, upload_id, wanted)
+            told = self._verified(stored.body, checksum) if checksum and '-' not in checksum else checksum
             self.store.complete_upload(bucket, upload_id, key, stored, _conditions(headers))
-            return Stored(etag=stored.etag)
+            self._keep(bucket, key, told)
+            return Stored(etag=stored.etag, checksum=told)
 
         return self._request('CompleteMultipartUpload', bucket, key, work)
 
@@ -234,8 +267,25 @@ class MemoryTransport:
 
         return self._request('GetObjectTagging', bucket, key, work)
 
+    def guards_bodies(self, bucket: str) -> bool:
+        return self.guards
+
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _verified(self, body: bytes, checksum: str | None) -> str | None:
+        """What is told of a body that came with a checksum."""
+        if checksum is None or not self.keeps_checksums:
+            return None
+        algorithm = checksum.partition(':')[0]
+        if text_of(algorithm, [body]) != checksum:
+            raise StoreError(400, 'BadDigest', f'The {algorithm} you specified did not match the calculated checksum.')
+        return None if algorithm == 'MD5' else checksum
+
+    def _keep(self, bucket: str, key: str, checksum: str | None) -> None:
+        self._checksums.pop((bucket, key), None)
+        if checksum is not None:
+            self._checksums[bucket, key] = checksum
 
     def _request(self, operation: str, bucket: str, key: str, work: Callable[[], T], part: int | None = None) -> T:
         if self.is_logging:
@@ -313,7 +363,7 @@ def _entry(key: str, found: StoredObject) -> ListEntry:
     return ListEntry(key=key, size_bytes=len(found.body), etag=found.etag, last_modified=_time(found.modified))
 
 
-def _info(key: str, found: StoredObject) -> ObjectInfo:
+def _info(key: str, found: StoredObject, checksum: str | None = None) -> ObjectInfo:
     headers = dict(found.headers)
     if found.tags:
         headers['x-amz-tagging-count'] = str(len(found.tags))
@@ -323,8 +373,11 @@ def _info(key: str, found: StoredObject) -> ObjectInfo:
         etag=found.etag,
         last_modified=_time(found.modified),
         content_type=found.headers.get('content-type'),
-        metadata={n.removeprefix('x-amz-meta-'): v for n, v in found.headers.items() if n.startswith('x-amz-meta-')},
+        metadata={
+            n.removeprefix('x-amz-meta-'): v for n, v in found.headers.items() if n.startswith('x-amz-meta-') and n != ID_HEADER
+        },
         headers=headers,
+        checksum=checksum,
     )
 
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from s3po.checksum import combined, crc64nvme, stated_crc64nvme
+from s3po.checksum import (
+    ALGORITHMS,
+    combined,
+    combined_text,
+    crc64nvme,
+    has_md5_form,
+    is_combinable,
+    multipart_etag,
+    stated_crc64nvme,
+    text_of,
+)
 
 
 def slow_crc64nvme(data: bytes) -> int:
@@ -73,3 +84,43 @@ def test_order_counts() -> None:
     ]
 
     assert len(set(sums)) == 2
+
+
+# https://reveng.sourceforge.io/crc-catalogue/all.htm (of '123456789'), RFC 1321 (A.5) and FIPS 180-4 (of 'abc').
+VECTORS = [
+    ('CRC64NVME', b'123456789', 'ae8b14860a799888'),
+    ('CRC32C', b'123456789', 'e3069283'),
+    ('CRC32', b'123456789', 'cbf43926'),
+    ('MD5', b'abc', '900150983cd24fb0d6963f7d28e17f72'),
+    ('SHA256', b'abc', 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'),
+]
+
+
+@pytest.mark.parametrize(('algorithm', 'data', 'digits'), VECTORS)
+def test_texts(algorithm: str, data: bytes, digits: str) -> None:
+    """Each algorithm gives its published value, in one piece and in several."""
+    text = f'{algorithm}:{base64.b64encode(bytes.fromhex(digits)).decode()}'
+
+    assert text_of(algorithm, [data]) == text_of(algorithm, [data[:2], b'', memoryview(data)[2:]]) == text
+
+
+@hypothesis.given(st.lists(st.binary(max_size=40), min_size=1, max_size=6))
+def test_combined_texts(pieces: list[bytes]) -> None:
+    """CRCs of parts give that of the whole; digests of parts give the digest of the digests, and their number."""
+    for algorithm in ALGORITHMS:
+        parts = [(text_of(algorithm, [piece]), len(piece)) for piece in pieces]
+        if is_combinable(algorithm):
+            assert combined_text(algorithm, parts) == text_of(algorithm, pieces)
+    digests = [(text_of('SHA256', [piece]), len(piece)) for piece in pieces]
+    raw = b''.join(hashlib.sha256(piece).digest() for piece in pieces)
+    assert combined_text('SHA256', digests) == f'{text_of("SHA256", [raw])}-{len(pieces)}'
+
+
+def test_multipart_etag() -> None:
+    """S3's: the MD5 of the parts' MD5s and their number, where all of them are MD5s."""
+    etags = [hashlib.md5(part, usedforsecurity=False).hexdigest() for part in (b'a', b'b')]
+    raw = b''.join(map(bytes.fromhex, etags))
+
+    assert multipart_etag(etags) == f'{hashlib.md5(raw, usedforsecurity=False).hexdigest()}-2'
+    assert multipart_etag([*etags, 'opaque']) is None
+    assert not has_md5_form('0' * 31 + 'G')

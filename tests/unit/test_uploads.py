@@ -16,6 +16,7 @@ from s3po.errors import (
     NotFound,
     ServerError,
     SourceChanged,
+    Throttled,
     UploadError,
 )
 from tests.conftest import impatient
@@ -242,3 +243,12 @@ def test_move_of_an_object_that_is_replaced(memory_conn: s3po.Connection, memory
         memory_conn.move(BUCKET, 'from', BUCKET, 'to')
     assert memory.store.get(BUCKET, 'from').body == b'new'
     assert memory.store.get(BUCKET, 'to').body == b'old'
+
+
+def test_throttling_is_noticed(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """What bounds the requests is told of each that was refused for its rate, the first and the repeated ones."""
+    memory.fault = Faults('PutObject', None, Throttled('503 SlowDown', status=503), Throttled('503 SlowDown', status=503))
+
+    memory_conn.upload(BUCKET, 'key', b'data')
+
+    assert memory_conn._wiring.governor().throttled == 2

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3po.body import BytesChunk
+from s3po.checksum import ALGORITHMS
 from s3po.model import CompletedPart
 from s3po.transport.wire.requests import AT_ONCE_BYTES
 from tests.support.both import STORES, Both, Call
@@ -126,8 +127,20 @@ CASES: Final[dict[str, tuple[Call, Canned]]] = {
     'get what is any': (lambda t: t.get_object('bucket', 'key', if_match='*', version_id='', extra={}), GOT),
     'head': (lambda t: t.head_object('bucket', 'a/key', extra={}), GOT),
     'head, bare': (lambda t: t.head_object('bucket', 'key', extra={}), NOTHING),
+    'head, checksum': (lambda t: t.head_object('bucket', 'key', wants_checksum=True, extra={}), GOT),
     'head, all': (lambda t: t.head_object('bucket', 'key', if_match='e', version_id='v', extra=EXTRA), GOT),
     'put': (lambda t: t.put_object('bucket', 'key', DATA, headers={}, extra={}), BARE),
+    **{
+        f'put {each}': (
+            lambda t, each=each: t.put_object('bucket', 'key', DATA, checksum=DATA.checksum(each), headers={}, extra={}),
+            BARE,
+        )
+        for each in ALGORITHMS
+    },
+    'put, checksum and headers': (
+        lambda t: t.put_object('bucket', 'key', DATA, checksum=DATA.checksum('CRC64NVME'), headers={'x-a': 'b'}, extra={}),
+        Canned(headers=OBJECT),
+    ),
     'put nothing': (lambda t: t.put_object('bucket', 'key', BytesChunk(b''), headers={}, extra={}), NOTHING),
     'put much': (lambda t: t.put_object('bucket', 'key', LARGE, headers={}, extra={}), BARE),
     'put, headers': (lambda t: t.put_object('bucket', 'key', DATA, headers=HEADERS, extra={}), Canned(headers=OBJECT)),
@@ -153,8 +166,22 @@ CASES: Final[dict[str, tuple[Call, Canned]]] = {
     'copy, headers': (lambda t: t.copy_object(SOURCE, 'bucket', 'key', if_match='e', headers=HEADERS, extra={}), COPIED),
     'copy, all': (lambda t: t.copy_object(VERSION, 'bucket', 'key', if_match='e', headers=HEADERS, extra=EXTRA), COPIED),
     'create': (lambda t: t.create_multipart_upload('bucket', 'key', headers={}, extra={}), CREATED),
+    **{
+        f'create {each}': (
+            lambda t, each=each: t.create_multipart_upload('bucket', 'key', algorithm=each, headers={}, extra={}),
+            CREATED,
+        )
+        for each in ALGORITHMS
+        if each != 'MD5'
+    },
     'create, all': (lambda t: t.create_multipart_upload('bucket', 'key', headers=HEADERS, extra=EXTRA), CREATED),
     'part': (lambda t: t.upload_part('bucket', 'key', DATA, upload_id='u/+=', part_number=7, extra={}), BARE),
+    'part, checksum': (
+        lambda t: t.upload_part(
+            'bucket', 'key', LARGE, upload_id='u', part_number=7, checksum=LARGE.checksum('CRC64NVME'), extra={}
+        ),
+        BARE,
+    ),
     'part, all': (lambda t: t.upload_part('bucket', 'key', LARGE, upload_id='u', part_number=10_000, extra=EXTRA), BARE),
     'part without ETag': (lambda t: t.upload_part('bucket', 'key', DATA, upload_id='u', part_number=7, extra={}), NOTHING),
     'copy part': (
@@ -173,6 +200,21 @@ CASES: Final[dict[str, tuple[Call, Canned]]] = {
         lambda t: t.complete_multipart_upload('bucket', 'key', PARTS, upload_id='u/+=', headers={}, extra={}),
         COMPLETED,
     ),
+    **{
+        f'complete, {checksum}': (
+            lambda t, checksum=checksum: t.complete_multipart_upload(
+                'bucket',
+                'key',
+                [CompletedPart(number=1, etag='e', checksum=checksum.partition('-')[0])],
+                upload_id='u',
+                checksum=checksum,
+                headers={},
+                extra={},
+            ),
+            COMPLETED,
+        )
+        for checksum in ('CRC64NVME:rosUhgp5mIg=', 'SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=-1')
+    },
     'complete, all': (
         lambda t: t.complete_multipart_upload('bucket', 'key', PARTS, upload_id='u', headers=HEADERS, extra=EXTRA),
         COMPLETED,

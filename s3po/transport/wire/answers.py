@@ -10,11 +10,11 @@ from typing import Final
 
 from s3po.errors import NetworkError, TransportError
 from s3po.model import ObjectInfo
-from s3po.transport import CHECKSUM_ALGORITHMS, Stored
-from s3po.transport.answers import content_range, moment_of
+from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
+from s3po.transport.answers import content_range, has_own_key, moment_of
 from s3po.transport.http import ConnectionLost, Response
 
-__all__ = ['Doing', 'WireAnswer', 'etag_of', 'headers_of', 'info_of', 'moment_of', 'stored_of']
+__all__ = ['Doing', 'WireAnswer', 'checksum_of', 'etag_of', 'headers_of', 'info_of', 'is_encrypted', 'moment_of', 'stored_of']
 
 CHECKSUMS: Final = tuple((f'x-amz-checksum-{name.lower()}'.encode(), name) for name in CHECKSUM_ALGORITHMS)
 CHECKSUM_HEADERS: Final = frozenset(header for header, _ in CHECKSUMS)
@@ -113,7 +113,20 @@ def checksum_of(response: Response) -> str | None:
 
 def stored_of(response: Response) -> Stored:
     """What the store says of an object that it has taken."""
-    return Stored(etag=etag_of(response), version_id=response.text(b'x-amz-version-id'), checksum=checksum_of(response))
+    return Stored(
+        etag=etag_of(response),
+        version_id=response.text(b'x-amz-version-id'),
+        checksum=checksum_of(response),
+        is_encrypted=is_encrypted(response),
+    )
+
+
+def is_encrypted(response: Response) -> bool:
+    """Whether an object was encrypted with a key of somebody's, so that its ETag is no MD5."""
+    headers = response.headers
+    return has_own_key(
+        headers.get(b'x-amz-server-side-encryption'), headers.get(b'x-amz-server-side-encryption-customer-algorithm')
+    )
 
 
 def headers_of(response: Response) -> dict[str, str]:
@@ -138,7 +151,9 @@ def info_of(response: Response, key: str, size_bytes: int) -> ObjectInfo:
         storage_class=headers.get('x-amz-storage-class', 'STANDARD'),
         content_type=headers.get('content-type'),
         metadata={
-            name.removeprefix(METADATA_PREFIX): value for name, value in headers.items() if name.startswith(METADATA_PREFIX)
+            name.removeprefix(METADATA_PREFIX): value
+            for name, value in headers.items()
+            if name.startswith(METADATA_PREFIX) and name != ID_HEADER
         },
         headers=headers,
         checksum=checksum_of(response),

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ['taken_by']
+from s3po.transport import CHECKSUM_ALGORITHMS
+
+__all__ = ['checksum_header', 'taken_by']
 
 # CreateMultipartUpload knows neither the conditions nor a digest of the data; CompleteMultipartUpload takes the conditions.
 NOT_FOR_CREATE: Final = frozenset({'content-md5', 'if-match', 'if-none-match', 'x-amz-sdk-checksum-algorithm'})
@@ -40,6 +42,18 @@ ONLY_FOR_COPY: Final = frozenset(
         'x-amz-tagging-directive',
     }
 )
+
+
+CHECKSUM_NAMES: Final = {
+    **{name: f'x-amz-checksum-{name.lower()}' for name in CHECKSUM_ALGORITHMS},
+    'MD5': 'content-md5',
+}
+
+
+def checksum_header(checksum: str) -> tuple[str, str]:
+    """The header that carries a checksum, 'ALGORITHM:base64', with its value."""
+    algorithm, _, value = checksum.partition(':')
+    return CHECKSUM_NAMES[algorithm], value
 
 
 def taken_by(operation: str, headers: Mapping[str, str]) -> dict[str, str]:

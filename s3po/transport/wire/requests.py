@@ -32,6 +32,8 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 NO_QUERY: Final[Mapping[str, str]] = {}
 USER_AGENT: Final = f's3po/{__version__}'
 
+# What uploads carry by default.
+CHECKSUM_HEADER: Final = 'x-amz-checksum-crc64nvme'
 # A document that says why a request failed is short.
 MAX_ERROR_BYTES: Final = 1024 * 1024
 # What is smaller goes out together with its head; what is larger, piece by piece.
@@ -171,6 +173,11 @@ class Requester:
         asked = signer.presigned_query(method, path, query, signed, expires_s, timestamp)
         return f'{target.place.scheme}://{target.host_header}{path}?{asked}'
 
+    def guards_bodies(self, bucket: str) -> bool:
+        """Whether the data of uploads are guarded by TLS, or signed."""
+        target = self._targets.get(bucket) or self._aim(bucket)
+        return target.is_secure or (target.is_signed and self._payload_signing != 'unsigned')
+
     def close(self) -> None:
         """Close what is idle, and forget where buckets are."""
         self._targets.clear()
@@ -216,10 +223,14 @@ class Requester:
         signer = target.signer if target.keys is keys else self._new_signer(target, keys)
         assert signer is not None
         timestamp = signer.timestamp(time.time() + self._clock_offset_s)
-        if not headers and keys.session_token is None:
+        if keys.session_token is None and (not headers or (len(headers) == 1 and CHECKSUM_HEADER in headers)):
             # Most requests of a batch: what follows would come to the same.
             lines = [f'host:{target.host_header}', f'x-amz-content-sha256:{payload}', f'x-amz-date:{timestamp}']
-            canonical, names = lines, 'host;x-amz-content-sha256;x-amz-date'
+            names = 'host;x-amz-content-sha256;x-amz-date'
+            if headers:
+                lines.insert(1, f'{CHECKSUM_HEADER}:{headers[CHECKSUM_HEADER]}')
+                names = f'host;{CHECKSUM_HEADER};x-amz-content-sha256;x-amz-date'
+            canonical = lines
         else:
             sent = {'host': target.host_header, 'x-amz-content-sha256': payload, 'x-amz-date': timestamp}
             if keys.session_token:

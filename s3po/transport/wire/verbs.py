@@ -17,9 +17,9 @@ from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import error_for
 from s3po.transport.http import Response
-from s3po.transport.parameters import check_headers, quoted_etag, serialized_extra
-from s3po.transport.wire.answers import Doing, WireAnswer, etag_of, info_of, stored_of
-from s3po.transport.wire.headers import taken_by
+from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
+from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
+from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
 
 __all__ = ['WireTransport']
@@ -68,18 +68,34 @@ class WireTransport:
         return WireAnswer(self._send(doing, 'GET', headers=headers, version_id=version_id, extra=extra), key, doing)
 
     def head_object(
-        self, bucket: str, key: str, *, if_match: str | None = None, version_id: str | None = None, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        *,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        wants_checksum: bool = False,
+        extra: Extra,
     ) -> ObjectInfo:
         doing = Doing('HeadObject', bucket, key)
-        headers = NO_HEADERS if if_match is None else {'if-match': quoted_etag(if_match)}
+        headers = dict[str, str]()
+        if wants_checksum:
+            headers['x-amz-checksum-mode'] = 'ENABLED'
+        if if_match is not None:
+            headers['if-match'] = quoted_etag(if_match)
         response = self._send(doing, 'HEAD', headers=headers, version_id=version_id, extra=extra)
         response.close()
         length = response.text(b'content-length') or '0'
         return info_of(response, key, int(length) if length.isdigit() else 0)
 
-    def put_object(self, bucket: str, key: str, chunk: Chunk, *, headers: Headers, extra: Extra) -> Stored:
+    def put_object(
+        self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
+    ) -> Stored:
         doing = Doing('PutObject', bucket, key)
-        sent = taken_by('PutObject', headers) if headers else NO_HEADERS
+        sent: Mapping[str, str] = taken_by('PutObject', headers) if headers else NO_HEADERS
+        if checksum is not None:
+            name, value = checksum_header(checksum)
+            sent = {name: value, **sent} if sent else {name: value}
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
         return stored_of(self._finished(doing, self._send(doing, 'PUT', headers=sent, extra=extra, body=body)))
 
@@ -128,6 +144,9 @@ class WireTransport:
         doing = Doing(operation, bucket, key)
         return self._requester.presigned_url(doing, method, query=query, headers=headers, expires_s=expires_s)
 
+    def guards_bodies(self, bucket: str) -> bool:
+        return self._requester.guards_bodies(bucket)
+
     # --- listings
 
     def list_objects_v2(
@@ -164,20 +183,40 @@ class WireTransport:
 
     # --- multipart uploads
 
-    def create_multipart_upload(self, bucket: str, key: str, *, headers: Headers, extra: Extra) -> str:
+    def create_multipart_upload(
+        self, bucket: str, key: str, *, algorithm: str | None = None, headers: Headers, extra: Extra
+    ) -> str:
         doing = Doing('CreateMultipartUpload', bucket, key)
         sent = taken_by('CreateMultipartUpload', headers)
+        if algorithm is not None:
+            sent.update({'x-amz-checksum-algorithm': algorithm, 'x-amz-checksum-type': checksum_type(algorithm)})
         response = self._send(doing, 'POST', query={'uploads': ''}, headers=sent, extra=extra)
         return self._document(doing, response, xml.upload_id_of)
 
     def upload_part(
-        self, bucket: str, key: str, chunk: Chunk, *, upload_id: str, part_number: int, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        chunk: Chunk,
+        *,
+        upload_id: str,
+        part_number: int,
+        checksum: str | None = None,
+        extra: Extra,
     ) -> CompletedPart:
         doing = Doing('UploadPart', bucket, key, part_number)
         query = {'partNumber': str(part_number), 'uploadId': upload_id}
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
-        response = self._finished(doing, self._send(doing, 'PUT', query=query, extra=extra, body=body))
-        return _completed(doing, part_number, etag_of(response))
+        headers = NO_HEADERS if checksum is None else dict([checksum_header(checksum)])
+        response = self._finished(doing, self._send(doing, 'PUT', query=query, headers=headers, extra=extra, body=body))
+        etag = _required_etag(doing, etag_of(response))
+        return CompletedPart(
+            number=part_number,
+            etag=etag,
+            size_bytes=chunk.size_bytes,
+            checksum=checksum_of(response),
+            is_encrypted=is_encrypted(response),
+        )
 
     def upload_part_copy(
         self,
@@ -198,17 +237,39 @@ class WireTransport:
             'x-amz-copy-source-range': f'bytes={byte_range[0]}-{byte_range[1] - 1}',
         }
         response = self._send(doing, 'PUT', query=query, headers=headers, extra=extra)
-        return _completed(doing, part_number, self._document(doing, response, xml.copy_result_of).etag)
+        copied = self._document(doing, response, xml.copy_result_of)
+        return CompletedPart(
+            number=part_number,
+            etag=_required_etag(doing, copied.etag),
+            size_bytes=byte_range[1] - byte_range[0],
+            checksum=copied.checksum,
+        )
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, parts: Sequence[CompletedPart], *, upload_id: str, headers: Headers, extra: Extra
+        self,
+        bucket: str,
+        key: str,
+        parts: Sequence[CompletedPart],
+        *,
+        upload_id: str,
+        checksum: str | None = None,
+        headers: Headers,
+        extra: Extra,
     ) -> Stored:
         doing = Doing('CompleteMultipartUpload', bucket, key)
         sent = {**taken_by('CompleteMultipartUpload', headers), 'content-type': 'application/xml'}
+        if checksum is not None:
+            name, value = checksum_header(checksum)
+            sent.update({name: value, 'x-amz-checksum-type': checksum_type(checksum.partition(':')[0])})
         body = xml.complete_body(parts)
         response = self._send(doing, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
         said = self._document(doing, response, xml.complete_result_of)
-        return Stored(etag=said.etag, version_id=response.text(b'x-amz-version-id'), checksum=said.checksum)
+        return Stored(
+            etag=said.etag,
+            version_id=response.text(b'x-amz-version-id'),
+            checksum=said.checksum,
+            is_encrypted=is_encrypted(response),
+        )
 
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
         doing = Doing('AbortMultipartUpload', bucket, key)
@@ -298,10 +359,10 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
     return {'x-amz-copy-source': named, 'x-amz-copy-source-if-match': quoted_etag(if_match)}
 
 
-def _completed(doing: Doing, number: int, etag: str) -> CompletedPart:
+def _required_etag(doing: Doing, etag: str) -> str:
     if not etag or not xml.has_xml_form(etag):
         raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
-    return CompletedPart(number=number, etag=etag)
+    return etag
 
 
 def _delete_failure(bucket: str, failure: xml.NotDeleted) -> DeleteFailure:

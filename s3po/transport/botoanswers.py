@@ -1,0 +1,143 @@
+"""What botocore's answers say.
+
+What may live here: from botocore's dictionaries to our values; no requests but the reading of a body that is handed on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+from collections.abc import Mapping
+from typing import Any
+
+import urllib3.exceptions
+
+from s3po.errors import NetworkError
+from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
+from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
+from s3po.transport.answers import content_range, error_for, has_own_key
+from s3po.transport.translate import translated
+
+__all__ = ['BotoAnswer', 'completed_of', 'delete_failure_of', 'entry_of', 'etag_of', 'info_of', 'stored_of']
+
+
+class BotoAnswer:
+    """The answer to a GET; see Answer in s3po/transport/__init__.py."""
+
+    def __init__(self, said: Mapping[str, Any], key: str, doing: str) -> None:
+        self._body = said['Body']
+        self._doing = doing
+        self.size_bytes = -1
+        self.status = int(said['ResponseMetadata']['HTTPStatusCode'])
+        length = said.get('ContentLength')
+        if length is None:
+            self.close()
+            raise NetworkError(f'{doing}: the answer has no Content-Length, so its end could not be told from a cut')
+        self.size_bytes = int(length)
+        self.offset, whole = 0, self.size_bytes
+        if self.status == http.client.PARTIAL_CONTENT:
+            try:
+                self.offset, whole = content_range(said.get('ContentRange', ''), self.size_bytes)
+            except ValueError as error:
+                self.close()
+                raise NetworkError(f'{doing}: {error}') from error
+        self.info = info_of(said, key, whole)
+        self.etag, self.version_id, self.checksum = self.info.etag, self.info.version_id, self.info.checksum
+        self._left = self.size_bytes
+
+    def read(self, size_bytes: int) -> bytes:
+        wanted = min(size_bytes, self._left)
+        if not wanted:
+            return b''
+        # botocore checks the length only when more is asked for than there is, so it is checked here.
+        with translated(self._doing):
+            data: bytes = self._body.read(wanted)
+        if len(data) < wanted:
+            got = self.size_bytes - self._left + len(data)
+            raise NetworkError(f'{self._doing}: the body ended after {got:,} of {self.size_bytes:,} bytes')
+        self._left -= len(data)
+        return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        # urllib3 puts a connection back by itself when its body was read to the end, and this closes it in any other case.
+        try:
+            if not self.size_bytes:
+                # The end of an empty body is only seen by reading it.
+                self._body.read()
+            self._body.close()
+        except (urllib3.exceptions.HTTPError, OSError):
+            # It is being thrown away; how it ends does not matter.
+            return
+
+
+def etag_of(said: Mapping[str, Any]) -> str:
+    return str(said.get('ETag', '')).strip('"')
+
+
+def stored_of(said: Mapping[str, Any]) -> Stored:
+    return Stored(
+        etag=etag_of(said),
+        version_id=said.get('VersionId'),
+        checksum=checksum_of(said),
+        is_encrypted=is_encrypted(said),
+    )
+
+
+def completed_of(said: Mapping[str, Any], number: int, doing: str, size_bytes: int) -> CompletedPart:
+    etag = etag_of(said)
+    if not etag:
+        raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
+    return CompletedPart(
+        number=number, etag=etag, size_bytes=size_bytes, checksum=checksum_of(said), is_encrypted=is_encrypted(said)
+    )
+
+
+def is_encrypted(said: Mapping[str, Any]) -> bool:
+    return has_own_key(said.get('ServerSideEncryption'), said.get('SSECustomerAlgorithm'))
+
+
+def checksum_of(said: Mapping[str, Any]) -> str | None:
+    for name in CHECKSUM_ALGORITHMS:
+        if said.get(f'Checksum{name}'):
+            return f'{name}:{said[f"Checksum{name}"]}'
+    return None
+
+
+def entry_of(item: Mapping[str, Any]) -> ListEntry:
+    return ListEntry(
+        key=item['Key'],
+        size_bytes=int(item.get('Size', 0)),
+        etag=etag_of(item),
+        last_modified=item.get('LastModified'),
+        storage_class=item.get('StorageClass', 'STANDARD'),
+    )
+
+
+def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
+    headers = said['ResponseMetadata'].get('HTTPHeaders', {})
+    modified: datetime.datetime | None = said.get('LastModified')
+    return ObjectInfo(
+        key=key,
+        size_bytes=size_bytes,
+        etag=etag_of(said),
+        last_modified=modified,
+        storage_class=said.get('StorageClass', 'STANDARD'),
+        content_type=said.get('ContentType'),
+        metadata={name: value for name, value in said.get('Metadata', {}).items() if f'x-amz-meta-{name}' != ID_HEADER},
+        headers={str(name).lower(): str(value) for name, value in headers.items()},
+        checksum=checksum_of(said),
+        version_id=said.get('VersionId'),
+    )
+
+
+def delete_failure_of(bucket: str, said: Mapping[str, Any]) -> DeleteFailure:
+    key, code = str(said.get('Key', '')), str(said.get('Code', ''))
+    # DeleteObjects says 200 for all; 400 here only means: what the code does not tell is the caller's fault.
+    doing = f'DeleteObjects s3://{bucket}/{key}'
+    error = error_for(doing, status=400, code=code, message=str(said.get('Message') or ''), headers={})
+    return DeleteFailure(key=key, error=error, version_id=said.get('VersionId'))

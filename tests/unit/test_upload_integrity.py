@@ -1,0 +1,440 @@
+"""What uploads carry for the store to check, what its answers are compared with, and what becomes of lost answers."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import s3po
+from s3po.checksum import ALGORITHMS, is_combinable, text_of
+from s3po.config import MIB
+from s3po.errors import (
+    IntegrityError,
+    InvalidRequest,
+    NetworkError,
+    NotFound,
+    PreconditionFailed,
+    ServerError,
+    UploadError,
+)
+from s3po.model import CompletedPart
+from s3po.transport import Stored
+from tests.conftest import BUCKET, impatient
+from tests.support.faults import Faults
+from tests.support.memory import MemoryTransport
+from tests.support.store_values import StoredObject, md5
+
+DATA = os.urandom(100_000)
+LARGE = os.urandom(12 * MIB)
+CRC = 'CRC64NVME'
+
+
+class Wrong(MemoryTransport):
+    """A store that answers uploads in ways of its own.
+
+    Attributes:
+        sent: The checksums that came with PutObject and UploadPart, in order.
+        algorithms: Those that came with CreateMultipartUpload.
+        refusal: What requests with a checksum are refused with.
+        spoils: How many bodies lose a byte on their way.
+        etag: The ETag of every answer; None for the right one.
+        is_encrypted: Whether it says so.
+        lost: Operations whose next answer is lost after the work was done.
+        silent: How often CompleteMultipartUpload says nothing, with (True) and without (False) doing it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeps_checksums = True
+        self.sent: list[str | None] = []
+        self.algorithms: list[str | None] = []
+        self.refusal: Exception | None = None
+        self.told: str | None = None
+        self.etag: str | None = None
+        self.is_encrypted = False
+        self.lost: list[str] = []
+        self.silent: list[bool] = []
+        self.store.create_bucket(BUCKET)
+
+    def _refuse(self, checksum: str | None) -> None:
+        if checksum is not None and self.refusal is not None:
+            raise self.refusal
+
+    def _lose(self, operation: str) -> None:
+        if operation in self.lost:
+            self.lost.remove(operation)
+            raise NetworkError(f'the answer to {operation} was lost')
+
+    def put_object(self, bucket: str, key: str, chunk: Any, *, checksum: str | None = None, **arguments: Any) -> Stored:
+        self.sent.append(checksum)
+        self._refuse(checksum)
+        stored = super().put_object(bucket, key, chunk, checksum=checksum, **arguments)
+        self._lose('PutObject')
+        return Stored(
+            etag=stored.etag if self.etag is None else self.etag,
+            checksum=self.told or stored.checksum,
+            is_encrypted=self.is_encrypted,
+        )
+
+    def create_multipart_upload(self, bucket: str, key: str, *, algorithm: str | None = None, **arguments: Any) -> str:
+        self.algorithms.append(algorithm)
+        self._refuse(algorithm)
+        upload_id = super().create_multipart_upload(bucket, key, algorithm=algorithm, **arguments)
+        self._lose('CreateMultipartUpload')
+        return upload_id
+
+    def upload_part(self, bucket: str, key: str, chunk: Any, *, checksum: str | None = None, **arguments: Any) -> CompletedPart:
+        self.sent.append(checksum)
+        self._refuse(checksum)
+        return super().upload_part(bucket, key, chunk, checksum=checksum, **arguments)
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, parts: Sequence[CompletedPart], *, checksum: str | None = None, **arguments: Any
+    ) -> Stored:
+        self.completed = checksum
+        if self.silent and not self.silent.pop(0):
+            return Stored(etag='')
+        stored = super().complete_multipart_upload(bucket, key, parts, checksum=checksum, **arguments)
+        self._lose('CompleteMultipartUpload')
+        return stored
+
+
+@pytest.fixture
+def wrong() -> Wrong:
+    """The store."""
+    return Wrong()
+
+
+def connected(wrong: MemoryTransport, **config: Any) -> s3po.Connection:
+    return s3po.Connection(transport=wrong, retry=impatient(), config=s3po.TransferConfig(**config))
+
+
+def refusal(status: int, text: str) -> s3po.S3poError:
+    kind = ServerError if status >= 500 else InvalidRequest
+    return kind(f'PutObject: {status} {text}', status=status, code=text)
+
+
+# --- checksums
+
+
+@pytest.mark.parametrize('algorithm', ALGORITHMS)
+def test_put(wrong: Wrong, algorithm: str) -> None:
+    """The named checksum goes with the object, and the result tells what the store confirmed."""
+    result = connected(wrong, checksum=algorithm.lower()).upload(BUCKET, 'key', DATA)
+
+    expected = text_of(algorithm, [DATA])
+    assert wrong.sent == [expected]
+    assert result.checksum == (None if algorithm == 'MD5' else expected)
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize('algorithm', ALGORITHMS)
+@pytest.mark.parametrize('kind', ['bytes', 'path', 'seekable', 'stream'])
+def test_parts(wrong: Wrong, algorithm: str, kind: str, tmp_path: Any) -> None:
+    """So it does with each part; and the whole object has that of all bytes, or of the parts' digests."""
+    (tmp_path / 'source').write_bytes(LARGE)
+    source = {
+        'bytes': LARGE,
+        'path': tmp_path / 'source',
+        'seekable': io.BytesIO(LARGE),
+        'stream': (LARGE[at : at + MIB] for at in range(0, len(LARGE), MIB)),
+    }[kind]
+
+    result = connected(wrong, checksum=algorithm.lower()).upload(BUCKET, 'key', source)
+
+    parts = [LARGE[: 8 * MIB], LARGE[8 * MIB :]]
+    assert sorted(map(str, wrong.sent)) == sorted(text_of(algorithm, [part]) for part in parts)
+    assert wrong.algorithms == [None if algorithm == 'MD5' else algorithm]
+    if algorithm == 'MD5':
+        assert (wrong.completed, result.checksum) == (None, None)
+    elif is_combinable(algorithm):
+        assert wrong.completed == result.checksum == text_of(algorithm, [LARGE])
+    else:
+        assert wrong.completed == result.checksum
+        assert str(result.checksum).endswith('-2')
+
+
+def test_default(wrong: Wrong) -> None:
+    """Without a word of the caller's it is a CRC64NVME."""
+    result = connected(wrong).upload(BUCKET, 'key', DATA)
+
+    assert result.checksum == text_of(CRC, [DATA])
+
+
+def test_none(wrong: Wrong) -> None:
+    """checksum='none' sends none, and compares nothing."""
+    wrong.guards, wrong.etag = False, md5(b'something else')
+
+    result = connected(wrong, checksum='none').upload(BUCKET, 'key', DATA)
+
+    assert (wrong.sent, result.checksum, result.warnings) == ([None], None, ())
+
+
+def test_ignored(wrong: Wrong) -> None:
+    """Of a store that does not tell the checksum, nothing is claimed."""
+    wrong.keeps_checksums = False
+    connection = connected(wrong)
+
+    assert connection.upload(BUCKET, 'key', DATA).checksum is None
+    assert connection.upload(BUCKET, 'key', LARGE).checksum is None
+    assert wrong.completed is None
+
+
+REFUSALS = [
+    refusal(501, 'NotImplemented'),
+    refusal(400, 'InvalidArgument: Unsupported header x-amz-checksum-crc64nvme'),
+    refusal(400, 'InvalidRequest: unknown checksum algorithm'),
+]
+
+
+@pytest.mark.parametrize('error', REFUSALS)
+@pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
+def test_refused(wrong: Wrong, error: s3po.S3poError, data: bytes) -> None:
+    """A store that refuses checksums gets none: found out once, within the attempt, and remembered for the bucket."""
+    wrong.refusal = error
+    connection = connected(wrong)
+
+    first = connection.upload(BUCKET, 'first', data)
+    second = connection.upload(BUCKET, 'second', data)
+
+    assert (first.checksum, second.checksum) == (None, None)
+    assert first.attempts == first.parts
+    assert [checksum for checksum in wrong.sent + wrong.algorithms if checksum] == (
+        [text_of(CRC, [DATA])] if data is DATA else [CRC]
+    )
+    assert wrong.store.get(BUCKET, 'second').body == data
+
+
+def test_refused_for_another_reason(wrong: Wrong) -> None:
+    """Where the request fails without a checksum as well, that is the error, and checksums go on being sent."""
+    wrong.fault = Faults('PutObject', None, *[refusal(400, 'InvalidRequest: not a checksum matter')] * 2)
+    connection = connected(wrong)
+
+    with pytest.raises(InvalidRequest, match='not a checksum matter'):
+        connection.upload(BUCKET, 'key', DATA)
+    connection.upload(BUCKET, 'key', DATA)
+
+    assert wrong.sent[-1] == text_of(CRC, [DATA])
+
+
+def test_refused_although_named(wrong: Wrong) -> None:
+    """Who names a checksum wants it, or an error."""
+    wrong.refusal = refusal(400, 'InvalidArgument: Unsupported header x-amz-checksum-sha256')
+
+    with pytest.raises(InvalidRequest, match='Unsupported header'):
+        connected(wrong, checksum='sha256').upload(BUCKET, 'key', DATA)
+
+
+@pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
+def test_bad_digest(wrong: Wrong, data: bytes) -> None:
+    """A part that arrives wrong is read and sent again, twice; then the upload fails as itself, and leaves nothing."""
+    operation = 'PutObject' if data is DATA else 'UploadPart'
+    wrong.fault = Faults(operation, None, IntegrityError('BadDigest'))
+    assert connected(wrong).upload(BUCKET, 'key', data).checksum == text_of(CRC, [data])
+
+    wrong.calls.clear()
+    wrong.fault = Faults(operation, None if data is DATA else 1, *[IntegrityError('BadDigest')] * 9)
+    with pytest.raises(IntegrityError, match=r'BadDigest \(after 3 attempts\)'):
+        connected(wrong).upload(BUCKET, 'other', data)
+
+    assert len([call for call in wrong.calls if call[0] == operation and call[2] in (None, 1)]) == 3
+    assert wrong.store.uploads(BUCKET) == []
+    with pytest.raises(NotFound):
+        connected(wrong).head(BUCKET, 'other')
+
+
+def test_echo_differs(wrong: Wrong) -> None:
+    """A store that confirms another checksum than was sent has stored something else."""
+    wrong.told = text_of(CRC, [b'something else'])
+
+    with pytest.raises(IntegrityError, match='what was stored is not what was sent: the store tells CRC64NVME'):
+        connected(wrong).upload(BUCKET, 'key', DATA)
+
+
+def test_echo_of_another_kind(wrong: Wrong) -> None:
+    """One of another algorithm cannot be compared, and is the store's business."""
+    wrong.told = text_of('SHA256', [b'something else'])
+
+    assert connected(wrong).upload(BUCKET, 'key', DATA).checksum == wrong.told
+
+
+# --- without a checksum
+
+
+@pytest.fixture
+def bare(wrong: Wrong) -> Wrong:
+    """A store that ignores checksums, reached over plain HTTP with the payload unsigned."""
+    wrong.keeps_checksums = wrong.guards = False
+    return wrong
+
+
+def test_etag_compared(bare: Wrong) -> None:
+    """Then the ETag is compared, where it is an MD5."""
+    assert connected(bare).upload(BUCKET, 'key', DATA).warnings == ()
+    assert connected(bare).upload(BUCKET, 'key', LARGE).warnings == ()
+
+    bare.etag = md5(b'something else')
+    with pytest.raises(IntegrityError, match='what was stored is not what was sent: its ETag is'):
+        connected(bare).upload(BUCKET, 'key', DATA)
+
+
+@pytest.mark.parametrize('is_encrypted', [True, False])
+def test_nothing_guards(bare: Wrong, caplog: pytest.LogCaptureFixture, *, is_encrypted: bool) -> None:
+    """Where the ETag is none, the result says that nothing guarded the upload; the log says it once for a bucket."""
+    bare.is_encrypted, bare.etag = is_encrypted, md5(b'key') if is_encrypted else 'opaque-1'
+    connection = connected(bare)
+
+    results = [connection.upload(BUCKET, f'key{n}', DATA) for n in range(3)]
+
+    assert ['nothing guards' in result.warnings[0] for result in results] == [True] * 3
+    assert len([record for record in caplog.records if 'nothing guards' in record.message]) == 1
+
+
+def test_md5_wanted(wrong: Wrong) -> None:
+    """With checksum='md5' the ETag is compared on guarded ways as well."""
+    wrong.keeps_checksums, wrong.etag = False, md5(b'something else')
+
+    with pytest.raises(IntegrityError, match='its ETag is'):
+        connected(wrong, checksum='md5').upload(BUCKET, 'key', DATA)
+
+
+# --- lost answers
+
+
+def test_lost_put(wrong: Wrong) -> None:
+    """A PUT is sent again: twice the same is once."""
+    wrong.lost = ['PutObject']
+
+    assert connected(wrong).upload(BUCKET, 'key', DATA).attempts == 2
+    assert wrong.count('HeadObject') == 0
+
+
+def test_lost_conditional_put(wrong: Wrong) -> None:
+    """One that fails the second time for what the first one wrote is known by its id, which the caller does not see."""
+    wrong.lost = ['PutObject']
+    connection = connected(wrong)
+
+    result = connection.upload(BUCKET, 'key', DATA, if_none_match='*', metadata={'colour': 'red'})
+
+    assert (result.etag, result.checksum) == (md5(DATA), text_of(CRC, [DATA]))
+    assert connection.head(BUCKET, 'key').metadata == {'colour': 'red'}
+
+
+@pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
+def test_lost_beside_anothers(wrong: Wrong, data: bytes) -> None:
+    """Where another has written meanwhile, be it the same bytes, the condition has failed."""
+    operation = 'PutObject' if data is DATA else 'CompleteMultipartUpload'
+    wrong.fault = Faults(operation, None, NetworkError('lost on its way'))
+    wrong.store.put(BUCKET, 'key', StoredObject(body=data, etag=md5(data)))
+
+    with pytest.raises(PreconditionFailed):
+        connected(wrong).upload(BUCKET, 'key', data, if_none_match='*')
+
+    assert wrong.store.uploads(BUCKET) == []
+
+
+def test_no_id(wrong: Wrong) -> None:
+    """It is sent only where it is needed, and can be turned off."""
+    connected(wrong).upload(BUCKET, 'plain', DATA)
+    connected(wrong, sends_id=False).upload(BUCKET, 'off', DATA, if_none_match='*')
+    connected(wrong).upload(BUCKET, 'encrypted', LARGE, extra={'ServerSideEncryption': 'aws:kms'})
+
+    has_id = {key: 'x-amz-meta-s3po-id' in wrong.store.get(BUCKET, key).headers for key in ('plain', 'off', 'encrypted')}
+    assert has_id == {'plain': False, 'off': False, 'encrypted': True}
+
+
+@pytest.mark.parametrize('keeps_checksums', [True, False])
+@pytest.mark.parametrize('condition', [None, '*'])
+def test_lost_complete(wrong: Wrong, *, keeps_checksums: bool, condition: str | None) -> None:
+    """The second answer is that there is no such upload; the object tells that it is ours, by checksum, id or ETag."""
+    wrong.keeps_checksums, wrong.lost = keeps_checksums, ['CompleteMultipartUpload']
+
+    result = connected(wrong).upload(BUCKET, 'key', LARGE, if_none_match=condition)
+
+    assert result.checksum == (text_of(CRC, [LARGE]) if keeps_checksums else None)
+    assert (wrong.count('CreateMultipartUpload'), wrong.count('UploadPart')) == (1, 2)
+    assert wrong.count('HeadObject') == 1
+
+
+def vanish(wrong: Wrong, times: int) -> None:
+    """Each completion is lost, and its upload with it."""
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        nonlocal times
+        if operation == 'CompleteMultipartUpload' and times:
+            uploads = wrong.store.uploads(BUCKET)
+            if uploads:
+                times -= 1
+                wrong.store.abort_upload(BUCKET, key, uploads[0].upload_id)
+                raise NetworkError('lost')
+
+    wrong.fault = fault
+
+
+def test_vanished(wrong: Wrong) -> None:
+    """An upload that is gone, without the object, is begun anew, once."""
+    vanish(wrong, 1)
+    connection = connected(wrong)
+
+    connection.upload(BUCKET, 'key', LARGE)
+
+    assert wrong.store.get(BUCKET, 'key').body == LARGE
+    assert wrong.count('CreateMultipartUpload') == 2
+
+    vanish(wrong, 2)
+    with pytest.raises(UploadError, match='so it was once before'):
+        connection.upload(BUCKET, 'other', LARGE)
+    assert wrong.store.uploads(BUCKET) == []
+
+
+def test_vanished_stream(wrong: Wrong) -> None:
+    """A stream cannot be, and says so."""
+    vanish(wrong, 1)
+
+    with pytest.raises(UploadError, match='a stream cannot be read again'):
+        connected(wrong).upload(BUCKET, 'key', iter([LARGE]))
+
+
+def test_replaced_by_another(wrong: Wrong) -> None:
+    """Another's object under the key is not taken for ours: the upload is begun anew."""
+    vanish(wrong, 1)
+    wrong.store.put(BUCKET, 'key', StoredObject(body=DATA, etag=md5(DATA)))
+
+    connected(wrong).upload(BUCKET, 'key', LARGE)
+
+    assert wrong.store.get(BUCKET, 'key').body == LARGE
+
+
+def test_no_such_upload_at_once(wrong: Wrong) -> None:
+    """Where no answer was lost, an upload that is gone was aborted by somebody, who may have had a reason."""
+    wrong.fault = Faults('CompleteMultipartUpload', None, NotFound('NoSuchUpload', status=404, code='NoSuchUpload'))
+
+    with pytest.raises(NotFound):
+        connected(wrong).upload(BUCKET, 'key', LARGE)
+
+    assert wrong.count('HeadObject') == 0
+
+
+def test_silent_complete(wrong: Wrong) -> None:
+    """An answer without an ETag counts only when the object is there."""
+    wrong.silent = [False, True]
+
+    result = connected(wrong).upload(BUCKET, 'key', LARGE)
+
+    assert result.attempts == 3
+    assert wrong.store.get(BUCKET, 'key').body == LARGE
+
+
+def test_lost_create(wrong: Wrong) -> None:
+    """What a lost answer may have left is told, and nothing is aborted by guess."""
+    wrong.lost = ['CreateMultipartUpload']
+
+    result = connected(wrong).upload(BUCKET, 'key', LARGE)
+
+    assert 'the store may keep an upload that nobody will complete' in result.warnings[0]
+    assert len(wrong.store.uploads(BUCKET)) == 1
+    assert wrong.count('AbortMultipartUpload') == 0
