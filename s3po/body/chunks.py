@@ -6,6 +6,7 @@ buffer of whoever asks, piece by piece.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import gevent
 
 from s3po.body.local import local_errors
 from s3po.checksum import is_combinable, text_of
-from s3po.config import MIB
+from s3po.config import KIB, MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
 
@@ -23,8 +24,12 @@ __all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'SeekableChunk', 'read_range', 's
 
 # Reading less than this from the page cache is done sooner than another thread is woken.
 OFFLOAD_BYTES = MIB
-# How much is read at a time to be hashed: each time the thread has to ask for the interpreter again.
-HASH_BYTES = MIB
+# How much is read at a time to be hashed: little enough to stay in a processor's cache, and much enough not to ask for the
+# interpreter too often.
+HASH_BYTES = 256 * KIB
+
+# Buffers that no thread is using now. A new one costs as much as the hash of what goes through it: its pages have to be had.
+_idle_buffers: list[memoryview] = []
 
 
 class Chunk(Protocol):
@@ -61,11 +66,12 @@ class Chunk(Protocol):
         """
         ...
 
-    def checksum(self, algorithm: str) -> str:
-        """The checksum of the bytes as 'ALGORITHM:base64'. Large chunks are read in other threads.
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
+        """The checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads.
 
         Args:
             algorithm: One of s3po.checksum.ALGORITHMS.
+            with_sha256: Whether sha256() will be asked for next: what has to be read for both is read once.
 
         Raises:
             SourceChanged, LocalError: As of read().
@@ -93,7 +99,7 @@ class BytesChunk:
             return offload(_sha256_of, self._data)
         return hashlib.sha256(self._data).hexdigest()
 
-    def checksum(self, algorithm: str) -> str:
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
         if self.size_bytes > OFFLOAD_BYTES and not is_combinable(algorithm):
             return offload(text_of, algorithm, (self._data,))
         return text_of(algorithm, (self._data,))
@@ -121,9 +127,11 @@ class Positioned(Protocol):
 class FileChunk:
     """A range of a file on disk."""
 
-    __slots__ = ('offset', 'size_bytes', 'source')
+    __slots__ = ('_sha256', 'offset', 'size_bytes', 'source')
 
     def __init__(self, source: OpenFile, offset: int, size_bytes: int) -> None:
+        # What checksum() has computed for the next sha256(), which is to be of the same reading.
+        self._sha256 = ''
         self.source = source
         self.offset = offset
         self.size_bytes = size_bytes
@@ -155,26 +163,43 @@ class FileChunk:
             yield window[:size_bytes]
 
     def sha256(self) -> str:
+        known, self._sha256 = self._sha256, ''
+        if known:
+            return known
         if self.size_bytes > OFFLOAD_BYTES:
             return offload(self._hash)
         return self._hash()
 
-    def checksum(self, algorithm: str) -> str:
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
+        if with_sha256:
+            return offload(self._hash_both, algorithm) if self.size_bytes > OFFLOAD_BYTES else self._hash_both(algorithm)
         if self.size_bytes > OFFLOAD_BYTES:
             return offload(self._checksum, algorithm)
         return self._checksum(algorithm)
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
-        for piece in self.pieces(self._buffer()):
-            digest.update(piece)
+        with _lent_buffer(self.size_bytes) as buffer:
+            for piece in self.pieces(buffer):
+                digest.update(piece)
         return digest.hexdigest()
 
-    def _checksum(self, algorithm: str) -> str:
-        return text_of(algorithm, self.pieces(self._buffer()))
+    def _hash_both(self, algorithm: str) -> str:
+        digest = hashlib.sha256()
 
-    def _buffer(self) -> memoryview:
-        return memoryview(bytearray(min(self.size_bytes, HASH_BYTES)))
+        def pieces(buffer: memoryview) -> Iterator[memoryview]:
+            for piece in self.pieces(buffer):
+                digest.update(piece)
+                yield piece
+
+        with _lent_buffer(self.size_bytes) as buffer:
+            checksum = text_of(algorithm, pieces(buffer))
+        self._sha256 = digest.hexdigest()
+        return checksum
+
+    def _checksum(self, algorithm: str) -> str:
+        with _lent_buffer(self.size_bytes) as buffer:
+            return text_of(algorithm, self.pieces(buffer))
 
 
 class SeekableChunk:
@@ -201,7 +226,7 @@ class SeekableChunk:
             digest.update(piece)
         return digest.hexdigest()
 
-    def checksum(self, algorithm: str) -> str:
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
         return text_of(algorithm, self._pieces_apart())
 
     def _pieces_apart(self) -> Iterator[memoryview]:
@@ -232,6 +257,22 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
     data = os.pread(descriptor, len(buffer), offset)
     buffer[: len(data)] = data
     return len(data)
+
+
+@contextlib.contextmanager
+def _lent_buffer(size_bytes: int) -> Iterator[memoryview]:
+    """A buffer for pieces of so many bytes. Any thread may ask for one."""
+    if size_bytes < HASH_BYTES:
+        yield memoryview(bytearray(size_bytes))
+        return
+    try:
+        buffer = _idle_buffers.pop()
+    except IndexError:
+        buffer = memoryview(bytearray(HASH_BYTES))
+    try:
+        yield buffer
+    finally:
+        _idle_buffers.append(buffer)
 
 
 def _sha256_of(data: bytes | memoryview) -> str:

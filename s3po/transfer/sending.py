@@ -44,7 +44,9 @@ class _Sender:
         body = chunk if chunk.size_bytes > AT_ONCE_BYTES or isinstance(chunk, BytesChunk) else BytesChunk(chunk.read())
         guard = attempts.guard
         algorithm = guard.algorithm(attempts.bucket)
-        checksum = None if algorithm is None else body.checksum(algorithm)
+        checksum = None
+        if algorithm is not None:
+            checksum = body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
         try:
             stored = self._send(body, checksum)
         except ResponseError as error:

@@ -284,6 +284,10 @@ class Transport(Protocol):
         """Whether what is uploaded to a bucket is guarded on its way, by TLS or as a part of the signature."""
         ...
 
+    def signs_bodies(self, bucket: str) -> bool:
+        """Whether put_object() and upload_part() ask a chunk for its SHA-256."""
+        ...
+
     def close(self) -> None:
         """Close the connections that are kept. The transport may be used again."""
         ...

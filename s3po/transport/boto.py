@@ -240,6 +240,10 @@ class BotoTransport:
         is_signed = s3.get('payload_signing_enabled', True) and self._credentials is not None
         return meta.endpoint_url.startswith('https:') or bool(is_signed)
 
+    def signs_bodies(self, bucket: str) -> bool:
+        # botocore reads bodies itself.
+        return False
+
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         parameters = _object_parameters(bucket, key, version_id=version_id)
         said = self._call('GetObjectTagging', self.client.get_object_tagging, parameters, extra)

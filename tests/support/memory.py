@@ -270,6 +270,9 @@ class MemoryTransport:
     def guards_bodies(self, bucket: str) -> bool:
         return self.guards
 
+    def signs_bodies(self, bucket: str) -> bool:
+        return False
+
     def close(self) -> None:
         """Nothing is kept open."""
 

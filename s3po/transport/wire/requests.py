@@ -178,6 +178,13 @@ class Requester:
         target = self._targets.get(bucket) or self._aim(bucket)
         return target.is_secure or (target.is_signed and self._payload_signing != 'unsigned')
 
+    def signs_bodies(self, bucket: str) -> bool:
+        """Whether the data of uploads are part of the signature."""
+        target = self._targets.get(bucket) or self._aim(bucket)
+        if not target.is_signed or self._payload_signing == 'unsigned':
+            return False
+        return self._payload_signing == 'signed' or not target.is_secure
+
     def close(self) -> None:
         """Close what is idle, and forget where buckets are."""
         self._targets.clear()

@@ -147,6 +147,9 @@ class WireTransport:
     def guards_bodies(self, bucket: str) -> bool:
         return self._requester.guards_bodies(bucket)
 
+    def signs_bodies(self, bucket: str) -> bool:
+        return self._requester.signs_bodies(bucket)
+
     # --- listings
 
     def list_objects_v2(
