@@ -16,20 +16,20 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 __all__ = [
     'ALGORITHMS',
-    'combined',
+    'CRC_BYTES',
     'combined_text',
-    'crc64nvme',
+    'crc_function',
     'has_md5_form',
     'is_combinable',
     'load',
     'multipart_etag',
-    'stated_crc64nvme',
     'text_of',
+    'text_of_crc',
 ]
 
 # What an upload can be told to carry; MD5 goes as Content-MD5, which stores check and do not keep.
@@ -37,7 +37,6 @@ ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5')
 # The length (bytes) of a CRC; the others are digests.
 CRC_BYTES: Final[Mapping[str, int]] = {'CRC64NVME': 8, 'CRC32C': 4, 'CRC32': 4}
 
-PREFIX: Final = 'CRC64NVME:'
 _MD5: Final = re.compile('[0-9a-f]{32}')
 
 
@@ -46,30 +45,17 @@ def load() -> None:
     import awscrt.checksums  # noqa: F401
 
 
-def crc64nvme(data: bytes | memoryview, previous: int = 0) -> int:
-    """The CRC64NVME of the data, or of all that came before and the data.
+def crc_function(algorithm: str) -> Callable[[bytes | memoryview, int], int]:
+    """What computes a CRC: of the next bytes, given what it gave for those before (0 at first)."""
+    from awscrt import checksums
 
-    Args:
-        data: The next bytes.
-        previous: What this function gave for those before.
-    """
-    from awscrt.checksums import crc64nvme as compute
-
-    return int(compute(data, previous))
+    found: Callable[[bytes | memoryview, int], int] = getattr(checksums, algorithm.lower())
+    return found
 
 
-def combined(parts: Mapping[int, tuple[int, int]]) -> int:
-    """The CRC64NVME of parts that stand one behind the other.
-
-    Args:
-        parts: By part number: (CRC64NVME, length in bytes).
-    """
-    from awscrt.checksums import combine_crc64nvme
-
-    total = 0
-    for _, (crc, size_bytes) in sorted(parts.items()):
-        total = int(combine_crc64nvme(total, crc, size_bytes))
-    return total
+def text_of_crc(algorithm: str, crc: int) -> str:
+    """A CRC as 'ALGORITHM:base64'."""
+    return _text(algorithm, crc.to_bytes(CRC_BYTES[algorithm]))
 
 
 def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
@@ -77,7 +63,7 @@ def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
     if algorithm == 'CRC64NVME':
         from awscrt.checksums import crc64nvme as compute
     elif algorithm in CRC_BYTES:
-        compute = _crc_function(algorithm)
+        compute = crc_function(algorithm)
     else:
         digest: Any = hashlib.md5(usedforsecurity=False) if algorithm == 'MD5' else hashlib.new(algorithm)
         for piece in pieces:
@@ -86,7 +72,7 @@ def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
     crc = 0
     for piece in pieces:
         crc = compute(piece, crc)
-    return _text(algorithm, crc.to_bytes(CRC_BYTES[algorithm]))
+    return text_of_crc(algorithm, crc)
 
 
 def is_combinable(algorithm: str) -> bool:
@@ -109,22 +95,7 @@ def combined_text(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
     combine, total = _combine_function(algorithm), 0
     for raw, size_bytes in raws:
         total = int(combine(total, int.from_bytes(raw), size_bytes))
-    return _text(algorithm, total.to_bytes(CRC_BYTES[algorithm]))
-
-
-def stated_crc64nvme(checksum: str | None) -> int | None:
-    """The CRC64NVME of a whole object in what a store says of it; None when it says none, or one that is no number of ours.
-
-    Args:
-        checksum: 'ALGORITHM:base64'. What ends in '-N' was made of the parts' checksums, and says nothing of the bytes.
-    """
-    if checksum is None or not checksum.startswith(PREFIX):
-        return None
-    try:
-        raw = base64.b64decode(checksum.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return int.from_bytes(raw) if len(raw) == 8 else None
+    return text_of_crc(algorithm, total)
 
 
 def has_md5_form(etag: str) -> bool:
@@ -143,12 +114,6 @@ def multipart_etag(etags: Iterable[str]) -> str | None:
 
 def _text(algorithm: str, raw: bytes) -> str:
     return f'{algorithm}:{binascii.b2a_base64(raw, newline=False).decode()}'
-
-
-def _crc_function(algorithm: str) -> Any:
-    from awscrt import checksums
-
-    return getattr(checksums, algorithm.lower())
 
 
 def _combine_function(algorithm: str) -> Any:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import s3po
-from s3po.checksum import crc64nvme
+from s3po.checksum import text_of
 from s3po.config import MIB
-from s3po.errors import IntegrityError
+from s3po.errors import IntegrityError, NetworkError
 from tests.conftest import BUCKET, impatient
 from tests.support.faults import stored
 from tests.support.memory import MemoryTransport
+from tests.support.store_values import StoredObject
 
 
 class Keeping(MemoryTransport):
@@ -42,10 +43,10 @@ class Keeping(MemoryTransport):
         answer = super().get_object(bucket, key, **arguments)
         if arguments.get('wants_checksum') and arguments.get('byte_range') is None:
             answer.checksum = self.checksum
-        if self.spoil:
+        if self.spoil and answer.size_bytes:
             self.spoil -= 1
             body = bytearray(answer._body)
-            body[-1] ^= 1
+            body[0] ^= 1
             answer._body = memoryview(bytes(body))
         return answer
 
@@ -64,8 +65,12 @@ def conn(keeping: Keeping) -> s3po.Connection:
     return s3po.Connection(transport=keeping, retry=impatient())
 
 
+def connected(transport: MemoryTransport, **config: Any) -> s3po.Connection:
+    return s3po.Connection(transport=transport, retry=impatient(), config=s3po.TransferConfig(**config))
+
+
 def text(data: bytes) -> str:
-    return 'CRC64NVME:' + base64.b64encode(crc64nvme(data).to_bytes(8)).decode()
+    return text_of('CRC64NVME', [data])
 
 
 SIZES = [1, MIB, MIB + 1, 8 * MIB, 20 * MIB]
@@ -105,19 +110,149 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
     assert kind != 'file' or target.getvalue() == b''
 
 
-@pytest.mark.parametrize('size_bytes', [1, 8 * MIB])
-def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """An object of one request is read afresh."""
+@pytest.mark.parametrize('size_bytes', [1, 8 * MIB, 20 * MIB])
+@pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
+    """All of an object is read afresh: nothing tells which of its parts was wrong."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text(data)
     keeping.spoil = 1
-    result = conn.download_file(BUCKET, 'key', tmp_path / 'target')
+    target: Any = {'path': tmp_path / 'target', 'bytes': None, 'file': io.BytesIO()}[kind]
+    result = conn.download(BUCKET, 'key', target)
 
+    if kind == 'bytes':
+        assert result == data
+    else:
+        assert (target.read_bytes() if kind == 'path' else target.getvalue()) == data
+        assert result.attempts == 2 * result.parts
+
+
+@pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
+@pytest.mark.parametrize('algorithm', ['CRC32C', 'CRC32', 'SHA256'])
+def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, algorithm: str) -> None:
+    """CRCs of all bytes are compared whatever the size; a digest of a large object when it is asked for, in one stream."""
+    data = stored(keeping, 'key', os.urandom(size_bytes))
+    keeping.checksum = text_of(algorithm, [data])
+    connection = connected(keeping)
+
+    result = connection.download_file(BUCKET, 'key', tmp_path / 'target')
+
+    is_compared = algorithm != 'SHA256' or size_bytes <= MIB
+    assert result.checksum == (keeping.checksum if is_compared else None)
+    streamed = connected(keeping, checksum=algorithm.lower()).download_file(BUCKET, 'key', tmp_path / 'target')
+    assert (streamed.checksum, streamed.parts) == (keeping.checksum, 1 if algorithm == 'SHA256' else result.parts)
+    keeping.checksum = text_of(algorithm, [data + b'more'])
+    with pytest.raises(IntegrityError, match=f'it has {algorithm}:.*, and the store tells {algorithm}:'):
+        connected(keeping, checksum=algorithm.lower()).download_file(BUCKET, 'key', tmp_path / 'target')
+
+
+@pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
+def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None:
+    """Where the store tells no checksum, an ETag that is an MD5 is compared when it is asked for."""
+    data = stored(keeping, 'key', os.urandom(size_bytes))
+    connection = connected(keeping, checksum='md5')
+
+    result = connection.download_file(BUCKET, 'key', tmp_path / 'target')
+
+    assert (result.checksum, result.parts) == (text_of('MD5', [data]), 1)
+    assert connected(keeping).download_file(BUCKET, 'key', tmp_path / 'target').checksum is None
+    if size_bytes:
+        keeping.spoil = 100
+        with pytest.raises(IntegrityError, match='it has MD5:'):
+            connection.download_file(BUCKET, 'key', tmp_path / 'target')
+        assert (tmp_path / 'target').read_bytes() == data
+
+
+def test_etag_that_is_none(keeping: Keeping) -> None:
+    """Where somebody's key encrypts, the ETag looks like an MD5, and is none."""
+    found = StoredObject(body=b'data', etag='0' * 32, headers={'x-amz-server-side-encryption': 'aws:kms'})
+    keeping.store.put(BUCKET, 'key', found)
+
+    assert connected(keeping, checksum='md5').download(BUCKET, 'key') == b'data'
+
+
+def test_etag_of_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
+    """That of an object in parts is compared with those that it comes in."""
+    data = os.urandom(20 * MIB)
+    connection = connected(keeping, checksum='md5')
+    connection.upload(BUCKET, 'key', data)
+
+    result = connection.download_file(BUCKET, 'key', tmp_path / 'target')
+
+    etag = keeping.store.get(BUCKET, 'key').etag
+    assert result.checksum == f'MD5:{base64.b64encode(bytes.fromhex(etag.partition("-")[0])).decode()}-3'
+    keeping.spoil = 1
+    again = connection.download_file(BUCKET, 'key', tmp_path / 'target')
+    assert (again.checksum, again.attempts) == (result.checksum, 6)
     assert (tmp_path / 'target').read_bytes() == data
-    assert result.attempts == 2
 
 
-@pytest.mark.parametrize('checksum', [None, 'CRC32:AAAAAA==', 'CRC64NVME:AAAAAAAAAAA=-2', 'CRC64NVME:garbage'])
+def test_etag_of_other_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
+    """Twice the same bytes, and another ETag: the parts were others, and nothing is claimed."""
+    data = os.urandom(20 * MIB)
+    connected(keeping, multipart_chunksize=9 * MIB).upload(BUCKET, 'key', data)
+
+    result = connected(keeping, checksum='md5').download_file(BUCKET, 'key', tmp_path / 'target')
+
+    assert result.checksum is None
+    assert 'nothing guards what was downloaded' in result.warnings[0]
+    assert (tmp_path / 'target').read_bytes() == data
+
+
+class Cutting(Keeping):
+    """Ends every body early, after so many bytes.
+
+    Attributes:
+        after_bytes: The bytes that come.
+        cuts: How many answers are cut.
+        ranges: The ranges that were asked for.
+    """
+
+    after_bytes = 0
+    cuts = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranges: list[Any] = []
+        self.store.create_bucket(BUCKET)
+
+    def get_object(self, bucket: str, key: str, **arguments: Any) -> Any:
+        """As the memory's, cut."""
+        self.ranges.append((arguments.get('byte_range'), arguments.get('if_match')))
+        answer = super().get_object(bucket, key, **arguments)
+        if self.cuts and len(answer._body) > self.after_bytes:
+            self.cuts -= 1
+            answer._body = answer._body[: self.after_bytes]
+            read = answer.read
+
+            def read_or_fail(size_bytes: int) -> bytes:
+                data = read(size_bytes)
+                if not data:
+                    raise NetworkError('the body ended early')
+                return data
+
+            answer.read = read_or_fail
+        return answer
+
+
+@pytest.mark.parametrize('size_bytes', [3 * MIB, 20 * MIB])
+@pytest.mark.parametrize('kind', ['path', 'bytes'])
+def test_resumed(tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
+    """A part that is cut short goes on at the very byte, of the same version; the checksum is that of all of it."""
+    cutting = Cutting()
+    data = stored(cutting, 'key', os.urandom(size_bytes))
+    etag = cutting.store.get(BUCKET, 'key').etag
+    cutting.checksum, cutting.after_bytes, cutting.cuts = text(data), 2 * MIB + 7, 2
+    connection = connected(cutting, max_concurrency=1)
+
+    found = connection.download(BUCKET, 'key', tmp_path / 'target' if kind == 'path' else None)
+
+    assert ((tmp_path / 'target').read_bytes() if kind == 'path' else found) == data
+    stop = min(size_bytes, 8 * MIB)
+    assert cutting.ranges[:2] == [(None, None), ((2 * MIB + 7, stop), etag)]
+
+
+@pytest.mark.parametrize('checksum', [None, 'CRC32:AAAAAA==-2', 'CRC32:AAAA', 'CRC64NVME:AAAAAAAAAAA=-2', 'CRC64NVME:garbage'])
 def test_nothing_to_compare_with(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, checksum: str | None) -> None:
     """What the store does not say is not claimed."""
     stored(keeping, 'key', b'data')

@@ -1,0 +1,369 @@
+"""The bytes of one version of an object: the requests, and where their answers go.
+
+The first GET asks for everything. Its headers tell the size and the ETag, so no HEAD is needed. What is no larger than one
+part is read to its end. Of a larger object the first part is read from that answer; meanwhile the others come by ranges that
+carry If-Match, so that all of them are of one version of the object. A part that is cut short goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gevent.event
+
+from s3po.body import UNWAITING_BYTES, Sink
+from s3po.config import TransferConfig
+from s3po.errors import IntegrityError, InvalidRequest
+from s3po.governor import Governor
+from s3po.model import Part
+from s3po.plan import Plan, plan_download
+from s3po.runtime import PerHub, shielded
+from s3po.transfer.attempts import Attempts
+from s3po.transfer.parts import PartGroup
+from s3po.transfer.verifying import Check, Mismatch, check_for
+from s3po.transport import Answer, Extra
+from s3po.transport.answers import has_own_key
+
+__all__ = ['DownloadRequest', 'Fetch', 'Mismatch']
+
+# How much is read from a connection at a time: what a sink takes without a wait, as all greenlets of a thread have one buffer.
+READ_BYTES = UNWAITING_BYTES
+NO_PLAN = Plan(0, 1, is_multipart=False)
+
+_buffers = PerHub(lambda: memoryview(bytearray(READ_BYTES)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadRequest:
+    """What to fetch of an object.
+
+    Attributes:
+        byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
+        if_match: Only if the object has this ETag.
+        version_id: One version.
+        extra: The caller's further parameters.
+    """
+
+    byte_range: tuple[int, int | None] | None = None
+    if_match: str | None = None
+    version_id: str | None = None
+    extra: Extra
+
+
+class Fetch:
+    """One go at fetching one version of an object.
+
+    Attributes:
+        etag: Its ETag.
+        version_id: Its version.
+        checksum: The checksum of it that was compared with what came; None where there was none to compare with.
+        is_pinned: Whether its parts are asked for by its ETag.
+        is_guess: Whether it was compared with an ETag that may be of parts which were cut otherwise.
+    """
+
+    def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
+        self._attempts = attempts
+        self._sink = sink
+        self._config = config
+        self._request = request
+        self._plan = NO_PLAN
+        self._wants_checksum = config.checksum != 'none' and request.byte_range in (None, (0, None))
+        self._offset = 0
+        self._whole_bytes = 0
+        self._check: Check | None = None
+        self.etag = ''
+        self.version_id: str | None = None
+        self.checksum: str | None = None
+        self.is_pinned = False
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that were asked for."""
+        return self._plan.size_bytes
+
+    @property
+    def parts(self) -> int:
+        """The requests that carried them."""
+        return len(self._plan)
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether it was compared with an ETag that may be of parts which were cut otherwise."""
+        return self._check is not None and self._check.is_guess
+
+    def run(self) -> None:
+        """Fetch it, and compare.
+
+        Raises:
+            Mismatch: Of an object in parts, it came whole, and is not what was stored.
+        """
+        first = self._attempts.run_without_slot('GetObject', self._open)
+        if first is not None:
+            self.is_pinned = True
+            self._fetch_parts(first)
+            if self._check is not None:
+                self._check.verify(str(self))
+
+    def __str__(self) -> str:
+        return f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}'
+
+    def _open(self) -> _HeldAnswer | None:
+        """One attempt at the first request: reads a small object to its end; gives the answer of a large one."""
+        governor = self._attempts.governor
+        governor.take()
+        answer: Answer | None = None
+        try:
+            answer = self._ask_for_all()
+            self._check_range(answer)
+            self._learn(answer)
+            if self._is_resumable(answer):
+                self._sink.begin(answer.size_bytes)
+                return _HeldAnswer(answer, governor)
+            self._receive_whole(answer)
+        except BaseException:
+            if answer is not None:
+                answer.close()
+            governor.give_back()
+            raise
+        answer.close()
+        governor.give_back()
+        return None
+
+    def _is_resumable(self, answer: Answer) -> bool:
+        """Whether the rest is asked for by ranges: of what has several parts, or is long enough to be cut on its way."""
+        if self._plan.is_multipart:
+            return True
+        return answer.size_bytes > READ_BYTES and bool(answer.etag) and not self._sink.is_ordered
+
+    def _learn(self, answer: Answer) -> None:
+        """Remember what the first answer tells of the object, and plan the rest by it."""
+        size_bytes = answer.size_bytes
+        self.version_id, self.etag, self._offset = answer.version_id, answer.etag, answer.offset
+        self._plan = plan_download(size_bytes, self._config)
+        if self._wants_checksum:
+            self._choose_check(answer)
+        if size_bytes > READ_BYTES:
+            self._whole_bytes = answer.info.size_bytes
+            is_streamed = self._check is not None and self._check.is_streamed
+            if self._plan.is_multipart and (not answer.etag or is_streamed):
+                # Nothing could hold the ranges together, or compare them one by one, so it is read as one stream.
+                self._plan = Plan(size_bytes, size_bytes, is_multipart=False)
+
+    def _choose_check(self, answer: Answer) -> None:
+        told, checksum = answer.checksum, self._config.checksum
+        if told is None and checksum != 'md5':
+            self._check = None
+        else:
+            self._check = check_for(checksum, told, answer.etag, is_etag_md5=_has_plain_etag(answer), parts=len(self._plan))
+        self.checksum = None if self._check is None else self._check.told
+
+    def _ask_for_all(self) -> Answer:
+        byte_range = self._request.byte_range
+        if byte_range == (0, None):
+            # The same bytes, and S3 refuses every range of an empty object.
+            byte_range = None
+        try:
+            return self._ask(byte_range, self._request.if_match)
+        except InvalidRequest as error:
+            if byte_range is None or byte_range[0] != 0 or error.status != 416:
+                raise
+        # The object is empty, and its first bytes were asked for: they are none.
+        return self._ask(None, self._request.if_match)
+
+    def _ask(self, byte_range: tuple[int, int | None] | None, if_match: str | None) -> Answer:
+        attempts, request = self._attempts, self._request
+        return attempts.transport.get_object(
+            attempts.bucket,
+            attempts.key,
+            byte_range=byte_range,
+            if_match=if_match,
+            version_id=request.version_id,
+            # Stores keep the checksum of the whole object, and tell it with no range.
+            wants_checksum=self._wants_checksum and byte_range is None,
+            extra=request.extra,
+        )
+
+    def _check_range(self, answer: Answer) -> None:
+        wanted = self._request.byte_range
+        if wanted is None:
+            return
+        start, stop = wanted
+        is_too_long = stop is not None and answer.size_bytes > stop - start
+        if answer.offset != start or is_too_long:
+            raise self._wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
+
+    def _wrong_range(self, answer: Answer, wanted: str) -> IntegrityError:
+        return IntegrityError(
+            f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}: asked for {wanted}, and the store sent '
+            f'{answer.size_bytes:,} bytes from {answer.offset:,} with status {answer.status}'
+        )
+
+    def _receive_whole(self, answer: Answer) -> None:
+        """Read one answer to its end, and give it to the sink when it has been compared."""
+        data, check = _read_exactly(answer, answer.size_bytes), self._check
+        if check is not None:
+            check.end(1, check.update(check.start(), data), len(data))
+            check.verify(str(self))
+        self._sink.write_whole(data)
+
+    def _receive(self, answer: _HeldAnswer, begun: _Begun) -> bytes:
+        """Read the rest of a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.
+
+        An ordered sink cannot take a byte twice, as it would have to when the attempt fails half-way.
+        """
+        sink, part, check = self._sink, begun.part, self._check
+        data = b''
+        if sink.is_ordered:
+            data = _read_exactly(answer, part.size_bytes)
+            begun.state = None if check is None else check.update(check.start(), data)
+        else:
+            self._receive_into_sink(answer, begun)
+        if check is not None:
+            check.end(part.number, begun.state, part.size_bytes)
+        return data
+
+    def _receive_into_sink(self, answer: _HeldAnswer, begun: _Begun) -> None:
+        sink, stop, check = self._sink, begun.part.stop, self._check
+        window = sink.window(begun.part.offset, begun.part.size_bytes)
+        buffer = _buffers.get() if window is None else window[begun.offset - begun.part.offset :]
+        while begun.offset < stop:
+            # Without a window, no other greenlet runs between these, so one buffer serves them all, and stays in the
+            # processor's cache.
+            size_bytes = answer.read_into(buffer[: stop - begun.offset])
+            if check is not None:
+                begun.state = check.update(begun.state, buffer[:size_bytes])
+            if window is None:
+                sink.write_at(begun.offset, buffer[:size_bytes])
+            else:
+                buffer = buffer[size_bytes:]
+            begun.offset += size_bytes
+
+    def _fetch_parts(self, first: _HeldAnswer) -> None:
+        group = PartGroup()
+        try:
+            if self._sink.is_ordered:
+                self._fetch_in_order(group, first)
+            else:
+                for part in self._plan:
+                    group.wait_below(self._config.max_concurrency)
+                    group.spawn(self._fetch_part, part, first)
+                group.join()
+        finally:
+            # Shielded: a part that goes on after its sink was closed would write who knows where.
+            try:
+                shielded(group.kill, on_late=lambda _: None)
+            finally:
+                # A first part that was killed before it began has not closed it.
+                first.close()
+
+    def _fetch_in_order(self, group: PartGroup, first: _HeldAnswer) -> None:
+        """Fetch ahead, hold what comes early, write in order."""
+        ahead: collections.deque[tuple[Part, gevent.event.AsyncResult[bytes]]] = collections.deque()
+        parts: Iterator[Part] = iter(self._plan)
+        while True:
+            while len(ahead) < self._config.max_concurrency:
+                part = next(parts, None)
+                if part is None:
+                    break
+                result: gevent.event.AsyncResult[bytes] = gevent.event.AsyncResult()
+                group.spawn(self._fetch_ahead, part, first, result)
+                ahead.append((part, result))
+            if not ahead:
+                return
+            part, result = ahead.popleft()
+            data: bytes = result.get()  # type: ignore[assignment]  # its stubs allow None, which is never set
+            # Where one part failed the others were killed, and their results say only that.
+            group.check()
+            self._sink.write_at(part.offset, data)
+
+    def _fetch_ahead(self, part: Part, first: _HeldAnswer, result: gevent.event.AsyncResult[bytes]) -> None:
+        data = b''
+        try:
+            data = self._fetch_part(part, first)
+        finally:
+            result.set(data)
+
+    def _fetch_part(self, part: Part, first: _HeldAnswer) -> bytes:
+        """Fetch one part: the first attempt at the first one reads on in the first answer, all others ask for what lacks."""
+        answers = [first] if part.number == 1 else []
+        begun = _Begun(part, None if self._check is None else self._check.start())
+
+        def attempt() -> bytes:
+            answer = answers.pop() if answers else self._ask_for(part, begun.offset)
+            try:
+                return self._receive(answer, begun)
+            finally:
+                answer.close()
+
+        return self._attempts.run_without_slot('GetObject', attempt, part_number=part.number)
+
+    def _ask_for(self, part: Part, offset: int) -> _HeldAnswer:
+        """What a part has from an offset on (of what was asked for altogether)."""
+        start, size_bytes = self._offset + offset, part.stop - offset
+        governor = self._attempts.governor
+        governor.take()
+        try:
+            answer = self._ask((start, start + size_bytes), self.etag)
+        except BaseException:
+            governor.give_back()
+            raise
+        is_same = answer.etag == self.etag and answer.info.size_bytes == self._whole_bytes
+        if (answer.offset, answer.size_bytes) != (start, size_bytes) or not is_same:
+            answer.close()
+            governor.give_back()
+            raise self._wrong_range(answer, f'bytes {start:,} to {start + size_bytes:,} of {self.etag}')
+        return _HeldAnswer(answer, governor)
+
+
+class _Begun:
+    """How far a part has come.
+
+    Attributes:
+        part: The part.
+        offset: Where its next byte belongs.
+        state: The check's, of the bytes so far.
+    """
+
+    __slots__ = ('offset', 'part', 'state')
+
+    def __init__(self, part: Part, state: Any) -> None:
+        self.part = part
+        self.offset = part.offset
+        self.state = state
+
+
+class _HeldAnswer:
+    """An answer together with the governor's slot that it occupies until it is closed."""
+
+    def __init__(self, answer: Answer, governor: Governor) -> None:
+        self._answer = answer
+        self._governor: Governor | None = governor
+        self.read = answer.read
+        self.read_into = answer.read_into
+
+    def close(self) -> None:
+        governor, self._governor = self._governor, None
+        if governor is not None:
+            try:
+                self._answer.close()
+            finally:
+                governor.give_back()
+
+
+def _has_plain_etag(answer: Answer) -> bool:
+    """Whether an ETag that looks like an MD5 is one."""
+    headers = answer.info.headers
+    return not has_own_key(
+        headers.get('x-amz-server-side-encryption'), headers.get('x-amz-server-side-encryption-customer-algorithm')
+    )
+
+
+def _read_exactly(answer: Answer | _HeldAnswer, size_bytes: int) -> bytes:
+    data = answer.read(size_bytes)
+    # Only a transport of the caller's gives less than there is.
+    while len(data) < size_bytes:
+        data += answer.read(size_bytes - len(data))
+    return data

@@ -1,0 +1,34 @@
+"""What uploads carry for the store to check, at a real store: what it confirms is told, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+import s3po
+from s3po.checksum import is_combinable, text_of
+from s3po.config import MIB
+from tests.integration.conftest import Place
+
+SMALL = os.urandom(100_000)
+LARGE = os.urandom(17 * MIB)
+
+
+@pytest.mark.parametrize('kind', ['wire', 'boto'])
+@pytest.mark.parametrize('algorithm', ['CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5'])
+@pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
+def test_checksum(place: Place, bucket: str, kind: str, algorithm: str, data: bytes, tmp_path: pathlib.Path) -> None:
+    """The result tells what the store has confirmed, and nothing else; the object comes back as it was."""
+    config = s3po.TransferConfig(checksum=algorithm.lower())
+    with place.connect(transport=kind, config=config) as conn:
+        result = conn.upload(bucket, 'key', data)
+        conn.download_file(bucket, 'key', tmp_path / 'file')
+        info = conn._wiring.transport(bucket).head_object(bucket, 'key', wants_checksum=True, extra={})
+
+    assert (tmp_path / 'file').read_bytes() == data
+    assert result.warnings == ()
+    assert info.checksum == result.checksum
+    if is_combinable(algorithm):
+        assert result.checksum in (None, text_of(algorithm, [data]))
