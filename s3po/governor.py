@@ -42,7 +42,7 @@ class Governor:
         return self._width
 
     def __repr__(self) -> str:
-        return f'<Governor width={self._width} free={self._slots.counter} throttled={self.throttled}>'
+        return f'<Governor width={self._width} free={self._slots.counter}>'
 
     def demand(self, width: int) -> None:
         """Have the width be at least this, until release_demand(width)."""

@@ -92,7 +92,7 @@ def test_wider_and_narrower_again() -> None:
 
     assert again.inside == 1
     again.end()
-    assert repr(governor) == '<Governor width=1 free=1 throttled=0>'
+    assert repr(governor) == '<Governor width=1 free=1>'
 
 
 def test_fixed() -> None:
@@ -112,4 +112,4 @@ def test_failure_and_kill_give_the_slot_back() -> None:
     load = Load(governor, 2)
     gevent.killall(load.greenlets)
 
-    assert repr(governor) == '<Governor width=1 free=1 throttled=0>'
+    assert repr(governor) == '<Governor width=1 free=1>'
