@@ -133,20 +133,29 @@ def test_one_part_of_a_download(
     action: dict[str, object],
     makes_target: Callable[[Path], Path | None],
 ) -> None:
-    """A range that failed twice is asked for three times, and every other one once."""
+    """A range that failed twice is asked for three times, and every other one once; one that was cut, from there on."""
     conn.upload(BUCKET, 'key', DATA)
     second = f'bytes={5 * MIB}-{10 * MIB - 1}'
     store.script({'operation': 'GetObject', 'headers': {'range': second}, 'times': 2, 'action': action})
 
     result = conn.download(BUCKET, 'key', makes_target(tmp_path / 'target'))
 
-    assert ranges_asked(store) == {'': 1, second: 3, f'bytes={10 * MIB}-{12 * MIB - 1}': 1}
+    asked = ranges_asked(store)
+    others = {'': 1, f'bytes={10 * MIB}-{12 * MIB - 1}': 1}
+    if kind.resumes and 'cut_body_at' in action:
+        begins = sorted(int(each[len('bytes=') :].partition('-')[0]) for each in asked if each.endswith(f'-{10 * MIB - 1}'))
+        # A reset takes along what had come and was not read yet.
+        assert begins[0] == 5 * MIB
+        assert begins[1:] == [5 * MIB + 1_000_000] or ('reset' in action and begins[-1] < 5 * MIB + 1_000_000)
+        assert asked.items() >= others.items()
+    else:
+        assert asked == {**others, second: 3}
     if isinstance(result, bytes):
         assert result == DATA
     else:
         assert (tmp_path / 'target').read_bytes() == DATA
         assert result.parts == 3
-        assert result.attempts in kind.attempts(5, lost=lost(action))
+        assert result.attempts in kind.attempts(sum(ranges_asked(store).values()), lost=lost(action))
 
 
 def test_part_that_fails_for_good(conn: s3po.Connection, store: Store) -> None:
@@ -197,7 +206,7 @@ LATER_FAILURES = {
     'another ETag in a part': ({'add_headers': {'ETag': f'"{OTHER}"'}}, s3po.IntegrityError),
     'replaced again and again': ({'status': 412, 'code': 'PreconditionFailed'}, s3po.SourceChanged),
     'gone meanwhile': ({'status': 404, 'code': 'NoSuchKey'}, s3po.NotFound),
-    'resets in a part': ({'cut_body_at': 2 * MIB, 'reset': True}, s3po.DownloadError),
+    'resets in a part': ({'cut_body_at': 100_000, 'reset': True}, s3po.DownloadError),
     'another range in a part': ({'ignore_range': True}, s3po.IntegrityError),
 }
 

@@ -29,6 +29,8 @@ class Kind:
             all that follows. Machines whose clock is off would otherwise be of no use. botocore does not.
         renews_at_once: Keys that expired twice for one request are new for the next one; over boto3 that one is refused first,
             since it is not told which of the keys its request went out with.
+        resumes: A part of a download that is cut short goes on at the very byte. botocore reads a mebibyte at a time here, and
+            gives nothing of one that is cut.
         certificate_error: What the error says of a certificate whose authority nobody knows.
     """
 
@@ -36,6 +38,7 @@ class Kind:
     resends: bool
     corrects_clock: bool
     renews_at_once: bool
+    resumes: bool
     certificate_error: str
 
     def attempts(self, requests: int, *, lost: int) -> range:
@@ -53,6 +56,7 @@ BOTO: Final = Kind(
     resends=False,
     corrects_clock=False,
     renews_at_once=False,
+    resumes=False,
     certificate_error='certificate verify failed: unable to get local issuer certificate',
 )
 WIRE: Final = Kind(
@@ -60,10 +64,11 @@ WIRE: Final = Kind(
     resends=True,
     corrects_clock=True,
     renews_at_once=True,
+    resumes=True,
     certificate_error='the certificate of .* is not to be trusted: unable to get local issuer certificate',
 )
 # What a connection has that says nothing of it: wherever there are keys, region and endpoint, the wire.
 AUTO: Final = Kind(
-    name='auto', resends=True, corrects_clock=True, renews_at_once=True, certificate_error=WIRE.certificate_error
+    name='auto', resends=True, corrects_clock=True, renews_at_once=True, resumes=True, certificate_error=WIRE.certificate_error
 )
 KINDS: Final = {kind.name: kind for kind in (BOTO, WIRE)}
