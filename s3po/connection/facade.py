@@ -164,7 +164,11 @@ class Connection(ObjectCalls):
         return self._wiring.client()
 
     def close(self) -> None:
-        """Close the connections to the store that are kept for the next request. The Connection may be used again."""
+        """Close the connections to the store that are kept for the next request. The Connection may be used again.
+
+        Multipart uploads that could not be aborted when they failed are tried once more.
+        """
+        self._operations.abort_leftovers()
         self._wiring.close()
 
     def list(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -33,11 +34,13 @@ from s3po.errors import (
 )
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.retry import RetryPolicy, check_retries
-from s3po.transfer import Attempts, DownloadRequest, Guard, copy_object, download, upload
+from s3po.transfer import Attempts, DownloadRequest, Guard, Leftovers, abort_leftovers, copy_object, download, upload
 from s3po.transport import Extra
 from s3po.transport.parameters import check_extra, known_extra
 
 __all__ = ['Operations']
+
+log = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
@@ -64,6 +67,7 @@ class Operations:
         self._config = config
         self._policy = policy
         self._guard = Guard(config.checksum)
+        self._leftovers = Leftovers()
         self._delete = delete
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
@@ -98,11 +102,20 @@ class Operations:
             wiring.governor(),
             self._policy,
             self._guard,
+            self._leftovers,
             bucket=bucket,
             key=key,
             retries=retries,
             failure=failure,
         )
+
+    def abort_leftovers(self) -> None:
+        """Try to abort what could not be aborted when it failed; say what still cannot."""
+        for bucket in self._leftovers.buckets():
+            abort_leftovers(self.attempts(bucket, '', 0))
+            count = self._leftovers.count(bucket)
+            if count:
+                log.warning('%d multipart uploads to s3://%s are still not aborted; their parts go on costing', count, bucket)
 
     def extra(self, given: Extra | None, *operations: str) -> dict[str, Any]:
         """The caller's parameters on top of the connection's."""

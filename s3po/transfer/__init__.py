@@ -12,7 +12,18 @@ from s3po.transfer.attempts import Attempts
 from s3po.transfer.copying import copy_object
 from s3po.transfer.downloading import DownloadRequest, download
 from s3po.transfer.integrity import Guard
-from s3po.transfer.multipart import abort_upload
+from s3po.transfer.leftovers import Leftovers
+from s3po.transfer.multipart import abort_leftovers, abort_upload
 from s3po.transfer.uploading import upload
 
-__all__ = ['Attempts', 'DownloadRequest', 'Guard', 'abort_upload', 'copy_object', 'download', 'upload']
+__all__ = [
+    'Attempts',
+    'DownloadRequest',
+    'Guard',
+    'Leftovers',
+    'abort_leftovers',
+    'abort_upload',
+    'copy_object',
+    'download',
+    'upload',
+]

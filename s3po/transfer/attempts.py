@@ -10,6 +10,7 @@ from s3po.errors import IntegrityError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
 from s3po.retry import RetriesExhausted, RetryPolicy
 from s3po.transfer.integrity import Guard
+from s3po.transfer.leftovers import Leftovers
 from s3po.transport import Transport
 
 __all__ = ['Attempts']
@@ -30,11 +31,24 @@ class Attempts:
         bucket: The object's bucket, for messages.
         key: Its key.
         guard: Which checksums uploads carry.
+        leftovers: The multipart uploads that are still to be aborted; None where nobody remembers them.
         retried: How many requests had to be sent again so far.
         warnings: What should be known of the transfer although it goes well.
     """
 
-    __slots__ = ('_failure', '_policy', '_retries', 'bucket', 'governor', 'guard', 'key', 'retried', 'transport', 'warnings')
+    __slots__ = (
+        '_failure',
+        '_policy',
+        '_retries',
+        'bucket',
+        'governor',
+        'guard',
+        'key',
+        'leftovers',
+        'retried',
+        'transport',
+        'warnings',
+    )
 
     def __init__(
         self,
@@ -42,6 +56,7 @@ class Attempts:
         governor: Governor,
         policy: RetryPolicy,
         guard: Guard = NO_CHECKSUMS,
+        leftovers: Leftovers | None = None,
         *,
         bucket: str,
         key: str,
@@ -54,6 +69,7 @@ class Attempts:
             governor: Bounds the requests in flight.
             policy: Says how often and when a failed attempt is made again.
             guard: Says which checksums uploads carry.
+            leftovers: Remembers multipart uploads that cannot be aborted; None for nobody.
             bucket: The object's bucket.
             key: The object's key.
             retries: In place of the policy's; None keeps that.
@@ -64,6 +80,7 @@ class Attempts:
         self.bucket = bucket
         self.key = key
         self.guard = guard
+        self.leftovers = leftovers
         self.retried = 0
         self.warnings: tuple[str, ...] = ()
         self._policy = policy

@@ -21,10 +21,11 @@ from s3po.model import CompletedPart, ObjectInfo
 from s3po.runtime import shielded
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import Expected, check_echo
+from s3po.transfer.leftovers import Leftover
 from s3po.transfer.parts import PartGroup
 from s3po.transport import Extra, Headers, Stored
 
-__all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_upload']
+__all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_leftovers', 'abort_upload']
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class MultipartUpload:
         Raises:
             UploadVanished: It was gone when it was to be completed, and the object is not there.
         """
+        abort_leftovers(self._attempts)
         self._upload_id = self._create()
         group = PartGroup()
         try:
@@ -269,6 +271,34 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
     raise S3poError(f'the multipart upload {upload_id} of s3://{bucket}/{key} is still there after {ABORT_ROUNDS} aborts')
 
 
+def abort_leftovers(attempts: Attempts) -> None:
+    """Try once more to abort the bucket's uploads that could not be aborted when they failed. Raises nothing of the store's."""
+    leftovers, transport, bucket = attempts.leftovers, attempts.transport, attempts.bucket
+    if leftovers is None:
+        return
+    for _ in range(leftovers.count(bucket)):
+        leftover = leftovers.take(bucket)
+        if leftover is None:
+            return
+        key, upload_id, extra = leftover.key, leftover.upload_id, leftover.extra
+        try:
+            with attempts.governor:
+                transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
+                transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
+        except NotFound:
+            log.info('the multipart upload %s of s3://%s/%s is aborted now', upload_id, bucket, key)
+            continue
+        except S3poError as error:
+            log.debug('the multipart upload %s is still not aborted: %s', upload_id, error)
+            leftovers.add(bucket, leftover)
+        except BaseException:
+            leftovers.add(bucket, leftover)
+            raise
+        else:
+            # Its parts are still listed.
+            leftovers.add(bucket, leftover)
+
+
 def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra, error: BaseException | None) -> None:
     group.kill()
     try:
@@ -280,7 +310,9 @@ def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra
             raise
     except S3poError as failure:
         text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {failure}'
-        log.error('%s; abort it, or its parts go on costing', text)
+        log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
+        if attempts.leftovers is not None:
+            attempts.leftovers.add(attempts.bucket, Leftover(key=attempts.key, upload_id=upload_id, extra=extra))
         if error is not None:
             error.add_note(text)
 
