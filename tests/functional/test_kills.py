@@ -23,6 +23,8 @@ SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksi
 DATA = random.Random(1).randbytes(22 * MIB)  # five parts, so that some wait for others
 DELAY_S = 0.6
 KILLS = 200
+MANY_STEPS = 300
+PAUSE_S = 0.0005
 
 # Where a kill comes while a socket connects, urllib3 lets go of it without closing it; it is closed at the next moment, unused.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed <.*socket:ResourceWarning')
@@ -257,15 +259,18 @@ def test_download_with_a_time_limit(conn: s3po.Connection, store: Store, tmp_pat
     check_slots(conn)
 
 
-def steps_of(transfer: Callable[[], object]) -> int:
-    """How often the other greenlets get their turn while a transfer runs."""
+def steps_of(transfer: Callable[[], object], pause_s: float = 0.0) -> tuple[int, float]:
+    """How often the other greenlets get their turn while a transfer runs, and how long each turn takes.
+
+    Where files are read or written by native threads these would be thousands, each of which keeps the threads from running.
+    """
     greenlet = gevent.spawn(transfer)
     steps = 0
     while not greenlet.dead:
-        gevent.sleep(0)
+        gevent.sleep(pause_s)
         steps += 1
     greenlet.get()
-    return steps
+    return (steps, pause_s) if steps < MANY_STEPS or pause_s else steps_of(transfer, PAUSE_S)
 
 
 def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
@@ -285,15 +290,15 @@ def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
         lambda: conn.download(BUCKET, 'down', target),
         lambda: conn.download(BUCKET, 'down'),
     ]
-    # Where files are read or written by native threads, these are thousands, and not always as many.
     steps = [steps_of(transfer) for transfer in transfers]
     killed = 0
 
     for _ in range(KILLS):
         chosen = chance.randrange(len(transfers))
         transfer = gevent.spawn(transfers[chosen])
-        for _ in range(chance.randrange(1, steps[chosen])):
-            gevent.sleep(0)
+        count, pause_s = steps[chosen]
+        for _ in range(chance.randrange(1, max(2, count))):
+            gevent.sleep(pause_s)
         for _ in range(chance.randrange(3)):
             transfer.kill(block=False)
             if chance.random() < 0.5:
