@@ -27,6 +27,7 @@ from s3po.errors import (
     ConfigurationError,
     DeadlineExceeded,
     DownloadError,
+    NotFound,
     PreconditionFailed,
     SourceChanged,
     TransferError,
@@ -302,4 +303,8 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
 def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
     """One DELETE, retried: deleting twice is deleting once."""
     delete = functools.partial(attempts.transport.delete_object, ref.bucket, ref.key, version_id=ref.version_id, extra=extra)
-    attempts.run('DeleteObject', delete)
+    try:
+        attempts.run('DeleteObject', delete)
+    except NotFound as error:
+        # Some stores mind, where S3 says that it is done; most often it was done by an attempt whose answer was lost.
+        log.debug('%s is gone already: %s', ref, error)

@@ -146,7 +146,9 @@ class FakePool:
         self._client = client
         self._origin = origin
 
-    def exchange(self, head: bytes, body: bytes | Chunk = b'', *, has_body: bool = True) -> Response:
+    def exchange(
+        self, head: bytes, body: bytes | Chunk = b'', *, has_body: bool = True, is_idempotent: bool = True
+    ) -> Response:
         client = self._client
         client.sent.append(Sent.parse(head, body))
         client.origins.append(self._origin)

@@ -73,25 +73,28 @@ class Pool:
     def __repr__(self) -> str:
         return f'<Pool {self._opener!r} idle={len(self._idle)}>'
 
-    def exchange(self, head: bytes, body: bytes | Chunk = b'', *, has_body: bool = True) -> Response:
+    def exchange(
+        self, head: bytes, body: bytes | Chunk = b'', *, has_body: bool = True, is_idempotent: bool = True
+    ) -> Response:
         """Send one request, and wait for the head of its answer. The caller reads the answer and closes it.
 
         Args:
             head: The request's head, to the empty line.
             body: Its body, at once or as a chunk that is read piece by piece.
             has_body: False for a HEAD, whose answer has no body.
+            is_idempotent: Whether it may go out once more where nobody knows what became of it (RFC 9110, section 9.2.2).
 
         Raises:
             TransportError: There was no answer.
         """
-        connection = self._take()
+        connection = self._take(is_checked=not is_idempotent)
         if connection is not None:
             response = Response(connection, self._release)
             try:
                 self._perform(connection, response, head, body, has_body)
             except ConnectionLost as error:
                 connection.close()
-                if response.has_begun:
+                if response.has_begun or not is_idempotent:
                     raise
                 log.debug('%s; it had been used before, so the request goes out on a new one', error)
             except _ExpectationRefused:
@@ -114,7 +117,7 @@ class Pool:
         else:
             return response
         # At most once: nothing is announced any more.
-        return self.exchange(head, body, has_body=has_body)
+        return self.exchange(head, body, has_body=has_body, is_idempotent=is_idempotent)
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back. The pool may be used again."""
@@ -129,13 +132,14 @@ class Pool:
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.pop(0).close()
 
-    def _take(self) -> Connection | None:
-        """The connection that was used last, if it can be used again."""
+    def _take(self, *, is_checked: bool) -> Connection | None:
+        """The connection that was used last, if it can be used again; looked at even if that was a moment ago."""
         idle = self._idle
         while idle:
             connection = idle.pop()
             age_s = monotonic() - connection.idle_since
-            if age_s < UNCHECKED_IDLE_S or (age_s < MAX_IDLE_S and not connection.is_stale()):
+            is_fresh = age_s < UNCHECKED_IDLE_S and not is_checked
+            if is_fresh or (age_s < MAX_IDLE_S and not connection.is_stale()):
                 return connection
             connection.close()
         return None

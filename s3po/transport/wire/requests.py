@@ -136,7 +136,9 @@ class Requester:
             except UnicodeError as error:
                 raise ConfigurationError(f'{doing}: a name or a value has no UTF-8 form: {error}') from error
             try:
-                response = target.pool.exchange(head, body, has_body=method != 'HEAD')
+                response = target.pool.exchange(
+                    head, body, has_body=method != 'HEAD', is_idempotent=_is_idempotent(method, headers)
+                )
             except TransportError as error:
                 raise doing.named(error) from error
             if response.status < 300:
@@ -343,6 +345,13 @@ class Requester:
             can_refresh=can_refresh,
             region=said.region,
         )
+
+
+def _is_idempotent(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether carrying a request out twice comes to the same as once: no upload is begun twice, no condition of ours broken."""
+    if method == 'PUT':
+        return not headers or ('if-none-match' not in headers and 'if-match' not in headers)
+    return method != 'POST'
 
 
 def _bucket_path(target: _Target, doing: Doing) -> str:
