@@ -1,5 +1,6 @@
 # make demo         shows s3po at work against an S3 server of its own, on this machine
 # make test         unit and functional tests: no root, no system packages
+# make faults       the fault catalogue: each entry, what became of it, and how many requests it took
 # make lint         style, types, and who may import whom
 # make integration  the tests against a real S3 server (installed when missing, which needs root)
 # make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
@@ -15,16 +16,19 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # By itself: one of the other clients wants an older botocore.
 BENCH := .venv-bench
 
-.PHONY: demo test lint integration bench fuzz clean
+.PHONY: demo test faults lint integration bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
 
 test: $(VENV)/dev.done
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/unit tests/functional
+	$(BIN)/coverage run -m pytest tests/unit tests/functional tests/faults
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+faults: $(VENV)/dev.done
+	$(BIN)/python -m pytest -p tests.faults.report -q --no-header tests/unit tests/functional tests/faults
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -129,7 +129,13 @@ class ReadTimeout(TransportError):
 
 
 class NetworkError(TransportError):
-    """The connection was refused, reset or cut short, or what came was no answer."""
+    """The connection was refused, reset or cut short, or what came was no answer.
+
+    Attributes:
+        is_unresolved: Whether it was the host's name that nobody knew.
+    """
+
+    is_unresolved: bool = False
 
 
 class IntegrityError(TransportError):

@@ -45,6 +45,8 @@ RETRYABLE: Final = (ConnectTimeout, ReadTimeout, NetworkError, IntegrityError, C
 
 # What arrives wrong three times in a row is wrong where it is read, or on a way that will not get better.
 MAX_INTEGRITY_RETRIES = 2
+# A name that is not found three times in a row is misspelt, or its server is away for longer.
+MAX_NAME_RETRIES = 2
 # A store that asks for more patience than this does not get it.
 MAX_RETRY_AFTER_S = 60.0
 
@@ -158,7 +160,11 @@ class RetryPolicy:
         try:
             return retrying(next_attempt), int(retrying.statistics['attempt_number'])
         except TransportError as error:
-            error.attempts = int(retrying.statistics['attempt_number'])
+            attempts = int(retrying.statistics['attempt_number'])
+            if is_retryable(error):
+                # Of its kind, these were enough.
+                raise RetriesExhausted(attempts) from error
+            error.attempts = attempts
             raise
         except tenacity.RetryError as exhausted:
             last = exhausted.last_attempt
@@ -188,11 +194,12 @@ class RetriesExhausted(Exception):
 
 
 class _Retryable:
-    """is_retryable for one loop of attempts: expired credentials may be met once, bytes that are not what was sent twice."""
+    """is_retryable for one loop of attempts: some errors may be met only so often."""
 
     def __init__(self) -> None:
         self._has_expired = False
         self._mismatches = 0
+        self._unresolved = 0
 
     def __call__(self, error: BaseException) -> bool:
         if isinstance(error, CredentialsExpired):
@@ -201,6 +208,9 @@ class _Retryable:
         if isinstance(error, IntegrityError):
             self._mismatches += 1
             return self._mismatches <= MAX_INTEGRITY_RETRIES
+        if isinstance(error, NetworkError) and error.is_unresolved:
+            self._unresolved += 1
+            return self._unresolved <= MAX_NAME_RETRIES
         return is_retryable(error)
 
 

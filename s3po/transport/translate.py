@@ -6,6 +6,7 @@ What may live here: the one place where an error of botocore or urllib3 becomes 
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from s3po.errors import (
 from s3po.transport.answers import error_for
 
 __all__ = ['translated']
+
+# What urllib3 and the system raise for a name that nobody knows.
+UNRESOLVED: Final = (urllib3.exceptions.NameResolutionError, socket.gaierror)
 
 # What botocore raises, what we raise for it, and how it is told; the first that fits. `{error}` is the error's text.
 TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]] = (
@@ -109,7 +113,10 @@ def _translate(error: Exception, doing: str, *, can_refresh: bool) -> S3poError 
         return CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
     for kinds, ours, text in TABLE:
         if isinstance(error, kinds):
-            return ours(text.format(doing=doing, error=_shown(error)))
+            found = ours(text.format(doing=doing, error=_shown(error)))
+            if isinstance(found, NetworkError):
+                found.is_unresolved = any(isinstance(each, UNRESOLVED) for each in _carried(error))
+            return found
     return None
 
 
@@ -136,23 +143,29 @@ def _is_failed_refresh(error: Exception) -> bool:
 
 
 def _is_untrusted(error: BaseException) -> bool:
-    """Whether a certificate could not be verified: said by this error, or by one that it carries, however deep.
+    """Whether a certificate could not be verified."""
+    return any(
+        isinstance(each, ssl.SSLCertVerificationError) or (isinstance(each, str) and 'CERTIFICATE_VERIFY_FAILED' in each)
+        for each in _carried(error)
+    )
 
-    Not by its __context__: that may be anything that the caller was handling when the request was made.
+
+def _carried(error: BaseException) -> Iterator[object]:
+    """An error, all that it carries, however deep, and their texts.
+
+    Not its __context__: that may be anything that the caller was handling when the request was made.
     """
     waiting: list[object] = [error]
     seen: set[int] = set()
     while waiting:
         each = waiting.pop()
-        if isinstance(each, ssl.SSLCertVerificationError) or (isinstance(each, str) and 'CERTIFICATE_VERIFY_FAILED' in each):
-            return True
+        yield each
         if isinstance(each, BaseException) and id(each) not in seen:
             seen.add(id(each))
             # botocore keeps what it wraps in `kwargs`, urllib3 in `args` or `reason`.
             kwargs = getattr(each, 'kwargs', None)
             waiting += [each.__cause__, getattr(each, 'reason', None), *each.args]
             waiting += kwargs.values() if isinstance(kwargs, dict) else ()
-    return False
 
 
 def _shown(error: BaseException) -> str:

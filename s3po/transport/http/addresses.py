@@ -85,7 +85,9 @@ class Addresses:
             if self._found:
                 self._valid_until = now + REST_S
                 return
-            raise NetworkError(f'the host {self._host} was not found: {error.strerror or error}') from error
+            unknown = NetworkError(f'the host {self._host} was not found: {error.strerror or error}')
+            unknown.is_unresolved = True
+            raise unknown from error
         except UnicodeError as error:
             raise NetworkError(f'the host {self._host!r} is no host name: {error}') from error
         self._found = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))

@@ -91,7 +91,10 @@ class Doing:
     def named(self, error: TransportError) -> TransportError:
         """An error of the connection as one of this request."""
         kind = NetworkError if isinstance(error, ConnectionLost) else type(error)
-        return kind(f'{self}: {error}')
+        named = kind(f'{self}: {error}')
+        if isinstance(error, NetworkError) and error.is_unresolved:
+            named.is_unresolved = True  # type: ignore[attr-defined]  # it is of the same kind
+        return named
 
 
 def etag_of(response: Response) -> str:

@@ -1,0 +1,136 @@
+"""What the tests of the fault catalogue share: both transports, and what holds after every fault, however it ended.
+
+The invariants, checked behind each test:
+
+- I1 no temporary file is left beside a target (that the target is absent, old or complete, each test says itself);
+- I2 no multipart upload is open, but where the test is marked `leaves_upload`, which says why;
+- I3 one result for each job: `jobs_ended()`, for tests with a batch;
+- I4 no secret stands in a log record, at DEBUG, of any logger;
+- I5 greenlets and descriptors are back to where they were.
+"""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+import s3po
+from tests.conftest import BUCKET
+from tests.support.kinds import KINDS, Kind
+from tests.support.servers import Store
+
+SETTLE_S = 5.0
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports; a fault that concerns one of them names it: `@pytest.mark.fault('F33', only='wire')`."""
+    for mark in request.node.iter_markers('fault'):
+        only = mark.kwargs.get('only')
+        if only not in (None, request.param):
+            pytest.skip(f'concerns {only} alone; tests/faults.rst says why')
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _begun(_store_server: Store) -> None:
+    """What is made once for a process (threads of the pool, the loop's own descriptors) is made before anything is counted."""
+    for name in KINDS:
+        with s3po.Connection(
+            endpoint_url=_store_server.endpoint_url,
+            region='us-east-1',
+            access_key_id='key',
+            secret_access_key='secret',
+            transport=name,
+        ) as connection:
+            connection.create_bucket(BUCKET)
+            connection.upload(BUCKET, 'key', b'x' * 3_000_000)
+            connection.download(BUCKET, 'key')
+    _store_server.reset()
+
+
+@pytest.fixture(autouse=True)
+def invariants(
+    request: pytest.FixtureRequest, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """Checks them."""
+    caplog.set_level(logging.DEBUG)
+    before = living()
+    yield
+    assert left_behind(tmp_path) == []
+    if request.node.get_closest_marker('leaves_upload') is None:
+        assert open_uploads(store) == []
+    records = caplog.get_records('call')
+    shown = [record.getMessage() for record in records if is_telling(record)]
+    assert shown == []
+    # Some hold tracebacks, and these what was in use.
+    records.clear()
+    settle(before)
+
+
+def left_behind(directory: Path) -> list[str]:
+    """The temporary files below a directory."""
+    return [str(path) for path in directory.rglob('.s3po-*')]
+
+
+def open_uploads(store: Store) -> list[tuple[str, str]]:
+    """The (bucket, key) of all multipart uploads that are neither completed nor aborted, by the store's own word."""
+    found = []
+    for bucket in re.findall('<Bucket><Name>([^<]*)', ask(store, '/')):
+        found += [(bucket, key) for key in re.findall('<Upload><Key>([^<]*)', ask(store, f'/{bucket}?uploads'))]
+    return found
+
+
+def ask(store: Store, target: str) -> str:
+    """One GET without s3po. (The store looks at no signature.)"""
+    connection = http.client.HTTPConnection('127.0.0.1', store.port, timeout=SETTLE_S)
+    try:
+        connection.request('GET', target)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def is_telling(record: logging.LogRecord) -> bool:
+    """Whether a record tells a secret of the tests'. (botocore's own loggers are another matter: s3po is not their author.)"""
+    text = record.getMessage()
+    return record.name.startswith('s3po') and any(secret in text for secret in ('secret-', 'AWS4-HMAC', 'Signature='))
+
+
+def jobs_ended(batch: s3po.Batch, count: int) -> None:
+    """Each of so many jobs has one result, or one error."""
+    assert len(batch.results()) == count
+    assert all(not isinstance(result, BaseException) or isinstance(result, s3po.S3poError) for result in batch.results())
+
+
+def living() -> tuple[int, int]:
+    """How many greenlets live, and how many descriptors are open."""
+    # By the type: asking a proxy whose object has gone for its class would raise.
+    greenlets = [each for each in gc.get_objects() if issubclass(type(each), gevent.Greenlet) and not each.dead]
+    return len(greenlets), len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
+
+
+def settle(before: tuple[int, int]) -> None:
+    """Wait for what is on its way to its end, and compare."""
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        gc.collect()
+        now = living()
+        if now[0] <= before[0] and now[1] <= before[1]:
+            return
+        gevent.sleep(0.02)
+    greenlets, descriptors = living()
+    assert greenlets <= before[0], 'greenlets that go on'
+    assert descriptors <= before[1], 'descriptors that stay open'
+
+
+Connect = Callable[..., s3po.Connection]

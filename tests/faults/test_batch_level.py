@@ -1,0 +1,105 @@
+"""Many jobs, one store (F21, F24, F61 to F63)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import gevent
+import pytest
+
+import s3po
+from s3po.errors import Cancelled, UploadError
+from tests.conftest import BUCKET
+from tests.faults.conftest import jobs_ended
+from tests.support.servers import Store
+
+DATA = os.urandom(1000)
+
+
+@pytest.mark.fault('F21')
+@pytest.mark.xfail(strict=True, reason="the width that follows the store is the batch's own work")
+def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
+    """While the store refuses for the rate, there are fewer requests at once, and no job fails for it."""
+    store.script({'operation': 'PutObject', 'times': 60, 'action': {'status': 503, 'code': 'SlowDown'}})
+
+    with conn.batch(20) as batch:
+        for number in range(200):
+            batch.upload(BUCKET, f'key{number}', DATA)
+
+    jobs_ended(batch, 200)
+    assert conn._wiring.governor().width < 20
+
+
+@pytest.mark.fault('F24')
+@pytest.mark.xfail(strict=True, reason="the budget of retries that pauses a pool is the batch's own work")
+def test_outage(conn: s3po.Connection, store: Store) -> None:
+    """While nothing works, few requests find out, and all jobs are done when it is over."""
+    store.script({'operation': 'PutObject', 'times': 400, 'action': {'status': 500}})
+
+    with conn.batch(50, on_error='collect') as batch:
+        for number in range(200):
+            batch.upload(BUCKET, f'key{number}', DATA)
+
+    assert batch.failed == []
+
+
+@pytest.mark.fault('F61')
+def test_one_that_never_works(conn: s3po.Connection, store: Store) -> None:
+    """It fails after its attempts; the others are done, and do not wait for it."""
+    store.script({'operation': 'PutObject', 'key': 'key500', 'times': None, 'action': {'status': 500}})
+
+    with conn.batch(20, on_error='collect') as batch:
+        for number in range(1000):
+            batch.upload(BUCKET, f'key{number}', DATA)
+
+    jobs_ended(batch, 1000)
+    assert [type(each) for each in batch.results() if isinstance(each, BaseException)] == [UploadError]
+    assert len([each for each in store.log('PutObject') if each['key'] == 'key500']) == 4
+
+
+@pytest.mark.fault('F62')
+def test_all_cancelled(conn: s3po.Connection, store: Store) -> None:
+    """A batch that is cancelled before a store that says nothing has all its results within a second."""
+    store.script({'operation': 'PutObject', 'skip': 50, 'times': None, 'action': {'hang_s': 20.0}})
+
+    with conn.batch(10, on_error='collect') as batch:
+        for number in range(100):
+            batch.upload(BUCKET, f'key{number}', DATA)
+            if number == 60:
+                gevent.sleep(0.3)
+                began = time.monotonic()
+                batch.cancel()
+                break
+
+    assert time.monotonic() - began < 2
+    results = batch.results()
+    assert len(results) == 61
+    assert {type(each) for each in results if isinstance(each, BaseException)} == {Cancelled}
+    assert len([each for each in results if not isinstance(each, BaseException)]) == 50
+
+
+FEW_DESCRIPTORS = """
+import resource, sys
+import s3po
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+conn = s3po.Connection(endpoint_url=sys.argv[1], region='us-east-1', access_key_id='key', secret_access_key='secret-key')
+with conn.batch(200, on_error='collect') as batch:
+    for number in range(400):
+        batch.upload('bucket', f'key{number}', b'data')
+print(len(batch.failed))
+"""
+
+
+@pytest.mark.fault('F63', only='wire')
+@pytest.mark.xfail(strict=True, reason="telling a limit of descriptors at the start is the batch's own work")
+def test_few_descriptors(conn: s3po.Connection, store: Store) -> None:
+    """A batch that is wider than the process may have descriptors is refused at its start, or made narrower."""
+    store.script({'operation': 'PutObject', 'times': None, 'action': {'delay_s': 0.1}})
+    command: Any = [sys.executable, '-c', FEW_DESCRIPTORS, store.endpoint_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout == '0\n' or 'ConfigurationError' in done.stderr

@@ -1,0 +1,20 @@
+"""Each entry of the fault catalogue has a test, or a line in tests/faults.rst that says why it has none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.faults.report import ENTRIES, explained
+
+TESTS = Path(__file__).parent.parent
+
+
+def test_every_entry() -> None:
+    """Nothing is forgotten in silence; and what is explained altogether has no test that could pass, or it is not explained."""
+    marked = set()
+    for path in TESTS.rglob('test_*.py'):
+        marked.update(re.findall(r"mark\.fault\('(F\d\d)'", path.read_text()))
+
+    assert [each for each in ENTRIES if each not in marked and each not in explained()] == []
+    assert marked <= set(ENTRIES)
