@@ -301,8 +301,9 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
 
     Some stores and proxies allow only GET. And the refusal of a HEAD has no body, where that of a GET tells why.
     """
-    about = {'if_match': if_match, 'version_id': ref.version_id, 'extra': extra}
-    look = functools.partial(attempts.transport.head_object, ref.bucket, ref.key, **about)
+    look = functools.partial(
+        attempts.transport.head_object, ref.bucket, ref.key, if_match=if_match, version_id=ref.version_id, extra=extra
+    )
     try:
         return attempts.run('HeadObject', look)
     except AccessDenied as error:
@@ -310,7 +311,9 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
             raise
 
     def look_by_get(byte_range: tuple[int, int] | None) -> ObjectInfo:
-        answer = attempts.transport.get_object(ref.bucket, ref.key, byte_range=byte_range, **about)
+        answer = attempts.transport.get_object(
+            ref.bucket, ref.key, byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=extra
+        )
         try:
             return answer.info
         finally:

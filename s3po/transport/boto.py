@@ -25,10 +25,11 @@ from s3po.transport.botoanswers import (
     info_of,
     stored_of,
 )
+from s3po.transport.characters import root_of, without_odd_characters
 from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.transport.session import credentials_of
 from s3po.transport.translate import translated
-from s3po.transport.xml import PARTS_ROOTS, root_of, without_odd_characters
+from s3po.transport.xml import PARTS_ROOTS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -17,7 +17,6 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -28,6 +27,7 @@ from xml.parsers import expat
 from s3po.config import MIB
 from s3po.model import CompletedPart, ListEntry
 from s3po.transport import CHECKSUM_ALGORITHMS, ListedUpload, Listing, Stored
+from s3po.transport.characters import has_xml_form, without_odd_characters
 
 __all__ = [
     'MAX_TAGS',
@@ -44,15 +44,12 @@ __all__ = [
     'delete_body',
     'delete_failures_of',
     'error_of',
-    'has_xml_form',
     'listing_of',
     'nothing_of',
     'parts_of',
-    'root_of',
     'tags_of',
     'upload_id_of',
     'uploads_of',
-    'without_odd_characters',
 ]
 
 # The longest answer is a page of 1,000 keys: of 1,024 bytes each, three times that when escaped, and half a KiB around it.
@@ -65,13 +62,6 @@ ERRORS: Final = ('Error', 'ErrorResponse')
 # S3's own name, and what moto and old gateways of Ceph's call it.
 PARTS_ROOTS: Final = ('ListPartsResult', 'ListPartsResponse', 'ListMultipartUploadResult')
 
-# What may stand before the root, and its name.
-_ROOT: Final = re.compile(rb'\s*(?:<\?[^>]*\?>\s*|<!--[^>]*-->\s*)*<(?:[\w.-]+:)?([\w.-]+)[\s/>]')
-
-# https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') cannot stand for such a character either.
-# The same of bytes in UTF-8, as stores write them all the same: S3 as references, others as they are.
-_ODD: Final = re.compile(rb'&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));|[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]')
-_NOT_XML: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 # Ends of lines as well, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends): botocore's own escapes.
 _ESCAPES: Final = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '\r': '&#xD;', '\n': '&#xA;'})
 
@@ -157,12 +147,6 @@ def error_of(body: bytes) -> ErrorBody:
 def nothing_of(body: bytes) -> None:
     """An answer of which nothing is asked, and that may be any document but an error's."""
     _document(body)
-
-
-def root_of(body: bytes) -> str:
-    """The name of a document's root, for whoever has another parser; '' where there is none. Never raises."""
-    found = _ROOT.match(body)
-    return '' if found is None else found[1].decode('ascii', 'replace')
 
 
 def listing_of(body: bytes) -> Listing:
@@ -288,28 +272,6 @@ def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
         for key, version_id in keys
     ]
     return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}<Quiet>true</Quiet></Delete>'.encode()
-
-
-def has_xml_form(text: str) -> bool:
-    """Whether XML can hold this text. Not that with most control characters: such a key is deleted by a request of its own."""
-    return not _NOT_XML.search(text)
-
-
-def without_odd_characters(body: bytes) -> bytes:
-    """A document with U+FFFD for each character that XML cannot hold, so that it can be read.
-
-    Answers repeat the key, escaped or not, and a key may have such characters. This is for documents whose keys nobody asks
-    for: in a listing it would make another key of one.
-    """
-    return _ODD.sub(_replaced, body) if _ODD.search(body) else body
-
-
-def _replaced(found: re.Match[bytes]) -> bytes:
-    digits = found[1] or found[2]
-    if digits is None:
-        return b'\xef\xbf\xbd'
-    code = int(digits, 16 if found[1] else 10)
-    return found[0] if code < 0x110000 and has_xml_form(chr(code)) else b'\xef\xbf\xbd'
 
 
 def _document(body: bytes, *names: str) -> Element:

@@ -1,4 +1,4 @@
-"""Downloads of what comes short, shifted, changed or disguised (F42 to F46, F48 to F50): the target has all of it, or what it had."""
+"""Downloads of what comes short, shifted, changed or disguised (F42 to F46, F48 to F50): all of it arrives, or nothing."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_listing_that_leads_nowhere(conn: s3po.Connection, store: Store, tokens:
         once('ListObjectsV2', **page('first', more=truncated(tokens[0]))),
         *(
             {**once('ListObjectsV2', None, **page(f'key{at}', more=truncated(after))), 'query': {'continuation-token': token}}
-            for at, (token, after) in enumerate({t: a for t, a in zip(tokens, tokens[1:], strict=False) if t}.items())
+            for at, (token, after) in enumerate({t: a for t, a in itertools.pairwise(tokens) if t}.items())
         ),
     )
 
