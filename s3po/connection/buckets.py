@@ -65,17 +65,21 @@ def listing(
 
 def _pages(turn: Callable[[str | None], Any], bucket: str) -> Iterator[ListEntry | Prefix]:
     token: str | None = None
-    while True:
+    # One of the tokens so far, a later one each time that twice as many pages have come: whoever goes round meets it.
+    known: str | None = None
+    for turned in itertools.count(1):
         page = turn(token)
         # Both are in order by themselves; together they are what the bucket holds, in order.
         yield from _merged(page.entries, page.prefixes)
         if not page.is_truncated:
             return
-        if page.next_token is None or page.next_token == token:
+        if page.next_token is None or page.next_token in (token, known):
             raise ListingError(
                 f'the listing of s3://{bucket} says that there is more, but not where; some keys may be missing from it'
             )
         token = page.next_token
+        if turned & (turned - 1) == 0:
+            known = token
 
 
 def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> Iterator[ListEntry | Prefix]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import logging
 import pathlib
 from collections.abc import Callable, Mapping
@@ -24,9 +25,11 @@ from s3po.connection.arguments import (
 )
 from s3po.connection.wiring import Wiring
 from s3po.errors import (
+    AccessDenied,
     ConfigurationError,
     DeadlineExceeded,
     DownloadError,
+    InvalidRequest,
     NotFound,
     PreconditionFailed,
     SourceChanged,
@@ -249,6 +252,7 @@ class Operations:
         return info, tagging
 
     def _move(self, ref: ObjectRef, *, to_bucket: str, to_key: str, if_match: str | None = None, **options: Any) -> Outcome:
+        check_name(to_bucket, to_key, prefix='to_')
         if (ref.bucket, ref.key) == (to_bucket, to_key):
             raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
         extra, retries = options.get('extra'), options.get('retries')
@@ -293,11 +297,35 @@ def within(timeout_s: float, function: Callable[[], T], doing: str) -> T:
 
 
 def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:
-    """One HEAD, retried."""
+    """One HEAD, retried; where that is forbidden, what a GET of the first byte tells.
+
+    Some stores and proxies allow only GET. And the refusal of a HEAD has no body, where that of a GET tells why.
+    """
     look = functools.partial(
         attempts.transport.head_object, ref.bucket, ref.key, if_match=if_match, version_id=ref.version_id, extra=extra
     )
-    return attempts.run('HeadObject', look)
+    try:
+        return attempts.run('HeadObject', look)
+    except AccessDenied as error:
+        if error.status != http.client.FORBIDDEN:
+            raise
+
+    def look_by_get(byte_range: tuple[int, int] | None) -> ObjectInfo:
+        answer = attempts.transport.get_object(
+            ref.bucket, ref.key, byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=extra
+        )
+        try:
+            return answer.info
+        finally:
+            answer.close()
+
+    try:
+        return attempts.run('GetObject', functools.partial(look_by_get, (0, 1)))
+    except InvalidRequest as error:
+        if error.status != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+    # An empty object has no first byte.
+    return attempts.run('GetObject', functools.partial(look_by_get, None))
 
 
 def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:

@@ -6,12 +6,14 @@ What may live here: the mapping of the Transport's verbs to botocore's, and back
 from __future__ import annotations
 
 import contextvars
+import http.client
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.body import Chunk
+from s3po.errors import NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.botoanswers import (
@@ -23,9 +25,11 @@ from s3po.transport.botoanswers import (
     info_of,
     stored_of,
 )
+from s3po.transport.characters import root_of, without_odd_characters
 from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.transport.session import credentials_of
 from s3po.transport.translate import translated
+from s3po.transport.xml import PARTS_ROOTS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -34,6 +38,16 @@ __all__ = ['BotoTransport']
 
 # The requests that make an object, and so carry the headers that boto3 has no parameter for.
 CREATING: Final = ('PutObject', 'CreateMultipartUpload', 'CopyObject')
+# The requests whose answers repeat the key, for nobody.
+REPEATING: Final = ('CreateMultipartUpload', 'CompleteMultipartUpload', 'ListParts')
+# The requests whose answers count by what is not in them, and the roots of the documents that they are.
+COUNTED: Final = {
+    'DeleteObjects': ('DeleteResult',),
+    'GetObjectTagging': ('Tagging',),
+    'ListMultipartUploads': ('ListMultipartUploadsResult',),
+    'ListObjectsV2': ('ListBucketResult',),
+    'ListParts': PARTS_ROOTS,
+}
 
 # Headers for the one request that this greenlet is sending; botocore has no parameter for them, but calls us before it signs.
 _raw_headers: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar('s3po_raw_headers', default=None)
@@ -51,6 +65,13 @@ class BotoTransport:
             # An id of its own for each: a second event with the same id is not registered.
             unique_id = f's3po-raw-headers-{operation}'
             client.meta.events.register(f'before-call.s3.{operation}', _add_raw_headers, unique_id=unique_id)
+        for operation in REPEATING:
+            unique_id = f's3po-odd-characters-{operation}'
+            # The star has it called before botocore's own handler for 's3.*', which reads the document, too.
+            client.meta.events.register(f'before-parse.*.{operation}', _replace_odd_characters, unique_id=unique_id)
+        for operation in COUNTED:
+            unique_id = f's3po-other-documents-{operation}'
+            client.meta.events.register(f'before-parse.s3.{operation}', _refuse_other_documents, unique_id=unique_id)
 
     def __repr__(self) -> str:
         return f'<BotoTransport {self.client.meta.endpoint_url}>'
@@ -280,6 +301,19 @@ class BotoTransport:
         if credentials is None or not credentials.can_refresh:
             return translated(doing)
         return translated(doing, on_expired=lambda: credentials.expire(generation))
+
+
+def _replace_odd_characters(response_dict: dict[str, Any], **_: Any) -> None:
+    """On botocore's `before-parse`: make readable what repeats a key that XML cannot hold."""
+    if isinstance(response_dict['body'], bytes):
+        response_dict['body'] = without_odd_characters(response_dict['body'])
+
+
+def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    """On botocore's `before-parse`: refuse what it would take for a listing without entries: nothing, or a proxy's page."""
+    found, roots = root_of(response_dict['body']), COUNTED[operation_model.name]
+    if response_dict['status_code'] < http.client.MULTIPLE_CHOICES and found not in roots:
+        raise NetworkError(f'{operation_model.name}: the answer is {found[:60]!r}, not {roots[0]!r}')
 
 
 def _add_raw_headers(params: dict[str, Any], **_: Any) -> None:

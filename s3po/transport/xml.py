@@ -17,7 +17,6 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -28,10 +27,12 @@ from xml.parsers import expat
 from s3po.config import MIB
 from s3po.model import CompletedPart, ListEntry
 from s3po.transport import CHECKSUM_ALGORITHMS, ListedUpload, Listing, Stored
+from s3po.transport.characters import has_xml_form, without_odd_characters
 
 __all__ = [
     'MAX_TAGS',
     'MAX_XML_BYTES',
+    'PARTS_ROOTS',
     'ErrorBody',
     'ErrorInBody',
     'MalformedAnswer',
@@ -43,7 +44,6 @@ __all__ = [
     'delete_body',
     'delete_failures_of',
     'error_of',
-    'has_xml_form',
     'listing_of',
     'nothing_of',
     'parts_of',
@@ -62,8 +62,6 @@ ERRORS: Final = ('Error', 'ErrorResponse')
 # S3's own name, and what moto and old gateways of Ceph's call it.
 PARTS_ROOTS: Final = ('ListPartsResult', 'ListPartsResponse', 'ListMultipartUploadResult')
 
-# https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') cannot stand for such a character either.
-_NOT_XML: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 # Ends of lines as well, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends): botocore's own escapes.
 _ESCAPES: Final = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '\r': '&#xD;', '\n': '&#xA;'})
 
@@ -140,7 +138,7 @@ class UploadsPage:
 def error_of(body: bytes) -> ErrorBody:
     """What an answer with an error's status says; nothing, where its body is empty or something else. Never raises."""
     try:
-        root = _tree(body)
+        root = _tree(without_odd_characters(body))
     except MalformedAnswer:
         return ErrorBody()
     return _error(root) if root.tag in ERRORS else ErrorBody()
@@ -165,7 +163,7 @@ def listing_of(body: bytes) -> Listing:
 
 def upload_id_of(body: bytes) -> str:
     """CreateMultipartUpload's upload id, which is never ''."""
-    root = _document(body, 'InitiateMultipartUploadResult')
+    root = _document(without_odd_characters(body), 'InitiateMultipartUploadResult')
     return _required(root, 'UploadId') or _lacks(root, 'UploadId')
 
 
@@ -188,12 +186,12 @@ def complete_result_of(body: bytes) -> Stored:
         MalformedAnswer: It is something else, or nothing: then the upload may be complete or not.
         ErrorInBody: The upload was not completed.
     """
-    return _stored(_document(body, 'CompleteMultipartUploadResult'))
+    return _stored(_document(without_odd_characters(body), 'CompleteMultipartUploadResult'))
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:
     """ListParts' parts."""
-    root = _document(body, *PARTS_ROOTS)
+    root = _document(without_odd_characters(body), *PARTS_ROOTS)
     return [CompletedPart(number=_number(_required(part, 'PartNumber')), etag=_etag(part)) for part in root.findall('Part')]
 
 
@@ -274,11 +272,6 @@ def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
         for key, version_id in keys
     ]
     return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}<Quiet>true</Quiet></Delete>'.encode()
-
-
-def has_xml_form(text: str) -> bool:
-    """Whether XML can hold this text. Not that with most control characters: such a key is deleted by a request of its own."""
-    return not _NOT_XML.search(text)
 
 
 def _document(body: bytes, *names: str) -> Element:

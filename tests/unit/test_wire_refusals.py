@@ -13,8 +13,10 @@ from s3po.errors import (
     ConnectTimeout,
     IntegrityError,
     NetworkError,
+    NotFound,
     ReadTimeout,
     ResponseError,
+    Throttled,
     TransportError,
 )
 from s3po.transport.http import ConnectionLost
@@ -214,10 +216,11 @@ CUT: Final[dict[str, Any]] = {
 
 
 @pytest.mark.parametrize('how', CUT)
-def test_refusals_that_cannot_be_read(how: str) -> None:
-    """Half a refusal is a failure of the connection: it may have been meant for a proxy, or for nobody."""
-    client = FakeClient(Canned(status=503, **CUT[how]))
-    with pytest.raises(NetworkError, match='^GetObject s3://bucket/key: '):
+@pytest.mark.parametrize(('status', 'error'), [(400, NetworkError), (403, AccessDenied), (404, NotFound), (503, Throttled)])
+def test_refusals_that_cannot_be_read(how: str, status: int, error: type[TransportError]) -> None:
+    """Of half a refusal its status is left; 400 may mean anything, and is asked again."""
+    client = FakeClient(Canned(status=status, **CUT[how]))
+    with pytest.raises(error, match='^GetObject s3://bucket/key: '):
         requester(client).send(GET, 'GET')
 
     assert [each.state for each in client.connections] == ['closed']

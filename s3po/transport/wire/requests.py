@@ -287,7 +287,10 @@ class Requester:
         try:
             said = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
         except TransportError as error:
-            raise doing.named(error) from error
+            # Of a body that was cut the status is left, which tells enough, but for 400: that may mean anything.
+            if response.status == http.client.BAD_REQUEST:
+                raise doing.named(error) from error
+            said = ErrorBody()
         finally:
             response.close()
         return said

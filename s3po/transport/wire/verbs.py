@@ -16,6 +16,7 @@ from s3po.errors import ConfigurationError, NetworkError, TransportError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import error_for
+from s3po.transport.characters import has_xml_form
 from s3po.transport.http import Response
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
 from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
@@ -106,7 +107,7 @@ class WireTransport:
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
         doing = Doing('DeleteObjects', bucket)
-        odd = [(key, version_id) for key, version_id in keys if not xml.has_xml_form(key + (version_id or ''))]
+        odd = [(key, version_id) for key, version_id in keys if not has_xml_form(key + (version_id or ''))]
         failures = self._delete_one_by_one(bucket, odd, extra)
         keys = [each for each in keys if each not in odd] if odd else keys
         if not keys:
@@ -363,7 +364,7 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
 
 
 def _required_etag(doing: Doing, etag: str) -> str:
-    if not etag or not xml.has_xml_form(etag):
+    if not etag or not has_xml_form(etag):
         raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
     return etag
 

@@ -1,0 +1,400 @@
+"""Downloads of what comes short, shifted, changed or disguised (F42 to F46, F48 to F50): all of it arrives, or nothing."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import DownloadError, IntegrityError, NetworkError, SourceChanged
+from s3po.transfer.fetching import READ_BYTES
+from tests.conftest import BUCKET
+from tests.support.kinds import Kind
+from tests.support.servers import Store
+
+Connect = Callable[..., s3po.Connection]
+
+PART = 5 * MIB
+LARGE = os.urandom(3 * PART + 7)
+SMALL = os.urandom(300_000)
+OTHER = os.urandom(len(LARGE))
+IN_PARTS = s3po.TransferConfig(multipart_threshold=4 * PART, multipart_chunksize=PART, max_concurrency=2)
+
+
+@pytest.fixture
+def conn(store: Store, connect: Connect) -> s3po.Connection:
+    """A connection that downloads in parts, with a bucket."""
+    connection = connect(store.endpoint_url, config=IN_PARTS)
+    connection.create_bucket(BUCKET)
+    return connection
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A file that is there already, alone in its directory."""
+    path = tmp_path / 'target'
+    path.write_bytes(b'old')
+    return path
+
+
+def once(times: int | None = 1, **action: Any) -> dict[str, Any]:
+    """A rule for the next GETs."""
+    return {'operation': 'GetObject', 'times': times, 'action': action}
+
+
+def of_ranges(etag: str, times: int | None = 1, *, skip: int = 0, **action: Any) -> dict[str, Any]:
+    """A rule for the next GETs of ranges."""
+    return {**once(times, **action), 'headers': {'if-match': f'"{etag}"'}, 'skip': skip}
+
+
+def is_old(target: Path) -> bool:
+    """Whether the target has what it had, and nothing lies beside it."""
+    return target.read_bytes() == b'old' and list(target.parent.iterdir()) == [target]
+
+
+def is_new(target: Path, data: bytes) -> bool:
+    """Whether the target has the object, and nothing lies beside it."""
+    return target.read_bytes() == data and list(target.parent.iterdir()) == [target]
+
+
+# ---------------------------------------------------------------------- what comes short
+
+
+@pytest.mark.fault('F42')
+@pytest.mark.parametrize('reset', [False, True], ids=['FIN', 'RST'])
+def test_short_part(conn: s3po.Connection, store: Store, target: Path, kind: Kind, *, reset: bool) -> None:
+    """A range that ends at 40 % goes on behind its last byte, of the same version, and costs no byte twice."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    cut = PART * 2 // 5
+    store.script(of_ranges(etag, cut_body_at=cut, reset=reset))
+
+    result = conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, LARGE)
+    ranges = [seen['headers'] for seen in store.log('GetObject')[1:]]
+    assert {each['if-match'] for each in ranges} == {f'"{etag}"'}
+    starts = sorted(int(each['range'].removeprefix('bytes=').partition('-')[0]) for each in ranges)
+    assert len(starts) == 4
+    assert result.attempts == result.parts + 1
+    # RST may overtake bytes that were sent; and boto gives whole pieces only, so up to one of them is fetched again.
+    if not reset:
+        resumed = next(start for start in starts if start % PART) % PART
+        assert resumed == cut if kind.name == 'wire' else cut - READ_BYTES < resumed <= cut
+
+
+@pytest.mark.fault('F42')
+def test_short_first_answer(conn: s3po.Connection, store: Store, target: Path, kind: Kind) -> None:
+    """Likewise of the first answer, in which the first part is read."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    store.script(once(cut_body_at=100_000))
+
+    conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, LARGE)
+    assert f'bytes={100_000 if kind.name == "wire" else 0}-5242879' in [
+        seen['headers'].get('range') for seen in store.log('GetObject')
+    ]
+    assert all(seen['headers']['if-match'] == f'"{etag}"' for seen in store.log('GetObject')[1:])
+
+
+@pytest.mark.fault('F42')
+def test_short_for_ever(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """Where nothing more comes, it is given up, and the target is as it was."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    store.script(of_ranges(etag, None, cut_body_at=0))
+
+    with pytest.raises(DownloadError) as caught:
+        conn.download(BUCKET, 'key', target)
+
+    assert type(caught.value.__cause__) is NetworkError
+    assert is_old(target)
+
+
+@pytest.mark.fault('F43')
+@pytest.mark.parametrize('data', [SMALL, LARGE], ids=['small', 'large'])
+@pytest.mark.parametrize('cut', [0, 1000, None])
+def test_without_length(conn: s3po.Connection, store: Store, target: Path, data: bytes, cut: int | None) -> None:
+    """An answer whose length is not told might be cut, and is not believed, whether it was or not."""
+    conn.upload(BUCKET, 'key', data)
+    store.script(once(drop_headers=['Content-Length'], cut_body_at=cut))
+
+    result = conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, data)
+    assert result.attempts == result.parts + 1
+
+
+@pytest.mark.fault('F43')
+def test_without_length_for_ever(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """For ever, the error says what is missing, and the old file is untouched."""
+    conn.upload(BUCKET, 'key', SMALL)
+    store.script(once(None, drop_headers=['Content-Length']))
+
+    with pytest.raises(DownloadError, match='no Content-Length'):
+        conn.download(BUCKET, 'key', target)
+
+    assert is_old(target)
+    assert len(store.log('GetObject')) == 4
+
+
+# ---------------------------------------------------------------------- ranges that are none
+
+
+@pytest.mark.fault('F44')
+def test_range_ignored(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """A store that sends all of the object for a range: never one byte too many, whatever else comes of it."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    store.script(of_ranges(etag, None, ignore_range=True))
+
+    with pytest.raises(IntegrityError, match='asked for bytes'):
+        conn.download(BUCKET, 'key', target)
+
+    assert is_old(target)
+
+
+@pytest.mark.fault('F44')
+def test_range_ignored_once(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """Once is no reason to give up."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    store.script(of_ranges(etag, ignore_range=True))
+
+    conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, LARGE)
+
+
+@pytest.mark.fault('F44')
+def test_range_of_the_caller_ignored(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """Nor is more given than a caller asked for."""
+    conn.upload(BUCKET, 'key', SMALL)
+    store.script(once(None, ignore_range=True))
+
+    for byte_range in ((10, 20), (10, None), (0, 20)):
+        with pytest.raises(IntegrityError):
+            conn.download(BUCKET, 'key', target, byte_range=byte_range)
+    assert is_old(target)
+
+
+SHIFTED = {
+    'shifted': {'add_headers': {'Content-Range': f'bytes {PART + 1}-{2 * PART}/{len(LARGE)}'}},
+    'without Content-Range': {'drop_headers': ['Content-Range']},
+    'of another length': {'add_headers': {'Content-Range': f'bytes {PART}-{2 * PART}/{len(LARGE)}'}},
+    'of a larger object': {'add_headers': {'Content-Range': f'bytes {PART}-{2 * PART - 1}/{len(LARGE) + 1}'}},
+    'of no known size': {'add_headers': {'Content-Range': f'bytes {PART}-{2 * PART - 1}/*'}},
+    'of another object': {'add_headers': {'ETag': '"0123456789abcdef0123456789abcdef"'}},
+    'without ETag': {'drop_headers': ['ETag']},
+}
+
+
+@pytest.mark.fault('F45')
+@pytest.mark.parametrize('how', SHIFTED)
+def test_wrong_range(conn: s3po.Connection, store: Store, target: Path, how: str) -> None:
+    """A part that is not what was asked for is asked for again; then it is an error, and the target as it was."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    second = {'if-match': f'"{etag}"', 'range': f'bytes={PART}-{2 * PART - 1}'}
+    rule = {'operation': 'GetObject', 'headers': second, 'action': SHIFTED[how]}
+    store.script({**rule, 'times': 1})
+
+    conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, LARGE)
+    target.write_bytes(b'old')
+    store.script({**rule, 'times': None})
+    with pytest.raises((IntegrityError, DownloadError)) as caught:
+        conn.download(BUCKET, 'key', target)
+    assert isinstance(caught.value, IntegrityError) or type(caught.value.__cause__) is NetworkError
+    assert is_old(target)
+
+
+# ---------------------------------------------------------------------- bytes that are others
+
+
+def crc32(data: bytes) -> str:
+    """As S3 tells it."""
+    return base64.b64encode(zlib.crc32(data).to_bytes(4)).decode()
+
+
+def guarded(store: Store, conn: s3po.Connection, data: bytes) -> None:
+    """An object whose checksum the store tells."""
+    conn.conn.put_object(Bucket=BUCKET, Key='key', Body=data, ChecksumCRC32=crc32(data))
+    assert conn.conn.head_object(Bucket=BUCKET, Key='key', ChecksumMode='ENABLED')['ContentLength'] == len(data)
+
+
+@pytest.mark.fault('F46')
+@pytest.mark.parametrize('at', [0, -1])
+@pytest.mark.parametrize('into', ['memory', 'path', 'file'])
+def test_flipped_bit(conn: s3po.Connection, store: Store, target: Path, at: int, into: str) -> None:
+    """One bit, wherever it is and wherever it goes, is noticed, and the object fetched again."""
+    guarded(store, conn, SMALL)
+    store.script(once(flip_byte_at=at))
+
+    if into == 'memory':
+        assert conn.download(BUCKET, 'key') == SMALL
+    elif into == 'path':
+        assert conn.download(BUCKET, 'key', target).attempts == 2
+        assert is_new(target, SMALL)
+    else:
+        with target.open('wb') as file:
+            conn.download(BUCKET, 'key', file)
+        assert is_new(target, SMALL)
+    assert len(store.log('GetObject')) == 2
+
+
+@pytest.mark.fault('F46')
+@pytest.mark.parametrize('part', [0, 1, 3])
+def test_flipped_bit_in_a_part(conn: s3po.Connection, store: Store, target: Path, part: int) -> None:
+    """Likewise in any part of a large one, the short last one too."""
+    guarded(store, conn, LARGE)
+    etag = conn.head(BUCKET, 'key').etag
+    stop = min(len(LARGE), (part + 1) * PART)
+    headers = {'range': f'bytes={part * PART}-{stop - 1}', 'if-match': f'"{etag}"'} if part else {}
+    store.script({**once(flip_byte_at=3), 'headers': headers})
+
+    conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, LARGE)
+
+
+@pytest.mark.fault('F46')
+@pytest.mark.parametrize('data', [SMALL, LARGE], ids=['small', 'large'])
+def test_flipped_bit_for_ever(conn: s3po.Connection, store: Store, target: Path, data: bytes) -> None:
+    """For ever, there is an error, and no file."""
+    guarded(store, conn, data)
+    store.script(once(None, flip_byte_at=3))
+
+    with pytest.raises(IntegrityError, match='not what was stored') as caught:
+        conn.download(BUCKET, 'key', target)
+
+    assert caught.value.attempts == 3
+    assert is_old(target)
+    with pytest.raises(IntegrityError):
+        conn.download(BUCKET, 'key')
+
+
+@pytest.mark.fault('F46')
+def test_flipped_bit_by_etag(store: Store, connect: Connect, target: Path) -> None:
+    """Where the store keeps no checksum, an ETag that is an MD5 tells, if it is asked for."""
+    conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum='md5'))
+    conn.create_bucket(BUCKET)
+    conn.upload(BUCKET, 'key', SMALL)
+    assert conn.head(BUCKET, 'key').etag == hashlib.md5(SMALL).hexdigest()
+    store.script(once(flip_byte_at=3, drop_headers=['x-amz-checksum-crc64nvme', 'x-amz-checksum-crc32']))
+
+    conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, SMALL)
+    assert len(store.log('GetObject')) == 2
+
+
+# ---------------------------------------------------------------------- objects that change
+
+
+@pytest.mark.fault('F48')
+def test_replaced_between_parts(conn: s3po.Connection, store: Store, connect: Connect, target: Path) -> None:
+    """An object that is replaced behind its first part is fetched anew: all of it is the new one's."""
+    old = conn.upload(BUCKET, 'key', LARGE).etag
+    writer = connect(store.endpoint_url)
+    new = writer.upload(BUCKET, 'key', OTHER).etag
+    # The first answer names the old object still: its ETag leads to ranges that no longer are.
+    store.script(once(add_headers={'ETag': f'"{old}"'}))
+
+    result = conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, OTHER)
+    assert result.etag == new
+    firsts = [seen for seen in store.log('GetObject') if 'range' not in seen['headers']]
+    assert len(firsts) == 2
+
+
+@pytest.mark.fault('F48')
+def test_replaced_again_and_again(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """It is begun anew twice; then it is an object that does not hold still."""
+    etag = conn.upload(BUCKET, 'key', LARGE).etag
+    store.script(of_ranges(etag, None, status=412, code='PreconditionFailed'))
+
+    with pytest.raises(SourceChanged, match='replaced 3 times'):
+        conn.download(BUCKET, 'key', target)
+
+    assert is_old(target)
+    assert len([seen for seen in store.log('GetObject') if 'range' not in seen['headers']]) == 3
+
+
+# ---------------------------------------------------------------------- ETags and codings that are not what they seem
+
+ETAGS = {
+    'of parts': '"0123456789abcdef0123456789abcdef-3"',
+    'of another key': '"0123456789abcdef0123456789abcdef"',
+    'without quotes': '0123456789abcdef0123456789abcdef',
+    'weak': 'W/"0123456789abcdef0123456789abcdef"',
+    'odd': '"0x8D4-_=+"',
+}
+
+
+@pytest.mark.fault('F49')
+@pytest.mark.parametrize('checksum', ['auto', 'md5'])
+@pytest.mark.parametrize('etag', ETAGS)
+def test_etag_that_is_no_md5(store: Store, connect: Connect, target: Path, etag: str, checksum: str) -> None:
+    """What is no MD5 of the object is not compared with one, unless the store says nothing and one asks for MD5."""
+    conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum=checksum))
+    conn.create_bucket(BUCKET)
+    conn.upload(BUCKET, 'key', SMALL)
+    headers = {'ETag': ETAGS[etag], 'x-amz-server-side-encryption': 'aws:kms'}
+    store.script(once(None, add_headers=headers))
+
+    result = conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, SMALL)
+    assert result.etag == ETAGS[etag].strip('"') or etag == 'weak'
+
+
+@pytest.mark.fault('F49')
+def test_etag_of_parts(store: Store, connect: Connect, target: Path) -> None:
+    """An object that was uploaded in parts comes in others; its ETag holds them together and is compared with nothing."""
+    uploading = connect(store.endpoint_url, config=s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART))
+    uploading.create_bucket(BUCKET)
+    etag = uploading.upload(BUCKET, 'key', LARGE).etag
+    conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum='none'))
+
+    result = conn.download(BUCKET, 'key', target)
+
+    assert etag.endswith('-4')
+    assert (result.etag, result.parts, result.attempts) == (etag, 2, 2)
+    assert is_new(target, LARGE)
+
+
+@pytest.mark.fault('F50')
+@pytest.mark.parametrize('coding', ['gzip', 'aws-chunked', 'gzip,aws-chunked', 'deflate', 'br', 'nonsense'])
+@pytest.mark.parametrize('size', [1000, len(LARGE)], ids=['small', 'large'])
+def test_content_encoding(conn: s3po.Connection, store: Store, target: Path, coding: str, size: int) -> None:
+    """The bytes that were stored are the bytes that come, whatever they are said to be."""
+    data = gzip.compress(LARGE[:size])
+    conn.upload(BUCKET, 'key', data, headers={'Content-Encoding': 'gzip'})
+    store.script(once(None, add_headers={'Content-Encoding': coding}))
+
+    conn.download(BUCKET, 'key', target)
+
+    assert is_new(target, data)
+    assert conn.download(BUCKET, 'key') == data
+
+
+@pytest.mark.fault('F50')
+def test_unpacked_on_the_way(conn: s3po.Connection, store: Store, target: Path) -> None:
+    """A proxy that unpacks what it hands on cannot tell its length: the error says so, and the old file stays."""
+    data = b'x' * 1000
+    conn.upload(BUCKET, 'key', gzip.compress(data), headers={'Content-Encoding': 'gzip'})
+    head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\n\r\n'
+    store.script(once(None, raw=f'{head}3e8\r\n{data.decode()}\r\n0\r\n\r\n'))
+
+    with pytest.raises(DownloadError, match='no Content-Length'):
+        conn.download(BUCKET, 'key', target)
+
+    assert is_old(target)
