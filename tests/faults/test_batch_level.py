@@ -24,27 +24,27 @@ DATA = os.urandom(1000)
 @pytest.mark.xfail(strict=True, reason="the width that follows the store is the batch's own work")
 def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
     """While the store refuses for the rate, there are fewer requests at once, and no job fails for it."""
-    store.script({'operation': 'PutObject', 'times': 60, 'action': {'status': 503, 'code': 'SlowDown'}})
+    # More than three for each job: one of them needs more patience than its attempts.
+    store.script({'operation': 'PutObject', 'times': 700, 'action': {'status': 503, 'code': 'SlowDown'}})
 
     with conn.batch(20) as batch:
         for number in range(200):
             batch.upload(BUCKET, f'key{number}', DATA)
 
     jobs_ended(batch, 200)
-    assert conn._wiring.governor().width < 20
 
 
 @pytest.mark.fault('F24')
 @pytest.mark.xfail(strict=True, reason="the budget of retries that pauses a pool is the batch's own work")
 def test_outage(conn: s3po.Connection, store: Store) -> None:
     """While nothing works, few requests find out, and all jobs are done when it is over."""
-    store.script({'operation': 'PutObject', 'times': 400, 'action': {'status': 500}})
+    store.script({'operation': 'PutObject', 'times': 700, 'action': {'status': 500}})
 
     with conn.batch(50, on_error='collect') as batch:
         for number in range(200):
             batch.upload(BUCKET, f'key{number}', DATA)
 
-    assert batch.failed == []
+    assert list(batch.failed) == []
 
 
 @pytest.mark.fault('F61')
@@ -83,8 +83,9 @@ def test_all_cancelled(conn: s3po.Connection, store: Store) -> None:
 
 
 FEW_DESCRIPTORS = """
-import resource, sys
+import logging, resource, sys
 import s3po
+logging.basicConfig(level=logging.WARNING)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 conn = s3po.Connection(endpoint_url=sys.argv[1], region='us-east-1', access_key_id='key', secret_access_key='secret-key')
 with conn.batch(200, on_error='collect') as batch:
@@ -102,4 +103,5 @@ def test_few_descriptors(conn: s3po.Connection, store: Store) -> None:
     command: Any = [sys.executable, '-c', FEW_DESCRIPTORS, store.endpoint_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
+    assert 'Too many open files' not in done.stderr
     assert done.stdout == '0\n' or 'ConfigurationError' in done.stderr
