@@ -7,6 +7,7 @@ from s3po.body.chunks import BytesChunk, Chunk
 from s3po.body.opening import open_source
 from s3po.body.sinks import UNWAITING_BYTES, Sink, open_sink
 from s3po.body.sources import SizedSource, Source, StreamSource
+from s3po.body.temporary import sweep_stale
 
 __all__ = [
     'UNWAITING_BYTES',
@@ -18,4 +19,5 @@ __all__ = [
     'StreamSource',
     'open_sink',
     'open_source',
+    'sweep_stale',
 ]

@@ -12,7 +12,7 @@ import gevent.monkey
 
 from s3po.errors import LocalError
 
-__all__ = ['ADVICE', 'close_file', 'local_errors', 'refuse_special_file']
+__all__ = ['ADVICE', 'as_local_error', 'close_file', 'local_error', 'local_errors', 'refuse_special_file']
 
 # The system's own: gevent's asks the event loop about the descriptor first, and nobody waits for a regular file there.
 close_file: Final = gevent.monkey.get_original('os', 'close')
@@ -28,6 +28,7 @@ ADVICE: Final = {
     errno.ENOTDIR: 'a part of the path is a file, not a directory',
     errno.EISDIR: 'give the path of a file',
     errno.ENAMETOOLONG: 'choose a shorter file name',
+    errno.ELOOP: 'give the path of the file itself, or have the link replaced by hand',
     errno.EROFS: 'the file system is mounted read-only',
     errno.EMFILE: 'raise the limit of open files (ulimit -n) or use a smaller batch',
 }
@@ -50,7 +51,12 @@ class local_errors:  # noqa: N801  (used like a function, and only in a `with`)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if isinstance(error, OSError) and not isinstance(error, LocalError):
-            raise local_error(self._doing, self._path, error.errno, error.strerror or str(error)) from error
+            raise as_local_error(self._doing, self._path, error) from error
+
+
+def as_local_error(doing: str, path: str, error: OSError) -> LocalError:
+    """What the system said of one path, as the error to raise from it."""
+    return local_error(doing, path, error.errno, error.strerror or str(error))
 
 
 def local_error(doing: str, path: str, number: int | None, reason: str) -> LocalError:

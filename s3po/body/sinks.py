@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import stat
-from typing import Any, BinaryIO
+import time
+from typing import Any, BinaryIO, Final
 
-from s3po.body.local import close_file, local_errors, refuse_special_file
+from s3po.body.local import as_local_error, close_file, local_error, local_errors, refuse_special_file
+from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
 from s3po.runtime import offload
@@ -25,6 +28,9 @@ __all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'open
 
 # So much is taken without a wait: writing it into the page cache is done sooner than another thread is woken.
 UNWAITING_BYTES = MIB
+# Unless the disk cannot keep up, and the system lets a writer wait. A file of which one write took longer is written to by
+# another thread from then on: a copy of the bytes, and the way there and back, cost about 0.1 ms for each MiB.
+SLOW_WRITE_S: Final = 0.05
 
 
 class Sink:
@@ -35,6 +41,9 @@ class Sink:
     """
 
     is_ordered = False
+
+    def identify(self, bucket: str, key: str, etag: str) -> None:
+        """Learn what will be written, before begin() or write_whole(); again after every restart."""
 
     def begin(self, size_bytes: int) -> None:
         """Make ready for an object of this size; forget what an earlier attempt wrote."""
@@ -106,29 +115,46 @@ class PathSink(Sink):
     def __init__(self, path: str, *, use_tmp_file: bool, fsync: bool) -> None:
         self._path = path
         self._fsync = fsync
-        directory, name = os.path.split(path)
-        # The random name is short whatever the target's is, so it fits wherever the target fits.
-        self._written = os.path.join(directory, f'.s3po-{os.urandom(8).hex()}.part') if use_tmp_file else path
+        self._use_tmp_file = use_tmp_file
+        # With its closing slash, '' for the current one: what a name is put behind.
+        self._directory = path[: path.rfind('/') + 1]
+        self._identity = ''
+        # What is written, once it is there; and while it is open.
+        self._written: str | None = None
         self._descriptor: int | None = None
-        self._has_begun = False
+        self._is_slow = False
         # The permissions of the file that is replaced; None where there is none.
-        self._replaced_mode = _check_target(path, directory or '.', name)
+        self._replaced_mode = _check_target(path, self._directory)
+        if use_tmp_file:
+            sweep_once(self._directory)
+        elif os.path.islink(path):
+            raise local_error('write', path, errno.ELOOP, 'it is a symbolic link')
+
+    def identify(self, bucket: str, key: str, etag: str) -> None:
+        # After a restart the file that is there is written anew, under the name that it has.
+        self._identity = f'{bucket}\0{key}\0{etag}'
 
     def begin(self, size_bytes: int) -> None:
-        with local_errors('write', self._path):
+        try:
             os.ftruncate(self._open_empty(), size_bytes)
+        except OSError as error:
+            raise as_local_error('write', self._path, error) from error
 
     def write_whole(self, data: bytes) -> None:
-        with local_errors('write', self._path):
+        try:
             _pwrite_all(self._open_empty(), data, 0)
+        except OSError as error:
+            raise as_local_error('write', self._path, error) from error
 
     def _open_empty(self) -> int:
         """The descriptor of the file that is written, which is empty."""
         if self._descriptor is None:
-            self._descriptor = os.open(self._written, self._open_flags(), 0o600)
-            self._has_begun = True
-            if self._written != self._path:
+            if self._use_tmp_file:
+                identity = f'{self._path[len(self._directory) :]}\0{self._identity}'
+                self._written, self._descriptor = open_temporary(self._directory, identity)
                 return self._descriptor
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._written = self._path
         os.ftruncate(self._descriptor, 0)
         return self._descriptor
 
@@ -137,35 +163,40 @@ class PathSink(Sink):
         with local_errors('write', self._path):
             if len(data) > UNWAITING_BYTES:
                 offload(_pwrite_all, self._descriptor, data, offset)
+            elif self._is_slow:
+                # Others use the buffer during the wait.
+                offload(_pwrite_all, self._descriptor, bytes(data), offset)
             else:
+                began = time.monotonic()
                 _pwrite_all(self._descriptor, data, offset)
+                self._is_slow = time.monotonic() - began > SLOW_WRITE_S
 
     def commit(self) -> None:
         assert self._descriptor is not None
-        with local_errors('write', self._path):
+        assert self._written is not None
+        try:
             os.fchmod(self._descriptor, _mode_of_any_new_file() if self._replaced_mode is None else self._replaced_mode)
             if self._fsync:
                 offload(os.fsync, self._descriptor)
-            self._close()
-            if self._written != self._path:
+            if self._use_tmp_file:
+                # Network file systems may tell only at a close that the disk was full. Its lock is held until it is renamed.
+                close_file(os.dup(self._descriptor))
                 os.replace(self._written, self._path)
+                self._written = None
+            self._close()
             if self._fsync:
-                offload(_sync_directory, os.path.dirname(self._path) or '.')
+                offload(_sync_directory, self._directory or '.')
+        except OSError as error:
+            raise as_local_error('write', self._path, error) from error
 
     def rollback(self) -> None:
-        if self._descriptor is not None:
+        try:
+            if self._written is not None:
+                with local_errors('delete', self._written), contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._written)
+        finally:
+            # Behind the unlink: without the lock it could be another download's by then.
             self._close()
-        # After a failed rename the descriptor is closed and the file is still there.
-        if self._has_begun:
-            with local_errors('delete', self._written), contextlib.suppress(FileNotFoundError):
-                os.unlink(self._written)
-
-    def _open_flags(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        if self._written == self._path:
-            return flags
-        # A link that somebody put there under our name is not followed.
-        return flags | os.O_EXCL | os.O_NOFOLLOW
 
     def _close(self) -> None:
         if self._descriptor is not None:
@@ -265,7 +296,9 @@ def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) ->
     """
     if target is None:
         return BytesSink()
-    if isinstance(target, str | os.PathLike):
+    if isinstance(target, str):
+        return PathSink(target, use_tmp_file=use_tmp_file, fsync=fsync)
+    if isinstance(target, os.PathLike):
         return PathSink(os.fsdecode(target), use_tmp_file=use_tmp_file, fsync=fsync)
     if hasattr(target, 'write'):
         return _open_file(target)
@@ -287,20 +320,22 @@ def _open_file(target: Any) -> Sink:
     return FileSink(target, name)
 
 
-def _check_target(path: str, directory: str, name: str) -> int | None:
+def _check_target(path: str, directory: str) -> int | None:
     """Find what would fail anyway before anything is sent; gives the permissions of the file that is there, if one is."""
-    if not name:
+    if len(path) == len(directory):
         raise ConfigurationError(f'target {path!r} names no file; give the path of a file, not of a directory')
-    with local_errors('write', path):
-        try:
-            mode = os.stat(path).st_mode
-        except FileNotFoundError:
-            # Also raises for a directory that is missing, or that is a file.
-            if not stat.S_ISDIR(os.stat(directory).st_mode):
-                raise NotADirectoryError(20, os.strerror(20), directory) from None
-            return None
-    refuse_special_file(mode, 'download to', path)
-    return stat.S_IMODE(mode) & 0o777
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        # A directory that is a file has another error.
+        if directory and not os.access(directory, os.F_OK):
+            raise local_error('write', path, errno.ENOENT, os.strerror(errno.ENOENT)) from None
+        return None
+    except OSError as error:
+        raise as_local_error('write', path, error) from error
+    if not stat.S_ISREG(mode):
+        refuse_special_file(mode, 'download to', path)
+    return mode & 0o777
 
 
 def _mode_of_any_new_file() -> int:
