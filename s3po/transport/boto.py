@@ -28,6 +28,7 @@ from s3po.transport.botoanswers import (
 from s3po.transport.characters import root_of, without_odd_characters
 from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.transport.session import credentials_of
+from s3po.transport.singly import delete_odd_keys
 from s3po.transport.translate import translated
 from s3po.transport.xml import PARTS_ROOTS
 
@@ -127,10 +128,13 @@ class BotoTransport:
         return said.get('VersionId')
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
+        failures, keys = delete_odd_keys(self, bucket, keys, extra)
+        if not keys:
+            return failures
         named = [{'Key': key} if version is None else {'Key': key, 'VersionId': version} for key, version in keys]
         parameters = {'Bucket': bucket, 'Delete': {'Objects': named, 'Quiet': True}}
         said = self._call('DeleteObjects', self.client.delete_objects, parameters, extra)
-        return [delete_failure_of(bucket, failure) for failure in said.get('Errors', ())]
+        return failures + [delete_failure_of(bucket, failure) for failure in said.get('Errors', ())]
 
     def list_objects_v2(
         self,

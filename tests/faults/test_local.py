@@ -240,8 +240,12 @@ def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_pa
 
 
 @pytest.mark.fault('F55')
-def test_sigkill(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """What ends between two instructions leaves its temporary file and its multipart upload, by their names; no more."""
+@pytest.mark.leaves_upload('who was killed has not told its id to anybody')
+def test_sigkill(conn: s3po.Connection, store: Store, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """What ends between two instructions leaves its temporary file and its multipart upload, by their names; no more.
+
+    The next download of the same finds the file, and nothing is left.
+    """
     program.kill()
     program.communicate(timeout=WAIT_S)
 
@@ -251,6 +255,9 @@ def test_sigkill(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_pa
     assert (tmp_path / 'target').read_bytes() == b'old'
     assert not conn.exists(BUCKET, 'up')
     assert open_uploads(conn) == ['up']
+    store.script({'operation': 'GetObject', 'action': {}})
+    conn.download_file(BUCKET, 'down', tmp_path / 'target')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['source', 'target']
 
 
 # ---------------------------------------------------------------------- files that are none

@@ -19,6 +19,7 @@ from s3po.transport.answers import error_for
 from s3po.transport.characters import has_xml_form
 from s3po.transport.http import Response
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
+from s3po.transport.singly import delete_odd_keys
 from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
 from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
@@ -107,9 +108,7 @@ class WireTransport:
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
         doing = Doing('DeleteObjects', bucket)
-        odd = [(key, version_id) for key, version_id in keys if not has_xml_form(key + (version_id or ''))]
-        failures = self._delete_one_by_one(bucket, odd, extra)
-        keys = [each for each in keys if each not in odd] if odd else keys
+        failures, keys = delete_odd_keys(self, bucket, keys, extra)
         if not keys:
             return failures
         body = xml.delete_body(keys)
@@ -285,16 +284,6 @@ class WireTransport:
         return self._document(doing, response, xml.parts_of)
 
     # --- what they have in common
-
-    def _delete_one_by_one(self, bucket: str, keys: Sequence[tuple[str, str | None]], extra: Extra) -> list[DeleteFailure]:
-        """For keys that cannot stand in a list that is XML."""
-        failures = []
-        for key, version_id in keys:
-            try:
-                self.delete_object(bucket, key, version_id=version_id, extra=extra)
-            except TransportError as error:
-                failures.append(DeleteFailure(key=key, error=error, version_id=version_id))
-        return failures
 
     def _send(
         self,
