@@ -10,6 +10,7 @@ import pytest
 import tenacity
 
 import s3po
+from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import AUTO, Kind
 from tests.support.memory import MemoryTransport
 from tests.support.servers import Authority, MotoServer, Store
@@ -101,7 +102,7 @@ def connect(kind: Kind) -> Iterator[Callable[..., s3po.Connection]]:
 
     def make(endpoint_url: str | None = None, **arguments: Any) -> s3po.Connection:
         if not {'profile', 'session', 'client', 'anonymous', 'access_key_id'} & set(arguments):
-            arguments = {'access_key_id': 'key', 'secret_access_key': 'secret', **arguments}
+            arguments = {'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY, **arguments}
         if 'client' not in arguments:
             arguments = {'region': 'us-east-1', 'endpoint_url': endpoint_url, **arguments}
         made.append(s3po.Connection(**{'retry': impatient(), 'transport': kind.name, **arguments}))

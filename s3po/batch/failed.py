@@ -12,6 +12,7 @@ from s3po import errors
 from s3po.batch.job import Job
 from s3po.errors import ConfigurationError, JobError, S3poError
 from s3po.model import ObjectRef
+from s3po.secrecy import is_secret_name, redacted
 
 __all__ = ['FailedJob', 'FailedJobs']
 
@@ -79,7 +80,10 @@ class FailedJob:
         return (FailedJob.from_json, (self.to_json(),))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the call, and the error. A source in memory, or an open file, is left out and told in 'lost'."""
+        """Plain values: the call, and the error.
+
+        A source in memory, an open file, and what holds a secret (a key of SSE-C, say) are left out, and told in 'lost'.
+        """
         options: dict[str, Any] = {}
         lost: list[str] = []
         for name, value in self.options.items():
@@ -119,13 +123,13 @@ class FailedJob:
         """Refuse to do a job again whose data are gone.
 
         Raises:
-            JobError: The source or target was not a path, so it was not kept in the file.
+            JobError: The source or target was not a path, or an option held a secret, so it was not kept in the file.
         """
         for name, value in self.options.items():
             if value is _LOST:
                 raise JobError(
-                    f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, and is not '
-                    f'in the file of failed jobs; submit it anew'
+                    f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, or held a '
+                    f'secret, and is not in the file of failed jobs; submit it anew'
                 )
 
 
@@ -197,7 +201,7 @@ def _plain(name: str, value: object) -> Any:
         return {'path': os.fspath(value)}
     if name in PLACES and isinstance(value, str) and name != 'source':
         return {'path': value}
-    if name in PLACES and value is not None:
+    if (name in PLACES and value is not None) or _has_secret(value):
         # A str as source is data, and may be large, or secret.
         return _LOST
     if isinstance(value, tuple):
@@ -209,6 +213,10 @@ def _plain(name: str, value: object) -> Any:
     return value
 
 
+def _has_secret(value: object) -> bool:
+    return isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value)
+
+
 def _unplain(name: str, value: Any) -> Any:
     if name in PLACES and isinstance(value, dict):
         return pathlib.Path(value['path'])
@@ -216,15 +224,20 @@ def _unplain(name: str, value: Any) -> Any:
 
 
 def _error_to_json(error: BaseException) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float | bool)}
+    fields = {name: _shown(value) for name, value in vars(error).items() if isinstance(value, str | int | float | bool)}
     said: dict[str, Any] = {
         'class': type(error).__name__,
-        'message': str(error.args[0] if error.args else error),
+        'message': _shown(str(error.args[0] if error.args else error)),
         'fields': fields,
     }
     if isinstance(error.__cause__, BaseException):
         said['cause'] = _error_to_json(error.__cause__)
     return said
+
+
+def _shown(value: Any) -> Any:
+    """A field of an error, without secrets: behind our own errors are others', which may show anything."""
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _error_from_json(said: Mapping[str, Any]) -> S3poError:

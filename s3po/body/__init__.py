@@ -4,6 +4,7 @@ What may live here: reading and writing on this machine. Nothing here knows of S
 """
 
 from s3po.body.chunks import BytesChunk, Chunk
+from s3po.body.keypaths import LocalPaths, local_path
 from s3po.body.opening import open_source
 from s3po.body.sinks import UNWAITING_BYTES, Sink, open_sink
 from s3po.body.sources import SizedSource, Source, StreamSource
@@ -13,10 +14,12 @@ __all__ = [
     'UNWAITING_BYTES',
     'BytesChunk',
     'Chunk',
+    'LocalPaths',
     'Sink',
     'SizedSource',
     'Source',
     'StreamSource',
+    'local_path',
     'open_sink',
     'open_source',
     'sweep_stale',

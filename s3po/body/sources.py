@@ -17,7 +17,7 @@ import gevent.lock
 
 from s3po.body.chunks import BytesChunk, Chunk, FileChunk, SeekableChunk, shrank
 from s3po.body.local import close_file, local_errors
-from s3po.errors import ConfigurationError, LocalError, SourceChanged
+from s3po.errors import ConfigurationError, SourceChanged
 
 __all__ = [
     'BytesSource',
@@ -26,7 +26,6 @@ __all__ = [
     'SizedSource',
     'Source',
     'StreamSource',
-    'delete_original',
 ]
 
 
@@ -106,10 +105,15 @@ class FileSource(SizedSource):
                 f'{self.name} changed while it was uploaded; nothing was published. Upload it again when it is at rest'
             )
 
-    def is_still_at(self, path: str) -> bool:
-        """Whether the path still leads to the very file that was read, unchanged since it was opened."""
+    def is_still_at(self, name: str, directory: int) -> bool:
+        """Whether a name still leads to the very file that was read, unchanged since it was opened.
+
+        Args:
+            name: The name.
+            directory: A descriptor of the directory that it stands in.
+        """
         try:
-            found = os.stat(path)
+            found = os.stat(name, dir_fd=directory)
         except OSError:
             return False
         return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev) == self._identity
@@ -210,19 +214,3 @@ def _read_fully(read: Callable[[int], bytes | None], size_bytes: int) -> bytes:
 def _identity(descriptor: int) -> tuple[int, int, int, int]:
     found = os.fstat(descriptor)
     return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
-
-
-def delete_original(source: FileSource) -> None:
-    """Delete the file behind a path source, unless the path leads to something else by now.
-
-    Raises:
-        LocalError: It cannot be deleted.
-    """
-    assert source.path is not None
-    if not source.is_still_at(source.path):
-        raise LocalError(
-            f'{source.path} was uploaded, but not deleted: it changed meanwhile. Upload it again to delete it',
-            filename=source.path,
-        )
-    with local_errors('delete', source.path):
-        os.unlink(source.path)

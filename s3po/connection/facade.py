@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
@@ -29,6 +29,7 @@ from s3po.model import (
     check_bucket,
 )
 from s3po.retry import RetryPolicy
+from s3po.secrecy import Secret, revealed
 from s3po.transport import Transport
 from s3po.transport.settings import ClientSettings
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 __all__ = ['Connection']
 
 log = logging.getLogger(__name__)
+
+# The arguments that nobody is to see by chance; `default_extra` may hold the keys of SSE-C.
+SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'default_extra'})
 
 
 class Connection(ObjectCalls):
@@ -102,7 +106,8 @@ class Connection(ObjectCalls):
             ConfigurationError: Arguments contradict each other, or are of no use by themselves.
         """
         # What it was made with, so that it can be made again elsewhere.
-        self._arguments = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
+        given = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
+        self._arguments = {name: Secret(value) if name in SECRETS else value for name, value in given.items()}
         check_kind('config', config, TransferConfig)
         check_kind('retry', retry, RetryPolicy)
         config = config or TransferConfig()
@@ -139,7 +144,8 @@ class Connection(ObjectCalls):
         Raises:
             ConfigurationError: It was made with `session`, `client` or a transport, which belong to their process.
         """
-        given = {name: value for name, value in self._arguments.items() if value is not None}
+        arguments = ((name, revealed(value)) for name, value in self._arguments.items())
+        given = {name: value for name, value in arguments if value is not None}
         bound: list[str] = [name for name in ('session', 'client') if name in given]
         if not isinstance(given['transport'], str):
             bound.append('transport')

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 import gevent
 
 from s3po.body import Source, open_sink, open_source
-from s3po.body.sources import FileSource, delete_original
+from s3po.body.originals import delete_original
+from s3po.body.sources import FileSource
 from s3po.config import TransferConfig
 from s3po.connection.arguments import (
     add_conditions,

@@ -6,11 +6,13 @@ and refreshes. The first must not import botocore, and is read for every request
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
+from s3po.secrecy import revealed
 from s3po.transport.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from s3po.transport.session import GuardedCredentials
 
 __all__ = ['ClientKeys', 'FixedKeys', 'KeySource', 'Keys', 'key_source']
+
+log = logging.getLogger(__name__)
 
 # How long keys that may change are used without asking for them again, in seconds. Asking costs 20 µs, and botocore refreshes
 # keys ten minutes before they expire, so a second more or less does not count.
@@ -38,6 +42,9 @@ class Keys:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('keys go into no pickle')
 
 
 class KeySource(Protocol):
@@ -147,12 +154,9 @@ def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeyS
     """
     if settings.anonymous:
         return FixedKeys(None)
-    if settings.access_key_id is not None and settings.secret_access_key is not None:
-        return FixedKeys(
-            Keys(
-                access_key_id=settings.access_key_id,
-                secret_access_key=settings.secret_access_key,
-                session_token=settings.session_token,
-            )
-        )
+    secret, token = revealed(settings.secret_access_key), revealed(settings.session_token)
+    if settings.access_key_id is not None and secret is not None:
+        if settings.is_first('credentials'):
+            log.debug('credentials come from %s', 'the arguments')
+        return FixedKeys(Keys(access_key_id=settings.access_key_id, secret_access_key=secret, session_token=token))
     return ClientKeys(client)

@@ -142,7 +142,10 @@ def check_extra(extra: Mapping[str, Any], operations: Iterable[str] | None, argu
         if name not in known:
             where = 'any S3 request' if operations is None else ' or '.join(operations)
             raise ConfigurationError(f'{argument}: {name!r} is no parameter of {where}; boto3 lists their names')
-        if name not in BINARY_EXTRA and _has_control_characters(value):
+        if name in BINARY_EXTRA:
+            if not isinstance(value, str | bytes | bytearray):
+                raise ConfigurationError(f'{argument}: {name} must be bytes or a str, not {type(value).__name__}')
+        elif _has_control_characters(value):
             raise ConfigurationError(f'{argument}: the value of {name} has control characters; remove them')
 
 

@@ -144,8 +144,11 @@ class Places:
             if self._endpoint is None:
                 self._http = _http_settings_of(self._client())
             else:
+                assert settings.endpoint_url is not None
+                verify = default_verify() if settings.verify is True else settings.verify
+                settings.warn_of_risks(settings.endpoint_url, verify)
                 self._http = HttpSettings(
-                    verify=default_verify() if settings.verify is True else settings.verify,
+                    verify=verify,
                     connect_timeout_s=settings.connect_timeout_s,
                     read_timeout_s=settings.read_timeout_s,
                 )

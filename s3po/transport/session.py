@@ -20,12 +20,14 @@ from boto3.s3.inject import inject_s3_transfer_methods
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+from botocore.exceptions import BotoCoreError, ClientError, MetadataRetrievalError, ProfileNotFound
+from botocore.httpsession import URLLib3Session
 
 from s3po.config import __version__
 from s3po.errors import ConfigurationError, CredentialsError, S3poError
 from s3po.runtime import PerHub
-from s3po.transport.settings import ClientSettings
+from s3po.secrecy import guard_logs, redacted, revealed
+from s3po.transport.settings import ClientSettings, check_endpoint
 from s3po.transport.translate import translated
 
 if TYPE_CHECKING:
@@ -44,12 +46,36 @@ MAX_POOL_CONNECTIONS: Final = 1024
 REFRESH_MARGIN_S: Final = 60
 
 
+NO_CREDENTIALS: Final = (
+    'no credentials found: not in the arguments, the environment, the shared credentials or config file, nor from a '
+    'metadata service. Give access_key_id and secret_access_key, or a profile, or anonymous=True'
+)
+
 # The host names that moto answers, whatever the environment says.
 PLAIN_ENDPOINTS: Final = {
     'ignore_configured_endpoint_urls': True,
     'use_fips_endpoint': False,
     'use_dualstack_endpoint': False,
 }
+
+
+class _Session(botocore.session.Session):
+    """A session that asks EC2's metadata service only as is safe.
+
+    By version 2 of its protocol alone, of which a request that somebody was made to send gives nothing away (botocore goes back
+    to version 1 where version 2 is not answered), and never through a proxy, which would get the role's keys. botocore waits
+    1 s for it, and asks once, unless AWS_METADATA_SERVICE_TIMEOUT and AWS_METADATA_SERVICE_NUM_ATTEMPTS say otherwise.
+    """
+
+    def __init__(self, session_vars: Any = None) -> None:
+        super().__init__(session_vars=session_vars)
+        self.set_config_variable('ec2_metadata_v1_disabled', value=True)
+
+    def _create_credential_resolver(self) -> Any:
+        resolver: Any = super()._create_credential_resolver()  # type: ignore[misc]  # private, so not in the stubs
+        fetcher = resolver.get_provider('iam-role')._role_fetcher
+        fetcher._session = URLLib3Session(timeout=fetcher._timeout, proxies={})
+        return resolver
 
 
 class GuardedCredentials:
@@ -124,7 +150,7 @@ def _failures_named() -> Iterator[None]:
     except (BotoCoreError, ClientError, OSError, S3poError):
         raise
     except Exception as error:
-        raise CredentialsError(f'the credentials could not be refreshed: {error!r}') from error
+        raise CredentialsError(f'the credentials could not be refreshed: {redacted(repr(error))}') from error
 
 
 def build_client(settings: ClientSettings) -> S3Client:
@@ -136,15 +162,24 @@ def build_client(settings: ClientSettings) -> S3Client:
         ConfigurationError: The profile is unknown, or the endpoint or configuration is of no use.
         CredentialsError: No credentials were found, or only half of them.
     """
+    guard_logs()
     with translated('making a client'):
-        client, credentials = _client_of(settings)
+        try:
+            client, credentials = _client_of(settings)
+        except MetadataRetrievalError as error:
+            # The last place where botocore looks; that nobody answers there is no news.
+            raise CredentialsError(f'{NO_CREDENTIALS} ({redacted(str(error))})') from error
+    guard_logs()
     if credentials is None and _any(client.meta.config).signature_version is not UNSIGNED:
-        raise CredentialsError(
-            'no credentials found: not in the arguments, the environment, the shared credentials or config file, nor from a '
-            'metadata service. Give access_key_id and secret_access_key, or a profile, or anonymous=True'
-        )
+        raise CredentialsError(NO_CREDENTIALS)
+    endpoint_url = client.meta.endpoint_url
+    check_endpoint(endpoint_url, "the endpoint (endpoint_url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the client's)")
+    settings.warn_of_risks(endpoint_url, verify_of(client))
+    if settings.is_first('endpoint'):
+        log.debug('the endpoint is %s', endpoint_url)
     if credentials is not None:
-        log.debug('credentials come from %s', getattr(credentials, 'method', type(credentials).__name__))
+        if settings.is_first('credentials'):
+            log.debug('credentials come from %s', getattr(credentials, 'method', type(credentials).__name__))
         _signer(client)._credentials = GuardedCredentials(credentials)
     _extend(client)
     return client
@@ -171,6 +206,7 @@ def build_mocked_client(region: str | None) -> S3Client:
 
     # Every source of settings is replaced by its default: AWS_PROFILE may name a profile that does not exist here.
     bare = {'profile': (None, None, None, None), 'config_file': (None, None, os.devnull, None)}
+    guard_logs()
     # Any: boto3's stubs describe every service that there is, and mypy reads them all.
     session: Any = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=bare))
     client: S3Client = session.client(
@@ -203,7 +239,7 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
     if settings.client is not None:
         return _derived_client(settings.client)
     session = _session_of(settings)
-    keys = (settings.access_key_id, settings.secret_access_key, settings.session_token)
+    keys = (settings.access_key_id, revealed(settings.secret_access_key), revealed(settings.session_token))
     if settings.anonymous:
         # With keys given, botocore does not go looking for any; they sign nothing.
         keys = ('anonymous', 'anonymous', None)
@@ -258,12 +294,12 @@ def _session_of(settings: ClientSettings) -> Any:
 
 def _new_session(settings: ClientSettings) -> boto3.session.Session:
     try:
-        return boto3.session.Session(profile_name=settings.profile)
+        return boto3.session.Session(profile_name=settings.profile, botocore_session=_Session())
     except ProfileNotFound:
         if settings.profile is not None or (settings.access_key_id is None and not settings.anonymous):
             raise
         # AWS_PROFILE names one that is not there; with keys of our own nothing is asked of it.
-        bare = botocore.session.Session(session_vars={'profile': (None, None, None, None)})
+        bare = _Session(session_vars={'profile': (None, None, None, None)})
         return boto3.session.Session(botocore_session=bare)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import os
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from s3po.errors import ConfigurationError
+from s3po.secrecy import Secret, redacted
 
-__all__ = ['ClientSettings']
+__all__ = ['ClientSettings', 'check_endpoint']
+
+log = logging.getLogger(__name__)
 
 ADDRESSING_STYLES: Final = ('auto', 'path', 'virtual')
 
@@ -26,8 +31,8 @@ class ClientSettings:
     region: str | None = None
     profile: str | None = None
     access_key_id: str | None = None
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    secret_access_key: str | Secret[str] | None = field(default=None, repr=False)
+    session_token: str | Secret[str] | None = field(default=None, repr=False)
     anonymous: bool = False
     session: Any = field(default=None, repr=False)
     client: Any = field(default=None, repr=False)
@@ -38,13 +43,22 @@ class ClientSettings:
     read_timeout_s: float = 60.0
     min_bytes_per_s: int = 0
     payload_signing: str = 'auto'
+    # What has been told once, and needs not be told again.
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ('endpoint_url', 'region', 'profile', 'access_key_id', 'secret_access_key', 'session_token'):
+        for name in ('endpoint_url', 'region', 'profile', 'access_key_id'):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
-                shown = '' if name.startswith('s') else f', not {value!r}'
-                raise ConfigurationError(f'{name} must be a str that is not empty, or None{shown}')
+                raise ConfigurationError(f'{name} must be a str that is not empty, or None, not {value!r}')
+        for name in ('secret_access_key', 'session_token'):
+            value = getattr(self, name)
+            if value is None or isinstance(value, Secret):
+                continue
+            if not isinstance(value, str) or not value:
+                raise ConfigurationError(f'{name} must be a str that is not empty, or None')
+            # From here on it is seen only where it is asked for.
+            object.__setattr__(self, name, Secret(value))
         if self.addressing_style not in ADDRESSING_STYLES:
             raise ConfigurationError(f"addressing_style must be 'auto', 'path' or 'virtual', not {self.addressing_style!r}")
         if self.endpoint_url is not None:
@@ -57,6 +71,33 @@ class ClientSettings:
             )
         self._check_keys()
         self._check_sources()
+
+    def is_first(self, what: str) -> bool:
+        """Whether this is the first time that it is asked for this: to tell something once for each connection."""
+        if what in self._told:
+            return False
+        self._told.add(what)
+        return True
+
+    def warn_of_risks(self, endpoint_url: str, verify: bool | str) -> None:  # noqa: FBT001  (boto3's name and shape)
+        """Log what leaves the data, or the store's name, unguarded on their way; once each.
+
+        Args:
+            endpoint_url: Where requests go, as it was found.
+            verify: Whether certificates are verified, or the path of the authorities that are trusted.
+        """
+        if verify is False and self.is_first('verify'):
+            log.warning(
+                'certificates are not verified (verify=False): anybody on the way to %s can read and change what is sent; '
+                'give verify= the path of the authority that signed its certificate',
+                endpoint_url,
+            )
+        parts = urllib.parse.urlsplit(endpoint_url)
+        if parts.scheme == 'http' and not is_loopback(parts.hostname or '') and self.is_first('http'):
+            log.warning(
+                'requests to %s are not encrypted: anybody on the way can read and change what is sent; use https://',
+                endpoint_url,
+            )
 
     def _check_keys(self) -> None:
         if (self.access_key_id is None) != (self.secret_access_key is None):
@@ -86,8 +127,25 @@ class ClientSettings:
                 raise ConfigurationError(f'{name} and client exclude each other: the client has one already')
 
 
-def check_endpoint(url: str) -> None:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, by its name or address; no name is looked up."""
+    if host == 'localhost' or host.endswith('.localhost'):
+        # RFC 6761, section 6.3
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition('%')[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, 'ipv4_mapped', None)
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
+
+
+def check_endpoint(url: str, name: str = 'endpoint_url') -> None:
     """Refuse what is no address of a store.
+
+    Args:
+        url: The address.
+        name: What it is called in messages.
 
     Raises:
         ConfigurationError: It has no scheme or host, or has something that does not belong there.
@@ -97,15 +155,15 @@ def check_endpoint(url: str) -> None:
         has_host, has_user = bool(parts.hostname), '@' in parts.netloc
         _ = parts.port
     except ValueError as error:
-        raise ConfigurationError(f'endpoint_url is no URL: {error}') from error
+        raise ConfigurationError(f'{name} is no URL: {error}') from error
     if parts.scheme not in ('http', 'https') or not has_host:
         raise ConfigurationError(
-            f"endpoint_url must begin with http:// or https:// and name a host: 'https://s3.example.com', not {url!r}"
+            f"{name} must begin with http:// or https:// and name a host: 'https://s3.example.com', not {redacted(url)!r}"
         )
     if has_user:
         # Not shown: it may hold a password.
-        raise ConfigurationError('endpoint_url must not hold a user name or password; give access_key_id and secret_access_key')
+        raise ConfigurationError(f'{name} must not hold a user name or password; give access_key_id and secret_access_key')
     if parts.query or parts.fragment:
         raise ConfigurationError(
-            f'endpoint_url must end with the host, port or path, not with a query: {parts.scheme}://{parts.netloc}'
+            f'{name} must end with the host, port or path, not with a query: {parts.scheme}://{parts.netloc}'
         )

@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import quote
 
 __all__ = ['EMPTY_SHA256', 'UNSIGNED_PAYLOAD', 'Signer', 'canonical_query', 'quoted_key']
@@ -86,6 +86,9 @@ class Signer:
 
     def __repr__(self) -> str:
         return f'<Signer {self._access_key_id} {self._region}/{self._service}>'
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('keys go into no pickle')
 
     def timestamp(self, seconds: float) -> str:
         """A time since the epoch in the form that is signed: '20261121T030540Z'."""

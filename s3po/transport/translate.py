@@ -27,6 +27,7 @@ from s3po.errors import (
     ReadTimeout,
     S3poError,
 )
+from s3po.secrecy import redacted
 from s3po.transport.answers import error_for
 
 __all__ = ['translated']
@@ -108,7 +109,7 @@ def _translate(error: Exception, doing: str, *, can_refresh: bool) -> S3poError 
     if isinstance(error, theirs.ClientError):
         return _of_answer(error, doing, can_refresh=can_refresh)
     if _is_failed_refresh(error):
-        return CredentialsError(f'{doing}: {error}')
+        return CredentialsError(f'{doing}: {_shown(error)}')
     if _is_untrusted(error):
         return CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
     for kinds, ours, text in TABLE:
@@ -169,5 +170,5 @@ def _carried(error: BaseException) -> Iterator[object]:
 
 
 def _shown(error: BaseException) -> str:
-    """The error's text, or its class where it has none (a bare ConnectionResetError has none)."""
-    return str(error) or type(error).__name__
+    """The error's text without secrets, or its class where it has none (a bare ConnectionResetError has none)."""
+    return redacted(str(error)) or type(error).__name__

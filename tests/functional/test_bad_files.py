@@ -18,6 +18,7 @@ from s3po.config import MIB
 from s3po.errors import BatchError, ConfigurationError, LocalError, SourceChanged
 from s3po.transfer import uploading
 from tests.conftest import impatient
+from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import KINDS, Kind
 from tests.support.memory import MemoryTransport
 from tests.support.programs import run_command
@@ -312,7 +313,7 @@ def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: p
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         import s3po
         conn = s3po.Connection(endpoint_url=os.environ['ENDPOINT'], region='us-east-1',
-                               access_key_id='a', secret_access_key='b',
+                               access_key_id='a', secret_access_key=os.environ['SECRET'],
                                config=s3po.TransferConfig(multipart_chunksize=5 << 20))
         with conn.batch(2, on_error='collect') as batch:
             batch.download_file('bucket', 'key', 'target')
@@ -322,7 +323,7 @@ def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: p
     """
     (tmp_path / 'script.py').write_text(textwrap.dedent(script))
     (tmp_path / 'target').write_bytes(b'precious')
-    said = run_command([sys.executable, 'script.py'], {'ENDPOINT': store.endpoint_url}, tmp_path)
+    said = run_command([sys.executable, 'script.py'], {'ENDPOINT': store.endpoint_url, 'SECRET': SECRET_ACCESS_KEY}, tmp_path)
 
     assert 'cannot write target: File too large; the file system, or the limit of this process (ulimit -f)' in said.out
     assert sorted(os.listdir(tmp_path)) == ['script.py', 'target']

@@ -16,6 +16,8 @@ from botocore.credentials import RefreshableCredentials
 
 import s3po
 from s3po.errors import AccessDenied, BatchError, CertificateError, CredentialsError, CredentialsExpired, UploadError
+from tests.support.canaries import SECRET_ACCESS_KEY
+from tests.support.canaries import SESSION_TOKEN as TOKEN
 from tests.support.kinds import KINDS, Kind
 from tests.support.servers import Authority, Store
 
@@ -54,7 +56,7 @@ class Role:
     def keys(self) -> dict[str, str]:
         """The keys of now."""
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
-        token = {'access_key': 'key', 'secret_key': 'secret', 'token': f'token{self.issued}'}
+        token = {'access_key': 'key', 'secret_key': SECRET_ACCESS_KEY, 'token': f'{TOKEN}{self.issued}'}
         return {**token, 'expiry_time': expiry.isoformat()}
 
     def refresh(self) -> dict[str, str]:
@@ -83,7 +85,7 @@ def role_conn(store: Store, connect: Connect, role: Role) -> s3po.Connection:
     """A connection with them, and a bucket; from now on the store calls the first ones expired."""
     connection = connect(store.endpoint_url, session=role.session())
     connection.create_bucket(BUCKET)
-    refuse(store, 'token0')
+    refuse(store, f'{TOKEN}0')
     return connection
 
 
@@ -97,7 +99,7 @@ def test_expired_token(role_conn: s3po.Connection, store: Store, role: Role) -> 
     result = role_conn.upload(BUCKET, 'key', b'data', retries=1)
 
     assert (result.attempts, role.issued) == (2, 1)
-    assert [seen['headers']['x-amz-security-token'] for seen in store.log('PutObject')] == ['token0', 'token1']
+    assert [seen['headers']['x-amz-security-token'] for seen in store.log('PutObject')] == [f'{TOKEN}0', f'{TOKEN}1']
     assert role_conn.download(BUCKET, 'key') == b'data'
 
 
@@ -115,8 +117,8 @@ def test_refusal_that_comes_late(store: Store, connect: Connect, role: Role) -> 
     """It is about the keys that its request was signed with, and says nothing of those that have replaced them."""
     connection = connect(store.endpoint_url, session=role.session())
     connection.create_bucket(BUCKET)
-    refuse(store, 'token0', key='late', delay_s=0.5)
-    refuse(store, 'token0')
+    refuse(store, f'{TOKEN}0', key='late', delay_s=0.5)
+    refuse(store, f'{TOKEN}0')
     late = gevent.spawn(connection.upload, BUCKET, 'late', b'')
     while not store.log('PutObject'):
         gevent.sleep(0.01)
@@ -129,7 +131,7 @@ def test_refusal_that_comes_late(store: Store, connect: Connect, role: Role) -> 
 
 def test_expired_again(role_conn: s3po.Connection, store: Store, role: Role, kind: Kind) -> None:
     """New keys that are expired too are not replaced once more for the same request."""
-    refuse(store, 'token1')
+    refuse(store, f'{TOKEN}1')
     with pytest.raises(CredentialsExpired, match=r'ExpiredToken.*get new credentials.*\(after 2 attempts\)'):
         role_conn.upload(BUCKET, 'key', b'data')
 
@@ -154,9 +156,11 @@ def test_refresh_that_fails(role_conn: s3po.Connection, store: Store, role: Role
 
 def test_expired_keys_that_cannot_be_refreshed(store: Store, connect: Connect) -> None:
     """Static keys will not get better: refused at once."""
-    connection = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token='token0')
+    connection = connect(
+        store.endpoint_url, access_key_id='key', secret_access_key=SECRET_ACCESS_KEY, session_token=f'{TOKEN}0'
+    )
     connection.create_bucket(BUCKET)
-    refuse(store, 'token0')
+    refuse(store, f'{TOKEN}0')
     with pytest.raises(AccessDenied, match='ExpiredToken: .*; get new credentials') as caught:
         connection.upload(BUCKET, 'key', b'')
 
@@ -169,7 +173,7 @@ def test_client_of_the_callers(store: Store, connect: Connect, role: Role) -> No
     theirs = connect(store.endpoint_url, session=role.session()).conn
     connection = connect(client=theirs)
     connection.create_bucket(BUCKET)
-    refuse(store, 'token0')
+    refuse(store, f'{TOKEN}0')
 
     assert connection.upload(BUCKET, 'key', b'').attempts == 2
     assert connection.conn is not theirs

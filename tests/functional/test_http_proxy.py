@@ -9,6 +9,7 @@ import pytest
 
 from s3po.errors import CertificateError, ConnectTimeout, NetworkError
 from s3po.transport.http import Origin, TLSOptions
+from tests.support.canaries import PASSWORD
 from tests.support.scripted import (
     Close,
     Receive,
@@ -110,13 +111,13 @@ def test_refusal(status: int) -> None:
     """It is told, and the password is not."""
     answer = b'HTTP/1.1 %d No\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno' % status
     with ScriptedServer([Receive(), Send(answer), ReceiveAll()]) as server:
-        origin = through(server, 'me:secret@')
+        origin = through(server, f'me:{PASSWORD}@')
         with pool_to(origin) as pool:
             with pytest.raises(NetworkError, match=f'refused to connect to localhost:443: status {status}') as caught:
                 pool.exchange(REQUEST)
             server.ended()
 
-            assert 'secret' not in f'{caught.value!r} {pool!r} {origin!r}'
+            assert PASSWORD not in f'{caught.value!r} {pool!r} {origin!r}'
     assert len(server.peers) == 1
 
 
@@ -138,10 +139,10 @@ def test_refusal(status: int) -> None:
 def test_no_way_through(steps: list[Step]) -> None:
     """A proxy that makes no sense."""
     with ScriptedServer(steps) as server:
-        with pool_to(through(server, 'me:secret@')) as pool, pytest.raises(NetworkError) as caught:
+        with pool_to(through(server, f'me:{PASSWORD}@')) as pool, pytest.raises(NetworkError) as caught:
             pool.exchange(REQUEST)
 
-        assert 'secret' not in str(caught.value)
+        assert PASSWORD not in str(caught.value)
     assert len(server.peers) == 1
 
 

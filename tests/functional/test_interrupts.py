@@ -17,12 +17,14 @@ import pytest
 import s3po
 from s3po.config import MIB
 from tests.conftest import BUCKET
+from tests.support.canaries import SECRET_ACCESS_KEY, secrets_in
 from tests.support.kinds import KINDS, Kind
 from tests.support.servers import CHECKOUT, Store
 
 LIMIT_S = 20.0
 
 PRELUDE = """
+    import os
     import signal
     import sys
     import s3po
@@ -37,7 +39,7 @@ PRELUDE = """
         transport=sys.argv[2],
         region='us-east-1',
         access_key_id='a',
-        secret_access_key='b',
+        secret_access_key=os.environ['SECRET'],
         config=config,
     )
     data = bytes(12 * MIB)
@@ -89,7 +91,7 @@ class Interrupted:
         self._process = subprocess.Popen(
             [sys.executable, 'script.py', store.endpoint_url, kind.name],
             cwd=directory,
-            env={**environment, 'PYTHONPATH': str(CHECKOUT)},
+            env={**environment, 'PYTHONPATH': str(CHECKOUT), 'SECRET': SECRET_ACCESS_KEY},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -105,6 +107,7 @@ class Interrupted:
     def wait(self) -> int:
         """Its exit code; negative for a signal."""
         _, self.err = self._process.communicate(timeout=LIMIT_S)
+        assert not secrets_in(self.err)
         return self._process.returncode
 
     def kill(self) -> None:

@@ -18,6 +18,7 @@ import pytest
 import s3po
 from s3po.errors import ConfigurationError, InvalidRequest, NoSuchBucket, NotFound
 from s3po.transport.http import opening
+from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.programs import Program, run_command
 from tests.support.servers import Store
 
@@ -132,7 +133,7 @@ EVERYWHERE = {
         ({'profile': 'no-such-profile'}, EVERYWHERE),
         ({'anonymous': True, 'addressing_style': 'virtual', 'verify': False}, EVERYWHERE),
         (
-            {'endpoint_url': 'https://s3.example.com', 'access_key_id': 'key', 'secret_access_key': 'secret'},
+            {'endpoint_url': 'https://s3.example.com', 'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY},
             EVERYWHERE,
         ),
     ],

@@ -104,11 +104,12 @@ NOTEBOOK = """
         import os, boto3
         endpoint, ca = os.environ['ENDPOINT'], os.environ['CA']
         boto3.client('s3', endpoint_url=endpoint, verify=ca, region_name='us-east-1',
-                     aws_access_key_id='a', aws_secret_access_key='b').list_buckets()
+                     aws_access_key_id='a', aws_secret_access_key=os.environ['SECRET']).list_buckets()
         ''',
         '''
         import s3po
-        conn = s3po.Connection(endpoint_url=endpoint, access_key_id='a', secret_access_key='b', region='us-east-1', verify=ca)
+        keys = {'access_key_id': 'a', 'secret_access_key': os.environ['SECRET']}
+        conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', verify=ca, **keys)
         conn.create_bucket('notebook')
         ''',
         '''

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import s3po
+from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.servers import MotoServer
 
 
@@ -20,7 +21,7 @@ from tests.support.servers import MotoServer
 def environment(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Iterator[None]:
     """The examples say `s3po.Connection()`: keys, region and endpoint come from where boto3 takes them."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
-    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET_ACCESS_KEY)
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
     monkeypatch.setenv('AWS_ENDPOINT_URL_S3', moto_server.endpoint_url)
     monkeypatch.chdir(tmp_path)

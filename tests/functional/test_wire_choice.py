@@ -42,7 +42,7 @@ CONNECT = """
     import sys
     import s3po
 
-    conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key='b',
+    conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key=secret,
                            transport=os.environ.get('KIND', 'auto'))
 
     def exercise():
@@ -80,7 +80,7 @@ def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
             is_mocked = False
         try:
             is_mocked = True
-            other = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key='b')
+            other = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key=secret)
             other.upload('bucket', 'key', b'', retries=0)
         except AssertionError:
             # So the ban does hold.

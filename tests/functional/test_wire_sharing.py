@@ -31,7 +31,7 @@ PRELUDE = """
     import s3po
 
     config = s3po.TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
-    conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key='b', verify=ca,
+    conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key=secret, verify=ca,
                            config=config, transport=os.environ['KIND'])
 
     def work(name):

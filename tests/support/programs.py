@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.canaries import SECRET_ACCESS_KEY, secrets_in
 from tests.support.servers import CHECKOUT, Authority
 
 __all__ = ['CLIENT', 'NATIVE_THREAD', 'Program', 'Runner', 'run_command']
@@ -25,12 +26,12 @@ KEPT = ('PATH', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH')
 # What every script may use. It imports nothing, so that each script decides upon the order.
 CLIENT = """
     import os
-    endpoint, ca = os.environ['ENDPOINT'], os.environ['CA']
+    endpoint, ca, secret = os.environ['ENDPOINT'], os.environ['CA'], os.environ['SECRET']
 
     def make_client():
         import boto3
         client = boto3.client('s3', endpoint_url=endpoint, verify=ca, region_name='us-east-1',
-                              aws_access_key_id='a', aws_secret_access_key='b')
+                              aws_access_key_id='a', aws_secret_access_key=secret)
         return client
 
     def is_patched(name):
@@ -83,6 +84,7 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], director
     if finished.returncode:
         pytest.fail(f'exit code {finished.returncode}\nstdout: {finished.stdout}\nstderr: {finished.stderr}')
     program = Program(finished)
+    assert not secrets_in(program.out + program.err), 'secrets were printed'
     assert 'MonkeyPatchWarning' not in program.err
     return program
 
@@ -91,7 +93,7 @@ class Runner:
     """Runs scripts against one store."""
 
     def __init__(self, authority: Authority, endpoint_url: str, directory: Path) -> None:
-        self.environment = {'CA': str(authority.ca_pem), 'ENDPOINT': endpoint_url}
+        self.environment = {'CA': str(authority.ca_pem), 'ENDPOINT': endpoint_url, 'SECRET': SECRET_ACCESS_KEY}
         self.directory = directory
 
     def __call__(self, *pieces: str, **environment: str) -> Program:

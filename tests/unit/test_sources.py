@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from s3po.body import SizedSource, StreamSource, open_source
-from s3po.body.sources import FileSource, SeekableSource, delete_original
+from s3po.body.sources import FileSource, SeekableSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError, SourceChanged
 
@@ -337,21 +337,3 @@ def test_changing_object() -> None:
         source.chunk(0, 100).read()
     with pytest.raises(SourceChanged):
         source.check_unchanged()
-
-
-def test_delete_original(tmp_path: pathlib.Path) -> None:
-    """Only the very file that was read is deleted."""
-    path = tmp_path / 'f'
-    path.write_bytes(b'1')
-    source = open_source(path)
-    assert isinstance(source, FileSource)
-    (tmp_path / 'other').write_bytes(b'2')
-    os.replace(tmp_path / 'other', path)
-
-    with pytest.raises(LocalError, match='was uploaded, but not deleted'):
-        delete_original(source)
-    assert path.read_bytes() == b'2'
-    path.unlink()
-    with pytest.raises(LocalError, match='not deleted'):
-        delete_original(source)
-    source.close()
