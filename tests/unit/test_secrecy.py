@@ -241,7 +241,7 @@ SCOPE = f'Credential={PASSWORD}/x/aws4_request'
     'text',
     [
         f"params: {{'headers': {{'{HEADER}': '{BASE64_KEY}', '{SOURCE_HEADER}': b'{SSE_C_KEY}'}}}}",
-        f"{{'X-Amz-Security-Token': b'{SESSION_TOKEN}', 'Authorization': b'AWS4-HMAC-SHA256 Credential=a, Signature={PASSWORD}'}}",
+        f"{{'X-Amz-Security-Token': b'{SESSION_TOKEN}', 'Authorization': b'AWS4-HMAC-SHA256 X=a, Signature={PASSWORD}'}}",
         f'CanonicalRequest:\nGET\n/b\n\nhost:s3\nx-amz-security-token:{SESSION_TOKEN}\n{HEADER}:{BASE64_KEY}\n\nhost;{HEADER}\n',
         f'Signature:\n{PASSWORD}',
         f'authorization: AWS4-HMAC-SHA256 {SCOPE}, SignedHeaders=host, Signature={PASSWORD}',
