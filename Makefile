@@ -3,6 +3,7 @@
 # make faults       the fault catalogue: each entry, what became of it, and how many requests it took
 # make lint         style, types, and who may import whom
 # make integration  the tests against a real S3 server (installed when missing, which needs root)
+# make chaos        10,000 objects through a proxy that spoils some, before that server, which restarts half-way; three seeds
 # make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
 # make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client
 # make clean        removes what these have made
@@ -16,7 +17,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # By itself: one of the other clients wants an older botocore.
 BENCH := .venv-bench
 
-.PHONY: demo test faults lint integration bench fuzz clean
+.PHONY: demo test faults lint integration chaos bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
@@ -38,6 +39,9 @@ lint: $(VENV)/dev.done
 
 integration: $(VENV)/dev.done
 	bash tests/support/integration.sh $(BIN)/python
+
+chaos: $(VENV)/dev.done
+	S3PO_TEST_RUN=chaos bash tests/support/integration.sh $(BIN)/python $(CHAOS_OPTIONS)
 
 bench: $(BENCH)/done
 	mkdir -p docs

@@ -123,4 +123,4 @@ def test_without_the_filter_it_would(run: Callable[[], None], monkeypatch: pytes
     monkeypatch.setattr(REDACTING, 'filter', let_pass)
     run()
 
-    assert {line.split()[1] for line in watch.found} >= {'botocore.auth:', 'botocore.endpoint:'}
+    assert 'botocore.endpoint:' in {line.split()[1] for line in watch.found}

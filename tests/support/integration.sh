@@ -27,6 +27,8 @@ start_rgw() {
     # shellcheck source=/dev/null
     . "$dir/rgw/env"
     set +a
+    # What makes the gateway, and nothing that it stores, end and begin anew.
+    export S3PO_TEST_RESTART="$support/rgw.sh again $dir/rgw"
 }
 
 # shellcheck disable=SC2329 # the trap calls it
@@ -42,5 +44,9 @@ if [ -z "${S3PO_TEST_ENDPOINT:-}" ] && ! start_rgw; then
 fi
 
 status=0
-"$python" -m pytest tests/integration "$@" || status=$?
+if [ "${S3PO_TEST_RUN:-}" = chaos ]; then
+    "$python" -m tests.support.chaos "$@" || status=$?
+else
+    "$python" -m pytest tests/integration "$@" || status=$?
+fi
 exit "$status"

@@ -4,12 +4,13 @@
 #   rgw.sh start DIR   makes a new, empty cluster below DIR (which must be absent, empty or of this script's making),
 #                      over HTTP and HTTPS; prints where it is as shell assignments, which DIR/env holds too
 #   rgw.sh stop DIR    ends it; DIR stays
+#   rgw.sh again DIR   ends the gateway alone and starts it again; what it stored stays
 #
 # Missing Debian packages are installed, which needs root. Only daemons are ended that were started from DIR/ceph.conf.
 set -euo pipefail
 
-command=${1:?usage: rgw.sh start|stop DIR}
-dir=$(realpath -m -- "${2:?usage: rgw.sh start|stop DIR}")
+command=${1:?usage: rgw.sh start|stop|again DIR}
+dir=$(realpath -m -- "${2:?usage: rgw.sh start|stop|again DIR}")
 conf=$dir/ceph.conf
 mark=$dir/.made-by-rgw.sh # never is a directory removed without it
 access_key=s3po-access
@@ -261,8 +262,15 @@ ENV
     cat -- "$dir/env"
 }
 
+again() {
+    end_daemon rgw
+    launch rgw radosgw -f -c "$conf" -n client.rgw
+    wait_until rgw answers_http "$(sed -n 's|^S3PO_TEST_ENDPOINT=.*:||p' "$dir/env")"
+}
+
 case $command in
     start) start ;;
+    again) again ;;
     stop) stop ;;
-    *) fail "usage: rgw.sh start|stop DIR" ;;
+    *) fail "usage: rgw.sh start|stop|again DIR" ;;
 esac

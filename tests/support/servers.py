@@ -20,7 +20,7 @@ from typing import Any, Self, cast
 
 import trustme
 
-__all__ = ['Authority', 'MotoServer', 'Store']
+__all__ = ['CHECKOUT', 'Authority', 'MotoServer', 'Server', 'Store']
 
 LOOPBACK = '127.0.0.1'
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -47,17 +47,18 @@ class Authority:
         authority.issue_cert(LOOPBACK, 'localhost').private_key_and_cert_chain_pem.write_to_path(self.server_pem)
 
 
-class _Process:
+class Server:
     """One server as a subprocess.
 
     Args:
         module: What `python -m` runs; it prints `listening on PORT …` and ends with its standard input.
         authority: With it, the server speaks TLS with its certificate.
         environment: Variables to set for the server.
+        options: Of its command line.
     """
 
-    def __init__(self, module: str, authority: Authority | None, environment: Mapping[str, str]) -> None:
-        command = [sys.executable, '-m', module]
+    def __init__(self, module: str, authority: Authority | None, environment: Mapping[str, str], *options: str) -> None:
+        command = [sys.executable, '-m', module, *options]
         if authority is not None:
             command += ['--cert', str(authority.server_pem)]
         self._process = subprocess.Popen(
@@ -100,7 +101,7 @@ class _Process:
         self.stop()
 
 
-class Store(_Process):
+class Store(Server):
     """The scriptable store of tests.support.store.
 
     Args:
@@ -144,7 +145,7 @@ class Store(_Process):
         return _exchange(connection, method, f'/_control/{what}', json.dumps(content).encode())
 
 
-class MotoServer(_Process):
+class MotoServer(Server):
     """moto behind a real HTTP server; it closes the connection after each answer.
 
     Args:

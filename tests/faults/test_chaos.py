@@ -1,0 +1,22 @@
+"""Faults at random, many at once (F64)."""
+
+from __future__ import annotations
+
+import pytest
+
+from s3po.config import MIB
+from tests.support.chaos import chaos
+from tests.support.servers import Store
+
+SEED = 5
+
+
+@pytest.mark.fault('F64', only='wire')
+def test_chaos(store: Store) -> None:
+    """A short run, against the tests' own store; `make chaos` has the long one, against a real one."""
+    spoiled, clean, counts = chaos(store.endpoint_url, seed=SEED, objects=300, total_bytes=150 * MIB, checksum='auto')
+
+    print(f'seed {SEED}: {spoiled}; without faults {clean.seconds:.1f} s; {counts}')
+    assert (spoiled.lost, spoiled.corrupted, spoiled.twice, spoiled.left) == ([], [], [], [])
+    assert clean.is_clean
+    assert all(counts[each] for each in ('F04', 'F08', 'F23', 'F42', 'F46'))
