@@ -45,7 +45,9 @@ fi
 
 status=0
 if [ "${S3PO_TEST_RUN:-}" = chaos ]; then
-    "$python" -m tests.support.chaos "$@" || status=$?
+    "$python" -m tests.support.chaos "$@" 2>"$dir/chaos.err" || { status=$?; tail -n 50 "$dir/chaos.err" >&2; }
+    export S3PO_TEST_STORIES=${S3PO_TEST_STORIES:-500} S3PO_TEST_STEPS=${S3PO_TEST_STEPS:-50}
+    "$python" -m pytest -q tests/functional/test_state_machine.py tests/integration/test_state_machine.py || status=$?
 else
     "$python" -m pytest tests/integration "$@" || status=$?
 fi
