@@ -35,7 +35,7 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['RetriesExhausted', 'RetryPolicy', 'is_retryable', 'wait_as_told']
+__all__ = ['RetriesExhausted', 'RetryPolicy', 'integrity_retries', 'is_retryable', 'wait_as_told']
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,6 @@ T = TypeVar('T')
 
 RETRYABLE: Final = (ConnectTimeout, ReadTimeout, NetworkError, IntegrityError, Conflict, Throttled, ServerError)
 
-# What arrives wrong three times in a row is wrong where it is read, or on a way that will not get better.
-MAX_INTEGRITY_RETRIES = 2
 # A name that is not found three times in a row is misspelt, or its server is away for longer.
 MAX_NAME_RETRIES = 2
 # A store that asks for more patience than this does not get it.
@@ -57,6 +55,15 @@ def is_retryable(error: BaseException) -> bool:
     (CredentialsExpired is not among these: it is worth exactly one more attempt, and IntegrityError two; RetryPolicy counts.)
     """
     return isinstance(error, RETRYABLE)
+
+
+def integrity_retries(retries: int) -> int:
+    """How often what arrived wrong is moved anew, of so many retries.
+
+    Twice by default: what is wrong three times in a row is wrong where it is read, or its way will not get better. Who has more
+    patience with a network may have more with this.
+    """
+    return min(retries, max(2, retries - 1))
 
 
 class wait_as_told(wait_base):  # noqa: N801  (tenacity names its callables in snake case)
@@ -175,7 +182,7 @@ class RetryPolicy:
         return tenacity.Retrying(
             stop=stop if self.stop is None else stop | self.stop,
             wait=self.wait,
-            retry=retry_if_exception(_Retryable()),
+            retry=retry_if_exception(_Retryable(retries)),
             sleep=self.sleep,
             before_sleep=_log_retry(doing, retries + 1),
         )
@@ -196,9 +203,10 @@ class RetriesExhausted(Exception):
 class _Retryable:
     """is_retryable for one loop of attempts: some errors may be met only so often."""
 
-    def __init__(self) -> None:
+    def __init__(self, retries: int) -> None:
         self._has_expired = False
         self._mismatches = 0
+        self._most_mismatches = integrity_retries(retries)
         self._unresolved = 0
 
     def __call__(self, error: BaseException) -> bool:
@@ -207,7 +215,7 @@ class _Retryable:
             return first
         if isinstance(error, IntegrityError):
             self._mismatches += 1
-            return self._mismatches <= MAX_INTEGRITY_RETRIES
+            return self._mismatches <= self._most_mismatches
         if isinstance(error, NetworkError) and error.is_unresolved:
             self._unresolved += 1
             return self._unresolved <= MAX_NAME_RETRIES

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from s3po.errors import IntegrityError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
-from s3po.retry import RetriesExhausted, RetryPolicy
+from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
 from s3po.transfer.integrity import Guard
 from s3po.transfer.leftovers import Leftovers
 from s3po.transport import Transport
@@ -86,6 +86,11 @@ class Attempts:
         self._policy = policy
         self._retries = retries
         self._failure = failure
+
+    @property
+    def integrity_retries(self) -> int:
+        """How often what arrived wrong is moved anew."""
+        return integrity_retries(self._policy.retries if self._retries is None else self._retries)
 
     def warn(self, text: str) -> None:
         """Have something told with the result, and logged the first time."""

@@ -12,17 +12,12 @@ from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
 from s3po.model import TransferResult
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.fetching import DownloadRequest, Fetch, Mismatch
+from s3po.transfer.fetching import DownloadRequest, Fetch
 
 __all__ = ['DownloadRequest', 'download']
 
-# How often an object that is replaced while it is read is begun anew, and one that came as something else than was stored.
+# How often an object that is replaced while it is read is begun anew.
 RESTARTS = 2
-
-UNGUARDED = (
-    'nothing guards what was downloaded: twice the same bytes came, and the ETag is not that of parts of multipart_chunksize; '
-    'the object was uploaded in others'
-)
 
 
 def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> TransferResult:
@@ -68,7 +63,6 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
 
 def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> Fetch:
     """Fetch one version of the object, and no other's bytes."""
-    computed = None
     for restart in range(RESTARTS + 1):
         fetch = Fetch(attempts, sink, config, request)
         try:
@@ -80,20 +74,6 @@ def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: Down
                 raise SourceChanged(
                     f's3://{attempts.bucket}/{attempts.key} was replaced {RESTARTS + 1} times while it was downloaded'
                 ) from error
-        except Mismatch as error:
-            if not fetch.is_pinned:
-                # A small one, which has been asked for often enough.
-                raise
-            # All of it came, in parts, and one of them is wrong; nothing tells which.
-            if fetch.is_guess and error.computed == computed:
-                attempts.warn(UNGUARDED)
-                fetch.checksum = None
-                return fetch
-            computed = error.computed
-            if restart == RESTARTS:
-                error.attempts = RESTARTS + 1
-                raise
-            attempts.retried += fetch.parts
         else:
             return fetch
     raise AssertionError('unreachable')

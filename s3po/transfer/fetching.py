@@ -8,7 +8,7 @@ carry If-Match, so that all of them are of one version of the object. A part tha
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,14 @@ from s3po.transfer.verifying import Check, Mismatch, check_for
 from s3po.transport import Answer, Extra
 from s3po.transport.answers import has_own_key
 
-__all__ = ['DownloadRequest', 'Fetch', 'Mismatch']
+__all__ = ['DownloadRequest', 'Fetch']
 
 # How much is read from a connection at a time: what a sink takes without a wait, as all greenlets of a thread have one buffer.
 READ_BYTES = UNWAITING_BYTES
+UNGUARDED = (
+    'nothing guards what was downloaded: twice the same bytes came, and the ETag is not that of parts of multipart_chunksize; '
+    'the object was uploaded in others'
+)
 NO_PLAN = Plan(0, 1, is_multipart=False)
 
 _buffers = PerHub(lambda: memoryview(bytearray(READ_BYTES)))
@@ -61,7 +65,6 @@ class Fetch:
         version_id: Its version.
         checksum: The checksum of it that was compared with what came; None where there was none to compare with.
         is_pinned: Whether its parts are asked for by its ETag.
-        is_guess: Whether it was compared with an ETag that may be of parts which were cut otherwise.
     """
 
     def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
@@ -89,11 +92,6 @@ class Fetch:
         """The requests that carried them."""
         return len(self._plan)
 
-    @property
-    def is_guess(self) -> bool:
-        """Whether it was compared with an ETag that may be of parts which were cut otherwise."""
-        return self._check is not None and self._check.is_guess
-
     def run(self) -> None:
         """Fetch it, and compare.
 
@@ -103,9 +101,39 @@ class Fetch:
         first = self._attempts.run_without_slot('GetObject', self._open)
         if first is not None:
             self.is_pinned = True
-            self._fetch_parts(first)
+            self._fetch_parts(first, self._plan)
             if self._check is not None:
-                self._check.verify(str(self))
+                self._fetch_until_right(self._check)
+
+    def _fetch_until_right(self, check: Check) -> None:
+        """Compare; and while it differs, fetch again what may be wrong.
+
+        Nothing tells at first which part is wrong, so all of them come once more. From then on it can only be among those that
+        came differently.
+        """
+        suspects, budget = list(self._plan), self._attempts.integrity_retries
+        for again in range(budget + 1):
+            try:
+                check.verify(str(self))
+            except Mismatch as error:
+                if again == budget:
+                    error.attempts = budget + 1
+                    raise
+            else:
+                return
+            before = {part.number: check.seen(part.number) for part in suspects}
+            if self._sink.is_ordered:
+                self._sink.begin(self.size_bytes)
+            self._attempts.retried += len(suspects)
+            self._fetch_parts(None, suspects)
+            differing = [part for part in suspects if check.seen(part.number) != before[part.number]]
+            if not differing and check.is_guess:
+                # Twice the same bytes: it is the guess that is wrong.
+                self._attempts.warn(UNGUARDED)
+                self.checksum = None
+                return
+            if differing and not self._sink.is_ordered:
+                suspects = differing
 
     def __str__(self) -> str:
         return f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}'
@@ -242,13 +270,13 @@ class Fetch:
                 buffer = buffer[size_bytes:]
             begun.offset += size_bytes
 
-    def _fetch_parts(self, first: _HeldAnswer) -> None:
+    def _fetch_parts(self, first: _HeldAnswer | None, parts: Iterable[Part]) -> None:
         group = PartGroup()
         try:
             if self._sink.is_ordered:
-                self._fetch_in_order(group, first)
+                self._fetch_in_order(group, first, iter(parts))
             else:
-                for part in self._plan:
+                for part in parts:
                     group.wait_below(self._config.max_concurrency)
                     group.spawn(self._fetch_part, part, first)
                 group.join()
@@ -258,12 +286,12 @@ class Fetch:
                 shielded(group.kill, on_late=lambda _: None)
             finally:
                 # A first part that was killed before it began has not closed it.
-                first.close()
+                if first is not None:
+                    first.close()
 
-    def _fetch_in_order(self, group: PartGroup, first: _HeldAnswer) -> None:
+    def _fetch_in_order(self, group: PartGroup, first: _HeldAnswer | None, parts: Iterator[Part]) -> None:
         """Fetch ahead, hold what comes early, write in order."""
         ahead: collections.deque[tuple[Part, gevent.event.AsyncResult[bytes]]] = collections.deque()
-        parts: Iterator[Part] = iter(self._plan)
         while True:
             while len(ahead) < self._config.max_concurrency:
                 part = next(parts, None)
@@ -280,16 +308,16 @@ class Fetch:
             group.check()
             self._sink.write_at(part.offset, data)
 
-    def _fetch_ahead(self, part: Part, first: _HeldAnswer, result: gevent.event.AsyncResult[bytes]) -> None:
+    def _fetch_ahead(self, part: Part, first: _HeldAnswer | None, result: gevent.event.AsyncResult[bytes]) -> None:
         data = b''
         try:
             data = self._fetch_part(part, first)
         finally:
             result.set(data)
 
-    def _fetch_part(self, part: Part, first: _HeldAnswer) -> bytes:
+    def _fetch_part(self, part: Part, first: _HeldAnswer | None) -> bytes:
         """Fetch one part: the first attempt at the first one reads on in the first answer, all others ask for what lacks."""
-        answers = [first] if part.number == 1 else []
+        answers = [first] if part.number == 1 and first is not None else []
         begun = _Begun(part, None if self._check is None else self._check.start())
 
         def attempt() -> bytes:

@@ -22,15 +22,7 @@ DIGEST_BYTES: Final = {'SHA256': 32, 'SHA1': 20}
 
 
 class Mismatch(IntegrityError):
-    """What came is not what was stored.
-
-    Attributes:
-        computed: The checksum of what came.
-    """
-
-    def __init__(self, message: str, *, attempts: int = 1, computed: str = '') -> None:
-        super().__init__(message, attempts=attempts)
-        self.computed = computed
+    """What came is not what was stored."""
 
 
 class Check(Protocol):
@@ -56,6 +48,10 @@ class Check(Protocol):
 
     def end(self, number: int, state: Any, size_bytes: int) -> None:
         """A part has come whole; in place of what came of it before."""
+        ...
+
+    def seen(self, number: int) -> str:
+        """The checksum of a part that has come; two that differ are not both right."""
         ...
 
     def verify(self, doing: str) -> None:
@@ -88,6 +84,9 @@ class CRCCheck:
     def end(self, number: int, state: int, size_bytes: int) -> None:
         self._parts[number] = (text_of_crc(self._algorithm, state), size_bytes)
 
+    def seen(self, number: int) -> str:
+        return self._parts[number][0]
+
     def verify(self, doing: str) -> None:
         parts = [part for _, part in sorted(self._parts.items())]
         _compare(doing, self.told, parts[0][0] if len(parts) == 1 else combined_text(self._algorithm, parts))
@@ -114,6 +113,9 @@ class DigestCheck:
     def end(self, number: int, state: Any, size_bytes: int) -> None:
         self._digest = state.digest()
 
+    def seen(self, number: int) -> str:
+        return self._digest.hex()
+
     def verify(self, doing: str) -> None:
         _compare(doing, self.told, f'{self._algorithm}:{base64.b64encode(self._digest).decode()}')
 
@@ -138,6 +140,9 @@ class PartsCheck:
 
     def end(self, number: int, state: Any, size_bytes: int) -> None:
         self._etags[number] = state.hexdigest()
+
+    def seen(self, number: int) -> str:
+        return self._etags[number]
 
     def verify(self, doing: str) -> None:
         etag = multipart_etag(etag for _, etag in sorted(self._etags.items())) or ''
@@ -180,6 +185,4 @@ def _algorithm_of(told: str | None) -> str:
 
 def _compare(doing: str, told: str, computed: str) -> None:
     if computed != told:
-        raise Mismatch(
-            f'{doing}: what came is not what was stored: it has {computed}, and the store tells {told}', computed=computed
-        )
+        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {told}')
