@@ -16,8 +16,10 @@ import http.client
 import os
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -31,6 +33,10 @@ from tests.support.servers import Store
 __all__ = ['_watched', 'jobs_ended', 'pytest_runtest_makereport']
 
 SETTLE_S = 5.0
+
+# All greenlets that were started since this was imported, and are still of use to somebody.
+_started: weakref.WeakSet[Any] = weakref.WeakSet()
+gevent.Greenlet.add_spawn_callback(_started.add)
 
 
 @pytest.fixture(params=KINDS)
@@ -105,9 +111,8 @@ def jobs_ended(batch: s3po.Batch, count: int) -> None:
 
 
 def living() -> tuple[int, int]:
-    """How many greenlets live, and how many descriptors are open."""
-    # By the type: asking a proxy whose object has gone for its class would raise.
-    greenlets = [each for each in gc.get_objects() if issubclass(type(each), gevent.Greenlet) and not each.dead]
+    """How many greenlets live that were started under watch, and how many descriptors are open."""
+    greenlets = [each for each in _started if not each.dead]
     return len(greenlets), len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
 
 
@@ -115,10 +120,10 @@ def settle(before: tuple[int, int]) -> None:
     """Wait for what is on its way to its end, and compare."""
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
-        gc.collect()
         now = living()
         if now[0] <= before[0] and now[1] <= before[1]:
             return
+        gc.collect()
         gevent.sleep(0.02)
     greenlets, descriptors = living()
     assert greenlets <= before[0], 'greenlets that go on'
