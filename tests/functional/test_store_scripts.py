@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -47,6 +49,15 @@ def connect(store: Store) -> Iterator[Connect]:
     yield connect
     for connection in opened:
         connection.close()
+
+
+def wait_for(found: Callable[[], list[dict[str, Any]]], timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    """What is found as soon as something is."""
+    until = time.monotonic() + timeout_s
+    while not (entries := found()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return entries
 
 
 def test_refuse_a_part_twice(store: Store, client: Any) -> None:
@@ -203,6 +214,101 @@ def test_dripping_body(store: Store, client: Any) -> None:
     store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 3, 'every_s': 0.01}}})
 
     assert get(client) == b'0123456789'
+
+
+def test_dripping_at_a_rate(store: Store, client: Any) -> None:
+    """The body comes no faster than so many bytes per second; also slower than one byte a drip."""
+    put(client, body=b'0123456789')
+    for rate, at_least_s in ((100, 0.1), (10, 1.0)):
+        store.script({'operation': 'GetObject', 'times': 1, 'action': {'drip': {'bytes_per_s': rate}}})
+        begun = time.monotonic()
+        assert get(client) == b'0123456789'
+        assert time.monotonic() - begun >= at_least_s
+
+
+def test_stalling_body(store: Store, client: Any) -> None:
+    """After so many bytes there is silence, but the connection stays."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'times': 1, 'action': {'stall_at': 4}})
+    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
+        sock.sendall(b'GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n')
+        received = b''
+        while not received.endswith(b'\r\n\r\n0123'):
+            received += sock.recv(65536)
+        sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+
+    assert b'Content-Length: 10\r\n' in received
+    assert get(client) == b'0123456789'
+
+
+def test_bits_that_flip_in_the_store(store: Store, client: Any, connect: Connect) -> None:
+    """What is stored is another body, of objects and of parts, while ETag and checksum are those of what came."""
+    crc = {'x-amz-checksum-crc32': 'y/Q5Jg=='}
+    store.script({'operation': 'PutObject', 'times': 1, 'action': {'flip_stored_at': 3}})
+    put_status, _, _ = exchange(connect(), 'PUT', '/bucket/key', b'123456789', crc)
+    asked = {'x-amz-checksum-mode': 'ENABLED'}
+    _, headers, body = exchange(connect(), 'GET', '/bucket/key', b'', asked)
+
+    assert (put_status, body) == (200, b'123556789')
+    assert headers['x-amz-checksum-crc32'] == 'y/Q5Jg=='
+    assert headers['etag'] == '"25f9e794323b453885f5181f1b624d0b"'
+
+    upload = begin_upload(client)
+    store.script({'operation': 'UploadPart', 'times': 1, 'action': {'flip_stored_at': 0}})
+    part = client.upload_part(**upload, PartNumber=1, Body=b'123456789')
+    parts = [{'PartNumber': 1, 'ETag': part['ETag']}]
+    client.complete_multipart_upload(**upload, MultipartUpload={'Parts': parts})
+    assert part['ETag'] == '"25f9e794323b453885f5181f1b624d0b"'
+    assert get(client) == b'023456789'
+
+
+def test_bits_that_flip_on_the_way(store: Store, client: Any, connect: Connect) -> None:
+    """What arrives is another body: with a checksum it is refused, without one the ETag is that of the wrong bytes."""
+    store.script({'operation': 'PutObject', 'action': {'flip_received_at': 3}})
+
+    refusal, _, document = exchange(connect(), 'PUT', '/bucket/key', b'123456789', {'x-amz-checksum-crc32': 'y/Q5Jg=='})
+    assert (refusal, b'<Code>BadDigest</Code>' in document) == (400, True)
+    assert refused(lambda: get(client)) == (404, 'NoSuchKey')
+
+    _, headers, _ = exchange(connect(), 'PUT', '/bucket/key', b'123456789')
+    assert headers['etag'] == f'"{hashlib.md5(b"123556789").hexdigest()}"'
+
+
+def test_bits_that_flip_on_the_way_back(store: Store, client: Any, connect: Connect) -> None:
+    """The answer's body is another, its checksum is true."""
+    exchange(connect(), 'PUT', '/bucket/key', b'123456789', {'x-amz-checksum-crc32': 'y/Q5Jg=='})
+    store.script({'operation': 'GetObject', 'times': 1, 'action': {'flip_byte_at': 3}})
+
+    for expected in (b'123556789', b'123456789'):
+        _, headers, body = exchange(connect(), 'GET', '/bucket/key', b'', {'x-amz-checksum-mode': 'ENABLED'})
+        assert (body, headers['x-amz-checksum-crc32']) == (expected, 'y/Q5Jg==')
+
+
+def test_the_log_tells_when(store: Store, client: Any) -> None:
+    """Each request has the clock of its beginning and, once it is answered, of its end: the clock of this process too."""
+    put(client, body=b'0123456789')
+    store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 5, 'every_s': 0.1}}})
+    begun = time.monotonic()
+    get(client)
+
+    entry = store.log('GetObject')[0]
+
+    assert begun <= entry['time'] <= entry['ended'] <= time.monotonic()
+    assert entry['ended'] - entry['time'] >= 0.2
+    assert all(each['ended'] is not None for each in store.log())
+
+
+def test_the_log_of_what_has_no_end_yet(store: Store, client: Any) -> None:
+    """A request that waits for its answer is in the log without an end; broken off, it has one."""
+    store.script({'operation': 'GetObject', 'times': 1, 'action': {'hang_s': 60}})
+    with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
+        sock.sendall(b'GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n')
+        entry = wait_for(lambda: store.log('GetObject'))[0]
+        assert (entry['status'], entry['ended']) == (None, None)
+
+    assert wait_for(lambda: [each for each in store.log('GetObject') if each['ended'] is not None])[0]['status'] is None
 
 
 def test_reset_on_the_second_request_of_a_connection(store: Store, connect: Connect) -> None:

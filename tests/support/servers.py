@@ -136,11 +136,22 @@ class Store(Server):
         """`connections` accepted since the last reset, `open` now, `peak_open` at once."""
         return cast('dict[str, int]', self._control('GET', 'stats'))
 
+    def mode(self, **fields: str) -> None:
+        """Make it another kind of store, until the next reset.
+
+        Args:
+            **fields: As store_mode.Mode describes; what is missing stays as it is.
+
+        Raises:
+            ValueError: There is no such field or choice.
+        """
+        self._control('POST', 'mode', fields)
+
     def reset(self) -> None:
-        """Forget objects, rules, log and figures; open connections stay open."""
+        """Forget objects, rules, mode, log and figures; open connections stay open."""
         self._control('POST', 'reset')
 
-    def _control(self, method: str, what: str, content: Sequence[Any] = ()) -> object:
+    def _control(self, method: str, what: str, content: Sequence[Any] | Mapping[str, Any] = ()) -> object:
         connection = http.client.HTTPConnection(LOOPBACK, self._control_port, timeout=CONTROL_TIMEOUT_S)
         return _exchange(connection, method, f'/_control/{what}', json.dumps(content).encode())
 

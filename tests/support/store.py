@@ -8,9 +8,10 @@ tests that started it. Objects live in memory, requests are path-style, signatur
 The control port speaks JSON over plain HTTP, and is neither logged nor counted:
 
     POST /_control/script   a list of rules (store_rules.Rule with a store_rules.Action), added to those in force
+    POST /_control/mode     a store_mode.Mode's fields; those that are missing stay as they are
     GET  /_control/log      the requests so far (store_rules.Seen)
     GET  /_control/stats    {"connections": accepted, "open": now, "peak_open": at most at once}
-    POST /_control/reset    forget objects, rules, log and figures
+    POST /_control/reset    forget objects, rules, mode, log and figures
 
 What may live here: sockets and HTTP. It must never import s3po or gevent: a server that shares the clients' runtime
 would hide what happens when one of the two does not yield.
@@ -36,8 +37,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 from tests.support import store_body, store_xml
-from tests.support.store_api import Answer, Api
-from tests.support.store_request import Request, operation_of, parse_target
+from tests.support.store_answers import Answer
+from tests.support.store_api import Api
+from tests.support.store_mode import Mode
+from tests.support.store_request import Request, flipped, operation_of, parse_target
 from tests.support.store_rules import Action, Connections, Log, Rule, Script, Seen
 from tests.support.store_state import Store
 from tests.support.store_values import StoreError
@@ -71,6 +74,7 @@ class Server(ThreadingHTTPServer):
     def reset(self) -> None:
         """Forget everything but the open connections."""
         self.script.reset()
+        self.api.mode = Mode()
         self.store.reset()
         self.log.reset()
         self.connections.reset()
@@ -150,7 +154,10 @@ class _Connection(BaseHTTPRequestHandler):
             headers=headers,
         )
         self.store_server.log.add(seen)
-        self._act(seen, self.store_server.script.take(seen), target)
+        try:
+            self._act(seen, self.store_server.script.take(seen), target)
+        finally:
+            seen.ended = time.monotonic()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - http.server's names
 
@@ -166,7 +173,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._break_off(action)
             return
         seen.status = answer.status
-        self._send(_with_headers(answer, action), action)
+        self._send(_with_headers(answer, action), action, seen)
 
     def _answer(self, seen: Seen, action: Action) -> Answer:
         """The true answer; an empty one where the script does not want the work done."""
@@ -182,7 +189,9 @@ class _Connection(BaseHTTPRequestHandler):
             seen.body_bytes = len(body)
         if not action.does_work:
             return Answer(200)
-        request = Request(seen.method, seen.bucket, seen.key, seen.query, headers, body)
+        if action.flip_received_at is not None:
+            body = flipped(body, action.flip_received_at)
+        request = Request(seen.method, seen.bucket, seen.key, seen.query, headers, body, spoil_at=action.flip_stored_at)
         return self.store_server.api.carry_out(seen.operation, request)
 
     def _read_body(self, headers: Mapping[str, str], *, says_continue: bool) -> bytes:
@@ -203,25 +212,20 @@ class _Connection(BaseHTTPRequestHandler):
         if action.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
 
-    def _send(self, answer: Answer, action: Action | None = None) -> None:
+    def _send(self, answer: Answer, action: Action | None = None, seen: Seen | None = None) -> None:
         action = action or Action()
         if action.cut_body_at is not None or 'content-length' in {name.lower() for name in action.drop_headers}:
             self.close_connection = True
         head = _head(answer, is_last=self.close_connection, drop=action.drop_headers)
         body = b'' if self.command == 'HEAD' else _spoilt(answer.body, action)
-        if not action.drip_bytes and len(body) <= SMALL_BODY_BYTES:
-            self.wfile.write(head + body)
-        else:
-            self.wfile.write(head)
-            self._send_body(memoryview(body), action)
+        pieces = [head + body] if not action.drip_bytes and len(body) <= SMALL_BODY_BYTES else [head, *_drops(body, action)]
+        for number, piece in enumerate(pieces):
+            time.sleep(action.drip_every_s if number else 0.0)
+            if seen is not None and number == len(pieces) - 1:
+                seen.ended = time.monotonic()  # before the client has it, so that whoever was answered finds it in the log
+            self.wfile.write(piece)
         if action.cut_body_at is not None:
             self._break_off(action)
-
-    def _send_body(self, body: memoryview, action: Action) -> None:
-        step = action.drip_bytes or max(1, len(body))
-        for at in range(0, len(body), step):
-            time.sleep(action.drip_every_s)
-            self.wfile.write(body[at : at + step])
 
     def _hang(self, seconds: float) -> None:
         """Wait, but no longer than the client stays."""
@@ -250,6 +254,8 @@ class _Control(BaseHTTPRequestHandler):
             match self.command, self.path:
                 case 'POST', '/_control/script':
                     server.script.add([Rule.parse(each) for each in json.loads(body)])
+                case 'POST', '/_control/mode':
+                    server.api.mode = server.api.mode.changed(json.loads(body))
                 case 'POST', '/_control/reset':
                     server.reset()
                 case 'GET', '/_control/log':
@@ -334,11 +340,14 @@ def _head(answer: Answer, *, is_last: bool, drop: Sequence[str] = ()) -> bytes:
     return f'HTTP/1.1 {answer.status} {reason}\r\n{"".join(lines)}\r\n'.encode('latin-1')
 
 
+def _drops(body: bytes | memoryview, action: Action) -> list[memoryview]:
+    whole, step = memoryview(body), action.drip_bytes or max(1, len(body))
+    return [whole[at : at + step] for at in range(0, len(whole), step)]
+
+
 def _spoilt(body: bytes | memoryview, action: Action) -> bytes | memoryview:
     if action.flip_byte_at is not None:
-        changed = bytearray(body)
-        changed[action.flip_byte_at] ^= 1
-        body = bytes(changed)
+        body = flipped(body, action.flip_byte_at)
     return body if action.cut_body_at is None else body[: action.cut_body_at]
 
 

@@ -1,27 +1,19 @@
-"""Request bodies off the wire: by length, chunked, aws-chunked; and the checksums that came with them.
+"""Request bodies off the wire: by length, chunked, aws-chunked, with their trailers.
 
-What may live here: reading and checking bodies. Sources: RFC 9112 section 7.1 for chunked,
-https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and sigv4-streaming-trailers.html for aws-chunked,
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html for checksums.
+What may live here: reading bodies; what they are checked with is in store_checksums. Sources: RFC 9112 section 7.1 for
+chunked, https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and sigv4-streaming-trailers.html for
+aws-chunked.
 """
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import io
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from tests.support.store_values import StoreError
 
-__all__ = ['checksum_headers', 'decode_aws_chunked', 'is_aws_chunked', 'read_body', 'verify']
-
-# The CRCs that the standard library lacks go through a table here, byte by byte: some 5 MB/s. A longer body's value is
-# believed, as the stores believe it that check nothing.
-SLOW_CRC_BYTES = 256 * 1024
+__all__ = ['decode_aws_chunked', 'is_aws_chunked', 'read_body']
 
 
 class _Readable(Protocol):
@@ -52,11 +44,16 @@ def decode_aws_chunked(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, 
     """The payload of an aws-chunked body, and its trailers by name in lower case.
 
     Raises:
-        StoreError: IncompleteBody where the length is not the one of x-amz-decoded-content-length.
+        StoreError: IncompleteBody where the length is not the one of x-amz-decoded-content-length, MalformedTrailerError
+            where a trailer does not come that x-amz-trailer announces.
     """
     payload, trailers = _read_chunks(io.BytesIO(body))
     if str(len(payload)) != headers.get('x-amz-decoded-content-length', str(len(payload))):
         raise _incomplete('The request body is not as long as x-amz-decoded-content-length says')
+    announced = {name.strip().lower() for name in headers.get('x-amz-trailer', '').split(',')} - {''}
+    if not announced <= trailers.keys():
+        message = 'The request contained trailing data that was not well-formed or did not conform to our published schema.'
+        raise StoreError(400, 'MalformedTrailerError', message)
     return payload, trailers
 
 
@@ -92,66 +89,3 @@ def _read_exactly(source: _Readable, size: int) -> bytes:
 
 def _incomplete(message: str) -> StoreError:
     return StoreError(400, 'IncompleteBody', message)
-
-
-# ---------------------------------------------------------------------- checksums
-
-
-def checksum_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of the headers that hold a checksum of the body."""
-    return {
-        f'x-amz-checksum-{name}': headers[f'x-amz-checksum-{name}'] for name in _SUMS if f'x-amz-checksum-{name}' in headers
-    }
-
-
-def verify(body: bytes, headers: Mapping[str, str]) -> None:
-    """Compare a body with the checksums that came with it.
-
-    Raises:
-        StoreError: BadDigest where one of them is another's.
-    """
-    given = headers.get('content-md5')
-    if given is not None and given != _base64(hashlib.md5(body, usedforsecurity=False).digest()):
-        raise StoreError(400, 'BadDigest', 'The Content-MD5 you specified did not match what we received.')
-    for header, value in checksum_headers(headers).items():
-        name = header.removeprefix('x-amz-checksum-')
-        if name in _SLOW_CRCS and len(body) > SLOW_CRC_BYTES:
-            continue
-        if value != _base64(_SUMS[name](body)):
-            raise StoreError(400, 'BadDigest', f'The {name.upper()} you specified did not match the calculated checksum.')
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()
-
-
-def _crc(body: bytes, polynomial: int, width_bytes: int) -> bytes:
-    """A reflected CRC with all ones before and after, which CRC32C and CRC64NVME both are."""
-    table = _crc_table(polynomial)
-    ones = (1 << 8 * width_bytes) - 1
-    register = ones
-    for byte in body:
-        register = table[(register ^ byte) & 0xFF] ^ register >> 8
-    return (register ^ ones).to_bytes(width_bytes, 'big')
-
-
-@functools.cache
-def _crc_table(polynomial: int) -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = value >> 1 ^ (polynomial if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_SLOW_CRCS = ('crc32c', 'crc64nvme')
-# The polynomials bit-reversed, from https://reveng.sourceforge.io/crc-catalogue/ (CRC-32/ISCSI and CRC-64/NVME).
-_SUMS: Mapping[str, Callable[[bytes], bytes]] = {
-    'crc32': lambda body: zlib.crc32(body).to_bytes(4, 'big'),
-    'crc32c': lambda body: _crc(body, 0x82F63B78, 4),
-    'crc64nvme': lambda body: _crc(body, 0x9A6C9329AC4BC9B5, 8),
-    'sha1': lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
-    'sha256': lambda body: hashlib.sha256(body).digest(),
-}

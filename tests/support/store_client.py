@@ -1,10 +1,13 @@
-"""How the tests of the store speak to it: boto3 as it is, and bytes on a socket."""
+"""How the tests of the store speak to it: boto3 as it is, HTTP as it is, and bytes on a socket."""
 
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 import boto3
 import pytest
@@ -14,6 +17,37 @@ from botocore.exceptions import ClientError
 from tests.support.servers import Store
 
 Connect = Callable[[], http.client.HTTPConnection]
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """An answer as it came; the headers' names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def text(self, name: str) -> str | None:
+        """The text of the first element of this name in the document; None where there is none."""
+        found = re.search(f'<{name}>([^<]*)<', self.body.decode())
+        return None if found is None else found[1].replace('&#34;', '"').replace('&#38;', '&')
+
+
+class Raw:
+    """Sends requests that no client adds anything to, over one connection."""
+
+    def __init__(self, store: Store) -> None:
+        self._connection = http.client.HTTPConnection('127.0.0.1', store.port, timeout=TIMEOUT_S)
+
+    def __call__(self, method: str, target: str, body: bytes = b'', headers: Mapping[str, str] | None = None) -> RawAnswer:
+        return RawAnswer(*exchange(self._connection, method, target, body, dict(headers or {})))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._connection.close()
 
 
 def new_client(store: Store, **options: Any) -> Any:

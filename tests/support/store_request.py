@@ -8,18 +8,21 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from tests.support.store_values import Conditions, StoreError, check_tags
+from tests.support.store_mode import Mode
+from tests.support.store_values import Checksum, Conditions, StoreError, check_tags
 
 __all__ = [
     'KEPT_HEADERS',
     'Request',
     'byte_range',
     'conditions',
+    'copy_source_of',
     'decode_token',
     'encode_token',
+    'flipped',
     'kept_headers',
     'operation_of',
     'page_size',
@@ -41,7 +44,19 @@ PAGE_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as S3 sees it; headers' names are in lower case, the key is decoded once and otherwise untouched."""
+    """One request as S3 sees it.
+
+    Attributes:
+        method: The HTTP method.
+        bucket: Empty where there is none.
+        key: Decoded once and otherwise untouched.
+        query: Decoded.
+        headers: Names in lower case.
+        body: Without chunks of AWS's kind, once it is checked.
+        checksum: What came with the body and is believed.
+        mode: What kind of store is to carry it out.
+        spoil_at: Where one bit of the body changes when it is stored, unnoticed.
+    """
 
     method: str
     bucket: str
@@ -49,6 +64,21 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b''
+    checksum: Checksum | None = None
+    mode: Mode = field(default_factory=Mode)
+    spoil_at: int | None = None
+
+    @property
+    def kept_body(self) -> bytes:
+        """What is stored of the body."""
+        return self.body if self.spoil_at is None else flipped(self.body, self.spoil_at)
+
+
+def flipped(body: bytes | memoryview, at: int) -> bytes:
+    """A body with one bit changed at an offset; IndexError where it is not that long, as a test would prove nothing."""
+    changed = bytearray(body)
+    changed[at] ^= 1
+    return bytes(changed)
 
 
 def parse_target(target: str) -> tuple[str, str, dict[str, str]]:
@@ -122,6 +152,15 @@ def operation_of(method: str, bucket: str, key: str, query: Mapping[str, str], h
 def conditions(headers: Mapping[str, str], prefix: str = '') -> Conditions:
     """If-Match and If-None-Match; with a prefix, those about a copy's source."""
     return Conditions(headers.get(f'{prefix}if-match'), headers.get(f'{prefix}if-none-match'))
+
+
+def copy_source_of(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Bucket and key that a copy is made of."""
+    path, _, version = headers['x-amz-copy-source'].partition('?')
+    if version:
+        raise StoreError(501, 'NotImplemented', 'This store has no versions.')
+    bucket, key, _ = parse_target('/' + path.removeprefix('/'))
+    return bucket, key
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:

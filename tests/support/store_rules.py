@@ -15,6 +15,10 @@ from typing import Any
 
 __all__ = ['Action', 'Connections', 'Log', 'Rule', 'Script', 'Seen']
 
+# How long a stalled answer stays silent, if the client does not go before.
+STALL_S = 3600.0
+DRIPS_PER_S = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
@@ -36,12 +40,16 @@ class Action:
         close: Close with FIN instead of answering.
         raw: Send these bytes (as Latin-1) instead of an answer, then close.
         cut_body_at: Send the true head, so many bytes of the body, then close with FIN (with `reset`: RST).
-        flip_byte_at: Change one bit of the body at this offset; the head stays true.
+        stall_at: Send the true head, so many bytes of the body, then nothing more until the client goes (`hang_s` at
+            most, an hour unless it is given).
+        flip_byte_at: Change one bit of the answer's body at this offset; the head stays true.
+        flip_stored_at: Change one bit of the request's body when it is stored; ETag and checksums are those of what came.
+        flip_received_at: Change one bit of the request's body before it is looked at, as if it was changed on its way.
         ignore_range: Answer as if the request had no Range header.
         drop_headers: Headers that the answer is to lack.
         add_headers: Headers that the answer gets, in the place of others of the same name.
         drip_bytes: Send the body in pieces of so many bytes,
-        drip_every_s: and wait so long before each.
+        drip_every_s: and wait so long before each. In JSON: `drip`, with `bytes` and `every_s`, or with `bytes_per_s`.
     """
 
     status: int | None = None
@@ -60,6 +68,8 @@ class Action:
     raw: str | None = None
     cut_body_at: int | None = None
     flip_byte_at: int | None = None
+    flip_stored_at: int | None = None
+    flip_received_at: int | None = None
     ignore_range: bool = False
     drop_headers: Sequence[str] = ()
     add_headers: Mapping[str, str] = field(default_factory=dict)
@@ -75,9 +85,12 @@ class Action:
                 contradicts itself.
         """
         fields = dict(given)
-        drip = fields.pop('drip', None)
+        drip: Mapping[str, Any] | None = fields.pop('drip', None)
         if drip is not None:
-            fields.update(drip_bytes=drip['bytes'], drip_every_s=drip['every_s'])
+            fields.update(_drip(drip))
+        stall_at = fields.pop('stall_at', None)
+        if stall_at is not None:
+            fields = {'hang_s': STALL_S, **fields, 'cut_body_at': stall_at}
         _refuse_unknown(fields, cls, 'an action')
         action = cls(**fields)
         if action.early and (action.does_work or not action.has_answer):
@@ -101,7 +114,8 @@ class Seen:
     """One request as the log holds it.
 
     Attributes:
-        time: The server's monotonic clock when the head had been read.
+        time: The monotonic clock (which is the same for all processes of a machine) when the head had been read.
+        ended: The clock when the last byte of the answer was handed over, or the connection broken off; None before.
         connection: Counted from 1 in order of acceptance.
         nth: Which request on its connection, counted from 1.
         method: The HTTP method.
@@ -125,6 +139,7 @@ class Seen:
     headers: Mapping[str, str]
     status: int | None = None
     body_bytes: int = 0
+    ended: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -268,6 +283,14 @@ class Connections:
         """The figures: accepted since the last reset, open now, most open at once."""
         with self._lock:
             return {'connections': self._accepted, 'open': self._open, 'peak_open': self._peak_open}
+
+
+def _drip(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Pieces and pauses; of a rate, some twenty pieces a second, or single bytes."""
+    if 'bytes_per_s' not in given:
+        return {'drip_bytes': given['bytes'], 'drip_every_s': given['every_s']}
+    size = max(1, round(given['bytes_per_s'] / DRIPS_PER_S))
+    return {'drip_bytes': size, 'drip_every_s': size / given['bytes_per_s']}
 
 
 def _refuse_unknown(fields: Mapping[str, Any], of: type, what: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tests.support.store_values import (
+    Checksum,
     Conditions,
     Listing,
     Part,
@@ -181,19 +182,47 @@ class Store:
 
     # ------------------------------------------------------------------ multipart uploads
 
-    def create_upload(self, bucket: str, key: str, headers: Mapping[str, str], tags: Mapping[str, str]) -> str:
-        """Begin a multipart upload; its id."""
+    def create_upload(
+        self,
+        bucket: str,
+        key: str,
+        headers: Mapping[str, str],
+        tags: Mapping[str, str],
+        *,
+        algorithm: str = '',
+        kind: str = '',
+    ) -> str:
+        """Begin a multipart upload, with algorithm and type of its checksum; its id."""
         check_key(key)
         with self._lock:
-            upload = Upload(uuid.uuid4().hex, key, dict(headers), dict(tags))
+            upload = Upload(uuid.uuid4().hex, key, dict(headers), dict(tags), algorithm, kind)
             self._bucket(bucket).uploads[upload.upload_id] = upload
         return upload.upload_id
 
-    def upload_part(self, bucket: str, key: str, upload_id: str, number: int, body: bytes) -> Part:
-        """Store a part, replacing an older one of the same number."""
+    def upload(self, bucket: str, key: str, upload_id: str) -> Upload:
+        """An upload.
+
+        Raises:
+            StoreError: NoSuchUpload.
+        """
+        with self._lock:
+            return self._upload(bucket, key, upload_id)
+
+    def upload_part(
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: bytes,
+        *,
+        etag: str | None = None,
+        checksum: Checksum | None = None,
+    ) -> Part:
+        """Store a part, replacing an older one of the same number; its ETag is the MD5 unless another is given."""
         if not 1 <= number <= MAX_PARTS:
             raise StoreError(400, 'InvalidArgument', f'Part number must be an integer between 1 and {MAX_PARTS}, inclusive')
-        part = Part(body, md5(body))
+        part = Part(body, md5(body) if etag is None else etag, checksum)
         with self._lock:
             self._upload(bucket, key, upload_id).parts[number] = part
         return part

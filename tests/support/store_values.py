@@ -11,7 +11,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ['Conditions', 'Listing', 'Part', 'StoreError', 'StoredObject', 'Upload', 'check_key', 'check_tags', 'md5']
+__all__ = [
+    'COMPOSITE',
+    'FULL_OBJECT',
+    'Checksum',
+    'Conditions',
+    'Listing',
+    'Part',
+    'StoreError',
+    'StoredObject',
+    'Upload',
+    'check_key',
+    'check_tags',
+    'md5',
+]
+
+# What an object's checksum is computed of: all its bytes, or its parts' checksums.
+FULL_OBJECT = 'FULL_OBJECT'
+COMPOSITE = 'COMPOSITE'
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html and object-tagging.html
 MAX_KEY_BYTES = 1024
@@ -36,6 +53,25 @@ class StoreError(Exception):
         self.headers = dict(headers or {})
 
 
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A checksum as S3 tells it: `algorithm` in capitals, `value` in base64 (with '-N' if COMPOSITE), and its type."""
+
+    algorithm: str
+    value: str
+    kind: str = FULL_OBJECT
+
+    @property
+    def header(self) -> dict[str, str]:
+        """The header that carries it; S3 tells no type with a part's."""
+        return {f'x-amz-checksum-{self.algorithm.lower()}': self.value}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that tell an object's."""
+        return {**self.header, 'x-amz-checksum-type': self.kind}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
     """One version of one object.
@@ -45,7 +81,7 @@ class StoredObject:
         etag: Without quotes.
         headers: Content-Type and the like, and x-amz-meta-*, as the writer sent them; names in lower case.
         tags: Its tags.
-        checksums: The x-amz-checksum-* headers of the whole object that it was written with; names in lower case.
+        checksum: What it was written with and is told on request; None where it has none.
         modified: Seconds since the epoch.
     """
 
@@ -53,7 +89,7 @@ class StoredObject:
     etag: str
     headers: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    checksums: Mapping[str, str] = field(default_factory=dict)
+    checksum: Checksum | None = None
     modified: float = field(default_factory=time.time)
 
 
@@ -63,17 +99,20 @@ class Part:
 
     body: bytes
     etag: str
+    checksum: Checksum | None = None
     modified: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
 class Upload:
-    """A multipart upload that is neither complete nor aborted."""
+    """A multipart upload that is neither complete nor aborted; `algorithm` and `kind` are its checksum's, or empty."""
 
     upload_id: str
     key: str
     headers: Mapping[str, str]
     tags: Mapping[str, str]
+    algorithm: str = ''
+    kind: str = ''
     parts: dict[int, Part] = field(default_factory=dict)
     initiated: float = field(default_factory=time.time)
 

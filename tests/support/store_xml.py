@@ -12,9 +12,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote_plus
 
-from tests.support.store_values import StoreError
+from tests.support.store_values import Checksum, StoreError
 
 __all__ = [
+    'checksum_elements',
     'document',
     'element',
     'error_document',
@@ -39,6 +40,14 @@ def element(name: str, content: object) -> str:
     return f'<{name}>{inner}</{name}>'
 
 
+def checksum_elements(checksum: Checksum | None, *, with_type: bool = True) -> list[str]:
+    """A checksum as answers hold it; nothing for None. S3 tells no type with a part's."""
+    if checksum is None:
+        return []
+    told = [element(f'Checksum{checksum.algorithm}', checksum.value)]
+    return [*told, element('ChecksumType', checksum.kind)] if with_type else told
+
+
 def error_document(code: str, message: str, resource: str, request_id: str) -> bytes:
     """What S3 answers with a status of 4xx or 5xx; it has no namespace."""
     fields = {'Code': code, 'Message': message, 'Resource': resource, 'RequestId': request_id, 'HostId': 'tests'}
@@ -56,10 +65,10 @@ def url_encoded(text: str) -> str:
     return quote_plus(text, safe='/*-._')
 
 
-def parse_complete(body: bytes) -> list[tuple[int, str]]:
-    """CompleteMultipartUpload's part numbers and ETags, these without quotes, in the client's order."""
+def parse_complete(body: bytes) -> list[tuple[int, str, dict[str, str]]]:
+    """CompleteMultipartUpload's parts in the client's order: number, ETag without quotes, checksums by algorithm."""
     try:
-        return [(int(part['PartNumber']), part['ETag'].strip('"')) for part in _records(_parse(body), 'Part')]
+        return [(int(part['PartNumber']), part['ETag'].strip('"'), _checksums(part)) for part in _records(_parse(body), 'Part')]
     except (KeyError, ValueError) as error:
         raise _malformed() from error
 
@@ -82,6 +91,11 @@ def parse_tagging(body: bytes) -> Mapping[str, str]:
     if tag_set is None:
         raise _malformed()
     return {record['Key']: record['Value'] for record in _records(tag_set, 'Tag')}
+
+
+def _checksums(record: Mapping[str, str]) -> dict[str, str]:
+    found = {name.removeprefix('Checksum'): value for name, value in record.items() if name.startswith('Checksum')}
+    return {name: found[name] for name in ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA1', 'SHA256') if name in found}
 
 
 def _records(parent: ET.Element, name: str) -> Iterable[dict[str, str]]:

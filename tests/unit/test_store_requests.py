@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.support import store_body
 from tests.support.store_api import Api
 from tests.support.store_request import Request, byte_range, operation_of, parse_target
 from tests.support.store_rules import Rule, Script, Seen
@@ -87,18 +86,6 @@ def test_ranges_beyond_the_end(header: str, size: int) -> None:
         byte_range(header, size)
 
     assert (refused.value.status, refused.value.headers) == (416, {'Content-Range': f'bytes */{size}'})
-
-
-@pytest.mark.parametrize(
-    ('name', 'value'),  # of '123456789', from https://reveng.sourceforge.io/crc-catalogue/
-    [('crc32', 'y/Q5Jg=='), ('crc32c', '4waSgw=='), ('crc64nvme', 'rosUhgp5mIg=')],
-)
-def test_checksums(name: str, value: str) -> None:
-    """A checksum is compared with the body."""
-    store_body.verify(b'123456789', {f'x-amz-checksum-{name}': value})
-
-    with pytest.raises(StoreError, match='BadDigest'):
-        store_body.verify(b'123456780', {f'x-amz-checksum-{name}': value})
 
 
 def test_aws_chunked_body_is_decoded(store: Store) -> None:
