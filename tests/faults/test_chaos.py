@@ -8,7 +8,8 @@ from s3po.config import MIB
 from tests.support.chaos import chaos
 from tests.support.servers import Store
 
-SEED = 5
+# One of those in which a completion meets F26, although it had been done.
+SEED = 7
 
 
 @pytest.mark.fault('F64', only='wire')
@@ -19,4 +20,4 @@ def test_chaos(store: Store) -> None:
     print(f'seed {SEED}: {spoiled}; without faults {clean.seconds:.1f} s; {counts}')
     assert (spoiled.lost, spoiled.corrupted, spoiled.twice, spoiled.left) == ([], [], [], [])
     assert clean.is_clean
-    assert all(counts[each] for each in ('F04', 'F08', 'F23', 'F42', 'F46'))
+    assert all(counts.get(each) for each in ('F04', 'F08', 'F23', 'F26', 'F26 done', 'F42', 'F46'))

@@ -9,8 +9,10 @@ import os
 import random
 import re
 import time
+from collections import Counter
 
 import gevent
+from greenlet import greenlet
 
 import s3po
 from s3po.config import MIB
@@ -22,7 +24,10 @@ KILLS = 2000
 WIDTH = 40
 OBJECTS = 50
 PART = 5 * MIB
-CONFIG = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
+# As many requests as transfers, and more: who waits for a slot has sent nothing yet, and is killed without any harm.
+SLOTS = 2 * WIDTH
+CONFIG = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2, max_requests=SLOTS)
+LONGEST_S = 120.0
 
 
 def body(number: int) -> bytes:
@@ -50,41 +55,57 @@ def test_many_kills(store: Store, conn: s3po.Connection) -> None:
     gc.collect()
     descriptors = len(os.listdir('/proc/self/fd'))
 
-    def transfer() -> None:
-        kind, number = chance.randrange(10), chance.randrange(OBJECTS)
-        if kind == 0:
+    def transfer(kind: str, number: int) -> None:
+        if kind == 'parts':
             connection.upload(BUCKET, f'up{number % 4}', large)
-        elif kind < 5:
+        elif kind == 'up':
             connection.upload(BUCKET, f'up{number}', body(number))
         else:
             assert connection.download(BUCKET, f'{number}') == body(number)
+        ended[kind] += 1
+        lasts_s[kind] = 0.8 * lasts_s[kind] + 0.2 * (time.monotonic() - began[gevent.getcurrent()])
 
-    killed = ended = 0
-    running: list[gevent.Greenlet[..., None]] = []
-    while killed < KILLS:
-        while len(running) < WIDTH:
-            running.append(gevent.spawn(transfer))
-        gevent.sleep(chance.choice((0, 0, 0.0005, 0.002, 0.005)))
-        for victim in chance.sample(running, 12):
-            victim.kill(block=False)
+    # How long each kind lasts, as seen; they are killed anywhere within that, or a little later.
+    killed, ended = Counter[str](), Counter[str]()
+    lasts_s = {'parts': 1.0, 'up': 0.2, 'down': 0.2}
+    began: dict[greenlet, float] = {}
+    living: dict[gevent.Greenlet[..., None], tuple[str, float]] = {}
+    deadline = time.monotonic() + LONGEST_S
+    while killed.total() < KILLS:
+        assert time.monotonic() < deadline, (killed, ended)
+        while len(living) < WIDTH:
+            kind = chance.choice(('parts', 'up', 'down', 'down'))
+            running = gevent.spawn(transfer, kind, chance.randrange(OBJECTS))
+            began[running] = time.monotonic()
+            living[running] = kind, began[running] + chance.uniform(0, 1.2 * lasts_s[kind])
+        gevent.sleep(0.0005)
+        for each, (kind, end) in living.items():
+            if end < time.monotonic():
+                each.kill(block=False)
+                # Once.
+                living[each] = kind, deadline
         gevent.sleep(0)
-        for each in [each for each in running if each.dead]:
-            running.remove(each)
-            assert each.exception is None or isinstance(each.exception, gevent.GreenletExit), each.exception
-            killed += isinstance(each.value, gevent.GreenletExit)
-            ended += not isinstance(each.value, gevent.GreenletExit)
-    gevent.killall(running)
+        for each in [each for each in living if each.dead]:
+            kind, _ = living.pop(each)
+            del began[each]
+            assert each.exception is None, each.exception
+            killed[kind] += isinstance(each.value, gevent.GreenletExit)
+    gevent.killall(list(living))
+    seen = Counter(each['operation'] for each in store.log())
+    print(f'killed: {killed}, ended: {ended}, requests: {seen}')
+    # They were killed in the middle of it.
+    assert min(killed.values()) >= KILLS // 8
+    assert seen['UploadPart'] >= KILLS // 8
+    assert min(ended.values()) >= 10
 
     for number in [chance.randrange(OBJECTS) for _ in range(200)]:
         found = connection.download(BUCKET, f'{number}')
         assert hashlib.sha256(found).digest() == hashlib.sha256(body(number)).digest()
     assert open_uploads(store) == []
-    assert repr(connection._wiring.governor()) == '<Governor width=2 free=2>'
+    assert repr(connection._wiring.governor()) == f'<Governor width={SLOTS} free={SLOTS}>'
     connection.close()
     deadline = time.monotonic() + 10
     while len(os.listdir('/proc/self/fd')) > descriptors and time.monotonic() < deadline:
         gc.collect()
         gevent.sleep(0.05)
     assert len(os.listdir('/proc/self/fd')) <= descriptors
-    # Some had come to their end before they were hit.
-    print(f'{killed} killed, {ended} ended')

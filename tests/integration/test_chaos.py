@@ -11,7 +11,8 @@ from s3po.config import MIB
 from tests.support.chaos import chaos
 from tests.support.servers import CHECKOUT
 
-SEED = 4
+# One of those in which some completions meet F26, done and not done.
+SEED = 11
 
 
 @pytest.mark.fault('F64')
@@ -30,3 +31,4 @@ def test_chaos() -> None:
     print(f'seed {SEED}: {spoiled}; without faults {clean.seconds:.1f} s; {counts}')
     assert (spoiled.lost, spoiled.corrupted, spoiled.twice, spoiled.left) == ([], [], [], [])
     assert clean.is_clean
+    assert all(counts.get(each) for each in ('F04', 'F08', 'F23', 'F26', 'F26 done', 'F42', 'F46'))

@@ -35,6 +35,8 @@ from s3po.config import MIB
 from tests.support.servers import CHECKOUT, Server
 
 LARGEST_BYTES = 64 * MIB
+PART_BYTES = 5 * MIB
+LARGE_EACH = 100
 WIDTH = 16
 RETRIES = 12
 # The probability of each fault.
@@ -53,6 +55,10 @@ class FaultyProxy(Server):
     def __init__(self, to: str, seed: int, stall_s: float = 3.0) -> None:
         options = ['--to', to, '--seed', str(seed), '--share', '0', '--stall-s', str(stall_s)]
         super().__init__('tests.support.faulty_proxy', None, {}, *options)
+
+    def only(self, *faults: str) -> None:
+        """No others are possible from now on."""
+        self.ask(f'only?{",".join(faults)}')
 
     def share(self, value: float) -> None:
         """Change the probability of each fault."""
@@ -103,10 +109,16 @@ class Outcome:
 
 
 def sizes(count: int, total_bytes: int, dice: random.Random) -> list[int]:
-    """Log-uniform from 0 to 64 MiB, scaled to a total."""
-    drawn = [math.expm1(dice.uniform(0, math.log1p(LARGEST_BYTES))) for _ in range(count)]
-    scale = total_bytes / max(1.0, sum(drawn))
-    return [min(LARGEST_BYTES, int(each * scale)) for each in drawn]
+    """Log-uniform from 0 to 64 MiB, scaled to a total; but of each hundred, one keeps a size that takes several parts.
+
+    (Scaled to 3 GB, ten thousand of them would end at 5 MiB, and hardly one in three hundred be uploaded in parts.)
+    """
+    large = [math.exp(dice.uniform(math.log(PART_BYTES + 1), math.log(LARGEST_BYTES))) for _ in range(count // LARGE_EACH)]
+    drawn = [math.expm1(dice.uniform(0, math.log1p(LARGEST_BYTES))) for _ in range(count - len(large))]
+    scale = max(0.0, total_bytes - sum(large)) / max(1.0, sum(drawn))
+    wanted = [min(LARGEST_BYTES, int(each)) for each in (*large, *(each * scale for each in drawn))]
+    dice.shuffle(wanted)
+    return wanted
 
 
 def body_of(seed: int, number: int, size_bytes: int) -> bytes:
@@ -124,7 +136,7 @@ def connected(endpoint: str, **config: Any) -> s3po.Connection:
         secret_access_key=os.environ.get('S3PO_TEST_SECRET_KEY', 'secret-key'),
         retry=s3po.RetryPolicy(retries=RETRIES, wait=wait),
         config=s3po.TransferConfig(
-            multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, read_timeout_s=2.0, max_concurrency=4, **config
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, read_timeout_s=2.0, max_concurrency=4, **config
         ),
     )
 

@@ -8,11 +8,15 @@ over plain connections, a thread for each. Each exchange that a fault can befall
     F04  the connection is reset in place of an answer; nothing was handed on
     F08  the answer to a GET stops within its body
     F23  500 InternalError; nothing was handed on
-    F26  a CompleteMultipartUpload says 200, and InternalError in its body; nothing was handed on
+    F26  a CompleteMultipartUpload says 200, and InternalError in its body; half of them were handed on, and done
     F42  the answer to a GET ends at 40 % of its body
     F46  one bit of the answer to a GET is another
 
-`GET /_proxy/stats` tells how often each of them came, `GET /_proxy/share?0.0` changes the probability.
+Whether one comes depends on the seed, the request (but for its upload id, which the store makes up) and how often it was
+sent, not on which connection is faster: a run can be repeated. Only what was done is counted: of no bytes, none can be missing.
+
+`GET /_proxy/stats` tells how often each of them came; `GET /_proxy/share?0.0` changes the probability; after
+`GET /_proxy/only?F04,F23` no others are possible.
 
 What may live here: sockets and HTTP. It must never import s3po or gevent.
 """
@@ -24,11 +28,13 @@ import collections
 import contextlib
 import json
 import random
+import re
 import socket
 import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 LOOPBACK: Final = '127.0.0.1'
@@ -38,6 +44,7 @@ ERROR: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InternalEr
 OF_ALL: Final = ('F04', 'F23')
 OF_GET: Final = ('F08', 'F42', 'F46')
 OF_COMPLETE: Final = ('F26',)
+UPLOAD_ID: Final = re.compile('uploadId=[^&]*')
 
 
 class Lost(Exception):
@@ -87,26 +94,30 @@ class Proxy:
         self.share = share
         self.stall_s = stall_s
         self.counts: collections.Counter[str] = collections.Counter()
-        self._dice = random.Random(seed)
+        self.only = frozenset((*OF_ALL, *OF_GET, *OF_COMPLETE))
+        self._seed = seed
+        self._sent: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
 
-    def fault(self, method: str, target: str) -> str | None:
-        """What befalls the next exchange."""
+    def dice(self, method: str, target: str) -> random.Random:
+        """Those of the next exchange of this kind."""
+        kind = f'{method} {UPLOAD_ID.sub("uploadId", target)}'
+        with self._lock:
+            self.counts['exchanges'] += 1
+            self._sent[kind] += 1
+            return random.Random(f'{self._seed} {self._sent[kind]} {kind}')
+
+    def fault(self, method: str, target: str, dice: random.Random) -> str | None:
+        """What befalls an exchange."""
         possible = OF_ALL + (OF_GET if method == 'GET' else ())
         if method == 'POST' and 'uploadId=' in target:
             possible += OF_COMPLETE
-        with self._lock:
-            self.counts['exchanges'] += 1
-            for each in possible:
-                if self._dice.random() < self.share:
-                    self.counts[each] += 1
-                    return each
-        return None
+        return next((each for each in possible if dice.random() < self.share and each in self.only), None)
 
-    def place(self, size_bytes: int) -> int:
-        """Somewhere in a body."""
+    def count(self, fault: str) -> None:
+        """It came."""
         with self._lock:
-            return self._dice.randrange(max(1, size_bytes))
+            self.counts[fault] += 1
 
     def serve(self, client: socket.socket) -> None:
         """All exchanges of one connection."""
@@ -120,7 +131,9 @@ class Proxy:
                     if target.startswith('/_proxy/'):
                         self._tell(client, target)
                         continue
-                    upstream = self._exchange(client, asked, upstream, head, method, self.fault(method, target))
+                    dice = self.dice(method, target)
+                    fault = self.fault(method, target, dice)
+                    upstream = self._exchange(client, asked, upstream, head, (method, fault, dice))
             finally:
                 if upstream is not None:
                     upstream.sock.close()
@@ -128,17 +141,25 @@ class Proxy:
     def _tell(self, client: socket.socket, target: str) -> None:
         if target.startswith('/_proxy/share?'):
             self.share = float(target.partition('?')[2])
+        elif target.startswith('/_proxy/only?'):
+            self.only = frozenset(target.partition('?')[2].split(','))
         client.sendall(answer(200, json.dumps(self.counts).encode()))
 
     def _exchange(
-        self, client: socket.socket, asked: Stream, upstream: Stream | None, head: bytes, method: str, fault: str | None
-    ) -> Stream:
+        self,
+        client: socket.socket,
+        asked: Stream,
+        upstream: Stream | None,
+        head: bytes,
+        lot: tuple[str, str | None, random.Random],
+    ) -> Stream | None:
+        method, fault, dice = lot
         headers = headers_of(head)
         length = int(headers.get('content-length', '0'))
         if headers.get('expect', '').lower() == '100-continue':
             client.sendall(b'HTTP/1.1 100 Continue\r\n\r\n')
             head = b'\r\n'.join(line for line in head.split(b'\r\n') if not line.lower().startswith(b'expect:'))
-        is_handed_on = fault not in ('F04', 'F23', 'F26')
+        is_handed_on = fault not in ('F04', 'F23', 'F26') or (fault == 'F26' and dice.random() < 0.5)
         if is_handed_on:
             if upstream is None:
                 upstream = Stream(socket.create_connection(self.to, timeout=60))
@@ -149,59 +170,70 @@ class Proxy:
             if is_handed_on and upstream is not None:
                 upstream.sock.sendall(data)
         if fault == 'F04':
+            self.count(fault)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
             raise Lost
         if fault in ('F23', 'F26'):
+            if is_handed_on and upstream is not None:
+                self._hand_back(None, upstream, method, None, dice)
+                self.count('F26 done')
+            self.count(fault)
             client.sendall(answer(500 if fault == 'F23' else 200, b'' if method == 'HEAD' else ERROR))
-            return upstream or Stream(socket.create_connection(self.to, timeout=60))
+            return upstream
         assert upstream is not None
-        self._hand_back(client, upstream, method, fault)
+        self._hand_back(client, upstream, method, fault, dice)
         return upstream
 
-    def _hand_back(self, client: socket.socket, upstream: Stream, method: str, fault: str | None) -> None:
+    def _hand_back(
+        self, client: socket.socket | None, upstream: Stream, method: str, fault: str | None, dice: random.Random
+    ) -> None:
+        """An answer, to nobody where there is no client."""
+        send = client.sendall if client is not None else len
         head = upstream.head()
         while head.split(b' ', 2)[1].startswith(b'1'):
             head = upstream.head()
         headers, status = headers_of(head), int(head.split(b' ', 2)[1])
-        client.sendall(head)
+        send(head)
         if method == 'HEAD' or status in (204, 304):
             return
         if headers.get('transfer-encoding', '').lower() == 'chunked':
-            hand_back_chunks(client, upstream)
+            hand_back_chunks(send, upstream)
             return
-        size_bytes = left = int(headers.get('content-length', '0'))
-        flipped = size_bytes - 1 - self.place(size_bytes) if fault == 'F46' and status < 300 else -1
-        stop = left - size_bytes * 4 // 10 if fault in ('F08', 'F42') else 0
-        while left:
-            data = upstream.some(min(left - stop, PIECE_BYTES) if left > stop else PIECE_BYTES)
-            if left - len(data) <= flipped < left:
-                spoiled = bytearray(data)
-                spoiled[left - 1 - flipped] ^= 1
-                data = bytes(spoiled)
-            client.sendall(data)
-            left -= len(data)
-            if fault in ('F08', 'F42') and left <= stop:
-                if fault == 'F08':
-                    time.sleep(self.stall_s)
-                raise Lost
+        size_bytes = int(headers.get('content-length', '0'))
+        if size_bytes == 0 or (fault == 'F46' and status >= 300):
+            fault = None
+        end = size_bytes * 4 // 10 if fault in ('F08', 'F42') else size_bytes
+        flipped, done = dice.randrange(size_bytes) if fault == 'F46' else -1, 0
+        while done < end:
+            data = bytearray(upstream.some(min(end - done, PIECE_BYTES)))
+            if done <= flipped < done + len(data):
+                data[flipped - done] ^= 1 << dice.randrange(8)
+            send(data)
+            done += len(data)
+        if fault is not None:
+            self.count(fault)
+        if fault == 'F08':
+            time.sleep(self.stall_s)
+        if fault in ('F08', 'F42'):
+            raise Lost
 
 
-def hand_back_chunks(client: socket.socket, upstream: Stream) -> None:
+def hand_back_chunks(send: Callable[[bytes], object], upstream: Stream) -> None:
     """A chunked body, as it is."""
     while True:
         line = upstream.line()
-        client.sendall(line)
+        send(line)
         left = int(line.partition(b';')[0], 16)
         if not left:
             break
         left += 2
         while left:
             data = upstream.some(left)
-            client.sendall(data)
+            send(data)
             left -= len(data)
     while line != b'\r\n':
         line = upstream.line()
-        client.sendall(line)
+        send(line)
 
 
 def headers_of(head: bytes) -> dict[str, str]:

@@ -166,11 +166,20 @@ class Game(RuleBasedStateMachine):
 
     @rule(key=KEYS, turns=st.integers(0, 20))
     def killed_download(self, key: str, turns: int) -> None:
-        """It changes nothing."""
-        transfer = gevent.spawn(self.conn.exists, self.bucket, key)
+        """It changes nothing, and gives what may be there, if anything."""
+
+        def download() -> Any:
+            try:
+                return self.conn.download(self.bucket, key)
+            except NotFound:
+                return None
+
+        transfer = gevent.spawn(download)
         for _ in range(turns):
             gevent.sleep(0.0001)
         transfer.kill()
+        assert transfer.exception is None
+        assert isinstance(transfer.value, gevent.GreenletExit) or transfer.value in self.values(key)
 
     @rule(operation=st.sampled_from(OPERATIONS), fault=st.sampled_from(FAULTS), times=st.integers(1, 2))
     def fault(self, operation: str, fault: dict[str, Any], times: int) -> None:
