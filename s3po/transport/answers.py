@@ -70,6 +70,8 @@ BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
     409: Conflict,
     412: PreconditionFailed,
     429: Throttled,
+    # What a store does not know today, it does not know at the next attempt.
+    501: InvalidRequest,
     503: Throttled,
 }
 EXPIRED_CODES: Final = frozenset({'ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'})

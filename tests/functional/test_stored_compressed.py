@@ -1,0 +1,57 @@
+"""Nothing is decompressed: what is stored is what comes, so what is small in the store is small here."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pathlib
+import tracemalloc
+
+import pytest
+
+import s3po
+from s3po.config import MIB
+from tests.support.kinds import KINDS, Kind
+from tests.support.servers import Store
+
+BUCKET = 'bucket'
+UNPACKED_BYTES = 256 * MIB
+
+pytestmark = pytest.mark.security('S17')
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope='module')
+def bomb() -> bytes:
+    """A quarter of a megabyte that unpacks to a thousand times as much."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode='wb', mtime=0) as file:
+        for _ in range(UNPACKED_BYTES // MIB):
+            file.write(bytes(MIB))
+    assert len(packed.getvalue()) < MIB
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize('coding', ['gzip', 'deflate, gzip', 'x-gzip', 'br', 'zstd'])
+def test_bomb(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathlib.Path, coding: str) -> None:
+    """To memory, to a path and to a file: as stored, and with no more memory than that takes."""
+    conn.upload(BUCKET, 'key', bomb, headers={'Content-Encoding': coding})
+    target = io.BytesIO()
+    conn.download(BUCKET, 'key')
+    tracemalloc.start()
+    try:
+        data = conn.download(BUCKET, 'key')
+        conn.download_file(BUCKET, 'key', tmp_path / 'file')
+        conn.download(BUCKET, 'key', target)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert data == target.getvalue() == (tmp_path / 'file').read_bytes() == bomb
+    assert peak < 16 * MIB
+    assert {seen['headers'].get('accept-encoding', 'identity') for seen in store.log('GetObject')} == {'identity'}
