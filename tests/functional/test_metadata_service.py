@@ -1,0 +1,316 @@
+"""Where keys come from when none are given: EC2's metadata service is asked as is safe, and it is told who gave the keys."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import logging
+import pathlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import gevent
+import gevent.server
+import pytest
+
+import s3po
+from s3po.errors import CredentialsError
+from s3po.transport.session import build_client, credentials_of
+from s3po.transport.settings import ClientSettings
+from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN, STEM
+from tests.support.kinds import KINDS, Kind
+from tests.support.servers import Store
+
+BUCKET = 'bucket'
+LIMIT_S = 30
+TOKEN: Final = f'{STEM}metadata'
+Connect = Callable[..., s3po.Connection]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
+
+
+class MetadataService:
+    """EC2's metadata service, on a port of its own, and a proxy that is asked for it.
+
+    Attributes:
+        asked: The requests so far: method, target, and whether they bore the token.
+        token_status: How a request for a token is answered; None for not at all.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, bool]] = []
+        self.token_status: int | None = 200
+        self._server = gevent.server.StreamServer(('127.0.0.1', 0), self._serve)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f'http://127.0.0.1:{self._server.server_port}'
+
+    def start(self) -> None:
+        """Listen."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop listening, and cut what is under way."""
+        self._server.stop(timeout=1)
+
+    def _serve(self, sock: Any, address: object) -> None:
+        with sock, sock.makefile('rb') as lines:
+            while True:
+                # At its end a connection gives nothing for ever.
+                head = b''.join(itertools.takewhile(lambda line: line not in (b'\r\n', b''), lines)).decode()
+                if not head:
+                    return
+                method, target, _ = head.split(' ', 2)
+                bears_token = TOKEN in head
+                self.asked.append((method, target, bears_token))
+                status, body = self._answer(method, target)
+                if status is None:
+                    gevent.sleep(LIMIT_S)
+                    return
+                sock.sendall(f'HTTP/1.1 {status} So\r\nContent-Length: {len(body)}\r\n\r\n{body}'.encode())
+
+    def _answer(self, method: str, target: str) -> tuple[int | None, str]:
+        """Version 1 is answered as well: whoever asks without a token gets the keys."""
+        if method == 'PUT' and target.endswith('/latest/api/token'):
+            return self.token_status, TOKEN
+        if target.endswith('/security-credentials/'):
+            return 200, 'role'
+        if target.endswith(('/security-credentials/role', '/container')):
+            expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=6)
+            keys = {'AccessKeyId': 'key', 'SecretAccessKey': SECRET_ACCESS_KEY, 'Token': SESSION_TOKEN}
+            return 200, json.dumps({**keys, 'Code': 'Success', 'Expiration': expiry.strftime('%Y-%m-%dT%H:%M:%SZ')})
+        return 404, ''
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
+    """The service, which the environment leads to."""
+    found = MetadataService()
+    found.start()
+    monkeypatch.delenv('AWS_EC2_METADATA_DISABLED')
+    monkeypatch.setenv('AWS_EC2_METADATA_SERVICE_ENDPOINT', found.url)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def proxy() -> Iterator[MetadataService]:
+    """What a proxy is asked."""
+    found = MetadataService()
+    found.start()
+    yield found
+    found.stop()
+
+
+def without_keys(store: Store, kind: Kind) -> s3po.Connection:
+    """A connection that has to look for keys."""
+    return s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', transport=kind.name, retries=0)
+
+
+# ---------------------------------------------------------------------- the metadata service
+
+
+@pytest.mark.security('S08')
+def test_version_2(service: MetadataService, conn: s3po.Connection, store: Store, kind: Kind) -> None:
+    """A token is asked for first, and borne by all that follows."""
+    with without_keys(store, kind) as connection:
+        connection.upload(BUCKET, 'key', b'data')
+
+    assert store.log('PutObject')[0]['headers']['x-amz-security-token'] == SESSION_TOKEN
+    where = '/latest/meta-data/iam/security-credentials/'
+    assert service.asked == [('PUT', '/latest/api/token', False), ('GET', where, True), ('GET', f'{where}role', True)]
+
+
+@pytest.mark.security('S08')
+@pytest.mark.parametrize('status', [403, 404, 405, 400, 500])
+def test_version_1_is_not_used(service: MetadataService, store: Store, kind: Kind, status: int) -> None:
+    """Where there is no token there are no keys, though the service would give them; the error says what to give."""
+    service.token_status = status
+    with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found: .*Give access_'):
+        connection.upload(BUCKET, 'key', b'data')
+
+    assert service.asked == [('PUT', '/latest/api/token', False)]
+    assert store.log() == []
+
+
+@pytest.mark.security('S08')
+def test_service_that_hangs(service: MetadataService, store: Store, kind: Kind) -> None:
+    """It is waited for a second, once; other greenlets go on."""
+    service.token_status = None
+    begun = time.monotonic()
+    with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found'):
+        connection.upload(BUCKET, 'key', b'data')
+
+    assert time.monotonic() - begun < LIMIT_S / 3
+    assert len(service.asked) == 1
+
+
+@pytest.mark.security('S08')
+def test_service_that_is_not_there(service: MetadataService, store: Store, kind: Kind) -> None:
+    """As on any machine that is none of EC2's: the error says what to give, and not that there is no token."""
+    service.stop()
+    with (
+        without_keys(store, kind) as connection,
+        pytest.raises(CredentialsError, match='^no credentials found: .*Give access_'),
+    ):
+        connection.upload(BUCKET, 'key', b'data')
+
+
+@pytest.mark.security('S08')
+def test_service_that_is_off(service: MetadataService, store: Store, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_EC2_METADATA_DISABLED holds."""
+    monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
+    with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found'):
+        connection.upload(BUCKET, 'key', b'data')
+
+    assert service.asked == []
+
+
+@pytest.mark.security('S08')
+def test_nobody_asks_who_has_keys(service: MetadataService, conn: s3po.Connection, store: Store, connect: Connect) -> None:
+    """Keys that are given, and requests that need none, ask for none."""
+    conn.upload(BUCKET, 'key', b'data')
+    connect(store.endpoint_url, anonymous=True).download(BUCKET, 'key')
+
+    assert service.asked == []
+
+
+# ---------------------------------------------------------------------- proxies
+
+
+@pytest.mark.security('S19')
+@pytest.mark.parametrize('names', [('HTTP_PROXY',), ('http_proxy', 'https_proxy'), ('HTTPS_PROXY', 'http_proxy', 'all_proxy')])
+def test_never_through_a_proxy(
+    service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    """The role's keys are nobody's on the way: the service is asked directly, whatever proxies there are."""
+    for name in names:
+        monkeypatch.setenv(name, proxy.url)
+    credentials = credentials_of(build_client(ClientSettings(region='us-east-1')))
+    assert credentials is not None
+
+    assert credentials.get_frozen_credentials().token == SESSION_TOKEN
+    assert proxy.asked == []
+    assert len(service.asked) == 3
+
+
+@pytest.mark.security('S19')
+def test_containers_neither(service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same goes for the service that gives keys to containers."""
+    monkeypatch.setenv('HTTP_PROXY', proxy.url)
+    monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', f'{service.url}/container')
+    credentials = credentials_of(build_client(ClientSettings(region='us-east-1')))
+    assert credentials is not None
+
+    assert credentials.get_frozen_credentials().token == SESSION_TOKEN
+    assert (proxy.asked, service.asked) == ([], [('GET', '/container', False)])
+
+
+@pytest.mark.security('S19')
+def test_role_by_the_service(
+    service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """A role that is assumed with the machine's keys gets them in the same way; the region given is where it is asked for."""
+    (tmp_path / 'config').write_text(
+        '[profile other]\nrole_arn = arn:aws:iam::123456789012:role/x\ncredential_source = Ec2InstanceMetadata\n'
+        f'services = there\n[services there]\nsts =\n  endpoint_url = {proxy.url}\n'
+    )
+    monkeypatch.setenv('AWS_CONFIG_FILE', str(tmp_path / 'config'))
+    client = build_client(ClientSettings(region='eu-west-1', profile='other'))
+    credentials = credentials_of(client)
+    assert credentials is not None
+    with pytest.raises(s3po.S3poError), s3po.Connection(region='eu-west-1', profile='other', retries=0) as connection:
+        connection.head(BUCKET, 'key')
+
+    # Once for each client that looked; never without the token, and never by the proxy.
+    assert {(method, bears_token) for method, _, bears_token in service.asked} == {('PUT', False), ('GET', True)}
+    assert {target for _, target, _ in proxy.asked} == {'/'}
+
+
+# ---------------------------------------------------------------------- what is told, and what is honoured
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
+    """What s3po has said that begins so."""
+    caplog.set_level(logging.DEBUG)
+    ours = lambda: (each.getMessage() for each in caplog.records if each.name.startswith('s3po'))  # noqa: E731
+    return lambda begin: [each for each in ours() if each.startswith(begin)]
+
+
+@pytest.mark.security('S19')
+@pytest.mark.parametrize('source', ['the arguments', 'env', 'shared-credentials-file', 'iam-role'])
+def test_source_is_told(
+    service: MetadataService,
+    conn: s3po.Connection,
+    store: Store,
+    kind: Kind,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    told: Callable[[str], list[str]],
+    source: str,
+) -> None:
+    """Once for each connection, by its name; never a value (the watch over the tests sees to that)."""
+    before = len(told('credentials come from'))
+    given: dict[str, Any] = {}
+    if source == 'the arguments':
+        given = {'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY}
+    elif source == 'env':
+        monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
+        monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET_ACCESS_KEY)
+    elif source == 'shared-credentials-file':
+        (tmp_path / 'keys').write_text(f'[mine]\naws_access_key_id = key\naws_secret_access_key = {SECRET_ACCESS_KEY}\n')
+        monkeypatch.setenv('AWS_SHARED_CREDENTIALS_FILE', str(tmp_path / 'keys'))
+        given = {'profile': 'mine'}
+    with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', transport=kind.name, **given) as connection:
+        for number in range(3):
+            connection.upload(BUCKET, str(number), b'')
+        assert connection.conn.meta.region_name == 'us-east-1'
+
+    assert told('credentials come from')[before:] == [f'credentials come from {source}']
+
+
+@pytest.mark.security('S19')
+@pytest.mark.parametrize(
+    ('variables', 'is_honoured'),
+    [
+        ({'AWS_ENDPOINT_URL': 'store'}, True),
+        ({'AWS_ENDPOINT_URL_S3': 'store'}, True),
+        ({'AWS_ENDPOINT_URL_S3': 'store', 'AWS_ENDPOINT_URL': 'http://127.0.0.1:9'}, True),
+        ({'AWS_ENDPOINT_URL_SQS': 'store', 'AWS_ENDPOINT_URL': 'http://127.0.0.1:9'}, False),
+        ({'AWS_ENDPOINT_URL_S3': 'store', 'AWS_IGNORE_CONFIGURED_ENDPOINT_URLS': 'true'}, False),
+    ],
+)
+def test_endpoint_of_the_environment(
+    store: Store,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Callable[[str], list[str]],
+    variables: dict[str, str],
+    *,
+    is_honoured: bool,
+) -> None:
+    """It is where requests go, unless an endpoint is given or it is to be ignored; and it is told."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, store.endpoint_url if value == 'store' else value)
+    connection = connect(None)
+
+    assert (connection.conn.meta.endpoint_url == store.endpoint_url) is is_honoured
+    assert told('the endpoint is') == [f'the endpoint is {connection.conn.meta.endpoint_url}']
+    if is_honoured:
+        connection.create_bucket(BUCKET)
+        connection.upload(BUCKET, 'key', b'data')
+        assert connection.download(BUCKET, 'key') == b'data'
+        url = connection.presign('GET', BUCKET, 'key')
+        assert re.match(f'{store.endpoint_url}/{BUCKET}/key', url)
+    monkeypatch.setenv('AWS_ENDPOINT_URL_S3', 'http://127.0.0.1:9')
+    assert connect(store.endpoint_url).conn.meta.endpoint_url == store.endpoint_url
