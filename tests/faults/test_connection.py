@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,13 +22,13 @@ from s3po.errors import CertificateError, DownloadError, NetworkError, UploadErr
 from s3po.transport.http import HTTPOptions
 from tests.conftest import BUCKET
 from tests.support.kinds import Kind
+from tests.support.relay import LOOPBACK, Relay, free_port
 from tests.support.servers import Authority, Store
 
 Connect = Callable[..., s3po.Connection]
 
 DATA = os.urandom(40)
 LARGE = os.urandom(3 * MIB)
-LOOPBACK = '127.0.0.1'
 
 
 def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
@@ -37,57 +36,10 @@ def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]
     return {'operation': operation, 'times': times, 'action': action}
 
 
-def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as found:
-        return int(found.getsockname()[1])
-
-
-class Relay:
-    """Hands connections on to a store, from a port of its own, from when it is opened.
-
-    Attributes:
-        accepted: How many there were.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.port = free_port()
-        self.accepted = 0
-        self._store = store
-        self._server: gevent.server.StreamServer | None = None
-        self._running: list[gevent.Greenlet[..., Any]] = []
-
-    def open(self) -> None:
-        self._server = gevent.server.StreamServer((LOOPBACK, self.port), self._hand_on)
-        self._server.start()
-
-    def close(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-        gevent.killall(self._running)
-
-    def _hand_on(self, client: gevent.socket.socket, _: Any) -> None:
-        self.accepted += 1
-        store = gevent.socket.create_connection((LOOPBACK, self._store.port))
-        both = [gevent.spawn(pump, client, store), gevent.spawn(pump, store, client)]
-        self._running += both
-        gevent.joinall(both)
-
-
-def pump(source: gevent.socket.socket, target: gevent.socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-    except OSError:
-        pass  # the other side has gone
-    finally:
-        source.close()
-        target.close()
-
-
 @pytest.fixture
 def relay(store: Store) -> Iterator[Relay]:
     """A way to the store that is closed at first."""
-    made = Relay(store)
+    made = Relay(store.port)
     yield made
     made.close()
 
@@ -96,7 +48,7 @@ def relay(store: Store) -> Iterator[Relay]:
 def test_refused_then_up(relay: Relay, conn: s3po.Connection, connect: Connect) -> None:
     """A store that comes up while an upload waits for its next attempt is none the wiser."""
     policy = s3po.RetryPolicy(retries=5, wait=tenacity.wait_fixed(0.25))
-    connection = connect(f'http://{LOOPBACK}:{relay.port}', retry=policy)
+    connection = connect(relay.endpoint_url, retry=policy)
     opening = gevent.spawn_later(0.6, relay.open)
 
     result = connection.upload(BUCKET, 'key', DATA)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import gevent
-import gevent.server
-import gevent.socket
 import pytest
 
 import s3po
 from s3po.config import MIB
 from s3po.errors import IntegrityError
 from tests.conftest import BUCKET
+from tests.support.relay import Relay
 from tests.support.servers import Store
 
-LOOPBACK = '127.0.0.1'
 MARK, SPOILED = b'<this is what changes>', b'<this is what chAnges>'
 SMALL = os.urandom(5000) + MARK + os.urandom(5000)
 LARGE = os.urandom(7 * MIB) + MARK + os.urandom(4 * MIB)
@@ -32,35 +28,15 @@ class Spoiler:
 
     def __init__(self, store: Store) -> None:
         self.times = 0
-        self._store = store
-        self._server = gevent.server.StreamServer((LOOPBACK, 0), self._hand_on)
-        self._running: list[gevent.Greenlet[..., Any]] = []
-        self._server.start()
-        self.endpoint_url = f'http://{LOOPBACK}:{self._server.server_port}'
+        self.relay = Relay(store.port, self._spoiled)
+        self.relay.open()
 
-    def close(self) -> None:
-        self._server.stop()
-        gevent.killall(self._running)
-
-    def _hand_on(self, client: gevent.socket.socket, _: Any) -> None:
-        store = gevent.socket.create_connection((LOOPBACK, self._store.port))
-        both = [gevent.spawn(self._pump, client, store, is_up=True), gevent.spawn(self._pump, store, client, is_up=False)]
-        self._running += both
-        gevent.joinall(both)
-
-    def _pump(self, source: gevent.socket.socket, target: gevent.socket.socket, *, is_up: bool) -> None:
-        try:
-            while data := source.recv(256 * 1024):
-                # Cut in two by chance, it passes as it is; then the attempt is one that nothing befalls.
-                if is_up and self.times and MARK in data:
-                    self.times -= 1
-                    data = data.replace(MARK, SPOILED)
-                target.sendall(data)
-        except OSError:
-            pass  # the other side has gone
-        finally:
-            source.close()
-            target.close()
+    def _spoiled(self, data: bytes) -> bytes:
+        # Cut in two by chance, it passes as it is; then the attempt is one that nothing befalls.
+        if not self.times or MARK not in data:
+            return data
+        self.times -= 1
+        return data.replace(MARK, SPOILED)
 
 
 @pytest.fixture
@@ -68,14 +44,14 @@ def spoiler(store: Store) -> Iterator[Spoiler]:
     """The way, which spoils nothing at first."""
     made = Spoiler(store)
     yield made
-    made.close()
+    made.relay.close()
 
 
 @pytest.fixture
 def spoiled(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection that takes it. The tests' store computes a CRC64NVME of short bodies only, so it is a SHA-256."""
     config = s3po.TransferConfig(checksum='sha256', multipart_threshold=6 * MIB, multipart_chunksize=6 * MIB)
-    return connect(spoiler.endpoint_url, config=config)
+    return connect(spoiler.relay.endpoint_url, config=config)
 
 
 @pytest.mark.fault('F47')
@@ -109,7 +85,7 @@ def test_default(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[...,
     """Without a word of the caller's it is noticed as well."""
     spoiler.times = 1
 
-    result = connect(spoiler.endpoint_url).upload(BUCKET, 'key', SMALL)
+    result = connect(spoiler.relay.endpoint_url).upload(BUCKET, 'key', SMALL)
 
     assert conn.download(BUCKET, 'key') == SMALL
     assert result.attempts == 2

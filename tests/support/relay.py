@@ -1,0 +1,74 @@
+"""A way to a store, in this process, that hands on what it is given: once it is open, and as it is or changed.
+
+What may live here: sockets. Nothing of HTTP is known here.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.server
+import gevent.socket
+
+__all__ = ['LOOPBACK', 'Relay', 'free_port']
+
+LOOPBACK = '127.0.0.1'
+PIECE_BYTES = 256 * 1024
+
+
+def free_port() -> int:
+    """A port that nobody listens at, now."""
+    with socket.create_server((LOOPBACK, 0)) as found:
+        return int(found.getsockname()[1])
+
+
+class Relay:
+    """Nobody listens at its port until it is opened.
+
+    Attributes:
+        endpoint_url: Where it is.
+    """
+
+    def __init__(self, port: int, change: Callable[[bytes], bytes] = bytes) -> None:
+        """
+        Args:
+            port: The store's.
+            change: What becomes of each piece on its way to the store.
+        """
+        self._to = port
+        self._change = change
+        self._port = free_port()
+        self._server: gevent.server.StreamServer | None = None
+        self._running: list[gevent.Greenlet[..., Any]] = []
+        self.endpoint_url = f'http://{LOOPBACK}:{self._port}'
+
+    def open(self) -> None:
+        """Listen."""
+        self._server = gevent.server.StreamServer((LOOPBACK, self._port), self._hand_on)
+        self._server.start()
+
+    def close(self) -> None:
+        """Listen no more, and cut what is under way."""
+        if self._server is not None:
+            self._server.stop()
+        gevent.killall(self._running)
+
+    def _hand_on(self, client: gevent.socket.socket, _: Any) -> None:
+        store = gevent.socket.create_connection((LOOPBACK, self._to))
+        both = [gevent.spawn(_pump, client, store, self._change), gevent.spawn(_pump, store, client, bytes)]
+        self._running += both
+        gevent.joinall(both)
+
+
+def _pump(source: gevent.socket.socket, target: gevent.socket.socket, change: Callable[[bytes], bytes]) -> None:
+    try:
+        while data := source.recv(PIECE_BYTES):
+            target.sendall(change(data))
+    except OSError:
+        pass  # the other side has gone
+    finally:
+        source.close()
+        target.close()
