@@ -34,7 +34,7 @@ LIMIT_S = 60.0
 DAY_S = 24 * 60 * 60
 DATA = random.Random(3).randbytes(20 * MIB)
 # The first answer of a download, which carries 8 MiB of it, takes some seconds.
-SLOWLY = {'operation': 'GetObject', 'action': {'drip': {'bytes': 256 * 1024, 'every_s': 0.5}}, 'times': 1}
+SLOWLY = {'operation': 'GetObject', 'action': {'drip': {'bytes': MIB, 'every_s': 0.5}}, 'times': 1}
 
 PRELUDE = """
     import os
@@ -112,7 +112,7 @@ def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection,
 
 
 @pytest.mark.fault('F55')
-def test_terminated(half_way: subprocess.Popen[str], tmp_path: pathlib.Path) -> None:
+def test_interrupt(half_way: subprocess.Popen[str], tmp_path: pathlib.Path) -> None:
     """A KeyboardInterrupt has the time to remove it."""
     half_way.send_signal(signal.SIGINT)
     half_way.wait(LIMIT_S)
