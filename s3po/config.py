@@ -69,8 +69,8 @@ class TransferConfig:
             with a key for encryption) carry an id of their own as metadata (`x-amz-meta-s3po-id`), which
             `ObjectInfo.metadata` leaves out.
         use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
-            complete. False writes to the path itself, for file systems that cannot rename; then a failure leaves the path
-            absent, even where a file was before.
+            complete. False writes to the path itself (a symbolic link there is refused), for file systems that cannot rename;
+            then a failure leaves the path absent, even where a file was before.
         fsync: Downloads to a path are synchronised with the disk before they count as done.
 
     Raises:
