@@ -38,7 +38,10 @@ SLOWLY = {'operation': 'GetObject', 'action': {'drip': {'bytes': MIB, 'every_s':
 
 PRELUDE = """
     import os
+    import signal
     import s3po
+    # Whoever runs the tests in the background has had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     conn = s3po.Connection(endpoint_url=os.environ['ENDPOINT'], region='us-east-1', access_key_id='a', secret_access_key='b')
 """
 DOWNLOAD = """
