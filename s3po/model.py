@@ -9,7 +9,7 @@ import datetime
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from s3po.errors import ConfigurationError, TransportError
 
@@ -17,6 +17,7 @@ __all__ = [
     'CompletedPart',
     'DeleteFailure',
     'DeleteReport',
+    'Described',
     'ListEntry',
     'ObjectInfo',
     'ObjectRef',
@@ -108,6 +109,21 @@ class ObjectInfo(ListEntry):
     headers: Mapping[str, str] = field(default_factory=dict)
     checksum: str | None = None
     version_id: str | None = None
+
+
+class Described(Protocol):
+    """What the store says of an object whose bytes are to come.
+
+    Attributes:
+        etag: Its ETag without quotes; '' when the store sent none.
+    """
+
+    etag: str
+
+    @property
+    def info(self) -> ObjectInfo:
+        """All of it. Costs some time when it is asked for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,11 +240,13 @@ class Outcome:
         value: What the method of Connection returns.
         size_bytes: The bytes moved.
         retries: The requests that had to be sent again.
+        described: What the store said of an object that was downloaded into memory; None of all other calls.
     """
 
     value: object
     size_bytes: int = 0
     retries: int = 0
+    described: Described | None = None
 
 
 def check_name(bucket: object, key: object, *, prefix: str = '') -> None:

@@ -22,6 +22,7 @@ from s3po.body.local import as_local_error, close_file, local_error, local_error
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
+from s3po.model import Described
 from s3po.runtime import offload
 
 __all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
@@ -42,7 +43,7 @@ class Sink:
 
     is_ordered = False
 
-    def identify(self, bucket: str, key: str, etag: str) -> None:
+    def identify(self, bucket: str, key: str, described: Described) -> None:
         """Learn what will be written, before begin() or write_whole(); again after every restart."""
 
     def begin(self, size_bytes: int) -> None:
@@ -79,11 +80,19 @@ class Sink:
 
 
 class BytesSink(Sink):
-    """Into memory."""
+    """Into memory.
+
+    Attributes:
+        described: What the store says of the object; None before it has answered.
+    """
 
     def __init__(self) -> None:
         self._buffer: io.BytesIO | None = None
         self._whole = b''
+        self.described: Described | None = None
+
+    def identify(self, bucket: str, key: str, described: Described) -> None:
+        self.described = described
 
     def begin(self, size_bytes: int) -> None:
         self._buffer = io.BytesIO()
@@ -130,9 +139,9 @@ class PathSink(Sink):
         elif os.path.islink(path):
             raise local_error('write', path, errno.ELOOP, 'it is a symbolic link')
 
-    def identify(self, bucket: str, key: str, etag: str) -> None:
+    def identify(self, bucket: str, key: str, described: Described) -> None:
         # After a restart the file that is there is written anew, under the name that it has.
-        self._identity = f'{bucket}\0{key}\0{etag}'
+        self._identity = f'{bucket}\0{key}\0{described.etag}'
 
     def begin(self, size_bytes: int) -> None:
         try:

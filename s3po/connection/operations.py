@@ -13,6 +13,7 @@ import gevent
 
 from s3po.body import Source, open_sink, open_source
 from s3po.body.originals import delete_original
+from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
 from s3po.config import TransferConfig
 from s3po.connection.arguments import (
@@ -196,10 +197,11 @@ class Operations:
         result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, self._config, request)
         if target is not None:
             return _outcome(result)
+        assert isinstance(sink, BytesSink)
         data = sink.value
-        assert data is not None
         value = data if encoding is None else decode(data, encoding, ref)
-        return Outcome(value=value, size_bytes=result.size_bytes, retries=result.attempts - result.parts)
+        retried = result.attempts - result.parts
+        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=sink.described)
 
     def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
         attempts = self.attempts(ref.bucket, ref.key, retries)

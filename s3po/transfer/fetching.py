@@ -147,7 +147,7 @@ class Fetch:
             answer = self._ask_for_all()
             self._check_range(answer)
             self._learn(answer)
-            self._sink.identify(self._attempts.bucket, self._attempts.key, answer.etag)
+            self._sink.identify(self._attempts.bucket, self._attempts.key, answer)
             if self._is_resumable(answer):
                 self._sink.begin(answer.size_bytes)
                 return _HeldAnswer(answer, governor)

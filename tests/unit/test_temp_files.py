@@ -10,6 +10,7 @@ import re
 import stat
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from s3po.body import Sink, open_sink, sinks, sweep_stale, temporary
 from s3po.body.temporary import STALE_S
 from s3po.config import MIB
 from s3po.errors import LocalError
+from s3po.model import ObjectInfo
 
 DAY_S = 24 * 60 * 60
 NAME = re.compile(r'\.s3po-[0-9a-f]{24}\.part')
@@ -40,10 +42,14 @@ def names(path: pathlib.Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir())
 
 
+def described(etag: str) -> Any:
+    return types.SimpleNamespace(etag=etag, info=ObjectInfo(key='key', size_bytes=6, etag=etag))
+
+
 def begun(target: pathlib.Path | str, *, bucket: str = 'bucket', key: str = 'key', etag: str = 'etag') -> Sink:
     """A download that has written its first bytes."""
     sink = open_sink(target)
-    sink.identify(bucket, key, etag)
+    sink.identify(bucket, key, described(etag))
     sink.begin(6)
     sink.write_at(0, b'abc')
     return sink
@@ -144,7 +150,7 @@ def test_restart_keeps_its_file(tmp_path: pathlib.Path) -> None:
     """Another version of the object is written into the same file."""
     sink = begun(tmp_path / 'target')
     before = names(tmp_path)
-    sink.identify('bucket', 'key', 'new')
+    sink.identify('bucket', 'key', described('new'))
     sink.begin(2)
     sink.write_at(0, b'ab')
 
