@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
@@ -16,9 +16,11 @@ from s3po.batch.limits import OnError
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
 from s3po.connection.objects import ObjectCalls
+from s3po.connection.opening import OpenOptions, open_object
 from s3po.connection.operations import Operations
 from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.errors import ConfigurationError, S3poError
+from s3po.files import S3Reader, S3Writer
 from s3po.mock import Mock
 from s3po.model import (
     DeleteReport,
@@ -214,6 +216,125 @@ class Connection(ObjectCalls):
             extra=extra,
             retries=retries,
         )
+
+    @overload
+    def open(
+        self,
+        bucket: str,
+        key: str,
+        mode: Literal['rb'] = 'rb',
+        *,
+        version_id: str | None = ...,
+        block_size: int | None = ...,
+        read_ahead: int | None = ...,
+        extra: Mapping[str, Any] | None = ...,
+        if_match: str | None = ...,
+        retries: int | None = ...,
+    ) -> S3Reader: ...
+    @overload
+    def open(
+        self,
+        bucket: str,
+        key: str,
+        mode: Literal['wb', 'xb'],
+        *,
+        block_size: int | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        content_type: str | None = ...,
+        extra: Mapping[str, Any] | None = ...,
+        if_none_match: str | None = ...,
+        if_match: str | None = ...,
+        retries: int | None = ...,
+    ) -> S3Writer: ...
+    @overload
+    def open(
+        self,
+        bucket: str,
+        key: str,
+        mode: str,
+        *,
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        newline: str | None = ...,
+        version_id: str | None = ...,
+        block_size: int | None = ...,
+        read_ahead: int | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        content_type: str | None = ...,
+        extra: Mapping[str, Any] | None = ...,
+        if_none_match: str | None = ...,
+        if_match: str | None = ...,
+        retries: int | None = ...,
+    ) -> Any: ...
+    def open(
+        self,
+        bucket: str,
+        key: str,
+        mode: str = 'rb',
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        version_id: str | None = None,
+        block_size: int | None = None,
+        read_ahead: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        if_none_match: str | None = None,
+        if_match: str | None = None,
+        retries: int | None = None,
+    ) -> Any:
+        """Open an object as a file.
+
+        A reader fetches ahead of what is read in order, and goes on where a connection dropped. A writer sends parts while more
+        is written, and publishes the object when it is closed: whole, or, after an exception in its `with`, not at all.
+
+        Args:
+            bucket: The bucket.
+            key: The key.
+            mode: 'rb' reads, 'wb' writes, 'xb' writes only where there is no object yet (told when it is closed, by
+                PreconditionFailed); 'r', 'w' and 'x' the same as text.
+            encoding: Of text; None for UTF-8.
+            errors: Of text, as of Python's open().
+            newline: Of text, as of Python's open().
+            version_id: Reads one version.
+            block_size: In bytes: of a reader the largest range that is fetched ahead, of a writer a part (5 MiB to 5 GiB). None
+                for `multipart_chunksize`.
+            read_ahead: How many ranges a reader fetches ahead, side by side; None for 4, 0 for none.
+            headers: HTTP headers of an object that is written.
+            metadata: Its own metadata.
+            content_type: None guesses it from the key.
+            extra: Further parameters by boto3's names.
+            if_none_match: '*' writes only where there is no object yet.
+            if_match: An ETag: reads, or writes over, only that.
+            retries: In place of the connection's.
+
+        Returns:
+            An S3Reader or S3Writer; for text an io.TextIOWrapper over one.
+
+        Raises:
+            NotFound, NoSuchBucket, AccessDenied: The store refused (a writer's when it is closed, or earlier).
+            ConfigurationError: An argument is wrong, or is for the other mode.
+        """
+        options = OpenOptions(
+            encoding=encoding,
+            errors=errors,
+            newline=newline,
+            block_size=block_size,
+            read_ahead=read_ahead,
+            headers=headers,
+            metadata=metadata,
+            content_type=content_type,
+            extra=extra,
+            if_none_match=if_none_match,
+            if_match=if_match,
+            retries=retries,
+        )
+        return open_object(self._operations, ObjectRef(bucket=bucket, key=key, version_id=version_id), mode, options)
 
     def delete_many(
         self,

@@ -64,13 +64,17 @@ OF_THE_SOURCE: Final = {
 
 
 class Operations:
-    """The calls on one object, with the connection's defaults."""
+    """The calls on one object, with the connection's defaults.
+
+    Attributes:
+        config: How objects are cut, unless a call says otherwise.
+    """
 
     def __init__(
         self, wiring: Wiring, config: TransferConfig, policy: RetryPolicy, *, delete: bool, default_extra: Extra
     ) -> None:
         self._wiring = wiring
-        self._config = config
+        self.config = config
         self._policy = policy
         self._guard = Guard(config.checksum)
         self._leftovers = Leftovers()
@@ -150,6 +154,7 @@ class Operations:
         if_match: str | None = None,
         retries: int | None = None,
         delete: bool | None = None,
+        config: TransferConfig | None = None,
     ) -> Outcome:
         extra = self.extra(extra, *UPLOADS)
         sent = object_headers(headers, metadata, content_type)
@@ -160,7 +165,7 @@ class Operations:
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, retries, UploadError)
-            result = upload(attempts, opened, self._config, sent, extra)
+            result = upload(attempts, opened, config or self.config, sent, extra)
             if is_to_delete:
                 assert isinstance(opened, FileSource)
                 delete_original(opened)
@@ -187,14 +192,16 @@ class Operations:
         if_match: str | None = None,
         extra: Extra | None = None,
         retries: int | None = None,
+        config: TransferConfig | None = None,
     ) -> Outcome:
+        config = config or self.config
         check_encoding(encoding, target)
         check_byte_range(byte_range)
         request = DownloadRequest(
             byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=self.extra(extra, 'GetObject')
         )
-        sink = open_sink(target, use_tmp_file=self._config.use_tmp_file, fsync=self._config.fsync)
-        result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, self._config, request)
+        sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
+        result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, config, request)
         if target is not None:
             return _outcome(result)
         assert isinstance(sink, BytesSink)
@@ -236,7 +243,7 @@ class Operations:
         sent = object_headers(headers, metadata, content_type)
         info, tagging = self._look_at_source(ref, if_match, extra, retries)
         attempts = self.attempts(to_bucket, to_key, retries, UploadError)
-        result = copy_object(attempts, ref, info, self._config, headers=sent, tagging=tagging, extra=extra)
+        result = copy_object(attempts, ref, info, self.config, headers=sent, tagging=tagging, extra=extra)
         return _outcome(result)
 
     def _look_at_source(
@@ -247,7 +254,7 @@ class Operations:
         attempts = self.attempts(ref.bucket, ref.key, retries)
         info = head(attempts, ref, reading, if_match)
         tagging = ''
-        if info.size_bytes > self._config.multipart_copy_threshold and info.headers.get('x-amz-tagging-count', '0') != '0':
+        if info.size_bytes > self.config.multipart_copy_threshold and info.headers.get('x-amz-tagging-count', '0') != '0':
             look = functools.partial(
                 attempts.transport.get_object_tagging, ref.bucket, ref.key, version_id=ref.version_id, extra=reading
             )

@@ -1,0 +1,302 @@
+"""Reading an object as a file.
+
+Two bookkeepings: the block, which is in memory, and what is fetched ahead of it. Who reads on where the last read ended gets
+more ahead each time; who seeks gets little more than what is asked for, since most that seek go on seeking.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import gevent
+
+from s3po.config import KIB, MIB
+from s3po.errors import ConfigurationError
+from s3po.files.ranges import Ranges
+
+if TYPE_CHECKING:
+    from s3po.model import ObjectInfo
+
+__all__ = ['S3Reader']
+
+# What opening fetches: the whole of a small object.
+FIRST_BYTES: Final = 128 * KIB
+# Each range of those that follow one another is so many times as long as the one before it, up to block_size.
+GROWTH: Final = 4
+# What is left is fetched at once, and copied once less, when it is more than this.
+AT_ONCE_BYTES: Final = 8 * MIB
+
+
+class S3Reader(io.BufferedIOBase):
+    """An object, opened for reading in binary. Give it to whatever reads files: csv, zipfile, pandas, pyarrow.
+
+    All bytes are of the version that was opened (If-Match): when the object is replaced meanwhile, SourceChanged is raised, and
+    where a connection drops, the next attempt goes on at the byte where it ended. It may be used by any native thread, but by
+    one at a time.
+    """
+
+    def __init__(self, ranges: Ranges, *, block_size: int, read_ahead: int) -> None:
+        """
+        Args:
+            ranges: Fetches the object's bytes.
+            block_size: The largest range that is fetched ahead, in bytes.
+            read_ahead: How many ranges are fetched ahead, side by side; 0 for none.
+
+        Raises:
+            NotFound: There is no such object.
+        """
+        super().__init__()
+        self._block_size = block_size
+        self._read_ahead = read_ahead
+        self._info, self._block = ranges.first(min(FIRST_BYTES, block_size))
+        self._ranges = replace(ranges, if_match=self._info.etag or None)
+        # Where the block begins, where the next read does, and the length of the next range.
+        self._start = self._position = 0
+        self._next_bytes = FIRST_BYTES
+        self._ahead: collections.deque[_Ahead] = collections.deque()
+
+    def __repr__(self) -> str:
+        return f'<S3Reader {self._ranges.ref} at {self._position:,} of {self.size:,}{" closed" if self.closed else ""}>'
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('an open S3Reader cannot be pickled; pickle the Connection, and open the object again')
+
+    @property
+    def info(self) -> ObjectInfo:
+        """What the store says of the object."""
+        return self._info
+
+    @property
+    def size(self) -> int:
+        """The object's size in bytes."""
+        return self._info.size_bytes
+
+    @property
+    def name(self) -> str:
+        """The object as a URL."""
+        return str(self._ranges.ref)
+
+    @property
+    def mode(self) -> str:
+        """'rb'"""
+        return 'rb'
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Have the next read begin elsewhere; sends nothing. Behind the end there is nothing to be read."""
+        self._check_open()
+        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+            raise ValueError(f'whence must be os.SEEK_SET, SEEK_CUR or SEEK_END, not {whence!r}')
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f'a position cannot be negative: {base + offset}')
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to size bytes, fewer only at the end; all that are left for None and below 0. Blocks.
+
+        Raises:
+            SourceChanged: The object was replaced since it was opened.
+            DownloadError: The retries ran out.
+        """
+        self._check_open()
+        left = max(0, self.size - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        if wanted > AT_ONCE_BYTES and wanted > len(self._in_block()) and not self._ahead:
+            data = self._ranges.get(self._position, self._position + wanted)
+            self._position += wanted
+            # An empty block there: who reads on from it does not seek.
+            self._block, self._start = b'', self._position
+            return data
+        pieces = []
+        while wanted:
+            piece = self._take(wanted)
+            pieces.append(piece)
+            wanted -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Up to size bytes of what is in memory already; waits for the next block only when there is nothing."""
+        self._check_open()
+        return self._take(self._block_size if size < 0 else size) if size else b''
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer; gives how many bytes, fewer than it holds only at the end."""
+        view = memoryview(buffer).cast('B')
+        filled = 0
+        while filled < len(view):
+            count = self.readinto1(view[filled:])
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def readinto1(self, buffer: Any, /) -> int:
+        """As readinto(), but waits for one block at the most."""
+        self._check_open()
+        view = memoryview(buffer).cast('B')
+        if not len(view) or not self._load(len(view)):
+            return 0
+        block = self._in_block()[: len(view)]
+        view[: len(block)] = block
+        self._position += len(block)
+        return len(block)
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """What the next read begins with, without reading it; at least one byte, unless at the end."""
+        self._check_open()
+        return bytes(self._in_block()) if self._load(max(1, size)) else b''
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Up to and with the next line feed, or to the end, or up to size bytes."""
+        self._check_open()
+        limit = -1 if size is None else size
+        pieces: list[bytes] = []
+        while limit and self._load(FIRST_BYTES):
+            begin = self._position - self._start
+            end = self._block.find(b'\n', begin) + 1 or len(self._block)
+            if limit > 0:
+                end = min(end, begin + limit)
+                limit -= end - begin
+            pieces.append(self._block[begin:end])
+            self._position += end - begin
+            if pieces[-1].endswith(b'\n'):
+                break
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    def iter_chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """What is left, piece by piece.
+
+        Args:
+            chunk_size: The length of each piece in bytes, but for the last; None for whatever has come.
+        """
+        if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
+            raise ConfigurationError(f'chunk_size must be a whole number of bytes from 1, or None, not {chunk_size!r}')
+        while piece := self.read1() if chunk_size is None else self.read(chunk_size):
+            yield piece
+
+    def close(self) -> None:
+        """Give up what is fetched ahead, and forget what was read. May be called twice."""
+        if not self.closed:
+            self._forget_ahead()
+            self._block = b''
+        super().close()
+
+    def __del__(self) -> None:
+        # A reader is half made when opening it failed.
+        for ahead in getattr(self, '_ahead', ()):
+            ahead.give_up()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f'{self._ranges.ref}: the file is closed')
+
+    def _in_block(self) -> memoryview:
+        """What the block has at the position and behind it."""
+        offset = self._position - self._start
+        return memoryview(self._block)[offset:] if 0 <= offset < len(self._block) else memoryview(b'')
+
+    def _take(self, wanted: int) -> bytes:
+        """At least one byte, unless at the end."""
+        if not self._load(wanted):
+            return b''
+        begin = self._position - self._start
+        piece = self._block[begin : begin + wanted]
+        self._position += len(piece)
+        return piece
+
+    def _load(self, wanted: int) -> bool:
+        """Have the position in the block; False behind the end."""
+        position = self._position
+        if self._start <= position < self._start + len(self._block):
+            return True
+        if position >= self.size:
+            return False
+        while self._ahead and not self._ahead[0].holds(position):
+            self._ahead.popleft().give_up()
+        if not self._ahead and position != self._start + len(self._block):
+            self._seek_to(position, wanted)
+        else:
+            self._read_on(position, wanted)
+        return True
+
+    def _seek_to(self, position: int, wanted: int) -> None:
+        stop = min(self.size, position + max(FIRST_BYTES, min(wanted, self._block_size)))
+        self._block, self._start = self._ranges.get(position, stop), position
+        self._next_bytes = FIRST_BYTES
+
+    def _read_on(self, position: int, wanted: int) -> None:
+        """Go on to the next range, and have others follow."""
+        stop = self._ahead[-1].stop if self._ahead else position
+        while stop < self.size and len(self._ahead) <= self._read_ahead:
+            self._next_bytes = min(self._block_size, max(self._next_bytes * GROWTH, wanted))
+            start, stop = stop, min(self.size, stop + self._next_bytes)
+            self._ahead.append(_Ahead(self._ranges, start, stop))
+        # Of no use any more, and as long as the one that comes.
+        self._block = b''
+        ahead = self._ahead.popleft()
+        self._block, self._start = ahead.result(), ahead.start
+
+    def _forget_ahead(self) -> None:
+        while self._ahead:
+            self._ahead.popleft().give_up()
+
+
+class _Ahead:
+    """A range that is on its way, in a greenlet of its own."""
+
+    def __init__(self, ranges: Ranges, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self._hub = gevent.get_hub()
+        self._data = b''
+        self._failure: BaseException | None = None
+        # Not a method of the reader's: one that is forgotten is to be collected.
+        self._greenlet = gevent.spawn(self._run, ranges)
+
+    def holds(self, position: int) -> bool:
+        """Whether it is what the position needs. What another thread's event loop fetches cannot be waited for here."""
+        return self.start <= position < self.stop and self._hub is gevent.get_hub()
+
+    def result(self) -> bytes:
+        """Wait for the bytes.
+
+        Raises:
+            S3poError: What get() raised.
+        """
+        self._greenlet.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._data
+
+    def give_up(self) -> None:
+        """End it, without waiting for its end. Any thread may call this."""
+        if self._hub is gevent.get_hub():
+            self._greenlet.kill(block=False)
+        elif self._hub.loop is not None:
+            self._hub.loop.run_callback_threadsafe(self._greenlet.kill, gevent.GreenletExit, False)
+
+    def _run(self, ranges: Ranges) -> None:
+        try:
+            self._data = ranges.get(self.start, self.stop)
+        except gevent.GreenletExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  (raised where the reader waits for it)
+            self._failure = error

@@ -1,0 +1,35 @@
+"""Text files over the binary ones."""
+
+from __future__ import annotations
+
+import io
+from types import TracebackType
+
+from s3po.files.writer import S3Writer
+
+__all__ = ['S3TextWriter']
+
+
+class S3TextWriter(io.TextIOWrapper):
+    """A text file that is published by close(), whole; see S3Writer.
+
+    io.TextIOWrapper closes what is below it on every way out, which would publish half of an object.
+    """
+
+    def __init__(self, writer: S3Writer, *, encoding: str, errors: str | None, newline: str | None) -> None:
+        super().__init__(writer, encoding=encoding, errors=errors, newline=newline)
+        self._writer = writer
+
+    def abort(self) -> None:
+        """Publish nothing; see S3Writer.abort()."""
+        self._writer.abort()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        # Not what TextIOWrapper does, which is close(). The writer says what becomes of what was written.
+        pass

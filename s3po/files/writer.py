@@ -1,0 +1,243 @@
+"""Writing an object as a file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, NoReturn
+
+import gevent
+import gevent.queue
+
+from s3po.body import SizedSource, StreamSource
+from s3po.body.sources import BytesSource
+from s3po.errors import ConfigurationError, S3poError
+from s3po.model import ObjectRef, TransferResult
+
+__all__ = ['S3Writer', 'Send']
+
+# Uploads one source.
+Send = Callable[[SizedSource | StreamSource], TransferResult]
+
+END: Final = None
+
+
+class S3Writer(io.BufferedIOBase):
+    """An object, opened for writing in binary. It is published by close(), whole; abort() publishes nothing.
+
+    What is smaller than a part is one PUT when it is closed. With the first part that is full an upload begins, whose parts go
+    up while more is written. An exception in the `with` aborts. It belongs to the native thread that fills the first part.
+
+    Attributes:
+        result: The TransferResult, once it is closed; None before, and of one that was aborted.
+    """
+
+    def __init__(self, ref: ObjectRef, send: Send, *, part_bytes: int, mode: str = 'wb') -> None:
+        """
+        Args:
+            ref: The object.
+            send: Uploads what is written.
+            part_bytes: How much is held before it is handed on.
+            mode: 'wb' or 'xb', to be told.
+        """
+        super().__init__()
+        self.result: TransferResult | None = None
+        self._ref = ref
+        self._send = send
+        self._part_bytes = part_bytes
+        self._mode = mode
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._position = 0
+        self._upload: _Upload | None = None
+
+    def __repr__(self) -> str:
+        return f'<S3Writer {self._ref} at {self._position:,}{" closed" if self.closed else ""}>'
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('an open S3Writer cannot be pickled; pickle the Connection, and open the object again')
+
+    @property
+    def name(self) -> str:
+        """The object as a URL."""
+        return str(self._ref)
+
+    @property
+    def mode(self) -> str:
+        """'wb' or 'xb'"""
+        return self._mode
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """How many bytes were written."""
+        self._check_open()
+        return self._position
+
+    def write(self, data: Any, /) -> int:
+        """Take all of the data. Blocks while more parts are full than are sent at once.
+
+        Returns:
+            How many bytes were taken.
+
+        Raises:
+            TypeError: It is no bytes-like object.
+            S3poError: The upload failed; nothing is published. close() raises it again.
+        """
+        self._check_open()
+        if self._upload is not None:
+            self._upload.check()
+        if not isinstance(data, bytes):
+            if isinstance(data, str):
+                raise TypeError(f"{self._ref}: a bytes-like object is required, not 'str'; open it with mode 'w' for text")
+            # A copy: the caller may fill the same buffer again.
+            data = memoryview(data).tobytes()
+        if data:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            self._position += len(data)
+        if self._held_bytes >= self._part_bytes:
+            self._hand_on_parts()
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing: an object is published whole, and its parts go up by themselves."""
+        self._check_open()
+
+    def close(self) -> None:
+        """Publish the object, and wait until the store has confirmed it. Called again, it does nothing.
+
+        Raises:
+            S3poError: The upload failed; nothing is published.
+        """
+        if self.closed:
+            return
+        try:
+            if self._upload is None:
+                self.result = self._send(BytesSource(b''.join(self._held)))
+            else:
+                if self._held:
+                    self._upload.put(b''.join(self._held))
+                self.result = self._upload.finish()
+        finally:
+            # Without effect where it succeeded.
+            self._give_up()
+            super().close()
+
+    def abort(self) -> None:
+        """Publish nothing, and leave nothing behind. Blocks until that is so; called again, it does nothing."""
+        if not self.closed:
+            try:
+                self._give_up()
+            finally:
+                super().close()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        # A writer is half made when its arguments were wrong.
+        if getattr(self, '_ref', None) is None or self.closed:
+            return
+        warnings.warn(f'{self!r} was never closed: it is not published', ResourceWarning, source=self, stacklevel=2)
+        if self._upload is not None:
+            # This may run anywhere, so nothing is waited for.
+            self._upload.give_up_later()
+        super().close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f'{self._ref}: the file is closed')
+
+    def _hand_on_parts(self) -> None:
+        if self._upload is None:
+            self._upload = _Upload(self._ref, self._send)
+        data, part_bytes = b''.join(self._held), self._part_bytes
+        whole = len(data) - len(data) % part_bytes
+        # Before the parts are handed on: what fails there is not to be written twice.
+        self._held = [data[whole:]] if whole < len(data) else []
+        self._held_bytes = len(data) - whole
+        for offset in range(0, whole, part_bytes):
+            # Not a copy where it is all of it.
+            self._upload.put(data[offset : offset + part_bytes])
+
+    def _give_up(self) -> None:
+        self._held, self._held_bytes = [], 0
+        if self._upload is not None:
+            self._upload.give_up()
+
+
+class _Upload:
+    """An upload under way, in a greenlet of its own that takes part after part from a queue."""
+
+    def __init__(self, ref: ObjectRef, send: Send) -> None:
+        self._ref = ref
+        self._hub = gevent.get_hub()
+        self._parts: gevent.queue.Queue[bytes | None] = gevent.queue.Queue(maxsize=1)
+        self._failure: BaseException | None = None
+        self._result: TransferResult | None = None
+        self._greenlet = gevent.spawn(self._run, send)
+
+    def put(self, part: bytes) -> None:
+        """Hand on a part; blocks while there is one that was not taken yet."""
+        self._check_thread()
+        self._parts.put(part)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what the upload failed of."""
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self) -> TransferResult:
+        """Say that there are no more parts, and wait for the store."""
+        self.put(END)  # type: ignore[arg-type]  # the end is no part
+        self._greenlet.join()
+        self.check()
+        assert self._result is not None
+        return self._result
+
+    def give_up(self) -> None:
+        """End it, and wait until it has cleaned up. (Another thread's cannot be waited for.)"""
+        if self._hub is gevent.get_hub():
+            self._greenlet.kill()
+        else:
+            self.give_up_later()
+
+    def give_up_later(self) -> None:
+        """End it, without waiting. Any thread may call this."""
+        if self._hub is gevent.get_hub():
+            self._greenlet.kill(block=False)
+        elif self._hub.loop is not None:
+            self._hub.loop.run_callback_threadsafe(self._greenlet.kill, gevent.GreenletExit, False)
+
+    def _check_thread(self) -> None:
+        if self._hub is not gevent.get_hub():
+            raise ConfigurationError(
+                f'{self._ref}: the upload was begun in another thread; an S3Writer is written and closed by one thread'
+            )
+
+    def _run(self, send: Send) -> None:
+        try:
+            self._result = send(StreamSource(self._pieces(), f'what was written to {self._ref}'))
+        except gevent.GreenletExit as exit_:
+            self._failure = S3poError(f'{self._ref}: the upload was ended; nothing was published')
+            self._failure.__cause__ = exit_
+            raise
+        except BaseException as error:  # noqa: BLE001  (raised where the writer goes on)
+            self._failure = error
+        finally:
+            # Whoever waits to hand on another part is to see what has happened.
+            while not self._parts.empty():
+                self._parts.get_nowait()
+
+    def _pieces(self) -> Iterator[bytes]:
+        while (part := self._parts.get()) is not END:
+            yield part
