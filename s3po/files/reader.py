@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ['S3Reader']
 
+# No range is shorter: a request costs as much as so many bytes.
+LEAST_BYTES: Final = 64 * KIB
 # What opening fetches: the whole of a small object.
 FIRST_BYTES: Final = 128 * KIB
 # Each range of those that follow one another is so many times as long as the one before it, up to block_size.
@@ -43,16 +45,16 @@ class S3Reader(io.BufferedIOBase):
         """
         Args:
             ranges: Fetches the object's bytes.
-            block_size: The largest range that is fetched ahead, in bytes.
+            block_size: The largest range that is fetched ahead, in bytes; what is below 64 KiB counts as that.
             read_ahead: How many ranges are fetched ahead, side by side; 0 for none.
 
         Raises:
             NotFound: There is no such object.
         """
         super().__init__()
-        self._block_size = block_size
+        self._block_size = max(block_size, LEAST_BYTES)
         self._read_ahead = read_ahead
-        self._info, self._block = ranges.first(min(FIRST_BYTES, block_size))
+        self._info, self._block = ranges.first(min(FIRST_BYTES, self._block_size))
         self._ranges = replace(ranges, if_match=self._info.etag or None)
         # Where the block begins, where the next read does, and the length of the next range.
         self._start = self._position = 0
@@ -238,7 +240,7 @@ class S3Reader(io.BufferedIOBase):
         return True
 
     def _seek_to(self, position: int, wanted: int) -> None:
-        stop = min(self.size, position + max(FIRST_BYTES, min(wanted, self._block_size)))
+        stop = min(self.size, position + max(min(FIRST_BYTES, self._block_size), min(wanted, self._block_size)))
         self._block, self._start = self._ranges.get(position, stop), position
         self._next_bytes = FIRST_BYTES
 

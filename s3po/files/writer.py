@@ -188,6 +188,8 @@ class _Upload:
     def put(self, part: bytes) -> None:
         """Hand on a part; blocks while there is one that was not taken yet."""
         self._check_thread()
+        # Nobody takes a part any more when it has failed.
+        self.check()
         self._parts.put(part)
         self.check()
 

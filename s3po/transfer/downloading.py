@@ -12,7 +12,7 @@ from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
 from s3po.model import TransferResult
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.fetching import DownloadRequest, Fetch
+from s3po.transfer.fetching import DownloadRequest, Fetch, RangesIgnored
 
 __all__ = ['DownloadRequest', 'download']
 
@@ -63,17 +63,21 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
 
 def _fetch(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> Fetch:
     """Fetch one version of the object, and no other's bytes."""
-    for restart in range(RESTARTS + 1):
-        fetch = Fetch(attempts, sink, config, request)
+    replaced, is_one_stream = 0, False
+    while True:
+        fetch = Fetch(attempts, sink, config, request, is_one_stream=is_one_stream)
         try:
             fetch.run()
+        except RangesIgnored as error:
+            attempts.warn(f'{error}; it is read from one answer')
+            is_one_stream = True
         except PreconditionFailed as error:
             if not fetch.is_pinned:
                 raise
-            if restart == RESTARTS:
+            replaced += 1
+            if replaced > RESTARTS:
                 raise SourceChanged(
-                    f's3://{attempts.bucket}/{attempts.key} was replaced {RESTARTS + 1} times while it was downloaded'
+                    f's3://{attempts.bucket}/{attempts.key} was replaced {replaced} times while it was downloaded'
                 ) from error
         else:
             return fetch
-    raise AssertionError('unreachable')

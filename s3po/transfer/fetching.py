@@ -14,30 +14,25 @@ from typing import Any
 
 import gevent.event
 
-from s3po.body import UNWAITING_BYTES, Sink
+from s3po.body import Sink
 from s3po.config import TransferConfig
-from s3po.errors import IntegrityError, InvalidRequest
-from s3po.governor import Governor
+from s3po.errors import IntegrityError, InvalidRequest, TransportError
 from s3po.model import Part
 from s3po.plan import Plan, plan_download
-from s3po.runtime import PerHub, shielded
+from s3po.runtime import shielded
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.held import READ_BYTES, HeldAnswer, buffers, has_plain_etag, read_exactly, skip
 from s3po.transfer.parts import PartGroup
 from s3po.transfer.verifying import Check, Mismatch, check_for
 from s3po.transport import Answer, Extra
-from s3po.transport.answers import has_own_key
 
-__all__ = ['DownloadRequest', 'Fetch']
+__all__ = ['DownloadRequest', 'Fetch', 'RangesIgnored']
 
-# How much is read from a connection at a time: what a sink takes without a wait, as all greenlets of a thread have one buffer.
-READ_BYTES = UNWAITING_BYTES
 UNGUARDED = (
     'nothing guards what was downloaded: twice the same bytes came, and the ETag is not that of parts of multipart_chunksize; '
     'the object was uploaded in others'
 )
 NO_PLAN = Plan(0, 1, is_multipart=False)
-
-_buffers = PerHub(lambda: memoryview(bytearray(READ_BYTES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +52,10 @@ class DownloadRequest:
     extra: Extra
 
 
+class RangesIgnored(TransportError):
+    """The store sends the whole object, whatever is asked of it."""
+
+
 class Fetch:
     """One go at fetching one version of an object.
 
@@ -67,8 +66,25 @@ class Fetch:
         is_pinned: Whether its parts are asked for by its ETag.
     """
 
-    def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
+    def __init__(
+        self,
+        attempts: Attempts,
+        sink: Sink,
+        config: TransferConfig,
+        request: DownloadRequest,
+        *,
+        is_one_stream: bool = False,
+    ) -> None:
+        """
+        Args:
+            attempts: Makes the requests; names the object.
+            sink: Takes the bytes.
+            config: How large the ranges are and how many are fetched at once.
+            request: What to fetch.
+            is_one_stream: Whether to read it all from one answer.
+        """
         self._attempts = attempts
+        self._is_one_stream = is_one_stream
         self._sink = sink
         self._config = config
         self._request = request
@@ -138,7 +154,7 @@ class Fetch:
     def __str__(self) -> str:
         return f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}'
 
-    def _open(self) -> _HeldAnswer | None:
+    def _open(self) -> HeldAnswer | None:
         """One attempt at the first request: reads a small object to its end; gives the answer of a large one."""
         governor = self._attempts.governor
         governor.take()
@@ -150,7 +166,7 @@ class Fetch:
             self._sink.identify(self._attempts.bucket, self._attempts.key, answer)
             if self._is_resumable(answer):
                 self._sink.begin(answer.size_bytes)
-                return _HeldAnswer(answer, governor)
+                return HeldAnswer(answer, governor)
             self._receive_whole(answer)
         except BaseException:
             if answer is not None:
@@ -177,7 +193,7 @@ class Fetch:
         if size_bytes > READ_BYTES:
             self._whole_bytes = answer.info.size_bytes
             is_streamed = self._check is not None and self._check.is_streamed
-            if self._plan.is_multipart and (not answer.etag or is_streamed):
+            if self._plan.is_multipart and (self._is_one_stream or not answer.etag or is_streamed):
                 # Nothing could hold the ranges together, or compare them one by one, so it is read as one stream.
                 self._plan = Plan(size_bytes, size_bytes, is_multipart=False)
 
@@ -186,7 +202,7 @@ class Fetch:
         if told is None and checksum != 'md5':
             self._check = None
         else:
-            self._check = check_for(checksum, told, answer.etag, is_etag_md5=_has_plain_etag(answer), parts=len(self._plan))
+            self._check = check_for(checksum, told, answer.etag, is_etag_md5=has_plain_etag(answer), parts=len(self._plan))
         self.checksum = None if self._check is None else self._check.told
 
     def _ask_for_all(self) -> Answer:
@@ -232,13 +248,13 @@ class Fetch:
 
     def _receive_whole(self, answer: Answer) -> None:
         """Read one answer to its end, and give it to the sink when it has been compared."""
-        data, check = _read_exactly(answer, answer.size_bytes), self._check
+        data, check = read_exactly(answer, answer.size_bytes), self._check
         if check is not None:
             check.end(1, check.update(check.start(), data), len(data))
             check.verify(str(self))
         self._sink.write_whole(data)
 
-    def _receive(self, answer: _HeldAnswer, begun: _Begun) -> bytes:
+    def _receive(self, answer: HeldAnswer, begun: _Begun) -> bytes:
         """Read the rest of a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.
 
         An ordered sink cannot take a byte twice, as it would have to when the attempt fails half-way.
@@ -246,7 +262,7 @@ class Fetch:
         sink, part, check = self._sink, begun.part, self._check
         data = b''
         if sink.is_ordered:
-            data = _read_exactly(answer, part.size_bytes)
+            data = read_exactly(answer, part.size_bytes)
             begun.state = None if check is None else check.update(check.start(), data)
         else:
             self._receive_into_sink(answer, begun)
@@ -254,10 +270,10 @@ class Fetch:
             check.end(part.number, begun.state, part.size_bytes)
         return data
 
-    def _receive_into_sink(self, answer: _HeldAnswer, begun: _Begun) -> None:
+    def _receive_into_sink(self, answer: HeldAnswer, begun: _Begun) -> None:
         sink, stop, check = self._sink, begun.part.stop, self._check
         window = sink.window(begun.part.offset, begun.part.size_bytes)
-        buffer = _buffers.get() if window is None else window[begun.offset - begun.part.offset :]
+        buffer = buffers.get() if window is None else window[begun.offset - begun.part.offset :]
         while begun.offset < stop:
             # Without a window, no other greenlet runs between these, so one buffer serves them all, and stays in the
             # processor's cache.
@@ -270,7 +286,7 @@ class Fetch:
                 buffer = buffer[size_bytes:]
             begun.offset += size_bytes
 
-    def _fetch_parts(self, first: _HeldAnswer | None, parts: Iterable[Part]) -> None:
+    def _fetch_parts(self, first: HeldAnswer | None, parts: Iterable[Part]) -> None:
         group = PartGroup()
         try:
             if self._sink.is_ordered:
@@ -289,7 +305,7 @@ class Fetch:
                 if first is not None:
                     first.close()
 
-    def _fetch_in_order(self, group: PartGroup, first: _HeldAnswer | None, parts: Iterator[Part]) -> None:
+    def _fetch_in_order(self, group: PartGroup, first: HeldAnswer | None, parts: Iterator[Part]) -> None:
         """Fetch ahead, hold what comes early, write in order."""
         ahead: collections.deque[tuple[Part, gevent.event.AsyncResult[bytes]]] = collections.deque()
         while True:
@@ -308,14 +324,14 @@ class Fetch:
             group.check()
             self._sink.write_at(part.offset, data)
 
-    def _fetch_ahead(self, part: Part, first: _HeldAnswer | None, result: gevent.event.AsyncResult[bytes]) -> None:
+    def _fetch_ahead(self, part: Part, first: HeldAnswer | None, result: gevent.event.AsyncResult[bytes]) -> None:
         data = b''
         try:
             data = self._fetch_part(part, first)
         finally:
             result.set(data)
 
-    def _fetch_part(self, part: Part, first: _HeldAnswer | None) -> bytes:
+    def _fetch_part(self, part: Part, first: HeldAnswer | None) -> bytes:
         """Fetch one part: the first attempt at the first one reads on in the first answer, all others ask for what lacks."""
         answers = [first] if part.number == 1 and first is not None else []
         begun = _Begun(part, None if self._check is None else self._check.start())
@@ -329,7 +345,7 @@ class Fetch:
 
         return self._attempts.run_without_slot('GetObject', attempt, part_number=part.number)
 
-    def _ask_for(self, part: Part, offset: int) -> _HeldAnswer:
+    def _ask_for(self, part: Part, offset: int) -> HeldAnswer:
         """What a part has from an offset on (of what was asked for altogether)."""
         start, size_bytes = self._offset + offset, part.stop - offset
         governor = self._attempts.governor
@@ -340,11 +356,19 @@ class Fetch:
             governor.give_back()
             raise
         is_same = answer.etag == self.etag and answer.info.size_bytes == self._whole_bytes
-        if (answer.offset, answer.size_bytes) != (start, size_bytes) or not is_same:
-            answer.close()
-            governor.give_back()
-            raise self._wrong_range(answer, f'bytes {start:,} to {start + size_bytes:,} of {self.etag}')
-        return _HeldAnswer(answer, governor)
+        if is_same and (answer.offset, answer.size_bytes) == (start, size_bytes):
+            return HeldAnswer(answer, governor)
+        held = HeldAnswer(answer, governor)
+        try:
+            if not is_same or (answer.offset, answer.size_bytes) != (0, self._whole_bytes):
+                raise self._wrong_range(answer, f'bytes {start:,} to {start + size_bytes:,} of {self.etag}')
+            if not self._is_one_stream:
+                raise RangesIgnored(f'{self}: the store answers the request for a range with the whole object')
+            skip(held, start)
+        except BaseException:
+            held.close()
+            raise
+        return held
 
 
 class _Begun:
@@ -362,37 +386,3 @@ class _Begun:
         self.part = part
         self.offset = part.offset
         self.state = state
-
-
-class _HeldAnswer:
-    """An answer together with the governor's slot that it occupies until it is closed."""
-
-    def __init__(self, answer: Answer, governor: Governor) -> None:
-        self._answer = answer
-        self._governor: Governor | None = governor
-        self.read = answer.read
-        self.read_into = answer.read_into
-
-    def close(self) -> None:
-        governor, self._governor = self._governor, None
-        if governor is not None:
-            try:
-                self._answer.close()
-            finally:
-                governor.give_back()
-
-
-def _has_plain_etag(answer: Answer) -> bool:
-    """Whether an ETag that looks like an MD5 is one."""
-    headers = answer.info.headers
-    return not has_own_key(
-        headers.get('x-amz-server-side-encryption'), headers.get('x-amz-server-side-encryption-customer-algorithm')
-    )
-
-
-def _read_exactly(answer: Answer | _HeldAnswer, size_bytes: int) -> bytes:
-    data = answer.read(size_bytes)
-    # Only a transport of the caller's gives less than there is.
-    while len(data) < size_bytes:
-        data += answer.read(size_bytes - len(data))
-    return data

@@ -95,7 +95,49 @@ class Truncating(MemoryTransport):
         return answer
 
 
-@pytest.mark.parametrize('wrong', ['ignored', 'shifted', 'other'])
+class Cutting(Truncating):
+    """Ignores ranges, and cuts some answers short."""
+
+    wrong = 'ignored'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def get_object(self, *arguments, **options):  # type: ignore[no-untyped-def]
+        answer = super().get_object(*arguments, **options)
+        self.asked += 1
+        if self.asked >= 2:
+            read_into, left = answer.read_into, [9 * MIB]
+
+            def cut(buffer: memoryview) -> int:
+                if left[0] <= 0:
+                    raise NetworkError('cut')
+                count = read_into(buffer)
+                left[0] -= count
+                return count
+
+            answer.read_into = cut if self.asked < 6 else read_into
+        return answer
+
+
+def test_ranges_ignored(tmp_path: pathlib.Path) -> None:
+    """A store that sends the whole object whatever is asked for is read as one stream; what is cut goes on where it ended."""
+    memory = Cutting()
+    memory.store.create_bucket(BUCKET)
+    data = os.urandom(20 * MIB)
+    stored(memory, 'key', data)
+    conn = s3po.Connection(transport=memory, retry=impatient(6))
+
+    result = conn.download(BUCKET, 'key', tmp_path / 'target')
+
+    assert (tmp_path / 'target').read_bytes() == data
+    assert result.parts == 1
+    assert 'whole object' in result.warnings[0]
+    assert conn.download(BUCKET, 'key') == data
+
+
+@pytest.mark.parametrize('wrong', ['shifted', 'other'])
 def test_wrong_ranges(tmp_path: pathlib.Path, wrong: str) -> None:
     """A range that is not the one that was asked for is never written."""
     memory = Truncating()

@@ -1,0 +1,465 @@
+"""Objects as files: a reader gives one version's bytes from any position, a writer publishes the whole object or nothing."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import io
+import os
+import pickle
+import random
+import warnings
+import zipfile
+from typing import Any
+
+import gevent
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import s3po
+from s3po.config import KIB, MIB
+from s3po.errors import ConfigurationError, NetworkError, NotFound, PreconditionFailed, SourceChanged, UploadError
+from s3po.files import S3Reader, S3Writer
+from tests.conftest import BUCKET, impatient
+from tests.support.memory import MemoryTransport
+
+LARGE = random.Random(5).randbytes(23 * MIB + 17)
+
+
+@pytest.fixture
+def large(memory_conn: s3po.Connection) -> s3po.Connection:
+    memory_conn.upload(BUCKET, 'large', LARGE)
+    return memory_conn
+
+
+def calls(memory: MemoryTransport, conn: s3po.Connection) -> list[str]:
+    """The operations from now on."""
+    seen: list[str] = []
+    memory.fault = lambda operation, key, part: seen.append(operation)
+    return seen
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def test_small_object_is_one_request(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Opening it has fetched it."""
+    memory_conn.upload(BUCKET, 'key', b'hello', metadata={'a': 'b'})
+    seen = calls(memory, memory_conn)
+
+    with memory_conn.open(BUCKET, 'key') as file:
+        assert file.read() == b'hello'
+        assert file.read() == b''
+        assert file.size == 5
+        assert file.info.metadata['a'] == 'b'
+        assert (file.name, file.mode) == ('s3://bucket/key', 'rb')
+        assert (file.readable(), file.seekable(), file.writable()) == (True, True, False)
+    assert file.closed
+    assert seen == ['GetObject']
+
+
+def test_empty_object(memory_conn: s3po.Connection) -> None:
+    """It has an end, and nothing before it."""
+    memory_conn.upload(BUCKET, 'key', b'')
+    with memory_conn.open(BUCKET, 'key') as file:
+        assert file.read(5) == file.read() == file.readline() == file.peek() == b''
+        assert list(file) == []
+
+
+def test_missing_object(memory_conn: s3po.Connection) -> None:
+    """It is missed when it is opened."""
+    with pytest.raises(NotFound):
+        memory_conn.open(BUCKET, 'missing')
+
+
+@pytest.mark.parametrize('read_ahead', [0, 1, 4])
+@pytest.mark.parametrize('piece', [100_003, MIB, 9 * MIB])
+def test_in_order(large: s3po.Connection, read_ahead: int, piece: int) -> None:
+    """Every byte, once, whatever is fetched ahead."""
+    with large.open(BUCKET, 'large', read_ahead=read_ahead, block_size=3 * MIB) as file:
+        assert b''.join(iter(lambda: file.read(piece), b'')) == LARGE
+        assert file.tell() == len(LARGE)
+    with large.open(BUCKET, 'large', read_ahead=read_ahead) as file:
+        assert b''.join(file.iter_chunks()) == LARGE
+    with large.open(BUCKET, 'large', read_ahead=read_ahead) as file:
+        assert [len(chunk) for chunk in file.iter_chunks(10 * MIB)] == [10 * MIB, 10 * MIB, 3 * MIB + 17]
+
+
+def test_all_at_once(large: s3po.Connection) -> None:
+    """read() without a size, at the beginning, behind it, and after reading ahead."""
+    with large.open(BUCKET, 'large') as file:
+        assert file.read() == LARGE
+        file.seek(5)
+        assert file.read(-1) == LARGE[5:]
+        file.seek(0)
+        assert file.read(MIB) == LARGE[:MIB]
+        assert file.read(None) == LARGE[MIB:]
+
+
+def test_who_seeks_gets_little_more_than_asked_for(large: s3po.Connection, memory: MemoryTransport) -> None:
+    """The foot of a file, and a piece in its midst: one request each, and none ahead."""
+    with large.open(BUCKET, 'large') as file:
+        seen = calls(memory, large)
+        file.seek(-8, os.SEEK_END)
+        assert file.read(8) == LARGE[-8:]
+        file.seek(10 * MIB)
+        assert file.read(100) == LARGE[10 * MIB :][:100]
+        assert file.read(100) == LARGE[10 * MIB + 100 :][:100]
+    gevent.sleep(0)
+    assert seen == ['GetObject', 'GetObject']
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_like_a_file(data: st.DataObject) -> None:
+    """Whatever is called in whatever order, it answers as BytesIO does."""
+    content = LARGE[: 2 * MIB + 5]
+    memory = MemoryTransport()
+    memory.store.create_bucket(BUCKET)
+    conn = s3po.Connection(transport=memory, retry=impatient())
+    conn.upload(BUCKET, 'key', content)
+    ours: Any = conn.open(BUCKET, 'key', block_size=data.draw(st.sampled_from([1, 300 * KIB, MIB])), read_ahead=2)
+    theirs: Any = io.BytesIO(content)
+    for _ in range(data.draw(st.integers(1, 12))):
+        name = data.draw(st.sampled_from(['read', 'readline', 'readinto', 'seek', 'seek_end', 'tell']))
+        size = data.draw(st.sampled_from([0, 1, 7, 1000, 128 * KIB, 700_000, 3 * MIB]))
+        if name == 'readinto':
+            mine, other = bytearray(size), bytearray(size)
+            assert ours.readinto(mine) == theirs.readinto(other)
+            assert mine == other
+        elif name == 'seek_end':
+            assert ours.seek(-min(size, len(content)), 2) == theirs.seek(-min(size, len(content)), 2)
+        elif name == 'tell':
+            assert ours.tell() == theirs.tell()
+        else:
+            assert getattr(ours, name)(size) == getattr(theirs, name)(size)
+    assert ours.read() == theirs.read()
+    ours.close()
+
+
+def test_seeking() -> None:
+    """What is no position is refused."""
+    memory = MemoryTransport()
+    memory.store.create_bucket(BUCKET)
+    conn = s3po.Connection(transport=memory)
+    conn.upload(BUCKET, 'key', b'0123456789')
+    with conn.open(BUCKET, 'key') as file:
+        with pytest.raises(ValueError, match='negative'):
+            file.seek(-1)
+        with pytest.raises(ValueError, match='whence'):
+            file.seek(0, 7)
+        assert file.seek(100) == 100
+        assert file.read() == b''
+        assert file.seek(-3, os.SEEK_CUR) == 97
+        assert file.peek() == b''
+        file.seek(2)
+        assert (file.peek(1)[:3], file.read1(3), file.read1(0), file.tell()) == (b'234', b'234', b'', 5)
+        with pytest.raises(TypeError, match='pickle the Connection'):
+            pickle.dumps(file)
+        assert repr(file) == '<S3Reader s3://bucket/key at 5 of 10>'
+    with pytest.raises(ValueError, match='closed'):
+        file.read()
+    file.close()
+
+
+def test_lines_and_libraries(memory_conn: s3po.Connection) -> None:
+    """csv over text, zipfile over bytes, lines across blocks."""
+    lines = [f'{number},"{"x" * (number % 300)}"\n' for number in range(5000)]
+    memory_conn.upload(BUCKET, 'table.csv', ''.join(lines))
+    with memory_conn.open(BUCKET, 'table.csv', 'r', newline='') as text:
+        assert sum(int(row[0]) for row in csv.reader(text)) == sum(range(5000))
+    with memory_conn.open(BUCKET, 'table.csv', block_size=1000) as file:
+        assert [line.decode() for line in file] == lines
+        file.seek(0)
+        assert file.readlines(10) == [line.encode() for line in lines[:2]]
+    with memory_conn.open(BUCKET, 'a.zip', 'wb') as target, zipfile.ZipFile(target, 'w') as archive:
+        archive.writestr('inside', LARGE[:MIB])
+    with zipfile.ZipFile(memory_conn.open(BUCKET, 'a.zip')) as archive:
+        assert archive.read('inside') == LARGE[:MIB]
+
+
+def test_replaced_while_it_is_read(large: s3po.Connection) -> None:
+    """Bytes of two versions are never given as one file."""
+    with large.open(BUCKET, 'large', read_ahead=0) as file:
+        assert file.read(1000) == LARGE[:1000]
+        large.upload(BUCKET, 'large', LARGE[::-1])
+        with pytest.raises(SourceChanged, match='was replaced while it was read; open it again'):
+            file.read(20 * MIB)
+
+
+def test_goes_on_after_a_failure(large: s3po.Connection, memory: MemoryTransport) -> None:
+    """Attempts are the transfer's; when they run out, the reader may be asked again."""
+    with large.open(BUCKET, 'large', block_size=MIB, read_ahead=1) as file:
+        failures = [3]
+
+        def fault(operation: str, key: str, part: int | None) -> None:
+            if failures[0]:
+                failures[0] -= 1
+                raise NetworkError('reset')
+
+        memory.fault = fault
+        assert file.read(MIB) == LARGE[:MIB]
+        failures[0] = 1000
+        with pytest.raises(s3po.DownloadError):
+            b''.join(iter(lambda: file.read(MIB), b''))
+        position = file.tell()
+        failures[0] = 0
+        assert file.read() == LARGE[position:]
+
+
+def test_forgotten_reader(large: s3po.Connection) -> None:
+    """It ends what it has fetched ahead."""
+    before = greenlets()
+    file = large.open(BUCKET, 'large', block_size=MIB)
+    file.read(300_000)
+    del file
+    gc.collect()
+    gevent.sleep(0.01)
+    assert greenlets() <= before
+
+
+def greenlets() -> int:
+    gc.collect()
+    return sum(isinstance(found, gevent.Greenlet) and not found.dead for found in gc.get_objects())
+
+
+# ---------------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize('size', [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 23 * MIB])
+@pytest.mark.parametrize('piece', [100_003, 30 * MIB])
+def test_write(memory_conn: s3po.Connection, memory: MemoryTransport, size: int, piece: int) -> None:
+    """What fits into a part is one PUT, all else a multipart upload; an empty object is one, too."""
+    seen = calls(memory, memory_conn)
+    with memory_conn.open(BUCKET, 'key', 'wb', block_size=5 * MIB, content_type='text/x-y') as file:
+        for offset in range(0, size, piece):
+            data = LARGE[:size][offset : offset + piece]
+            assert file.write(bytearray(data)) == len(data)
+        assert file.tell() == size
+    assert file.result is not None
+    assert file.result.size_bytes == size
+    memory.fault = None
+
+    assert memory_conn.download(BUCKET, 'key') == LARGE[:size]
+    assert memory_conn.head(BUCKET, 'key').content_type == 'text/x-y'
+    parts = -(-size // (5 * MIB))
+    expected = ['PutObject'] if size <= 5 * MIB else ['CreateMultipartUpload', 'CompleteMultipartUpload']
+    assert sorted(set(seen) - {'UploadPart'}) == sorted(expected)
+    assert seen.count('UploadPart') == (0 if size <= 5 * MIB else parts)
+
+
+def test_exception_in_with(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Nothing is published: neither of bytes nor of text, neither of little nor of much."""
+    for mode, data in (('wb', b'x'), ('wb', LARGE), ('w', 'x'), ('w', 'x' * 20 * MIB)):
+        with pytest.raises(ZeroDivisionError), memory_conn.open(BUCKET, 'key', mode) as file:
+            file.write(data)
+            raise ZeroDivisionError
+        assert file.closed
+        assert not memory_conn.exists(BUCKET, 'key')
+    assert not memory.store.uploads(BUCKET)
+
+
+def test_abort_and_close(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Both may be called again; a closed file takes nothing."""
+    file = memory_conn.open(BUCKET, 'key', 'wb')
+    file.write(LARGE)
+    file.abort()
+    file.abort()
+    file.close()
+    assert not memory_conn.exists(BUCKET, 'key')
+    assert not memory.store.uploads(BUCKET)
+
+    file = memory_conn.open(BUCKET, 'key', 'wb')
+    file.write(b'data')
+    file.close()
+    file.close()
+    file.abort()
+    assert memory_conn.download(BUCKET, 'key') == b'data'
+    for call in (lambda: file.write(b'more'), file.tell, file.flush):
+        with pytest.raises(ValueError, match='closed'):
+            call()
+    assert (file.name, file.mode, file.writable(), file.readable()) == ('s3://bucket/key', 'wb', True, False)
+
+
+@pytest.mark.parametrize('size', [10, 20 * MIB])
+def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport, size: int) -> None:
+    """What was never closed is not published, and is told of."""
+    for mode in ('wb', 'w'):
+        file = memory_conn.open(BUCKET, 'key', mode)
+        file.write(LARGE[:size] if mode == 'wb' else 'x' * size)
+        with pytest.warns(ResourceWarning, match='was never closed: it is not published'):
+            del file
+            gc.collect()
+        gevent.sleep(0.01)
+        assert not memory_conn.exists(BUCKET, 'key')
+        assert not memory.store.uploads(BUCKET)
+
+
+def test_upload_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """The writer hears of it, does not hang, and close() says it again; then it is closed."""
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if operation == 'UploadPart':
+            raise NetworkError('reset')
+
+    memory.fault = fault
+    file = memory_conn.open(BUCKET, 'key', 'wb', block_size=5 * MIB)
+    with pytest.raises(UploadError, match='gave up'):
+        for _ in range(100):
+            file.write(LARGE[: 5 * MIB])
+    with pytest.raises(UploadError, match='gave up'):
+        file.write(b'more')
+    with pytest.raises(UploadError, match='gave up'):
+        file.close()
+    file.close()
+    memory.fault = None
+    assert not memory_conn.exists(BUCKET, 'key')
+    assert not memory.store.uploads(BUCKET)
+
+
+def test_put_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """close() raises, once."""
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        raise NetworkError('reset')
+
+    file = memory_conn.open(BUCKET, 'key', 'wb', retries=0)
+    file.write(b'x')
+    memory.fault = fault
+    with pytest.raises(UploadError):
+        file.close()
+    file.close()
+    assert file.result is None
+
+
+def test_exclusive(memory_conn: s3po.Connection) -> None:
+    """'x' writes only where there is nothing."""
+    with memory_conn.open(BUCKET, 'key', 'x') as text:
+        text.write('first')
+    with pytest.raises(PreconditionFailed), memory_conn.open(BUCKET, 'key', 'xb') as file:
+        file.write(b'second')
+    assert memory_conn.download(BUCKET, 'key') == b'first'
+
+
+def test_text(memory_conn: s3po.Connection) -> None:
+    """Encoding, errors and newline are those of Python's open()."""
+    with memory_conn.open(BUCKET, 'key', 'w', encoding='latin-1', newline='\r\n') as text:
+        text.write('hé\nho\n')
+        with pytest.raises(UnicodeEncodeError):
+            text.write('\u20ac')
+    assert memory_conn.download(BUCKET, 'key') == b'h\xe9\r\nho\r\n'
+    with memory_conn.open(BUCKET, 'key', 'rt', encoding='ascii', errors='replace') as text:
+        assert list(text) == ['h\ufffd\n', 'ho\n']
+    with memory_conn.open(BUCKET, 'key', 'wt') as text:
+        text.write('ü')
+    assert memory_conn.download(BUCKET, 'key', encoding='utf-8') == 'ü'
+
+
+def test_writer_in_another_thread(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """An upload under way belongs to its thread; nothing is published, and nothing hangs."""
+    file = memory_conn.open(BUCKET, 'key', 'wb')
+    file.write(LARGE)
+    failures: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            file.write(LARGE)
+        except ConfigurationError as error:
+            failures.append(error)
+
+    gevent.get_hub().threadpool.spawn(elsewhere).get()
+    assert 'another thread' in str(failures[0])
+    file.abort()
+    assert not memory.store.uploads(BUCKET)
+
+
+def test_reader_in_other_threads(large: s3po.Connection) -> None:
+    """A reader may wander from thread to thread, as pyarrow's do."""
+    file = large.open(BUCKET, 'large', block_size=MIB)
+    got = [file.read(MIB)]
+    pool = gevent.get_hub().threadpool
+    for _ in range(3):
+        got.append(pool.spawn(file.read, MIB).get())
+    got.append(file.read())
+    file.close()
+    assert b''.join(got) == LARGE
+
+
+# ---------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ('mode', 'match'),
+    [
+        ('a', 'cannot be appended to'),
+        ('ab', 'cannot be appended to'),
+        ('rw', 'either read or written; open it twice'),
+        ('r+', 'either read or written'),
+        ('w+b', 'either read or written'),
+        ('', "mode must be 'rb'"),
+        ('b', "mode must be 'rb'"),
+        ('rbt', "mode must be 'rb'"),
+        ('wx', "mode must be 'rb'"),
+        ('z', "mode must be 'rb'"),
+        (None, "mode must be 'rb'"),
+    ],
+)
+def test_modes_that_are_none(memory_conn: s3po.Connection, mode: Any, match: str) -> None:
+    """The error says what to do instead."""
+    with pytest.raises(ConfigurationError, match=match):
+        memory_conn.open(BUCKET, 'key', mode)
+
+
+@pytest.mark.parametrize(
+    ('mode', 'arguments', 'match'),
+    [
+        ('rb', {'encoding': 'utf-8'}, 'encoding is for text'),
+        ('wb', {'newline': ''}, 'newline is for text'),
+        ('wb', {'errors': 'strict'}, 'errors is for text'),
+        ('rb', {'headers': {'a': 'b'}}, 'headers is for writing'),
+        ('r', {'if_none_match': '*'}, 'if_none_match is for writing'),
+        ('rb', {'read_ahead': -1}, 'read_ahead must be'),
+        ('rb', {'block_size': 0}, 'block_size must be'),
+        ('wb', {'read_ahead': 1}, 'read_ahead is for reading'),
+        ('wb', {'version_id': 'v'}, 'version_id is for reading'),
+        ('xb', {'if_match': 'etag'}, "mode 'x' means"),
+        ('wb', {'block_size': 5 * MIB - 1}, 'block_size: multipart_chunksize must be at least 5,242,880'),
+        ('wb', {'block_size': True}, 'block_size: multipart_chunksize must be a whole number'),
+        ('wb', {'extra': {'Nonsense': 1}}, 'Nonsense'),
+    ],
+)
+def test_arguments_of_the_other_mode(memory_conn: s3po.Connection, mode: str, arguments: dict[str, Any], match: str) -> None:
+    """None is ignored in silence."""
+    with pytest.raises(ConfigurationError, match=match):
+        memory_conn.open(BUCKET, 'key', mode, **arguments)
+
+
+def test_wrong_data(memory_conn: s3po.Connection) -> None:
+    """Text for a binary file, and what is no buffer."""
+    with memory_conn.open(BUCKET, 'key', 'wb') as file:
+        with pytest.raises(TypeError, match="mode 'w' for text"):
+            file.write('text')
+        with pytest.raises(TypeError):
+            file.write(5)
+        with pytest.raises(TypeError, match='pickle the Connection'):
+            pickle.dumps(file)
+        assert repr(file) == '<S3Writer s3po://bucket/key at 0>'.replace('s3po:', 's3:')
+    with memory_conn.open(BUCKET, 'key') as reader:
+        with pytest.raises(ConfigurationError, match='chunk_size'):
+            next(reader.iter_chunks(0))
+        with pytest.raises(io.UnsupportedOperation):
+            reader.write(b'')
+    assert isinstance(reader, S3Reader)
+    assert isinstance(file, S3Writer)
+
+
+def test_no_warning_for_what_never_opened(memory_conn: s3po.Connection) -> None:
+    """A reader or writer that could not be made says nothing when it is collected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(NotFound):
+            memory_conn.open(BUCKET, 'missing')
+        with pytest.raises(ConfigurationError):
+            memory_conn.open(BUCKET, 'key', 'wb', block_size=1)
+        gc.collect()
