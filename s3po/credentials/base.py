@@ -7,7 +7,6 @@ from typing import Any, Final, NoReturn, Self
 
 from s3po.credentials.pairs import KeyPair
 from s3po.errors import ConfigurationError
-from s3po.secrecy import revealed
 
 __all__ = ['Credentials', 'Parcel', 'checked_text']
 
@@ -65,7 +64,7 @@ class Credentials:
     def session_token(self) -> str | None:
         """The token of temporary keys, as it is; None for others."""
         pair = self.pair()
-        return None if pair is None else revealed(pair.session_token)
+        return None if pair is None else pair.token
 
     def __bool__(self) -> bool:
         return self.pair() is not None
@@ -80,7 +79,7 @@ class Credentials:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('credentials go into no pickle by themselves; a Connection may be pickled, whose bytes are a secret then')
+        raise TypeError('credentials go into no pickle by themselves; a Connection may be pickled, and its bytes are a secret')
 
     @property
     def can_refresh(self) -> bool:

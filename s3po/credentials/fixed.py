@@ -10,7 +10,7 @@ from s3po.credentials.base import Credentials, Parcel, checked_text
 from s3po.credentials.files import default_paths, profile_name, read_profile
 from s3po.credentials.pairs import KeyPair
 from s3po.errors import ConfigurationError, CredentialsError, S3poError
-from s3po.secrecy import Secret, revealed
+from s3po.secrecy import Secret
 
 __all__ = ['ConfigCredentials', 'EnvironmentCredentials', 'FixedCredentials', 'StaticCredentials', 'URLCredentials']
 
@@ -193,7 +193,7 @@ class ConfigCredentials(FixedCredentials):
         """The profile has none."""
         path = self._arguments[0]
         where = 'the shared credentials and config file' if path is None else path
-        return f'profile {self._profile!r} of {where} has no aws_access_key_id and aws_secret_access_key, or is not there; add them'
+        return f'profile {self._profile!r} of {where} is not there, or has no aws_access_key_id and aws_secret_access_key; add them'
 
     def parcel(self) -> Parcel:
         """No keys: the files are read where it arrives."""
@@ -209,7 +209,7 @@ def parcel_of(pair: KeyPair | None, region: str | None) -> Parcel:
         StaticCredentials,
         access_key_id=pair.access_key_id,
         secret_access_key=pair.secret_access_key.reveal(),
-        session_token=revealed(pair.session_token),
+        session_token=pair.token,
         region=region,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import weakref
 from collections.abc import Generator
 from types import TracebackType
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 AHEAD_S: Final = 20 * 60
 # How long to wait where the service gave the same keys again, or none.
 AGAIN_S: Final = 60
+# For so long a failure is everybody's: who waited meanwhile would otherwise wait for one of his own, one after the other.
+SHARED_S: Final = 1.0
 
 
 class Done:
@@ -49,7 +52,7 @@ class MetadataCredentials(Credentials):
     It may be shared by several connections, greenlets and native threads.
     """
 
-    __slots__ = ('_keys', '_locks', '_refresher')
+    __slots__ = ('_failure', '_keys', '_locks', '_refresher')
 
     def __init__(self, region: str | None = None) -> None:
         """
@@ -58,6 +61,7 @@ class MetadataCredentials(Credentials):
         """
         super().__init__(region)
         self._keys: KeyPair | None = None
+        self._failure: tuple[float, str] | None = None
         self._locks = PerHub(gevent.lock.RLock)
         self._refresher: _Refresher | None = None
 
@@ -94,6 +98,7 @@ class MetadataCredentials(Credentials):
         """
         with self._locks.get():
             if self._refresher is None or not self._refresher.is_running:
+                self._failure = None
                 self.issue(self._keys)
                 self._refresher = _Refresher(self)
         return Done()
@@ -118,10 +123,19 @@ class MetadataCredentials(Credentials):
     def issue(self, known: KeyPair | None) -> KeyPair:
         with self._locks.get():
             keys = self.pair()
-            if keys is None or keys == known:
-                # Other greenlets wait at the lock, and then take what this one got.
-                keys = self._keys = ask_service()
-            return keys
+            # Other greenlets wait at the lock, and then take what this one got.
+            return self._ask() if keys is None or keys == known else keys
+
+    def _ask(self) -> KeyPair:
+        if self._failure is not None and time.monotonic() - self._failure[0] < SHARED_S:
+            raise CredentialsError(self._failure[1])
+        try:
+            self._keys = ask_service()
+        except CredentialsError as error:
+            self._failure = time.monotonic(), str(error)
+            raise
+        self._failure = None
+        return self._keys
 
     def parcel(self) -> Parcel:
         """No keys: the service is asked where it arrives."""

@@ -75,7 +75,9 @@ def pair_of(given: object, giver: str) -> KeyPair:
     if callable(freeze):
         # botocore's own may be refreshed between the reading of one attribute and the next.
         given = freeze()
-    if given is None or isinstance(given, str | bytes | bool | int | float | list | tuple | set) and not hasattr(given, '_fields'):
+    if given is None or (
+        isinstance(given, str | bytes | bool | int | float | list | tuple | set) and not hasattr(given, '_fields')
+    ):
         raise CredentialsError(f'{giver} returned {_kind(given)}, not a mapping or an object with keys')
     access_key_id = _text(given, ID_NAMES, giver)
     secret_access_key = _text(given, SECRET_NAMES, giver)

@@ -38,6 +38,9 @@ AUTH_TOKEN_FILE: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'
 FIELDS: Final = ('AccessKeyId', 'SecretAccessKey', 'Token', 'Expiration')
 ADVICE: Final = 'give this machine or container a role, or give other credentials'
 
+# Where, before anything was asked.
+UNASKED: Final = 'nothing was sent'
+
 _Fetch = Callable[['_Watched'], object]
 
 
@@ -94,7 +97,7 @@ class _Watched:
         self._session: Any = URLLib3Session(timeout=LIMIT_S, proxies={})
         self._shows_path = shows_path
         self.failure = ''
-        self.where = 'nothing was sent'
+        self.where = UNASKED
         self.body: str | None = None
 
     def send(self, request: Any) -> Any:
@@ -213,13 +216,12 @@ def _container_keys(session: _Watched) -> object:
     url = os.environ[FULL_URI] if relative is None else fetcher.full_url(relative)
     headers = _authorization()
     try:
-        fetcher._validate_allowed_url(url)
+        return fetcher.retrieve_full_uri(url, headers=headers)
     except ValueError:
-        host = redacted(urllib.parse.urlsplit(url).hostname or 'no host')
-        raise CredentialsError(
-            f'{FULL_URI} names {host}, which is neither this machine, nor one of AWS, nor spoken to by https'
-        ) from None
-    return fetcher.retrieve_full_uri(url, headers=headers)
+        if session.where != UNASKED:
+            raise
+    # Without the cause, which quotes the URL.
+    raise CredentialsError(f'{FULL_URI} must be a URL of https, of this machine itself, or of the hosts that AWS has for this')
 
 
 def _authorization() -> dict[str, str]:
