@@ -193,7 +193,7 @@ class ConfigCredentials(FixedCredentials):
         """The profile has none."""
         path = self._arguments[0]
         where = 'the shared credentials and config file' if path is None else path
-        return f'profile {self._profile!r} of {where} is not there, or has no aws_access_key_id and aws_secret_access_key; add them'
+        return f'{where} has no aws_access_key_id and aws_secret_access_key for profile {self._profile!r}; add them'
 
     def parcel(self) -> Parcel:
         """No keys: the files are read where it arrives."""

@@ -40,6 +40,11 @@ class KeyPair:
     session_token: Secret[str] | None = None
     expires_at: datetime | None = None
 
+    @property
+    def token(self) -> str | None:
+        """The token itself: do not show it."""
+        return None if self.session_token is None else self.session_token.reveal()
+
     def seconds_left(self) -> float:
         """For how long they hold; negative when they have expired, infinite for keys that never do."""
         return float('inf') if self.expires_at is None else (self.expires_at - datetime.now(UTC)).total_seconds()
@@ -75,9 +80,7 @@ def pair_of(given: object, giver: str) -> KeyPair:
     if callable(freeze):
         # botocore's own may be refreshed between the reading of one attribute and the next.
         given = freeze()
-    if given is None or (
-        isinstance(given, str | bytes | bool | int | float | list | tuple | set) and not hasattr(given, '_fields')
-    ):
+    if given is None or isinstance(given, str | bytes | int | float | list):
         raise CredentialsError(f'{giver} returned {_kind(given)}, not a mapping or an object with keys')
     access_key_id = _text(given, ID_NAMES, giver)
     secret_access_key = _text(given, SECRET_NAMES, giver)

@@ -27,13 +27,13 @@ __all__ = ['LIMIT_S', 'ask_service']
 log = logging.getLogger(__name__)
 
 # How long all of it may take: connecting, the token, the role and the keys.
-LIMIT_S: Final = 2.0
+LIMIT_S: Final = 2
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 RELATIVE_URI: Final = 'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI'
 FULL_URI: Final = 'AWS_CONTAINER_CREDENTIALS_FULL_URI'
-AUTH_TOKEN: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN'
-AUTH_TOKEN_FILE: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'
+AUTH_TOKEN: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN'  # noqa: S105  (a name)
+AUTH_TOKEN_FILE: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'  # noqa: S105  (a name)
 
 FIELDS: Final = ('AccessKeyId', 'SecretAccessKey', 'Token', 'Expiration')
 ADVICE: Final = 'give this machine or container a role, or give other credentials'
@@ -202,7 +202,7 @@ def _instance_keys(session: _Watched) -> object:
         fetcher: Any = InstanceMetadataFetcher(timeout=LIMIT_S, num_attempts=1, config=config)
     except InvalidIMDSEndpointError:
         raise CredentialsError('AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL') from None
-    fetcher._session = session
+    fetcher._session = session  # noqa: SLF001  (see above)
     return fetcher.retrieve_iam_role_credentials()
 
 
