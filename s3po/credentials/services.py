@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -37,6 +38,10 @@ AUTH_TOKEN_FILE: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'  # noqa: S105 
 
 FIELDS: Final = ('AccessKeyId', 'SecretAccessKey', 'Token', 'Expiration')
 ADVICE: Final = 'give this machine or container a role, or give other credentials'
+
+# What has to stand in a header, and in a path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+TOKEN: Final = re.compile(rb'[!-~]{1,4096}')
+ROLE_NAME: Final = re.compile(rb'[\w+=,.@-]{1,128}')
 
 # Where, before anything was asked.
 UNASKED: Final = 'nothing was sent'
@@ -65,45 +70,52 @@ def ask_service() -> KeyPair:
     guard_logs()
     is_container = RELATIVE_URI in os.environ or FULL_URI in os.environ
     service = "the container's metadata service" if is_container else "EC2's metadata service"
-    session = _Watched(shows_path=not is_container)
+    session = _Watched(is_container=is_container)
     answer = _within_limit(_container_keys if is_container else _instance_keys, session)
     if answer is None:
         raise CredentialsError(f'{service} gave no keys within {LIMIT_S:g} s ({session.where}); {ADVICE}')
-    wrong = session.failure or answer.failure or _wrong_with(session.body)
+    wrong = session.failure or answer.failure
     if wrong or not answer.keys:
-        raise CredentialsError(f'{service} gave no keys: {wrong or "it was not asked"} ({session.where}); {ADVICE}')
+        raise CredentialsError(f'{service} gave no keys: {wrong or "it has none"} ({session.where}); {ADVICE}')
     keys = pair_of(answer.keys, f'{service} ({session.where})')
     if keys.expires_at is None or keys.seconds_left() <= 0:
         raise CredentialsError(f'{service} gave keys that have expired ({session.where})')
     return keys
 
 
+class _Useless(Exception):
+    """An answer that botocore is better not shown: it would log it."""
+
+
 class _Watched:
-    """What botocore's fetchers send through.
+    """What botocore's fetchers send through. They see only answers that are what they should be.
 
     Attributes:
         failure: What was wrong with the last answer; '' if nothing was.
         where: What was asked last, for messages.
-        body: The last answer.
     """
 
-    def __init__(self, *, shows_path: bool) -> None:
+    def __init__(self, *, is_container: bool) -> None:
         """
         Args:
-            shows_path: Whether paths may be told. That of a container's service is as good as a password.
+            is_container: Whether it is a container's service, whose paths are as good as a password.
         """
         from botocore.httpsession import URLLib3Session
 
         self._session: Any = URLLib3Session(timeout=LIMIT_S, proxies={})
-        self._shows_path = shows_path
+        self._is_container = is_container
         self.failure = ''
         self.where = UNASKED
-        self.body: str | None = None
 
     def send(self, request: Any) -> Any:
         """Send a request, as botocore's sessions do."""
-        self.where = self._told(request)
-        self.failure, self.body = '', None
+        parts = urllib.parse.urlsplit(request.url)
+        path, mark, role = parts.path.partition('/security-credentials/')
+        self.where = f'{request.method} {redacted(f"{parts.scheme}://{parts.netloc}")}'
+        if not self._is_container:
+            # Without the role, which the service has named.
+            self.where += path + mark
+        self.failure = ''
         try:
             response = self._session.send(request)
             # Reading it is what may fail.
@@ -111,21 +123,20 @@ class _Watched:
         except Exception as error:
             self.failure = _failure_of(error)
             raise
-        self.body = content.decode('utf-8', 'replace')
         if response.status_code != 200:
             self.failure = f'it answered with status {response.status_code}'
+        elif self._is_container or role:
+            self.failure = _wrong_with_keys(content)
+        else:
+            name, pattern = ('role', ROLE_NAME) if mark else ('token', TOKEN)
+            self.failure = '' if pattern.fullmatch(content) else f'its answer is no {name}'
+        if self.failure:
+            raise _Useless
         return response
 
     def close(self) -> None:
         """Close its connections."""
         self._session.close()
-
-    def _told(self, request: Any) -> str:
-        parts = urllib.parse.urlsplit(request.url)
-        origin = redacted(f'{parts.scheme}://{parts.netloc}')
-        # What follows here is the role's name, as the service gave it.
-        path = ''.join(parts.path.partition('/security-credentials/')[:2]) if self._shows_path else ''
-        return f'{request.method} {origin}{path}'
 
 
 def _failure_of(error: Exception) -> str:
@@ -141,12 +152,10 @@ def _failure_of(error: Exception) -> str:
     return f'it could not be asked ({type(error).__name__})'
 
 
-def _wrong_with(body: str | None) -> str:
+def _wrong_with_keys(content: bytes) -> str:
     """What is wrong with the answer that should hold the keys; '' if nothing is."""
-    if body is None:
-        return ''
     try:
-        found = json.loads(body)
+        found = json.loads(content)
     except (ValueError, RecursionError):
         return 'its answer is no JSON'
     if not isinstance(found, Mapping):

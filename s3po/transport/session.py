@@ -139,8 +139,9 @@ class GuardedCredentials:
         with _failures_named():
             frozen = self._inner.get_frozen_credentials()
         if frozen is not self._frozen:
+            # What was asked for before there were any was signed with the first ones: they have its number.
+            self.generation += self._frozen is not None
             self._frozen = frozen
-            self.generation += 1
         return frozen
 
 

@@ -190,19 +190,20 @@ def without(*names: str) -> str:
     ('end', 'status', 'body', 'said'),
     [
         ('/api/token', 500, '', r'status 500 \(PUT http://127.0.0.1:\d+/latest/api/token\)'),
-        ('/api/token', 200, f'a\nb {SECRET_ACCESS_KEY}', 'could not be asked'),
+        ('/api/token', 200, f'a\nb {SECRET_ACCESS_KEY}', 'its answer is no token'),
         (
             ROLE,
             404,
             '',
-            r'status 404 \(GET http://127.0.0.1:\d+/latest/meta-data/iam/security-credentials/\); give this machine',
+            r'status 404 \(GET http://.*:\d+/latest/meta-data/iam/security-credentials/\); give this machine',
         ),
-        (ROLE, 200, '', 'gave no keys'),
+        (ROLE, 200, '', 'its answer is no role'),
+        (ROLE, 200, HTML, 'its answer is no role'),
         (KEYS, 500, HTML, r'status 500 \(GET .*/security-credentials/\)'),
         (KEYS, 200, HTML, 'its answer is no JSON'),
         (KEYS, 200, '', 'its answer is no JSON'),
         (KEYS, 200, '[' * 100_000, 'its answer is no JSON'),
-        (KEYS, 200, '5', 'its answer is of no use|its answer is no JSON object'),
+        (KEYS, 200, '5', 'its answer is no JSON object'),
         (KEYS, 200, '["AccessKeyId"]', 'its answer is no JSON object'),
         (KEYS, 200, '{}', 'its answer has no AccessKeyId, SecretAccessKey, Token, Expiration'),
         (KEYS, 200, without('SecretAccessKey'), 'its answer has no SecretAccessKey'),
@@ -214,7 +215,7 @@ def without(*names: str) -> str:
 def test_nonsense(service: MetadataService, end: str, status: int, body: str, said: str) -> None:
     """It is said what was wrong, and where; nothing of the answer is."""
     service.answers[end] = status, body
-    with pytest.raises(CredentialsError, match=f"^EC2's metadata service gave no keys: .*{said}|{said}") as caught:
+    with pytest.raises(CredentialsError, match=f"^EC2's metadata service gave no keys: .*{said}") as caught:
         started()
 
     assert secrets_in(str(caught.value)) == []
