@@ -209,7 +209,7 @@ def _instance_keys(session: _Watched) -> object:
     }
     try:
         fetcher: Any = InstanceMetadataFetcher(timeout=LIMIT_S, num_attempts=1, config=config)
-    except InvalidIMDSEndpointError:
+    except (InvalidIMDSEndpointError, ValueError):
         raise CredentialsError('AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL') from None
     fetcher._session = session  # noqa: SLF001  (see above)
     return fetcher.retrieve_iam_role_credentials()

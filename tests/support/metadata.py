@@ -1,4 +1,4 @@
-"""A metadata service of EC2's and of containers, and what a proxy would be asked in its place: real sockets, scripted answers."""
+"""A metadata service, of EC2 and of containers, on real sockets, with scripted answers."""
 
 from __future__ import annotations
 
