@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
@@ -18,7 +18,9 @@ from s3po.connection import buckets
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.opening import OpenOptions, open_object
 from s3po.connection.operations import Operations
+from s3po.connection.pickled import made_again, packed_credentials
 from s3po.connection.wiring import Wiring, check_kind, kind_of
+from s3po.credentials import Credentials
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
 from s3po.mock import Mock
@@ -46,7 +48,7 @@ __all__ = ['Connection']
 log = logging.getLogger(__name__)
 
 # The arguments that nobody is to see by chance; `default_extra` may hold the keys of SSE-C.
-SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'default_extra'})
+SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 
 
 class Connection(ObjectCalls):
@@ -65,6 +67,7 @@ class Connection(ObjectCalls):
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
         session_token: str | None = None,
+        credentials: Credentials | Callable[[], object] | boto3.session.Session | botocore.session.Session | None = None,
         anonymous: bool = False,
         session: boto3.session.Session | botocore.session.Session | None = None,
         client: S3Client | None = None,
@@ -88,6 +91,11 @@ class Connection(ObjectCalls):
             access_key_id: The access key; with secret_access_key. None for what boto3 finds.
             secret_access_key: Its secret.
             session_token: The token of temporary keys.
+            credentials: Where keys (and perhaps the region) come from, in place of these three: one of s3po.credentials; a
+                boto3 or botocore Session; or a function without arguments that returns a mapping, or an object, with
+                access_key_id, secret_access_key, session_token and expires_at, or by botocore's or obstore's names for them.
+                It is asked again before they expire, and when the store says that they have; expires_at is a datetime with its
+                time zone or a text of ISO 8601, and without it they hold for ever.
             anonymous: Requests are not signed.
             session: A boto3 (or botocore) Session that finds credentials and region.
             client: A boto3 S3 client whose credentials, region, endpoint and configuration are used.
@@ -120,6 +128,7 @@ class Connection(ObjectCalls):
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
             session_token=session_token,
+            credentials=credentials,
             anonymous=anonymous,
             session=session,
             client=client,
@@ -143,19 +152,26 @@ class Connection(ObjectCalls):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as what it was made with, keys included: treat the bytes as a secret.
 
+        Of `credentials`, what is found is found anew where it arrives: the environment, files, a metadata service.
+
         Raises:
-            ConfigurationError: It was made with `session`, `client` or a transport, which belong to their process.
+            ConfigurationError: It was made with `session`, `client`, a transport, or a function as `credentials` that does not
+                pickle itself, which belong to their process.
         """
         arguments = ((name, revealed(value)) for name, value in self._arguments.items())
         given = {name: value for name, value in arguments if value is not None}
         bound: list[str] = [name for name in ('session', 'client') if name in given]
+        if 'credentials' in given:
+            given['credentials'] = packed_credentials(given['credentials'])
+            if given['credentials'] is None:
+                bound.append('credentials')
         if not isinstance(given['transport'], str):
             bound.append('transport')
         if bound:
             raise ConfigurationError(
                 f'{bound[0]} belongs to this process, so the Connection cannot be pickled; give keys or a profile'
             )
-        return functools.partial(type(self), **given), ()
+        return functools.partial(made_again, type(self), **given), ()
 
     def __enter__(self) -> Self:
         return self

@@ -157,6 +157,7 @@ def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeyS
     secret, token = revealed(settings.secret_access_key), revealed(settings.session_token)
     if settings.access_key_id is not None and secret is not None:
         if settings.is_first('credentials'):
-            log.debug('credentials come from %s', 'the arguments')
+            given = settings.credentials
+            log.debug('credentials come from %s', 'the arguments' if given is None else given.name)
         return FixedKeys(Keys(access_key_id=settings.access_key_id, secret_access_key=secret, session_token=token))
     return ClientKeys(client)

@@ -1,7 +1,7 @@
 """The boto3 client behind a connection: how it is made, and how its credentials are kept from blocking greenlets.
 
-What may live here: everything that asks boto3 and botocore for a client. The private attributes of botocore that this needs are
-read in this file only; tests/unit/test_session.py notices when they move.
+What may live here: everything that asks boto3 and botocore for a client. The private attributes of botocore that s3po needs are
+read in this file (and one in s3po/credentials/services.py); tests/unit/test_session.py notices when they move.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from botocore.exceptions import BotoCoreError, ClientError, MetadataRetrievalErr
 from botocore.httpsession import URLLib3Session
 
 from s3po.config import __version__
+from s3po.credentials import Credentials
 from s3po.errors import ConfigurationError, CredentialsError, S3poError
 from s3po.runtime import PerHub
 from s3po.secrecy import guard_logs, redacted, revealed
+from s3po.transport.issuing import issued_credentials
 from s3po.transport.settings import ClientSettings, check_endpoint
 from s3po.transport.translate import translated
 
@@ -137,8 +139,9 @@ class GuardedCredentials:
         with _failures_named():
             frozen = self._inner.get_frozen_credentials()
         if frozen is not self._frozen:
+            # What was asked for before there were any was signed with the first ones: they have its number.
+            self.generation += self._frozen is not None
             self._frozen = frozen
-            self.generation += 1
         return frozen
 
 
@@ -238,7 +241,13 @@ def find_region(settings: ClientSettings) -> str | None:
 def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
     if settings.client is not None:
         return _derived_client(settings.client)
+    source = settings.credentials
+    if isinstance(source, Credentials) and not source and not source.can_refresh:
+        raise CredentialsError(f'no credentials in {source.name}: {source.reason}, or give other credentials')
     session = _session_of(settings)
+    if source is not None and settings.access_key_id is None:
+        # botocore's way to give them to all that a client signs with; the session is this client's own.
+        session._session._credentials = issued_credentials(source, settings.issued)
     keys = (settings.access_key_id, revealed(settings.secret_access_key), revealed(settings.session_token))
     if settings.anonymous:
         # With keys given, botocore does not go looking for any; they sign nothing.
@@ -296,7 +305,7 @@ def _new_session(settings: ClientSettings) -> boto3.session.Session:
     try:
         return boto3.session.Session(profile_name=settings.profile, botocore_session=_Session())
     except ProfileNotFound:
-        if settings.profile is not None or (settings.access_key_id is None and not settings.anonymous):
+        if settings.profile is not None or not settings.names_keys:
             raise
         # AWS_PROFILE names one that is not there; with keys of our own nothing is asked of it.
         bare = _Session(session_vars={'profile': (None, None, None, None)})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import sys
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from s3po.credentials import Credentials
 from s3po.errors import ConfigurationError
 from s3po.secrecy import Secret, redacted
 
@@ -33,6 +35,8 @@ class ClientSettings:
     access_key_id: str | None = None
     secret_access_key: str | Secret[str] | None = field(default=None, repr=False)
     session_token: str | Secret[str] | None = field(default=None, repr=False)
+    # Credentials, or a function. A session given as such is moved to `session`, and fixed keys to the three above.
+    credentials: Any = field(default=None, repr=False)
     anonymous: bool = False
     session: Any = field(default=None, repr=False)
     client: Any = field(default=None, repr=False)
@@ -45,6 +49,8 @@ class ClientSettings:
     payload_signing: str = 'auto'
     # What has been told once, and needs not be told again.
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    # botocore's form of credentials that refresh; see `issuing`.
+    issued: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ('endpoint_url', 'region', 'profile', 'access_key_id'):
@@ -71,6 +77,12 @@ class ClientSettings:
             )
         self._check_keys()
         self._check_sources()
+        self._resolve_credentials()
+
+    @property
+    def names_keys(self) -> bool:
+        """Whether it is said where keys come from, or that none are needed: botocore does not go looking for any."""
+        return self.access_key_id is not None or self.credentials is not None or self.anonymous
 
     def is_first(self, what: str) -> bool:
         """Whether this is the first time that it is asked for this: to tell something once for each connection."""
@@ -110,6 +122,7 @@ class ClientSettings:
         """One of them says who we are, or none does."""
         given = {
             'access_key_id': self.access_key_id is not None,
+            'credentials': self.credentials is not None,
             'anonymous': self.anonymous,
             'profile': self.profile is not None,
             'session': self.session is not None,
@@ -125,6 +138,36 @@ class ClientSettings:
         for name in ('endpoint_url', 'region', 'client_config'):
             if getattr(self, name) is not None:
                 raise ConfigurationError(f'{name} and client exclude each other: the client has one already')
+
+    def _resolve_credentials(self) -> None:
+        """Say what is given as credentials by the other fields, where they can say it."""
+        given = self.credentials
+        if given is None:
+            return
+        if _is_session(given):
+            object.__setattr__(self, 'session', given)
+            object.__setattr__(self, 'credentials', None)
+            return
+        if not isinstance(given, Credentials):
+            if not callable(given):
+                raise ConfigurationError(
+                    'credentials must be of s3po.credentials, a boto3 or botocore Session, or a function that returns keys, '
+                    f'not {type(given).__name__}'
+                )
+            return
+        if self.region is None:
+            object.__setattr__(self, 'region', given.region)
+        keys = None if given.can_refresh else given.pair()
+        if keys is not None:
+            object.__setattr__(self, 'access_key_id', keys.access_key_id)
+            object.__setattr__(self, 'secret_access_key', keys.secret_access_key)
+            object.__setattr__(self, 'session_token', keys.session_token)
+
+
+def _is_session(given: object) -> bool:
+    """Whether it is a Session of boto3 or botocore. Where they were never imported, it is none."""
+    modules = (sys.modules.get(name) for name in ('boto3.session', 'botocore.session'))
+    return isinstance(given, tuple(module.Session for module in modules if module is not None))
 
 
 def is_loopback(host: str) -> bool:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
-import json
 import logging
 import pathlib
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
-import gevent
-import gevent.server
 import pytest
 
 import s3po
 from s3po.errors import CredentialsError
 from s3po.transport.session import build_client, credentials_of
 from s3po.transport.settings import ClientSettings
-from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN, STEM
+from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN
 from tests.support.kinds import KINDS, Kind
+from tests.support.metadata import LIMIT_S, MetadataService
 from tests.support.servers import Store
 
 BUCKET = 'bucket'
-LIMIT_S = 30
-TOKEN: Final = f'{STEM}metadata'
 Connect = Callable[..., s3po.Connection]
 
 
@@ -34,61 +28,6 @@ Connect = Callable[..., s3po.Connection]
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Both transports."""
     return KINDS[request.param]
-
-
-class MetadataService:
-    """EC2's metadata service, on a port of its own, and a proxy that is asked for it.
-
-    Attributes:
-        asked: The requests so far: method, target, and whether they bore the token.
-        token_status: How a request for a token is answered; None for not at all.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, bool]] = []
-        self.token_status: int | None = 200
-        self._server = gevent.server.StreamServer(('127.0.0.1', 0), self._serve)
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f'http://127.0.0.1:{self._server.server_port}'
-
-    def start(self) -> None:
-        """Listen."""
-        self._server.start()
-
-    def stop(self) -> None:
-        """Stop listening, and cut what is under way."""
-        self._server.stop(timeout=1)
-
-    def _serve(self, sock: Any, address: object) -> None:
-        with sock, sock.makefile('rb') as lines:
-            while True:
-                # At its end a connection gives nothing for ever.
-                head = b''.join(itertools.takewhile(lambda line: line not in (b'\r\n', b''), lines)).decode()
-                if not head:
-                    return
-                method, target, _ = head.split(' ', 2)
-                bears_token = TOKEN in head
-                self.asked.append((method, target, bears_token))
-                status, body = self._answer(method, target)
-                if status is None:
-                    gevent.sleep(LIMIT_S)
-                    return
-                sock.sendall(f'HTTP/1.1 {status} So\r\nContent-Length: {len(body)}\r\n\r\n{body}'.encode())
-
-    def _answer(self, method: str, target: str) -> tuple[int | None, str]:
-        """Version 1 is answered as well: whoever asks without a token gets the keys."""
-        if method == 'PUT' and target.endswith('/latest/api/token'):
-            return self.token_status, TOKEN
-        if target.endswith('/security-credentials/'):
-            return 200, 'role'
-        if target.endswith(('/security-credentials/role', '/container')):
-            expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=6)
-            keys = {'AccessKeyId': 'key', 'SecretAccessKey': SECRET_ACCESS_KEY, 'Token': SESSION_TOKEN}
-            return 200, json.dumps({**keys, 'Code': 'Success', 'Expiration': expiry.strftime('%Y-%m-%dT%H:%M:%SZ')})
-        return 404, ''
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pathlib
 from functools import partial
 
 import s3po
+from s3po.credentials import ConfigCredentials, EnvironmentCredentials, MetadataCredentials, merge_credentials
 
 
 def upload_and_download(conn: s3po.Connection) -> None:
@@ -46,3 +47,11 @@ def mock(conn: s3po.Connection) -> None:
 
     total: int = run(1)
     print(total)
+
+
+async def credentials() -> s3po.Connection:
+    service = MetadataCredentials(region='us-east-1')
+    await service.start()
+    await service.stop()
+    print(s3po.Connection(credentials=lambda: {'access_key_id': 'key', 'secret_access_key': 'secret', 'expires_at': None}))
+    return s3po.Connection(credentials=merge_credentials(EnvironmentCredentials(), ConfigCredentials(), service))

@@ -10,7 +10,7 @@ import gevent
 import gevent.event
 import gevent.pool
 import pytest
-from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.credentials import Credentials, DeferredRefreshableCredentials, RefreshableCredentials
 
 from s3po.errors import CredentialsError
 from s3po.transport.session import GuardedCredentials
@@ -166,3 +166,13 @@ def test_other_attributes_are_fresh(issuer: Issuer) -> None:
 
     assert guarded.access_key == 'key1'
     assert issuer.issued == 1
+
+
+def test_expired_first_keys(issuer: Issuer) -> None:
+    """A request that began before there were any keys was signed with the first ones: its refusal is about those."""
+    guarded = GuardedCredentials(DeferredRefreshableCredentials(issuer.refresh, 'test'))
+    generation = guarded.generation
+    assert ask(guarded, 5) == ['token1'] * 5
+    guarded.expire(generation)
+
+    assert ask(guarded, 5) == ['token2'] * 5

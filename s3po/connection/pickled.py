@@ -1,0 +1,38 @@
+"""A Connection's arguments on their way into another process.
+
+What may live here: what becomes of `credentials` there. Sources of keys go into no pickle by themselves.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from s3po.credentials import Credentials
+from s3po.credentials.base import Parcel
+
+__all__ = ['made_again', 'packed_credentials']
+
+T = TypeVar('T')
+
+
+def packed_credentials(given: object) -> object | None:
+    """What travels in the place of an argument `credentials`; None where nothing can: a session, a function that is local."""
+    if isinstance(given, Credentials):
+        return given.parcel()
+    if not callable(given):
+        return None
+    try:
+        pickle.dumps(given)
+    except Exception:  # noqa: BLE001  (whatever a foreign object raises; the caller is told that it does not pickle)
+        return None
+    return given
+
+
+def made_again(kind: Callable[..., T], **arguments: Any) -> T:
+    """Make a Connection of its arguments, where they arrive."""
+    packed = arguments.get('credentials')
+    if isinstance(packed, Parcel):
+        arguments['credentials'] = packed.unpack()
+    return kind(**arguments)

@@ -1,0 +1,254 @@
+"""Keys that never change: given as arguments, in a URL, in the environment, or in files. All are read when they are made."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from typing import Any, Final
+
+from s3po.credentials.base import Credentials, Parcel, checked_text
+from s3po.credentials.files import default_paths, profile_name, read_profile
+from s3po.credentials.pairs import KeyPair
+from s3po.errors import ConfigurationError, CredentialsError, S3poError
+from s3po.secrecy import Secret
+
+__all__ = ['ConfigCredentials', 'EnvironmentCredentials', 'FixedCredentials', 'StaticCredentials', 'URLCredentials']
+
+URL_FORM: Final = "'http://key:secret@host'"
+
+
+class FixedCredentials(Credentials):
+    """Keys that are at hand, or are not."""
+
+    __slots__ = ('_pair',)
+
+    def __init__(self, pair: KeyPair | None, region: str | None) -> None:
+        super().__init__(region)
+        self._pair: Final = pair
+
+    def pair(self) -> KeyPair | None:
+        return self._pair
+
+
+class StaticCredentials(FixedCredentials):
+    """Keys that are given."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        access_key_id: str = '',
+        secret_access_key: str = '',
+        session_token: str | None = None,
+        region: str | None = None,
+    ) -> None:
+        """
+        Args:
+            access_key_id: The access key; '' for none.
+            secret_access_key: Its secret; '' for none.
+            session_token: The token of temporary keys; None for others.
+            region: The region that belongs to them; None for one that is found elsewhere.
+
+        Raises:
+            ConfigurationError: One of id and secret is missing, or there is only a token.
+        """
+        pair = _pair(
+            ConfigurationError,
+            '',
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            session_token=session_token,
+        )
+        if pair is None and session_token:
+            raise ConfigurationError('session_token needs access_key_id and secret_access_key')
+        super().__init__(pair, region)
+
+    @property
+    def reason(self) -> str:
+        """They were not given."""
+        return 'access_key_id and secret_access_key are blank; give both'
+
+    def parcel(self) -> Parcel:
+        """The keys themselves."""
+        return parcel_of(self.pair(), self.region)
+
+
+class URLCredentials(FixedCredentials):
+    """Keys that stand in a URL as its user name and password: 'http://key:secret@host', percent-encoded.
+
+    Only they are taken from it; where requests go is said by `endpoint_url`.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, url: str, region: str | None = None) -> None:
+        """
+        Args:
+            url: The URL; in a secret, '/' is written %2F, '+' and '=' may stand as they are.
+            region: The region that belongs to the keys; None for one that is found elsewhere.
+
+        Raises:
+            ConfigurationError: It is no such URL, or has only one of user name and password. It is not shown.
+        """
+        user, password = _userinfo(url)
+        pair = _pair(
+            ConfigurationError,
+            f' (the user name or the password of a URL of the form {URL_FORM})',
+            access_key_id=urllib.parse.unquote(user),
+            secret_access_key=urllib.parse.unquote(password),
+            session_token=None,
+        )
+        super().__init__(pair, region)
+
+    @property
+    def reason(self) -> str:
+        """The URL has none."""
+        return f'the URL has no user name and password; give one of the form {URL_FORM}'
+
+    def parcel(self) -> Parcel:
+        """The keys, without the URL."""
+        return parcel_of(self.pair(), self.region)
+
+
+class EnvironmentCredentials(FixedCredentials):
+    """Keys of the environment, as it is now."""
+
+    __slots__ = ('_given_region',)
+
+    def __init__(self, region: str | None = None) -> None:
+        """
+        Args:
+            region: The region that belongs to the keys; None for AWS_REGION or AWS_DEFAULT_REGION.
+
+        Raises:
+            CredentialsError: Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set.
+        """
+        self._given_region: Final = region
+        pair = _pair(
+            CredentialsError,
+            ' (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither)',
+            access_key_id=os.environ.get('AWS_ACCESS_KEY_ID'),
+            secret_access_key=os.environ.get('AWS_SECRET_ACCESS_KEY'),
+            session_token=os.environ.get('AWS_SESSION_TOKEN'),
+        )
+        super().__init__(pair, region or os.environ.get('AWS_REGION') or os.environ.get('AWS_DEFAULT_REGION'))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
+        return EnvironmentCredentials, (self._given_region,)
+
+    @property
+    def reason(self) -> str:
+        """The variables are not set."""
+        return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; set both'
+
+    def parcel(self) -> Parcel:
+        """No keys: the environment is read where it arrives."""
+        return Parcel(EnvironmentCredentials, region=self._given_region)
+
+
+class ConfigCredentials(FixedCredentials):
+    """Keys of AWS's files, as they are now."""
+
+    __slots__ = ('_arguments', '_profile')
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, profile: str | None = None, region: str | None = None
+    ) -> None:
+        """
+        Args:
+            path: A file; '~' is expanded. None for AWS_SHARED_CREDENTIALS_FILE (else ~/.aws/credentials), and then
+                AWS_CONFIG_FILE (else ~/.aws/config).
+            profile: Which profile; None for AWS_DEFAULT_PROFILE or AWS_PROFILE, as boto3 has it, else 'default'.
+            region: The region that belongs to the keys; None for what the files say.
+
+        Raises:
+            ConfigurationError: An argument is of the wrong type.
+            CredentialsError: A file cannot be read, or has only one of id and secret. A missing file has no keys.
+        """
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f'path must be a str, a PathLike or None, not {type(path).__name__}')
+        given = None if path is None else os.fsdecode(path)
+        self._arguments: Final = (given, profile, region)
+        self._profile: Final = checked_text('profile', profile) or profile_name()
+        pair: KeyPair | None = None
+        paths = default_paths() if given is None else (given,)
+        found = [each for each_path in paths for each in read_profile(each_path, self._profile)]
+        for each in found:
+            # The first section that has keys gives them all.
+            pair = pair or _pair(
+                CredentialsError,
+                f' (profile {self._profile!r} of {each.path})',
+                access_key_id=each.values.get('aws_access_key_id'),
+                secret_access_key=each.values.get('aws_secret_access_key'),
+                session_token=each.values.get('aws_session_token'),
+            )
+        regions = (each.values.get('region') for each in found)
+        super().__init__(pair, region or next((each for each in regions if each), None))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
+        return ConfigCredentials, self._arguments
+
+    @property
+    def reason(self) -> str:
+        """The profile has none."""
+        path = self._arguments[0]
+        where = 'the shared credentials and config file' if path is None else path
+        return f'{where} has no aws_access_key_id and aws_secret_access_key for profile {self._profile!r}; add them'
+
+    def parcel(self) -> Parcel:
+        """No keys: the files are read where it arrives."""
+        path, profile, region = self._arguments
+        return Parcel(ConfigCredentials, path=path, profile=profile, region=region)
+
+
+def parcel_of(pair: KeyPair | None, region: str | None) -> Parcel:
+    """A parcel with the keys in it."""
+    if pair is None:
+        return Parcel(StaticCredentials, region=region)
+    return Parcel(
+        StaticCredentials,
+        access_key_id=pair.access_key_id,
+        secret_access_key=pair.secret_access_key.reveal(),
+        session_token=pair.token,
+        region=region,
+    )
+
+
+def _pair(kind: type[S3poError], where: str, **values: object) -> KeyPair | None:
+    """A pair of what was found; None of nothing.
+
+    Args:
+        kind: Whose fault half a pair is.
+        where: Where it was looked for.
+        values: What was found, by the fields' names.
+    """
+    found = {name: checked_text(name, value) for name, value in values.items()}
+    access_key_id, secret = found['access_key_id'], found['secret_access_key']
+    if bool(access_key_id) != bool(secret):
+        missing = 'secret_access_key' if access_key_id else 'access_key_id'
+        raise kind(f'{missing} is missing: access_key_id and secret_access_key go together{where}')
+    if not access_key_id:
+        return None
+    token = found['session_token']
+    return KeyPair(
+        access_key_id=access_key_id, secret_access_key=Secret(secret), session_token=Secret(token) if token else None
+    )
+
+
+def _userinfo(url: object) -> tuple[str, str]:
+    """The user name and password of a URL, still percent-encoded; blank where there are none."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f'url must be a str, not {type(url).__name__}')
+    # Raised out here: the texts of what urllib raises hold pieces of the URL, and so may hold a piece of a secret.
+    found: tuple[str, str] | None = None
+    try:
+        parts = urllib.parse.urlsplit(url)
+        # A secret with a '/' in it ends the host, and then stands as the port.
+        _ = parts.port if '@' not in parts.netloc else None
+        if parts.scheme in ('http', 'https') and parts.hostname:
+            found = parts.username or '', parts.password or ''
+    except ValueError:
+        pass
+    if found is None:
+        raise ConfigurationError(f"url must be of the form {URL_FORM}, where a secret's '/' is written %2F")
+    return found

@@ -1,0 +1,69 @@
+"""The first of several sources that has any keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from s3po.credentials.base import Credentials, Parcel
+from s3po.credentials.pairs import KeyPair
+from s3po.errors import ConfigurationError
+
+__all__ = ['merge_credentials']
+
+
+def merge_credentials(*credentials: Credentials) -> Credentials:
+    """Several sources as one; of each field the first that is not blank.
+
+    Id, secret and token always come from one source: the first that has keys now, else the first that may get some (a metadata
+    service that was not yet asked). The region is the first that any of them has.
+
+    Args:
+        credentials: The sources, the most important one first.
+
+    Raises:
+        ConfigurationError: One of them is of another kind.
+    """
+    for each in credentials:
+        if not isinstance(each, Credentials):
+            raise ConfigurationError(f'merge_credentials takes credentials of s3po.credentials, not {type(each).__name__}')
+    return _MergedCredentials(credentials)
+
+
+class _MergedCredentials(Credentials):
+    __slots__ = ('_source', '_sources')
+
+    def __init__(self, sources: Sequence[Credentials]) -> None:
+        super().__init__(next((each.region for each in sources if each.region), None))
+        self._sources = tuple(sources)
+        # Chosen once: between the reading of two attributes it must not become another one.
+        chosen = [each for each in sources if each] or [each for each in sources if each.can_refresh]
+        self._source = chosen[0] if chosen else None
+
+    @property
+    def can_refresh(self) -> bool:
+        return self._source is not None and self._source.can_refresh
+
+    @property
+    def name(self) -> str:
+        return 'merge_credentials' if self._source is None else self._source.name
+
+    @property
+    def reason(self) -> str:
+        told = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
+        return f'none of them has keys ({told})' if told else 'nothing was merged; give credentials'
+
+    def pair(self) -> KeyPair | None:
+        return None if self._source is None else self._source.pair()
+
+    def issue(self, known: KeyPair | None) -> KeyPair:
+        if self._source is None:
+            return super().issue(known)
+        return self._source.issue(known)
+
+    def parcel(self) -> Parcel:
+        """All of them: which one has keys is found where it arrives."""
+        return Parcel(_merged_again, parcels=[each.parcel() for each in self._sources])
+
+
+def _merged_again(parcels: Sequence[Parcel]) -> Credentials:
+    return merge_credentials(*(each.unpack() for each in parcels))

@@ -1,0 +1,189 @@
+"""Keys that a metadata service gives to a machine or container, for a while."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any, Final, Self
+
+import gevent
+import gevent.lock
+
+from s3po.credentials.base import Credentials, Parcel
+from s3po.credentials.pairs import KeyPair
+from s3po.credentials.services import ask_service
+from s3po.errors import CredentialsError
+from s3po.runtime import PerHub
+from s3po.runtime.hubs import is_own_hub
+
+__all__ = ['Done', 'MetadataCredentials']
+
+log = logging.getLogger(__name__)
+
+# How long before their end keys are replaced: before botocore would, which begins a quarter of an hour ahead.
+AHEAD_S: Final = 20 * 60
+# How long to wait where the service gave the same keys again, or none.
+AGAIN_S: Final = 60
+# For so long a failure is everybody's: who waited meanwhile would otherwise wait for one of his own, one after the other.
+SHARED_S: Final = 1.0
+
+
+class Done:
+    """A call that has ended. It may be awaited, which returns at once."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+class MetadataCredentials(Credentials):
+    """Keys of EC2's metadata service, or of the one that the environment of a container names.
+
+    A Connection asks for them when it needs them, and again before they expire; nothing has to be started for that. start()
+    asks at once, so that what is wrong is known, and keeps a greenlet that replaces the keys ahead of time. After a fork only
+    the parent has that greenlet; the child may start() its own.
+
+    It may be shared by several connections, greenlets and native threads.
+    """
+
+    __slots__ = ('_failure', '_keys', '_locks', '_refresher')
+
+    def __init__(self, region: str | None = None) -> None:
+        """
+        Args:
+            region: The region that belongs to the keys; None for one that is found elsewhere.
+        """
+        super().__init__(region)
+        self._keys: KeyPair | None = None
+        self._failure: tuple[float, str] | None = None
+        self._locks = PerHub(gevent.lock.RLock)
+        self._refresher: _Refresher | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # no keys travel
+        return MetadataCredentials, (self._region,)
+
+    @property
+    def can_refresh(self) -> bool:
+        """They are asked for when they are needed."""
+        return True
+
+    @property
+    def reason(self) -> str:
+        """Nobody has asked yet."""
+        return 'the metadata service has not been asked; call start()'
+
+    def start(self) -> Done:
+        """Ask the service, and keep asking ahead of time; does nothing where that is going on already.
+
+        Blocks for two seconds at most.
+
+        Returns:
+            Something that may be awaited.
+
+        Raises:
+            CredentialsError: The service gave no keys; nothing was started.
+        """
+        with self._locks.get():
+            if self._refresher is None or not self._refresher.is_running:
+                self._failure = None
+                self.issue(self._keys)
+                self._refresher = _Refresher(self)
+        return Done()
+
+    def stop(self) -> Done:
+        """End what start() began, and forget the keys; does nothing where nothing was started.
+
+        Returns:
+            Something that may be awaited.
+        """
+        refresher, self._refresher = self._refresher, None
+        if refresher is not None:
+            refresher.stop()
+            with self._locks.get():
+                self._keys = None
+        return Done()
+
+    def pair(self) -> KeyPair | None:
+        keys = self._keys
+        return keys if keys is not None and keys.seconds_left() > 0 else None
+
+    def issue(self, known: KeyPair | None) -> KeyPair:
+        with self._locks.get():
+            keys = self.pair()
+            # Other greenlets wait at the lock, and then take what this one got.
+            return self._ask() if keys is None or keys == known else keys
+
+    def _ask(self) -> KeyPair:
+        if self._failure is not None and time.monotonic() - self._failure[0] < SHARED_S:
+            raise CredentialsError(self._failure[1])
+        try:
+            self._keys = ask_service()
+        except CredentialsError as error:
+            self._failure = time.monotonic(), str(error)
+            raise
+        self._failure = None
+        return self._keys
+
+    def parcel(self) -> Parcel:
+        """No keys: the service is asked where it arrives."""
+        return Parcel(MetadataCredentials, region=self._region)
+
+
+class _Refresher:
+    """The greenlet that replaces keys ahead of time. It keeps nobody alive: neither its credentials nor the event loop."""
+
+    def __init__(self, owner: MetadataCredentials) -> None:
+        self._owner = weakref.ref(owner)
+        self._process = os.getpid()
+        self._is_stopped = False
+        self._hub = gevent.get_hub()
+        self._greenlet = gevent.spawn(self._run, pause_s(owner.pair()))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it goes on; a forked child has none, or a copy that ends by itself."""
+        return self._process == os.getpid() and not self._is_stopped and not self._greenlet.dead
+
+    def stop(self) -> None:
+        """End it; from another native thread, when it would ask next."""
+        self._is_stopped = True
+        if self._process == os.getpid() and is_own_hub(self._hub):
+            self._greenlet.kill(block=False)
+
+    def _run(self, pause: float) -> None:
+        while True:
+            gevent.sleep(pause, ref=False)
+            owner = self._owner()
+            if owner is None or not self.is_running:
+                return
+            pause = _refreshed(owner)
+            del owner
+
+
+def pause_s(keys: KeyPair | None) -> float:
+    """How long keys need not be replaced; with little left of them, a moment."""
+    left = 0.0 if keys is None else keys.seconds_left()
+    return max(left - AHEAD_S, min(AGAIN_S, left / 2), 1.0)
+
+
+def _refreshed(owner: MetadataCredentials) -> float:
+    """Replace the keys, and tell how long to wait."""
+    try:
+        return pause_s(owner.issue(owner.pair()))
+    except CredentialsError as error:
+        pause = min(pause_s(owner.pair()), AGAIN_S)
+        log.warning('the keys could not be replaced ahead of time; trying again in %.0f s: %s', pause, error)
+        return pause
