@@ -125,6 +125,10 @@ class Described(Protocol):
         """All of it. Costs some time when it is asked for."""
         ...
 
+    def header(self, name: str) -> str | None:
+        """One header of the answer, by its name in lower case; None when it is missing. Costs next to nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -176,7 +180,7 @@ class TransferResult:
     Attributes:
         bucket: The object's bucket; of a copy, that of the new object.
         key: The object's key; of a copy, that of the new object.
-        size_bytes: The bytes of the object, or of the range that was asked for.
+        size_bytes: The bytes of the object as it is stored (compressed, where it is), or of the range that was asked for.
         etag: The ETag without its quotes.
         version_id: The version written or read; None in a bucket without versions.
         checksum: The checksum that the store confirmed, as 'ALGORITHM:base64'; None when it confirmed none.

@@ -4,6 +4,8 @@ What may live here: reading and writing on this machine. Nothing here knows of S
 """
 
 from s3po.body.chunks import BytesChunk, Chunk
+from s3po.body.compressing import compressed
+from s3po.body.decompressing import DecompressingSink
 from s3po.body.keypaths import LocalPaths, local_path
 from s3po.body.opening import open_source
 from s3po.body.sinks import UNWAITING_BYTES, Sink, open_sink
@@ -14,11 +16,13 @@ __all__ = [
     'UNWAITING_BYTES',
     'BytesChunk',
     'Chunk',
+    'DecompressingSink',
     'LocalPaths',
     'Sink',
     'SizedSource',
     'Source',
     'StreamSource',
+    'compressed',
     'local_path',
     'open_sink',
     'open_source',

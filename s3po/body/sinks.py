@@ -46,8 +46,8 @@ class Sink:
     def identify(self, bucket: str, key: str, described: Described) -> None:
         """Learn what will be written, before begin() or write_whole(); again after every restart."""
 
-    def begin(self, size_bytes: int) -> None:
-        """Make ready for an object of this size; forget what an earlier attempt wrote."""
+    def begin(self, size_bytes: int | None) -> None:
+        """Make ready for an object of this size, None where nobody knows it; forget what an earlier attempt wrote."""
         raise NotImplementedError
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
@@ -88,21 +88,28 @@ class BytesSink(Sink):
 
     def __init__(self) -> None:
         self._buffer: io.BytesIO | None = None
+        self._is_growing = False
         self._whole = b''
         self.described: Described | None = None
 
     def identify(self, bucket: str, key: str, described: Described) -> None:
         self.described = described
 
-    def begin(self, size_bytes: int) -> None:
+    def begin(self, size_bytes: int | None) -> None:
         self._buffer = io.BytesIO()
+        self._is_growing = size_bytes is None
         if size_bytes:
             # Reserved at once: a buffer that grows with its parts would be copied again and again.
             self._buffer.seek(size_bytes - 1)
             self._buffer.write(b'\0')
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        self.window(offset, len(data))[:] = data
+        if self._is_growing:
+            assert self._buffer is not None
+            self._buffer.seek(offset)
+            self._buffer.write(data)
+        else:
+            self.window(offset, len(data))[:] = data
 
     def write_whole(self, data: bytes) -> None:
         self._buffer = None
@@ -143,9 +150,9 @@ class PathSink(Sink):
         # After a restart the file that is there is written anew, under the name that it has.
         self._identity = f'{bucket}\0{key}\0{described.etag}'
 
-    def begin(self, size_bytes: int) -> None:
+    def begin(self, size_bytes: int | None) -> None:
         try:
-            os.ftruncate(self._open_empty(), size_bytes)
+            os.ftruncate(self._open_empty(), size_bytes or 0)
         except OSError as error:
             raise as_local_error('write', self._path, error) from error
 
@@ -224,7 +231,7 @@ class FileSink(Sink):
         self._start = _position(file)
         self._has_written = False
 
-    def begin(self, size_bytes: int) -> None:
+    def begin(self, size_bytes: int | None) -> None:
         if self._has_written:
             self._truncate()
 
@@ -268,7 +275,7 @@ class TextSink(FileSink):
         super().__init__(file, name)
         self._decoder = codecs.getincrementaldecoder('utf-8')()
 
-    def begin(self, size_bytes: int) -> None:
+    def begin(self, size_bytes: int | None) -> None:
         super().begin(size_bytes)
         self._decoder.reset()
 

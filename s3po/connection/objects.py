@@ -38,6 +38,7 @@ class ObjectCalls:
         metadata: Mapping[str, str] | None = None,
         content_type: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        compress: str | None = None,
         if_none_match: str | None = None,
         if_match: str | None = None,
         retries: int | None = None,
@@ -56,6 +57,8 @@ class ObjectCalls:
             metadata: The object's own metadata.
             content_type: None guesses it from the path or key.
             extra: Further parameters by boto3's names.
+            compress: 'gzip', 'zlib' or 'zstd': compress the data as they are read, and say so in Content-Encoding and in the
+                metadata `s3po-compress`. The source stays as it is.
             if_none_match: '*' writes only where there is no object yet.
             if_match: An ETag: writes only over that.
             retries: In place of the connection's.
@@ -80,6 +83,7 @@ class ObjectCalls:
             'metadata': metadata,
             'content_type': content_type,
             'extra': extra,
+            'compress': compress,
             'if_none_match': if_none_match,
             'if_match': if_match,
             'retries': retries,
@@ -99,6 +103,7 @@ class ObjectCalls:
         metadata: Mapping[str, str] | None = None,
         content_type: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        compress: str | None = None,
         if_none_match: str | None = None,
         if_match: str | None = None,
         retries: int | None = None,
@@ -113,6 +118,7 @@ class ObjectCalls:
             'metadata': metadata,
             'content_type': content_type,
             'extra': extra,
+            'compress': compress,
             'if_none_match': if_none_match,
             'if_match': if_match,
             'retries': retries,
@@ -129,6 +135,8 @@ class ObjectCalls:
         target: Any = None,
         *,
         encoding: str | None = None,
+        decompress: str | bool = 'auto',
+        max_decompressed_size: int | None = None,
         version_id: str | None = None,
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
@@ -145,6 +153,10 @@ class ObjectCalls:
             target: None gives the bytes; a path is absent, old or complete, whatever happens; a file object, binary or
                 text, is written from its present position, never closed, and truncated back after a failure if it can seek.
             encoding: Without a target: give a str, decoded so.
+            decompress: 'auto' decompresses what `compress` has compressed; True also whatever has a Content-Encoding of gzip,
+                deflate or zstd, and refuses others; False gives what is stored. A byte_range is always of what is stored.
+            max_decompressed_size: How many bytes a decompressed object may have; None for 1,000 times its stored size and
+                64 MiB.
             version_id: One version.
             byte_range: (start, stop), half-open; stop None means to the end.
             if_match: An ETag: only if the object still has it.
@@ -159,7 +171,7 @@ class ObjectCalls:
         Raises:
             ConfigurationError: An argument is wrong.
             NotFound, NoSuchBucket, AccessDenied, PreconditionFailed, InvalidRequest: The store refused.
-            DownloadError: The retries ran out.
+            DownloadError: The retries ran out, or what is stored cannot be decompressed.
             SourceChanged: The object was replaced again and again while it was read.
             LocalError: The target cannot be written.
             DeadlineExceeded: timeout_s ran out.
@@ -167,6 +179,8 @@ class ObjectCalls:
         options = {
             'target': target,
             'encoding': encoding,
+            'decompress': decompress,
+            'max_decompressed_size': max_decompressed_size,
             'byte_range': byte_range,
             'if_match': if_match,
             'extra': extra,
@@ -181,6 +195,8 @@ class ObjectCalls:
         key: str,
         path: str | os.PathLike[str],
         *,
+        decompress: str | bool = 'auto',
+        max_decompressed_size: int | None = None,
         version_id: str | None = None,
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
@@ -192,6 +208,8 @@ class ObjectCalls:
         """Download an object to a path; as download() with that target."""
         options = {
             'path': path,
+            'decompress': decompress,
+            'max_decompressed_size': max_decompressed_size,
             'byte_range': byte_range,
             'if_match': if_match,
             'extra': extra,

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import gevent
 
-from s3po.body import Source, open_sink, open_source
+from s3po.body import Source, compressed, open_sink, open_source
 from s3po.body.originals import delete_original
 from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
@@ -25,6 +25,7 @@ from s3po.connection.arguments import (
     object_headers,
     path_of,
 )
+from s3po.connection.compression import add_compression, check_decompress, decompressing
 from s3po.connection.wiring import Wiring
 from s3po.errors import (
     AccessDenied,
@@ -150,6 +151,7 @@ class Operations:
         metadata: Mapping[str, str] | None = None,
         content_type: str | None = None,
         extra: Extra | None = None,
+        compress: str | None = None,
         if_none_match: str | None = None,
         if_match: str | None = None,
         retries: int | None = None,
@@ -159,13 +161,16 @@ class Operations:
         extra = self.extra(extra, *UPLOADS)
         sent = object_headers(headers, metadata, content_type)
         add_conditions(sent, if_none_match=if_none_match, if_match=if_match)
+        if compress is not None:
+            add_compression(sent, extra, compress)
         opened = open_source(source)
         try:
             is_to_delete = self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, retries, UploadError)
-            result = upload(attempts, opened, config or self.config, sent, extra)
+            to_send = opened if compress is None else compressed(opened, compress)
+            result = upload(attempts, to_send, config or self.config, sent, extra)
             if is_to_delete:
                 assert isinstance(opened, FileSource)
                 delete_original(opened)
@@ -188,6 +193,8 @@ class Operations:
         *,
         target: Any = None,
         encoding: str | None = None,
+        decompress: str | bool = 'auto',
+        max_decompressed_size: int | None = None,
         byte_range: tuple[int, int | None] | None = None,
         if_match: str | None = None,
         extra: Extra | None = None,
@@ -197,18 +204,21 @@ class Operations:
         config = config or self.config
         check_encoding(encoding, target)
         check_byte_range(byte_range)
+        check_decompress(decompress, max_decompressed_size, byte_range)
         request = DownloadRequest(
             byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=self.extra(extra, 'GetObject')
         )
-        sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
+        opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
+        if decompress is not False and byte_range is None:
+            sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
         result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, config, request)
         if target is not None:
             return _outcome(result)
-        assert isinstance(sink, BytesSink)
-        data = sink.value
+        assert isinstance(opened, BytesSink)
+        data = opened.value
         value = data if encoding is None else decode(data, encoding, ref)
         retried = result.attempts - result.parts
-        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=sink.described)
+        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=opened.described)
 
     def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
         attempts = self.attempts(ref.bucket, ref.key, retries)

@@ -121,6 +121,10 @@ class Answer(Protocol):
         """The object: `size_bytes` is that of the whole object, also where only a range of it follows."""
         ...
 
+    def header(self, name: str) -> str | None:
+        """One header, by its name in lower case; None when it is missing. For each download, so it has to be quick."""
+        ...
+
     def read(self, size_bytes: int) -> bytes:
         """Up to size_bytes of the body; b'' only at its end.
 

@@ -45,6 +45,9 @@ class BotoAnswer:
         self.etag, self.version_id, self.checksum = self.info.etag, self.info.version_id, self.info.checksum
         self._left = self.size_bytes
 
+    def header(self, name: str) -> str | None:
+        return self.info.headers.get(name)
+
     def read(self, size_bytes: int) -> bytes:
         wanted = min(size_bytes, self._left)
         if not wanted:

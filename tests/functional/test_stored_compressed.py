@@ -1,4 +1,4 @@
-"""Nothing is decompressed: what is stored is what comes, so what is small in the store is small here."""
+"""Nothing is decompressed but what s3po has compressed, or the caller wants it; and then no further than its limit."""
 
 from __future__ import annotations
 
@@ -55,3 +55,27 @@ def test_bomb(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathli
     assert data == target.getvalue() == (tmp_path / 'file').read_bytes() == bomb
     assert peak < 16 * MIB
     assert {seen['headers'].get('accept-encoding', 'identity') for seen in store.log('GetObject')} == {'identity'}
+
+
+@pytest.mark.parametrize('how', ['marked', 'asked for'])
+def test_bomb_that_is_decompressed(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathlib.Path, how: str) -> None:
+    """Somebody may have written the mark of s3po by hand: beyond the limit nothing is kept, or asked for again."""
+    metadata = {'s3po-compress': 'gzip'} if how == 'marked' else None
+    conn.upload(BUCKET, 'key', bomb, headers={'Content-Encoding': 'gzip'}, metadata=metadata)
+    target = io.BytesIO()
+    decompress = 'auto' if how == 'marked' else True
+    tracemalloc.start()
+    try:
+        for each in (None, tmp_path / 'file', target):
+            with pytest.raises(s3po.DownloadError, match='raise max_decompressed_size'):
+                conn.download(BUCKET, 'key', each, decompress=decompress, max_decompressed_size=4 * MIB)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 24 * MIB
+    assert target.getvalue() == b''
+    assert list(tmp_path.iterdir()) == []
+    assert len(store.log('GetObject')) == 3
+    conn.download_file(BUCKET, 'key', tmp_path / 'file', decompress=True)
+    assert (tmp_path / 'file').stat().st_size == UNPACKED_BYTES

@@ -52,6 +52,8 @@ def test_put_and_get(transport: Transport, bucket: str) -> None:
     assert answer.info.size_bytes == 11
     assert answer.info.content_type == 'text/x-test'
     assert answer.info.metadata == {'colour': 'red'}
+    assert answer.header('x-amz-meta-colour') == 'red'
+    assert answer.header('x-amz-meta-shape') is None
     assert answer.info.last_modified is not None
     assert answer.read(100) == b'hello world'
     assert answer.read(100) == b''

@@ -329,6 +329,10 @@ class MemoryAnswer:
         self.is_closed = False
         self._body = memoryview(body)
 
+    def header(self, name: str) -> str | None:
+        """One header."""
+        return self.info.headers.get(name)
+
     def read(self, size_bytes: int) -> bytes:
         """The next bytes."""
         gevent.sleep(0)

@@ -15,6 +15,8 @@ def upload_and_download(conn: s3po.Connection) -> None:
     body: bytes = conn.download('bucket', 'key')
     text: str = conn.download('bucket', 'key', encoding='utf-8')
     conn.download('bucket', 'key', pathlib.Path('target'), byte_range=(size, None))
+    conn.upload_file('bucket', 'key', 'source', compress='zstd')
+    conn.download_file('bucket', 'key', 'target', decompress=True, max_decompressed_size=size)
     print(body, text, conn.exists('bucket', 'key'), conn.head('bucket', 'key').metadata)
 
 

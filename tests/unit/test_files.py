@@ -289,8 +289,7 @@ def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport,
         file = memory_conn.open(BUCKET, 'key', mode)
         file.write(LARGE[:size] if mode == 'wb' else 'x' * size)
         with pytest.warns(ResourceWarning, match='was never closed: it is not published'):
-            del file
-            gc.collect()
+            file = None
         gevent.sleep(0.01)
         assert not memory_conn.exists(BUCKET, 'key')
         assert not memory.store.uploads(BUCKET)
@@ -379,8 +378,7 @@ def test_reader_in_other_threads(large: s3po.Connection) -> None:
     file = large.open(BUCKET, 'large', block_size=MIB)
     got = [file.read(MIB)]
     pool = gevent.get_hub().threadpool
-    for _ in range(3):
-        got.append(pool.spawn(file.read, MIB).get())
+    got += [pool.spawn(file.read, MIB).get() for _ in range(3)]
     got.append(file.read())
     file.close()
     assert b''.join(got) == LARGE

@@ -57,6 +57,9 @@ class WireAnswer:
             self._info = info_of(self._response, self._key, self._whole)
         return self._info
 
+    def header(self, name: str) -> str | None:
+        return self._response.text(name.encode())
+
     def read(self, size_bytes: int) -> bytes:
         try:
             return self._response.read(size_bytes)

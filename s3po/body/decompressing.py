@@ -1,0 +1,131 @@
+"""A sink that decompresses what is stored, in front of the one that takes what becomes of it.
+
+Invariants: whoever fetches sees the stored bytes only, and compares those; the sink behind sees the others only, in order.
+Nothing is given to it beyond the limit, and no more than STEP_BYTES is in memory that was not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from s3po.body.coding import STEP_BYTES, Decoder, Undecodable
+from s3po.body.sinks import Sink
+from s3po.config import KIB, MIB
+from s3po.errors import DownloadError
+from s3po.model import Described
+from s3po.runtime import offload
+
+__all__ = ['DecompressingSink']
+
+# No honest object is packed this well: zlib's own limit is 1,032 (https://zlib.net/zlib_tech.html), for nothing but zeros.
+MAX_RATIO: Final = 1000
+# What any object may come to, however small it is stored.
+ALWAYS_ALLOWED_BYTES: Final = 64 * MIB
+# How much is decoded at a time: what is not yet used of it is copied at each step.
+SLICE_BYTES: Final = 256 * KIB
+# Decoding less than this is mostly done sooner than another thread is woken.
+INLINE_BYTES: Final = 16 * KIB
+
+
+class DecompressingSink(Sink):
+    """In front of another sink: decompresses what is found to be compressed, and lets all else through."""
+
+    def __init__(self, sink: Sink, coding_of: Callable[[Described], str | None], max_bytes: int | None) -> None:
+        """
+        Args:
+            sink: Takes what comes of it.
+            coding_of: Tells how an object is compressed; None where it stays as it is.
+            max_bytes: How much may come of it; None for 1,000 times its size and 64 MiB.
+        """
+        self._sink = sink
+        self._coding_of = coding_of
+        self._max_bytes = max_bytes
+        self._name = ('', '')
+        self._coding: str | None = None
+        self._decoder: Decoder | None = None
+        self._failure: Undecodable | None = None
+        self._stored_bytes = 0
+        self._written_bytes = 0
+        self.is_ordered = sink.is_ordered
+
+    def identify(self, bucket: str, key: str, described: Described) -> None:
+        sink, self._name = self._sink, (bucket, key)
+        self._coding = self._coding_of(described)
+        self.is_ordered = self._coding is not None or sink.is_ordered
+        sink.identify(bucket, key, described)
+
+    def begin(self, size_bytes: int | None) -> None:
+        if self._coding is None:
+            self._decoder = None
+            self._sink.begin(size_bytes)
+            return
+        self._decoder, self._failure = Decoder(self._coding), None
+        self._stored_bytes, self._written_bytes = size_bytes or 0, 0
+        self._sink.begin(None)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        if self._decoder is None:
+            self._sink.write_at(offset, data)
+        elif self._failure is None:
+            try:
+                self._decode(self._decoder, memoryview(data))
+            except Undecodable as error:
+                # Perhaps it was only spoiled on its way: who fetches finds out at the end, and begins anew.
+                self._failure = error
+
+    def write_whole(self, data: bytes) -> None:
+        if self._coding is None:
+            self._decoder = None
+            self._sink.write_whole(data)
+            return
+        self.begin(len(data))
+        self.write_at(0, data)
+
+    def window(self, offset: int, size_bytes: int) -> memoryview | None:
+        return self._sink.window(offset, size_bytes) if self._decoder is None else None
+
+    def commit(self) -> None:
+        if self._decoder is not None:
+            try:
+                if self._failure is not None:
+                    raise self._failure
+                self._decoder.finish()
+            except Undecodable as error:
+                raise self._failed(
+                    f'what is stored is no valid {self._coding}: {error}. decompress=False gives it as it is'
+                ) from error
+        self._sink.commit()
+
+    def rollback(self) -> None:
+        self._sink.rollback()
+
+    @property
+    def value(self) -> bytes | None:
+        return self._sink.value
+
+    def _decode(self, decoder: Decoder, data: memoryview) -> None:
+        for start in range(0, len(data), SLICE_BYTES):
+            pieces = decoder.pieces(data[start : start + SLICE_BYTES])
+            is_inline = len(data) <= INLINE_BYTES
+            while (piece := next(pieces, None) if is_inline else offload(next, pieces, None)) is not None:
+                # Where so little becomes so much, more may follow.
+                is_inline = is_inline and len(piece) < STEP_BYTES
+                if piece:
+                    self._write(piece)
+
+    def _write(self, piece: bytes) -> None:
+        limit = self._max_bytes
+        if limit is None:
+            limit = MAX_RATIO * self._stored_bytes + ALWAYS_ALLOWED_BYTES
+        if self._written_bytes + len(piece) > limit:
+            raise self._failed(
+                f'its {self._stored_bytes:,} bytes of {self._coding} are more than {limit:,} bytes when they are decompressed; '
+                f'raise max_decompressed_size if you trust them'
+            )
+        self._sink.write_at(self._written_bytes, piece)
+        self._written_bytes += len(piece)
+
+    def _failed(self, why: str) -> DownloadError:
+        bucket, key = self._name
+        return DownloadError(f's3://{bucket}/{key}: {why}', bucket=bucket, key=key)
