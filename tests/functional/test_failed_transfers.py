@@ -207,7 +207,10 @@ LATER_FAILURES = {
     'replaced again and again': ({'status': 412, 'code': 'PreconditionFailed'}, s3po.SourceChanged),
     'gone meanwhile': ({'status': 404, 'code': 'NoSuchKey'}, s3po.NotFound),
     'resets in a part': ({'cut_body_at': 100_000, 'reset': True}, s3po.DownloadError),
-    'another range in a part': ({'ignore_range': True}, s3po.IntegrityError),
+    'another range in a part': (
+        {'status': 206, 'headers': {'Content-Range': 'bytes 1-5/9', 'ETag': '"e"'}, 'body': 'xxxxx'},
+        s3po.IntegrityError,
+    ),
 }
 
 
