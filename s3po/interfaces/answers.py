@@ -1,0 +1,191 @@
+"""What S3Client answers: responses and pages, which may be awaited and are there at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio import events
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple, Self
+
+from s3po.errors import ResponseError
+from s3po.model import ListEntry, Prefix, TransferResult
+
+__all__ = ['AsyncPieces', 'Listed', 'Page', 'Pages', 'Response', 'response_of', 'result_response']
+
+
+class Response:
+    """An answer. It equals its status, and may be awaited, which gives it at once.
+
+    Attributes:
+        status_code: The HTTP status.
+        headers: Of the answer, names in lower case.
+        content: The body.
+        error: What the store refused with; None where it did not.
+    """
+
+    def __init__(
+        self,
+        status_code: int,
+        headers: Mapping[str, str] | None = None,
+        content: bytes = b'',
+        error: ResponseError | None = None,
+    ) -> None:
+        self.status_code = int(status_code)
+        self.headers = dict(headers or {})
+        self.content = content
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f'<Response {self.status_code}, {len(self.content):,} bytes>'
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int):
+            return self.status_code == other
+        if isinstance(other, Response):
+            return (self.status_code, self.headers, self.content) == (other.status_code, other.headers, other.content)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.status_code)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self
+        yield  # makes it a generator, which ends at once
+
+    @property
+    def text(self) -> str:
+        """The body, as UTF-8; what is none is replaced."""
+        return self.content.decode('utf-8', 'replace')
+
+    @property
+    def etag(self) -> str:
+        """The object's ETag without quotes; '' where there is none."""
+        return self.headers.get('etag', '').strip('"')
+
+    def json(self) -> Any:
+        """The body, as JSON."""
+        return json.loads(self.content)
+
+
+class Listed(NamedTuple):
+    """What is known of one object of a listing.
+
+    Attributes:
+        key: The key.
+        etag: The ETag without quotes.
+        size: In bytes.
+        last_modified: When it was written, with its time zone.
+        storage_class: Such as 'STANDARD'.
+    """
+
+    key: str
+    etag: str
+    size: int
+    last_modified: Any
+    storage_class: str
+
+
+class Page(list[Listed]):
+    """The objects of one page.
+
+    Attributes:
+        prefixes: What stands for the keys that have the delimiter.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefixes: list[str] = []
+
+
+class Pages:
+    """The pages of a listing, once: for `for` and for `async for`."""
+
+    def __init__(self, found: Iterator[ListEntry | Prefix], page_size: int) -> None:
+        self._found = found
+        self._page_size = page_size
+
+    def __iter__(self) -> Iterator[Page]:
+        return self
+
+    def __next__(self) -> Page:
+        page = Page()
+        for entry in self._found:
+            if isinstance(entry, Prefix):
+                page.prefixes.append(entry.prefix)
+            else:
+                page.append(Listed(entry.key, entry.etag, entry.size_bytes, entry.last_modified, entry.storage_class))
+            if len(page) + len(page.prefixes) == self._page_size:
+                return page
+        if page or page.prefixes:
+            return page
+        raise StopIteration
+
+    def __aiter__(self) -> AsyncIterator[Page]:
+        return self
+
+    async def __anext__(self) -> Page:
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+class AsyncPieces:
+    """The pieces of an async iterable, for `for`: driven by an event loop of their own, also within a running one.
+
+    That one stands still meanwhile. So what belongs to it (a connection that it serves) must not be waited for in them.
+    """
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        loop = asyncio.new_event_loop()
+        pieces = aiter(self._pieces)
+        try:
+            while True:
+                try:
+                    piece = _run(loop, anext(pieces))
+                except StopAsyncIteration:
+                    return
+                yield piece
+        finally:
+            close = getattr(pieces, 'aclose', None)
+            if close is not None:
+                _run(loop, close())
+            loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, awaited: Any) -> Any:
+    """Run one step in a loop of its own; the one that runs now, if one does, is put aside for so long."""
+
+    async def step() -> Any:
+        return await awaited
+
+    # What asyncio names for whoever writes event loops (it is in their documentation's __all__), with an underscore.
+    running = events._get_running_loop()  # noqa: SLF001
+    events._set_running_loop(None)  # noqa: SLF001
+    try:
+        return loop.run_until_complete(step())
+    finally:
+        events._set_running_loop(running)  # noqa: SLF001
+
+
+def response_of(error: ResponseError) -> Response:
+    """The answer that says that something is missing."""
+    headers = {'x-amz-request-id': error.request_id} if error.request_id else {}
+    return Response(error.status or HTTPStatus.NOT_FOUND, headers, str(error).encode(), error)
+
+
+def result_response(result: object) -> Response:
+    """The answer to a transfer that went well."""
+    assert isinstance(result, TransferResult)
+    headers = {'etag': f'"{result.etag}"'}
+    if result.version_id is not None:
+        headers['x-amz-version-id'] = result.version_id
+    if result.checksum is not None:
+        algorithm, _, value = result.checksum.partition(':')
+        headers[f'x-amz-checksum-{algorithm.lower()}'] = value
+    return Response(HTTPStatus.OK, headers)

@@ -1,0 +1,337 @@
+"""handtruck's S3Client: objects by one name, answers that may be awaited.
+
+What may live here: its names and shapes, and which bucket and key a name means. What is awaited is there already: the calls are
+plain ones that let other greenlets run while they wait.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+import warnings
+from collections.abc import AsyncIterable, Iterable, Mapping
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+
+from s3po.config import GIB, MAX_PAGE_KEYS, MIB, MIN_PART_BYTES, TransferConfig
+from s3po.credentials import URLCredentials
+from s3po.errors import ConfigurationError, NoSuchBucket, NotFound
+from s3po.interfaces.answers import AsyncPieces, Pages, Response, response_of, result_response
+from s3po.interfaces.places import Place, Places
+
+__all__ = ['Response', 'S3Client']
+
+Data = Any
+Path = str | os.PathLike[str]
+
+PART_BYTES: Final = 5 * MIB
+RANGE_BYTES: Final = 8 * MIB
+DAY_S: Final = 24 * 3600
+
+
+class S3Client:
+    """A store, or a bucket of it, at a URL. A name is what stands behind that in the path: 'bucket/key', or 'key'."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        region: str | None = None,
+        credentials: Any = None,
+        client: object = None,
+        bucket_in_host: bool | None = None,
+        connection: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            url: The store; a bucket may lead its host name or stand in its path. It may hold the keys
+                ('https://key:secret@host'), which then sign, and are sent nowhere.
+            access_key_id: The access key. Keys come from these arguments, then from `credentials`, then from the URL, then from
+                where boto3 takes them.
+            secret_access_key: Its secret.
+            session_token: The token of temporary keys.
+            region: The store's region.
+            credentials: One of s3po.credentials, a boto3 session or a function, as of Connection.
+            client: Not needed: s3po has connections of its own.
+            bucket_in_host: Whether the bucket leads the host name. None finds it out: by the form of AWS's names; elsewhere
+                the bucket leads the host when a name cannot hold one ('key', at a URL without a path).
+            connection: Further arguments of Connection, such as {'verify': …, 'retries': …}.
+
+        Raises:
+            ConfigurationError: An argument is wrong.
+        """
+        if client is not None:
+            warnings.warn(
+                'client= is not needed: s3po has connections of its own; leave it out', DeprecationWarning, stacklevel=2
+            )
+        bare, keys = _without_keys(url, region)
+        given: dict[str, Any] = {'region': region, **(connection or {})}
+        if access_key_id is not None or secret_access_key is not None or session_token is not None:
+            given |= {
+                'access_key_id': access_key_id,
+                'secret_access_key': secret_access_key,
+                'session_token': session_token,
+            }
+        elif credentials is not None:
+            given['credentials'] = credentials
+        elif keys is not None:
+            given['credentials'] = keys
+        self._places = Places(bare, given, bucket_in_host)
+        self.url = bare
+
+    def __repr__(self) -> str:
+        return f'<S3Client {self.url}>'
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the kept connections. The client may be used again."""
+        self._places.close()
+
+    def put(self, name: str, data: Data, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Upload an object.
+
+        Args:
+            name: Its name.
+            data: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. The
+                last is driven to its end within this call, by an event loop of its own.
+            headers: HTTP headers of the object.
+
+        Raises:
+            S3poError: As of Connection.upload().
+        """
+        place = self._places.find(name)
+        return result_response(place.connection.upload(place.bucket, place.key, _source(data), headers=headers))
+
+    def put_file(self, name: str, path: Path, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Upload the file at a path."""
+        place = self._places.find(name)
+        return result_response(place.connection.upload_file(place.bucket, place.key, path, headers=headers))
+
+    def put_file_multipart(
+        self,
+        name: str,
+        path: Path,
+        *,
+        headers: Mapping[str, str] | None = None,
+        workers_count: int = 8,
+        part_size: int = PART_BYTES,
+        part_upload_tries: int = 4,
+    ) -> Response:
+        """Upload the file at a path in parts; what fits into one is one request.
+
+        Args:
+            name: The object's name.
+            path: The file.
+            headers: HTTP headers of the object.
+            workers_count: How many parts are sent at once.
+            part_size: The size of a part, 5 MiB to 5 GiB.
+            part_upload_tries: How many attempts each part has.
+
+        Raises:
+            ConfigurationError: A number is out of its range.
+            UploadError: A part failed for good. Nothing is published, and nothing is left.
+        """
+        options = {'path': path, **_in_parts(headers, workers_count, part_size, part_upload_tries, 'part_upload_tries')}
+        return self._perform_upload('upload_file', name, options)
+
+    def put_multipart(
+        self,
+        name: str,
+        data: Data,
+        *,
+        headers: Mapping[str, str] | None = None,
+        workers_count: int = 8,
+        part_size: int = PART_BYTES,
+        part_upload_tries: int = 4,
+    ) -> Response:
+        """Upload an iterable of bytes, sync or async, in parts; the arguments are put_file_multipart()'s."""
+        options = _in_parts(headers, workers_count, part_size, part_upload_tries, 'part_upload_tries')
+        return self._perform_upload('upload', name, {'source': _source(data), **options})
+
+    def get(self, name: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Download an object into memory; its bytes are `content`. A missing one is a Response of 404.
+
+        Args:
+            name: Its name.
+            headers: 'Range' ('bytes=0-99') or 'If-Match'; others are refused.
+        """
+        place = self._places.find(name)
+        options = _reading(headers)
+        try:
+            outcome = place.connection.perform('download', place.ref, {'target': None, 'encoding': None, **options})
+        except (NotFound, NoSuchBucket) as error:
+            return response_of(error)
+        assert outcome.described is not None
+        assert isinstance(outcome.value, bytes)
+        status = HTTPStatus.OK if 'byte_range' not in options else HTTPStatus.PARTIAL_CONTENT
+        return Response(status, outcome.described.info.headers, outcome.value)
+
+    def head(self, name: str) -> Response:
+        """What the store says of an object, in `headers`. A missing one is a Response of 404."""
+        place = self._places.find(name)
+        try:
+            info = place.connection.head(place.bucket, place.key)
+        except (NotFound, NoSuchBucket) as error:
+            return response_of(error)
+        return Response(HTTPStatus.OK, info.headers)
+
+    def delete(self, name: str) -> Response:
+        """Delete an object; a missing one is deleted as well."""
+        place = self._places.find(name)
+        place.connection.delete(place.bucket, place.key)
+        return Response(HTTPStatus.NO_CONTENT)
+
+    def list_objects_v2(
+        self,
+        bucket: str = '',
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        max_keys: int | None = None,
+        *,
+        start_after: str | None = None,
+    ) -> Pages:
+        """List objects: pages, for `for` and `async for`, each a list of what is known of one object.
+
+        Args:
+            bucket: The bucket ('bucket/'); '' where the URL has it.
+            prefix: Only keys that begin so.
+            delimiter: Keys that have it behind the prefix are one of the page's `prefixes`.
+            max_keys: How many a page has at the most, 1 to 1,000; None for 1,000.
+            start_after: Only keys behind this one.
+        """
+        place = self._places.find_bucket(bucket)
+        size = MAX_PAGE_KEYS if max_keys is None else max_keys
+        found = place.connection.list(place.bucket, prefix or '', delimiter=delimiter, start_after=start_after, page_size=size)
+        return Pages(found, size)
+
+    def get_file_parallel(
+        self,
+        name: str,
+        path: Path,
+        *,
+        workers_count: int = 8,
+        range_step: int = RANGE_BYTES,
+        range_get_tries: int = 4,
+    ) -> Response:
+        """Download an object to a path, in ranges side by side that all have the ETag of the first.
+
+        Args:
+            name: The object's name.
+            path: The file: it is old or complete, whatever happens.
+            workers_count: How many ranges are fetched at once.
+            range_step: The size of a range in bytes; what is below 5 MiB counts as that.
+            range_get_tries: How many attempts each range has.
+
+        Raises:
+            NotFound: There is no such object.
+            SourceChanged: It was replaced again and again meanwhile.
+        """
+        place = self._places.find(name)
+        if isinstance(range_step, int) and not isinstance(range_step, bool) and 0 < range_step < MIN_PART_BYTES:
+            range_step = MIN_PART_BYTES
+        options = _in_parts(None, workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
+        options.pop('headers')
+        outcome = place.connection.perform('download_file', place.ref, {'path': path, **options})
+        return result_response(outcome.value)
+
+    def presign_url(self, method: str, name: str, *, expires: int = DAY_S) -> str:
+        """A URL with which anybody can do one thing with an object for so many seconds. It is a secret."""
+        place = self._places.find(name)
+        return place.connection.presign(method.upper(), place.bucket, place.key, expires_s=expires)
+
+    def copy(self, name: str, to_name: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Copy an object within the store; headers, where given, take the place of the source's."""
+        source, target = self._both(name, to_name)
+        connection = source.connection
+        return result_response(connection.copy(source.bucket, source.key, target.bucket, target.key, headers=headers))
+
+    def rename(self, name: str, to_name: str) -> Response:
+        """Copy an object, then delete the source, if it is still what was copied."""
+        source, target = self._both(name, to_name)
+        return result_response(source.connection.move(source.bucket, source.key, target.bucket, target.key))
+
+    def _both(self, name: str, to_name: str) -> tuple[Place, Place]:
+        source, target = self._places.find(name), self._places.find(to_name)
+        if source.connection is not target.connection:
+            # A name that holds no bucket shows that the host does.
+            source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
+        return source, target
+
+    def _perform_upload(self, operation: str, name: str, options: dict[str, Any]) -> Response:
+        place = self._places.find(name)
+        return result_response(place.connection.perform(operation, place.ref, options).value)
+
+
+def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | None]:
+    """The URL, and the keys that stand in it."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f'url is no URL: {error}') from error
+    if parts.scheme not in ('http', 'https') or not host:
+        raise ConfigurationError("url must begin with http:// or https:// and name a host, such as 'https://s3.example.com'")
+    if parts.query or parts.fragment:
+        raise ConfigurationError('url must end with the host, port or path, not with a query')
+    keys = URLCredentials(url, region=region) if '@' in parts.netloc else None
+    shown = f'[{host}]' if ':' in host else host
+    netloc = shown if port is None else f'{shown}:{port}'
+    return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path.rstrip('/'), '', '')), keys
+
+
+def _in_parts(
+    headers: Mapping[str, str] | None, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size'
+) -> dict[str, Any]:
+    if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
+        raise ConfigurationError(f'{tries_name} must be a whole number from 1, not {tries!r}')
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigurationError(f'workers_count must be a whole number from 1, not {workers!r}')
+    if isinstance(part_bytes, bool) or not isinstance(part_bytes, int) or not PART_BYTES <= part_bytes <= 5 * GIB:
+        raise ConfigurationError(f'{size_name} must be 5 MiB to 5 GiB, in bytes, not {part_bytes!r}')
+    config = TransferConfig(multipart_chunksize=part_bytes, multipart_threshold=part_bytes, max_concurrency=workers)
+    return {'headers': headers, 'retries': tries - 1, 'config': config}
+
+
+def _reading(headers: Mapping[str, str] | None) -> dict[str, Any]:
+    """What of a GET's headers s3po can send: a range, and a condition."""
+    options: dict[str, Any] = {}
+    for name, value in (headers or {}).items():
+        if name.lower() == 'range':
+            options['byte_range'] = _byte_range(value)
+        elif name.lower() == 'if-match':
+            options['if_match'] = value.strip('"')
+        else:
+            raise ConfigurationError(f"headers: get() takes 'Range' and 'If-Match', not {name!r}")
+    return options
+
+
+def _byte_range(text: str) -> tuple[int, int | None]:
+    """One range of RFC 9110, section 14.1.2, half-open."""
+    unit, _, numbers = text.partition('=')
+    first, dash, last = numbers.partition('-')
+    if unit.strip() == 'bytes' and dash and first.isdecimal() and (not last or last.isdecimal()):
+        return int(first), int(last) + 1 if last else None
+    raise ConfigurationError(f"headers: Range must be 'bytes=FIRST-LAST' or 'bytes=FIRST-', not {text!r}")
+
+
+def _source(data: Data) -> Data:
+    if isinstance(data, AsyncIterable) and not isinstance(data, Iterable):
+        return AsyncPieces(data)
+    return data

@@ -1,0 +1,488 @@
+"""fsspec's file system over a Connection: 's3po://bucket/key' for pandas, pyarrow, dask and zarr.
+
+What may live here: fsspec's names, and the directories that it expects where S3 has only keys: one is there while an object lies
+below it. Nothing is cached; what is listed is what there is. Bytes are moved as they are stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import errno
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Final
+
+from s3po.connection import Batch, Connection
+from s3po.errors import AccessDenied, ConfigurationError, InvalidRequest, NoSuchBucket, NotFound, PreconditionFailed
+from s3po.files import S3Writer
+from s3po.model import ListEntry, ObjectInfo
+
+try:
+    import fsspec.spec
+    from fsspec.callbacks import DEFAULT_CALLBACK
+except ImportError as error:
+    raise ConfigurationError("fsspec is not installed; install it with: pip install 's3po[fsspec]'") from error
+
+__all__ = ['S3poFileSystem']
+
+# How many objects are moved at once, unless batch_size says otherwise.
+BATCH_SIZE: Final = 50
+# What fsspec's own __init__ takes.
+OF_FSSPEC: Final = ('use_listings_cache', 'listings_expiry_time', 'max_paths', 'asynchronous', 'loop', 'batch_size')
+# What is told apart by its text, as fsspec tells file systems apart that it keeps.
+PLAIN: Final = (str, int, float, bool, type(None), os.PathLike)
+
+# The batch of the get() or put() that is being carried out here.
+_current: contextvars.ContextVar[_Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
+
+
+class _Kept(type(fsspec.spec.AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
+    """fsspec keeps file systems by the text of their options. Credentials and connections have none that tells them apart."""
+
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        if not all(isinstance(value, PLAIN) for value in (*arguments, *options.values())):
+            options['skip_instance_cache'] = True
+        return super().__call__(*arguments, **options)
+
+
+class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: ignore[misc]  # fsspec has no types
+    """The objects of a store as files and directories."""
+
+    protocol: ClassVar[str] = 's3po'
+    root_marker = ''
+
+    def __init__(self, *, batch_size: int = BATCH_SIZE, connection: Connection | None = None, **storage_options: Any) -> None:
+        """
+        Args:
+            batch_size: How many objects are moved at once.
+            connection: A Connection, in place of what follows.
+            storage_options: Connection's arguments by their names.
+
+        Raises:
+            ConfigurationError: As of Connection.
+        """
+        of_fsspec = {name: storage_options.pop(name) for name in OF_FSSPEC if name in storage_options}
+        super().__init__(**of_fsspec)
+        if connection is not None and storage_options:
+            raise ConfigurationError(f'connection excludes {", ".join(storage_options)}')
+        self.connection = connection or Connection(**storage_options)
+        self.batch_size = batch_size
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        return super()._strip_protocol(path).lstrip('/')
+
+    # --- what there is
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002  (fsspec's signature)
+        """The files and directories of a directory; of a file, itself."""
+        path = self._strip_protocol(path).rstrip('/')
+        bucket, key = _split(path)
+        if not bucket:
+            found = [_directory(str(one['Name'])) for one in self.connection.conn.list_buckets()['Buckets']]
+        else:
+            found = list(self._listed(bucket, f'{key}/' if key else '', delimiter='/'))
+            if not found and key:
+                found = [self.info(path)]
+        return found if detail else [entry['name'] for entry in found]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """What a file or directory is: name, size and type; of a file also ETag, LastModified, ContentType and metadata."""
+        path = self._strip_protocol(path)
+        bucket, key = _split(path.rstrip('/'))
+        if key and not path.endswith('/'):
+            with contextlib.suppress(NotFound), _as_fsspec(path, NoSuchBucket, AccessDenied):
+                return _file(bucket, self.connection.head(bucket, key))
+        if not bucket or (not key and self._listed_any(bucket, '') is not None) or self._listed_any(bucket, f'{key}/'):
+            return _directory(path.rstrip('/'))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,  # noqa: FBT001, FBT002  (fsspec's signature)
+        detail: bool = False,  # noqa: FBT001, FBT002
+        **_: Any,
+    ) -> Any:
+        """All files below a directory, by one listing of all keys; with `withdirs` the directories too."""
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError('maxdepth must be at least 1')
+        path = self._strip_protocol(path).rstrip('/')
+        bucket, key = _split(path)
+        found: dict[str, dict[str, Any]] = {}
+        if not bucket:
+            for entry in self.ls(''):
+                found |= {entry['name']: entry} if withdirs else {}
+                if maxdepth is None or maxdepth > 1:
+                    below = None if maxdepth is None else maxdepth - 1
+                    found |= self.find(entry['name'], below, withdirs, detail=True)
+        else:
+            for entry in self._listed(bucket, f'{key}/' if key else ''):
+                found |= _with_parents(entry, path, maxdepth, is_with=withdirs)
+            if key and (withdirs or not found):
+                with contextlib.suppress(FileNotFoundError):
+                    entry = _directory(path) if found else self.info(path)
+                    found |= {path: entry} if withdirs or entry['type'] == 'file' else {}
+        names = sorted(found)
+        return {name: found[name] for name in names} if detail else names
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether there is such a file or directory. Raises whatever keeps it from being known."""
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def checksum(self, path: str) -> str:
+        """The ETag, which changes with the content."""
+        return str(self.info(path).get('ETag', ''))
+
+    def modified(self, path: str) -> Any:
+        """When a file was written, with its time zone."""
+        return self.info(path)['LastModified']
+
+    created = modified
+
+    def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
+        """A URL with which anybody can read the file for so many seconds."""
+        return self.connection.presign('GET', *self._object(path), expires_s=expiration)
+
+    # --- reading and writing
+
+    def open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
+        """A file; as Connection.open(), but of a text that is compressed."""
+        if 'b' in mode or options.get('compression') is not None:
+            return super().open(path, mode, block_size=block_size, **options)
+        text = {name: options[name] for name in ('encoding', 'errors', 'newline') if name in options}
+        with _as_fsspec(path):
+            return self.connection.open(*self._object(path), mode, block_size=block_size, **text)
+
+    def _open(self, path: str, mode: str = 'rb', block_size: Any = None, autocommit: Any = True, **_: Any) -> Any:
+        if 'a' in mode:
+            raise NotImplementedError(f'{path}: an object cannot be appended to; read it and write it anew')
+        if 'x' in mode and self.exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        with _as_fsspec(path):
+            file = self.connection.open(*self._object(path), mode, block_size=block_size)
+        return file if autocommit or 'r' in mode else _Uncommitted(file)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """A file's bytes, or those from start to end; what is negative is counted from the file's end."""
+        first, last = start or 0, end
+        bucket, key = self._object(path)
+        with _as_fsspec(path):
+            if first < 0 or (last is not None and last < 0):
+                with self.connection.open(bucket, key) as file:
+                    first, last, _step = slice(start, end).indices(file.size)
+                    file.seek(first)
+                    return bytes(file.read(max(0, last - first)))
+            if last is not None and last <= first:
+                return b''
+            byte_range = None if not first and last is None else (first, last)
+            try:
+                return bytes(self.connection.download(bucket, key, byte_range=byte_range, decompress=False))
+            except InvalidRequest as error:
+                if error.status != 416:
+                    raise
+                return b''
+
+    def cat(self, path: Any, recursive: bool = False, on_error: str = 'raise', **_: Any) -> Any:  # noqa: FBT001, FBT002
+        """The bytes of one file; of several, fetched side by side, a dict by their names."""
+        paths = self.expand_path(path, recursive=recursive)
+        if isinstance(path, str) and not recursive and paths == [self._strip_protocol(path)]:
+            return self.cat_file(paths[0])
+        names = [name for name in paths if not recursive or not self.isdir(name)]
+        found = self._download_all([(name, None) for name in names], on_error)
+        pairs = zip(names, found, strict=True)
+        return {name: data for name, data in pairs if on_error != 'omit' or not isinstance(data, Exception)}
+
+    def cat_ranges(
+        self, paths: Sequence[str], starts: Any, ends: Any, max_gap: Any = None, on_error: str = 'return', **_: Any
+    ) -> list[Any]:
+        """Ranges of files, fetched side by side. One that fails is given as its error, or raises it (on_error='raise')."""
+        first = starts if isinstance(starts, Sequence) else [starts] * len(paths)
+        last = ends if isinstance(ends, Sequence) else [ends] * len(paths)
+        if not len(paths) == len(first) == len(last):
+            raise ValueError('paths, starts and ends must be as many')
+        wanted = [(path, (start or 0, end)) for path, start, end in zip(paths, first, last, strict=True)]
+        return self._download_all(wanted, on_error)
+
+    def pipe_file(self, path: str, value: bytes, mode: str = 'overwrite', **_: Any) -> None:
+        """Write a file; with mode='create' only where there is none."""
+        try:
+            self.connection.upload(*self._object(path), value, if_none_match='*' if mode == 'create' else None)
+        except PreconditionFailed as error:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+
+    # --- copying
+
+    def get(self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Copy files, or all of a directory, to local paths: batch_size of them at a time."""
+        with self._moving(callback):
+            super().get(rpath, lpath, recursive=recursive, **options)
+
+    def put(self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Copy local files, or all of a directory, into the store: batch_size of them at a time."""
+        with self._moving(callback):
+            super().put(lpath, rpath, recursive=recursive, **options)
+
+    def copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Copy within the store: batch_size files at a time; their data do not come here."""
+        with self._moving(DEFAULT_CALLBACK):
+            super().copy(path1, path2, recursive=recursive, **options)
+
+    def get_file(self, rpath: str, lpath: Any, outfile: Any = None, **_: Any) -> None:
+        """Copy a file to a local path or file object."""
+        bucket, key = self._object(rpath)
+        target = outfile or lpath
+        is_path = not hasattr(target, 'write')
+        if is_path:
+            os.makedirs(os.path.dirname(target) or '.', exist_ok=True)
+
+        def missing(failure: BaseException) -> bool:
+            """A name that is no file may be a directory's: then one is made, and that was no failure."""
+            is_directory = is_path and isinstance(failure, NotFound) and self.isdir(rpath)
+            if is_directory:
+                os.makedirs(target, exist_ok=True)
+            return is_directory
+
+        if is_path and os.path.isdir(target):
+            return
+        with self._moving(DEFAULT_CALLBACK) as moves:
+            moves.add(rpath, moves.batch.download(bucket, key, target, decompress=False), missing)
+
+    def put_file(self, lpath: str, rpath: str, mode: str = 'overwrite', **_: Any) -> None:
+        """Copy a local file into the store; with mode='create' only where there is none."""
+        if os.path.isdir(lpath):
+            return
+        condition = '*' if mode == 'create' else None
+        with self._moving(DEFAULT_CALLBACK) as moves:
+            moves.add(rpath, moves.batch.upload_file(*self._object(rpath), lpath, if_none_match=condition))
+
+    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        """Copy a file within the store."""
+
+        def missing(failure: BaseException) -> bool:
+            return isinstance(failure, NotFound) and self.isdir(path1)
+
+        with self._moving(DEFAULT_CALLBACK) as moves:
+            moves.add(path1, moves.batch.copy(*self._object(path1), *self._object(path2)), missing)
+
+    # --- making and removing
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: FBT001, FBT002
+        """Delete files; with recursive=True directories and buckets, with all that is in them."""
+        paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        by_bucket: dict[str, list[str]] = {}
+        for name in paths:
+            bucket, key = _split(name)
+            by_bucket.setdefault(bucket, [])
+            if key and not recursive and not self.isfile(name):
+                raise IsADirectoryError(errno.EISDIR, 'a directory needs recursive=True', name)
+            by_bucket[bucket] += [key] if key else []
+        for bucket, keys in by_bucket.items():
+            for failure in self.connection.delete_many(bucket, keys):
+                raise failure.error
+            if recursive and maxdepth is None and bucket in paths:
+                self.connection.delete_bucket(bucket)
+
+    def rm_file(self, path: str) -> None:
+        """Delete a file; one that is not there is deleted as well."""
+        self.connection.delete(*self._object(path))
+
+    _rm = rm_file
+
+    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
+        """Create a bucket. Directories are there when something is in them."""
+        bucket, key = _split(self._strip_protocol(path).rstrip('/'))
+        if bucket and not self.exists(bucket) and (create_parents or not key):
+            self.connection.create_bucket(bucket)
+        elif not key:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
+        """As mkdir()."""
+        try:
+            self.mkdir(path)
+        except FileExistsError:
+            if not exist_ok:
+                raise
+
+    def rmdir(self, path: str) -> None:
+        """Delete an empty bucket."""
+        bucket, key = _split(self._strip_protocol(path).rstrip('/'))
+        if key:
+            raise OSError(errno.ENOTEMPTY, 'a directory is gone when nothing is in it; rm(recursive=True) empties it', path)
+        self.connection.delete_bucket(bucket)
+
+    def touch(self, path: str, truncate: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
+        """Write an empty file.
+
+        Raises:
+            ValueError: With truncate=False, of a file that is there: an object's time cannot be set.
+        """
+        if not truncate and self.exists(path):
+            raise ValueError(f'{path}: the time of an object cannot be set; with truncate=True it is written anew, empty')
+        self.pipe_file(path, b'')
+
+    # --- below the names
+
+    def _object(self, path: str) -> tuple[str, str]:
+        bucket, key = _split(self._strip_protocol(path))
+        if not key:
+            raise IsADirectoryError(errno.EISDIR, "a file's path is 'bucket/key'", path)
+        return bucket, key
+
+    def _listed(self, bucket: str, prefix: str, delimiter: str | None = None) -> Iterator[dict[str, Any]]:
+        with _as_fsspec(bucket):
+            for entry in self.connection.list(bucket, prefix, delimiter=delimiter):
+                if not isinstance(entry, ListEntry):
+                    yield _directory(f'{bucket}/{entry.prefix[:-1]}')
+                # An object that only marks a directory is not in it.
+                elif not entry.key.endswith('/'):
+                    yield _file(bucket, entry)
+
+    def _listed_any(self, bucket: str, prefix: str) -> bool | None:
+        """Whether there is any key with the prefix; None where there is no such bucket."""
+        try:
+            return next(iter(self.connection.list(bucket, prefix, page_size=1)), None) is not None
+        except NoSuchBucket:
+            return None
+
+    def _download_all(self, wanted: Sequence[tuple[str, tuple[int, int | None] | None]], on_error: str) -> list[Any]:
+        if any(found is not None and (found[0] < 0 or (found[1] or 0) < 0 or found[1] == found[0]) for _, found in wanted):
+            # Counted from the end, or empty: not a range of S3's.
+            return [self.cat_file(path, *(found or ())) for path, found in wanted]
+        with self.connection.batch(self.batch_size, on_error='collect') as batch:
+            jobs = [
+                batch.download(*self._object(path), byte_range=None if found in (None, (0, None)) else found, decompress=False)
+                for path, found in wanted
+            ]
+        answers: list[Any] = []
+        for (path, _), job in zip(wanted, jobs, strict=True):
+            if job.exception is None:
+                answers.append(job.value)
+                continue
+            try:
+                with _as_fsspec(path):
+                    raise job.exception
+            except Exception as failure:
+                if on_error == 'raise':
+                    raise
+                answers.append(failure)
+        return answers
+
+    @contextlib.contextmanager
+    def _moving(self, callback: Any) -> Iterator[_Moves]:
+        """Collect what is to be moved in one batch; within one that is open already, in that."""
+        moves = _current.get()
+        if moves is not None:
+            yield moves
+            return
+        with self.connection.batch(self.batch_size, on_error='collect') as batch:
+            moves = _Moves(batch)
+            token = _current.set(moves)
+            try:
+                yield moves
+            finally:
+                _current.reset(token)
+            callback.set_size(len(moves.jobs))
+        moves.check(callback)
+
+
+class _Moves:
+    """The jobs of one get() or put()."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
+
+    def add(self, path: str, job: Any, is_no_failure: Callable[[BaseException], bool] = lambda _: False) -> None:
+        self.jobs.append((path, job, is_no_failure))
+
+    def check(self, callback: Any) -> None:
+        """Raise the first failure."""
+        for path, job, is_no_failure in self.jobs:
+            if job.exception is not None and not is_no_failure(job.exception):
+                with _as_fsspec(path):
+                    raise job.exception
+            callback.relative_update(1)
+
+
+class _Uncommitted(io.BufferedIOBase):
+    """A file of a transaction: published by its end, whenever it is closed."""
+
+    def __init__(self, writer: S3Writer) -> None:
+        super().__init__()
+        self._writer = writer
+        self.write = writer.write  # type: ignore[method-assign]
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._writer.tell()
+
+    def commit(self) -> None:
+        """Publish it."""
+        self._writer.close()
+
+    def discard(self) -> None:
+        """Throw it away."""
+        self._writer.abort()
+
+
+@contextlib.contextmanager
+def _as_fsspec(path: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Raise what the store refuses with as the OSError that users of fsspec expect."""
+    try:
+        yield
+    except kinds or (NotFound, NoSuchBucket, AccessDenied, PreconditionFailed) as error:
+        number, kind = errno.ENOENT, FileNotFoundError
+        if isinstance(error, AccessDenied):
+            raise PermissionError(errno.EACCES, str(error), path) from error
+        if isinstance(error, PreconditionFailed):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+        raise kind(number, os.strerror(number), path) from error
+
+
+def _split(path: str) -> tuple[str, str]:
+    bucket, _, key = path.partition('/')
+    return bucket, key
+
+
+def _directory(name: str) -> dict[str, Any]:
+    return {'name': name, 'size': 0, 'type': 'directory'}
+
+
+def _file(bucket: str, entry: ListEntry) -> dict[str, Any]:
+    found = {
+        'name': f'{bucket}/{entry.key}',
+        'size': entry.size_bytes,
+        'type': 'file',
+        'ETag': entry.etag,
+        'LastModified': entry.last_modified,
+        'StorageClass': entry.storage_class,
+    }
+    if isinstance(entry, ObjectInfo):
+        found |= {'ContentType': entry.content_type, 'metadata': dict(entry.metadata), 'VersionId': entry.version_id}
+    return found
+
+
+def _with_parents(entry: dict[str, Any], root: str, maxdepth: int | None, *, is_with: bool) -> dict[str, dict[str, Any]]:
+    """A file below a root and, where wanted, the directories between them, no deeper than maxdepth."""
+    steps = entry['name'][len(root) + 1 :].split('/')
+    found = {}
+    if is_with:
+        for depth in range(1, min(len(steps) - 1, maxdepth or len(steps)) + 1):
+            name = f'{root}/{"/".join(steps[:depth])}'
+            found[name] = _directory(name)
+    if maxdepth is None or len(steps) <= maxdepth:
+        found[entry['name']] = entry
+    return found

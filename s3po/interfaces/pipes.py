@@ -1,0 +1,321 @@
+"""A bounded pipe between two threads, or two greenlets.
+
+Invariants: at most `buffer_size` bytes lie in it, whatever the pieces; a read gives all that it was asked for, unless the stream
+has ended; an end that nobody declared is an error, so a transfer never publishes half of a stream; neither side waits for one
+that has gone. It works where gevent has patched the locks and where it has not, and then never stops a thread's greenlets.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import gevent
+from gevent import monkey
+
+from s3po.config import KIB, MIB
+from s3po.connection import has_greenlets
+from s3po.errors import ConfigurationError, S3poError, SourceChanged, TransferError
+
+__all__ = ['Data', 'Pipe', 'joined']
+
+Data = bytes | bytearray | memoryview
+
+# Pieces below this are gathered: each object costs some 60 bytes, and a buffer of 3-byte pieces would be all overhead.
+SMALL_BYTES: Final = 64 * KIB
+# How long a side waits before it looks whether the other one is still there.
+LOOK_S: Final = 0.2
+# The same where the lock is a native one and the thread has greenlets, which must go on meanwhile.
+POLL_S: Final = 0.01
+
+
+class _Side:
+    """One side of a pipe.
+
+    Attributes:
+        runner: The greenlet or thread that was last seen there; None while none has come.
+        seen_at: When that was.
+    """
+
+    __slots__ = ('runner', 'seen_at')
+
+    def __init__(self) -> None:
+        self.runner: Any = None
+        self.seen_at = time.monotonic()
+
+    def note(self) -> None:
+        current = gevent.getcurrent()
+        self.runner = current if isinstance(current, gevent.Greenlet) else threading.current_thread()
+        self.seen_at = time.monotonic()
+
+    def has_ended(self) -> bool:
+        runner = self.runner
+        if isinstance(runner, gevent.Greenlet):
+            return bool(runner.dead)
+        return runner is not None and not runner.is_alive()
+
+
+class Pipe:
+    """A bounded pipe with a writing and a reading side, each in a thread or greenlet of its own."""
+
+    # What is raised where nothing narrower is known.
+    _failure: type[TransferError]
+    # False where something else tells that a side has gone.
+    _is_watched = True
+
+    def __init__(
+        self, file_size: int | None = None, buffer_size: int = 16 * MIB, *, stall_timeout_s: float | None = 300.0
+    ) -> None:
+        """
+        Args:
+            file_size: How many bytes there will be: fewer or more are an error. None for any number.
+            buffer_size: How many bytes may lie in the pipe; a writer waits while they do.
+            stall_timeout_s: How long a writer waits for a reader that gives no sign, and a reader for a writer that never came;
+                None for ever. (A thread that has ended is noticed at once.)
+
+        Raises:
+            ConfigurationError: An argument is no such number.
+        """
+        for name, value, least in (('file_size', file_size, 0), ('buffer_size', buffer_size, 1)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise ConfigurationError(f'{name} must be a whole number of bytes from {least}, not {value!r}')
+        if stall_timeout_s is not None and not stall_timeout_s > 0:
+            raise ConfigurationError(f'stall_timeout_s must be a number of seconds above 0, or None, not {stall_timeout_s!r}')
+        self._file_size = file_size
+        self._buffer_size = buffer_size
+        self._stall_timeout_s = math.inf if stall_timeout_s is None else stall_timeout_s
+        self._changed = threading.Condition()
+        self._is_native = not monkey.is_module_patched('threading')
+        self._pieces: collections.deque[Data] = collections.deque()
+        self._buffered = self._written = 0
+        # How many bytes the reader waits for.
+        self._wanted = 0
+        self._is_closed = self._is_at_end = False
+        self._error: BaseException | None = None
+        self._writer, self._reader = _Side(), _Side()
+
+    def __repr__(self) -> str:
+        state = 'failed' if self._error is not None else 'closed' if self._is_closed else 'open'
+        return f'<{type(self).__name__} {state} written={self._written} buffered={self._buffered}>'
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Close it; or, after an exception in the body, fail, so that nothing is published."""
+        if error is not None:
+            self.fail(error)
+        else:
+            self.close()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the stream has failed; None while it has not."""
+        with self._changed:
+            # What it raises, it has noted.
+            with contextlib.suppress(S3poError):
+                self._refuse_ended()
+            return self._error
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """False: what was read is gone."""
+        return False
+
+    def fail(self, error: BaseException) -> None:
+        """End the stream as failed: both sides raise from now on. The first error is kept."""
+        with self._changed:
+            if self._error is None:
+                self._error = error
+                self._pieces.clear()
+                self._buffered = 0
+                self._changed.notify_all()
+
+    def check_failed(self) -> None:
+        """Raise what the stream has failed with, if it has."""
+        if isinstance(self._error, S3poError):
+            raise self._error
+        if self._error is not None:
+            raise self._failure(f'the stream has failed: {self._error!r}') from self._error
+
+    def close(self) -> None:
+        """Say that all has been written. Does not wait; a second call does nothing.
+
+        With a file_size, a stream that is closed short has failed: the reader raises SourceChanged.
+        """
+        with self._changed:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._changed.notify_all()
+            if self._file_size is not None and self._written < self._file_size:
+                short = f'the stream was closed after {self._written:,} bytes of {self._file_size:,} (file_size)'
+                self.fail(SourceChanged(short))
+
+    def write(self, data: Data) -> int:
+        """Write all of the data; blocks while the buffer is full. (Bytes are kept as they are; other data are copied.)
+
+        Returns:
+            How many bytes: all.
+
+        Raises:
+            ValueError: The stream is closed, or it would become longer than file_size (which fails it).
+            S3poError: The stream has failed, or there is nobody to read it any more.
+        """
+        view = memoryview(data).cast('B')
+        size = left = len(view)
+        with self._changed:
+            self._writer.note()
+            self._check_writable(size)
+            try:
+                while left:
+                    self._wait(self._has_room, self._reader)
+                    room = min(left, self._buffer_size - self._buffered)
+                    self._add(view[size - left : size - left + room])
+                    left -= room
+            except BaseException as error:
+                if left < size:
+                    # (A gevent.Timeout, say.) The caller cannot know how much of it is in the stream.
+                    self.fail(error)
+                raise
+            self._written += size
+        return size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read exactly `size` bytes, or all; fewer only at the end of the stream. Blocks until they are there.
+
+        Raises:
+            S3poError: The stream has failed: it is not complete, and never will be.
+        """
+        return self._read(math.inf if size is None or size < 0 else size, is_full=True)
+
+    def read1(self, size: int = MIB) -> bytes:
+        """Read what there is, up to `size` bytes; blocks while there is nothing. Empty only at the end of the stream.
+
+        Raises:
+            S3poError: As of read().
+        """
+        return self._read(size, is_full=False)
+
+    # --- all that follows is called with the lock held
+
+    def _read(self, size: float, *, is_full: bool) -> bytes:
+        taken: list[Data] = []
+        left = size
+        with self._changed:
+            self._reader.note()
+            try:
+                while left > 0:
+                    # A full buffer is taken even by a reader that wants more: the writer would wait for ever.
+                    self._wanted = int(min(left, self._buffer_size)) if is_full else 1
+                    self._wait(self._has_wanted, self._writer)
+                    left -= self._take(left, taken)
+                    if self._is_closed or not is_full:
+                        break
+            except BaseException as error:
+                if taken:
+                    self.fail(error)
+                raise
+            self.check_failed()
+            self._is_at_end = not self._buffered and (self._is_closed or self._written == self._file_size)
+            self._reader.note()
+        return joined(taken)
+
+    def _check_writable(self, size: int) -> None:
+        self.check_failed()
+        if self._is_closed:
+            raise ValueError('write() to a stream that is closed: close() says that all has been written')
+        self._refuse_ended()
+        if self._file_size is not None and self._written + size > self._file_size:
+            error = ValueError(f'write() of {self._written + size:,} bytes in all, but file_size said {self._file_size:,}')
+            self.fail(error)
+            raise error
+
+    def _has_room(self) -> bool:
+        return self._buffered < self._buffer_size
+
+    def _has_wanted(self) -> bool:
+        return self._is_closed or self._buffered >= self._wanted
+
+    def _add(self, piece: memoryview) -> None:
+        if len(piece) < SMALL_BYTES:
+            last = self._pieces[-1] if self._pieces else None
+            if not isinstance(last, bytearray) or len(last) >= SMALL_BYTES:
+                last = bytearray()
+                self._pieces.append(last)
+            last += piece
+        else:
+            self._pieces.append(piece if type(piece.obj) is bytes else bytes(piece))
+        self._buffered += len(piece)
+        if self._buffered >= self._wanted:
+            self._changed.notify_all()
+
+    def _take(self, most: float, taken: list[Data]) -> int:
+        size = 0
+        while self._pieces and size < most:
+            piece = self._pieces.popleft()
+            if len(piece) > most - size:
+                view, cut = memoryview(piece), int(most - size)
+                self._pieces.appendleft(view[cut:])
+                piece = view[:cut]
+            taken.append(piece)
+            size += len(piece)
+        self._buffered -= size
+        self._changed.notify_all()
+        return size
+
+    def _wait(self, is_met: Callable[[], bool], other: _Side) -> None:
+        began_at = time.monotonic()
+        while True:
+            self.check_failed()
+            if is_met():
+                return
+            self._refuse_ended()
+            is_awaited = other is self._reader or other.runner is None
+            if is_awaited and time.monotonic() - max(began_at, other.seen_at) > self._stall_timeout_s:
+                name = 'reads from' if other is self._reader else 'writes to'
+                self.fail(self._failure(f'nobody {name} the stream for {self._stall_timeout_s} s (stall_timeout_s)'))
+                continue
+            self._pause()
+
+    def _pause(self) -> None:
+        if not (self._is_native and has_greenlets()):
+            self._changed.wait(LOOK_S)
+            return
+        # A native lock would stop the greenlets of this thread, and the other side may be one of them.
+        self._changed.release()
+        try:
+            gevent.sleep(POLL_S)
+        finally:
+            self._changed.acquire()
+
+    def _refuse_ended(self) -> None:
+        if not self._is_watched or self._error is not None:
+            return
+        if not self._is_at_end and self._reader.has_ended():
+            self.fail(self._failure('the reading thread has ended before the stream did'))
+        elif not self._is_closed and self._writer.has_ended():
+            self.fail(self._failure('the writing thread has ended without close(); the stream is not complete'))
+        self.check_failed()
+
+
+def joined(pieces: list[Data]) -> bytes:
+    """The pieces as one; a single one that is bytes, whole, is not copied."""
+    if len(pieces) != 1:
+        return b''.join(pieces)
+    piece = pieces[0]
+    whole = piece.obj if isinstance(piece, memoryview) and len(piece) == len(memoryview(piece.obj)) else piece
+    return whole if type(whole) is bytes else bytes(piece)

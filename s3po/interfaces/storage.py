@@ -1,0 +1,390 @@
+"""keg_storage's S3 backend: S3Storage, and the two files that it opens.
+
+What may live here: its names, signatures and manners. The files themselves are Connection.open()'s.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import os
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import IO, Any, Final, NamedTuple, Self
+
+from s3po.config import MIB
+from s3po.connection import Connection
+from s3po.errors import ConfigurationError, NotFound, S3poError
+from s3po.files import S3Reader as ObjectReader
+from s3po.files import S3Writer as ObjectWriter
+from s3po.model import ListEntry as Listed
+
+__all__ = [
+    'FileMode',
+    'FileNotFoundInStorageError',
+    'ListEntry',
+    'S3FileBase',
+    'S3Reader',
+    'S3Storage',
+    'S3Writer',
+    'ShareLinkOperation',
+]
+
+# keg_storage's size of a part, and of the pieces of a copy.
+CHUNK_BYTES: Final = 10 * MIB
+
+Progress = Callable[[int], object]
+
+
+class FileMode(enum.Flag):
+    """What a file is opened for."""
+
+    read = enum.auto()
+    write = enum.auto()
+
+    @classmethod
+    def as_mode(cls, mode: FileMode | str) -> FileMode:
+        """A mode from one of open()'s letters: 'r', 'rb', 'w', 'wb', 'rw'. All files are binary.
+
+        Raises:
+            ValueError: It says neither.
+        """
+        if isinstance(mode, cls):
+            found = mode
+        elif isinstance(mode, str):
+            if set(mode) - set('rwb'):
+                raise ValueError(f"mode must be made of 'r' or 'w', and 'b', not {mode!r}")
+            found = cls(0)
+            for letter, flag in (('r', cls.read), ('w', cls.write)):
+                if letter in mode:
+                    found |= flag
+        else:
+            raise ValueError(f'mode must be a FileMode or a str, not {type(mode).__name__}')
+        if not found:
+            raise ValueError(f"mode must have 'r' or 'w' (FileMode.read or FileMode.write), not {mode!r}")
+        return found
+
+    def __str__(self) -> str:
+        letters = ('r' if FileMode.read in self else '') + ('w' if FileMode.write in self else '')
+        return f'{letters}b'
+
+
+class ShareLinkOperation(enum.Flag):
+    """What a link allows."""
+
+    download = enum.auto()
+    upload = enum.auto()
+    remove = enum.auto()
+
+
+METHODS: Final = {
+    ShareLinkOperation.download: 'GET',
+    ShareLinkOperation.upload: 'PUT',
+    ShareLinkOperation.remove: 'DELETE',
+}
+
+
+class ListEntry(NamedTuple):
+    """One object of a listing.
+
+    Attributes:
+        name: Its key.
+        last_modified: When it was written, with its time zone.
+        size: In bytes.
+    """
+
+    name: str
+    last_modified: datetime.datetime | None
+    size: int
+
+
+class FileNotFoundInStorageError(S3poError, FileNotFoundError):
+    """There is no such file in the storage.
+
+    Attributes:
+        storage_type: The storage's name.
+        filename: The path.
+    """
+
+    def __init__(self, storage_type: str, filename: str) -> None:
+        super().__init__(f'there is no file {filename} in the storage {storage_type}')
+        self.storage_type = storage_type
+        self.filename = filename
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.storage_type, self.filename))
+
+
+class S3FileBase:
+    """What both files have in common: they are either read or written, never both."""
+
+    def __init__(self, mode: FileMode | str, bucket: str, filename: str, client: Any) -> None:
+        """
+        Args:
+            mode: What it is opened for.
+            bucket: The bucket.
+            filename: The key.
+            client: A boto3 S3 client, or an s3po Connection.
+        """
+        self.mode = FileMode.as_mode(mode)
+        self.bucket = bucket
+        self.filename = filename
+        self._connection = client if isinstance(client, Connection) else Connection(client=client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held; called again, it does nothing."""
+        raise NotImplementedError
+
+    def read(self, size: int) -> bytes:
+        """Refused, of a file that is written."""
+        raise _refused(self, 'reading')
+
+    def write(self, data: bytes) -> None:
+        """Refused, of a file that is read."""
+        raise _refused(self, 'writing')
+
+
+def _refused(file: S3FileBase, doing: str) -> OSError:
+    return OSError(f's3://{file.bucket}/{file.filename} is not open for {doing}')
+
+
+class S3Reader(S3FileBase):
+    """A file that is read."""
+
+    def __init__(self, bucket: str, filename: str, client: Any) -> None:
+        """
+        Args:
+            bucket: The bucket.
+            filename: The key.
+            client: A boto3 S3 client, or an s3po Connection.
+
+        Raises:
+            FileNotFoundInStorageError: There is no such object.
+        """
+        super().__init__(FileMode.read, bucket, filename, client)
+        try:
+            self._file: ObjectReader = self._connection.open(bucket, filename, 'rb')
+        except NotFound as error:
+            raise FileNotFoundInStorageError('s3', filename) from error
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to size bytes; b'' at the end."""
+        return self._file.read(size)
+
+    def iter_chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """What is left, in pieces of chunk_size bytes; None for as much as comes at a time."""
+        return self._file.iter_chunks(chunk_size)
+
+    def close(self) -> None:
+        """Give back what is held; called again, it does nothing."""
+        self._file.close()
+
+
+class S3Writer(S3FileBase):
+    """A file that is written: in parts of chunk_size, of which the first one that is full begins the upload."""
+
+    def __init__(self, bucket: str, filename: str, client: Any, chunk_size: int = CHUNK_BYTES) -> None:
+        """
+        Args:
+            bucket: The bucket.
+            filename: The key.
+            client: A boto3 S3 client, or an s3po Connection.
+            chunk_size: The size of a part in bytes, 5 MiB to 5 GiB.
+
+        Raises:
+            ConfigurationError: chunk_size is no size of a part.
+        """
+        super().__init__(FileMode.write, bucket, filename, client)
+        try:
+            self._file: ObjectWriter = self._connection.open(bucket, filename, 'wb', block_size=chunk_size)
+        except ConfigurationError as error:
+            if 'block_size' not in str(error):
+                raise
+            raise ConfigurationError(f'chunk_size must be 5 MiB to 5 GiB, in bytes, not {chunk_size!r}') from error
+
+    def write(self, data: bytes) -> None:
+        """Take all of the data.
+
+        Raises:
+            ValueError: It is closed.
+            S3poError: The upload has failed.
+        """
+        self._file.write(data)
+
+    def close(self) -> None:
+        """Publish the object; called again, it does nothing."""
+        self._file.close()
+
+    def abort(self) -> None:
+        """Throw all away that was written; no object is made."""
+        self._file.abort()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._file.__exit__(kind, error, traceback)
+
+
+class S3Storage:
+    """The objects of one bucket, as files."""
+
+    def __init__(
+        self,
+        bucket: str,
+        aws_region: str | None = None,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_profile: str | None = None,
+        name: str = 's3',
+        *,
+        connection: Connection | None = None,
+    ) -> None:
+        """
+        Args:
+            bucket: The bucket.
+            aws_region: Its region.
+            aws_access_key_id: The access key; None for what boto3 finds.
+            aws_secret_access_key: Its secret.
+            aws_profile: A profile of the configuration files.
+            name: What the storage is called in errors.
+            connection: An s3po Connection in place of region, keys and profile.
+        """
+        given = (aws_region, aws_access_key_id, aws_secret_access_key, aws_profile)
+        if connection is not None and any(value is not None for value in given):
+            raise ConfigurationError('connection excludes aws_region, aws_access_key_id, aws_secret_access_key and aws_profile')
+        self.name = name
+        self.bucket = bucket
+        self.connection = connection or Connection(
+            region=aws_region,
+            access_key_id=aws_access_key_id,
+            secret_access_key=aws_secret_access_key,
+            profile=aws_profile,
+        )
+
+    def __repr__(self) -> str:
+        return f'<S3Storage {self.name} s3://{self.bucket}>'
+
+    def list(self, path: str) -> list[ListEntry]:
+        """All files whose names begin with the path: those of a directory, when it ends in a slash."""
+        found = self.connection.list(self.bucket, _key(path))
+        return [ListEntry(entry.key, entry.last_modified, entry.size_bytes) for entry in found if isinstance(entry, Listed)]
+
+    def open(self, path: str, mode: FileMode | str) -> S3Reader | S3Writer:
+        """Open a file for reading or for writing.
+
+        Raises:
+            NotImplementedError: For both at once.
+            ValueError: For neither.
+            FileNotFoundInStorageError: It is to be read, and is not there.
+        """
+        wanted = FileMode.as_mode(mode)
+        if wanted == FileMode.read | FileMode.write:
+            raise NotImplementedError("an object is either read or written: open it with 'rb' or with 'wb'")
+        if wanted == FileMode.write:
+            return S3Writer(self.bucket, _key(path), self.connection)
+        try:
+            return S3Reader(self.bucket, _key(path), self.connection)
+        except FileNotFoundInStorageError as error:
+            raise FileNotFoundInStorageError(self.name, path) from error
+
+    def delete(self, path: str) -> None:
+        """Delete a file; one that is not there is deleted as well."""
+        self.connection.delete(self.bucket, _key(path))
+
+    def get(self, path: str, dest: str | os.PathLike[str]) -> None:
+        """Copy a file of the storage to a local path, which is old or complete, whatever happens."""
+        self._found(path, lambda: self.connection.download_file(self.bucket, _key(path), dest))
+
+    def put(self, path: str | os.PathLike[str], dest: str) -> None:
+        """Copy the file at a local path into the storage."""
+        self.connection.upload_file(self.bucket, _key(dest), path)
+
+    def upload(
+        self, file: IO[bytes], path: str, *, buffer_size: int | None = None, progress_callback: Progress | None = None
+    ) -> None:
+        """Copy a file object, from its present position, into the storage.
+
+        Args:
+            file: Read to its end, and not closed.
+            path: Where to.
+            buffer_size: How much is read at a time, in bytes; None for 10 MiB.
+            progress_callback: Called with the bytes read so far, after each piece.
+        """
+        self.connection.upload(self.bucket, _key(path), _pieces(file, buffer_size or CHUNK_BYTES, progress_callback))
+
+    def download(
+        self, path: str, file: IO[bytes], *, buffer_size: int | None = None, progress_callback: Progress | None = None
+    ) -> None:
+        """Copy a file of the storage into a file object, from its present position.
+
+        Args:
+            path: Which.
+            file: Written in order, and not closed.
+            buffer_size: How much is written at a time, in bytes; None for what comes.
+            progress_callback: Called with the bytes written so far, after each piece.
+        """
+        with self._found(path, lambda: self.connection.open(self.bucket, _key(path), 'rb')) as reader:
+            written = 0
+            for piece in reader.iter_chunks(buffer_size):
+                file.write(piece)
+                written += len(piece)
+                if progress_callback is not None:
+                    progress_callback(written)
+
+    def copy(self, current_path: str, new_path: str) -> None:
+        """Copy a file within the storage; its data do not come here."""
+        self._found(current_path, lambda: self.connection.copy(self.bucket, _key(current_path), self.bucket, _key(new_path)))
+
+    def link_to(self, path: str, operation: ShareLinkOperation, expire: datetime.datetime) -> str:
+        """A URL with which anybody can do one thing with a file, until it expires. It is a secret.
+
+        Args:
+            path: Which.
+            operation: One of them.
+            expire: When it expires, at most in seven days; without a time zone it is UTC.
+
+        Raises:
+            ValueError: It is more than one operation, or has expired already.
+        """
+        method = METHODS.get(operation)
+        if method is None:
+            raise ValueError(f'operation must be one of {", ".join(map(str, METHODS))}, not {operation!r}')
+        if expire.tzinfo is None:
+            expire = expire.replace(tzinfo=datetime.UTC)
+        left_s = int((expire - datetime.datetime.now(datetime.UTC)).total_seconds())
+        if left_s < 1:
+            raise ValueError(f'expire: {expire.isoformat()} has passed; a link must be good for at least a second')
+        return self.connection.presign(method, self.bucket, _key(path), expires_s=left_s)
+
+    def _found(self, path: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except NotFound as error:
+            raise FileNotFoundInStorageError(self.name, path) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_storage, (self.bucket, self.name, self.connection))
+
+
+def _storage(bucket: str, name: str, connection: Connection) -> S3Storage:
+    return S3Storage(bucket, name=name, connection=connection)
+
+
+def _key(path: str) -> str:
+    return path.lstrip('/')
+
+
+def _pieces(file: IO[bytes], size: int, progress_callback: Progress | None) -> Iterator[bytes]:
+    read = 0
+    while piece := file.read(size):
+        read += len(piece)
+        yield piece
+        if progress_callback is not None:
+            progress_callback(read)
