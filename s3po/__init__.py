@@ -47,6 +47,7 @@ from s3po.errors import (  # noqa: E402
     UploadError,
     UploadException,
 )
+from s3po.interfaces.client import S3Client  # noqa: E402
 from s3po.model import (  # noqa: E402
     DeleteFailure,
     DeleteReport,
@@ -100,6 +101,7 @@ __all__ = [
     'ReadTimeout',
     'ResponseError',
     'RetryPolicy',
+    'S3Client',
     'S3poError',
     'ServerError',
     'SourceChanged',

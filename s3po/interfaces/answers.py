@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from asyncio import events
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from s3po.errors import ResponseError
 from s3po.model import ListEntry, Prefix, TransferResult
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ['AsyncPieces', 'Listed', 'Page', 'Pages', 'Response', 'response_of', 'result_response']
 
@@ -142,6 +143,9 @@ class AsyncPieces:
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[bytes]:
+        # Here, since it takes as long to import as all of s3po.
+        import asyncio
+
         loop = asyncio.new_event_loop()
         pieces = aiter(self._pieces)
         try:
@@ -160,6 +164,7 @@ class AsyncPieces:
 
 def _run(loop: asyncio.AbstractEventLoop, awaited: Any) -> Any:
     """Run one step in a loop of its own; the one that runs now, if one does, is put aside for so long."""
+    from asyncio import events
 
     async def step() -> Any:
         return await awaited

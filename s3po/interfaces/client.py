@@ -281,18 +281,23 @@ class S3Client:
 
 def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | None]:
     """The URL, and the keys that stand in it."""
+    parts, port = None, None
     try:
         parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f'url is no URL: {error}') from error
-    if parts.scheme not in ('http', 'https') or not host:
-        raise ConfigurationError("url must begin with http:// or https:// and name a host, such as 'https://s3.example.com'")
+        port = parts.port
+    except (ValueError, AttributeError, TypeError):
+        parts = None
+    # Raised out here, and without the URL: pieces of a secret may stand where the port should.
+    if parts is None or parts.scheme not in ('http', 'https') or not parts.hostname:
+        raise ConfigurationError(
+            "url must begin with http:// or https:// and name a host ('https://s3.example.com'); in keys that stand in it, "
+            "a '/' is written %2F, and an '@' %40"
+        )
     if parts.query or parts.fragment:
         raise ConfigurationError('url must end with the host, port or path, not with a query')
     keys = URLCredentials(url, region=region) if '@' in parts.netloc else None
-    shown = f'[{host}]' if ':' in host else host
-    netloc = shown if port is None else f'{shown}:{port}'
+    host = f'[{parts.hostname}]' if ':' in parts.hostname else parts.hostname
+    netloc = host if port is None else f'{host}:{port}'
     return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path.rstrip('/'), '', '')), keys
 
 

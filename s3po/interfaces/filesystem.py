@@ -1,7 +1,7 @@
 """fsspec's file system over a Connection: 's3po://bucket/key' for pandas, pyarrow, dask and zarr.
 
-What may live here: fsspec's names, and the directories that it expects where S3 has only keys: one is there while an object lies
-below it. Nothing is cached; what is listed is what there is. Bytes are moved as they are stored.
+What may live here: fsspec's names, and the directories that it expects where S3 has only keys: one is there while an object
+lies below it. Nothing is cached; what is listed is what there is. Bytes are moved as they are stored.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import errno
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
 from s3po.connection import Batch, Connection
-from s3po.errors import AccessDenied, ConfigurationError, InvalidRequest, NoSuchBucket, NotFound, PreconditionFailed
-from s3po.files import S3Writer
-from s3po.model import ListEntry, ObjectInfo
+from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NoSuchBucket, NotFound, PreconditionFailed
+from s3po.interfaces.entries import Compressed, Uncommitted, as_fsspec, directory, file_entry, split, with_parents
+from s3po.model import ListEntry
 
 try:
     import fsspec.spec
     from fsspec.callbacks import DEFAULT_CALLBACK
+    from fsspec.compression import compr
+    from fsspec.core import get_compression
 except ImportError as error:
     raise ConfigurationError("fsspec is not installed; install it with: pip install 's3po[fsspec]'") from error
 
@@ -81,9 +82,9 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002  (fsspec's signature)
         """The files and directories of a directory; of a file, itself."""
         path = self._strip_protocol(path).rstrip('/')
-        bucket, key = _split(path)
+        bucket, key = split(path)
         if not bucket:
-            found = [_directory(str(one['Name'])) for one in self.connection.conn.list_buckets()['Buckets']]
+            found = [directory(str(one['Name'])) for one in self.connection.conn.list_buckets()['Buckets']]
         else:
             found = list(self._listed(bucket, f'{key}/' if key else '', delimiter='/'))
             if not found and key:
@@ -93,12 +94,12 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """What a file or directory is: name, size and type; of a file also ETag, LastModified, ContentType and metadata."""
         path = self._strip_protocol(path)
-        bucket, key = _split(path.rstrip('/'))
+        bucket, key = split(path.rstrip('/'))
         if key and not path.endswith('/'):
-            with contextlib.suppress(NotFound), _as_fsspec(path, NoSuchBucket, AccessDenied):
-                return _file(bucket, self.connection.head(bucket, key))
+            with contextlib.suppress(FileNotFoundError), as_fsspec(path):
+                return file_entry(bucket, self.connection.head(bucket, key))
         if not bucket or (not key and self._listed_any(bucket, '') is not None) or self._listed_any(bucket, f'{key}/'):
-            return _directory(path.rstrip('/'))
+            return directory(path.rstrip('/'))
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     def find(
@@ -113,7 +114,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         if maxdepth is not None and maxdepth < 1:
             raise ValueError('maxdepth must be at least 1')
         path = self._strip_protocol(path).rstrip('/')
-        bucket, key = _split(path)
+        bucket, key = split(path)
         found: dict[str, dict[str, Any]] = {}
         if not bucket:
             for entry in self.ls(''):
@@ -123,10 +124,10 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                     found |= self.find(entry['name'], below, withdirs, detail=True)
         else:
             for entry in self._listed(bucket, f'{key}/' if key else ''):
-                found |= _with_parents(entry, path, maxdepth, is_with=withdirs)
+                found |= with_parents(entry, path, maxdepth, is_with=withdirs)
             if key and (withdirs or not found):
                 with contextlib.suppress(FileNotFoundError):
-                    entry = _directory(path) if found else self.info(path)
+                    entry = directory(path) if found else self.info(path)
                     found |= {path: entry} if withdirs or entry['type'] == 'file' else {}
         names = sorted(found)
         return {name: found[name] for name in names} if detail else names
@@ -157,26 +158,29 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
         """A file; as Connection.open(), but of a text that is compressed."""
-        if 'b' in mode or options.get('compression') is not None:
-            return super().open(path, mode, block_size=block_size, **options)
+        compression = get_compression(path, options.pop('compression', None))
+        if compression is not None and 'b' in mode and 'r' not in mode:
+            return Compressed(self.open(path, mode, block_size=block_size, **options), compr[compression])
+        if 'b' in mode or compression is not None:
+            return super().open(path, mode, block_size=block_size, compression=compression, **options)
         text = {name: options[name] for name in ('encoding', 'errors', 'newline') if name in options}
-        with _as_fsspec(path):
+        with as_fsspec(path):
             return self.connection.open(*self._object(path), mode, block_size=block_size, **text)
 
-    def _open(self, path: str, mode: str = 'rb', block_size: Any = None, autocommit: Any = True, **_: Any) -> Any:
+    def _open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
         if 'a' in mode:
             raise NotImplementedError(f'{path}: an object cannot be appended to; read it and write it anew')
         if 'x' in mode and self.exists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        with _as_fsspec(path):
+        with as_fsspec(path):
             file = self.connection.open(*self._object(path), mode, block_size=block_size)
-        return file if autocommit or 'r' in mode else _Uncommitted(file)
+        return file if options.get('autocommit', True) or 'r' in mode else Uncommitted(file)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """A file's bytes, or those from start to end; what is negative is counted from the file's end."""
         first, last = start or 0, end
         bucket, key = self._object(path)
-        with _as_fsspec(path):
+        with as_fsspec(path):
             if first < 0 or (last is not None and last < 0):
                 with self.connection.open(bucket, key) as file:
                     first, last, _step = slice(start, end).indices(file.size)
@@ -247,7 +251,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
         def missing(failure: BaseException) -> bool:
             """A name that is no file may be a directory's: then one is made, and that was no failure."""
-            is_directory = is_path and isinstance(failure, NotFound) and self.isdir(rpath)
+            is_directory = is_path and isinstance(failure, NotFound | LocalError) and self.isdir(rpath)
             if is_directory:
                 os.makedirs(target, exist_ok=True)
             return is_directory
@@ -281,7 +285,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
         by_bucket: dict[str, list[str]] = {}
         for name in paths:
-            bucket, key = _split(name)
+            bucket, key = split(name)
             by_bucket.setdefault(bucket, [])
             if key and not recursive and not self.isfile(name):
                 raise IsADirectoryError(errno.EISDIR, 'a directory needs recursive=True', name)
@@ -300,7 +304,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
         """Create a bucket. Directories are there when something is in them."""
-        bucket, key = _split(self._strip_protocol(path).rstrip('/'))
+        bucket, key = split(self._strip_protocol(path).rstrip('/'))
         if bucket and not self.exists(bucket) and (create_parents or not key):
             self.connection.create_bucket(bucket)
         elif not key:
@@ -316,7 +320,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def rmdir(self, path: str) -> None:
         """Delete an empty bucket."""
-        bucket, key = _split(self._strip_protocol(path).rstrip('/'))
+        bucket, key = split(self._strip_protocol(path).rstrip('/'))
         if key:
             raise OSError(errno.ENOTEMPTY, 'a directory is gone when nothing is in it; rm(recursive=True) empties it', path)
         self.connection.delete_bucket(bucket)
@@ -334,19 +338,19 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     # --- below the names
 
     def _object(self, path: str) -> tuple[str, str]:
-        bucket, key = _split(self._strip_protocol(path))
+        bucket, key = split(self._strip_protocol(path))
         if not key:
             raise IsADirectoryError(errno.EISDIR, "a file's path is 'bucket/key'", path)
         return bucket, key
 
     def _listed(self, bucket: str, prefix: str, delimiter: str | None = None) -> Iterator[dict[str, Any]]:
-        with _as_fsspec(bucket):
+        with as_fsspec(bucket):
             for entry in self.connection.list(bucket, prefix, delimiter=delimiter):
                 if not isinstance(entry, ListEntry):
-                    yield _directory(f'{bucket}/{entry.prefix[:-1]}')
+                    yield directory(f'{bucket}/{entry.prefix[:-1]}')
                 # An object that only marks a directory is not in it.
                 elif not entry.key.endswith('/'):
-                    yield _file(bucket, entry)
+                    yield file_entry(bucket, entry)
 
     def _listed_any(self, bucket: str, prefix: str) -> bool | None:
         """Whether there is any key with the prefix; None where there is no such bucket."""
@@ -370,7 +374,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 answers.append(job.value)
                 continue
             try:
-                with _as_fsspec(path):
+                with as_fsspec(path):
                     raise job.exception
             except Exception as failure:
                 if on_error == 'raise':
@@ -410,79 +414,6 @@ class _Moves:
         """Raise the first failure."""
         for path, job, is_no_failure in self.jobs:
             if job.exception is not None and not is_no_failure(job.exception):
-                with _as_fsspec(path):
+                with as_fsspec(path):
                     raise job.exception
             callback.relative_update(1)
-
-
-class _Uncommitted(io.BufferedIOBase):
-    """A file of a transaction: published by its end, whenever it is closed."""
-
-    def __init__(self, writer: S3Writer) -> None:
-        super().__init__()
-        self._writer = writer
-        self.write = writer.write  # type: ignore[method-assign]
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._writer.tell()
-
-    def commit(self) -> None:
-        """Publish it."""
-        self._writer.close()
-
-    def discard(self) -> None:
-        """Throw it away."""
-        self._writer.abort()
-
-
-@contextlib.contextmanager
-def _as_fsspec(path: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raise what the store refuses with as the OSError that users of fsspec expect."""
-    try:
-        yield
-    except kinds or (NotFound, NoSuchBucket, AccessDenied, PreconditionFailed) as error:
-        number, kind = errno.ENOENT, FileNotFoundError
-        if isinstance(error, AccessDenied):
-            raise PermissionError(errno.EACCES, str(error), path) from error
-        if isinstance(error, PreconditionFailed):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
-        raise kind(number, os.strerror(number), path) from error
-
-
-def _split(path: str) -> tuple[str, str]:
-    bucket, _, key = path.partition('/')
-    return bucket, key
-
-
-def _directory(name: str) -> dict[str, Any]:
-    return {'name': name, 'size': 0, 'type': 'directory'}
-
-
-def _file(bucket: str, entry: ListEntry) -> dict[str, Any]:
-    found = {
-        'name': f'{bucket}/{entry.key}',
-        'size': entry.size_bytes,
-        'type': 'file',
-        'ETag': entry.etag,
-        'LastModified': entry.last_modified,
-        'StorageClass': entry.storage_class,
-    }
-    if isinstance(entry, ObjectInfo):
-        found |= {'ContentType': entry.content_type, 'metadata': dict(entry.metadata), 'VersionId': entry.version_id}
-    return found
-
-
-def _with_parents(entry: dict[str, Any], root: str, maxdepth: int | None, *, is_with: bool) -> dict[str, dict[str, Any]]:
-    """A file below a root and, where wanted, the directories between them, no deeper than maxdepth."""
-    steps = entry['name'][len(root) + 1 :].split('/')
-    found = {}
-    if is_with:
-        for depth in range(1, min(len(steps) - 1, maxdepth or len(steps)) + 1):
-            name = f'{root}/{"/".join(steps[:depth])}'
-            found[name] = _directory(name)
-    if maxdepth is None or len(steps) <= maxdepth:
-        found[entry['name']] = entry
-    return found

@@ -1,8 +1,9 @@
 """A bounded pipe between two threads, or two greenlets.
 
-Invariants: at most `buffer_size` bytes lie in it, whatever the pieces; a read gives all that it was asked for, unless the stream
-has ended; an end that nobody declared is an error, so a transfer never publishes half of a stream; neither side waits for one
-that has gone. It works where gevent has patched the locks and where it has not, and then never stops a thread's greenlets.
+Invariants: at most `buffer_size` bytes lie in it, whatever the pieces; a read gives all that it was asked for, unless the
+stream has ended; an end that nobody declared is an error, so a transfer never publishes half of a stream; neither side waits
+for one that has gone. It works where gevent has patched the locks and where it has not, and then never stops a thread's
+greenlets.
 """
 
 from __future__ import annotations

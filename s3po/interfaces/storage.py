@@ -49,17 +49,10 @@ class FileMode(enum.Flag):
         Raises:
             ValueError: It says neither.
         """
-        if isinstance(mode, cls):
-            found = mode
-        elif isinstance(mode, str):
-            if set(mode) - set('rwb'):
-                raise ValueError(f"mode must be made of 'r' or 'w', and 'b', not {mode!r}")
-            found = cls(0)
+        found = mode if isinstance(mode, cls) else cls(0)
+        if isinstance(mode, str) and not set(mode) - set('rwb'):
             for letter, flag in (('r', cls.read), ('w', cls.write)):
-                if letter in mode:
-                    found |= flag
-        else:
-            raise ValueError(f'mode must be a FileMode or a str, not {type(mode).__name__}')
+                found |= flag if letter in mode else cls(0)
         if not found:
             raise ValueError(f"mode must have 'r' or 'w' (FileMode.read or FileMode.write), not {mode!r}")
         return found

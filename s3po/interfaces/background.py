@@ -1,0 +1,223 @@
+"""Uploads that go on while the program does something else: a native thread with a batch of its own.
+
+Invariants: what was queued is carried out or stands in `failed`, also at the end of the program; a forked child has none of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import logging
+import os
+import time
+from typing import Any, Final
+
+import gevent
+import gevent.event
+from gevent import monkey
+
+from s3po.connection import Batch, Connection, FailedJob
+from s3po.errors import BatchError, DeadlineExceeded, S3poError
+from s3po.model import ObjectRef
+
+__all__ = ['Background', 'Queued']
+
+log = logging.getLogger(__name__)
+
+# How often a thread that waits for another one looks. Locks of gevent's do not reach from one to the other.
+LOOK_S: Final = 0.01
+
+# Native ones, patched or not: a greenlet would stand still while the program computes.
+_start_new_thread: Any = monkey.get_original('_thread', 'start_new_thread')
+_allocate_lock: Any = monkey.get_original('_thread', 'allocate_lock')
+
+
+class Queued:
+    """An upload in the background.
+
+    Attributes:
+        ref: The object.
+        exception: Why it failed; None while it has not.
+        value: The TransferResult, once it is done.
+    """
+
+    def __init__(self, ref: ObjectRef) -> None:
+        self.ref = ref
+        self.exception: BaseException | None = None
+        self.value: Any = None
+        self._is_ready = False
+
+    def __repr__(self) -> str:
+        state = 'waits' if not self._is_ready else 'done' if self.exception is None else 'failed'
+        return f'<Queued {self.ref} {state}>'
+
+    def ready(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._is_ready
+
+    def get(self, timeout_s: float | None = None) -> Any:
+        """Wait for the TransferResult.
+
+        Raises:
+            S3poError: It failed.
+            DeadlineExceeded: It is not done within timeout_s.
+        """
+        began = time.monotonic()
+        while not self._is_ready:
+            if timeout_s is not None and time.monotonic() - began > timeout_s:
+                raise DeadlineExceeded(f'the upload to {self.ref} is not done within {timeout_s} s')
+            gevent.sleep(LOOK_S)
+        if self.exception is not None:
+            raise self.exception
+        return self.value
+
+    def succeed(self, value: Any) -> Any:
+        """The batch's callback."""
+        self.value, self._is_ready = value, True
+        return value
+
+    def fail(self, error: BaseException) -> None:
+        """The batch's errback."""
+        self.exception, self._is_ready = error, True
+
+
+class Background:
+    """Carries out what is queued, in the order in which it was, several at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = _allocate_lock()
+        self._queue: collections.deque[tuple[str, Queued, Any, dict[str, Any]]] = collections.deque()
+        self._failed: list[FailedJob] = []
+        self._runner: _Runner | None = None
+
+    @property
+    def failed(self) -> list[FailedJob]:
+        """What has failed so far, and was not raised yet."""
+        runner = self._runner
+        return [*self._failed, *([] if runner is None else runner.failed)]
+
+    def submit(self, operation: str, ref: ObjectRef, source: Any, options: dict[str, Any]) -> Queued:
+        """Queue an upload. Any thread may call this."""
+        self._forget_parent()
+        queued = Queued(ref)
+        with self._lock:
+            if not self._queue and self._runner is None:
+                atexit.register(self._drain)
+            self._queue.append((operation, queued, source, options))
+            if self._runner is not None:
+                self._runner.wake()
+        return queued
+
+    def start(self) -> None:
+        """Have it carried out; without effect where that is so."""
+        self._forget_parent()
+        with self._lock:
+            if self._runner is None:
+                atexit.register(self._drain)
+                self._runner = _Runner(self._connection, self._queue)
+
+    def stop(self) -> None:
+        """Wait until all is done that is queued, and raise what failed."""
+        failed = [job for job in self._finish() if not job.is_silent]
+        if failed:
+            first = failed[0]
+            raise BatchError(f'{len(failed)} uploads in the background failed; the first: {first.ref}: {first.error}', failed)
+
+    def _finish(self) -> list[FailedJob]:
+        self._forget_parent()
+        with self._lock:
+            has_work = bool(self._queue)
+        if has_work:
+            self.start()
+        runner = self._runner
+        if runner is not None:
+            runner.finish()
+            with self._lock:
+                if self._runner is runner:
+                    self._runner = None
+                    self._failed += runner.failed
+        if not self._queue:
+            atexit.unregister(self._drain)
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _drain(self) -> None:
+        """At the end of the program, where nobody is left to raise for."""
+        for job in self._finish():
+            if not job.is_silent:
+                log.error('the upload to %s in the background failed: %s', job.ref, job.error)
+
+    def _forget_parent(self) -> None:
+        if self._process != os.getpid():
+            # The parent's queue is the parent's to carry out, and its thread is not here.
+            self._begin()
+
+
+class _Runner:
+    """The thread."""
+
+    def __init__(self, connection: Connection, queue: collections.deque[Any]) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._batch: Batch | None = None
+        self._is_stopping = self._has_ended = False
+        self._lock = _allocate_lock()
+        self._watcher: Any = None
+        self._error: BaseException | None = None
+        _start_new_thread(self._run, ())
+
+    @property
+    def failed(self) -> list[FailedJob]:
+        """What has failed so far."""
+        return [] if self._batch is None else list(self._batch.failed)
+
+    def wake(self) -> None:
+        """Have it look at the queue. Any thread may call this."""
+        with self._lock:
+            if self._watcher is not None:
+                self._watcher.send()
+
+    def finish(self) -> None:
+        """Wait until the queue is empty and all is done."""
+        self._is_stopping = True
+        while not self._has_ended:
+            self.wake()
+            gevent.sleep(LOOK_S)
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            something = gevent.event.Event()
+            watcher = gevent.get_hub().loop.async_()
+            watcher.start(something.set)
+            self._watcher = watcher
+            # (What else is needed of this thread's event loop, s3po gives back when the thread has ended.)
+            with self._connection.batch(on_error='collect', keep_results=False) as self._batch:
+                while not self._is_stopping or self._queue:
+                    something.clear()
+                    while self._queue:
+                        self._submit(self._batch, *self._queue.popleft())
+                    if not self._is_stopping:
+                        something.wait()
+        except BaseException as error:  # noqa: BLE001  (raised where finish() waits)
+            self._error = error
+        finally:
+            with self._lock:
+                watcher, self._watcher = self._watcher, None
+            if watcher is not None:
+                watcher.close()
+            self._has_ended = True
+
+    def _submit(self, batch: Batch, operation: str, queued: Queued, source: Any, options: dict[str, Any]) -> None:
+        try:
+            call = getattr(batch, operation)
+            call(queued.ref.bucket, queued.ref.key, source, **options, callback=queued.succeed, errback=queued.fail)
+        except S3poError as error:
+            queued.fail(error)
+            log.error('the upload to %s could not be queued: %s', queued.ref, error)

@@ -1,0 +1,118 @@
+"""What fsspec expects of files, directories and errors, made of what S3 has."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from s3po.errors import AccessDenied, NoSuchBucket, NotFound, PreconditionFailed
+from s3po.files import S3Writer
+from s3po.model import ListEntry, ObjectInfo
+
+__all__ = ['Compressed', 'Uncommitted', 'as_fsspec', 'directory', 'file_entry', 'split', 'with_parents']
+
+
+class Uncommitted(io.BufferedIOBase):
+    """A file of a transaction: published by its end, whenever it is closed."""
+
+    def __init__(self, writer: S3Writer) -> None:
+        super().__init__()
+        self._writer = writer
+        self.write = writer.write  # type: ignore[method-assign]
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._writer.tell()
+
+    def commit(self) -> None:
+        """Publish it."""
+        self._writer.close()
+
+    def discard(self) -> None:
+        """Throw it away."""
+        self._writer.abort()
+
+
+class Compressed(io.BufferedIOBase):
+    """A file that is compressed as it is written. (What compresses, as GzipFile, leaves the file below it open.)"""
+
+    def __init__(self, file: Any, compress: Any) -> None:
+        super().__init__()
+        self._file = file
+        self._compressing = compress(file, mode='w')
+        self.write = self._compressing.write  # type: ignore[method-assign]
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._compressing.close()
+            self._file.close()
+        super().close()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            getattr(self._file, 'abort', self._file.close)()
+            super().close()
+
+    def __del__(self) -> None:
+        # Not IOBase's, which is close(): the file below tells that it was forgotten.
+        pass
+
+
+@contextlib.contextmanager
+def as_fsspec(path: str) -> Iterator[None]:
+    """Raise what the store refuses with as the OSError that users of fsspec expect."""
+    try:
+        yield
+    except (NotFound, NoSuchBucket) as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+    except PreconditionFailed as error:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+    except AccessDenied as error:
+        raise PermissionError(errno.EACCES, str(error), path) from error
+
+
+def split(path: str) -> tuple[str, str]:
+    bucket, _, key = path.partition('/')
+    return bucket, key
+
+
+def directory(name: str) -> dict[str, Any]:
+    return {'name': name, 'size': 0, 'type': 'directory'}
+
+
+def file_entry(bucket: str, entry: ListEntry) -> dict[str, Any]:
+    found = {
+        'name': f'{bucket}/{entry.key}',
+        'size': entry.size_bytes,
+        'type': 'file',
+        'ETag': entry.etag,
+        'LastModified': entry.last_modified,
+        'StorageClass': entry.storage_class,
+    }
+    if isinstance(entry, ObjectInfo):
+        found |= {'ContentType': entry.content_type, 'metadata': dict(entry.metadata), 'VersionId': entry.version_id}
+    return found
+
+
+def with_parents(entry: dict[str, Any], root: str, maxdepth: int | None, *, is_with: bool) -> dict[str, dict[str, Any]]:
+    """A file below a root and, where wanted, the directories between them, no deeper than maxdepth."""
+    steps = entry['name'][len(root) + 1 :].split('/')
+    found = {}
+    if is_with:
+        for depth in range(1, min(len(steps) - 1, maxdepth or len(steps)) + 1):
+            name = f'{root}/{"/".join(steps[:depth])}'
+            found[name] = directory(name)
+    if maxdepth is None or len(steps) <= maxdepth:
+        found[entry['name']] = entry
+    return found

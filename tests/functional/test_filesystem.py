@@ -1,0 +1,275 @@
+"""The fsspec file system: fsspec's own abstract tests, and what pandas and pyarrow make of it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import pandas
+import pyarrow
+import pyarrow.parquet
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.tests import abstract
+
+import s3po
+from s3po.interfaces.filesystem import S3poFileSystem
+from tests.conftest import BUCKET, impatient
+from tests.support.canaries import SECRET_ACCESS_KEY
+from tests.support.servers import Store
+
+
+def storage_options(store: Store) -> dict[str, Any]:
+    return {
+        'endpoint_url': store.endpoint_url,
+        'region': 'us-east-1',
+        'access_key_id': 'key',
+        'secret_access_key': SECRET_ACCESS_KEY,
+    }
+
+
+@pytest.fixture
+def files(store: Store, conn: s3po.Connection) -> Iterator[S3poFileSystem]:
+    found = S3poFileSystem(**storage_options(store))
+    yield found
+    found.connection.close()
+
+
+class Fixtures(abstract.AbstractFixtures):
+    """What fsspec's tests need."""
+
+    @pytest.fixture
+    def fs(self, files: S3poFileSystem) -> S3poFileSystem:
+        return files
+
+    @pytest.fixture
+    def fs_path(self) -> str:
+        return f'{BUCKET}/abstract'
+
+    @pytest.fixture
+    def supports_empty_directories(self) -> bool:
+        return False
+
+
+class TestCopy(abstract.AbstractCopyTests, Fixtures):
+    """Within the store."""
+
+
+class TestGet(abstract.AbstractGetTests, Fixtures):
+    """To this machine."""
+
+
+class TestPut(abstract.AbstractPutTests, Fixtures):
+    """From this machine."""
+
+
+class TestPipe(abstract.AbstractPipeTests, Fixtures):
+    """From memory."""
+
+
+class TestOpen(abstract.AbstractOpenTests, Fixtures):
+    """As files."""
+
+
+def test_pandas(store: Store, conn: s3po.Connection) -> None:
+    """A table as CSV, gzipped CSV and Parquet, there and back."""
+    table = pandas.DataFrame({'a': range(1000), 'b': [f'text {number}' for number in range(1000)]})
+    for name, write, read in (
+        ('table.csv', table.to_csv, pandas.read_csv),
+        ('table.csv.gz', table.to_csv, pandas.read_csv),
+    ):
+        write(f's3po://{BUCKET}/{name}', index=False, storage_options=storage_options(store))
+        pandas.testing.assert_frame_equal(read(f's3po://{BUCKET}/{name}', storage_options=storage_options(store)), table)
+    table.to_parquet(f's3po://{BUCKET}/table.parquet', storage_options=storage_options(store))
+    back = pandas.read_parquet(f's3po://{BUCKET}/table.parquet', storage_options=storage_options(store))
+    pandas.testing.assert_frame_equal(back, table)
+
+
+def test_pyarrow(files: S3poFileSystem) -> None:
+    """A partitioned data set, there and back, by pyarrow's own threads."""
+    table = pyarrow.table({'part': [1, 1, 2, 3] * 1000, 'value': list(range(4000))})
+    pyarrow.parquet.write_to_dataset(table, f'{BUCKET}/dataset', partition_cols=['part'], filesystem=files)
+
+    back = pyarrow.parquet.read_table(f'{BUCKET}/dataset', filesystem=files)
+
+    assert sorted(back['value'].to_pylist()) == list(range(4000))
+    assert len(files.ls(f'{BUCKET}/dataset')) == 3
+
+
+def test_what_there_is(files: S3poFileSystem) -> None:
+    """Files and directories, by every name that fsspec has for looking at them."""
+    for name in ('a/1', 'a/2', 'a/b/3', 'ab', 'c'):
+        files.pipe(f'{BUCKET}/{name}', name.encode())
+    names = [f'{BUCKET}/{name}' for name in ('a/1', 'a/2', 'a/b/3', 'ab', 'c')]
+    assert files.ls('', detail=False) == [BUCKET]
+    assert files.ls(f's3po://{BUCKET}/', detail=False) == [f'{BUCKET}/a', f'{BUCKET}/ab', f'{BUCKET}/c']
+    assert files.ls(f'{BUCKET}/a', detail=False) == [f'{BUCKET}/a/1', f'{BUCKET}/a/2', f'{BUCKET}/a/b']
+    assert files.ls(f'{BUCKET}/c', detail=False) == [f'{BUCKET}/c']
+    assert files.find(BUCKET) == files.find('') == names
+    assert files.find(f'{BUCKET}/a/') == names[:3]
+    assert files.find(f'{BUCKET}/c') == [f'{BUCKET}/c']
+    assert files.find(f'{BUCKET}/a', maxdepth=1) == names[:2]
+    assert files.find(BUCKET, withdirs=True) == sorted([*names, f'{BUCKET}/a', f'{BUCKET}/a/b'])
+    assert files.glob(f'{BUCKET}/*/[12]') == names[:2]
+    assert files.glob(f'{BUCKET}/**/3') == [names[2]]
+    assert [(root, sorted(dirs), sorted(found)) for root, dirs, found in files.walk(f'{BUCKET}/a')] == [
+        (f'{BUCKET}/a', ['b'], ['1', '2']),
+        (f'{BUCKET}/a/b', [], ['3']),
+    ]
+    assert files.du(BUCKET) == sum(len(name.removeprefix(f'{BUCKET}/')) for name in names)
+    info = files.info(f'{BUCKET}/a/1')
+    assert (info['type'], info['size'], info['ContentType']) == ('file', 3, 'binary/octet-stream')
+    assert files.info(f'{BUCKET}/a')['type'] == files.info(BUCKET)['type'] == files.info('')['type'] == 'directory'
+    assert files.isdir(f'{BUCKET}/a')
+    assert not files.isfile(f'{BUCKET}/a')
+    assert files.checksum(f'{BUCKET}/c') == info['ETag'] or files.checksum(f'{BUCKET}/c')
+    assert files.modified(f'{BUCKET}/c').tzinfo is not None
+    assert 'Signature=' in files.sign(f'{BUCKET}/c')
+    for path in (f'{BUCKET}/missing', 'nothere/key', 'nothere'):
+        assert not files.exists(path)
+        with pytest.raises(FileNotFoundError):
+            files.info(path)
+        with pytest.raises(FileNotFoundError):
+            files.ls(path)
+
+
+def test_bytes(files: S3poFileSystem) -> None:
+    """Whole files, ranges, several at once; and what is missing."""
+    a, b = f'{BUCKET}/a', f'{BUCKET}/b'
+    files.pipe({a: b'0123456789', b: b'abc'})
+    assert files.cat(a) == b'0123456789'
+    assert files.cat([a, b]) == {a: b'0123456789', b: b'abc'}
+    assert files.cat(f'{BUCKET}/*') == {a: b'0123456789', b: b'abc'}
+    for start, end in ((0, 3), (2, None), (-3, None), (2, -2), (None, 4), (5, 5), (20, 30), (0, 100)):
+        assert files.cat_file(a, start, end) == b'0123456789'[start:end]
+    assert files.cat_ranges([a, a, b], [0, 5, 1], [2, 7, 3]) == [b'01', b'56', b'bc']
+    assert files.cat_ranges([a, b], 0, 2) == [b'01', b'ab']
+    assert files.cat_ranges([a, b], [-2, 1], [None, 1]) == [b'89', b'']
+    assert isinstance(files.cat_ranges([f'{BUCKET}/missing'], 0, 1)[0], FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        files.cat_ranges([f'{BUCKET}/missing'], 0, 1, on_error='raise')
+    with pytest.raises(FileNotFoundError):
+        files.cat(f'{BUCKET}/missing')
+    with pytest.raises(FileNotFoundError):
+        files.open(f'{BUCKET}/missing')
+    with pytest.raises(FileExistsError):
+        files.pipe_file(a, b'', mode='create')
+    with pytest.raises(FileExistsError):
+        files.open(a, 'xb')
+    with pytest.raises(IsADirectoryError):
+        files.pipe_file(BUCKET, b'')
+    with pytest.raises(NotImplementedError, match='appended'):
+        files.open(a, 'ab')
+
+
+def test_files(files: S3poFileSystem) -> None:
+    """Binary, text, compressed; an exception publishes nothing; a transaction publishes at its end."""
+    path = f'{BUCKET}/file'
+    with files.open(path, 'w', encoding='utf-8') as file:
+        file.write('hé')
+    with files.open(path, 'r') as file:
+        assert file.read() == 'hé'
+    with files.open(path, 'wb', compression='gzip') as file:
+        file.write(b'x' * 1000)
+    with files.open(path, 'rb', compression='gzip') as file:
+        assert file.read() == b'x' * 1000
+    for mode, data, options in (('w', 'x', {}), ('wb', b'x', {}), ('wb', b'x', {'compression': 'gzip'})):
+        with pytest.raises(ZeroDivisionError), files.open(f'{BUCKET}/none', mode, **options) as file:
+            file.write(data)
+            raise ZeroDivisionError
+    assert not files.exists(f'{BUCKET}/none')
+    with files.transaction:
+        with files.open(f'{BUCKET}/later', 'wb') as file:
+            file.write(b'later')
+            assert file.tell() == 5
+        assert not files.exists(f'{BUCKET}/later')
+    assert files.cat(f'{BUCKET}/later') == b'later'
+    with pytest.raises(ZeroDivisionError), files.transaction:
+        with files.open(f'{BUCKET}/never', 'wb') as file:
+            file.write(b'never')
+        raise ZeroDivisionError
+    assert not files.exists(f'{BUCKET}/never')
+
+
+def test_copies(files: S3poFileSystem, tmp_path: pathlib.Path) -> None:
+    """Directories there and back, within the store, and what fails of it."""
+    source = tmp_path / 'source'
+    for name in ('1', 'sub/2', 'sub/deep/3'):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(os.urandom(1000))
+    counts = fsspec.callbacks.Callback()
+    files.put(str(source), f'{BUCKET}/up/', recursive=True, callback=counts)
+    assert files.find(f'{BUCKET}/up') == [f'{BUCKET}/up/source/{name}' for name in ('1', 'sub/2', 'sub/deep/3')]
+    assert counts.value == counts.size == 3
+    files.copy(f'{BUCKET}/up/source', f'{BUCKET}/copied', recursive=True)
+    files.get(f'{BUCKET}/copied', str(tmp_path / 'back'), recursive=True)
+    for name in ('1', 'sub/2', 'sub/deep/3'):
+        assert (tmp_path / 'back' / name).read_bytes() == (source / name).read_bytes()
+    with pytest.raises(FileNotFoundError):
+        files.get([f'{BUCKET}/missing', f'{BUCKET}/copied/1'], [str(tmp_path / 'x'), str(tmp_path / 'y')])
+    assert not (tmp_path / 'x').exists()
+    assert (tmp_path / 'y').exists()
+    with (tmp_path / 'open').open('wb') as file:
+        files.get_file(f'{BUCKET}/copied/1', file)
+    assert (tmp_path / 'open').read_bytes() == (source / '1').read_bytes()
+    files.put_file(str(source / '1'), f'{BUCKET}/one')
+    with pytest.raises(FileExistsError):
+        files.put_file(str(source / '1'), f'{BUCKET}/one', mode='create')
+    files.mv(f'{BUCKET}/one', f'{BUCKET}/two')
+    assert not files.exists(f'{BUCKET}/one')
+    with pytest.raises(IsADirectoryError):
+        files.rm(f'{BUCKET}/copied')
+    files.rm(f'{BUCKET}/copied', recursive=True)
+    files.rm([f'{BUCKET}/two'])
+    files.rm_file(f'{BUCKET}/up/source/1')
+    assert files.find(BUCKET) == [f'{BUCKET}/up/source/sub/2', f'{BUCKET}/up/source/sub/deep/3']
+
+
+def test_buckets(files: S3poFileSystem) -> None:
+    """They are the only directories that are made and removed."""
+    files.mkdir('another')
+    files.mkdir('another/directory')
+    files.makedirs('another', exist_ok=True)
+    with pytest.raises(FileExistsError):
+        files.makedirs('another')
+    assert files.isdir('another')
+    files.touch('another/file')
+    assert files.cat('another/file') == b''
+    with pytest.raises(ValueError, match='cannot be set'):
+        files.touch('another/file', truncate=False)
+    with pytest.raises(OSError, match='nothing is in it'):
+        files.rmdir('another/directory')
+    files.rm('another', recursive=True)
+    assert files.ls('', detail=False) == [BUCKET]
+    files.mkdir('another')
+    files.rmdir('another')
+    assert not files.exists('another')
+
+
+def test_kept_and_pickled(store: Store, conn: s3po.Connection) -> None:
+    """fsspec keeps one for the same options, but not where their text does not tell them apart."""
+    first = fsspec.filesystem('s3po', **storage_options(store))
+    assert isinstance(first, S3poFileSystem)
+    assert fsspec.filesystem('s3po', **storage_options(store)) is first
+    assert S3poFileSystem(connection=conn) is not S3poFileSystem(connection=conn)
+    assert pickle.loads(pickle.dumps(first)).find(BUCKET) == []
+    with fsspec.open(f's3po://{BUCKET}/key', 'wb', **storage_options(store)) as file:
+        file.write(b'by URL')
+    assert first.cat(f'{BUCKET}/key') == b'by URL'
+    with pytest.raises(s3po.ConfigurationError, match='connection excludes'):
+        S3poFileSystem(connection=conn, region='x')
+    first.connection.close()
+
+
+def test_no_access(store: Store, connect: Any) -> None:
+    """It is a PermissionError, and no missing file."""
+    files = S3poFileSystem(connection=connect(store.endpoint_url, retry=impatient(0)), batch_size=2)
+    store.script({'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
+    for call in (files.info, files.exists, files.ls, files.cat_file):
+        with pytest.raises(PermissionError):
+            call(f'{BUCKET}/key')
+    assert isinstance(LocalFileSystem(), fsspec.AbstractFileSystem)
