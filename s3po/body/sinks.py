@@ -18,6 +18,8 @@ import stat
 import time
 from typing import Any, BinaryIO, Final
 
+from gevent import monkey
+
 from s3po.body.local import as_local_error, close_file, local_error, local_errors, refuse_special_file
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
@@ -32,6 +34,8 @@ UNWAITING_BYTES = MIB
 # Unless the disk cannot keep up, and the system lets a writer wait. A file of which one write took longer is written to by
 # another thread from then on: a copy of the bytes, and the way there and back, cost about 0.1 ms for each MiB.
 SLOW_WRITE_S: Final = 0.05
+
+_seeking: Final = monkey.get_original('_thread', 'allocate_lock')()
 
 
 class Sink:
@@ -363,10 +367,18 @@ def _mode_of_any_new_file() -> int:
 
 def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
+    write = os.pwrite if hasattr(os, 'pwrite') else _seek_and_write
     while view:
-        written = os.pwrite(descriptor, view, offset)
+        written = write(descriptor, view, offset)
         view = view[written:]
         offset += written
+
+
+def _seek_and_write(descriptor: int, view: memoryview, offset: int) -> int:
+    """What os.pwrite() does, where the system has none. Nothing yields while the lock is held, a native one."""
+    with _seeking:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, view)
 
 
 def _sync_directory(path: str) -> None:

@@ -8,5 +8,5 @@ of these it gets from s3po.connection.
 - `streaming`: files that one side writes while the other moves them, without a disk; and an upload that is fed by send().
   `pipes` is what these stand on.
 - `legacy`: S3-PO's Connection, with uploads in the background.
-- `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` are the files and directories that it tells of.
+- `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` are the files and directories it tells of.
 """

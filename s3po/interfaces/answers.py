@@ -42,11 +42,7 @@ class Response:
         return f'<Response {self.status_code}, {len(self.content):,} bytes>'
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int):
-            return self.status_code == other
-        if isinstance(other, Response):
-            return (self.status_code, self.headers, self.content) == (other.status_code, other.headers, other.content)
-        return NotImplemented
+        return self.status_code == other if isinstance(other, int) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.status_code)

@@ -6,14 +6,34 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from s3po.connection import Batch
 from s3po.errors import AccessDenied, NoSuchBucket, NotFound, PreconditionFailed
 from s3po.files import S3Writer
 from s3po.model import ListEntry, ObjectInfo
 
-__all__ = ['Compressed', 'Uncommitted', 'as_fsspec', 'directory', 'file_entry', 'split', 'with_parents']
+__all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'directory', 'file_entry', 'split', 'with_parents']
+
+
+class Moves:
+    """The jobs of one get() or put()."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
+
+    def add(self, path: str, job: Any, is_no_failure: Callable[[BaseException], bool] = lambda _: False) -> None:
+        self.jobs.append((path, job, is_no_failure))
+
+    def check(self, callback: Any) -> None:
+        """Raise the first failure."""
+        for path, job, is_no_failure in self.jobs:
+            if job.exception is not None and not is_no_failure(job.exception):
+                with as_fsspec(path):
+                    raise job.exception
+            callback.relative_update(1)
 
 
 class Uncommitted(io.BufferedIOBase):

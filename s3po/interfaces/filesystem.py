@@ -10,12 +10,12 @@ import contextlib
 import contextvars
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Final
 
-from s3po.connection import Batch, Connection
+from s3po.connection import Connection
 from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NoSuchBucket, NotFound, PreconditionFailed
-from s3po.interfaces.entries import Compressed, Uncommitted, as_fsspec, directory, file_entry, split, with_parents
+from s3po.interfaces.entries import Compressed, Moves, Uncommitted, as_fsspec, directory, file_entry, split, with_parents
 from s3po.model import ListEntry
 
 try:
@@ -36,7 +36,7 @@ OF_FSSPEC: Final = ('use_listings_cache', 'listings_expiry_time', 'max_paths', '
 PLAIN: Final = (str, int, float, bool, type(None), os.PathLike)
 
 # The batch of the get() or put() that is being carried out here.
-_current: contextvars.ContextVar[_Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
+_current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
 
 
 class _Kept(type(fsspec.spec.AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
@@ -383,14 +383,14 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         return answers
 
     @contextlib.contextmanager
-    def _moving(self, callback: Any) -> Iterator[_Moves]:
+    def _moving(self, callback: Any) -> Iterator[Moves]:
         """Collect what is to be moved in one batch; within one that is open already, in that."""
         moves = _current.get()
         if moves is not None:
             yield moves
             return
         with self.connection.batch(self.batch_size, on_error='collect') as batch:
-            moves = _Moves(batch)
+            moves = Moves(batch)
             token = _current.set(moves)
             try:
                 yield moves
@@ -398,22 +398,3 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 _current.reset(token)
             callback.set_size(len(moves.jobs))
         moves.check(callback)
-
-
-class _Moves:
-    """The jobs of one get() or put()."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
-
-    def add(self, path: str, job: Any, is_no_failure: Callable[[BaseException], bool] = lambda _: False) -> None:
-        self.jobs.append((path, job, is_no_failure))
-
-    def check(self, callback: Any) -> None:
-        """Raise the first failure."""
-        for path, job, is_no_failure in self.jobs:
-            if job.exception is not None and not is_no_failure(job.exception):
-                with as_fsspec(path):
-                    raise job.exception
-            callback.relative_update(1)

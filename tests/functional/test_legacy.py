@@ -1,0 +1,186 @@
+"""S3-PO's Connection beyond its document's examples: nothing that was queued is lost, and no failure is only printed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tenacity
+from gevent import monkey
+
+import s3po
+from s3po.errors import BatchError, ConfigurationError, DeadlineExceeded, UploadError
+from s3po.interfaces import legacy
+from tests.conftest import BUCKET, impatient
+from tests.support.canaries import SECRET_ACCESS_KEY
+from tests.support.servers import Store
+
+
+def old(conn: s3po.Connection, **arguments: Any) -> legacy.Connection:
+    return legacy.Connection(connection=conn, **arguments)
+
+
+def test_waits_are_minutes() -> None:
+    """1, 2 and 4 minutes between attempts; a third retry is the last."""
+    made = legacy.Connection('key', 'secret')
+    policy = made.connection._operations._policy
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    waits = []
+    for number in (1, 2, 3):
+        state.attempt_number = number
+        waits.append(policy.wait(state))
+    assert waits == [60, 120, 240]
+    assert policy.retries == 3
+
+
+def test_deleted_only_after_success(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path) -> None:
+    """A file whose upload failed stays; the failure is raised where the loop is stopped, once."""
+    file = tmp_path / 'file'
+    file.write_bytes(b'data')
+    made = old(conn)
+    store.script({'operation': 'PutObject', 'times': None, 'action': {'status': 500}})
+    made.runLoop()
+    made.runLoop()
+    queued = made.uploadFile(BUCKET, 'key', file, retries=0)
+    with pytest.raises(UploadError):
+        queued.get(timeout_s=20)
+    assert queued.ready()
+    assert [str(job.ref) for job in made.failed] == ['s3://bucket/key']
+    with pytest.raises(BatchError, match='1 uploads in the background failed; the first: s3://bucket/key'):
+        made.stopLoop()
+    made.stopLoop()
+    assert made.failed == []
+    assert file.exists()
+
+
+def test_silent(conn: s3po.Connection, store: Store) -> None:
+    """It is told by the value, in the background by `failed` alone."""
+    store.script({'times': None, 'action': {'status': 500}})
+    made = old(conn, silent=True, retries=0)
+    assert made.uploadString(BUCKET, 'key', 'x', background=False) is False
+    assert made.downloadString(BUCKET, 'key') is None
+    made.uploadString(BUCKET, 'key', 'x')
+    made.runLoop()
+    made.stopLoop()
+
+
+def test_while_the_program_computes(conn: s3po.Connection) -> None:
+    """The background is one: the main thread does not yield, and uploads go on."""
+    made = old(conn, delete=False)
+    made.runLoop()
+    queued = [made.uploadString(BUCKET, f'key{number}', b'x') for number in range(20)]
+    until = time.monotonic() + 20
+    while not all(one.ready() for one in queued) and time.monotonic() < until:
+        sum(range(1000))
+    assert all(one.ready() for one in queued)
+    made.stopLoop()
+    assert repr(queued[0]) == '<Queued s3://bucket/key0 done>'
+
+
+def test_from_many_threads(conn: s3po.Connection) -> None:
+    """1,000 uploads from eight native threads: none is lost."""
+    made = old(conn)
+    made.runLoop()
+    start: Callable[..., Any] = monkey.get_original('_thread', 'start_new_thread')
+    ended: list[int] = []
+
+    def work(thread: int) -> None:
+        for number in range(125):
+            made.uploadString(BUCKET, f'{thread}/{number}', b'x')
+        ended.append(thread)
+
+    for thread in range(8):
+        start(work, (thread,))
+    until = time.monotonic() + 30
+    while len(ended) < 8 and time.monotonic() < until:
+        time.sleep(0.01)
+    made.stopLoop()
+    assert sum(1 for _ in conn.list(BUCKET)) == 1000
+
+
+PROGRAM = """
+import sys
+from s3po.interfaces import legacy
+made = legacy.Connection('key', sys.argv[2], endpoint_url=sys.argv[1], region='us-east-1', retries=0)
+made.uploadFile('bucket', 'first', sys.argv[3])
+if sys.argv[4] == 'run':
+    made.runLoop()
+made.uploadString('bucket', 'second', 'x')
+"""
+
+
+@pytest.mark.parametrize('how', ['run', 'never'])
+def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, how: str) -> None:
+    """What is queued when the program ends is carried out, runLoop() or not."""
+    file = tmp_path / 'file'
+    file.write_bytes(b'data')
+    command = [sys.executable, '-c', PROGRAM, store.endpoint_url, SECRET_ACCESS_KEY, str(file), how]
+    subprocess.run(command, check=True, timeout=60)
+
+    assert (conn.download(BUCKET, 'first'), conn.download(BUCKET, 'second')) == (b'data', b'x')
+    assert not file.exists()
+
+
+def test_failure_at_exit_is_logged(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """There is nobody left to raise for."""
+    file = tmp_path / 'file'
+    file.write_bytes(b'data')
+    store.script({'operation': 'PutObject', 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
+    command = [sys.executable, '-c', PROGRAM, store.endpoint_url, SECRET_ACCESS_KEY, str(file), 'never']
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+
+    assert 'the upload to s3://bucket/first in the background failed' in done.stderr
+    assert file.exists()
+
+
+def test_child_has_none_of_it(conn: s3po.Connection) -> None:
+    """A forked child neither carries out what its parent queued, nor waits for its thread."""
+    made = old(conn)
+    made.uploadString(BUCKET, 'key', b'x')
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            made.stopLoop()
+            code = 0 if made.failed == [] else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not conn.exists(BUCKET, 'key')
+    made.stopLoop()
+    assert conn.exists(BUCKET, 'key')
+
+
+def test_downloads_wait(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """To a file, as bytes, and as text."""
+    made = old(conn, **{'async': False})
+    made.uploadString(BUCKET, 'key', 'hé')
+    made.downloadFile(BUCKET, 'key', tmp_path / 'file')
+    assert (tmp_path / 'file').read_text('utf-8') == 'hé'
+    assert made.downloadString(BUCKET, 'key') == 'hé'.encode()
+    assert made.downloadString(BUCKET, 'key', encoding='utf-8') == 'hé'
+
+
+def test_bad_input(conn: s3po.Connection) -> None:
+    """At once, in the thread that made the mistake; what only the upload finds is a failure."""
+    made = old(conn)
+    with pytest.raises(ConfigurationError, match='key is empty'):
+        made.uploadFile(BUCKET, '', 'file')
+    with pytest.raises(TypeError, match="'asynchronous'"):
+        made.uploadFile(BUCKET, 'key', 'file', asynchronous=True)
+    with pytest.raises(ConfigurationError, match='connection excludes'):
+        old(conn, region='x')
+    queued = made.uploadFile(BUCKET, 'key', '/no/such/file')
+    with pytest.raises(DeadlineExceeded):
+        queued.get(timeout_s=0.02)
+    with pytest.raises(BatchError, match='/no/such/file'):
+        made.stopLoop()
+    with pytest.raises(ConfigurationError, match='compress'):
+        made.uploadString(BUCKET, 'key', b'', compress='rar', background=False)
+    assert impatient().retries == 3
