@@ -1,0 +1,35 @@
+"""The examples of the documents that the project grew from, against a real store; see tests/support/seeds.py."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+import s3po
+from tests.integration.conftest import Place
+from tests.support import seeds
+
+
+@pytest.mark.parametrize('example', seeds.EXAMPLES, ids=lambda example: example.__name__)
+def test_example(
+    example: Callable[[seeds.Place], None],
+    place: Place,
+    conn: s3po.Connection,
+    bucket: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs, and does what it says."""
+    monkeypatch.setenv('AWS_ACCESS_KEY_ID', place.access_key_id)
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', place.secret_access_key)
+    monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
+    monkeypatch.setenv('AWS_ENDPOINT_URL_S3', place.endpoint_url)
+    if isinstance(place.verify, str):
+        monkeypatch.setenv('AWS_CA_BUNDLE', place.verify)
+    found = seeds.Place(place.endpoint_url, bucket, tmp_path, place.access_key_id, place.secret_access_key)
+
+    example(found)
+
+    found.conn.close()

@@ -1,0 +1,254 @@
+"""Streams between two sides: bounded, complete or an error, and neither side waits for one that has gone."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import s3po
+from s3po.config import KIB, MIB
+from s3po.errors import ConfigurationError, S3poError, SourceChanged, UploadError
+from s3po.interfaces.streaming import S3StreamingDownload, S3StreamingUpload, upload_generator
+from tests.conftest import BUCKET
+from tests.support.memory import MemoryTransport
+
+DATA = random.Random(7).randbytes(20 * MIB + 11)
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_reads_are_full() -> None:
+    """Whatever the pieces, a read gives what it was asked for: also above the bound of the buffer."""
+    stream = S3StreamingUpload(len(DATA), buffer_size=MIB)
+
+    def produce() -> None:
+        pieces = random.Random(1)
+        offset = 0
+        while offset < len(DATA):
+            size = pieces.choice([3, 1000, 70_000, MIB])
+            assert stream.write(DATA[offset : offset + size]) == len(DATA[offset : offset + size])
+            offset += size
+        stream.close()
+
+    in_thread(produce)
+    parts = []
+    while part := stream.read(8 * MIB):
+        parts.append(part)
+    assert [len(part) for part in parts] == [8 * MIB, 8 * MIB, 4 * MIB + 11]
+    assert b''.join(parts) == DATA
+    assert stream.error is None
+    assert stream.read(1) == b''
+
+
+@given(
+    st.lists(st.integers(0, 5000), max_size=30), st.lists(st.integers(1, 9000), min_size=1, max_size=10), st.integers(1, 5000)
+)
+@settings(max_examples=40, deadline=None)
+def test_any_sizes(written: list[int], read: list[int], buffer_size: int) -> None:
+    """What goes in comes out, in order; reads are full but for the last."""
+    content = DATA[: sum(written)]
+    stream = S3StreamingUpload(None, buffer_size=buffer_size)
+
+    def produce() -> None:
+        offset = 0
+        for size in written:
+            stream.write(content[offset : offset + size])
+            offset += size
+        stream.close()
+
+    in_thread(produce)
+    got, number = b'', 0
+    while True:
+        size = read[number % len(read)]
+        piece = stream.read(size)
+        got += piece
+        number += 1
+        if len(piece) < size:
+            break
+    assert got == content
+
+
+def test_writer_waits_at_the_bound() -> None:
+    """A producer that is faster than its consumer is held, and goes on when there is room."""
+    stream = S3StreamingUpload(buffer_size=1000)
+    written: list[int] = []
+
+    def produce() -> None:
+        for _ in range(10):
+            stream.write(b'x' * 500)
+            written.append(500)
+        stream.close()
+
+    producer = in_thread(produce)
+    time.sleep(0.05)
+    assert len(written) == 2
+    assert stream.read() == b'x' * 5000
+    producer.join(5)
+    assert len(written) == 10
+
+
+def test_consumer_dies() -> None:
+    """The writer hears of it, whether the consumer had read before or not."""
+    for size in (0, 10):
+        stream = S3StreamingUpload(buffer_size=1000, stall_timeout_s=0.3)
+
+        def consume(stream: S3StreamingUpload = stream, size: int = size) -> None:
+            if size:
+                stream.read(size)
+
+        in_thread(consume)
+        with pytest.raises(UploadError, match='reading thread has ended|nobody reads from the stream for 0.3 s'):
+            for _ in range(100):
+                stream.write(b'x' * 500)
+        assert isinstance(stream.error, UploadError)
+        with pytest.raises(UploadError):
+            stream.write(b'x')
+
+
+def test_producer_dies() -> None:
+    """A stream that nobody closed is not complete: the reader hears of it, and publishes nothing."""
+    stream = S3StreamingUpload()
+    in_thread(lambda: stream.write(b'x' * 10)).join()
+    with pytest.raises(UploadError, match='writing thread has ended without close'):
+        stream.read(100)
+
+    never = S3StreamingUpload(stall_timeout_s=0.1)
+    with pytest.raises(UploadError, match='nobody writes to the stream'):
+        never.read(1)
+
+
+def test_sizes() -> None:
+    """Fewer bytes than were told fail the reader; more fail the writer."""
+    short = S3StreamingUpload(10)
+    short.write(b'123')
+    short.close()
+    with pytest.raises(SourceChanged, match='closed after 3 bytes of 10'):
+        short.read()
+    long = S3StreamingUpload(2)
+    with pytest.raises(ValueError, match='file_size said 2'):
+        long.write(b'123')
+    with pytest.raises(S3poError):
+        long.read()
+
+
+def test_closing_and_failing() -> None:
+    """close() may come twice; nothing goes into what is closed; an exception in the `with` fails it."""
+    stream = S3StreamingUpload()
+    stream.write(b'x')
+    stream.close()
+    stream.close()
+    with pytest.raises(ValueError, match='closed'):
+        stream.write(b'x')
+    assert stream.read() == b'x'
+    assert (stream.readable(), stream.writable(), stream.seekable()) == (True, True, False)
+    with pytest.raises(ZeroDivisionError), S3StreamingUpload() as failing:
+        raise ZeroDivisionError
+    with pytest.raises(UploadError, match='ZeroDivisionError'):
+        failing.read(1)
+    with S3StreamingUpload() as fine:
+        fine.write(b'y')
+    assert fine.read() == b'y'
+    fine.prune(3)
+    fine.prune(4)
+    assert fine.bytes_sent == 7
+    assert 'closed' in repr(fine)
+
+
+def test_between_greenlets() -> None:
+    """Both sides may be greenlets."""
+    stream = S3StreamingDownload(buffer_size=10 * KIB)
+
+    def produce() -> None:
+        with stream:
+            for offset in range(0, 100 * KIB, 1000):
+                stream.write(DATA[: 100 * KIB][offset : offset + 1000])
+
+    gevent.spawn(produce)
+    assert b''.join(stream) == DATA[: 100 * KIB]
+
+
+@pytest.mark.parametrize(
+    'arguments', [{'file_size': -1}, {'file_size': True}, {'buffer_size': 0}, {'buffer_size': None}, {'stall_timeout_s': 0}]
+)
+def test_arguments(arguments: dict[str, Any]) -> None:
+    """Each error names its argument."""
+    if arguments.get('buffer_size', 0) is None:
+        with pytest.raises((ConfigurationError, TypeError)):
+            S3StreamingUpload(**arguments).write(b'x')
+        return
+    with pytest.raises(ConfigurationError, match=next(iter(arguments))):
+        S3StreamingUpload(**arguments)
+
+
+# ---------------------------------------------------------------------- upload_generator
+
+
+def test_generator(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Small pieces are cached, up to a bound that grows; what was taken is told; the rest comes with the end."""
+    called: list[str] = []
+    upload = upload_generator(memory_conn, BUCKET, 'key', callback=lambda: called.append('x'), content_type='a/b')
+    assert upload.send(None) == 0
+    taken = [upload.send(b'x' * 1000) for _ in range(200)]
+    assert set(taken[:4]) == {0}
+    assert taken[4] == 5000
+    assert max(taken) <= 82_000
+    rest = upload.send(None)
+    assert sum(taken) + rest == 200_000
+    assert memory_conn.download(BUCKET, 'key') == b'x' * 200_000
+    assert memory_conn.head(BUCKET, 'key').content_type == 'a/b'
+    upload.close()
+    assert called == ['x']
+
+
+def test_generator_that_is_closed_early(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Nothing is published, and nothing is left."""
+    called: list[str] = []
+    upload = upload_generator(memory_conn, BUCKET, 'key', callback=lambda: called.append('x'))
+    upload.send(None)
+    upload.send(DATA)
+    upload.close()
+
+    assert called == ['x']
+    assert not memory_conn.exists(BUCKET, 'key')
+    assert memory.store.uploads(BUCKET) == []
+
+
+def test_generator_of_a_wrong_size(memory_conn: s3po.Connection) -> None:
+    """Fewer bytes than were told are an error at the end; more are one at once."""
+    upload = upload_generator(memory_conn, BUCKET, 'key', file_size=10)
+    upload.send(None)
+    upload.send(b'123')
+    with pytest.raises(SourceChanged):
+        upload.send(None)
+    upload = upload_generator(memory_conn, BUCKET, 'key', file_size=10)
+    upload.send(None)
+    with pytest.raises(ValueError, match='file_size said 10'):
+        upload.send(b'x' * 5000)
+    assert not memory_conn.exists(BUCKET, 'key')
+
+
+def test_generator_whose_upload_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """send() raises what it failed with."""
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        raise s3po.AccessDenied('no', status=403, code='AccessDenied')
+
+    memory.fault = fault
+    upload = upload_generator(memory_conn, BUCKET, 'key')
+    upload.send(None)
+    with pytest.raises(s3po.AccessDenied):
+        for _ in range(100):
+            upload.send(DATA[:MIB])
+        upload.send(None)
