@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bench_batch
+import bench_files
 import bench_large
 import bench_small
 import suite
 
 if __name__ == '__main__':
-    suite.main([bench_small.bench, bench_batch.bench, bench_large.bench], __doc__)
+    suite.main([bench_small.bench, bench_batch.bench, bench_large.bench, bench_files.bench], __doc__)

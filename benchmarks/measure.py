@@ -103,7 +103,7 @@ def _run(work: Work, peer: Peer, sink: Sink, *, compare: bool) -> Run:
     )
     try:
         sink.fill_ballast(count * work.size_bytes + _CLIENT_BYTES)
-        if work.verb == 'get_directory':
+        if work.verb in {'get_directory', 'get_tree'}:
             out.mkdir()
         measured = _once(peer, job)
         _check(job, sink, out, compare=compare)
@@ -117,9 +117,9 @@ def _run(work: Work, peer: Peer, sink: Sink, *, compare: bool) -> Run:
 def _path(work: Work, sink: Sink, out: Path) -> str:
     if work.verb == 'put_file':
         return str(sink.large)
-    if work.verb == 'put_directory':
+    if work.verb in {'put_directory', 'put_tree'}:
         return str(sink.directory / 'store' / 'small')
-    return str(out) if work.verb in {'get_file', 'get_directory'} else ''
+    return str(out) if work.verb in {'get_file', 'get_directory', 'get_tree'} else ''
 
 
 def _once(peer: Peer, job: Job) -> dict[str, float]:
@@ -159,12 +159,12 @@ def _environment() -> dict[str, str]:
 
 def _check(job: Job, sink: Sink, out: Path, *, compare: bool) -> None:
     """Raises when the client did less than its job; where `compare`, every byte of a large download is looked at."""
-    if job.verb.startswith('put'):
+    if job.verb.startswith(('put', 'write')):
         files, size_bytes = sink.stored(job.bucket)
         # Some clients wrap bodies in chunks with signatures or checksums, which the store keeps as they came.
         if files < job.count or size_bytes < job.count * job.size_bytes:
             raise MeasurementError(f'{files} files of {size_bytes} bytes were stored, too few')
-    elif job.verb == 'get_directory':
+    elif job.verb in {'get_directory', 'get_tree'}:
         sizes = [path.stat().st_size for path in out.iterdir()]
         if sizes != [job.size_bytes] * job.count:
             raise MeasurementError(f'{len(sizes)} files of {sum(sizes)} bytes were written')

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -31,6 +32,20 @@ _BODIES = 1024
 def keys(count: int) -> list[str]:
     """The keys of `count` small objects."""
     return [f'{n:08d}' for n in range(count)]
+
+
+def read_all(file: BinaryIO) -> int:
+    """Reads a file object to its end, 1 MiB at a time; returns how many bytes came."""
+    size_bytes = 0
+    while piece := file.read(MIB):
+        size_bytes += len(piece)
+    return size_bytes
+
+
+def write_all(file: BinaryIO, size_bytes: int) -> None:
+    """Writes so many bytes to a file object, 1 MiB at a time."""
+    piece = os.urandom(MIB)
+    file.writelines(piece for _ in range(size_bytes // MIB))
 
 
 def write_small(directory: Path, count: int, size_bytes: int) -> None:

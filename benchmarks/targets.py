@@ -204,6 +204,8 @@ _WANTS: tuple[Want, ...] = (
     _faster('large-down-tls', 1.5, 'obstore/stream'),
     _faster('large-up-tls', 0.95, 's5cmd', goal=1.1),
     _faster('large-up-tls', 1.5, 'obstore/stream'),
+    *(_faster(work, 2.0, other) for work in ('open-read', 'open-write') for other in ('s3fs', 'smart_open')),
+    *(_faster(work, 5.0, 's3fs') for work in ('fs-get', 'fs-put')),
     *(_rss(f'{name}{way}') for name in ('large-down', 'large-up') for way in ('', '-tls')),
     *(_rss(f'{name}{way}') for name in ('default-down', 'default-up') for way in ('', '-tls')),
 )

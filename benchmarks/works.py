@@ -51,7 +51,7 @@ class Work:
     @property
     def is_shared(self) -> bool:
         """Whether a slow client may be given a share of the objects: the requests are the same for each of them."""
-        return self.verb in {'put', 'get', 'put_directory', 'get_directory'}
+        return self.verb in {'put', 'get', 'put_directory', 'get_directory', 'put_tree', 'get_tree'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ of using its library; `once.py` calls its constructor with the job, then `warm_u
 - `put`, `get`: small objects between memory and the store; returns the results, or the bodies
 - `put_directory`, `get_directory`: the files of a directory
 - `put_file`, `get_file`: one large object, path to path
+- `read_file`, `write_file`: one large object as a file object, by reads and writes of 1 MiB; `read_file` returns 1 if all came
+- `put_tree`, `get_tree`: lists of files, by fsspec's put() and get()
 - `list`, `delete`: very many keys; returns how many
 """
 
@@ -23,6 +25,8 @@ _SMALL = ('put', 'get')
 _DIRECTORIES = ('put_directory', 'get_directory')
 _FILES = ('put_file', 'get_file')
 _KEYS = ('list', 'delete')
+_OPENED = ('read_file', 'write_file')
+_TREES = ('put_tree', 'get_tree')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ def _program_version(path: str | None) -> str | None:
 S3PO = 's3po'
 
 PEERS = (
-    Peer(name=S3PO, target='peers.s3po_client:S3po', verbs=_SMALL + _DIRECTORIES + _FILES + _KEYS),
+    Peer(name=S3PO, target='peers.s3po_client:S3po', verbs=_SMALL + _DIRECTORIES + _FILES + _OPENED + _TREES + _KEYS),
     Peer(name='obstore/threads', target='peers.obstore_client:Threads', verbs=_SMALL + _DIRECTORIES + _KEYS),
     Peer(name='obstore/bare-threads', target='peers.obstore_client:BareThreads', verbs=_SMALL),
     Peer(name='obstore/async', target='peers.obstore_client:Async', verbs=_SMALL),
@@ -82,6 +86,7 @@ PEERS = (
     Peer(name='boto3/gevent', target='peers.boto3_gevent:Gevent', verbs=_SMALL, share=0.2),
     Peer(name='boto3/threads', target='peers.boto3_client:Threads', verbs=_SMALL + _DIRECTORIES + _FILES + _KEYS, share=0.2),
     Peer(name='aiobotocore', target='peers.aiobotocore_client:Aiobotocore', verbs=(*_SMALL, 'list'), share=0.2),
-    Peer(name='s3fs', target='peers.s3fs_client:S3fs', verbs=_DIRECTORIES + _FILES, share=0.2),
+    Peer(name='s3fs', target='peers.s3fs_client:S3fs', verbs=_DIRECTORIES + _FILES + _OPENED + _TREES, share=0.2),
+    Peer(name='smart_open', target='peers.smart_open_client:SmartOpen', verbs=_OPENED),
     Peer(name='minio', target='peers.minio_client:Minio', verbs=_SMALL + _DIRECTORIES + _FILES + _KEYS, share=0.2),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from job import ACCESS_KEY, REGION, SECRET_KEY, Job
-from objects import LARGE_KEY, keys
+from objects import LARGE_KEY, keys, read_all, write_all
 from s3fs import S3FileSystem
 
 
@@ -27,7 +27,7 @@ class S3fs:
         )
 
     def warm_up(self) -> None:
-        if self.job.verb == 'get_directory':
+        if self.job.verb in {'get_directory', 'get_tree'}:
             self.files.cat([f'{self.job.bucket}/{name}' for name in keys(self.job.width)])
         else:
             self.files.pipe({f'warm/{name}': b'warm' for name in keys(self.job.width)})
@@ -43,6 +43,17 @@ class S3fs:
 
     def get_file(self) -> None:
         self.files.get_file(f'{self.job.bucket}/{LARGE_KEY}', self.job.path, **self._parts())
+
+    put_tree = put_directory
+    get_tree = get_directory
+
+    def read_file(self) -> int:
+        with self.files.open(f'{self.job.bucket}/{LARGE_KEY}', 'rb', block_size=self.job.part_bytes) as file:
+            return int(read_all(file) == self.job.size_bytes)
+
+    def write_file(self) -> None:
+        with self.files.open(f'{self.job.bucket}/{LARGE_KEY}', 'wb', block_size=self.job.part_bytes) as file:
+            write_all(file, self.job.size_bytes)
 
     def _parts(self) -> dict[str, int]:
         if self.job.is_default:

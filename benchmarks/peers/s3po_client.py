@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from job import ACCESS_KEY, REGION, SECRET_KEY, Job
-from objects import LARGE_KEY, keys
+from objects import LARGE_KEY, keys, read_all, write_all
 
 import s3po  # it patches, and so comes before whatever opens sockets
 
@@ -25,13 +25,16 @@ class S3po:
             verify=job.ca or True,
             config=_config(job),
         )
+        if job.verb.endswith('_tree'):
+            # Before it is measured, as all that is imported.
+            self._files()
         self.body = os.urandom(job.size_bytes) if job.verb == 'put' else b''
 
     def warm_up(self) -> None:
         names = keys(2 * self.job.width)
-        if self.job.verb in {'put', 'put_directory'}:
+        if self.job.verb in {'put', 'put_directory', 'put_tree'}:
             self._uploaded(names, b'warm')
-        elif self.job.verb in {'get', 'get_directory'}:
+        elif self.job.verb in {'get', 'get_directory', 'get_tree'}:
             self._downloaded(names[: self.job.count])
         else:
             self.conn.exists(self.job.bucket, LARGE_KEY)
@@ -60,12 +63,37 @@ class S3po:
     def get_file(self) -> None:
         self.conn.download_file(self.job.bucket, LARGE_KEY, Path(self.job.path))
 
+    def read_file(self) -> int:
+        with self.conn.open(self.job.bucket, LARGE_KEY) as file:
+            return int(read_all(file) == self.job.size_bytes)
+
+    def write_file(self) -> None:
+        with self.conn.open(self.job.bucket, LARGE_KEY, 'wb') as file:
+            write_all(file, self.job.size_bytes)
+
+    def put_tree(self) -> None:
+        self._files().put(self._local(), self._remote())
+
+    def get_tree(self) -> None:
+        self._files().get(self._remote(), self._local())
+
     def list(self) -> int:
         return sum(1 for _ in self.conn.list(self.job.bucket))
 
     def delete(self) -> int:
         report = self.conn.delete_many(self.job.bucket, keys(self.job.count))
         return report.deleted
+
+    def _files(self) -> object:
+        from s3po.interfaces.filesystem import S3poFileSystem
+
+        return S3poFileSystem(connection=self.conn, batch_size=self.job.width)
+
+    def _local(self) -> list[str]:
+        return [os.path.join(self.job.path, name) for name in keys(self.job.count)]
+
+    def _remote(self) -> list[str]:
+        return [f'{self.job.bucket}/{name}' for name in keys(self.job.count)]
 
     def _uploaded(self, names: list[str], body: bytes) -> list:
         with self.conn.batch(self.job.width) as batch:
