@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import gevent
@@ -20,7 +20,7 @@ from s3po.config import KIB, MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
 
-__all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'SeekableChunk', 'read_range', 'shrank']
+__all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'PiecesChunk', 'SeekableChunk', 'read_range', 'shrank']
 
 # Reading less than this from the page cache is done sooner than another thread is woken.
 OFFLOAD_BYTES = MIB
@@ -103,6 +103,36 @@ class BytesChunk:
         if self.size_bytes > OFFLOAD_BYTES and not is_combinable(algorithm):
             return offload(text_of, algorithm, (self._data,))
         return text_of(algorithm, (self._data,))
+
+
+class PiecesChunk:
+    """A chunk that lies in memory in several pieces, as a stream gave them: putting them together would copy all of them."""
+
+    __slots__ = ('_pieces', 'size_bytes')
+
+    def __init__(self, pieces: Sequence[bytes | memoryview]) -> None:
+        self._pieces = pieces
+        self.size_bytes = sum(map(len, pieces))
+
+    def read(self) -> bytes:
+        return b''.join(self._pieces)
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        return map(memoryview, self._pieces)
+
+    def sha256(self) -> str:
+        return offload(self._hash) if self.size_bytes > OFFLOAD_BYTES else self._hash()
+
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
+        if self.size_bytes > OFFLOAD_BYTES and not is_combinable(algorithm):
+            return offload(text_of, algorithm, self._pieces)
+        return text_of(algorithm, self._pieces)
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for piece in self._pieces:
+            digest.update(piece)
+        return digest.hexdigest()
 
 
 class OpenFile(Protocol):

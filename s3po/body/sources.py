@@ -9,14 +9,16 @@ same bytes on every read, or raises SourceChanged.
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import gevent.lock
 
-from s3po.body.chunks import BytesChunk, Chunk, FileChunk, SeekableChunk, shrank
+from s3po.body.chunks import BytesChunk, Chunk, FileChunk, PiecesChunk, SeekableChunk, shrank
 from s3po.body.local import close_file, local_errors
+from s3po.config import KIB
 from s3po.errors import ConfigurationError, SourceChanged
 
 __all__ = [
@@ -27,6 +29,11 @@ __all__ = [
     'Source',
     'StreamSource',
 ]
+
+# Pieces of a stream below this are put together, up to so much: a request costs less in a few large pieces than in many small
+# ones, and a large one is not worth the copy.
+SMALL_BYTES: Final = 64 * KIB
+GATHERED_BYTES: Final = 256 * KIB
 
 
 class Source:
@@ -176,21 +183,48 @@ class StreamSource(Source):
         self.name = name
         self._pieces = pieces
         self._close = close
-        self._held: list[bytes] = []
+        self._held: collections.deque[bytes | memoryview] = collections.deque()
         self._held_bytes = 0
+        # What is put together before it counts as one piece: each piece is sent by itself.
+        self._small: list[bytes] = []
+        self._small_bytes = 0
 
-    def next_chunk(self, size_bytes: int) -> BytesChunk:
+    def next_chunk(self, size_bytes: int) -> Chunk:
         """The next size_bytes of the stream; fewer, or none, only at its end."""
-        while self._held_bytes < size_bytes:
+        while self._held_bytes + self._small_bytes < size_bytes:
             piece = next(self._pieces, None)
             if piece is None:
                 break
-            self._held.append(piece)
-            self._held_bytes += len(piece)
-        data = self._held[0] if len(self._held) == 1 else b''.join(self._held)
-        rest = data[size_bytes:]
-        self._held, self._held_bytes = ([rest] if rest else []), len(rest)
-        return BytesChunk(data[:size_bytes] if rest else data)
+            self._hold(piece)
+        self._gather()
+        taken: list[bytes | memoryview] = []
+        while size_bytes and self._held:
+            held = self._held.popleft()
+            if len(held) > size_bytes:
+                view = memoryview(held)
+                self._held.appendleft(view[size_bytes:])
+                held = view[:size_bytes]
+            taken.append(held)
+            size_bytes -= len(held)
+            self._held_bytes -= len(held)
+        return PiecesChunk(taken) if len(taken) > 1 else BytesChunk(taken[0] if taken else b'')
+
+    def _hold(self, piece: bytes) -> None:
+        if len(piece) < SMALL_BYTES:
+            self._small.append(piece)
+            self._small_bytes += len(piece)
+            if self._small_bytes >= GATHERED_BYTES:
+                self._gather()
+            return
+        self._gather()
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+
+    def _gather(self) -> None:
+        if self._small:
+            self._held.append(self._small[0] if len(self._small) == 1 else b''.join(self._small))
+            self._held_bytes += self._small_bytes
+            self._small, self._small_bytes = [], 0
 
     def close(self) -> None:
         if self._close is not None:

@@ -318,8 +318,8 @@ class Connection(ObjectCalls):
             errors: Of text, as of Python's open().
             newline: Of text, as of Python's open().
             version_id: Reads one version.
-            block_size: In bytes: of a reader the largest range that is fetched ahead, of a writer a part (5 MiB to 5 GiB). None
-                for `multipart_chunksize`.
+            block_size: In bytes: of a reader the largest range that is fetched ahead, None for 2 MiB; of a writer a part, 5 MiB
+                to 5 GiB, None for `multipart_chunksize`.
             read_ahead: How many ranges a reader fetches ahead, side by side; None for 4, 0 for none.
             headers: HTTP headers of an object that is written.
             metadata: Its own metadata.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from s3po.config import TransferConfig
+from s3po.config import MIB, TransferConfig
 from s3po.connection.arguments import add_conditions, add_content_type, object_headers
 from s3po.connection.operations import UPLOADS, Operations
 from s3po.errors import ConfigurationError, DownloadError, UploadError
@@ -21,7 +21,8 @@ __all__ = ['File', 'OpenOptions', 'open_object']
 
 File = S3Reader | S3Writer | S3TextWriter | io.TextIOWrapper
 
-# How many ranges a reader fetches ahead.
+# How large the ranges are that a reader fetches ahead, and how many they are: measured by benchmarks/bench_files.py.
+READ_BLOCK_BYTES: Final = 2 * MIB
 READ_AHEAD: Final = 4
 # The arguments that only one of the two takes.
 ONLY_WRITTEN: Final = ('headers', 'metadata', 'content_type', 'if_none_match')
@@ -78,7 +79,7 @@ def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
     )
     return S3Reader(
         ranges,
-        block_size=config.multipart_chunksize if block_size is None else block_size,
+        block_size=READ_BLOCK_BYTES if block_size is None else block_size,
         read_ahead=READ_AHEAD if ahead is None else ahead,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from s3po.body import open_sink
+from s3po.body import Sink
 from s3po.body.sinks import BytesSink
 from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
@@ -26,6 +26,7 @@ class Ranges:
         config: How large ranges are fetched in several requests.
         extra: The caller's further parameters.
         if_match: The ETag that it must have; None for any.
+        is_pinned: Whether that is what was found when it was opened, and not what the caller wants.
     """
 
     ref: ObjectRef
@@ -33,6 +34,7 @@ class Ranges:
     config: TransferConfig
     extra: Extra
     if_match: str | None = None
+    is_pinned: bool = False
 
     def first(self, size_bytes: int) -> tuple[ObjectInfo, bytes]:
         """What the object is, and its first bytes: all of them, if there are no more than size_bytes. One request.
@@ -40,9 +42,10 @@ class Ranges:
         Raises:
             NotFound: There is none.
         """
-        data, sink = self._fetch(0, size_bytes)
+        sink = BytesSink()
+        self._fetch(0, size_bytes, sink)
         assert sink.described is not None
-        return sink.described.info, data
+        return sink.described.info, sink.value
 
     def get(self, start: int, stop: int) -> bytes:
         """The bytes [start, stop), all of them.
@@ -51,16 +54,37 @@ class Ranges:
             SourceChanged: The object is another one by now.
             DownloadError: The retries ran out.
         """
-        try:
-            return self._fetch(start, stop)[0]
-        except PreconditionFailed as error:
-            raise SourceChanged(f'{self.ref} was replaced while it was read; open it again') from error
+        sink = BytesSink()
+        self._fetch(start, stop, sink)
+        return sink.value
 
-    def _fetch(self, start: int, stop: int) -> tuple[bytes, BytesSink]:
+    def get_into(self, start: int, stop: int, buffer: bytearray) -> None:
+        """Put the bytes [start, stop) at the beginning of a buffer. Raises what get() raises."""
+        self._fetch(start, stop, _BufferSink(buffer))
+
+    def _fetch(self, start: int, stop: int, sink: Sink) -> None:
         request = DownloadRequest(
             byte_range=(start, stop), if_match=self.if_match, version_id=self.ref.version_id, extra=self.extra
         )
-        sink = open_sink(None)
-        assert isinstance(sink, BytesSink)
-        download(self.attempts(), sink, self.config, request)
-        return sink.value, sink
+        try:
+            download(self.attempts(), sink, self.config, request)
+        except PreconditionFailed as error:
+            if self.is_pinned:
+                raise SourceChanged(f'{self.ref} was replaced while it was read; open it again') from error
+            raise
+
+
+class _BufferSink(Sink):
+    """Into a buffer that is there already."""
+
+    def __init__(self, buffer: bytearray) -> None:
+        self._view = memoryview(buffer)
+
+    def begin(self, size_bytes: int | None) -> None:
+        """Nothing: it is as long as the range."""
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        self._view[offset : offset + len(data)] = data
+
+    def window(self, offset: int, size_bytes: int) -> memoryview:
+        return self._view[offset : offset + size_bytes]

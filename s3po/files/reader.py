@@ -54,11 +54,14 @@ class S3Reader(io.BufferedIOBase):
         super().__init__()
         self._block_size = max(block_size, LEAST_BYTES)
         self._read_ahead = read_ahead
+        self._block: bytes | bytearray
         self._info, self._block = ranges.first(min(FIRST_BYTES, self._block_size))
-        self._ranges = replace(ranges, if_match=self._info.etag or None)
-        # Where the block begins, where the next read does, and the length of the next range.
-        self._start = self._position = 0
+        self._ranges = replace(ranges, if_match=self._info.etag or None, is_pinned=True)
+        # Where the block begins and ends (its buffer may be longer), where the next read begins, how long the next range is.
+        self._start, self._stop, self._position = 0, len(self._block), 0
         self._next_bytes = FIRST_BYTES
+        # Buffers of block_size that nothing is in. New memory for each range would take longer than what is put into it.
+        self._spare: list[bytearray] = []
         self._ahead: collections.deque[_Ahead] = collections.deque()
 
     def __repr__(self) -> str:
@@ -125,7 +128,7 @@ class S3Reader(io.BufferedIOBase):
             data = self._ranges.get(self._position, self._position + wanted)
             self._position += wanted
             # An empty block there: who reads on from it does not seek.
-            self._block, self._start = b'', self._position
+            self._drop_block(self._position)
             return data
         pieces = []
         while wanted:
@@ -173,11 +176,12 @@ class S3Reader(io.BufferedIOBase):
         pieces: list[bytes] = []
         while limit and self._load(FIRST_BYTES):
             begin = self._position - self._start
-            end = self._block.find(b'\n', begin) + 1 or len(self._block)
+            length = self._stop - self._start
+            end = self._block.find(b'\n', begin, length) + 1 or length
             if limit > 0:
                 end = min(end, begin + limit)
                 limit -= end - begin
-            pieces.append(self._block[begin:end])
+            pieces.append(self._piece(begin, end))
             self._position += end - begin
             if pieces[-1].endswith(b'\n'):
                 break
@@ -198,7 +202,8 @@ class S3Reader(io.BufferedIOBase):
         """Give up what is fetched ahead, and forget what was read. May be called twice."""
         if not self.closed:
             self._forget_ahead()
-            self._block = b''
+            self._drop_block(0)
+            self._spare.clear()
         super().close()
 
     def __del__(self) -> None:
@@ -212,28 +217,33 @@ class S3Reader(io.BufferedIOBase):
 
     def _in_block(self) -> memoryview:
         """What the block has at the position and behind it."""
-        offset = self._position - self._start
-        return memoryview(self._block)[offset:] if 0 <= offset < len(self._block) else memoryview(b'')
+        if self._start <= self._position < self._stop:
+            return memoryview(self._block)[self._position - self._start : self._stop - self._start]
+        return memoryview(b'')
+
+    def _piece(self, begin: int, end: int) -> bytes:
+        """A piece of the block; not a copy, where it is all of it."""
+        return bytes(memoryview(self._block)[begin:end]) if isinstance(self._block, bytearray) else self._block[begin:end]
 
     def _take(self, wanted: int) -> bytes:
         """At least one byte, unless at the end."""
         if not self._load(wanted):
             return b''
         begin = self._position - self._start
-        piece = self._block[begin : begin + wanted]
+        piece = self._piece(begin, min(begin + wanted, self._stop - self._start))
         self._position += len(piece)
         return piece
 
     def _load(self, wanted: int) -> bool:
         """Have the position in the block; False behind the end."""
         position = self._position
-        if self._start <= position < self._start + len(self._block):
+        if self._start <= position < self._stop:
             return True
         if position >= self.size:
             return False
         while self._ahead and not self._ahead[0].holds(position):
             self._ahead.popleft().give_up()
-        if not self._ahead and position != self._start + len(self._block):
+        if not self._ahead and position != self._stop:
             self._seek_to(position, wanted)
         else:
             self._read_on(position, wanted)
@@ -241,20 +251,31 @@ class S3Reader(io.BufferedIOBase):
 
     def _seek_to(self, position: int, wanted: int) -> None:
         stop = min(self.size, position + max(min(FIRST_BYTES, self._block_size), min(wanted, self._block_size)))
-        self._block, self._start = self._ranges.get(position, stop), position
+        self._drop_block(position)
+        self._block, self._stop = self._ranges.get(position, stop), stop
         self._next_bytes = FIRST_BYTES
 
     def _read_on(self, position: int, wanted: int) -> None:
         """Go on to the next range, and have others follow."""
+        self._drop_block(position)
         stop = self._ahead[-1].stop if self._ahead else position
         while stop < self.size and len(self._ahead) <= self._read_ahead:
             self._next_bytes = min(self._block_size, max(self._next_bytes * GROWTH, wanted))
             start, stop = stop, min(self.size, stop + self._next_bytes)
-            self._ahead.append(_Ahead(self._ranges, start, stop))
-        # Of no use any more, and as long as the one that comes.
-        self._block = b''
+            self._ahead.append(_Ahead(self._ranges, start, stop, self._buffer(stop - start)))
         ahead = self._ahead.popleft()
-        self._block, self._start = ahead.result(), ahead.start
+        self._block, self._start, self._stop = ahead.result(), ahead.start, ahead.stop
+
+    def _buffer(self, size_bytes: int) -> bytearray:
+        if self._spare and size_bytes > self._block_size // GROWTH:
+            return self._spare.pop()
+        return bytearray(self._block_size if size_bytes > self._block_size // GROWTH else size_bytes)
+
+    def _drop_block(self, position: int) -> None:
+        """Have an empty block at a position: who reads on from there does not seek."""
+        if isinstance(self._block, bytearray) and len(self._block) == self._block_size:
+            self._spare.append(self._block)
+        self._block, self._start, self._stop = b'', position, position
 
     def _forget_ahead(self) -> None:
         while self._ahead:
@@ -264,11 +285,11 @@ class S3Reader(io.BufferedIOBase):
 class _Ahead:
     """A range that is on its way, in a greenlet of its own."""
 
-    def __init__(self, ranges: Ranges, start: int, stop: int) -> None:
+    def __init__(self, ranges: Ranges, start: int, stop: int, buffer: bytearray) -> None:
         self.start = start
         self.stop = stop
         self._hub = gevent.get_hub()
-        self._data = b''
+        self._buffer = buffer
         self._failure: BaseException | None = None
         # Not a method of the reader's: one that is forgotten is to be collected.
         self._greenlet = gevent.spawn(self._run, ranges)
@@ -277,8 +298,8 @@ class _Ahead:
         """Whether it is what the position needs. What another thread's event loop fetches cannot be waited for here."""
         return self.start <= position < self.stop and self._hub is gevent.get_hub()
 
-    def result(self) -> bytes:
-        """Wait for the bytes.
+    def result(self) -> bytearray:
+        """Wait for the bytes, which stand at the beginning of the buffer.
 
         Raises:
             S3poError: What get() raised.
@@ -286,10 +307,10 @@ class _Ahead:
         self._greenlet.join()
         if self._failure is not None:
             raise self._failure
-        return self._data
+        return self._buffer
 
     def give_up(self) -> None:
-        """End it, without waiting for its end. Any thread may call this."""
+        """End it, without waiting for its end. (Its buffer may still be written to.) Any thread may call this."""
         if self._hub is gevent.get_hub():
             self._greenlet.kill(block=False)
         elif self._hub.loop is not None:
@@ -297,7 +318,7 @@ class _Ahead:
 
     def _run(self, ranges: Ranges) -> None:
         try:
-            self._data = ranges.get(self.start, self.stop)
+            ranges.get_into(self.start, self.stop, self._buffer)
         except gevent.GreenletExit:
             raise
         except BaseException as error:  # noqa: BLE001  (raised where the reader waits for it)

@@ -13,6 +13,7 @@ import gevent.queue
 
 from s3po.body import SizedSource, StreamSource
 from s3po.body.sources import BytesSource
+from s3po.config import KIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.model import ObjectRef, TransferResult
 
@@ -22,6 +23,9 @@ __all__ = ['S3Writer', 'Send']
 Send = Callable[[SizedSource | StreamSource], TransferResult]
 
 END: Final = None
+# Pieces below this are put together, so much at a time.
+SMALL_BYTES: Final = 4 * KIB
+GATHERED_BYTES: Final = 64 * KIB
 
 
 class S3Writer(io.BufferedIOBase):
@@ -50,6 +54,8 @@ class S3Writer(io.BufferedIOBase):
         self._mode = mode
         self._held: list[bytes] = []
         self._held_bytes = 0
+        # The small ones at its end.
+        self._small = self._small_bytes = 0
         self._position = 0
         self._upload: _Upload | None = None
 
@@ -100,6 +106,8 @@ class S3Writer(io.BufferedIOBase):
             self._held.append(data)
             self._held_bytes += len(data)
             self._position += len(data)
+            if len(data) < SMALL_BYTES:
+                self._gather(len(data))
         if self._held_bytes >= self._part_bytes:
             self._hand_on_parts()
         return len(data)
@@ -121,7 +129,7 @@ class S3Writer(io.BufferedIOBase):
                 self.result = self._send(BytesSource(b''.join(self._held)))
             else:
                 if self._held:
-                    self._upload.put(b''.join(self._held))
+                    self._upload.put(self._held)
                 self.result = self._upload.finish()
         finally:
             # Without effect where it succeeded.
@@ -156,17 +164,23 @@ class S3Writer(io.BufferedIOBase):
         if self.closed:
             raise ValueError(f'{self._ref}: the file is closed')
 
+    def _gather(self, size_bytes: int) -> None:
+        """Put small pieces together, some of them at a time: each object takes more memory than a few bytes do."""
+        self._small += 1
+        self._small_bytes += size_bytes
+        if self._small_bytes >= GATHERED_BYTES:
+            # (Large ones may stand between them; then a little more is copied.)
+            tail = self._held[-self._small :]
+            self._held[-self._small :] = [b''.join(tail)]
+            self._small = self._small_bytes = 0
+
     def _hand_on_parts(self) -> None:
         if self._upload is None:
             self._upload = _Upload(self._ref, self._send)
-        data, part_bytes = b''.join(self._held), self._part_bytes
-        whole = len(data) - len(data) % part_bytes
-        # Before the parts are handed on: what fails there is not to be written twice.
-        self._held = [data[whole:]] if whole < len(data) else []
-        self._held_bytes = len(data) - whole
-        for offset in range(0, whole, part_bytes):
-            # Not a copy where it is all of it.
-            self._upload.put(data[offset : offset + part_bytes])
+        # Before they are handed on: what fails there is not to be written twice. They are cut where the parts begin.
+        pieces, self._held = self._held, []
+        self._held_bytes = self._small = self._small_bytes = 0
+        self._upload.put(pieces)
 
     def _give_up(self) -> None:
         self._held, self._held_bytes = [], 0
@@ -180,17 +194,17 @@ class _Upload:
     def __init__(self, ref: ObjectRef, send: Send) -> None:
         self._ref = ref
         self._hub = gevent.get_hub()
-        self._parts: gevent.queue.Queue[bytes | None] = gevent.queue.Queue(maxsize=1)
+        self._parts: gevent.queue.Queue[list[bytes] | None] = gevent.queue.Queue(maxsize=1)
         self._failure: BaseException | None = None
         self._result: TransferResult | None = None
         self._greenlet = gevent.spawn(self._run, send)
 
-    def put(self, part: bytes) -> None:
+    def put(self, pieces: list[bytes]) -> None:
         """Hand on a part; blocks while there is one that was not taken yet."""
         self._check_thread()
         # Nobody takes a part any more when it has failed.
         self.check()
-        self._parts.put(part)
+        self._parts.put(pieces)
         self.check()
 
     def check(self) -> None:
@@ -241,5 +255,5 @@ class _Upload:
                 self._parts.get_nowait()
 
     def _pieces(self) -> Iterator[bytes]:
-        while (part := self._parts.get()) is not END:
-            yield part
+        while (pieces := self._parts.get()) is not END:
+            yield from pieces

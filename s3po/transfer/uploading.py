@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 
-from s3po.body import BytesChunk, Chunk, SizedSource, StreamSource
+from s3po.body import Chunk, SizedSource, StreamSource
 from s3po.config import MAX_PARTS, TransferConfig
 from s3po.errors import UploadError
 from s3po.model import TransferResult
@@ -136,7 +136,7 @@ def _sized_pieces(attempts: Attempts, source: SizedSource, plan: Plan, extra: Ex
 class _Stream:
     """The parts of a stream, as they come."""
 
-    def __init__(self, source: StreamSource, config: TransferConfig, begun: list[BytesChunk]) -> None:
+    def __init__(self, source: StreamSource, config: TransferConfig, begun: list[Chunk]) -> None:
         self._source = source
         self._config = config
         self._begun = begun
@@ -156,7 +156,7 @@ class _Stream:
             self.size_bytes += chunk.size_bytes
             yield number, PartSender(attempts, chunk, extra, number).send
 
-    def _next_chunk(self, number: int) -> BytesChunk:
+    def _next_chunk(self, number: int) -> Chunk:
         if self._begun:
             return self._begun.pop(0)
         if number > MAX_PARTS:
