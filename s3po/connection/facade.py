@@ -187,6 +187,11 @@ class Connection(ObjectCalls):
         """
         return self._wiring.client()
 
+    @property
+    def config(self) -> TransferConfig:
+        """How objects are cut into parts, and how long one waits."""
+        return self._operations.config
+
     def close(self) -> None:
         """Close the connections to the store that are kept for the next request. The Connection may be used again.
 

@@ -10,6 +10,7 @@ import os
 import urllib.parse
 import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -117,12 +118,12 @@ class S3Client:
             S3poError: As of Connection.upload().
         """
         place = self._places.find(name)
-        return result_response(place.connection.upload(place.bucket, place.key, _source(data), headers=headers))
+        return result_response(place.connection.upload(place.bucket, place.key, _source(data), headers=headers, silent=False))
 
     def put_file(self, name: str, path: Path, *, headers: Mapping[str, str] | None = None) -> Response:
         """Upload the file at a path."""
         place = self._places.find(name)
-        return result_response(place.connection.upload_file(place.bucket, place.key, path, headers=headers))
+        return result_response(place.connection.upload_file(place.bucket, place.key, path, headers=headers, silent=False))
 
     def put_file_multipart(
         self,
@@ -148,8 +149,8 @@ class S3Client:
             ConfigurationError: A number is out of its range.
             UploadError: A part failed for good. Nothing is published, and nothing is left.
         """
-        options = {'path': path, **_in_parts(headers, workers_count, part_size, part_upload_tries, 'part_upload_tries')}
-        return self._perform_upload('upload_file', name, options)
+        parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
+        return self._perform('upload_file', name, parts, {'path': path, 'headers': headers})
 
     def put_multipart(
         self,
@@ -162,8 +163,8 @@ class S3Client:
         part_upload_tries: int = 4,
     ) -> Response:
         """Upload an iterable of bytes, sync or async, in parts; the arguments are put_file_multipart()'s."""
-        options = _in_parts(headers, workers_count, part_size, part_upload_tries, 'part_upload_tries')
-        return self._perform_upload('upload', name, {'source': _source(data), **options})
+        parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
+        return self._perform('upload', name, parts, {'source': _source(data), 'headers': headers})
 
     def get(self, name: str, *, headers: Mapping[str, str] | None = None) -> Response:
         """Download an object into memory; its bytes are `content`. A missing one is a Response of 404.
@@ -243,13 +244,10 @@ class S3Client:
             NotFound: There is no such object.
             SourceChanged: It was replaced again and again meanwhile.
         """
-        place = self._places.find(name)
         if isinstance(range_step, int) and not isinstance(range_step, bool) and 0 < range_step < MIN_PART_BYTES:
             range_step = MIN_PART_BYTES
-        options = _in_parts(None, workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
-        options.pop('headers')
-        outcome = place.connection.perform('download_file', place.ref, {'path': path, **options})
-        return result_response(outcome.value)
+        parts = _Parts(workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
+        return self._perform('download_file', name, parts, {'path': path})
 
     def presign_url(self, method: str, name: str, *, expires: int = DAY_S) -> str:
         """A URL with which anybody can do one thing with an object for so many seconds. It is a secret."""
@@ -274,8 +272,9 @@ class S3Client:
             source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
         return source, target
 
-    def _perform_upload(self, operation: str, name: str, options: dict[str, Any]) -> Response:
+    def _perform(self, operation: str, name: str, parts: _Parts, options: dict[str, Any]) -> Response:
         place = self._places.find(name)
+        options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
         return result_response(place.connection.perform(operation, place.ref, options).value)
 
 
@@ -301,17 +300,21 @@ def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | N
     return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path.rstrip('/'), '', '')), keys
 
 
-def _in_parts(
-    headers: Mapping[str, str] | None, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size'
-) -> dict[str, Any]:
-    if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
-        raise ConfigurationError(f'{tries_name} must be a whole number from 1, not {tries!r}')
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ConfigurationError(f'workers_count must be a whole number from 1, not {workers!r}')
-    if isinstance(part_bytes, bool) or not isinstance(part_bytes, int) or not PART_BYTES <= part_bytes <= 5 * GIB:
-        raise ConfigurationError(f'{size_name} must be 5 MiB to 5 GiB, in bytes, not {part_bytes!r}')
-    config = TransferConfig(multipart_chunksize=part_bytes, multipart_threshold=part_bytes, max_concurrency=workers)
-    return {'headers': headers, 'retries': tries - 1, 'config': config}
+class _Parts:
+    """How one object is cut: checked, under the names of the arguments."""
+
+    def __init__(self, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size') -> None:
+        for name, value in (('workers_count', workers), (tries_name, tries)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f'{name} must be a whole number from 1, not {value!r}')
+        if isinstance(part_bytes, bool) or not isinstance(part_bytes, int) or not MIN_PART_BYTES <= part_bytes <= 5 * GIB:
+            raise ConfigurationError(f'{size_name} must be 5 MiB to 5 GiB, in bytes, not {part_bytes!r}')
+        self.tries = tries
+        self._sizes = {'multipart_chunksize': part_bytes, 'multipart_threshold': part_bytes, 'max_concurrency': workers}
+
+    def config(self, config: TransferConfig) -> TransferConfig:
+        """The connection's, but for that."""
+        return replace(config, **self._sizes)  # type: ignore[arg-type]  # each of them is a whole number
 
 
 def _reading(headers: Mapping[str, str] | None) -> dict[str, Any]:

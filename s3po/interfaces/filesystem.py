@@ -11,6 +11,7 @@ import contextvars
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
@@ -190,7 +191,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 return b''
             byte_range = None if not first and last is None else (first, last)
             try:
-                return bytes(self.connection.download(bucket, key, byte_range=byte_range, decompress=False))
+                return bytes(self.connection.download(bucket, key, byte_range=byte_range, decompress=False, silent=False))
             except InvalidRequest as error:
                 if error.status != 416:
                     raise
@@ -219,8 +220,9 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def pipe_file(self, path: str, value: bytes, mode: str = 'overwrite', **_: Any) -> None:
         """Write a file; with mode='create' only where there is none."""
+        condition = '*' if mode == 'create' else None
         try:
-            self.connection.upload(*self._object(path), value, if_none_match='*' if mode == 'create' else None)
+            self.connection.upload(*self._object(path), value, if_none_match=condition, silent=False)
         except PreconditionFailed as error:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
 
@@ -259,7 +261,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         if is_path and os.path.isdir(target):
             return
         with self._moving(DEFAULT_CALLBACK) as moves:
-            moves.add(rpath, moves.batch.download(bucket, key, target, decompress=False), missing)
+            moves.add(rpath, moves.batch.download(bucket, key, target, decompress=False, silent=False), missing)
 
     def put_file(self, lpath: str, rpath: str, mode: str = 'overwrite', **_: Any) -> None:
         """Copy a local file into the store; with mode='create' only where there is none."""
@@ -267,7 +269,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return
         condition = '*' if mode == 'create' else None
         with self._moving(DEFAULT_CALLBACK) as moves:
-            moves.add(rpath, moves.batch.upload_file(*self._object(rpath), lpath, if_none_match=condition))
+            moves.add(rpath, moves.batch.upload_file(*self._object(rpath), lpath, if_none_match=condition, silent=False))
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy a file within the store."""
@@ -360,27 +362,31 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return None
 
     def _download_all(self, wanted: Sequence[tuple[str, tuple[int, int | None] | None]], on_error: str) -> list[Any]:
-        if any(found is not None and (found[0] < 0 or (found[1] or 0) < 0 or found[1] == found[0]) for _, found in wanted):
-            # Counted from the end, or empty: not a range of S3's.
-            return [self.cat_file(path, *(found or ())) for path, found in wanted]
+        """Bytes, or errors, of many files or ranges."""
         with self.connection.batch(self.batch_size, on_error='collect') as batch:
+            options: dict[str, Any] = {'decompress': False, 'silent': False}
             jobs = [
-                batch.download(*self._object(path), byte_range=None if found in (None, (0, None)) else found, decompress=False)
+                batch.download(*self._object(path), byte_range=None if found == (0, None) else found, **options)
+                if _is_plain(found)
+                else None
                 for path, found in wanted
             ]
-        answers: list[Any] = []
-        for (path, _), job in zip(wanted, jobs, strict=True):
+        return [self._answer(path, found, job, on_error) for (path, found), job in zip(wanted, jobs, strict=True)]
+
+    def _answer(self, path: str, found: Any, job: Any, on_error: str) -> Any:
+        try:
+            if job is None:
+                return self.cat_file(path, *found)
             if job.exception is None:
-                answers.append(job.value)
-                continue
-            try:
-                with as_fsspec(path):
-                    raise job.exception
-            except Exception as failure:
-                if on_error == 'raise':
-                    raise
-                answers.append(failure)
-        return answers
+                return job.value
+            if _is_behind_the_end(job.exception):
+                return b''
+            with as_fsspec(path):
+                raise job.exception
+        except Exception as failure:
+            if on_error == 'raise':
+                raise
+            return failure
 
     @contextlib.contextmanager
     def _moving(self, callback: Any) -> Iterator[Moves]:
@@ -398,3 +404,12 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 _current.reset(token)
             callback.set_size(len(moves.jobs))
         moves.check(callback)
+
+
+def _is_plain(found: tuple[int, int | None] | None) -> bool:
+    """Whether a range is one of S3's: neither counted from the end, nor empty."""
+    return found is None or (found[0] >= 0 and (found[1] is None or found[1] > found[0]))
+
+
+def _is_behind_the_end(error: BaseException) -> bool:
+    return isinstance(error, InvalidRequest) and error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE

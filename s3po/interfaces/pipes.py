@@ -84,7 +84,8 @@ class Pipe:
             ConfigurationError: An argument is no such number.
         """
         for name, value, least in (('file_size', file_size, 0), ('buffer_size', buffer_size, 1)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            is_any = value is None and name == 'file_size'
+            if not is_any and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise ConfigurationError(f'{name} must be a whole number of bytes from {least}, not {value!r}')
         if stall_timeout_s is not None and not stall_timeout_s > 0:
             raise ConfigurationError(f'stall_timeout_s must be a number of seconds above 0, or None, not {stall_timeout_s!r}')

@@ -293,11 +293,11 @@ class S3Storage:
 
     def get(self, path: str, dest: str | os.PathLike[str]) -> None:
         """Copy a file of the storage to a local path, which is old or complete, whatever happens."""
-        self._found(path, lambda: self.connection.download_file(self.bucket, _key(path), dest))
+        self._found(path, lambda: self.connection.download_file(self.bucket, _key(path), dest, silent=False))
 
     def put(self, path: str | os.PathLike[str], dest: str) -> None:
         """Copy the file at a local path into the storage."""
-        self.connection.upload_file(self.bucket, _key(dest), path)
+        self.connection.upload_file(self.bucket, _key(dest), path, silent=False)
 
     def upload(
         self, file: IO[bytes], path: str, *, buffer_size: int | None = None, progress_callback: Progress | None = None
@@ -310,7 +310,8 @@ class S3Storage:
             buffer_size: How much is read at a time, in bytes; None for 10 MiB.
             progress_callback: Called with the bytes read so far, after each piece.
         """
-        self.connection.upload(self.bucket, _key(path), _pieces(file, buffer_size or CHUNK_BYTES, progress_callback))
+        pieces = _pieces(file, buffer_size or CHUNK_BYTES, progress_callback)
+        self.connection.upload(self.bucket, _key(path), pieces, silent=False)
 
     def download(
         self, path: str, file: IO[bytes], *, buffer_size: int | None = None, progress_callback: Progress | None = None

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 from typing import Any
 
+import gevent.socket
 import pytest
 
 import s3po
@@ -20,7 +21,7 @@ from s3po.errors import ConfigurationError, CredentialsError, NotFound
 from s3po.interfaces.places import Places
 from tests.conftest import BUCKET, impatient
 from tests.support.canaries import SECRET_ACCESS_KEY
-from tests.support.servers import Store
+from tests.support.servers import MotoServer, Store
 
 KEYS = {'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY, 'region': 'us-east-1'}
 
@@ -64,6 +65,26 @@ def test_names(url: str, name: str, endpoint: str, style: str, bucket: str, key:
     assert (place.bucket, place.key) == (bucket, key)
     assert place.connection._arguments['endpoint_url'] == endpoint
     assert place.connection._arguments['addressing_style'] == style
+
+
+def test_bucket_in_host(moto_server: MotoServer, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the wire, to a server that finds the bucket in the host's name; here that name is this machine's."""
+    find = gevent.socket.getaddrinfo
+
+    def find_here(host: str, *arguments: Any) -> Any:
+        return find('127.0.0.1' if host == 'virtual.localhost' else host, *arguments)
+
+    monkeypatch.setattr(gevent.socket, 'getaddrinfo', find_here)
+    conn = connect(moto_server.endpoint_url)
+    conn.create_bucket('virtual')
+    port = moto_server.endpoint_url.rpartition(':')[2]
+    with S3Client(f'http://virtual.localhost:{port}', **KEYS) as client:
+        assert client.put('some/key', b'data') == 200
+        assert client.put('key', b'x') == 200
+        assert client.get('some/key').content == b'data'
+        assert [[entry.key for entry in page] for page in client.list_objects_v2()] == [['key', 'some/key']]
+        assert client.copy('key', 'copied') == 200
+    assert [entry.key for entry in conn.list('virtual')] == ['copied', 'key', 'some/key']
 
 
 def test_bucket_in_host_by_word() -> None:
@@ -260,6 +281,23 @@ def test_replaced_during_a_parallel_download(client: S3Client, store: Store, tmp
             client.get_file_parallel(f'{BUCKET}/key', tmp_path / name, range_step=5 * MIB)
     assert [path.name for path in tmp_path.iterdir()] == ['old']
     assert (tmp_path / 'old').read_bytes() == b'old'
+
+
+def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """What is not said of parts is the connection's; and no failure is silent, as nobody would see it."""
+    settings = {'config': s3po.TransferConfig(checksum='sha256'), 'silent': True, 'retry': impatient(0)}
+    (tmp_path / 'file').write_bytes(b'x' * 6 * MIB)
+    with S3Client(store.endpoint_url, **KEYS, connection=settings) as client:
+        client.put_file_multipart(f'{BUCKET}/key', tmp_path / 'file')
+        assert 'x-amz-checksum-sha256' in store.log('UploadPart')[0]['headers']
+        store.script({'times': None, 'action': {'status': 500}})
+        for call in (
+            lambda: client.put(f'{BUCKET}/key', b''),
+            lambda: client.put_file(f'{BUCKET}/key', tmp_path / 'file'),
+            lambda: client.get(f'{BUCKET}/key'),
+        ):
+            with pytest.raises(s3po.S3poError):
+                call()
 
 
 def test_tries(client: S3Client, store: Store, tmp_path: pathlib.Path) -> None:

@@ -149,6 +149,8 @@ def test_bytes(files: S3poFileSystem) -> None:
     assert files.cat_ranges([a, a, b], [0, 5, 1], [2, 7, 3]) == [b'01', b'56', b'bc']
     assert files.cat_ranges([a, b], 0, 2) == [b'01', b'ab']
     assert files.cat_ranges([a, b], [-2, 1], [None, 1]) == [b'89', b'']
+    assert files.cat_ranges([a, b, a], [20, 2, 5], [30, 1, 7]) == [b'', b'', b'56']
+    assert isinstance(files.cat_ranges([f'{BUCKET}/missing'], -2, None)[0], FileNotFoundError)
     assert isinstance(files.cat_ranges([f'{BUCKET}/missing'], 0, 1)[0], FileNotFoundError)
     with pytest.raises(FileNotFoundError):
         files.cat_ranges([f'{BUCKET}/missing'], 0, 1, on_error='raise')
@@ -248,6 +250,22 @@ def test_buckets(files: S3poFileSystem) -> None:
     files.mkdir('another')
     files.rmdir('another')
     assert not files.exists('another')
+
+
+def test_silent_and_deleting_connections(store: Store, connect: Any, tmp_path: pathlib.Path) -> None:
+    """A file system has no other way to tell of a failure, so none is silent."""
+    files = S3poFileSystem(connection=connect(store.endpoint_url, retry=impatient(0), silent=True))
+    (tmp_path / 'file').write_bytes(b'x')
+    store.script({'times': None, 'action': {'status': 500}})
+    for call in (
+        lambda: files.cat_file(f'{BUCKET}/key'),
+        lambda: files.pipe_file(f'{BUCKET}/key', b'x'),
+        lambda: files.put_file(str(tmp_path / 'file'), f'{BUCKET}/key'),
+        lambda: files.get_file(f'{BUCKET}/key', str(tmp_path / 'target')),
+        lambda: files.cat([f'{BUCKET}/key', f'{BUCKET}/other']),
+    ):
+        with pytest.raises(s3po.S3poError):
+            call()
 
 
 def test_kept_and_pickled(store: Store, conn: s3po.Connection) -> None:
