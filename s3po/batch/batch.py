@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -13,6 +12,7 @@ import gevent.event
 
 from s3po.batch.calls import Calls
 from s3po.batch.failed import FailedJob, FailedJobs
+from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
@@ -40,7 +40,10 @@ class Batch(Calls):
 
     Use it in a `with`: leaving it waits for all jobs, those that callbacks submit included, and then raises BatchError if
     any failed. An exception in the body keeps what has not begun from beginning, waits for what has, and is raised itself;
-    a KeyboardInterrupt (or GreenletExit) interrupts that too. A batch belongs to the thread that made it.
+    a KeyboardInterrupt (or GreenletExit) interrupts that too.
+
+    A batch belongs to the native thread that made it. Others may wait for it and its jobs, and cancel both; submissions from
+    there, and the end of the `with`, raise ConfigurationError.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Batch(Calls):
             size=size, on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures
         )
         self._connection = connection
-        self._home = (os.getpid(), gevent.get_hub())
+        self.home = Home()
         self._workers = WorkerPool(size, self._run_job)
         self._jobs: list[Job] | None = [] if keep_results else None
         self._ended: list[Job] | None = [] if keep_results else None
@@ -82,7 +85,7 @@ class Batch(Calls):
         return self._submitted - self._succeeded - len(self.failed)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all jobs have ended.
+        """Wait until all jobs have ended. Another native thread than the batch's may wait too.
 
         Args:
             timeout_s: How long to wait at the most; None for ever. The jobs go on.
@@ -92,7 +95,7 @@ class Batch(Calls):
         """
         if self.pending and self._workers.is_inside():
             raise ConfigurationError('wait() in a callback would wait for the callback itself; call it outside of the jobs')
-        return bool(self._is_idle.wait(timeout_s))
+        return self.home.wait(self._is_idle, timeout_s)
 
     def success(self) -> bool:
         """Wait for all jobs; tells whether each of them, silent ones too, ended well."""
@@ -117,14 +120,16 @@ class Batch(Calls):
         """
         ended = self._kept(self._ended, 'as_completed()')
         seen = 0
-        while True:
-            while seen < len(ended):
+        # Idle is set after the last one was appended, which matters to other threads.
+        while not (self._is_idle.is_set() and seen == len(ended)):
+            if seen < len(ended):
                 seen += 1
                 yield ended[seen - 1]
-            if not self.pending:
-                return
-            self._has_ended_one.clear()
-            self._has_ended_one.wait()
+            elif self.home.is_here():
+                self._has_ended_one.clear()
+                self._has_ended_one.wait()
+            else:
+                self.home.wait_until(lambda known=seen: len(ended) > known, None)  # type: ignore[misc]
 
     def report(self) -> BatchReport:
         """The figures up to now. Does not wait."""
@@ -165,6 +170,9 @@ class Batch(Calls):
         Args:
             grace_s: How long jobs that have begun may go on before they are interrupted.
         """
+        if not self.home.is_here():
+            self.home.call(lambda: self.cancel(grace_s))
+            return
         self._stop(Cancelled('the batch was cancelled'))
         if self._workers.is_inside():
             # A job cannot wait for its own end; it is the one that goes on.
@@ -176,7 +184,9 @@ class Batch(Calls):
 
     def close(self) -> None:
         """End the workers. Leaving the `with` does it; a batch that is used without one wants it after wait()."""
-        if not self._is_closed:
+        if not self.home.is_here():
+            self.home.call(self.close)
+        elif not self._is_closed:
             self._is_closed = True
             self._workers.close()
             self._connection.release_requests(self._limits.size)
@@ -187,6 +197,10 @@ class Batch(Calls):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if not self.home.is_here():
+            if error is None:
+                self.home.check()
+            return
         try:
             if error is None:
                 self.wait()
@@ -246,6 +260,8 @@ class Batch(Calls):
         """What Job.cancel() does."""
         if job.ready():
             return False
+        if not self.home.is_here():
+            return self.home.call(lambda: self.cancel_job(job))
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
@@ -362,10 +378,7 @@ class Batch(Calls):
             raise self._refused()
         if self._is_closed:
             raise ConfigurationError('the batch is closed; make a new one with conn.batch()')
-        if self._home != (os.getpid(), gevent.get_hub()):
-            raise ConfigurationError(
-                'a batch takes work only from the thread and process that made it; make one in each of them'
-            )
+        self.home.check()
 
     def _refused(self) -> S3poError:
         # A new one each time: the first one stands in `failed`, and must not collect the tracebacks of all later submissions.

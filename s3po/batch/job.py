@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import gevent.event
 
+from s3po.batch.home import Home
 from s3po.errors import DeadlineExceeded
 from s3po.model import ObjectRef
 
@@ -17,7 +18,13 @@ Errback = Callable[[BaseException], object]
 
 
 class JobOwner(Protocol):
-    """What a job asks of its batch."""
+    """What a job asks of its batch.
+
+    Attributes:
+        home: The thread that the batch belongs to.
+    """
+
+    home: Home
 
     def cancel_job(self, job: Job) -> bool:
         """Cancel it, if it has not ended; tells whether it will end as cancelled."""
@@ -103,12 +110,8 @@ class Job:
             S3poError: What the job failed with. (A silent job raises nothing; it gives what its method gives on failure.)
             DeadlineExceeded: It did not end in time.
         """
-        if not self._has_ended:
-            if self._waiter is None:
-                # Most jobs of a large batch are never waited for, so this is not made for each.
-                self._waiter = gevent.event.Event()
-            if not self._waiter.wait(timeout_s):
-                raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
+        if not self._has_ended and not self._wait(timeout_s):
+            raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
         if self.exception is None:
             return self._value
         if self.is_silent:
@@ -135,3 +138,12 @@ class Job:
             self.options = {}
         if self._waiter is not None:
             self._waiter.set()
+
+    def _wait(self, timeout_s: float | None) -> bool:
+        owner = self._owner
+        if owner is not None and not owner.home.is_here():
+            return owner.home.wait_until(self.ready, timeout_s)
+        if self._waiter is None:
+            # Most jobs of a large batch are never waited for, so this is not made for each.
+            self._waiter = gevent.event.Event()
+        return self._waiter.wait(timeout_s)

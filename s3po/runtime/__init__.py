@@ -6,13 +6,27 @@ It is imported before any other room, and imports none of them:
 - `tls`: repairs what was made of `ssl` before the patch, so that a late import breaks nobody's HTTPS.
 - `sockets`: lets connections opened before the patch wait without stopping other greenlets.
 - `threads`: keeps sockets usable by native threads, where only a part is patched.
+- `locks`: locks and waits that work between greenlets and between native threads.
 - `imports`: lets several native threads import at once, where everything is patched.
 - `hubs`: frees what native threads leave behind when they end.
 - `greenlets`: blocking work off the event loop, values per event loop, work that a kill must not cut in two.
 """
 
-from s3po.runtime.greenlets import PerHub, offload, shielded
+from s3po.runtime.greenlets import Captured, PerHub, offload, shielded
+from s3po.runtime.hubs import note_hub
+from s3po.runtime.locks import wait_until
 from s3po.runtime.patching import LateImportWarning, other_threads_run, patch
 from s3po.runtime.threads import has_greenlets
 
-__all__ = ['LateImportWarning', 'PerHub', 'has_greenlets', 'offload', 'other_threads_run', 'patch', 'shielded']
+__all__ = [
+    'Captured',
+    'LateImportWarning',
+    'PerHub',
+    'has_greenlets',
+    'note_hub',
+    'offload',
+    'other_threads_run',
+    'patch',
+    'shielded',
+    'wait_until',
+]

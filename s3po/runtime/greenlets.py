@@ -14,7 +14,7 @@ from gevent.exceptions import LoopExit
 from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, note_hub
 from s3po.runtime.threads import has_greenlets
 
-__all__ = ['PerHub', 'offload', 'shielded']
+__all__ = ['Captured', 'PerHub', 'offload', 'shielded']
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """
     if not has_greenlets():
         return function(*args)
-    outcome: _Outcome[T] = _Outcome()
+    outcome: Captured[T] = Captured()
     task = get_hub().threadpool.spawn(outcome.capture, lambda: function(*args))
     _wait_until_done(task.wait)
     return outcome.unwrap()
@@ -79,7 +79,7 @@ def shielded(function: Callable[[], T], on_late: Callable[[T], object]) -> T:
     Raises:
         BaseException: What the function raised, or what was raised into the waiting greenlet.
     """
-    outcome: _Outcome[T] = _Outcome()
+    outcome: Captured[T] = Captured()
     work = gevent.spawn(outcome.capture, function)
     try:
         work.join()
@@ -190,8 +190,8 @@ _process: Final = _Process()
 os.register_at_fork(after_in_child=_process.renew)
 
 
-class _Outcome(Generic[T]):
-    """What became of a call that was made elsewhere.
+class Captured(Generic[T]):
+    """What became of a call that was made elsewhere: in another greenlet or thread.
 
     Kept here and not in the greenlet or the threadpool's result, because gevent prints the errors of both.
     """
@@ -203,12 +203,14 @@ class _Outcome(Generic[T]):
         self.result: T
 
     def capture(self, function: Callable[[], T]) -> None:
+        """Call it, and keep what it returns or raises."""
         try:
             self.result = function()
         except BaseException as error:  # raised again by unwrap, in the greenlet that waits
             self.error = error
 
     def unwrap(self) -> T:
+        """Return what it returned, or raise what it raised."""
         if self.error is None:
             return self.result
         try:
@@ -218,7 +220,7 @@ class _Outcome(Generic[T]):
             del self
 
 
-def _deliver_late(work: Any, outcome: _Outcome[T], on_late: Callable[[T], object]) -> None:
+def _deliver_late(work: Any, outcome: Captured[T], on_late: Callable[[T], object]) -> None:
     work.join()
     if outcome.error is not None:
         log.info('interrupted work failed after its caller had gone: %r', outcome.error)

@@ -9,18 +9,13 @@ So, here: import locks that are the operating system's, and are asked for again 
 
 import sys
 import types
-from typing import Any, Final, Self
+from typing import Any
 
-import gevent
 from gevent import monkey
-from gevent._hub_local import get_hub_if_exists
 
-from s3po.runtime.threads import has_greenlets
+from s3po.runtime.locks import YieldingLock
 
 __all__ = ['share_imports']
-
-# Waiting for somebody else's import is rare, and takes as long as that import.
-_ASK_EVERY_S: Final = 0.002
 
 
 def share_imports() -> None:
@@ -29,42 +24,5 @@ def share_imports() -> None:
     # Who holds a lock is a greenlet, not a thread: get_ident stays gevent's.
     seen: Any = types.ModuleType('_thread')
     vars(seen).update(vars(sys.modules['_thread']))
-    seen.allocate_lock, seen.RLock = _ImportLock, monkey.get_original('_thread', 'RLock')
+    seen.allocate_lock, seen.RLock = YieldingLock, monkey.get_original('_thread', 'RLock')
     bootstrap._thread = seen
-
-
-class _ImportLock:
-    """A lock between greenlets, of whichever threads."""
-
-    __slots__ = ('_acquire', 'release')
-
-    def __init__(self) -> None:
-        lock = _allocate_native()
-        self._acquire = lock.acquire
-        self.release = lock.release
-
-    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002  (as the import system calls it)
-        while not self._acquire(False):
-            if not blocking:
-                return False
-            _pause()
-        return True
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-_allocate_native: Final = monkey.get_original('_thread', 'allocate_lock')
-_sleep_natively: Final = monkey.get_original('time', 'sleep')
-
-
-def _pause() -> None:
-    # The hub itself cannot give way to anybody.
-    if has_greenlets() and gevent.getcurrent() is not get_hub_if_exists():
-        gevent.sleep(_ASK_EVERY_S)
-    else:
-        _sleep_natively(_ASK_EVERY_S)

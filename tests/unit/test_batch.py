@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 import gevent.event
 import pytest
-from gevent import monkey
 
 from s3po.batch import Batch
 from s3po.errors import (
@@ -291,31 +289,6 @@ def test_wait_inside_a_job(performer: Performer) -> None:
         job = batch.head('bucket', 'a', callback=lambda _: batch.wait())
 
     assert 'wait for the callback itself' in str(job.exception)
-
-
-def test_another_thread_is_refused(performer: Performer) -> None:
-    """A gevent queue that is fed from another thread loses items, so it is not."""
-    refused: list[Exception] = []
-
-    def submit() -> None:
-        try:
-            batch.head('bucket', 'key')
-        except ConfigurationError as error:
-            refused.append(error)
-        finally:
-            done.release()
-
-    allocate: Any = monkey.get_original('_thread', 'allocate_lock')
-    start: Any = monkey.get_original('_thread', 'start_new_thread')
-    done = allocate()
-    done.acquire()
-    with Batch(performer, 3) as batch:
-        start(submit, ())
-        done.acquire()
-
-    assert 'thread and process that made it' in str(refused[0])
-    assert threading.current_thread() is threading.main_thread()
-    assert batch.report().submitted == 0
 
 
 @pytest.mark.parametrize(

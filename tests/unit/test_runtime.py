@@ -15,7 +15,7 @@ import pytest
 from gevent import monkey
 
 from s3po import runtime
-from s3po.runtime import imports
+from s3po.runtime.locks import YieldingLock
 
 allocate_native_lock: Any = monkey.get_original('_thread', 'allocate_lock')
 
@@ -329,7 +329,7 @@ def test_sockets_whose_hub_is_destroyed_can_be_closed() -> None:
 
 
 def test_import_lock_is_waited_for_by_greenlets_and_by_threads_without_any() -> None:
-    lock = imports._ImportLock()
+    lock = YieldingLock()
     order: list[str] = []
 
     def take(name: str) -> None:

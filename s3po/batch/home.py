@@ -1,0 +1,100 @@
+"""The thread that a batch belongs to, and how other threads reach it.
+
+gevent's events and greenlets work within one native thread. From another one, what only reads or waits is done by looking again
+and again, and what changes something is carried out by a greenlet of the batch's own thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import gevent
+import gevent.event
+from gevent._hub_local import get_hub_if_exists
+
+from s3po.errors import ConfigurationError
+from s3po.runtime import Captured, note_hub, wait_until
+
+__all__ = ['Home']
+
+T = TypeVar('T')
+
+_OTHER: Final = 'a batch takes work only from the thread and process that made it; make one in each of them'
+_FORKED: Final = "this batch is the parent process's; make one in each process"
+_ENDED: Final = 'the thread that made the batch has ended, and its jobs with it'
+
+
+class Home:
+    """The native thread and process that a batch was made in."""
+
+    def __init__(self) -> None:
+        self.hub: Any = gevent.get_hub()
+        self._pid = os.getpid()
+        # Goes when the thread ends.
+        self._sign = weakref.ref(note_hub())
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this thread and process."""
+        return get_hub_if_exists() is self.hub and os.getpid() == self._pid
+
+    def check(self) -> None:
+        """Refuse a caller from elsewhere.
+
+        Raises:
+            ConfigurationError: The caller runs in another thread or process.
+        """
+        if not self.is_here():
+            raise ConfigurationError(_OTHER)
+
+    def wait(self, event: gevent.event.Event, timeout_s: float | None) -> bool:
+        """Wait for an event of this thread's, in whatever thread; tells whether it is set."""
+        return bool(event.wait(timeout_s)) if self.is_here() else self.wait_until(event.is_set, timeout_s)
+
+    def wait_until(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Wait, in another thread, for what happens in this one.
+
+        Args:
+            is_done: Only reads.
+            timeout_s: How long to wait at the most; None for ever.
+
+        Returns:
+            Whether it happened.
+
+        Raises:
+            ConfigurationError: It never will: the thread has ended, or is of another process.
+        """
+        if os.getpid() != self._pid:
+            raise ConfigurationError(_FORKED)
+        happened = wait_until(lambda: is_done() or not self._is_alive(), timeout_s)
+        if happened and not is_done():
+            raise ConfigurationError(_ENDED)
+        return happened
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in this thread, in a greenlet of its own, and wait for it.
+
+        It runs as soon as this thread's greenlets run: while the thread waits for a transfer, or for the batch.
+
+        Raises:
+            ConfigurationError: The thread has ended, or is of another process.
+            BaseException: What the function raised.
+        """
+        outcome: Captured[T] = Captured()
+        done: list[bool] = []
+
+        def run() -> None:
+            outcome.capture(function)
+            done.append(True)
+
+        if self._is_alive() and os.getpid() == self._pid:
+            self.hub.loop.run_callback_threadsafe(gevent.spawn, run)
+        self.wait_until(lambda: bool(done), None)
+        return outcome.unwrap()
+
+    def _is_alive(self) -> bool:
+        # The main thread of a program that has come to its end only waits for the other threads.
+        return self._sign() is not None and (not self.hub.main_hub or threading.main_thread().is_alive())
