@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -12,7 +13,7 @@ from s3po.body.chunks import read_range
 from s3po.body.local import close_file, local_errors, refuse_special_file
 from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
-from s3po.errors import ConfigurationError
+from s3po.errors import ConfigurationError, LocalError
 
 __all__ = ['open_source']
 
@@ -94,13 +95,31 @@ def _open_file(source: Any) -> SizedSource | StreamSource:
     source = _binary_layer(source, name)
     if isinstance(source, io.TextIOBase):
         return BytesSource(_encode(source.read()))
+    return _sized(source, name) or StreamSource(_checked_pieces(_reads(source, name), is_text_allowed=True), name)
+
+
+def _sized(source: Any, name: str) -> SizedSource | None:
+    """The file object as a source of known length; None where only reading it to its end tells how long it is.
+
+    Files of /proc, and devices, report a size of 0 and have more. A file that is empty costs one read.
+    """
     if _is_plain_file(source):
         if isinstance(source, io.BufferedRandom):
             source.flush()
+        status = os.fstat(source.fileno())
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            return None
         return FileSource(source.fileno(), source.tell(), name, file=source)
-    if _can_seek(source):
-        return SeekableSource(source, name)
-    return StreamSource(_checked_pieces(_reads(source, name), is_text_allowed=True), name)
+    if not _can_seek(source):
+        return None
+    try:
+        found = SeekableSource(source, name)
+    except LocalError as error:
+        # Files of /proc again, behind other classes than io's: their end cannot be sought, and the position has not moved.
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+    return found if found.size_bytes else None
 
 
 def _binary_layer(source: Any, name: str) -> Any:
@@ -125,8 +144,7 @@ def _is_plain_file(source: Any) -> bool:
     """
     if type(source) not in (io.FileIO, io.BufferedReader, io.BufferedRandom):
         return False
-    raw = getattr(source, 'raw', source)
-    return type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+    return type(getattr(source, 'raw', source)) is io.FileIO
 
 
 def _can_seek(source: Any) -> bool:

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 TABLE = Path(__file__).parent.parent / 'faults.rst'
-ENTRIES = [f'F{number:02}' for number in range(1, 65)]
+ENTRIES = [
+    *(f'F{number:02}' for number in range(1, 65)),
+    'F74',
+]
 
 _requests = pytest.StashKey[int]()
 
