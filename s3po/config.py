@@ -13,7 +13,7 @@ from s3po.errors import ConfigurationError
 
 __all__ = ['GIB', 'KIB', 'MIB', 'TransferConfig', '__version__']
 
-__version__ = '0.1.0'
+__version__ = '1.0.0.dev0'
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -26,6 +26,7 @@ Two questions are answered by the class alone: whose fault was it, and may the a
     ├─ TransferError               the retries ran out; `__cause__` is the last attempt's error
     │  ├─ UploadError
     │  └─ DownloadError
+    ├─ DownloadException           base of DownloadError and NotFound too
     ├─ LocalError                  this machine's disk or files (also an OSError)
     ├─ ListingError                a listing that cannot be trusted
     ├─ BreakerOpen                 the batch stopped taking work after too many failures
@@ -87,12 +88,19 @@ __all__ = [
 class S3poError(Exception):
     """The root of all errors of s3po."""
 
+    def __str__(self) -> str:
+        # Not OSError's, where a subclass is one too: the message names the file and the reason already.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception forgets __cause__ when it is pickled, and the cause is half of what these errors have to say.
         # A foreign cause may not pickle at all, so only our own travel.
         state = dict(self.__dict__)
         if isinstance(self.__cause__, S3poError):
             state['__cause__'] = self.__cause__
+        if isinstance(self, OSError):
+            # Kept outside of __dict__.
+            state |= {'errno': self.errno, 'strerror': self.strerror, 'filename': self.filename}
         return (type(self), self.args, state)
 
 
@@ -173,7 +181,11 @@ class ResponseError(TransportError):
         self.retry_after_s = retry_after_s
 
 
-class NotFound(ResponseError):
+class DownloadException(S3poError):
+    """A download failed: the retries ran out, or there is no such object. The name that users of the first s3po know."""
+
+
+class NotFound(ResponseError, DownloadException):
     """There is no such key, version or multipart upload."""
 
 
@@ -233,7 +245,7 @@ class UploadError(TransferError):
     """An upload or a copy failed for good; the destination is what it was before."""
 
 
-class DownloadError(TransferError):
+class DownloadError(TransferError, DownloadException):
     """A download failed for good; the target is what it was before."""
 
 
@@ -249,14 +261,6 @@ class LocalError(S3poError, OSError):
         super().__init__(message)
         self.errno = errno
         self.filename = filename
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # OSError keeps these two outside of __dict__.
-        kind, args, state = super().__reduce__()
-        return (kind, args, {**state, 'errno': self.errno, 'filename': self.filename})
 
 
 class ListingError(S3poError):
@@ -303,7 +307,6 @@ class UnsafePath(S3poError):
     """The key must not become a local path."""
 
 
-# The names that users of the first s3po know.
+# The names that users of the first s3po know, beside DownloadException.
 UploadException = UploadError
-DownloadException = DownloadError
 DeleteException = TransferError

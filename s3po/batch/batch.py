@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import gevent
 import gevent.event
@@ -17,6 +17,7 @@ from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
 from s3po.batch.workers import Interruption, Worker, WorkerPool
+from s3po.checks import public_names
 from s3po.errors import (
     BatchError,
     BreakerOpen,
@@ -31,6 +32,8 @@ from s3po.model import ObjectRef, Outcome
 
 __all__ = ['Batch']
 
+# Methods that are called only by Calls and Job.
+INTERNAL: Final = frozenset({'submit', 'cancel_job'})
 # How many failures a BatchError tells in full.
 TOLD_FAILURES = 3
 
@@ -75,6 +78,9 @@ class Batch(Calls):
         self.failed = FailedJobs()
         connection.demand_requests(size)
         self._deadline = None if timeout_s is None else gevent.spawn_later(timeout_s, self._expire, timeout_s)
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, INTERNAL)
 
     def __repr__(self) -> str:
         return f'<Batch size={self._limits.size} submitted={self._submitted} pending={self.pending} failed={len(self.failed)}>'

@@ -24,7 +24,7 @@ ADVICE: Final = {
     errno.EFBIG: 'the file system, or the limit of this process (ulimit -f), allows no file of that size',
     errno.EACCES: 'check the permissions of the file and its directory',
     errno.EPERM: 'check the permissions of the file and its directory',
-    errno.ENOENT: 'check the spelling; where it is to be written, create the directory first',
+    errno.ENOENT: 'check the spelling of the path',
     errno.ENOTDIR: 'a part of the path is a file, not a directory',
     errno.EISDIR: 'give the path of a file',
     errno.ENAMETOOLONG: 'choose a shorter file name',
@@ -61,7 +61,7 @@ def as_local_error(doing: str, path: str, error: OSError) -> LocalError:
 
 def local_error(doing: str, path: str, number: int | None, reason: str) -> LocalError:
     """The error for one path; `doing` is a verb, such as 'read'."""
-    advice = ADVICE.get(number or 0)
+    advice = 'create the directory first' if doing == 'write' and number == errno.ENOENT else ADVICE.get(number or 0)
     return LocalError(f'cannot {doing} {path}: {reason}' + (f'; {advice}' if advice else ''), errno=number, filename=path)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
 from s3po.connection.operations import Operations
+from s3po.connection.tracebacks import short_tracebacks
 from s3po.connection.wiring import Wiring
 from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError
 from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix, check_bucket
@@ -91,7 +92,8 @@ def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> Iterator[L
 
 def _page(attempts: Attempts, token: str | None, **query: Any) -> Any:
     turn = functools.partial(attempts.transport.list_objects_v2, attempts.bucket, token=token, **query)
-    return attempts.run('ListObjectsV2', turn)
+    with short_tracebacks():
+        return attempts.run('ListObjectsV2', turn)
 
 
 def delete_many(

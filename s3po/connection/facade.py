@@ -7,18 +7,20 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, overload
 
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
 from s3po.batch.job import Callback, Errback
 from s3po.batch.limits import OnError
+from s3po.checks import public_names
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.opening import OpenOptions, open_object
 from s3po.connection.operations import Operations
 from s3po.connection.pickled import made_again, packed_credentials
+from s3po.connection.tracebacks import short_tracebacks, shortened
 from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.credentials import Credentials
 from s3po.errors import ConfigurationError, S3poError
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 
 # The arguments that nobody is to see by chance; `default_extra` may hold the keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
+# Methods that only a batch calls.
+INTERNAL: Final = frozenset({'perform', 'demand_requests', 'release_requests'})
 
 
 class Connection(ObjectCalls):
@@ -60,7 +64,7 @@ class Connection(ObjectCalls):
 
     def __init__(
         self,
-        *,
+        *positional: Never,
         endpoint_url: str | None = None,
         region: str | None = None,
         profile: str | None = None,
@@ -84,6 +88,7 @@ class Connection(ObjectCalls):
     ) -> None:
         """
         Args:
+            positional: None are taken; they raise ConfigurationError, whose text does not repeat them.
             endpoint_url: The store, such as 'https://s3.example.com'; None for AWS, or what AWS_ENDPOINT_URL_S3,
                 AWS_ENDPOINT_URL or the configuration file says.
             region: The store's region; None for what the environment or the configuration file says.
@@ -115,8 +120,12 @@ class Connection(ObjectCalls):
         Raises:
             ConfigurationError: Arguments contradict each other, or are of no use by themselves.
         """
+        if positional:
+            raise ConfigurationError(
+                "Connection takes keyword arguments only, as in Connection(access_key_id='…', secret_access_key='…')"
+            )
         # What it was made with, so that it can be made again elsewhere.
-        given = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
+        given = {name: value for name, value in locals().items() if name not in ('self', 'positional', '__class__')}
         self._arguments = {name: Secret(value) if name in SECRETS else value for name, value in given.items()}
         check_kind('config', config, TransferConfig)
         check_kind('retry', retry, RetryPolicy)
@@ -145,6 +154,9 @@ class Connection(ObjectCalls):
         policy = retry or RetryPolicy(retries=retries)
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
         self.silent = silent
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, INTERNAL)
 
     def __repr__(self) -> str:
         return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}>'
@@ -355,7 +367,8 @@ class Connection(ObjectCalls):
             if_match=if_match,
             retries=retries,
         )
-        return open_object(self._operations, ObjectRef(bucket=bucket, key=key, version_id=version_id), mode, options)
+        with short_tracebacks():
+            return open_object(self._operations, ObjectRef(bucket=bucket, key=key, version_id=version_id), mode, options)
 
     def delete_many(
         self,
@@ -379,7 +392,8 @@ class Connection(ObjectCalls):
         Raises:
             NoSuchBucket, AccessDenied: The store refused a whole request.
         """
-        return buckets.delete_many(self._operations, bucket, keys, extra=extra, retries=retries)
+        with short_tracebacks():
+            return buckets.delete_many(self._operations, bucket, keys, extra=extra, retries=retries)
 
     def presign(
         self,
@@ -401,14 +415,9 @@ class Connection(ObjectCalls):
             version_id: One version.
             extra: Further parameters by boto3's names (ResponseContentType, …).
         """
-        return buckets.presign(
-            self._wiring,
-            self._operations,
-            method,
-            ObjectRef(bucket=bucket, key=key, version_id=version_id),
-            expires_s=expires_s,
-            extra=extra,
-        )
+        ref = ObjectRef(bucket=bucket, key=key, version_id=version_id)
+        with short_tracebacks():
+            return buckets.presign(self._wiring, self._operations, method, ref, expires_s=expires_s, extra=extra)
 
     def create_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
         """Create a bucket in the connection's region.
@@ -416,7 +425,8 @@ class Connection(ObjectCalls):
         Raises:
             InvalidRequest: There is one already.
         """
-        buckets.create_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
+        with short_tracebacks():
+            buckets.create_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
 
     def delete_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
         """Delete an empty bucket.
@@ -425,7 +435,8 @@ class Connection(ObjectCalls):
             InvalidRequest: It is not empty.
             NoSuchBucket: There is none.
         """
-        buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
+        with short_tracebacks():
+            buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
 
     def mock(self, *, buckets: Iterable[str] = ()) -> Mock:
         """A pretended S3, by moto, under this very connection: a context manager, a decorator, or start() and stop().
@@ -517,7 +528,10 @@ class Connection(ObjectCalls):
 
     def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
         """Carry out the method named `operation`, and give its value with the figures for a batch's report."""
-        return self._operations.perform(operation, ref, options)
+        try:
+            return self._operations.perform(operation, ref, options)
+        except S3poError as error:
+            raise shortened(error) from error.__cause__
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from s3po.errors import ConfigurationError, NotFound, S3poError
+from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
 
 __all__ = ['ObjectCalls']
@@ -248,11 +248,19 @@ class ObjectCalls:
         retries: int | None = None,
         timeout_s: float | None = None,
     ) -> bool:
-        """Whether there is such an object. Raises whatever keeps it from being known, AccessDenied among it."""
+        """Whether there is such an object.
+
+        Raises:
+            AccessDenied: The credentials do not permit it to be known: S3 answers 403 for a missing key too, unless they may
+                list the bucket.
+        """
         try:
             self.head(bucket, key, version_id=version_id, extra=extra, retries=retries, timeout_s=timeout_s)
         except NotFound:
             return False
+        except AccessDenied as error:
+            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 answers so for a missing key too',)
+            raise
         return True
 
     def delete(
@@ -382,7 +390,7 @@ class ObjectCalls:
             # A mistake in the call is not a failed transfer.
             raise
         except S3poError as error:
-            log.warning('%s %s failed, silently: %s', operation, ref, error)
+            log.info('%s %s failed, silently: %s', operation, ref, error)
             return silent_value
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from s3po.body import SizedSource, StreamSource
 from s3po.config import MIB, TransferConfig
 from s3po.connection.arguments import add_conditions, add_content_type, object_headers
 from s3po.connection.operations import UPLOADS, Operations
 from s3po.errors import ConfigurationError, DownloadError, UploadError
-from s3po.files import OpenMode, Ranges, S3Reader, S3TextWriter, S3Writer, Send, open_mode
-from s3po.model import ObjectRef
+from s3po.files import OpenMode, Ranges, S3Reader, S3TextWriter, S3Writer, file_errors, open_mode
+from s3po.model import ObjectRef, TransferResult
 from s3po.transfer import upload
 from s3po.transport import Extra
 
@@ -101,8 +102,12 @@ def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
         add_content_type(sent, ref.key)
     config = _with_part_bytes(operations.config, options.block_size)
     attempts = functools.partial(operations.attempts, ref.bucket, ref.key, options.retries, UploadError)
-    # Nothing of it knows the writer, which may be forgotten while it is under way.
-    send: Send = lambda source: upload(attempts(), source, config, sent, extra)  # noqa: E731
+
+    # It must not know the writer, which may be dropped while an upload is under way.
+    def send(source: SizedSource | StreamSource) -> TransferResult:
+        with file_errors(str(ref), is_new=if_none_match == '*'):
+            return upload(attempts(), source, config, sent, extra)
+
     return S3Writer(ref, send, part_bytes=config.multipart_chunksize, mode=opened.binary)
 
 

@@ -9,6 +9,7 @@ from s3po.body import Sink
 from s3po.body.sinks import BytesSink
 from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
+from s3po.files.errors import file_errors
 from s3po.model import ObjectInfo, ObjectRef
 from s3po.transfer import Attempts, DownloadRequest, download
 from s3po.transport import Extra
@@ -66,12 +67,13 @@ class Ranges:
         request = DownloadRequest(
             byte_range=(start, stop), if_match=self.if_match, version_id=self.ref.version_id, extra=self.extra
         )
-        try:
-            download(self.attempts(), sink, self.config, request)
-        except PreconditionFailed as error:
-            if self.is_pinned:
-                raise SourceChanged(f'{self.ref} was replaced while it was read; open it again') from error
-            raise
+        with file_errors(str(self.ref)):
+            try:
+                download(self.attempts(), sink, self.config, request)
+            except PreconditionFailed as error:
+                if self.is_pinned:
+                    raise SourceChanged(f'{self.ref} was replaced while it was read; open it again') from error
+                raise
 
 
 class _BufferSink(Sink):

@@ -20,6 +20,17 @@ class S3TextWriter(io.TextIOWrapper):
         super().__init__(writer, encoding=encoding, errors=errors, newline=newline)
         self._writer = writer
 
+    def write(self, text: str, /) -> int:
+        """Write text; returns its length.
+
+        Raises:
+            TypeError: Bytes were given.
+        """
+        if not isinstance(text, str):
+            name, mode = self._writer.name, self._writer.mode
+            raise TypeError(f'{name}: text mode takes str, not {type(text).__name__}; open it with mode {mode!r} for bytes')
+        return super().write(text)
+
     def abort(self) -> None:
         """Publish nothing; see S3Writer.abort()."""
         self._writer.abort()

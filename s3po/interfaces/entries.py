@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from s3po.connection import Batch
-from s3po.errors import AccessDenied, NoSuchBucket, NotFound, PreconditionFailed
-from s3po.files import S3Writer
+from s3po.errors import S3poError
+from s3po.files import S3Writer, as_file_error
 from s3po.model import ListEntry, ObjectInfo
 
 __all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'directory', 'file_entry', 'split', 'with_parents']
@@ -91,15 +89,11 @@ class Compressed(io.BufferedIOBase):
 
 @contextlib.contextmanager
 def as_fsspec(path: str) -> Iterator[None]:
-    """Raise what the store refuses with as the OSError that users of fsspec expect."""
+    """Raise errors about files as the OSErrors that users of fsspec expect."""
     try:
         yield
-    except (NotFound, NoSuchBucket) as error:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
-    except PreconditionFailed as error:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
-    except AccessDenied as error:
-        raise PermissionError(errno.EACCES, str(error), path) from error
+    except S3poError as error:
+        raise as_file_error(error, path, is_new=True) from error.__cause__
 
 
 def split(path: str) -> tuple[str, str]:

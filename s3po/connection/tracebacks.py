@@ -1,0 +1,43 @@
+"""Short tracebacks: a caller sees the call that failed and the error, not the library's own 20 frames.
+
+The full traceback is logged at DEBUG before it is cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Final
+
+from s3po.errors import S3poError
+
+__all__ = ['short_tracebacks', 'shortened']
+
+log = logging.getLogger(__name__)
+
+# Their frames say nothing that the message does not. A cause raised by the caller's own code keeps its traceback.
+INTERNAL: Final = frozenset({'s3po', 'botocore', 'urllib3', 'gevent', 'tenacity'})
+
+
+class short_tracebacks:  # noqa: N801  (used like a function, and only in a `with`)
+    """Cut the traceback of an S3poError raised in the body. (A class: contextlib would put the traceback back.)"""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, S3poError):
+            shortened(error)
+
+
+def shortened(error: S3poError) -> S3poError:
+    """Drop the traceback of an error, and those of its internal causes, before it is raised again."""
+    log.debug('the call failed', exc_info=error)
+    found: BaseException | None = error
+    while found is not None:
+        if type(found).__module__.partition('.')[0] in INTERNAL:
+            found.__traceback__ = None
+        found = found.__cause__
+    return error

@@ -1,0 +1,175 @@
+"""What a caller meets: names, tracebacks, and errors that say what to do."""
+
+from __future__ import annotations
+
+import configparser
+import errno
+import logging
+import pathlib
+import pickle
+import re
+import traceback
+from typing import Any
+
+import pytest
+
+import s3po
+from s3po.interfaces.filesystem import S3poFileSystem
+from tests.conftest import BUCKET, impatient
+from tests.support.kinds import KINDS, Kind
+from tests.support.servers import Store
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both transports."""
+    return KINDS[request.param]
+
+
+def test_names(conn: s3po.Connection) -> None:
+    """dir() lists the public methods, and nothing that only other rooms call."""
+    with conn.batch(1) as batch:
+        names, of_batch = dir(conn), dir(batch)
+
+    assert {'upload', 'download', 'batch', 'conn', 'silent'} <= set(names)
+    assert {'upload', 'failed', 'pending', 'wait'} <= set(of_batch)
+    assert not [name for name in names + of_batch if name.startswith('_')]
+    assert not {'perform', 'submit', 'cancel_job', 'demand_requests', 'release_requests'} & {*names, *of_batch}
+
+
+def test_positional_arguments() -> None:
+    """The error names the keywords, and repeats no secret."""
+    with pytest.raises(s3po.ConfigurationError, match='access_key_id=') as caught:
+        s3po.Connection('AKIA', 'hidden')  # type: ignore[arg-type]
+
+    assert 'hidden' not in str(caught.value)
+
+
+def test_missing_object_is_a_download_exception(conn: s3po.Connection) -> None:
+    """As users of the first s3po expect."""
+    with pytest.raises(s3po.DownloadException):
+        conn.download(BUCKET, 'missing')
+    assert issubclass(s3po.DownloadError, s3po.DownloadException)
+    assert not issubclass(s3po.UploadError, s3po.DownloadException)
+
+
+@pytest.mark.parametrize('call', ['download', 'head', 'open', 'list', 'delete_bucket'])
+def test_short_traceback(conn: s3po.Connection, kind: Kind, call: str) -> None:
+    """Some dozen lines, not the 70 of retries and transports."""
+    calls: dict[str, Any] = {
+        'download': lambda: conn.download(BUCKET, 'missing'),
+        'head': lambda: conn.head(BUCKET, 'missing'),
+        'open': lambda: conn.open(BUCKET, 'missing'),
+        'list': lambda: next(conn.list('no-such-bucket')),
+        'delete_bucket': lambda: conn.delete_bucket('no-such-bucket'),
+    }
+    with pytest.raises(s3po.ResponseError) as caught:
+        calls[call]()
+
+    lines = ''.join(traceback.format_exception(caught.value)).splitlines()
+    assert len(lines) <= 20
+    assert call not in {'download', 'head', 'open'} or isinstance(caught.value, s3po.NotFound)
+
+
+def test_full_traceback_at_debug(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
+    """For whoever looks for a fault of the library."""
+    with caplog.at_level(logging.DEBUG, 's3po.connection.tracebacks'), pytest.raises(s3po.NotFound):
+        conn.download(BUCKET, 'missing')
+
+    assert 'fetching.py' in caplog.text
+
+
+def test_cause_keeps_its_traceback(conn: s3po.Connection) -> None:
+    """A cause from the caller's own code is not cut."""
+
+    def source() -> Any:
+        yield b'x'
+        raise KeyError('mine')
+
+    with pytest.raises(KeyError) as caught:
+        conn.upload(BUCKET, 'key', source())
+
+    assert any(frame.name == 'source' for frame in traceback.extract_tb(caught.value.__traceback__))
+
+
+def test_errors_of_files(store: Store, connect: Any) -> None:
+    """An open file raises OSErrors, which are s3po's errors as well."""
+    conn = connect(store.endpoint_url, retry=impatient(0))
+    conn.create_bucket(BUCKET)
+    with pytest.raises(FileNotFoundError, match='NoSuchKey') as caught:
+        conn.open(BUCKET, 'missing')
+    assert isinstance(caught.value, s3po.NotFound)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, f's3://{BUCKET}/missing')
+    with pytest.raises(FileNotFoundError):
+        conn.open('no-such-bucket', 'key')
+    with conn.open(BUCKET, 'new', 'xb') as file:
+        file.write(b'first')
+    with pytest.raises(FileExistsError) as exists, conn.open(BUCKET, 'new', 'xb') as file:
+        file.write(b'second')
+    assert isinstance(exists.value, s3po.PreconditionFailed)
+    store.script({'operation': 'GetObject', 'times': 1, 'action': {'status': 403, 'code': 'AccessDenied'}})
+    with pytest.raises(PermissionError):
+        conn.open(BUCKET, 'new')
+    store.script({'operation': 'GetObject', 'times': None, 'action': {'status': 500}})
+    with pytest.raises(OSError, match='gave up') as failed:
+        conn.open(BUCKET, 'other')
+    again = pickle.loads(pickle.dumps(failed.value))
+    assert isinstance(again, s3po.DownloadError)
+    assert (again.errno, again.filename, again.bucket) == (errno.EIO, f's3://{BUCKET}/other', BUCKET)
+
+
+def test_errors_of_the_file_system(store: Store, conn: s3po.Connection) -> None:
+    """Likewise, under the path that was asked for."""
+    with pytest.raises(FileNotFoundError) as caught:
+        S3poFileSystem(connection=conn, skip_instance_cache=True).cat_file(f'{BUCKET}/missing')
+
+    assert isinstance(caught.value, s3po.NotFound)
+    assert caught.value.filename == f'{BUCKET}/missing'
+
+
+def test_exists_where_it_may_not(conn: s3po.Connection, store: Store) -> None:
+    """The error says why a missing key may be the reason."""
+    store.script({'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
+
+    with pytest.raises(s3po.AccessDenied, match='s3:ListBucket'):
+        conn.exists(BUCKET, 'key')
+
+
+def test_missing_source(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """A file that is read needs no new directory; one that is written does."""
+    with pytest.raises(s3po.LocalError, match='check the spelling') as caught:
+        conn.upload_file(BUCKET, 'key', tmp_path / 'missing')
+    assert 'create the directory' not in str(caught.value)
+    conn.upload(BUCKET, 'key', b'x')
+    with pytest.raises(s3po.LocalError, match='create the directory first'):
+        conn.download_file(BUCKET, 'key', tmp_path / 'missing' / 'file')
+
+
+def test_bytes_to_a_text_file(conn: s3po.Connection) -> None:
+    """The error names the mode that takes them, and nothing is published."""
+    with pytest.raises(TypeError, match="'wb' for bytes"), conn.open(BUCKET, 'key', 'w') as file:
+        file.write(b'bytes')
+
+    assert not conn.exists(BUCKET, 'key')
+
+
+def test_silent_failures_are_not_shouted(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
+    """INFO, which nothing prints unless it is asked to."""
+    with caplog.at_level(logging.INFO, 's3po'):
+        assert conn.download(BUCKET, 'missing', silent=True) is None
+
+    assert [record.levelname for record in caplog.records if 'silently' in record.message] == ['INFO']
+
+
+def test_extras_name_what_is_imported() -> None:
+    """An extra installs nothing that no code of the package imports."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    code = '\n'.join(path.read_text() for path in (ROOT / 's3po').rglob('*.py'))
+    for extra in ('mock', 'cli', 'compress', 'fsspec', 'all'):
+        for line in setup['options.extras_require'][extra].split('\n'):
+            name = re.match(r'[\w-]*', line.strip())
+            module = name.group().replace('-', '_') if name else ''
+            assert not module or re.search(rf'(import|from) {module}\b|[\x27"]{module}\b', code), f'{extra}: {module}'
