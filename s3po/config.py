@@ -70,7 +70,9 @@ class TransferConfig:
             `ObjectInfo.metadata` leaves out.
         use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
             complete. False writes to the path itself (a symbolic link there is refused), for file systems that cannot rename;
-            then a failure leaves the path absent, even where a file was before.
+            then a failure leaves the path absent, even where a file was before. It is written in order, so that a killed
+            process (`kill -9`, power) leaves the beginning of the object, which is shorter; parts that come early wait in
+            memory.
         fsync: Downloads to a path are synchronised with the disk before they count as done.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import Final
 
 import gevent.monkey
 
-from s3po.errors import LocalError
+from s3po.errors import ConfigurationError, LocalError
 
-__all__ = ['ADVICE', 'as_local_error', 'close_file', 'local_error', 'local_errors', 'refuse_special_file']
+__all__ = ['ADVICE', 'as_local_error', 'check_path', 'close_file', 'local_error', 'local_errors', 'refuse_special_file']
 
 # The system's own: gevent's asks the event loop about the descriptor first, and nobody waits for a regular file there.
 close_file: Final = gevent.monkey.get_original('os', 'close')
@@ -63,6 +63,26 @@ def local_error(doing: str, path: str, number: int | None, reason: str) -> Local
     """The error for one path; `doing` is a verb, such as 'read'."""
     advice = 'create the directory first' if doing == 'write' and number == errno.ENOENT else ADVICE.get(number or 0)
     return LocalError(f'cannot {doing} {path}: {reason}' + (f'; {advice}' if advice else ''), errno=number, filename=path)
+
+
+def check_path(path: str, argument: str) -> None:
+    """Refuse a text that this system cannot take as a path: one with a NUL, or without a form in its encoding.
+
+    Args:
+        path: The path. (Names that are not UTF-8 are paths, with the surrogates of os.fsdecode().)
+        argument: What the caller gave it as, for the message.
+
+    Raises:
+        ConfigurationError: It is no path.
+    """
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f'{argument} {path!r} is no path here: it has no form in {error.encoding} ({error.reason})'
+        ) from error
+    if b'\0' in encoded:
+        raise ConfigurationError(f'{argument} {path!r} is no path: it has a NUL character')
 
 
 def refuse_special_file(mode: int, doing: str, path: str) -> None:

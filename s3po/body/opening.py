@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from s3po.body.chunks import read_range
-from s3po.body.local import close_file, local_errors, refuse_special_file
+from s3po.body.local import check_path, close_file, local_errors, refuse_special_file
 from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
@@ -71,6 +71,7 @@ def _encode(text: str) -> bytes:
 
 def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
     path = os.fsdecode(source)
+    check_path(path, 'source')
     with local_errors('upload', path):
         # Non-blocking, or opening a named pipe would wait for its writer before it could be refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -3,8 +3,9 @@
 A sink is opened before the first request (so that a bad target costs none), begun when the object's size is known (again after
 every restart, which forgets what was written), and ends with either commit() or rollback().
 
-Invariants: a path is absent, old or complete, whatever happens; a file object of the caller's is written in order, never
-closed, and (where it can seek) truncated back by rollback().
+Invariants: a path is absent, old or complete, whatever happens (without a temporary file a killed process leaves the beginning
+of the object, never zeros, and never the full length before the last bytes); a file object of the caller's is written in order,
+never closed, and (where it can seek) truncated back by rollback().
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO, Final
 
 from gevent import monkey
 
-from s3po.body.local import as_local_error, close_file, local_error, local_errors, refuse_special_file
+from s3po.body.local import as_local_error, check_path, close_file, local_error, local_errors, refuse_special_file
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
@@ -34,6 +35,9 @@ UNWAITING_BYTES = MIB
 # Unless the disk cannot keep up, and the system lets a writer wait. A file of which one write took longer is written to by
 # another thread from then on: a copy of the bytes, and the way there and back, cost about 0.1 ms for each MiB.
 SLOW_WRITE_S: Final = 0.05
+
+# As open() gives it to the kernel.
+NEW_FILE_MODE: Final = 0o666
 
 _seeking: Final = monkey.get_original('_thread', 'allocate_lock')()
 
@@ -130,9 +134,11 @@ class BytesSink(Sink):
 
 
 class PathSink(Sink):
-    """Into a file: first a temporary one beside it, renamed when it is complete."""
+    """Into a file: first a temporary one beside it, renamed when it is complete; or into the file itself, in order."""
 
     def __init__(self, path: str, *, use_tmp_file: bool, fsync: bool) -> None:
+        check_path(path, 'target')
+        self.is_ordered = not use_tmp_file
         self._path = path
         self._fsync = fsync
         self._use_tmp_file = use_tmp_file
@@ -143,8 +149,8 @@ class PathSink(Sink):
         self._written: str | None = None
         self._descriptor: int | None = None
         self._is_slow = False
-        # The permissions of the file that is replaced; None where there is none.
-        self._replaced_mode = _check_target(path, self._directory)
+        # The permissions of the complete file: those of the one that is replaced. None for a new file, until it is made.
+        self._mode = _check_target(path, self._directory)
         if use_tmp_file:
             sweep_once(self._directory)
         elif os.path.islink(path):
@@ -156,7 +162,9 @@ class PathSink(Sink):
 
     def begin(self, size_bytes: int | None) -> None:
         try:
-            os.ftruncate(self._open_empty(), size_bytes or 0)
+            descriptor = self._open_empty()
+            if size_bytes and not self.is_ordered:
+                os.ftruncate(descriptor, size_bytes)
         except OSError as error:
             raise as_local_error('write', self._path, error) from error
 
@@ -169,14 +177,28 @@ class PathSink(Sink):
     def _open_empty(self) -> int:
         """The descriptor of the file that is written, which is empty."""
         if self._descriptor is None:
-            if self._use_tmp_file:
-                identity = f'{self._path[len(self._directory) :]}\0{self._identity}'
-                self._written, self._descriptor = open_temporary(self._directory, identity)
-                return self._descriptor
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            self._written = self._path
+            self._create()
+        assert self._descriptor is not None
         os.ftruncate(self._descriptor, 0)
         return self._descriptor
+
+    def _create(self) -> None:
+        """Make the file, which only its owner may read until it is complete.
+
+        A new file gets its permissions from the kernel, which applies the umask: a process can read its umask only by changing
+        it, for all its threads.
+        """
+        is_new = self._mode is None
+        asked = NEW_FILE_MODE if is_new else 0o600
+        if self._use_tmp_file:
+            identity = f'{self._path[len(self._directory) :]}\0{self._identity}'
+            self._written, self._descriptor = open_temporary(self._directory, identity, asked)
+        else:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, asked)
+            self._written = self._path
+        if is_new:
+            self._mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+            os.fchmod(self._descriptor, 0o600)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         assert self._descriptor is not None
@@ -194,8 +216,9 @@ class PathSink(Sink):
     def commit(self) -> None:
         assert self._descriptor is not None
         assert self._written is not None
+        assert self._mode is not None
         try:
-            os.fchmod(self._descriptor, _mode_of_any_new_file() if self._replaced_mode is None else self._replaced_mode)
+            os.fchmod(self._descriptor, self._mode)
             if self._fsync:
                 offload(os.fsync, self._descriptor)
             if self._use_tmp_file:
@@ -356,13 +379,6 @@ def _check_target(path: str, directory: str) -> int | None:
     if not stat.S_ISREG(mode):
         refuse_special_file(mode, 'download to', path)
     return mode & 0o777
-
-
-def _mode_of_any_new_file() -> int:
-    # The mask can only be read by setting it. A stricter one is set for that moment, not none.
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return 0o666 & ~umask
 
 
 def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:

@@ -46,8 +46,8 @@ _LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _swept: Final[set[str]] = set()
 
 
-def open_temporary(directory: str, identity: str) -> tuple[str, int]:
-    """Make the temporary file of a download. It is empty, and only its owner may read it.
+def open_temporary(directory: str, identity: str, mode: int) -> tuple[str, int]:
+    """Make the temporary file of a download, which is empty.
 
     Its name follows from the download, so that what a killed process left is found and replaced by the next one of the same.
     Where another download of the same is running, or something else has that name, it is another, random one. It is a random
@@ -56,6 +56,7 @@ def open_temporary(directory: str, identity: str) -> tuple[str, int]:
     Args:
         directory: Where, with its closing slash; '' for the current one.
         identity: What is downloaded, and to which name there.
+        mode: Its permissions, from which the kernel takes what the umask forbids.
 
     Returns:
         Its path, and its descriptor, which holds the lock.
@@ -66,12 +67,12 @@ def open_temporary(directory: str, identity: str) -> tuple[str, int]:
     # For a name that is short whatever the target's is; nothing is lost if two are alike.
     digest = hashlib.blake2b(identity.encode(errors='surrogatepass'), digest_size=12).hexdigest()
     path = f'{directory}{PREFIX}{digest}{SUFFIX}'
-    descriptor = _create_locked(path)
+    descriptor = _create_locked(path, mode)
     if descriptor is None and _remove_abandoned(path, _is_begun):
-        descriptor = _create_locked(path)
+        descriptor = _create_locked(path, mode)
     if descriptor is None:
         path = f'{directory}{PREFIX}{digest}-{os.urandom(8).hex()}{SUFFIX}'
-        descriptor = os.open(path, _CREATE, 0o600)
+        descriptor = os.open(path, _CREATE, mode)
         _lock(descriptor)
     return path, descriptor
 
@@ -110,10 +111,10 @@ def sweep_stale(directory: str, older_than_s: float = STALE_S) -> int:
     return removed
 
 
-def _create_locked(path: str) -> int | None:
+def _create_locked(path: str, mode: int) -> int | None:
     """The descriptor of a new file that is locked; None where the name is taken, or where there are no locks."""
     try:
-        descriptor = os.open(path, _CREATE, 0o600)
+        descriptor = os.open(path, _CREATE, mode)
     except FileExistsError:
         return None
     try:

@@ -17,6 +17,7 @@ TABLE = Path(__file__).parent.parent / 'faults.rst'
 ENTRIES = [
     *(f'F{number:02}' for number in range(1, 65)),
     'F74',
+    'F76',
 ]
 
 _requests = pytest.StashKey[int]()

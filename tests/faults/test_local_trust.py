@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 import s3po
 from s3po.config import MIB
 from tests.conftest import BUCKET
-from tests.support.servers import Store
+from tests.support.kinds import Kind
+from tests.support.servers import CHECKOUT, Store
 
 Connect = Callable[..., s3po.Connection]
 
@@ -106,3 +112,55 @@ def test_device(conn: s3po.Connection) -> None:
         conn.upload(BUCKET, 'key', file)
 
     assert conn.head(BUCKET, 'key').size_bytes == 3 * PART + 1
+
+
+# ---------------------------------------------------------------------- killed while a path is written itself
+
+PROGRAM = """
+import sys
+import s3po
+endpoint, kind, target = sys.argv[1:]
+config = s3po.TransferConfig(multipart_chunksize=5 << 20, max_concurrency=4, use_tmp_file=False)
+conn = s3po.Connection(
+    endpoint_url=endpoint, access_key_id='key', secret_access_key='secret', region='us-east-1', transport=kind, config=config
+)
+conn.download_file('bucket', 'key', target)
+"""
+
+
+@pytest.mark.fault('F76')
+@pytest.mark.parametrize('old', [None, b'old' * MIB])
+def test_kill_without_temporary_file(
+    conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Path, old: bytes | None
+) -> None:
+    """What is left begins as the object does, and is shorter: no zeros, and not its full length.
+
+    The last part comes at once and the second one late, so a file that is written as the parts come would have a hole.
+    """
+    data = os.urandom(4 * PART)
+    conn.upload(BUCKET, 'key', data)
+    target = tmp_path / 'target'
+    if old is not None:
+        target.write_bytes(old)
+    second = {'range': f'bytes={PART}-{2 * PART - 1}'}
+    store.script({'operation': 'GetObject', 'headers': second, 'times': 1, 'action': {'hang_s': 60}})
+    command = [sys.executable, '-c', PROGRAM, store.endpoint_url, kind.name, str(target)]
+    process = subprocess.Popen(command, cwd=CHECKOUT)
+    try:
+        wait_until(lambda: len(store.log('GetObject')) >= 4 and target.exists() and target.stat().st_size == PART)
+        gevent.sleep(0.3)
+    finally:
+        process.kill()
+        process.wait(WAIT_S)
+
+    assert target.read_bytes() == data[:PART]
+    assert conn.download_file(BUCKET, 'key', target).size_bytes == len(data)
+    assert target.read_bytes() == data
+
+
+def wait_until(has_come: Callable[[], bool]) -> None:
+    """Wait for something that is on its way."""
+    until = time.monotonic() + WAIT_S
+    while not has_come():
+        assert time.monotonic() < until, 'it did not come'
+        gevent.sleep(0.02)

@@ -7,11 +7,12 @@ import io
 import os
 import pathlib
 import stat
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from s3po.body import open_sink
+from s3po.body import SizedSource, open_sink, open_source
 from s3po.body.sinks import BytesSink, PathSink
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
@@ -135,6 +136,47 @@ def test_permissions(tmp_path: pathlib.Path) -> None:
 
     assert stat.S_IMODE((tmp_path / 'old').stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / 'new').stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize('use_tmp_file', [True, False])
+def test_umask_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, use_tmp_file: bool) -> None:
+    """It is the whole process's: a change for a moment would give the files of other threads the wrong permissions."""
+    (tmp_path / 'expected').touch()
+
+    def umask(mask: int) -> int:
+        raise AssertionError('the umask was changed')
+
+    monkeypatch.setattr(os, 'umask', umask)
+    sink = open_sink(tmp_path / 'target', use_tmp_file=use_tmp_file)
+    sink.write_whole(b'data')
+    (written,) = set(names(tmp_path)) - {'expected'}
+    assert stat.S_IMODE((tmp_path / written).stat().st_mode) == 0o600
+    sink.commit()
+
+    assert (tmp_path / 'target').stat().st_mode == (tmp_path / 'expected').stat().st_mode
+
+
+@pytest.mark.parametrize('path', ['a\ud800b', 'a\0b'])
+@pytest.mark.parametrize('kind', [str, pathlib.Path])
+def test_text_that_is_no_path(tmp_path: pathlib.Path, path: str, kind: Callable[[str], Any]) -> None:
+    """What the system cannot even be asked for is a mistake in the call."""
+    with pytest.raises(ConfigurationError, match='target .* is no path'):
+        open_sink(kind(f'{tmp_path}/{path}'))
+    with pytest.raises(ConfigurationError, match='source .* is no path'):
+        open_source(pathlib.Path(tmp_path, path))
+
+
+def test_name_that_is_not_utf_8(tmp_path: pathlib.Path) -> None:
+    """It is a path nevertheless."""
+    path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9'))
+    sink = open_sink(path)
+    sink.write_whole(b'data')
+    sink.commit()
+
+    source = open_source(path)
+    assert isinstance(source, SizedSource)
+    assert source.size_bytes == 4
+    source.close()
 
 
 def test_link_is_replaced_not_followed(tmp_path: pathlib.Path) -> None:
