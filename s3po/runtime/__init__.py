@@ -7,6 +7,7 @@ It is imported before any other room, and imports none of them:
 - `sockets`: lets connections opened before the patch wait without stopping other greenlets.
 - `threads`: keeps sockets usable by native threads, where only a part is patched.
 - `locks`: locks and waits that work between greenlets and between native threads.
+- `botolocks`: the locks that botocore waits for become locks that yield.
 - `imports`: lets several native threads import at once, where everything is patched.
 - `hubs`: frees what native threads leave behind when they end.
 - `greenlets`: blocking work off the event loop, values per event loop, work that a kill must not cut in two.

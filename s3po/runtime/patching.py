@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 from gevent import monkey
 
-from s3po.runtime import imports, sockets, threads, tls
+from s3po.runtime import botolocks, imports, sockets, threads, tls
 
 __all__ = ['LateImportWarning', 'other_threads_run', 'patch']
 
@@ -59,6 +59,7 @@ def patch() -> None:
         _patch()
     if monkey.is_module_patched('threading'):
         imports.share_imports()
+    botolocks.share_botocore_locks()
 
 
 def _patch() -> None:
