@@ -36,7 +36,10 @@ def shortened(error: S3poError) -> S3poError:
     """Drop the traceback of an error, and those of its internal causes, before it is raised again."""
     log.debug('the call failed', exc_info=error)
     found: BaseException | None = error
-    while found is not None:
+    seen: set[int] = set()
+    # A program can make an error its own cause, or one of its cause's.
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
         if type(found).__module__.partition('.')[0] in INTERNAL:
             found.__traceback__ = None
         found = found.__cause__

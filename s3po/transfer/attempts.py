@@ -152,7 +152,9 @@ class Attempts:
             value, attempts = policy.run_on(first, noticed, doing=doing, retries=self._retries)
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
-            raise self._given_up(exhausted, operation, part_number) from exhausted.__cause__
+            error, cause = self._given_up(exhausted, operation, part_number), exhausted.__cause__
+            # An IntegrityError is raised itself, and must not become its own cause.
+            raise error from (error.__cause__ if error is cause else cause)
         except TransportError as error:
             self.retried += error.attempts - 1
             raise

@@ -238,9 +238,10 @@ def test_bad_digest(wrong: Wrong, data: bytes) -> None:
 
     wrong.calls.clear()
     wrong.fault = Faults(operation, None if data is DATA else 1, *[IntegrityError('BadDigest')] * 9)
-    with pytest.raises(IntegrityError, match=r'BadDigest \(after 3 attempts\)'):
+    with pytest.raises(IntegrityError, match=r'BadDigest \(after 3 attempts\)') as caught:
         connected(wrong).upload(BUCKET, 'other', data)
 
+    assert caught.value.__cause__ is not caught.value
     assert len([call for call in wrong.calls if call[0] == operation and call[2] in (None, 1)]) == 3
     assert wrong.store.uploads(BUCKET) == []
     with pytest.raises(NotFound):
