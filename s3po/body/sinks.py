@@ -75,6 +75,12 @@ class Sink:
         """Where these bytes of the object can be put directly, in place of write_at(); None where they cannot."""
         return None
 
+    def hold(self) -> None:
+        """Keep it open beyond rollback(), until let_go(): another thread may still write a part of it."""
+
+    def let_go(self) -> None:
+        """Undo one hold()."""
+
     def commit(self) -> None:
         """The object is complete: publish it."""
 
@@ -148,6 +154,7 @@ class PathSink(Sink):
         # What is written, once it is there; and while it is open.
         self._written: str | None = None
         self._descriptor: int | None = None
+        self._holders = 1
         self._is_slow = False
         # The permissions of the complete file: those of the one that is replaced. None for a new file, until it is made.
         self._mode = _check_target(path, self._directory)
@@ -201,17 +208,20 @@ class PathSink(Sink):
             os.fchmod(self._descriptor, 0o600)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        if len(data) > UNWAITING_BYTES:
+            offload(self._write, data, offset)
+        elif self._is_slow:
+            # Others use the buffer during the wait.
+            offload(self._write, bytes(data), offset)
+        else:
+            began = time.monotonic()
+            self._write(data, offset)
+            self._is_slow = time.monotonic() - began > SLOW_WRITE_S
+
+    def _write(self, data: bytes | memoryview, offset: int) -> None:
         assert self._descriptor is not None
         with local_errors('write', self._path):
-            if len(data) > UNWAITING_BYTES:
-                offload(_pwrite_all, self._descriptor, data, offset)
-            elif self._is_slow:
-                # Others use the buffer during the wait.
-                offload(_pwrite_all, self._descriptor, bytes(data), offset)
-            else:
-                began = time.monotonic()
-                _pwrite_all(self._descriptor, data, offset)
-                self._is_slow = time.monotonic() - began > SLOW_WRITE_S
+            _pwrite_all(self._descriptor, data, offset)
 
     def commit(self) -> None:
         assert self._descriptor is not None
@@ -226,7 +236,7 @@ class PathSink(Sink):
                 close_file(os.dup(self._descriptor))
                 os.replace(self._written, self._path)
                 self._written = None
-            self._close()
+            self.let_go()
             if self._fsync:
                 offload(_sync_directory, self._directory or '.')
         except OSError as error:
@@ -239,10 +249,14 @@ class PathSink(Sink):
                     os.unlink(self._written)
         finally:
             # Behind the unlink: without the lock it could be another download's by then.
-            self._close()
+            self.let_go()
 
-    def _close(self) -> None:
-        if self._descriptor is not None:
+    def hold(self) -> None:
+        self._holders += 1
+
+    def let_go(self) -> None:
+        self._holders -= 1
+        if self._descriptor is not None and not self._holders:
             descriptor, self._descriptor = self._descriptor, None
             close_file(descriptor)
 

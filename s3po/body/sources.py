@@ -22,6 +22,7 @@ from s3po.config import KIB
 from s3po.errors import ConfigurationError, SourceChanged
 
 __all__ = [
+    'NO_SOURCE',
     'BytesSource',
     'FileSource',
     'SeekableSource',
@@ -53,8 +54,17 @@ class Source:
     def finish(self) -> None:
         """Leave a file of the caller's where reading it would have left it: behind the bytes that were sent."""
 
+    def hold(self) -> None:
+        """Keep it open beyond close(), until let_go(): another thread may still read a part of it."""
+
+    def let_go(self) -> None:
+        """Undo one hold()."""
+
     def close(self) -> None:
         """Give back what open_source() took; never the caller's file."""
+
+
+NO_SOURCE: Final = Source()
 
 
 class SizedSource(Source):
@@ -101,6 +111,7 @@ class FileSource(SizedSource):
         self._start = start
         self._file = file
         self._identity = _identity(descriptor)
+        self._holders = 1
         self.size_bytes = max(0, self._identity[0] - start)
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
@@ -129,9 +140,16 @@ class FileSource(SizedSource):
         if self._file is not None:
             self._file.seek(self._start + self.size_bytes)
 
-    def close(self) -> None:
-        if self._file is None:
+    def hold(self) -> None:
+        self._holders += 1
+
+    def let_go(self) -> None:
+        self._holders -= 1
+        if self._file is None and not self._holders:
             close_file(self.descriptor)
+
+    def close(self) -> None:
+        self.let_go()
 
 
 class SeekableSource(SizedSource):

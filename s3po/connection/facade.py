@@ -207,9 +207,10 @@ class Connection(ObjectCalls):
     def close(self) -> None:
         """Close the connections to the store that are kept for the next request. The Connection may be used again.
 
-        Multipart uploads that could not be aborted when they failed are tried once more.
+        Clean-up that goes on in the background (the aborts of uploads that failed or were ended) is waited for, and aborts that
+        failed are tried once more, within 5 s in all. What is not done by then is logged with its upload id.
         """
-        self._operations.abort_leftovers()
+        self._operations.finish_clean_up()
         self._wiring.close()
 
     def list(

@@ -6,6 +6,7 @@ import functools
 import http.client
 import logging
 import pathlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -50,6 +51,9 @@ __all__ = ['Operations']
 log = logging.getLogger(__name__)
 
 T = TypeVar('T')
+
+# How long close() waits for clean-up. Half of it is for what is under way, and the rest for what has failed before.
+CLOSE_S: Final = 5.0
 
 # S3's requests that one call may make: their parameters may stand in `extra`.
 UPLOADS: Final = ('PutObject', 'CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload')
@@ -120,13 +124,25 @@ class Operations:
             failure=failure,
         )
 
-    def abort_leftovers(self) -> None:
-        """Try to abort what could not be aborted when it failed; say what still cannot."""
-        for bucket in self._leftovers.buckets():
-            abort_leftovers(self.attempts(bucket, '', 0))
-            count = self._leftovers.count(bucket)
-            if count:
-                log.warning('%d multipart uploads to s3://%s are still not aborted; their parts go on costing', count, bucket)
+    def finish_clean_up(self) -> None:
+        """Wait for the clean-up in the background and abort what is left, within CLOSE_S; report what is not done."""
+        leftovers, until = self._leftovers, time.monotonic() + CLOSE_S
+        for doing in leftovers.cleanups.wait(CLOSE_S / 2):
+            log.warning('%s was not finished when the connection was closed', doing)
+        # What is ended becomes a leftover.
+        leftovers.cleanups.end()
+        with gevent.Timeout(until - time.monotonic(), False):  # type: ignore[arg-type]  # False: it ends the block only
+            for bucket in leftovers.buckets():
+                abort_leftovers(self.attempts(bucket, '', 0))
+        for bucket in leftovers.buckets():
+            if upload_ids := leftovers.upload_ids(bucket):
+                told = ', '.join(upload_ids)
+                log.warning(
+                    '%d multipart uploads to s3://%s are still not aborted; their parts go on costing: %s',
+                    len(upload_ids),
+                    bucket,
+                    told,
+                )
 
     def extra(self, given: Extra | None, *operations: str) -> dict[str, Any]:
         """The caller's parameters on top of the connection's."""

@@ -10,24 +10,28 @@ It is imported before any other room, and imports none of them:
 - `botolocks`: the locks that botocore waits for become locks that yield.
 - `imports`: lets several native threads import at once, where everything is patched.
 - `hubs`: frees what native threads leave behind when they end.
-- `greenlets`: blocking work off the event loop, values per event loop, work that a kill must not cut in two.
+- `greenlets`: blocking work off the event loop, values per event loop.
+- `cleanups`: work that a kill must not cut in two, and clean-up that goes on behind its caller.
 """
 
-from s3po.runtime.greenlets import Captured, PerHub, offload, shielded
+from s3po.runtime.cleanups import GRACE_S, CleanUps
+from s3po.runtime.greenlets import Captured, PerHub, isolated, offload
 from s3po.runtime.hubs import note_hub
 from s3po.runtime.locks import wait_until
 from s3po.runtime.patching import LateImportWarning, other_threads_run, patch
 from s3po.runtime.threads import has_greenlets
 
 __all__ = [
+    'GRACE_S',
     'Captured',
+    'CleanUps',
     'LateImportWarning',
     'PerHub',
     'has_greenlets',
+    'isolated',
     'note_hub',
     'offload',
     'other_threads_run',
     'patch',
-    'shielded',
     'wait_until',
 ]

@@ -31,7 +31,7 @@ class Attempts:
         bucket: The object's bucket, for messages.
         key: Its key.
         guard: Which checksums uploads carry.
-        leftovers: The multipart uploads that are still to be aborted; None where nobody remembers them.
+        leftovers: The connection's multipart uploads that are still to be aborted, and its clean-up in the background.
         retried: How many requests had to be sent again so far.
         warnings: What should be known of the transfer although it goes well.
     """
@@ -69,7 +69,7 @@ class Attempts:
             governor: Bounds the requests in flight.
             policy: Says how often and when a failed attempt is made again.
             guard: Says which checksums uploads carry.
-            leftovers: Remembers multipart uploads that cannot be aborted; None for nobody.
+            leftovers: Those of the connection; None for new ones.
             bucket: The object's bucket.
             key: The object's key.
             retries: In place of the policy's; None keeps that.
@@ -80,7 +80,7 @@ class Attempts:
         self.bucket = bucket
         self.key = key
         self.guard = guard
-        self.leftovers = leftovers
+        self.leftovers = Leftovers() if leftovers is None else leftovers
         self.retried = 0
         self.warnings: tuple[str, ...] = ()
         self._policy = policy

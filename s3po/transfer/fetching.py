@@ -8,6 +8,7 @@ carry If-Match, so that all of them are of one version of the object. A part tha
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,10 @@ import gevent.event
 
 from s3po.body import Sink
 from s3po.config import TransferConfig
-from s3po.errors import IntegrityError, InvalidRequest, TransportError
+from s3po.errors import IntegrityError, InvalidRequest, S3poError, TransportError
 from s3po.model import Part
 from s3po.plan import Plan, plan_download
-from s3po.runtime import shielded
+from s3po.runtime import GRACE_S
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.held import READ_BYTES, HeldAnswer, buffers, has_plain_etag, read_exactly, skip
 from s3po.transfer.parts import PartGroup
@@ -296,14 +297,25 @@ class Fetch:
                     group.wait_below(self._config.max_concurrency)
                     group.spawn(self._fetch_part, part, first)
                 group.join()
+        except BaseException as error:
+            self._end_parts(group, error)
+            raise
         finally:
-            # Shielded: a part that goes on after its sink was closed would write who knows where.
-            try:
-                shielded(group.kill, on_late=lambda _: None)
-            finally:
-                # A first part that was killed before it began has not closed it.
-                if first is not None:
-                    first.close()
+            # A first part that was killed before it began has not closed it.
+            if first is not None:
+                first.close()
+
+    def _end_parts(self, group: PartGroup, error: BaseException) -> None:
+        """End the other parts. One that writes to a slow disk ends when it has written; until then the sink stays open."""
+
+        def end() -> None:
+            group.kill()
+            self._sink.let_go()
+
+        self._sink.hold()
+        # What failed by itself may be begun anew, and then nothing old may still be written.
+        patience_s = math.inf if isinstance(error, S3poError) else GRACE_S
+        self._attempts.leftovers.cleanups.run(end, f'the end of the parts of {self}', patience_s=patience_s)
 
     def _fetch_in_order(self, group: PartGroup, first: HeldAnswer | None, parts: Iterator[Part]) -> None:
         """Fetch ahead, hold what comes early, write in order."""

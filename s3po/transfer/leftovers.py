@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from s3po.runtime import CleanUps
 from s3po.transport import Extra
 
 __all__ = ['Leftover', 'Leftovers']
@@ -28,9 +29,14 @@ class Leftover:
 
 
 class Leftovers:
-    """Those of one connection. Any thread may use it: whoever takes some out has them alone."""
+    """Those of one connection. Any thread may use it: whoever takes some out has them alone.
+
+    Attributes:
+        cleanups: The connection's clean-up that goes on in the background.
+    """
 
     def __init__(self) -> None:
+        self.cleanups = CleanUps()
         self._by_bucket: dict[str, list[Leftover]] = {}
 
     def __len__(self) -> int:
@@ -51,6 +57,10 @@ class Leftovers:
             self._by_bucket.pop(bucket, None)
             return None
         return found.pop(0)
+
+    def upload_ids(self, bucket: str) -> list[str]:
+        """The ids of a bucket's, for messages."""
+        return [leftover.upload_id for leftover in self._by_bucket.get(bucket, ())]
 
     def count(self, bucket: str) -> int:
         """How many a bucket has."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from typing import Final
 
+import gevent
+
+from s3po.body import NO_SOURCE, Source
 from s3po.checksum import combined_text
 from s3po.errors import (
     InvalidRequest,
@@ -18,7 +22,7 @@ from s3po.errors import (
     TransportError,
 )
 from s3po.model import CompletedPart, ObjectInfo
-from s3po.runtime import shielded
+from s3po.runtime import GRACE_S
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import Expected, check_echo
 from s3po.transfer.leftovers import Leftover
@@ -32,6 +36,11 @@ log = logging.getLogger(__name__)
 # A part that was under way when its upload was aborted may be stored after it, and keeps the upload alive:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html. So the abort is repeated until nothing is left.
 ABORT_ROUNDS = 5
+
+# How long a caller whose transfer failed by itself waits for the abort. (One that was interrupted waits for GRACE_S.)
+PATIENCE_S: Final = 5.0
+# How long an abort may take in all, in the background; then it is left to the next upload, or to close().
+CLEAN_UP_S: Final = 30.0
 
 # One part: its number, and what sends it once, given the upload id.
 Piece = tuple[int, Callable[[str], CompletedPart]]
@@ -72,7 +81,12 @@ class MultipartUpload:
         self._upload_id = ''
 
     def run(
-        self, pieces: Iterator[Piece], *, width: Callable[[], int], before_complete: Callable[[], None]
+        self,
+        pieces: Iterator[Piece],
+        *,
+        width: Callable[[], int],
+        before_complete: Callable[[], None],
+        source: Source = NO_SOURCE,
     ) -> tuple[Stored, int]:
         """Carry it out.
 
@@ -80,6 +94,7 @@ class MultipartUpload:
             pieces: The parts in order. The next one is only asked for when there is room for it.
             width: How many parts may be under way when the next one is asked for.
             before_complete: Called when all parts are stored; what it raises stops the upload.
+            source: What the parts are read from; held until the last of them has ended.
 
         Returns:
             What the store said, and how many parts there were.
@@ -87,7 +102,11 @@ class MultipartUpload:
         Raises:
             UploadVanished: It was gone when it was to be completed, and the object is not there.
         """
-        abort_leftovers(self._attempts)
+        attempts = self._attempts
+        cleanups = attempts.leftovers.cleanups
+        if attempts.leftovers.count(attempts.bucket):
+            again = functools.partial(_abort_leftovers_in_time, attempts)
+            cleanups.run(again, f'the abort of earlier uploads to s3://{attempts.bucket}')
         self._upload_id = self._create()
         group = PartGroup()
         try:
@@ -95,21 +114,24 @@ class MultipartUpload:
             before_complete()
             stored = self._complete(parts)
         except BaseException as error:
-            # In a greenlet of its own: further kills, and at first Ctrl-C too, do not cut the clean-up short.
-            clean_up = functools.partial(_clean_up, self._attempts, self._upload_id, group, self._extra, error)
-            shielded(clean_up, on_late=lambda _: None)
+            # In a greenlet of its own: further kills, and Ctrl-C too, do not cut the clean-up short.
+            source.hold()
+            clean_up = functools.partial(_clean_up, attempts, self._upload_id, group, self._extra, error, source)
+            doing = f'the abort of the multipart upload {self._upload_id} of s3://{attempts.bucket}/{attempts.key}'
+            cleanups.run(clean_up, doing, patience_s=PATIENCE_S if isinstance(error, S3poError) else GRACE_S)
             raise
         return stored, len(parts)
 
     def _create(self) -> str:
         """The id of a new upload.
 
-        Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. The waits
-        between attempts are not, so a kill waits for one answer at the most. The slot goes to the greenlet that sends the
+        Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. An answer that
+        comes after the caller has gone is aborted in the background. The slot goes to the greenlet that sends the
         request: held here, it would be lacking where the late upload is aborted, and killed uploads that hold all slots would
         wait for ever.
         """
-        governor = self._attempts.governor
+        attempts = self._attempts
+        governor, cleanups = attempts.governor, attempts.leftovers.cleanups
 
         def create() -> str:
             try:
@@ -118,13 +140,13 @@ class MultipartUpload:
                 governor.give_back()
 
         def abort_late(upload_id: str) -> None:
-            _clean_up(self._attempts, upload_id, PartGroup(), self._extra, None)
+            _clean_up(attempts, upload_id, PartGroup(), self._extra, None)
 
         def attempt() -> str:
             governor.take()
-            return shielded(create, on_late=abort_late)
+            return cleanups.shielded(create, abort_late, f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}')
 
-        return self._attempts.run_without_slot('CreateMultipartUpload', attempt)
+        return attempts.run_without_slot('CreateMultipartUpload', attempt)
 
     def _create_once(self) -> str:
         """One attempt; without checksums where the store does not take them."""
@@ -274,8 +296,6 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
 def abort_leftovers(attempts: Attempts) -> None:
     """Try once more to abort the bucket's uploads that could not be aborted when they failed. Raises nothing of the store's."""
     leftovers, transport, bucket = attempts.leftovers, attempts.transport, attempts.bucket
-    if leftovers is None:
-        return
     for _ in range(leftovers.count(bucket)):
         leftover = leftovers.take(bucket)
         if leftover is None:
@@ -299,8 +319,24 @@ def abort_leftovers(attempts: Attempts) -> None:
             leftovers.add(bucket, leftover)
 
 
-def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra, error: BaseException | None) -> None:
+def _abort_leftovers_in_time(attempts: Attempts) -> None:
+    with gevent.Timeout(CLEAN_UP_S, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
+        abort_leftovers(attempts)
+
+
+def _clean_up(
+    attempts: Attempts,
+    upload_id: str,
+    group: PartGroup,
+    extra: Extra,
+    error: BaseException | None,
+    source: Source = NO_SOURCE,
+) -> None:
+    """End the parts and abort the upload, within CLEAN_UP_S; what cannot be aborted is a leftover."""
     group.kill()
+    source.let_go()
+    why: BaseException | None = None
+    timeout = gevent.Timeout.start_new(CLEAN_UP_S)
     try:
         try:
             abort_upload(attempts, upload_id, extra)
@@ -309,12 +345,26 @@ def _clean_up(attempts: Attempts, upload_id: str, group: PartGroup, extra: Extra
             abort_upload(attempts, upload_id, extra)
             raise
     except S3poError as failure:
-        text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {failure}'
-        log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
-        if attempts.leftovers is not None:
-            attempts.leftovers.add(attempts.bucket, Leftover(key=attempts.key, upload_id=upload_id, extra=extra))
-        if error is not None:
-            error.add_note(text)
+        why = failure
+    except gevent.Timeout as fired:
+        why = S3poError(f'the store was silent for {CLEAN_UP_S:g} s') if fired is timeout else fired
+    except BaseException as interruption:
+        why = interruption
+        raise
+    finally:
+        timeout.close()
+        if why is not None:
+            _leave(attempts, upload_id, extra, error, why)
+
+
+def _leave(attempts: Attempts, upload_id: str, extra: Extra, error: BaseException | None, why: BaseException) -> None:
+    """Remember, and tell, that an upload was not aborted."""
+    reason = str(why) or type(why).__name__
+    text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {reason}'
+    log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
+    attempts.leftovers.add(attempts.bucket, Leftover(key=attempts.key, upload_id=upload_id, extra=extra))
+    if error is not None:
+        error.add_note(text)
 
 
 def _whole_checksum(parts: list[CompletedPart]) -> str | None:

@@ -94,7 +94,7 @@ class _Upload:
         multipart = self._multipart()
         try:
             stored, parts = multipart.run(
-                stream.pieces(attempts, self._extra), width=stream.width, before_complete=source.check_unchanged
+                stream.pieces(attempts, self._extra), width=stream.width, before_complete=source.check_unchanged, source=source
             )
         except UploadVanished as error:
             raise self._given_up(error, 'a stream cannot be read again') from error
@@ -117,6 +117,7 @@ class _Upload:
             _sized_pieces(self._attempts, source, plan, self._extra),
             width=lambda: self._config.max_concurrency,
             before_complete=source.check_unchanged,
+            source=source,
         )
 
     def _multipart(self) -> MultipartUpload:

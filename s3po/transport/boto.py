@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from s3po.body import Chunk
 from s3po.errors import NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
+from s3po.runtime import isolated
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.botoanswers import (
     BotoAnswer,
@@ -292,10 +293,15 @@ class BotoTransport:
             if operation in CREATING:
                 _raw_headers.set(unknown_headers(headers))
         generation = self._credentials.generation if self._credentials else 0
-        try:
+
+        def send() -> dict[str, Any]:
             with self._translated(_doing(operation, parameters), generation):
                 answer: dict[str, Any] = call(**{**theirs, **parameters})
                 return answer
+
+        try:
+            # botocore takes the caller's own timeout error for one of the network.
+            return isolated(send, on_lost=_close_body)
         finally:
             if headers:
                 _raw_headers.set(None)
@@ -305,6 +311,11 @@ class BotoTransport:
         if credentials is None or not credentials.can_refresh:
             return translated(doing)
         return translated(doing, on_expired=lambda: credentials.expire(generation))
+
+
+def _close_body(said: dict[str, Any]) -> None:
+    if 'Body' in said:
+        said['Body'].close()
 
 
 def _replace_odd_characters(response_dict: dict[str, Any], **_: Any) -> None:

@@ -6,6 +6,7 @@ What may live here: from botocore's dictionaries to our values; no requests but 
 from __future__ import annotations
 
 import datetime
+import functools
 import http.client
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import urllib3.exceptions
 
 from s3po.errors import NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
+from s3po.runtime import isolated
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
 from s3po.transport.answers import content_range, error_for, has_own_key
 from s3po.transport.translate import translated
@@ -52,14 +54,19 @@ class BotoAnswer:
         wanted = min(size_bytes, self._left)
         if not wanted:
             return b''
+        # urllib3 takes the caller's own timeout error, if it is an OSError, for one of the network.
+        data = isolated(functools.partial(self._read_some, wanted))
         # botocore checks the length only when more is asked for than there is, so it is checked here.
-        with translated(self._doing):
-            data: bytes = self._body.read(wanted)
         if len(data) < wanted:
             got = self.size_bytes - self._left + len(data)
             raise NetworkError(f'{self._doing}: the body ended after {got:,} of {self.size_bytes:,} bytes')
         self._left -= len(data)
         return data
+
+    def _read_some(self, size_bytes: int) -> bytes:
+        with translated(self._doing):
+            data: bytes = self._body.read(size_bytes)
+            return data
 
     def read_into(self, buffer: memoryview) -> int:
         data = self.read(len(buffer))

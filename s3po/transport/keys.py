@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
+from s3po.runtime import isolated
 from s3po.secrecy import revealed
 from s3po.transport.settings import ClientSettings
 
@@ -135,8 +136,13 @@ class ClientKeys:
             return None
         # Before the refresh, which may take a while, so that it counts.
         asked_at = self._clock()
-        with translated('getting credentials'):
-            frozen = credentials.get_frozen_credentials()
+
+        def refreshed() -> Any:
+            with translated('getting credentials'):
+                return credentials.get_frozen_credentials()
+
+        # A refresh goes through botocore, which takes the caller's own timeout error for one of the network.
+        frozen = isolated(refreshed)
         # What a refresh brought is new even where it is the same: refusals of what was there before must not expire it.
         if frozen != self._frozen or credentials.generation != self._generation:
             self._keys = Keys(access_key_id=frozen.access_key, secret_access_key=frozen.secret_key, session_token=frozen.token)

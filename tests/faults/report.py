@@ -18,6 +18,8 @@ ENTRIES = [
     *(f'F{number:02}' for number in range(1, 65)),
     'F74',
     'F76',
+    'F78',
+    'F83',
 ]
 
 _requests = pytest.StashKey[int]()

@@ -101,6 +101,12 @@ def uploads(conn: s3po.Connection) -> list[Any]:
     return conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', [])
 
 
+def clean(conn: s3po.Connection) -> bool:
+    """Whether no multipart upload is left, once the clean-up in the background has ended."""
+    conn.close()
+    return uploads(conn) == []
+
+
 def check_slots(conn: s3po.Connection) -> None:
     """All slots of the governor's are back, and of use."""
     assert repr(conn._wiring.governor()) == '<Governor width=3 free=3>'
@@ -118,7 +124,7 @@ def test_upload(conn: s3po.Connection, store: Store, stage: str, end: End) -> No
 
     end(lambda: conn.upload(BUCKET, 'key', DATA), lambda: len(store.log(stage)) > (stage == 'UploadPart'))
 
-    assert uploads(conn) == []
+    assert clean(conn)
     assert not conn.exists(BUCKET, 'key') or conn.download(BUCKET, 'key') == DATA
     check_slots(conn)
 
@@ -133,7 +139,7 @@ def test_upload_with_a_time_limit(conn: s3po.Connection, store: Store, stage: st
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.4):
         conn.upload(BUCKET, 'key', DATA)
 
-    assert uploads(conn) == []
+    assert clean(conn)
     assert not conn.exists(BUCKET, 'key') or conn.download(BUCKET, 'key') == DATA
     check_slots(conn)
 
@@ -150,7 +156,7 @@ def test_all_that_may_run(store: Store, connect: Callable[..., s3po.Connection],
     gevent.killall(started, timeout=20)
 
     assert all(upload.dead for upload in started)
-    assert uploads(conn) == []
+    assert clean(conn)
     assert repr(conn._wiring.governor()) == '<Governor width=2 free=2>'
 
 
@@ -166,7 +172,7 @@ def test_upload_killed_while_it_is_aborted(conn: s3po.Connection, store: Store) 
     upload.kill()
 
     assert upload.dead
-    assert uploads(conn) == []
+    assert clean(conn)
     assert store.log('ListParts') != []
     check_slots(conn)
 
@@ -178,7 +184,7 @@ def test_abort_that_fails_at_first(conn: s3po.Connection, store: Store) -> None:
 
     kill(lambda: conn.upload(BUCKET, 'key', DATA), lambda: store.log('UploadPart') != [])
 
-    assert uploads(conn) == []
+    assert clean(conn)
     assert len(store.log('AbortMultipartUpload')) == 3
 
 
@@ -206,7 +212,7 @@ def test_copy(conn: s3po.Connection, store: Store, connect: Callable[..., s3po.C
 
     end(lambda: copying.copy(BUCKET, 'from', BUCKET, 'to'), lambda: store.log('UploadPartCopy') != [])
 
-    assert uploads(conn) == []
+    assert clean(conn)
     assert not conn.exists(BUCKET, 'to')
     check_slots(copying)
 
@@ -305,6 +311,7 @@ def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
                 gevent.sleep(0)
         transfer.kill(timeout=20)
         assert transfer.dead
+        conn.close()
         killed += isinstance(transfer.value, gevent.GreenletExit)
         assert memory.store.uploads(BUCKET) == []
         assert memory.in_flight == 0

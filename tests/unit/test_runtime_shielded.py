@@ -1,8 +1,9 @@
-"""Work that a kill must not cut in two runs to its end, and its result is never lost."""
+"""Work that a kill must not cut in two runs to its end, and its result is never lost; its caller does not wait for it long."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import gevent.threadpool
 import pytest
 
 from s3po import runtime
-from s3po.runtime import greenlets
+from s3po.runtime import cleanups
 
 LIMIT_S = 10.0
 
@@ -53,7 +54,7 @@ class Creation:
         return 'upload id'
 
     def start(self) -> gevent.Greenlet[..., str]:
-        greenlet = gevent.spawn(runtime.shielded, self.create, self.late.append)
+        greenlet = gevent.spawn(runtime.CleanUps().shielded, self.create, self.late.append, 'it')
         gevent.sleep(0)
         return greenlet
 
@@ -71,7 +72,7 @@ def test_shielded_raises_what_the_function_raised(capfd: pytest.CaptureFixture[s
     late: list[int] = []
 
     with pytest.raises(ZeroDivisionError):
-        runtime.shielded(lambda: 1 // 0, late.append)
+        runtime.CleanUps().shielded(lambda: 1 // 0, late.append, 'it')
 
     assert capfd.readouterr().err == ''
     assert late == []
@@ -112,7 +113,7 @@ def test_shielded_raises_the_timeout_that_interrupted_it() -> None:
     gevent.spawn_later(0.02, creation.may_end.set)
 
     with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.001) as timeout:
-        runtime.shielded(creation.create, creation.late.append)
+        runtime.CleanUps().shielded(creation.create, creation.late.append, 'it')
 
     assert caught.value is timeout
     assert creation.late == ['upload id']
@@ -135,7 +136,7 @@ def test_shielded_raises_the_gravest_of_several_interruptions(
 
     def run() -> None:
         try:
-            runtime.shielded(creation.create, creation.late.append)
+            runtime.CleanUps().shielded(creation.create, creation.late.append, 'it')
         except BaseException as error:
             caught.append(type(error))
 
@@ -157,7 +158,7 @@ def test_shielded_gives_up_waiting_at_a_second_ctrl_c_but_still_hands_the_result
 
     def run() -> None:
         try:
-            runtime.shielded(creation.create, creation.late.append)
+            runtime.CleanUps().shielded(creation.create, creation.late.append, 'it')
         except KeyboardInterrupt as error:
             caught.append(error)
 
@@ -180,7 +181,7 @@ def test_shielded_hands_the_result_over_when_the_kill_comes_between_success_and_
         greenlet.kill(block=False)  # is delivered before the news that this function has returned
         return 'upload id'
 
-    greenlet = gevent.spawn(runtime.shielded, create, late.append)
+    greenlet = gevent.spawn(runtime.CleanUps().shielded, create, late.append, 'it')
     greenlet.join()
 
     assert late == ['upload id']
@@ -189,7 +190,7 @@ def test_shielded_hands_the_result_over_when_the_kill_comes_between_success_and_
 
 def test_shielded_runs_the_function_of_a_caller_killed_before_it_began() -> None:
     late: list[str] = []
-    greenlet = gevent.spawn(runtime.shielded, lambda: 'upload id', late.append)
+    greenlet = gevent.spawn(runtime.CleanUps().shielded, lambda: 'upload id', late.append, 'it')
     gevent.spawn(greenlet.kill, block=False)  # runs after the caller, before the function
 
     greenlet.join()
@@ -215,10 +216,10 @@ def test_shielded_logs_a_failing_clean_up_and_raises_the_interruption(caplog: py
     def fail(result: str) -> None:
         raise OSError(f'cannot abort {result}')
 
-    greenlet = gevent.spawn(runtime.shielded, creation.create, fail)
+    greenlet = gevent.spawn(runtime.CleanUps().shielded, creation.create, fail, 'it')
     gevent.sleep(0)
     greenlet.kill(block=False)
-    with caplog.at_level(logging.WARNING, logger=greenlets.__name__):
+    with caplog.at_level(logging.WARNING, logger=cleanups.__name__):
         creation.may_end.set()
         greenlet.join()
 
@@ -230,10 +231,84 @@ def test_shielded_in_a_thread_where_nothing_can_happen_any_more_raises_loop_exit
     thread: Callable[[Callable[[], Any]], Any],
 ) -> None:
     def wait_for_nothing() -> str:
+        ups = runtime.CleanUps()
         try:
-            runtime.shielded(Creation().create, print)
+            ups.shielded(Creation().create, print, 'it')
         except gevent.exceptions.LoopExit:
+            ups.end()
             return 'raised'
         return 'returned'
 
     assert thread(wait_for_nothing) == 'raised'
+
+
+def test_shielded_returns_control_while_the_work_goes_on() -> None:
+    creation = Creation()
+    greenlet = creation.start()
+
+    greenlet.kill(timeout=2)
+    was_over = greenlet.dead
+    creation.may_end.set()
+
+    assert was_over
+    assert eventually(lambda: creation.late == ['upload id'])
+
+
+def test_shielded_gives_late_work_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(cleanups, 'LATE_S', 0.01)
+    ups, creation = runtime.CleanUps(), Creation()
+    greenlet = gevent.spawn(ups.shielded, creation.create, creation.late.append, 'creating it')
+    gevent.sleep(0)
+
+    greenlet.kill()
+
+    assert ups.wait(2) == []
+    assert creation.late == []
+    assert 'creating it was not answered within 0.01 s' in caplog.text
+
+
+def test_clean_up_that_ends_soon_is_waited_for() -> None:
+    done: list[int] = []
+
+    assert runtime.CleanUps().run(lambda: (gevent.sleep(0.01), done.append(1)), 'it')
+    assert done == [1]
+
+
+def test_clean_up_raises_what_it_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        runtime.CleanUps().run(lambda: 1 // 0, 'it')
+
+
+def test_clean_up_that_takes_long_goes_on() -> None:
+    ups, may_end = runtime.CleanUps(), gevent.event.Event()
+
+    assert not ups.run(may_end.wait, 'the end', patience_s=0.01)
+    assert ups.running() == ['the end']
+    may_end.set()
+    assert ups.wait(2) == []
+
+
+def test_clean_up_with_patience_that_is_interrupted_returns_control() -> None:
+    ups, may_end = runtime.CleanUps(), gevent.event.Event()
+
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.01):
+        ups.run(may_end.wait, 'the end', patience_s=math.inf)
+
+    assert ups.running() == ['the end']
+    ups.end()
+    assert ups.wait(2) == []
+
+
+def test_clean_up_that_fails_in_the_background_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ups, may_end = runtime.CleanUps(), gevent.event.Event()
+
+    def fail() -> None:
+        may_end.wait()
+        raise OSError('no')
+
+    with caplog.at_level(logging.INFO, logger=cleanups.__name__):
+        ups.run(fail, 'it', patience_s=0)
+        may_end.set()
+        assert ups.wait(2) == []
+
+    assert "failed: OSError('no')" in caplog.text

@@ -16,6 +16,7 @@ import gevent
 import gevent.socket
 
 from s3po.errors import CertificateError, ConnectTimeout, NetworkError, TransportError
+from s3po.runtime import isolated
 from s3po.transport.http.addresses import Address, Addresses
 from s3po.transport.http.connection import Connection
 from s3po.transport.http.response import Response
@@ -133,6 +134,12 @@ class OriginOpener:
             CertificateError: The server's certificate is not to be trusted.
             NetworkError: There is no such host, nobody listens there, or TLS failed.
         """
+        # The caller's own timeout error may be an OSError, which is no failure of the network.
+        connection = isolated(self._open, on_lost=Connection.close)
+        self._on_open(connection)
+        return connection
+
+    def _open(self) -> Connection:
         failure: TransportError | None = None
         for address in self._addresses.candidates():
             try:
@@ -144,7 +151,6 @@ class OriginOpener:
                 failure = error
                 continue
             self._addresses.worked(address)
-            self._on_open(connection)
             return connection
         raise failure or NetworkError(f'the host {self.origin.host} has no address')
 

@@ -1,0 +1,374 @@
+"""Nothing hangs: control returns soon after a deadline, a cancel, a kill or Ctrl-C, however silent the store is.
+
+Each test prints how late control came back; it asserts a bound that holds on a busy machine. The promise is 0.3 s.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import BatchError, DeadlineExceeded
+from tests.conftest import BUCKET
+from tests.support.canaries import SECRET_ACCESS_KEY
+from tests.support.kinds import Kind
+from tests.support.servers import CHECKOUT, Store
+
+PART = 5 * MIB
+DATA = os.urandom(2 * PART + 7)
+IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
+SILENT_S = 60.0
+AFTER_S = 0.5
+# Of a machine on which much else runs.
+BOUND_S = 2.0
+
+SILENT = 'the store is silent until the test is over'
+
+
+class MyError(Exception):
+    """The caller's own."""
+
+
+class MyTimeout(TimeoutError):
+    """The caller's own, and an OSError: what libraries take for one of the network."""
+
+
+@pytest.fixture(autouse=True)
+def _close_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of each test closes a connection whose store is silent."""
+    monkeypatch.setattr('s3po.connection.operations.CLOSE_S', 0.6)
+
+
+@pytest.fixture
+def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
+    """A connection that sends in parts, with the default timeouts; there is a bucket."""
+    connection = connect(store.endpoint_url, config=IN_PARTS)
+    connection.create_bucket(BUCKET)
+    return connection
+
+
+def silence(store: Store, *operations: str) -> None:
+    """No answer to these operations."""
+    store.script(*({'operation': each, 'action': {'hang_s': SILENT_S}} for each in operations))
+
+
+# --- ways to end a transfer after AFTER_S
+
+
+def by_deadline(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    with pytest.raises(DeadlineExceeded):
+        getattr(conn, transfer)(*arguments, timeout_s=AFTER_S)
+
+
+def by_kill(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    greenlet = gevent.spawn(getattr(conn, transfer), *arguments)
+    gevent.sleep(AFTER_S)
+    greenlet.kill()
+
+
+def by_timeout(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    with pytest.raises(gevent.Timeout), gevent.Timeout(AFTER_S):
+        getattr(conn, transfer)(*arguments)
+
+
+def by_own_error(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    mine = MyError()
+    with pytest.raises(MyError) as caught, gevent.Timeout(AFTER_S, mine):
+        getattr(conn, transfer)(*arguments)
+    assert caught.value is mine
+
+
+def by_own_os_error(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    mine = MyTimeout('mine')
+    with pytest.raises(MyTimeout) as caught, gevent.Timeout(AFTER_S, mine):
+        getattr(conn, transfer)(*arguments)
+    assert caught.value is mine
+
+
+def by_batch_timeout(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    with pytest.raises(BatchError), conn.batch(2, timeout_s=AFTER_S) as batch:
+        getattr(batch, transfer)(*arguments)
+
+
+def by_batch_cancel(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    with conn.batch(2) as batch:
+        getattr(batch, transfer)(*arguments)
+        gevent.sleep(AFTER_S)
+        batch.cancel()
+
+
+def by_job_cancel(conn: s3po.Connection, transfer: str, *arguments: Any) -> None:
+    with conn.batch(2) as batch:
+        job = getattr(batch, transfer)(*arguments)
+        gevent.sleep(AFTER_S)
+        assert job.cancel()
+
+
+ENDS = [by_deadline, by_kill, by_timeout, by_own_error, by_own_os_error, by_batch_timeout, by_batch_cancel, by_job_cancel]
+
+
+def late_s(end: Callable[..., None], *arguments: Any) -> float:
+    """How long after AFTER_S control came back."""
+    began = time.monotonic()
+    end(*arguments)
+    late = time.monotonic() - began - AFTER_S
+    print(f'{end.__name__}: control came back {late:.3f} s late')
+    return late
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+@pytest.mark.parametrize('end', ENDS)
+@pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
+def test_silent_in_an_upload(conn: s3po.Connection, store: Store, stage: str, end: Callable[..., None]) -> None:
+    """Control returns at once; close() is bounded, and reports the upload that could not be aborted."""
+    silence(store, stage, 'AbortMultipartUpload')
+
+    assert late_s(end, conn, 'upload', BUCKET, 'key', DATA) < BOUND_S
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+def test_close_reports(
+    conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """close() is bounded, and reports the id of the upload that could not be aborted."""
+    monkeypatch.undo()
+    silence(store, 'UploadPart', 'AbortMultipartUpload')
+    by_deadline(conn, 'upload', BUCKET, 'key', DATA)
+
+    began = time.monotonic()
+    conn.close()
+    seconds = time.monotonic() - began
+
+    (upload,) = conn.conn.list_multipart_uploads(Bucket=BUCKET)['Uploads']
+    assert seconds < 5 + BOUND_S
+    assert f'1 multipart uploads to s3://{BUCKET} are still not aborted' in caplog.text
+    assert upload['UploadId'] in caplog.text
+
+
+@pytest.mark.fault('F78')
+def test_abort_in_the_background(conn: s3po.Connection, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow store aborts the upload after control has returned, and close() waits for that."""
+    monkeypatch.undo()
+    silence(store, 'UploadPart')
+    store.script({'operation': 'AbortMultipartUpload', 'action': {'delay_s': 1.0}})
+
+    assert late_s(by_deadline, conn, 'upload', BUCKET, 'key', DATA) < 0.9
+    conn.close()
+
+    assert conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []) == []
+
+
+@pytest.mark.fault('F78')
+def test_late_upload_id(conn: s3po.Connection, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload whose id comes after its caller has gone is aborted."""
+    monkeypatch.undo()
+    store.script({'operation': 'CreateMultipartUpload', 'action': {'delay_s': 1.5}})
+
+    assert late_s(by_kill, conn, 'upload', BUCKET, 'key', DATA) < 0.9
+    conn.close()
+
+    assert store.log('AbortMultipartUpload') != []
+    assert conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []) == []
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+@pytest.mark.parametrize('end', [by_deadline, by_kill, by_own_error])
+def test_silent_in_a_stream(conn: s3po.Connection, store: Store, end: Callable[..., None]) -> None:
+    """The same of a source of unknown length."""
+    silence(store, 'UploadPart', 'AbortMultipartUpload')
+
+    assert late_s(end, conn, 'upload', BUCKET, 'key', iter([DATA])) < BOUND_S
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+@pytest.mark.parametrize('end', [by_timeout, by_own_os_error])
+@pytest.mark.parametrize('leaving', ['close', 'exception'])
+def test_silent_in_a_writer(conn: s3po.Connection, store: Store, leaving: str, end: Callable[..., None]) -> None:
+    """The same of a writer, when it is closed and when its body raises."""
+    silence(store, 'UploadPart', 'AbortMultipartUpload')
+
+    class Writing:
+        def upload(self, bucket: str, key: str, data: bytes) -> None:
+            with conn.open(bucket, key, 'wb') as file:
+                file.write(data)
+                if leaving == 'exception':
+                    gevent.sleep(SILENT_S)
+
+    assert late_s(end, Writing(), 'upload', BUCKET, 'key', DATA) < BOUND_S
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+@pytest.mark.parametrize('end', [by_kill, by_timeout])
+def test_silent_in_a_copy(
+    conn: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection], end: Callable[..., None]
+) -> None:
+    """The same of a copy in parts."""
+    config = s3po.TransferConfig(multipart_copy_threshold=PART, multipart_copy_chunksize=PART)
+    copying = connect(store.endpoint_url, config=config)
+    conn.upload(BUCKET, 'from', DATA)
+    silence(store, 'UploadPartCopy', 'AbortMultipartUpload')
+
+    assert late_s(end, copying, 'copy', BUCKET, 'from', BUCKET, 'to') < BOUND_S
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.parametrize('end', ENDS)
+def test_silent_in_a_download(conn: s3po.Connection, store: Store, tmp_path: Any, end: Callable[..., None]) -> None:
+    """A download leaves no temporary file."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 1, 'action': {'hang_s': SILENT_S}})
+
+    assert late_s(end, conn, 'download', BUCKET, 'key', tmp_path / 'target') < BOUND_S
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+def test_silent_when_a_lost_answer_is_looked_up(conn: s3po.Connection, store: Store) -> None:
+    """The HEAD that says what became of a CompleteMultipartUpload ends with the call, too."""
+    store.script({'operation': 'CompleteMultipartUpload', 'action': {'status': 200, 'body': ''}})
+    silence(store, 'HeadObject', 'AbortMultipartUpload')
+
+    assert late_s(by_deadline, conn, 'upload', BUCKET, 'key', DATA) < BOUND_S
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+def test_next_upload_does_not_wait_for_earlier_ones(conn: s3po.Connection, store: Store) -> None:
+    """Aborts that failed are tried again beside the next upload, not before it."""
+    silence(store, 'AbortMultipartUpload')
+    store.script({'operation': 'UploadPart', 'times': 1, 'action': {'hang_s': SILENT_S}})
+    by_deadline(conn, 'upload', BUCKET, 'key', DATA)
+    conn.close()
+
+    began = time.monotonic()
+    conn.upload(BUCKET, 'key', DATA)
+
+    assert time.monotonic() - began < BOUND_S
+    assert conn.download(BUCKET, 'key') == DATA
+
+
+PROGRAM = """
+    import os, signal, sys, threading, time
+    import s3po
+    from s3po.config import MIB
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    conn = s3po.Connection(
+        endpoint_url=sys.argv[1], transport=sys.argv[2], region='us-east-1', access_key_id='a',
+        secret_access_key=os.environ['SECRET'],
+        config=s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB),
+    )
+    conn.exists('bucket', 'key')
+    if sys.argv[3] == 'deadline':
+        try:
+            conn.upload('bucket', 'key', bytes(12 * MIB), timeout_s=3.0)
+        except s3po.DeadlineExceeded:
+            print('control', flush=True)
+    else:
+        print('begun', flush=True)
+        try:
+            conn.upload('bucket', 'key', bytes(12 * MIB))
+        except KeyboardInterrupt:
+            print('control', time.time(), flush=True)
+"""
+
+
+@pytest.mark.fault('F78')
+@pytest.mark.leaves_upload(SILENT)
+@pytest.mark.parametrize('end', ['deadline', 'ctrl-c'])
+def test_end_of_the_program(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Any, end: str) -> None:
+    """A program that never calls close() ends within seconds, and names what it left."""
+    silence(store, 'UploadPart', 'AbortMultipartUpload')
+    environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
+    (tmp_path / 'program.py').write_text(textwrap.dedent(PROGRAM))
+    program = subprocess.Popen(
+        [sys.executable, 'program.py', store.endpoint_url, kind.name, end],
+        cwd=tmp_path,
+        env={**environment, 'PYTHONPATH': str(CHECKOUT), 'SECRET': SECRET_ACCESS_KEY},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        interrupted_at = 0.0
+        if end == 'ctrl-c':
+            until = time.monotonic() + 20
+            while not store.log('UploadPart') and time.monotonic() < until:
+                time.sleep(0.02)
+            program.send_signal(2)
+            interrupted_at = time.time()
+        out, err = program.communicate(timeout=30)
+    finally:
+        program.kill()
+        program.wait()
+    (tmp_path / 'program.py').unlink()
+
+    (upload,) = conn.conn.list_multipart_uploads(Bucket=BUCKET)['Uploads']
+    assert program.returncode == 0
+    assert re.search(f'the program ends before its clean-up: .*{upload["UploadId"]}', err)
+    if end == 'ctrl-c':
+        assert float(out.split()[-1]) - interrupted_at < BOUND_S
+
+
+@pytest.mark.fault('F83')
+@pytest.mark.parametrize('end', [by_own_error, by_own_os_error])
+@pytest.mark.parametrize(
+    'stage', ['PutObject', 'GetObject', 'HeadObject', 'DeleteObject', 'ListObjectsV2', 'the body', 'connect']
+)
+def test_own_timeout_error(
+    conn: s3po.Connection,
+    store: Store,
+    connect: Callable[..., s3po.Connection],
+    stage: str,
+    end: Callable[..., None],
+) -> None:
+    """The caller's own error is raised as it is, and no request is sent again."""
+    conn.upload(BUCKET, 'key', DATA[:PART])
+    if stage == 'the body':
+        store.script({'operation': 'GetObject', 'action': {'stall_at': 100}})
+    elif stage != 'connect':
+        silence(store, stage)
+    # It takes connections, and never answers TLS.
+    listener = socket.create_server(('127.0.0.1', 0))
+    calls: dict[str, tuple[Any, ...]] = {
+        'PutObject': (conn, 'upload', BUCKET, 'key', b'x'),
+        'GetObject': (conn, 'download', BUCKET, 'key'),
+        'the body': (conn, 'download', BUCKET, 'key'),
+        'HeadObject': (conn, 'head', BUCKET, 'key'),
+        'DeleteObject': (conn, 'delete', BUCKET, 'key'),
+        'ListObjectsV2': (Listed(conn), 'list', BUCKET),
+        'connect': (connect(f'https://127.0.0.1:{listener.getsockname()[1]}'), 'head', BUCKET, 'key'),
+    }
+    before = len(store.log())
+
+    with listener:
+        assert late_s(end, *calls[stage]) < BOUND_S
+    assert len(store.log()) - before == (stage != 'connect')
+
+
+class Listed:
+    """A connection whose listings are read to their end."""
+
+    def __init__(self, conn: s3po.Connection) -> None:
+        self._conn = conn
+
+    def list(self, *arguments: Any) -> list[Any]:
+        return list(self._conn.list(*arguments))
