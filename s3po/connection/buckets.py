@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
@@ -16,6 +16,7 @@ from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix
 from s3po.retry import is_retryable
 from s3po.transfer import Attempts
 from s3po.transport import Extra
+from s3po.transport.answers import check_status
 from s3po.transport.wire import WireTransport
 
 if TYPE_CHECKING:
@@ -115,31 +116,40 @@ def delete_many(
     while chunk := list(itertools.islice(named, MAX_DELETE_KEYS)):
         deletion = _Deletion(operations.attempts(bucket, '', retries), chunk, extra)
         deletion.run()
-        deleted += len(chunk) - len(deletion.failed)
-        failed += deletion.failed
+        deleted += sum(name not in deletion.failed for name in chunk)
+        failed += deletion.failed.values()
     return DeleteReport(deleted=deleted, failed=tuple(failed))
 
 
 class _Deletion:
-    """Up to 1,000 keys that are to go."""
+    """Up to 1,000 keys that are to go.
 
-    def __init__(self, attempts: Attempts, keys: list[tuple[str, str | None]], extra: Extra) -> None:
+    Attributes:
+        failed: Those that are not known to be gone, by key and version id.
+    """
+
+    def __init__(self, attempts: Attempts, keys: Sequence[tuple[str, str | None]], extra: Extra) -> None:
         self._attempts = attempts
         self._left = keys
         self._extra = extra
-        self.failed: list[DeleteFailure] = []
+        self.failed: dict[tuple[str, str | None], DeleteFailure] = {}
 
     def run(self) -> None:
         try:
             self._attempts.run('DeleteObjects', self._attempt)
         except TransferError as error:
             cause = error.__cause__ if isinstance(error.__cause__, TransportError) else TransportError(str(error))
-            self.failed += [DeleteFailure(key=key, error=cause, version_id=version) for key, version in self._left]
+            for key, version in self._left:
+                failure = DeleteFailure(key=key, error=cause, version_id=version)
+                self.failed.setdefault((key, version), failure)
 
     def _attempt(self) -> None:
         said = self._attempts.transport.delete_objects(self._attempts.bucket, self._left, extra=self._extra)
+        # What failed in an earlier attempt, and does not now, is gone.
+        for name in self._left:
+            self.failed.pop(name, None)
+        self.failed.update(((failure.key, failure.version_id), failure) for failure in said)
         again = [failure for failure in said if is_retryable(failure.error)]
-        self.failed += [failure for failure in said if not is_retryable(failure.error)]
         self._left = [(failure.key, failure.version_id) for failure in again]
         if again:
             raise again[0].error
@@ -217,7 +227,9 @@ def _on_bucket(
     parameters = {**operations.known_extra(operation, extra), 'Bucket': bucket}
 
     def attempt() -> None:
-        with translated(f'{operation} s3://{bucket}'):
-            call(**parameters)
+        doing = f'{operation} s3://{bucket}'
+        with translated(doing):
+            said = call(**parameters)
+        check_status(operation, doing, said['ResponseMetadata']['HTTPStatusCode'])
 
     operations.attempts(bucket, '', retries).run(operation, attempt)

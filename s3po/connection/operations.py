@@ -44,6 +44,7 @@ from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_nam
 from s3po.retry import RetryPolicy, check_retries
 from s3po.transfer import Attempts, DownloadRequest, Guard, Leftovers, abort_leftovers, copy_object, download, upload
 from s3po.transport import Extra
+from s3po.transport.answers import is_gone
 from s3po.transport.parameters import check_extra, known_extra
 
 __all__ = ['Operations']
@@ -371,4 +372,6 @@ def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
         attempts.run('DeleteObject', delete)
     except NotFound as error:
         # Some stores mind, where S3 says that it is done; most often it was done by an attempt whose answer was lost.
+        if not is_gone(error):
+            raise
         log.debug('%s is gone already: %s', ref, error)

@@ -10,6 +10,7 @@ of the bytes, or of the parts' MD5s.
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 from typing import Final
 
@@ -20,7 +21,7 @@ from s3po.model import CompletedPart, ObjectInfo
 from s3po.transport import ID_HEADER, Extra, Headers
 from s3po.transport.answers import has_own_key
 
-__all__ = ['Expected', 'Guard', 'check_echo', 'check_etag', 'new_id', 'wants_id']
+__all__ = ['INVALID_DIGEST', 'Expected', 'Guard', 'check_echo', 'check_etag', 'is_of', 'new_id', 'wants_id']
 
 ALGORITHMS: Final = {
     'auto': 'CRC64NVME',
@@ -31,6 +32,8 @@ ALGORITHMS: Final = {
     'sha256': 'SHA256',
     'md5': 'MD5',
 }
+# S3 says that of a digest that is no digest, Garage also of one that does not match ('Failed to validate checksum').
+INVALID_DIGEST: Final = 'InvalidDigest'
 # How many different warnings are logged; all are told with the results.
 MAX_TOLD: Final = 1000
 CONDITIONS: Final = frozenset({'if-match', 'if-none-match', 'ifmatch', 'ifnonematch'})
@@ -46,21 +49,31 @@ class Guard:
             checksum: TransferConfig.checksum.
         """
         self._algorithm = ALGORITHMS[checksum]
-        self._is_required = checksum != 'auto'
-        # The buckets whose store takes no checksums.
+        # The buckets whose store takes no checksums, and those whose store has taken one.
         self._refusing: set[str] = set()
+        self._taking: set[str] = set()
         self._told: set[tuple[str, str]] = set()
         self.is_off = checksum == 'none'
+        self.is_required = checksum != 'auto'
 
     def algorithm(self, bucket: str) -> str | None:
         """The algorithm of the checksums that uploads to a bucket carry; None for no checksum."""
         return None if bucket in self._refusing else self._algorithm
 
     def is_refusal(self, error: ResponseError) -> bool:
-        """Whether a store may have refused a request for its checksum, so that it is worth sending without."""
-        if self._is_required:
-            return False
-        return error.status == 501 or (error.status == 400 and 'checksum' in str(error).lower())
+        """Whether a store may have refused a request for its checksum: because it takes none, or because it does not match."""
+        if error.status == http.client.NOT_IMPLEMENTED or error.code == INVALID_DIGEST:
+            return True
+        return error.status == http.client.BAD_REQUEST and 'checksum' in str(error).lower()
+
+    def is_taken(self, bucket: str) -> bool:
+        """Whether the store has taken a checksum of the bucket's: then it refuses none for being one."""
+        return bucket in self._taking
+
+    def remember_success(self, bucket: str) -> None:
+        """The store has taken a request with a checksum."""
+        if bucket not in self._taking:
+            self._taking.add(bucket)
 
     def is_new_warning(self, bucket: str, text: str) -> bool:
         """Whether this has not been told of the bucket yet; it counts as told from now on."""
@@ -69,7 +82,7 @@ class Guard:
         return is_new
 
     def remember_refusal(self, bucket: str) -> None:
-        """Send no more checksums to this bucket: what was refused with one was taken without."""
+        """Send no more checksums to this bucket: what was refused twice with one was taken with an MD5."""
         self._refusing.add(bucket)
 
 
@@ -124,6 +137,16 @@ def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
             f'{doing}: what was stored is not what was sent: its ETag is {etag}, the MD5 of the data {expected}'
         )
     return True
+
+
+def is_of(chunk: Chunk, info: ObjectInfo) -> bool:
+    """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False where neither tells."""
+    algorithm, _, value = (info.checksum or '').partition(':')
+    if algorithm in ALGORITHMS.values() and '-' not in value:
+        return info.checksum == chunk.checksum(algorithm)
+    if _is_encrypted(info) or not has_md5_form(info.etag):
+        return False
+    return info.etag == base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
 
 
 def wants_id(headers: Headers, extra: Extra, *, is_multipart: bool) -> bool:

@@ -164,7 +164,7 @@ class MultipartUpload:
             # An MD5 is for each request, and not for the object.
             return create(algorithm=None if algorithm == 'MD5' else algorithm)
         except ResponseError as error:
-            if algorithm is None or not guard.is_refusal(error):
+            if algorithm is None or guard.is_required or not guard.is_refusal(error):
                 raise
             upload_id = create()
             guard.remember_refusal(attempts.bucket)
@@ -259,9 +259,9 @@ class _Completion:
     def _looked_up(self, stored: Stored) -> Stored:
         """What is not told in the answer. (Ceph's gateway, at first, completes the upload and answers without its ETag.)"""
         info = self._look(stored.version_id)
-        if info is None or self._expected.is_met_by(info) is False:
+        if info is None or not self._expected.is_met_by(info):
             self._is_unsure = True
-            raise NetworkError(f'{self}: the answer tells no ETag, and the object is not there')
+            raise NetworkError(f'{self}: the answer has no ETag, and a HEAD does not prove that the object is there')
         return _stored(info, stored.version_id)
 
     def _look(self, version_id: str | None = None) -> ObjectInfo | None:

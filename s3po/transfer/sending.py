@@ -5,13 +5,22 @@ Invariant: no attempt counts as successful whose answer contradicts what was sen
 
 from __future__ import annotations
 
+import http.client
 from typing import Final
 
 from s3po.body import BytesChunk, Chunk
-from s3po.errors import PreconditionFailed, ResponseError, TransportError
+from s3po.errors import (
+    IntegrityError,
+    InvalidRequest,
+    NetworkError,
+    NotFound,
+    PreconditionFailed,
+    ResponseError,
+    TransportError,
+)
 from s3po.model import CompletedPart
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.integrity import check_echo, check_etag
+from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of
 from s3po.transport import ID_HEADER, Extra, Headers, Stored
 
 __all__ = ['PartSender', 'PutSender']
@@ -40,27 +49,78 @@ class _Sender:
 
     def _sent(self) -> Stored | CompletedPart:
         """Send the bytes once; without a checksum where the store does not take one."""
-        attempts, chunk = self._attempts, self._chunk
-        body = chunk if chunk.size_bytes > AT_ONCE_BYTES or isinstance(chunk, BytesChunk) else BytesChunk(chunk.read())
+        attempts = self._attempts
+        body = self._read()
         guard = attempts.guard
         algorithm = guard.algorithm(attempts.bucket)
         checksum = None
         if algorithm is not None:
-            checksum = body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
+            checksum = self._checksum(body, algorithm)
         try:
             stored = self._send(body, checksum)
         except ResponseError as error:
             if checksum is None or not guard.is_refusal(error):
                 raise
-            checksum = None
-            stored = self._send(body, None)
-            guard.remember_refusal(attempts.bucket)
+            body, checksum, stored = self._sent_again(error, checksum)
+        else:
+            if checksum is not None:
+                guard.remember_success(attempts.bucket)
         if stored.checksum is not None:
             if checksum != stored.checksum:
                 check_echo(str(self), checksum, stored.checksum)
         elif not guard.is_off:
             self._compare_etag(body, checksum, stored)
         return stored
+
+    def _read(self) -> Chunk:
+        chunk = self._chunk
+        return chunk if chunk.size_bytes > AT_ONCE_BYTES or isinstance(chunk, BytesChunk) else BytesChunk(chunk.read())
+
+    def _checksum(self, body: Chunk, algorithm: str) -> str:
+        attempts = self._attempts
+        return body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
+
+    def _sent_again(self, refusal: ResponseError, checksum: str) -> tuple[Chunk, str, Stored | CompletedPart]:
+        """What the store refused may not have matched its checksum, or the store takes no checksums: find out which.
+
+        1. The bytes are read and sent once more, with the same kind of checksum: a body that was spoiled passes now.
+        2. A store that is known to take checksums has refused these bytes twice: that is a mismatch.
+        3. Else the bytes go with a Content-MD5, which every store knows and compares. Only if they pass like that was it the
+           kind of checksum that the store refused. Spoiled bytes are never sent with nothing to compare them with.
+
+        Raises:
+            IntegrityError: The bytes do not arrive as they are.
+            ResponseError: The store refuses the request for another reason, or a checksum that the caller has asked for.
+        """
+        guard, bucket = self._attempts.guard, self._attempts.bucket
+        body = self._read()
+        if refusal.status != http.client.NOT_IMPLEMENTED:
+            checksum = self._checksum(body, checksum.partition(':')[0])
+            try:
+                stored = self._send(body, checksum)
+            except ResponseError as error:
+                if not guard.is_refusal(error):
+                    raise
+                if guard.is_taken(bucket) or (guard.is_required and error.code == INVALID_DIGEST):
+                    raise self._mismatch(error) from error
+                refusal = error
+            else:
+                guard.remember_success(bucket)
+                return body, checksum, stored
+        if guard.is_required or guard.is_taken(bucket):
+            raise refusal
+        checksum = self._checksum(body, 'MD5')
+        try:
+            stored = self._send(body, checksum)
+        except ResponseError as error:
+            if error.code == INVALID_DIGEST:
+                raise self._mismatch(error) from error
+            raise
+        guard.remember_refusal(bucket)
+        return body, checksum, stored
+
+    def _mismatch(self, error: ResponseError) -> IntegrityError:
+        return IntegrityError(f'{self}: the store refused the bytes again and again as not matching their checksum: {error}')
 
     def _compare_etag(self, body: Chunk, checksum: str | None, stored: Stored | CompletedPart) -> None:
         """The store has told no checksum: compare the ETag where nothing else guarded the bytes, or the caller wants it."""
@@ -99,7 +159,8 @@ class PutSender(_Sender):
     def send(self) -> Stored:
         """One attempt."""
         try:
-            return self._sent()  # type: ignore[return-value]  # as _send() gives it
+            stored: Stored = self._sent()  # type: ignore[assignment]  # as _send() gives it
+            return stored if stored.etag else self._looked_up(stored)
         except PreconditionFailed:
             # Perhaps it was our own write that has made the condition false.
             found = self._own_object() if self._is_unsure and self._id is not None else None
@@ -115,6 +176,28 @@ class PutSender(_Sender):
         return attempts.transport.put_object(
             attempts.bucket, attempts.key, body, checksum=checksum, headers=self._headers, extra=self._extra
         )
+
+    def _looked_up(self, stored: Stored) -> Stored:
+        """Prove with a HEAD that the object is stored, where the answer to the PUT has no ETag.
+
+        A proxy's answer has none either. Only the checksum or the MD5 of the bytes are proof; their number is not.
+
+        Raises:
+            NetworkError: There is no proof.
+        """
+        attempts, chunk = self._attempts, self._chunk
+        try:
+            info = attempts.transport.head_object(
+                attempts.bucket, attempts.key, version_id=stored.version_id, wants_checksum=True, extra=self._extra
+            )
+        except (NotFound, InvalidRequest) as error:
+            raise NetworkError(f'{self}: the answer has no ETag, and the object is not there: {error}') from error
+        if not is_of(chunk, info):
+            raise NetworkError(
+                f'{self}: the answer has no ETag, and neither the checksum nor the ETag that a HEAD tells proves that these '
+                'bytes are stored; is the endpoint an S3 store?'
+            )
+        return Stored(etag=info.etag, version_id=info.version_id or stored.version_id, checksum=info.checksum)
 
     def _own_object(self) -> Stored | None:
         attempts = self._attempts

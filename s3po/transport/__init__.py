@@ -189,7 +189,7 @@ class Transport(Protocol):
         ...
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
-        """DeleteObjects of at most 1,000 (key, version id); gives those that were not deleted."""
+        """DeleteObjects of at most 1,000 (key, version id); returns those that the store does not confirm as deleted."""
         ...
 
     def list_objects_v2(

@@ -18,6 +18,7 @@ from s3po.errors import (
     CredentialsExpired,
     IntegrityError,
     InvalidRequest,
+    NetworkError,
     NoSuchBucket,
     NotFound,
     PreconditionFailed,
@@ -27,7 +28,7 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['content_range', 'error_for', 'has_own_key', 'moment_of', 'retry_after_s']
+__all__ = ['check_status', 'content_range', 'error_for', 'has_own_key', 'is_gone', 'moment_of', 'retry_after_s']
 
 # By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
 # says 200, and the error stands in the body.
@@ -77,6 +78,20 @@ BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
 EXPIRED_CODES: Final = frozenset({'ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'})
 # The store says that what it received is not what was sent.
 INTEGRITY_CODES: Final = frozenset({'BadDigest', 'XAmzContentChecksumMismatch', 'XAmzContentSHA256Mismatch'})
+
+# What some stores say of a DELETE of a key that is not there. A 404 without one of these codes may be a proxy's.
+GONE_CODES: Final = frozenset({'NoSuchKey', 'NoSuchVersion'})
+
+# The statuses that mean success, for each operation. S3 answers a DELETE with 204; some stores answer with 200.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
+DELETED: Final = (204, 200)
+SUCCESSES: Final[Mapping[str, tuple[int, ...]]] = {
+    'AbortMultipartUpload': DELETED,
+    'DeleteBucket': DELETED,
+    'DeleteObject': DELETED,
+    'GetObject': (200, 206),
+}
+OTHER_SUCCESSES: Final = (200,)
 
 MONTHS: Final = {
     name: number
@@ -128,6 +143,28 @@ def error_for(
         return IntegrityError(text)
     kind = _kind(status, code, can_refresh=can_refresh)
     return kind(text, status=status, code=code, request_id=request_id, retry_after_s=retry_after_s(headers))
+
+
+def check_status(operation: str, doing: object, status: int) -> None:
+    """Refuse a status that S3 never sends for this operation, such as the 202 of a proxy that has only queued the request.
+
+    Args:
+        operation: S3's name of the request.
+        doing: The request, for the message.
+        status: The HTTP status, which is below 300.
+
+    Raises:
+        NetworkError: It does not mean that the request was carried out.
+    """
+    allowed = SUCCESSES.get(operation, OTHER_SUCCESSES)
+    if status not in allowed:
+        expected = ' or '.join(map(str, allowed))
+        raise NetworkError(f'{doing}: the status is {status}, and S3 answers with {expected}; is the endpoint an S3 store?')
+
+
+def is_gone(error: TransportError) -> bool:
+    """Whether the store says that there is no such key or version, so that a deletion has nothing left to do."""
+    return isinstance(error, NotFound) and error.code in GONE_CODES
 
 
 def _kind(status: int, code: str, *, can_refresh: bool) -> type[ResponseError]:

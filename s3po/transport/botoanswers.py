@@ -14,13 +14,14 @@ from typing import Any
 import urllib3.exceptions
 
 from s3po.errors import NetworkError
-from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
+from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import content_range, error_for, has_own_key
+from s3po.transport.answers import content_range, has_own_key
 from s3po.transport.translate import translated
+from s3po.transport.xml import Deletion, NotDeleted
 
-__all__ = ['BotoAnswer', 'completed_of', 'delete_failure_of', 'entry_of', 'etag_of', 'info_of', 'stored_of']
+__all__ = ['BotoAnswer', 'completed_of', 'deletion_of', 'entry_of', 'etag_of', 'info_of', 'required_etag', 'stored_of']
 
 
 class BotoAnswer:
@@ -99,12 +100,20 @@ def stored_of(said: Mapping[str, Any]) -> Stored:
 
 
 def completed_of(said: Mapping[str, Any], number: int, doing: str, size_bytes: int) -> CompletedPart:
+    return CompletedPart(
+        number=number,
+        etag=required_etag(said, doing),
+        size_bytes=size_bytes,
+        checksum=checksum_of(said),
+        is_encrypted=is_encrypted(said),
+    )
+
+
+def required_etag(said: Mapping[str, Any], doing: str) -> str:
     etag = etag_of(said)
     if not etag:
-        raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
-    return CompletedPart(
-        number=number, etag=etag, size_bytes=size_bytes, checksum=checksum_of(said), is_encrypted=is_encrypted(said)
-    )
+        raise NetworkError(f'{doing}: the answer has no ETag, so nothing proves that it was done')
+    return etag
 
 
 def is_encrypted(said: Mapping[str, Any]) -> bool:
@@ -145,9 +154,15 @@ def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
     )
 
 
-def delete_failure_of(bucket: str, said: Mapping[str, Any]) -> DeleteFailure:
-    key, code = str(said.get('Key', '')), str(said.get('Code', ''))
-    # DeleteObjects says 200 for all; 400 here only means: what the code does not tell is the caller's fault.
-    doing = f'DeleteObjects s3://{bucket}/{key}'
-    error = error_for(doing, status=400, code=code, message=str(said.get('Message') or ''), headers={})
-    return DeleteFailure(key=key, error=error, version_id=said.get('VersionId'))
+def deletion_of(said: Mapping[str, Any]) -> Deletion:
+    failures = [
+        NotDeleted(
+            key=str(each.get('Key', '')),
+            version_id=each.get('VersionId') or None,
+            code=str(each.get('Code', '')),
+            message=str(each.get('Message') or ''),
+        )
+        for each in said.get('Errors', ())
+    ]
+    deleted = [(str(each.get('Key', '')), each.get('VersionId') or None) for each in said.get('Deleted', ())]
+    return Deletion(deleted=deleted, failures=failures)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ['has_xml_form', 'root_of', 'without_odd_characters']
+__all__ = ['has_xml_form', 'root_of', 'survives_xml', 'without_odd_characters']
 
 # https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') cannot stand for such a character either.
 _NOT_XML: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
@@ -21,6 +21,15 @@ _ROOT: Final = re.compile(rb'\s*(?:<\?[^>]*\?>\s*|<!--[^>]*-->\s*)*<(?:[\w.-]+:)
 def has_xml_form(text: str) -> bool:
     """Whether XML can hold this text. Not that with most control characters: such a key is deleted by a request of its own."""
     return not _NOT_XML.search(text)
+
+
+def survives_xml(text: str) -> bool:
+    """Whether a text is still the same after it was written to XML and read back, by strict and by sloppy programs.
+
+    A parser turns a carriage return that was not escaped into a newline (https://www.w3.org/TR/xml/#sec-line-ends). Some
+    programs strip white space from both ends.
+    """
+    return '\r' not in text and text == text.strip() and has_xml_form(text)
 
 
 def without_odd_characters(body: bytes) -> bytes:

@@ -4,11 +4,13 @@ What may live here: bytes to values, values to bytes. No I/O, and nothing of HTT
 status, so the caller asks error_of() for one and the other functions for all the rest.
 
 The rules that every answer is read by:
-- What is not a whole, well-formed document with the root that was asked for is a MalformedAnswer, never an empty result: a
-  proxy's page with status 200 must not look like an empty bucket, nor a cut body like the end of a listing.
+- What is not a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200 must not
+  look like an empty bucket, nor a cut body like the end of a listing.
+- The root may have any name but those of other operations' documents, if the document has elements that S3 sends: stores differ
+  in its name, and botocore does not look at it. A document without these elements must have S3's root.
 - A DOCTYPE is refused where it begins, so there are no entities but XML's own five, and nothing expands or is fetched.
 - Size and tags are bounded before the parser starts. Nothing here recurses.
-- Namespaces are left out of account: S3 names one, some stores none, and all mean the same.
+- Namespaces are ignored: S3 names one, some stores none, and all mean the same.
 - Each function but error_of() raises MalformedAnswer, or ErrorInBody when the document is an error's.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
@@ -17,7 +19,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 from urllib.parse import unquote_to_bytes, urlencode
@@ -32,7 +34,7 @@ from s3po.transport.characters import has_xml_form, without_odd_characters
 __all__ = [
     'MAX_TAGS',
     'MAX_XML_BYTES',
-    'PARTS_ROOTS',
+    'Deletion',
     'ErrorBody',
     'ErrorInBody',
     'MalformedAnswer',
@@ -42,8 +44,9 @@ __all__ = [
     'complete_result_of',
     'copy_result_of',
     'delete_body',
-    'delete_failures_of',
+    'deletion_of',
     'error_of',
+    'is_document',
     'listing_of',
     'nothing_of',
     'parts_of',
@@ -59,8 +62,24 @@ MAX_TAGS: Final = 200_000
 
 NAMESPACE: Final = 'http://s3.amazonaws.com/doc/2006-03-01/'
 ERRORS: Final = ('Error', 'ErrorResponse')
-# S3's own name, and what moto and old gateways of Ceph's call it.
-PARTS_ROOTS: Final = ('ListPartsResult', 'ListPartsResponse', 'ListMultipartUploadResult')
+# Of each operation's document: S3's name of the root, and the elements of which S3 sends at least one.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html (Response Syntax)
+PAGE: Final = ('Name', 'IsTruncated', 'MaxKeys', 'KeyCount', 'Contents', 'CommonPrefixes')
+DOCUMENTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    'CompleteMultipartUpload': ('CompleteMultipartUploadResult', ('ETag', 'Location', 'Bucket', 'Key')),
+    'CopyObject': ('CopyObjectResult', ('ETag',)),
+    'CreateMultipartUpload': ('InitiateMultipartUploadResult', ('UploadId',)),
+    'DeleteObjects': ('DeleteResult', ('Deleted', 'Error')),
+    'GetObjectTagging': ('Tagging', ('TagSet',)),
+    'ListMultipartUploads': ('ListMultipartUploadsResult', ('Bucket', 'IsTruncated', 'MaxUploads', 'Upload')),
+    'ListObjectsV2': ('ListBucketResult', PAGE),
+    'ListParts': ('ListPartsResult', ('UploadId', 'IsTruncated', 'MaxParts', 'Part')),
+    'UploadPartCopy': ('CopyPartResult', ('ETag',)),
+}
+# A document with S3's root of another operation is that operation's answer, which came late.
+ROOTS: Final = frozenset(root for root, _ in DOCUMENTS.values())
+# A well-formed page of a proxy's. Where S3's answer has no body, any other document is tolerated.
+PAGES: Final = ('html', 'HTML')
 
 # Ends of lines as well, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends): botocore's own escapes.
 _ESCAPES: Final = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '\r': '&#xD;', '\n': '&#xA;'})
@@ -119,6 +138,19 @@ class NotDeleted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """What DeleteObjects did, in the store's spelling of the keys.
+
+    Attributes:
+        deleted: Key and version id of all that are deleted; empty where the store names only failures.
+        failures: Those that are not.
+    """
+
+    deleted: Sequence[tuple[str, str | None]] = ()
+    failures: Sequence[NotDeleted] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadsPage:
     """One page of ListMultipartUploads.
 
@@ -144,14 +176,26 @@ def error_of(body: bytes) -> ErrorBody:
     return _error(root) if root.tag in ERRORS else ErrorBody()
 
 
+def is_document(operation: str, body: bytes) -> bool:
+    """Whether a body is the document with which S3 answers an operation. Never raises."""
+    try:
+        _document(without_odd_characters(body), operation)
+    except (MalformedAnswer, ErrorInBody):
+        return False
+    return True
+
+
 def nothing_of(body: bytes) -> None:
-    """An answer of which nothing is asked, and that may be any document but an error's."""
-    _document(body)
+    """Check an answer that need not have a body: b'', or any document but an error or a web page."""
+    if body:
+        root = _root(body)
+        if root.tag in PAGES:
+            raise MalformedAnswer('the answer is a web page')
 
 
 def listing_of(body: bytes) -> Listing:
     """ListObjectsV2's page. Keys and prefixes are unescaped where the answer says that they are escaped."""
-    root = _document(body, 'ListBucketResult')
+    root = _document(body, 'ListObjectsV2')
     is_escaped = root.findtext('EncodingType') == 'url'
     return Listing(
         entries=[_entry(item, is_escaped=is_escaped) for item in root.findall('Contents')],
@@ -163,7 +207,7 @@ def listing_of(body: bytes) -> Listing:
 
 def upload_id_of(body: bytes) -> str:
     """CreateMultipartUpload's upload id, which is never ''."""
-    root = _document(without_odd_characters(body), 'InitiateMultipartUploadResult')
+    root = _document(without_odd_characters(body), 'CreateMultipartUpload')
     return _required(root, 'UploadId') or _lacks(root, 'UploadId')
 
 
@@ -174,7 +218,7 @@ def copy_result_of(body: bytes) -> Stored:
         MalformedAnswer: It is something else, or nothing.
         ErrorInBody: The copy failed.
     """
-    return _stored(_document(body, 'CopyObjectResult', 'CopyPartResult'))
+    return _stored(_document(body, 'CopyObject', 'UploadPartCopy'))
 
 
 def complete_result_of(body: bytes) -> Stored:
@@ -186,18 +230,18 @@ def complete_result_of(body: bytes) -> Stored:
         MalformedAnswer: It is something else, or nothing: then the upload may be complete or not.
         ErrorInBody: The upload was not completed.
     """
-    return _stored(_document(without_odd_characters(body), 'CompleteMultipartUploadResult'))
+    return _stored(_document(without_odd_characters(body), 'CompleteMultipartUpload'))
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:
     """ListParts' parts."""
-    root = _document(without_odd_characters(body), *PARTS_ROOTS)
+    root = _document(without_odd_characters(body), 'ListParts')
     return [CompletedPart(number=_number(_required(part, 'PartNumber')), etag=_etag(part)) for part in root.findall('Part')]
 
 
 def uploads_of(body: bytes) -> UploadsPage:
     """ListMultipartUploads' page. Keys are unescaped where the answer says that they are escaped; upload ids never are."""
-    root = _document(body, 'ListMultipartUploadsResult')
+    root = _document(body, 'ListMultipartUploads')
     is_escaped = root.findtext('EncodingType') == 'url'
     next_key = root.findtext('NextKeyMarker', '')
     return UploadsPage(
@@ -217,26 +261,29 @@ def uploads_of(body: bytes) -> UploadsPage:
 
 def tags_of(body: bytes) -> str:
     """GetObjectTagging's tags as a query string ('a=1&b=2'), '' for none."""
-    tags = _document(body, 'Tagging').findall('TagSet/Tag')
+    tags = _document(body, 'GetObjectTagging').findall('TagSet/Tag')
     return urlencode([(_required(tag, 'Key'), _required(tag, 'Value')) for tag in tags])
 
 
-def delete_failures_of(body: bytes) -> list[NotDeleted]:
-    """What DeleteObjects did not delete.
+def deletion_of(body: bytes) -> Deletion:
+    """What DeleteObjects did.
 
     Raises:
         MalformedAnswer: It is something else, or nothing: then none is known to be deleted.
         ErrorInBody: It is an error of the whole request.
     """
-    return [
+    root = _document(without_odd_characters(body), 'DeleteObjects')
+    failures = [
         NotDeleted(
             key=failure.findtext('Key', ''),
             version_id=failure.findtext('VersionId') or None,
             code=failure.findtext('Code', ''),
             message=failure.findtext('Message', ''),
         )
-        for failure in _document(body, 'DeleteResult').findall('Error')
+        for failure in root.findall('Error')
     ]
+    deleted = [(_required(item, 'Key'), item.findtext('VersionId') or None) for item in root.findall('Deleted')]
+    return Deletion(deleted=deleted, failures=failures)
 
 
 def complete_body(parts: Sequence[CompletedPart]) -> bytes:
@@ -260,7 +307,7 @@ def _checksum_element(part: CompletedPart) -> str:
 
 
 def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
-    """DeleteObjects' body for (key, version id), which has the store tell only what it does not delete.
+    """DeleteObjects' body for (key, version id). It is not quiet: the answer names each key that is deleted.
 
     Raises:
         ValueError: A key or a version id has characters that XML cannot hold; see has_xml_form().
@@ -271,16 +318,26 @@ def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
         + '</Object>'
         for key, version_id in keys
     ]
-    return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}<Quiet>true</Quiet></Delete>'.encode()
+    return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}</Delete>'.encode()
 
 
-def _document(body: bytes, *names: str) -> Element:
-    """The root of an answer, which must have one of these names, if any."""
+def _document(body: bytes, *operations: str) -> Element:
+    """The root of the document with which S3 answers one of these operations."""
+    root = _root(body)
+    if not any(_is_form(root, *DOCUMENTS[operation]) for operation in operations):
+        raise MalformedAnswer(f'the answer is {root.tag[:60]!r}, not {DOCUMENTS[operations[0]][0]!r}')
+    return root
+
+
+def _is_form(root: Element, name: str, elements: Sequence[str]) -> bool:
+    return root.tag == name or (root.tag not in ROOTS and any(root.find(each) is not None for each in elements))
+
+
+def _root(body: bytes) -> Element:
+    """The root of a document that is no error."""
     root = _tree(body)
     if root.tag in ERRORS:
         raise ErrorInBody(_error(root))
-    if names and root.tag not in names:
-        raise MalformedAnswer(f'the answer is {root.tag[:60]!r}, not {names[0]!r}')
     return root
 
 

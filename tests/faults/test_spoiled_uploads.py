@@ -1,4 +1,4 @@
-"""Bytes that change on their way up (F47)."""
+"""Bytes that change on their way up (F47), and what a store says of them in its own words (F70)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import s3po
+from s3po.checksum import text_of
 from s3po.config import MIB
 from s3po.errors import IntegrityError
 from tests.conftest import BUCKET
@@ -89,3 +90,79 @@ def test_default(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[...,
 
     assert conn.download(BUCKET, 'key') == SMALL
     assert result.attempts == 2
+
+
+# As Garage says that bytes do not match their checksum.
+MISMATCH = {'status': 400, 'code': 'InvalidDigest', 'message': 'Invalid digest: Failed to validate checksum'}
+IN_PARTS = s3po.TransferConfig(multipart_threshold=6 * MIB, multipart_chunksize=6 * MIB)
+
+
+def carried(store: Store, operation: str) -> list[list[str]]:
+    """The names of the headers for checking that each request carried."""
+    headers = [seen['headers'] for seen in store.log(operation)]
+    return [[name for name in each if name.startswith('x-amz-checksum-') or name == 'content-md5'] for each in headers]
+
+
+@pytest.mark.fault('F70')
+@pytest.mark.parametrize('is_first', [True, False], ids=['first', 'later'])
+@pytest.mark.parametrize('operation', ['PutObject', 'UploadPart'])
+def test_mismatch_in_other_words(
+    store: Store, conn: s3po.Connection, connect: Callable[..., s3po.Connection], operation: str, *, is_first: bool
+) -> None:
+    """The bytes are sent again with their checksum, and every later upload carries one as well."""
+    connection = connect(store.endpoint_url, config=IN_PARTS)
+    data = SMALL if operation == 'PutObject' else LARGE
+    if not is_first:
+        connection.upload(BUCKET, 'before', data)
+    store.script({'operation': operation, 'times': 1, 'action': MISMATCH})
+
+    connection.upload(BUCKET, 'key', data)
+    connection.upload(BUCKET, 'behind', data)
+
+    assert conn.download(BUCKET, 'key') == data
+    assert {tuple(names) for names in carried(store, operation)} == {('x-amz-checksum-crc64nvme',)}
+
+
+@pytest.mark.fault('F70')
+@pytest.mark.parametrize('is_first', [True, False], ids=['first', 'later'])
+@pytest.mark.parametrize('operation', ['PutObject', 'UploadPart'])
+def test_mismatch_in_other_words_for_ever(
+    store: Store, connect: Callable[..., s3po.Connection], conn: s3po.Connection, operation: str, *, is_first: bool
+) -> None:
+    """Bytes that never match are never stored without a checksum, and the next upload carries one."""
+    connection = connect(store.endpoint_url, config=IN_PARTS)
+    data = SMALL if operation == 'PutObject' else LARGE
+    if not is_first:
+        connection.upload(BUCKET, 'before', data)
+    store.script({'operation': operation, 'key': 'key', 'times': None, 'action': MISMATCH})
+
+    with pytest.raises(IntegrityError, match='Failed to validate checksum'):
+        connection.upload(BUCKET, 'key', data)
+    connection.upload(BUCKET, 'behind', data)
+
+    assert not conn.exists(BUCKET, 'key')
+    assert [] not in carried(store, operation)
+    assert carried(store, operation)[-1] == ['x-amz-checksum-crc64nvme']
+
+
+@pytest.mark.fault('F70')
+@pytest.mark.parametrize('status', [400, 501])
+def test_store_that_takes_no_checksums(
+    store: Store, connect: Callable[..., s3po.Connection], conn: s3po.Connection, status: int
+) -> None:
+    """That is found out with an MD5 in the checksum's place, once for a bucket."""
+    connection = connect(store.endpoint_url)
+    message = 'A header you provided is not known: x-amz-checksum-crc64nvme'
+    headers = {'x-amz-checksum-crc64nvme': checksum_of(SMALL)}
+    refusal = {'status': status, 'code': 'InvalidArgument' if status == 400 else 'NotImplemented', 'message': message}
+    store.script({'operation': 'PutObject', 'headers': headers, 'times': None, 'action': refusal})
+
+    for key in ('first', 'second'):
+        connection.upload(BUCKET, key, SMALL)
+
+    assert carried(store, 'PutObject')[-2:] == [['content-md5'], []]
+    assert conn.download(BUCKET, 'second') == SMALL
+
+
+def checksum_of(data: bytes) -> str:
+    return text_of('CRC64NVME', [data]).partition(':')[2]

@@ -10,7 +10,7 @@ import pytest
 
 from s3po.model import CompletedPart, ListEntry
 from s3po.transport import ListedUpload, Listing, Stored, xml
-from s3po.transport.xml import ErrorBody, MalformedAnswer, NotDeleted
+from s3po.transport.xml import Deletion, ErrorBody, ErrorInBody, MalformedAnswer, NotDeleted
 from tests.support.store_xml import document, element, parse_delete
 
 ENTRY = element(
@@ -172,8 +172,47 @@ def test_delete_failures() -> None:
     failure = [element('Key', 'a'), element('VersionId', ''), element('Code', 'AccessDenied'), element('Message', 'no')]
     body = document('DeleteResult', element('Error', failure))
 
-    assert xml.delete_failures_of(body) == [NotDeleted(key='a', version_id=None, code='AccessDenied', message='no')]
-    assert xml.delete_failures_of(document('DeleteResult')) == []
+    assert xml.deletion_of(body).failures == [NotDeleted(key='a', version_id=None, code='AccessDenied', message='no')]
+    assert xml.deletion_of(document('DeleteResult')) == Deletion(deleted=[], failures=[])
+
+
+def test_deleted_keys() -> None:
+    """DeleteObjects names what is deleted."""
+    deleted = [
+        element('Deleted', [element('Key', 'a b')]),
+        element('Deleted', [element('Key', 'c'), element('VersionId', 'v')]),
+    ]
+
+    assert xml.deletion_of(document('DeleteResult', *deleted)).deleted == [('a b', None), ('c', 'v')]
+
+
+FORMS = [
+    (xml.upload_id_of, 'InitiateMultipartUpload', '<UploadId>id</UploadId>', 'id'),
+    (xml.copy_result_of, 'CopyResult', '<ETag>"e"</ETag>', Stored(etag='e')),
+    (xml.complete_result_of, 'CompleteMultipartUpload', '<ETag>"e-1"</ETag>', Stored(etag='e-1')),
+    (xml.complete_result_of, 'Complete', '<Location>http://store/bucket/key</Location>', Stored(etag='')),
+    (xml.parts_of, 'ListMultipartUploadResult', '<UploadId>id</UploadId>', []),
+    (xml.tags_of, 'GetObjectTaggingOutput', '<TagSet/>', ''),
+    (xml.deletion_of, 'DeleteObjectsOutput', '<Deleted><Key>a</Key></Deleted>', Deletion(deleted=[('a', None)], failures=[])),
+]
+
+
+@pytest.mark.parametrize('namespace', ['', ' xmlns="http://doc.s3.amazonaws.com/2006-03-01"', ' xmlns="urn:other"'])
+@pytest.mark.parametrize(('read', 'root', 'content', 'value'), FORMS, ids=[form[1] for form in FORMS])
+def test_other_roots(read: Callable[[bytes], Any], root: str, content: str, value: object, namespace: str) -> None:
+    """What S3's elements say counts, whatever the root and its namespace are called; without the elements it is no answer."""
+    assert read(f'<{root}{namespace}>{content}</{root}>'.encode()) == value
+    with pytest.raises(MalformedAnswer, match=f'the answer is {root!r}'):
+        read(f'<{root}{namespace}/>'.encode())
+
+
+def test_answers_without_a_body() -> None:
+    """Where S3 answers with a head alone, a web page is no answer, and an error is one."""
+    assert xml.nothing_of(b'') is xml.nothing_of(b'<PutObjectResponse/>') is None
+    with pytest.raises(MalformedAnswer, match='web page'):
+        xml.nothing_of(b'<html xmlns="http://www.w3.org/1999/xhtml"><body/></html>')
+    with pytest.raises(ErrorInBody):
+        xml.nothing_of(b'<Error><Code>SlowDown</Code></Error>')
 
 
 @pytest.mark.parametrize(
@@ -239,18 +278,18 @@ def test_what_xml_cannot_hold() -> None:
             xml.delete_body([(f'a{character}b', None)])
     for character in '\t\n\r \x7f\x85\u2028\ud7ff\ue000\ufffd\U00010000\U0010ffff':
         assert xml.has_xml_form(f'a{character}b')
-        assert parse_delete(xml.delete_body([(f'a{character}b', None)])) == ([f'a{character}b'], True)
+        assert parse_delete(xml.delete_body([(f'a{character}b', None)])) == ([f'a{character}b'], False)
 
 
 def test_delete_body() -> None:
-    """Keys are escaped, ends of lines as well; versions stand where they are asked for; the store tells failures only."""
+    """Keys are escaped, ends of lines as well; versions stand where they are asked for; the answer names all keys."""
     assert (
         xml.delete_body([('a&<>\r\n', None), ('"ä"', 'v1')])
         == (
             '<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
             '<Object><Key>a&amp;&lt;&gt;&#xD;&#xA;</Key></Object>'
             '<Object><Key>"ä"</Key><VersionId>v1</VersionId></Object>'
-            '<Quiet>true</Quiet></Delete>'
+            '</Delete>'
         ).encode()
     )
 

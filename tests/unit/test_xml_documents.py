@@ -24,7 +24,7 @@ EXAMPLES: dict[Callable[[bytes], Any], bytes] = {
     xml.parts_of: document('ListPartsResult', element('Part', [element('PartNumber', 1), element('ETag', '"e"')])),
     xml.uploads_of: document('ListMultipartUploadsResult', element('Upload', [element('Key', 'a'), element('UploadId', 'id')])),
     xml.tags_of: document('Tagging', element('TagSet', [element('Tag', [element('Key', 'a'), element('Value', '1')])])),
-    xml.delete_failures_of: document('DeleteResult', element('Error', [element('Key', 'a'), element('Code', 'AccessDenied')])),
+    xml.deletion_of: document('DeleteResult', element('Error', [element('Key', 'a'), element('Code', 'AccessDenied')])),
 }
 READERS = list(EXAMPLES)
 ERROR = error_document('SlowDown', 'Reduce your rate.', '/bucket', 'id')

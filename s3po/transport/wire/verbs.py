@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -15,11 +16,11 @@ from s3po.body import Chunk
 from s3po.errors import ConfigurationError, NetworkError, TransportError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
-from s3po.transport.answers import error_for
+from s3po.transport.answers import check_status
 from s3po.transport.characters import has_xml_form
+from s3po.transport.deleting import delete_odd_keys, failures_of
 from s3po.transport.http import Response
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
-from s3po.transport.singly import delete_odd_keys
 from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
 from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
@@ -116,7 +117,7 @@ class WireTransport:
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = {'content-md5': digest, 'content-type': 'application/xml'}
         response = self._send(doing, 'POST', query={'delete': ''}, headers=headers, extra=extra, body=body)
-        return failures + [_delete_failure(bucket, each) for each in self._document(doing, response, xml.delete_failures_of)]
+        return failures + failures_of(bucket, keys, self._document(doing, response, xml.deletion_of))
 
     def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
         doing = Doing('CopyObject', bucket, key)
@@ -127,7 +128,8 @@ class WireTransport:
         copied = self._document(doing, response, xml.copy_result_of)
         stored = stored_of(response)
         checksum = copied.checksum or stored.checksum
-        return Stored(etag=copied.etag or stored.etag, version_id=stored.version_id, checksum=checksum)
+        etag = _required_etag(doing, copied.etag or stored.etag)
+        return Stored(etag=etag, version_id=stored.version_id, checksum=checksum)
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         doing = Doing('GetObjectTagging', bucket, key)
@@ -305,14 +307,19 @@ class WireTransport:
             their_headers, their_query = serialized_extra(doing.operation, extra)
             headers, query = {**their_headers, **headers}, {**their_query, **query}
         is_object_data = doing.operation in ('PutObject', 'UploadPart')
-        return self._requester.send(doing, method, query=query, headers=headers, body=body, is_object_data=is_object_data)
+        response = self._requester.send(doing, method, query=query, headers=headers, body=body, is_object_data=is_object_data)
+        if response.status != http.client.OK:
+            try:
+                check_status(doing.operation, doing, response.status)
+            except NetworkError:
+                response.close()
+                raise
+        return response
 
     def _finished(self, doing: Doing, response: Response) -> Response:
-        """Read an answer that need not have a body. One that says 200, and has a proxy's page for a body, is none."""
+        """Read an answer that need not have a body. A proxy's page with status 200 is refused."""
         if response.size_bytes:
-            body = self._read(doing, response)
-            if body:
-                self._parsed(doing, response, body, xml.nothing_of)
+            self._parsed(doing, response, self._read(doing, response), xml.nothing_of)
         else:
             response.close()
         return response
@@ -354,12 +361,5 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
 
 def _required_etag(doing: Doing, etag: str) -> str:
     if not etag or not has_xml_form(etag):
-        raise NetworkError(f'{doing}: the answer has no ETag, so the part cannot be named when the upload is completed')
+        raise NetworkError(f'{doing}: the answer has no ETag, so nothing proves that it was done')
     return etag
-
-
-def _delete_failure(bucket: str, failure: xml.NotDeleted) -> DeleteFailure:
-    # DeleteObjects says 200 for all; 400 here only means: what the code does not tell is the caller's fault.
-    doing = f'DeleteObjects s3://{bucket}/{failure.key}'
-    error = error_for(doing, status=400, code=failure.code, message=failure.message, headers={})
-    return DeleteFailure(key=failure.key, error=error, version_id=failure.version_id)
