@@ -1,6 +1,6 @@
-"""S3's XML bodies, both ways: what an answer says, and what a request holds.
+"""S3's XML bodies of answers. Those of requests are in s3po.transport.xmlbodies.
 
-What may live here: bytes to values, values to bytes. No I/O, and nothing of HTTP: whether an answer is an error is known by its
+What may live here: bytes to values. No I/O, and nothing of HTTP: whether an answer is an error is known by its
 status, so the caller asks error_of() for one and the other functions for all the rest.
 
 The rules that every answer is read by:
@@ -29,7 +29,7 @@ from xml.parsers import expat
 from s3po.config import MIB
 from s3po.model import CompletedPart, ListEntry
 from s3po.transport import CHECKSUM_ALGORITHMS, ListedUpload, Listing, Stored
-from s3po.transport.characters import has_xml_form, without_odd_characters
+from s3po.transport.characters import without_odd_characters
 
 __all__ = [
     'MAX_TAGS',
@@ -40,10 +40,8 @@ __all__ = [
     'MalformedAnswer',
     'NotDeleted',
     'UploadsPage',
-    'complete_body',
     'complete_result_of',
     'copy_result_of',
-    'delete_body',
     'deletion_of',
     'error_of',
     'is_document',
@@ -60,7 +58,6 @@ MAX_XML_BYTES: Final = 8 * MIB
 # No tag without a '<': this bounds the elements of an answer, and their depth. A page of 1,000 keys has 40,000 at most.
 MAX_TAGS: Final = 200_000
 
-NAMESPACE: Final = 'http://s3.amazonaws.com/doc/2006-03-01/'
 ERRORS: Final = ('Error', 'ErrorResponse')
 # Of each operation's document: S3's name of the root, and the elements of which S3 sends at least one.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html (Response Syntax)
@@ -80,9 +77,6 @@ DOCUMENTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 ROOTS: Final = frozenset(root for root, _ in DOCUMENTS.values())
 # A well-formed page of a proxy's. Where S3's answer has no body, any other document is tolerated.
 PAGES: Final = ('html', 'HTML')
-
-# Ends of lines as well, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends): botocore's own escapes.
-_ESCAPES: Final = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '\r': '&#xD;', '\n': '&#xA;'})
 
 
 class MalformedAnswer(ValueError):
@@ -286,41 +280,6 @@ def deletion_of(body: bytes) -> Deletion:
     return Deletion(deleted=deleted, failures=failures)
 
 
-def complete_body(parts: Sequence[CompletedPart]) -> bytes:
-    """CompleteMultipartUpload's body.
-
-    Raises:
-        ValueError: An ETag has characters that XML cannot hold.
-    """
-    named = [
-        f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_escaped(part.etag)}"</ETag>{_checksum_element(part)}</Part>'
-        for part in parts
-    ]
-    return f'<CompleteMultipartUpload xmlns="{NAMESPACE}">{"".join(named)}</CompleteMultipartUpload>'.encode()
-
-
-def _checksum_element(part: CompletedPart) -> str:
-    if part.checksum is None:
-        return ''
-    algorithm, _, value = part.checksum.partition(':')
-    return f'<Checksum{algorithm}>{_escaped(value)}</Checksum{algorithm}>'
-
-
-def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
-    """DeleteObjects' body for (key, version id). It is not quiet: the answer names each key that is deleted.
-
-    Raises:
-        ValueError: A key or a version id has characters that XML cannot hold; see has_xml_form().
-    """
-    named = [
-        f'<Object><Key>{_escaped(key)}</Key>'
-        + ('' if version_id is None else f'<VersionId>{_escaped(version_id)}</VersionId>')
-        + '</Object>'
-        for key, version_id in keys
-    ]
-    return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}</Delete>'.encode()
-
-
 def _document(body: bytes, *operations: str) -> Element:
     """The root of the document with which S3 answers one of these operations."""
     root = _root(body)
@@ -449,9 +408,3 @@ def _time(text: str | None) -> datetime.datetime | None:
     except ValueError as error:
         raise MalformedAnswer(f'the answer has {text[:60]!r} for a time') from error
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-
-
-def _escaped(text: str) -> str:
-    if not has_xml_form(text):
-        raise ValueError(f'XML cannot hold all characters of {text!r}')
-    return text.translate(_ESCAPES)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from s3po.model import CompletedPart, ListEntry
-from s3po.transport import ListedUpload, Listing, Stored, xml
+from s3po.transport import ListedUpload, Listing, Stored, xml, xmlbodies
+from s3po.transport.characters import has_xml_form
 from s3po.transport.xml import Deletion, ErrorBody, ErrorInBody, MalformedAnswer, NotDeleted
 from tests.support.store_xml import document, element, parse_delete
 
@@ -273,18 +274,18 @@ def test_what_xml_cannot_hold() -> None:
     """Of control characters XML holds three; and no half of a pair, and neither of two that are none."""
     controls = {chr(number) for number in range(0x20)} - set('\t\n\r')
     for character in (*controls, '\ud800', '\udfff', '\ufffe', '\uffff'):
-        assert not xml.has_xml_form(f'a{character}b')
+        assert not has_xml_form(f'a{character}b')
         with pytest.raises(ValueError, match='XML cannot hold'):
-            xml.delete_body([(f'a{character}b', None)])
+            xmlbodies.delete_body([(f'a{character}b', None)])
     for character in '\t\n\r \x7f\x85\u2028\ud7ff\ue000\ufffd\U00010000\U0010ffff':
-        assert xml.has_xml_form(f'a{character}b')
-        assert parse_delete(xml.delete_body([(f'a{character}b', None)])) == ([f'a{character}b'], False)
+        assert has_xml_form(f'a{character}b')
+        assert parse_delete(xmlbodies.delete_body([(f'a{character}b', None)])) == ([f'a{character}b'], False)
 
 
 def test_delete_body() -> None:
     """Keys are escaped, ends of lines as well; versions stand where they are asked for; the answer names all keys."""
     assert (
-        xml.delete_body([('a&<>\r\n', None), ('"ä"', 'v1')])
+        xmlbodies.delete_body([('a&<>\r\n', None), ('"ä"', 'v1')])
         == (
             '<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
             '<Object><Key>a&amp;&lt;&gt;&#xD;&#xA;</Key></Object>'
@@ -296,9 +297,9 @@ def test_delete_body() -> None:
 
 def test_complete_body() -> None:
     """ETags have their quotes; one that cannot stand in XML is refused."""
-    assert xml.complete_body([CompletedPart(number=1, etag='e&')]) == (
+    assert xmlbodies.complete_body([CompletedPart(number=1, etag='e&')]) == (
         b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         b'<Part><PartNumber>1</PartNumber><ETag>"e&amp;"</ETag></Part></CompleteMultipartUpload>'
     )
     with pytest.raises(ValueError, match='XML cannot hold'):
-        xml.complete_body([CompletedPart(number=1, etag='\0')])
+        xmlbodies.complete_body([CompletedPart(number=1, etag='\0')])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from s3po.errors import ResponseError
 from s3po.model import CompletedPart
-from s3po.transport import boto, xml
+from s3po.transport import boto, xml, xmlbodies
 from s3po.transport.botoanswers import deletion_of
 from s3po.transport.characters import survives_xml
 from tests.support.store_xml import document, element, error_document, parse_complete, parse_delete, url_encoded
@@ -225,7 +225,7 @@ def test_errors_as_boto(told: str) -> None:
 def test_delete_bodies_as_boto(answered: Answered, keys: list[tuple[str, str | None]]) -> None:
     """What is sent is botocore's, to the byte; and a store reads the keys that were meant, ends of lines included."""
     keys = [each for each in dict.fromkeys(keys) if all(survives_xml(text or '') for text in each)] or [('a\n\tb', None)]
-    body = xml.delete_body(keys)
+    body = xmlbodies.delete_body(keys)
     answered.to(document('DeleteResult')).delete_objects('bucket', keys, extra={})
 
     assert body == answered.request.body
@@ -235,7 +235,7 @@ def test_delete_bodies_as_boto(answered: Answered, keys: list[tuple[str, str | N
 @given(parts=st.lists(st.builds(CompletedPart, number=st.integers(1, 10_000), etag=st.text('abc<&>0-')), min_size=1))
 def test_complete_bodies_as_boto(answered: Answered, parts: list[CompletedPart]) -> None:
     """What is sent is botocore's, to the byte."""
-    body = xml.complete_body(parts)
+    body = xmlbodies.complete_body(parts)
     transport = answered.to(document('CompleteMultipartUploadResult', element('ETag', 'e')))
     transport.complete_multipart_upload('bucket', 'key', parts, upload_id='id', headers={}, extra={})
 

@@ -24,6 +24,7 @@ from s3po.transport.parameters import check_headers, checksum_type, quoted_etag,
 from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
 from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
+from s3po.transport.xmlbodies import complete_body, delete_body
 
 __all__ = ['WireTransport']
 
@@ -112,7 +113,7 @@ class WireTransport:
         failures, keys = delete_odd_keys(self, bucket, keys, extra)
         if not keys:
             return failures
-        body = xml.delete_body(keys)
+        body = delete_body(keys)
         # S3 wants a digest of the list; this is the one that every store knows.
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = {'content-md5': digest, 'content-type': 'application/xml'}
@@ -266,7 +267,7 @@ class WireTransport:
         if checksum is not None:
             name, value = checksum_header(checksum)
             sent.update({name: value, 'x-amz-checksum-type': checksum_type(checksum.partition(':')[0])})
-        body = xml.complete_body(parts)
+        body = complete_body(parts)
         response = self._send(doing, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
         said = self._document(doing, response, xml.complete_result_of)
         return Stored(

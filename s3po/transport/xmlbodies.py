@@ -1,0 +1,61 @@
+"""S3's XML bodies of requests.
+
+What may live here: values to bytes. No I/O. The answers are in s3po.transport.xml.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from s3po.model import CompletedPart
+from s3po.transport.characters import has_xml_form
+
+__all__ = ['complete_body', 'delete_body']
+
+NAMESPACE: Final = 'http://s3.amazonaws.com/doc/2006-03-01/'
+# Ends of lines as well, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends): botocore's own escapes.
+_ESCAPES: Final = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '\r': '&#xD;', '\n': '&#xA;'})
+
+
+def complete_body(parts: Sequence[CompletedPart]) -> bytes:
+    """CompleteMultipartUpload's body.
+
+    Raises:
+        ValueError: An ETag has characters that XML cannot hold.
+    """
+    named = [
+        f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_escaped(part.etag)}"</ETag>{_checksum_element(part)}</Part>'
+        for part in parts
+    ]
+    return f'<CompleteMultipartUpload xmlns="{NAMESPACE}">{"".join(named)}</CompleteMultipartUpload>'.encode()
+
+
+def _checksum_element(part: CompletedPart) -> str:
+    if part.checksum is None:
+        return ''
+    algorithm, _, value = part.checksum.partition(':')
+    return f'<Checksum{algorithm}>{_escaped(value)}</Checksum{algorithm}>'
+
+
+def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
+    """DeleteObjects' body for (key, version id). It is not quiet: the answer names each key that is deleted.
+
+    Raises:
+        ValueError: A key or a version id has characters that XML cannot hold; see has_xml_form().
+    """
+    named = [
+        f'<Object><Key>{_escaped(key)}</Key>'
+        + ('' if version_id is None else f'<VersionId>{_escaped(version_id)}</VersionId>')
+        + '</Object>'
+        for key, version_id in keys
+    ]
+    return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}</Delete>'.encode()
+
+
+def _escaped(text: str) -> str:
+    if not has_xml_form(text):
+        raise ValueError(f'XML cannot hold all characters of {text!r}')
+    return text.translate(_ESCAPES)
