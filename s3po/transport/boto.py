@@ -359,8 +359,7 @@ def _checked(operation: str, parameters: Mapping[str, Any], answer: dict[str, An
         try:
             check_status(operation, _doing(operation, parameters), status)
         except NetworkError:
-            if 'Body' in answer:
-                answer['Body'].close()
+            _close_body(answer)
             raise
     return answer
 
