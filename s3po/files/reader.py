@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import gevent
 
 from s3po.config import KIB, MIB
-from s3po.errors import ConfigurationError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.files.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -286,11 +286,13 @@ class _Ahead:
     """A range that is on its way, in a greenlet of its own."""
 
     def __init__(self, ranges: Ranges, start: int, stop: int, buffer: bytearray) -> None:
+        self._ref = ranges.ref
         self.start = start
         self.stop = stop
         self._hub = gevent.get_hub()
         self._buffer = buffer
         self._failure: BaseException | None = None
+        self._has_come = False
         # Not a method of the reader's: one that is forgotten is to be collected.
         self._greenlet = gevent.spawn(self._run, ranges)
 
@@ -307,6 +309,8 @@ class _Ahead:
         self._greenlet.join()
         if self._failure is not None:
             raise self._failure
+        if not self._has_come:
+            raise S3poError(f'{self._ref}: other code killed the greenlet that fetched bytes {self.start:,} to {self.stop:,}')
         return self._buffer
 
     def give_up(self) -> None:
@@ -319,7 +323,9 @@ class _Ahead:
     def _run(self, ranges: Ranges) -> None:
         try:
             ranges.get_into(self.start, self.stop, self._buffer)
+            self._has_come = True
         except gevent.GreenletExit:
+            # Sent by give_up(), and then nobody waits; or by other code, and then nothing has come.
             raise
         except BaseException as error:  # noqa: BLE001  (raised where the reader waits for it)
             self._failure = error

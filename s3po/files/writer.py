@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 import gevent
+import gevent.event
 import gevent.queue
 
 from s3po.body import SizedSource, StreamSource
@@ -197,7 +198,11 @@ class _Upload:
         self._parts: gevent.queue.Queue[list[bytes] | None] = gevent.queue.Queue(maxsize=1)
         self._failure: BaseException | None = None
         self._result: TransferResult | None = None
-        self._greenlet = gevent.spawn(self._run, send)
+        self._has_ended = gevent.event.Event()
+        self._greenlet = gevent.Greenlet(self._run, send)
+        # Called too where other code kills it before it began.
+        self._greenlet.link(self._note_end)
+        self._greenlet.start()
 
     def put(self, pieces: list[bytes]) -> None:
         """Hand on a part; blocks while there is one that was not taken yet."""
@@ -215,7 +220,7 @@ class _Upload:
     def finish(self) -> TransferResult:
         """Say that there are no more parts, and wait for the store."""
         self.put(END)  # type: ignore[arg-type]  # the end is no part
-        self._greenlet.join()
+        self._has_ended.wait()
         self.check()
         assert self._result is not None
         return self._result
@@ -243,16 +248,19 @@ class _Upload:
     def _run(self, send: Send) -> None:
         try:
             self._result = send(StreamSource(self._pieces(), f'what was written to {self._ref}'))
-        except gevent.GreenletExit as exit_:
-            self._failure = S3poError(f'{self._ref}: the upload was ended; nothing was published')
-            self._failure.__cause__ = exit_
+        except gevent.GreenletExit:
             raise
         except BaseException as error:  # noqa: BLE001  (raised where the writer goes on)
             self._failure = error
-        finally:
-            # Whoever waits to hand on another part is to see what has happened.
-            while not self._parts.empty():
-                self._parts.get_nowait()
+
+    def _note_end(self, greenlet: gevent.Greenlet[..., Any]) -> None:
+        if self._result is None and self._failure is None:
+            self._failure = S3poError(f'{self._ref}: the upload was killed; nothing was published')
+            self._failure.__cause__ = greenlet.value if isinstance(greenlet.value, BaseException) else None
+        # Whoever waits to hand on another part is to see what has happened.
+        while not self._parts.empty():
+            self._parts.get_nowait()
+        self._has_ended.set()
 
     def _pieces(self) -> Iterator[bytes]:
         while (pieces := self._parts.get()) is not END:

@@ -96,15 +96,24 @@ def upload_generator(
         buffer_size: How many bytes may wait for the upload; then send() blocks.
     """
     stream = _FedStream(file_size, buffer_size, stall_timeout_s=None)
+    ended: list[bool] = []
 
     def work() -> None:
         options: dict[str, Any] = {'headers': headers, 'metadata': metadata, 'content_type': content_type}
         try:
             conn.upload(bucket, key, stream, **options, extra=extra, retries=retries, silent=False)
+            ended.append(True)
         except BaseException as error:  # noqa: BLE001  (raised by send(), in the greenlet that waits)
             stream.fail(error)
 
-    upload = gevent.spawn(work)
+    def note_end(_: object) -> None:
+        # Of work that other code killed before it began, nothing else would tell.
+        if not ended:
+            stream.fail(UploadError(f'the upload to s3://{bucket}/{key} was killed', bucket=bucket, key=key, attempts=0))
+
+    upload = gevent.Greenlet(work)
+    upload.link(note_end)
+    upload.start()
     cache: list[Data] = []
     cached = written = 0
     threshold = CACHE_BYTES
@@ -122,6 +131,9 @@ def upload_generator(
         written = stream.write(joined(cache))
         stream.close()
         upload.join()
+        if not ended:
+            # Its link may be called behind that.
+            note_end(upload)
         stream.check_failed()
         yield written
         raise ValueError('send() to an upload that has ended; close() it')

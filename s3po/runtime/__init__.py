@@ -15,7 +15,7 @@ It is imported before any other room, and imports none of them:
 """
 
 from s3po.runtime.cleanups import GRACE_S, CleanUps
-from s3po.runtime.greenlets import Captured, PerHub, isolated, offload
+from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
 from s3po.runtime.hubs import note_hub
 from s3po.runtime.locks import wait_until
 from s3po.runtime.patching import LateImportWarning, other_threads_run, patch
@@ -27,6 +27,7 @@ __all__ = [
     'CleanUps',
     'LateImportWarning',
     'PerHub',
+    'WorkKilled',
     'has_greenlets',
     'isolated',
     'note_hub',

@@ -77,6 +77,9 @@ class CleanUps:
         if not work.dead:
             work.is_awaited = False
             return False
+        if isinstance(work.outcome.error, gevent.GreenletExit):
+            log.error('other code killed %s', doing)
+            return False
         work.outcome.unwrap()
         return True
 
@@ -96,6 +99,7 @@ class CleanUps:
             What the function returned.
 
         Raises:
+            WorkKilled: Other code killed the greenlet in which the function ran.
             BaseException: What the function raised, or what was raised into the waiting greenlet; of several interruptions the
                 gravest (KeyboardInterrupt and SystemExit before GreenletExit before all others, then the first).
         """
@@ -107,7 +111,7 @@ class CleanUps:
             late = _Work(lambda: _deliver_late(work, on_late, doing))
             self._start(late, doing)
             raise _wait(late, GRACE_S, interruption) or interruption from None
-        return work.outcome.unwrap()
+        return work.outcome.unwrap_killed()
 
     def wait(self, timeout_s: float) -> list[str]:
         """Wait until all has ended, in other threads too.

@@ -14,7 +14,7 @@ from gevent.exceptions import LoopExit
 from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, note_hub
 from s3po.runtime.threads import has_greenlets
 
-__all__ = ['GRAVEST', 'Captured', 'PerHub', 'gravity', 'isolated', 'offload']
+__all__ = ['GRAVEST', 'Captured', 'PerHub', 'WorkKilled', 'gravity', 'isolated', 'offload']
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,10 @@ Ts = TypeVarTuple('Ts')
 
 # A thread's own, patched or not: all greenlets of a native thread share it, and it goes when the thread ends.
 _ThreadLocal: Any = monkey.get_original('_thread', '_local')
+
+
+class WorkKilled(RuntimeError):
+    """Other code killed the greenlet that did shielded work; how far it came is not known."""
 
 
 def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -69,6 +73,8 @@ def isolated(function: Callable[[], T], on_lost: Callable[[T], object] | None = 
         What the function returned.
 
     Raises:
+        WorkKilled: Other code killed the greenlet in which the function ran.
+        WorkKilled: Other code killed the greenlet in which the function ran.
         BaseException: What the function raised, or what was raised into the waiting greenlet.
     """
     outcome: Captured[T] = Captured()
@@ -80,7 +86,7 @@ def isolated(function: Callable[[], T], on_lost: Callable[[T], object] | None = 
             work.link(lambda _: on_lost(outcome.result) if outcome.error is None else None)
         work.kill(block=False)
         raise
-    return outcome.unwrap()
+    return outcome.unwrap_killed()
 
 
 class PerHub(Generic[T]):
@@ -204,6 +210,16 @@ class Captured(Generic[T]):
             self.result = function()
         except BaseException as error:  # raised again by unwrap, in the greenlet that waits
             self.error = error
+
+    def unwrap_killed(self) -> T:
+        """As unwrap(), for a greenlet that only other code kills.
+
+        Raises:
+            WorkKilled: Other code has killed it.
+        """
+        if isinstance(self.error, gevent.GreenletExit):
+            raise WorkKilled('other code killed the greenlet that did it') from self.error
+        return self.unwrap()
 
     def unwrap(self) -> T:
         """Return what it returned, or raise what it raised."""

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from s3po.errors import IntegrityError, Throttled, TransferError, TransportError
+from s3po.errors import IntegrityError, S3poError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
 from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
+from s3po.runtime import WorkKilled
 from s3po.transfer.integrity import Guard
 from s3po.transfer.leftovers import Leftovers
 from s3po.transport import Transport
@@ -118,6 +119,8 @@ class Attempts:
                 return attempt()
         except TransportError as error:
             first = error
+        except WorkKilled as error:
+            raise self._killed(operation, error) from error
 
         def within_slot() -> T:
             with governor:
@@ -131,6 +134,8 @@ class Attempts:
             return attempt()
         except TransportError as error:
             first = error
+        except WorkKilled as error:
+            raise self._killed(operation, error) from error
         return self._go_on(first, operation, attempt, part_number)
 
     def _go_on(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
@@ -143,6 +148,8 @@ class Attempts:
             except Throttled:
                 governor.notice_throttling()
                 raise
+            except WorkKilled as error:
+                raise self._killed(operation, error) from error
 
         if isinstance(first, Throttled):
             governor.notice_throttling()
@@ -160,6 +167,9 @@ class Attempts:
             raise
         self.retried += attempts - 1
         return value
+
+    def _killed(self, operation: str, error: WorkKilled) -> S3poError:
+        return S3poError(f'{operation} s3://{self.bucket}/{self.key}: {error}')
 
     def _given_up(self, exhausted: RetriesExhausted, operation: str, part_number: int | None) -> Exception:
         last = exhausted.__cause__

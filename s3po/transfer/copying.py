@@ -94,7 +94,7 @@ def _copy_parts(
 ) -> Stored:
     def pieces() -> Iterator[Piece]:
         for part in plan:
-            yield part.number, functools.partial(send, part.number, (part.offset, part.stop))
+            yield part.number, part.size_bytes, functools.partial(send, part.number, (part.offset, part.stop))
 
     def send(number: int, byte_range: tuple[int, int], upload_id: str) -> CompletedPart:
         return attempts.transport.upload_part_copy(

@@ -94,6 +94,8 @@ class Fetch:
         self._offset = 0
         self._whole_bytes = 0
         self._check: Check | None = None
+        # The parts of one round that have come whole, by number, with their lengths.
+        self._fetched: dict[int, int] = {}
         self.etag = ''
         self.version_id: str | None = None
         self.checksum: str | None = None
@@ -288,7 +290,8 @@ class Fetch:
             begun.offset += size_bytes
 
     def _fetch_parts(self, first: HeldAnswer | None, parts: Iterable[Part]) -> None:
-        group = PartGroup()
+        group, parts = PartGroup(), list(parts)
+        self._fetched.clear()
         try:
             if self._sink.is_ordered:
                 self._fetch_in_order(group, first, iter(parts))
@@ -297,6 +300,8 @@ class Fetch:
                     group.wait_below(self._config.max_concurrency)
                     group.spawn(self._fetch_part, part, first)
                 group.join()
+            if self._fetched != {part.number: part.size_bytes for part in parts}:
+                raise S3poError(f'{self}: {len(self._fetched)} parts of {len(parts)} came')
         except BaseException as error:
             self._end_parts(group, error)
             raise
@@ -355,7 +360,9 @@ class Fetch:
             finally:
                 answer.close()
 
-        return self._attempts.run_without_slot('GetObject', attempt, part_number=part.number)
+        data = self._attempts.run_without_slot('GetObject', attempt, part_number=part.number)
+        self._fetched[part.number] = begun.offset - part.offset if not self._sink.is_ordered else len(data)
+        return data
 
     def _ask_for(self, part: Part, offset: int) -> HeldAnswer:
         """What a part has from an offset on (of what was asked for altogether)."""

@@ -42,8 +42,8 @@ PATIENCE_S: Final = 5.0
 # How long an abort may take in all, in the background; then it is left to the next upload, or to close().
 CLEAN_UP_S: Final = 30.0
 
-# One part: its number, and what sends it once, given the upload id.
-Piece = tuple[int, Callable[[str], CompletedPart]]
+# One part: its number, its length, and what sends it once, given the upload id.
+Piece = tuple[int, int, Callable[[str], CompletedPart]]
 
 
 class UploadVanished(NotFound):
@@ -178,7 +178,7 @@ class MultipartUpload:
             raise
 
     def _send_parts(self, pieces: Iterator[Piece], group: PartGroup, width: Callable[[], int]) -> list[CompletedPart]:
-        attempts, done = self._attempts, list[CompletedPart]()
+        attempts, done, sizes = self._attempts, list[CompletedPart](), dict[int, int]()
 
         def send(number: int, send_once: Callable[[str], CompletedPart]) -> None:
             done.append(attempts.run(self._operation, lambda: send_once(self._upload_id), part_number=number))
@@ -188,9 +188,14 @@ class MultipartUpload:
             piece = next(pieces, None)
             if piece is None:
                 break
-            group.spawn(send, *piece)
+            number, size_bytes, send_once = piece
+            sizes[number] = size_bytes
+            group.spawn(send, number, send_once)
         group.join()
-        return sorted(done, key=lambda part: part.number)
+        parts = sorted(done, key=lambda part: part.number)
+        if {part.number: part.size_bytes for part in parts} != sizes or len(parts) != len(sizes):
+            raise S3poError(f'{len(parts)} parts of {len(sizes)} were stored; the upload is not completed')
+        return parts
 
     def _complete(self, parts: list[CompletedPart]) -> Stored:
         expected = Expected(parts, _whole_checksum(parts) if self._has_checksums else None, self._id)

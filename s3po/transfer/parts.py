@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import gevent.event
 
+from s3po.errors import S3poError
+
 __all__ = ['PartGroup']
+
+FINISHED: Final = object()
+
+
+class _Ended(gevent.GreenletExit):
+    """Sent by a group to its own parts. Any other GreenletExit is other code's, and a failure."""
 
 
 class PartGroup:
     """Runs functions side by side until one of them fails; then it ends the others.
 
-    One greenlet owns the group: it spawns, waits and, on its own way out, kills.
+    One greenlet owns the group: it spawns, waits and, on its own way out, kills. A part that other code kills has failed: a
+    killed greenlet is "successful" for gevent, so its state proves nothing here.
     """
 
     def __init__(self) -> None:
@@ -50,21 +59,36 @@ class PartGroup:
             raise self._failure
 
     def kill(self) -> None:
-        """End all of them, and wait until they have cleaned up."""
-        gevent.killall(list(self._running))
+        """End all of them, and wait until they have cleaned up. Runs in a greenlet of its own, whose kill does not end it."""
+        while self._running:
+            try:
+                gevent.killall(list(self._running), exception=_Ended)
+                # Their links are called behind that.
+                self._running = {greenlet for greenlet in self._running if not greenlet.dead}
+            except gevent.GreenletExit:
+                continue
 
-    def _run(self, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    def _run(self, function: Callable[..., object], arguments: tuple[object, ...]) -> object:
         try:
             function(*arguments)
         except gevent.GreenletExit:
-            # Killed by this group, whose owner knows why.
+            # _forget() finds out whose it was. (It is called too where the function never began.)
             raise
         except BaseException as error:
-            # A KeyboardInterrupt that hit this greenlet too: it is raised where the owner waits, and ends the whole transfer.
-            if self._failure is None:
-                self._failure = error
-                gevent.killall([other for other in self._running if other is not gevent.getcurrent()], block=False)
+            # A KeyboardInterrupt that hit this greenlet too: it ends the whole transfer.
+            self._fail(error)
+        return FINISHED
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            others = [other for other in self._running if other is not gevent.getcurrent()]
+            gevent.killall(others, exception=_Ended, block=False)
 
     def _forget(self, greenlet: gevent.Greenlet[..., Any]) -> None:
         self._running.discard(greenlet)
+        if greenlet.value is not FINISHED and not isinstance(greenlet.value, _Ended):
+            killed = S3poError('other code killed a greenlet that moved a part; the transfer is not complete')
+            killed.__cause__ = greenlet.value if isinstance(greenlet.value, BaseException) else None
+            self._fail(killed)
         self._has_changed.set()

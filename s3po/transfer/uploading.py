@@ -131,7 +131,7 @@ class _Upload:
 def _sized_pieces(attempts: Attempts, source: SizedSource, plan: Plan, extra: Extra) -> Iterator[Piece]:
     for part in plan:
         chunk = source.chunk(part.offset, part.size_bytes)
-        yield part.number, PartSender(attempts, chunk, extra, part.number).send
+        yield part.number, part.size_bytes, PartSender(attempts, chunk, extra, part.number).send
 
 
 class _Stream:
@@ -155,7 +155,7 @@ class _Stream:
             if not chunk.size_bytes:
                 return
             self.size_bytes += chunk.size_bytes
-            yield number, PartSender(attempts, chunk, extra, number).send
+            yield number, chunk.size_bytes, PartSender(attempts, chunk, extra, number).send
 
     def _next_chunk(self, number: int) -> Chunk:
         if self._begun:

@@ -1,0 +1,330 @@
+"""Greenlets of s3po's that other code kills (F66): what was not moved never counts as moved."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from greenlet import greenlet
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import Cancelled, S3poError
+from tests.conftest import BUCKET
+from tests.support.servers import Store
+
+PART = 5 * MIB
+CONFIG = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=3)
+DATA = random.Random(66).randbytes(4 * PART + 1000)
+SLOW = {'delay_s': 0.5}
+LONGEST_S = 60.0
+
+Connect = Callable[..., s3po.Connection]
+# gevent's stubs know no Greenlet without its parameters.
+Spawned = list[Any]
+
+
+@pytest.fixture
+def spawned() -> Iterator[Spawned]:
+    """All greenlets that are spawned from now on."""
+    found: Spawned = []
+    gevent.Greenlet.add_spawn_callback(found.append)
+    yield found
+    gevent.Greenlet.remove_spawn_callback(found.append)
+    found.clear()
+
+
+@pytest.fixture
+def conn(store: Store, connect: Connect) -> s3po.Connection:
+    """A connection whose parts are small."""
+    connection = connect(store.endpoint_url, config=CONFIG)
+    connection.create_bucket(BUCKET)
+    return connection
+
+
+def when(has_come: Callable[[], bool], then: Callable[[], None]) -> Any:
+    """Do something as soon as something else has come; it must come."""
+
+    def wait() -> None:
+        with gevent.Timeout(LONGEST_S, RuntimeError('it never came')):
+            while not has_come():
+                gevent.sleep(0.002)
+        then()
+
+    return gevent.spawn(wait)
+
+
+def kill_at_once(started: Any) -> None:
+    started.kill(block=False)
+
+
+def living(spawned: Spawned) -> Spawned:
+    return [each for each in spawned if not each.dead and each is not gevent.getcurrent()]
+
+
+@pytest.mark.fault('F66')
+@pytest.mark.parametrize('is_begun', [True, False])
+def test_part_of_a_download(conn: s3po.Connection, store: Store, tmp_path: Path, spawned: Spawned, is_begun: bool) -> None:
+    """A download of which a part was killed fails, and its target stays as it was."""
+    conn.upload(BUCKET, 'key', DATA)
+    (tmp_path / 'target').write_bytes(b'old')
+    store.script({'operation': 'GetObject', 'skip': 1, 'times': None, 'action': SLOW})
+    seen = len(store.log('GetObject'))
+    spawned.clear()
+    killing = when(
+        (lambda: len(store.log('GetObject')) > seen + 2) if is_begun else (lambda: len(living(spawned)) > 1),
+        lambda: living(spawned)[-1].kill(block=False),
+    )
+    spawned.clear()
+
+    with pytest.raises(S3poError, match='killed'):
+        conn.download(BUCKET, 'key', tmp_path / 'target')
+
+    killing.get()
+    assert (tmp_path / 'target').read_bytes() == b'old'
+
+
+@pytest.mark.fault('F66')
+def test_part_of_a_download_in_order(conn: s3po.Connection, store: Store, tmp_path: Path, spawned: Spawned) -> None:
+    """So does one into a file object."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 1, 'times': None, 'action': SLOW})
+    seen = len(store.log('GetObject'))
+    killing = when(lambda: len(store.log('GetObject')) > seen + 2, lambda: living(spawned)[-1].kill(block=False))
+    spawned.clear()
+
+    with open(tmp_path / 'target', 'w+b') as file, pytest.raises(S3poError, match='killed'):
+        conn.download(BUCKET, 'key', file)
+
+    killing.get()
+    assert (tmp_path / 'target').read_bytes() == b''
+
+
+@pytest.mark.fault('F66')
+@pytest.mark.parametrize('source', ['bytes', 'stream'])
+def test_part_of_an_upload(conn: s3po.Connection, store: Store, spawned: Spawned, source: str) -> None:
+    """An upload of which a part was killed fails, and publishes nothing."""
+    store.script({'operation': 'UploadPart', 'times': None, 'action': SLOW})
+    killing = when(lambda: len(store.log('UploadPart')) > 2, lambda: living(spawned)[-1].kill(block=False))
+    spawned.clear()
+
+    with pytest.raises(S3poError, match='killed'):
+        conn.upload(BUCKET, 'key', DATA if source == 'bytes' else iter([DATA]))
+
+    killing.get()
+    assert not conn.exists(BUCKET, 'key')
+    assert store.log('CompleteMultipartUpload') == []
+
+
+@pytest.mark.fault('F66')
+def test_part_of_a_copy(conn: s3po.Connection, store: Store, connect: Connect, spawned: Spawned) -> None:
+    """Likewise a copy in parts."""
+    config = s3po.TransferConfig(multipart_copy_threshold=PART, multipart_copy_chunksize=PART, max_concurrency=3)
+    copying = connect(store.endpoint_url, config=config)
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'UploadPartCopy', 'times': None, 'action': SLOW})
+    killing = when(lambda: len(store.log('UploadPartCopy')) > 2, lambda: living(spawned)[-1].kill(block=False))
+    spawned.clear()
+
+    with pytest.raises(S3poError, match='killed'):
+        copying.copy(BUCKET, 'key', BUCKET, 'copy')
+
+    killing.get()
+    assert not conn.exists(BUCKET, 'copy')
+
+
+@pytest.mark.fault('F66')
+@pytest.mark.parametrize('is_begun', [True, False])
+def test_range_of_a_reader(conn: s3po.Connection, store: Store, spawned: Spawned, is_begun: bool) -> None:
+    """A reader whose range was killed on its way raises, and gives no zeros; then it reads on."""
+    conn.upload(BUCKET, 'key', DATA)
+    found = b''
+    with conn.open(BUCKET, 'key', block_size=MIB, read_ahead=2) as reader:
+        found += reader.read(128 * 1024)
+        if is_begun:
+            store.script({'operation': 'GetObject', 'skip': 1, 'times': 2, 'action': SLOW})
+            spawned.clear()
+            found += reader.read(1)
+            for each in living(spawned):
+                each.kill(block=False)
+        else:
+            gevent.Greenlet.add_spawn_callback(kill_at_once)
+            with pytest.raises(S3poError, match='killed'):
+                reader.read(1)
+            gevent.Greenlet.remove_spawn_callback(kill_at_once)
+        failures = 0
+        while len(found) < len(DATA):
+            # What a read that raises had read already is read again.
+            reader.seek(len(found))
+            try:
+                piece = reader.read(MIB)
+            except S3poError as error:
+                assert 'killed' in str(error)
+                failures += 1
+            else:
+                assert piece
+                found += piece
+    assert failures == is_begun
+    assert found == DATA
+
+
+@pytest.mark.fault('F66')
+@pytest.mark.parametrize('is_begun', [True, False])
+def test_upload_of_a_writer(conn: s3po.Connection, spawned: Spawned, is_begun: bool) -> None:
+    """A writer whose upload was killed raises, and publishes nothing; it does not wait for ever."""
+    with gevent.Timeout(LONGEST_S, RuntimeError('it waits')), pytest.raises(S3poError, match='killed'):
+        writer = conn.open(BUCKET, 'key', 'wb')
+        try:
+            spawned.clear()
+            writer.write(DATA[:PART])
+            if is_begun:
+                gevent.sleep(0.05)
+            for each in living(spawned):
+                each.kill(block=False)
+            gevent.sleep(0.05)
+            writer.write(DATA[PART : 2 * PART])
+            writer.write(DATA[2 * PART : 3 * PART])
+            writer.close()
+        finally:
+            writer.abort()
+
+    assert not conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.fault('F66')
+def test_request_for_an_upload_id(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
+    """The greenlet that creates a multipart upload is s3po's, too: its kill fails the upload, and is none of the caller's."""
+    store.script({'operation': 'CreateMultipartUpload', 'action': SLOW})
+    killing = when(lambda: store.log('CreateMultipartUpload') != [], lambda: living(spawned)[-1].kill(block=False))
+    spawned.clear()
+
+    with pytest.raises(S3poError, match='killed'):
+        conn.upload(BUCKET, 'key', DATA)
+
+    killing.get()
+    assert not conn.exists(BUCKET, 'key')
+    # Nobody can know its id.
+    for upload in conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []):
+        conn.conn.abort_multipart_upload(Bucket=BUCKET, Key=upload['Key'], UploadId=upload['UploadId'])
+
+
+@pytest.mark.fault('F66')
+def test_fed_upload(conn: s3po.Connection, spawned: Spawned) -> None:
+    """upload_generator() does not confirm what was killed before it began."""
+    from s3po.interfaces.streaming import upload_generator
+
+    upload = upload_generator(conn, BUCKET, 'key')
+    next(upload)
+    for each in living(spawned):
+        each.kill(block=False)
+    gevent.sleep(0)
+    with pytest.raises(S3poError, match='killed'):
+        upload.send(b'data')
+        upload.send(None)
+    upload.close()
+    assert not conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.fault('F66')
+def test_worker(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
+    """The job of a worker that was killed fails for all to see; the others are done, by a worker in its place."""
+    store.script({'operation': 'PutObject', 'skip': 1, 'times': 1, 'action': SLOW})
+    told: list[BaseException] = []
+    with pytest.raises(s3po.BatchError, match='killed') as caught, conn.batch(1) as batch:
+        spawned.clear()
+        killing = when(lambda: len(store.log('PutObject')) > 1, lambda: living(spawned)[0].kill(block=False))
+        spawned.remove(killing)
+        for number in range(5):
+            batch.upload(BUCKET, f'{number}', b'x', errback=told.append)
+    killing.get()
+    (failed,) = caught.value.failed
+    assert failed.key == '1'
+    assert told == [failed.error]
+    assert not isinstance(failed.error, Cancelled)
+    assert [conn.exists(BUCKET, f'{number}') for number in (0, 2, 3, 4)] == [True] * 4
+
+
+@pytest.mark.fault('F66')
+@pytest.mark.parametrize('seed', range(3))
+def test_any_greenlet(conn: s3po.Connection, tmp_path: Path, seed: int) -> None:
+    """Whichever greenlets of the process are killed: what is called done is right, what is not is called so, and it ends."""
+    chance = random.Random(seed)
+    conn.upload(BUCKET, 'large', DATA)
+    bodies = {f'small{number}': os.urandom(2000 + number) for number in range(40)}
+    caller, killed = gevent.getcurrent(), [0]
+    known = {id(each) for each in gc.get_objects() if isinstance(each, greenlet)}
+
+    def kill_on() -> None:
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            gevent.sleep(chance.uniform(0.001, 0.02))
+            found = [
+                each
+                for each in gc.get_objects()
+                if isinstance(each, gevent.Greenlet) and id(each) not in known and not each.dead and each is not killer
+            ]
+            if found:
+                killed[0] += 1
+                chance.choice(found).kill(block=False)
+
+    killer = gevent.spawn(kill_on)
+    with gevent.Timeout(LONGEST_S, RuntimeError('it never ends')):
+        rounds = 0
+        while not killer.dead:
+            rounds += 1
+            with conn.batch(6, on_error='collect') as batch:
+                ups = {key: batch.upload(BUCKET, key, body) for key, body in bodies.items()}
+                large = batch.upload(BUCKET, f'up{rounds}', DATA)
+                downs = [batch.download(BUCKET, 'large', tmp_path / f'{rounds}-{number}') for number in range(3)]
+                memory = batch.download(BUCKET, 'large')
+            assert list(batch.failed) == [failed for failed in batch.failed if not isinstance(failed.error, Cancelled)]
+            for key, job in ups.items():
+                assert not job.successful() or conn_of(conn, key) == bodies[key]
+            assert not large.successful() or conn_of(conn, f'up{rounds}') == DATA
+            assert conn_of(conn, f'up{rounds}') in (DATA, None)
+            for number, down in enumerate(downs):
+                assert down.successful() == (tmp_path / f'{rounds}-{number}').exists()
+                assert not down.successful() or (tmp_path / f'{rounds}-{number}').read_bytes() == DATA
+            assert not memory.successful() or memory.value == DATA
+            read_and_write(conn, rounds)
+    assert caller is gevent.getcurrent()
+    assert killed[0] > 20
+    for upload in conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []):
+        conn.conn.abort_multipart_upload(Bucket=BUCKET, Key=upload['Key'], UploadId=upload['UploadId'])
+
+
+def conn_of(conn: s3po.Connection, key: str) -> bytes | None:
+    """What is stored under a key, whatever is killed meanwhile."""
+    while True:
+        try:
+            data: bytes = conn.download(BUCKET, key)
+        except s3po.NotFound:
+            return None
+        except S3poError:
+            continue
+        return data
+
+
+def read_and_write(conn: s3po.Connection, rounds: int) -> None:
+    try:
+        with conn.open(BUCKET, 'large', block_size=MIB, read_ahead=2) as reader:
+            found = b''.join(reader.iter_chunks())
+    except S3poError:
+        found = DATA
+    assert found == DATA
+    key = f'written{rounds}'
+    try:
+        with conn.open(BUCKET, key, 'wb') as writer:
+            for start in range(0, len(DATA), MIB):
+                writer.write(DATA[start : start + MIB])
+    except S3poError:
+        assert conn_of(conn, key) in (DATA, None)
+    else:
+        assert conn_of(conn, key) == DATA
