@@ -16,19 +16,19 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
-from s3po.batch.workers import Interruption, Worker, WorkerPool
+from s3po.batch.running import Runner
+from s3po.batch.unread import Unread, tell, watch
+from s3po.batch.workers import Worker, WorkerPool
 from s3po.checks import public_names
 from s3po.errors import (
     BatchError,
     BreakerOpen,
-    CallbackError,
     Cancelled,
     ConfigurationError,
     DeadlineExceeded,
     S3poError,
-    TransferError,
 )
-from s3po.model import ObjectRef, Outcome
+from s3po.model import ObjectRef
 
 __all__ = ['Batch']
 
@@ -65,7 +65,8 @@ class Batch(Calls):
         )
         self._connection = connection
         self.home = Home()
-        self._workers = WorkerPool(size, self._run_job)
+        self._runner = Runner(connection, self._end)
+        self._workers = WorkerPool(size, self._runner.run)
         self._jobs: list[Job] | None = [] if keep_results else None
         self._ended: list[Job] | None = [] if keep_results else None
         self._has_ended_one = gevent.event.Event()
@@ -73,22 +74,38 @@ class Batch(Calls):
         self._is_idle.set()
         self._refusal: S3poError | None = None
         self._is_closed = False
-        self._submitted = self._succeeded = self._cancelled = self._size_bytes = self._retries = 0
+        self._submitted = self._succeeded = self._cancelled = 0
         self._began_at = self._ended_at = 0.0
-        self.failed = FailedJobs()
+        self._failed = FailedJobs()
+        self._unread = Unread()
         connection.demand_requests(size)
-        self._deadline = None if timeout_s is None else gevent.spawn_later(timeout_s, self._expire, timeout_s)
+        # A timer and no greenlet: nothing can kill it.
+        self._deadline: Any = None if timeout_s is None else self.home.hub.loop.timer(timeout_s)
+        if self._deadline is not None:
+            self._deadline.start(self._expire, timeout_s)
+        watch(self)
 
     def __dir__(self) -> list[str]:
         return public_names(self, INTERNAL)
 
     def __repr__(self) -> str:
-        return f'<Batch size={self._limits.size} submitted={self._submitted} pending={self.pending} failed={len(self.failed)}>'
+        return f'<Batch size={self._limits.size} submitted={self._submitted} pending={self.pending} failed={len(self._failed)}>'
+
+    def __del__(self) -> None:
+        # A batch is half made where an argument was wrong.
+        if hasattr(self, '_unread'):
+            tell(self)
+
+    @property
+    def failed(self) -> FailedJobs:
+        """The jobs that failed so far, in the order in which they did; saved by failed.save()."""
+        self._unread.clear()
+        return self._failed
 
     @property
     def pending(self) -> int:
         """How many jobs have not ended."""
-        return self._submitted - self._succeeded - len(self.failed)
+        return self._submitted - self._succeeded - len(self._failed)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all jobs have ended. Another native thread than the batch's may wait too.
@@ -99,12 +116,12 @@ class Batch(Calls):
         Returns:
             Whether all have ended.
         """
-        if self.pending and self._workers.is_inside():
-            raise ConfigurationError('wait() in a callback would wait for the callback itself; call it outside of the jobs')
+        self.check_outside('wait()')
         return self.home.wait(self._is_idle, timeout_s)
 
     def success(self) -> bool:
         """Wait for all jobs; tells whether each of them, silent ones too, ended well."""
+        self.check_outside('success()')
         self.wait()
         return not self.failed
 
@@ -115,6 +132,7 @@ class Batch(Calls):
             ConfigurationError: The batch was made with keep_results=False.
         """
         jobs = self._kept(self._jobs, 'results()')
+        self.check_outside('results()')
         self.wait()
         return [job.value if job.exception is None else job.exception for job in jobs]
 
@@ -122,14 +140,19 @@ class Batch(Calls):
         """The jobs in the order in which they end, those first that have ended already; ends when none is pending.
 
         Raises:
-            ConfigurationError: The batch was made with keep_results=False.
+            ConfigurationError: The batch was made with keep_results=False, or this is one of its callbacks.
         """
         ended = self._kept(self._ended, 'as_completed()')
+        self.check_outside('as_completed()')
+        return self._completed(ended)
+
+    def _completed(self, ended: list[Job]) -> Iterator[Job]:
         seen = 0
         # Idle is set after the last one was appended, which matters to other threads.
         while not (self._is_idle.is_set() and seen == len(ended)):
             if seen < len(ended):
                 seen += 1
+                ended[seen - 1].is_read = True
                 yield ended[seen - 1]
             elif self.home.is_here():
                 self._has_ended_one.clear()
@@ -139,15 +162,17 @@ class Batch(Calls):
 
     def report(self) -> BatchReport:
         """The figures up to now. Does not wait."""
+        if not self.pending:
+            self._unread.clear()
         until = time.monotonic() if self.pending else self._ended_at
         return BatchReport(
             submitted=self._submitted,
             succeeded=self._succeeded,
-            failed=len(self.failed) - self._cancelled,
+            failed=len(self._failed) - self._cancelled,
             cancelled=self._cancelled,
             pending=self.pending,
-            size_bytes=self._size_bytes,
-            retries=self._retries,
+            size_bytes=self._runner.size_bytes,
+            retries=self._runner.retries,
             seconds=until - self._began_at if self._submitted else 0.0,
         )
 
@@ -159,14 +184,15 @@ class Batch(Calls):
         Raises:
             BatchError: Names what failed; its `failed` holds all of it.
         """
+        self.check_outside('raise_for_errors()')
         self.wait()
-        loud = [job for job in self.failed if not job.is_silent and not isinstance(job.error, Cancelled)]
+        loud = [job for job in self.failed if not job.is_silent and not job.is_cancelled]
         if not loud:
             return
         told = [str(job) for job in loud[:TOLD_FAILURES]]
         if len(loud) > TOLD_FAILURES:
             told.append(f'and {len(loud) - TOLD_FAILURES:,} more (see failed)')
-        raise BatchError(f'{len(loud):,} of {self._submitted:,} jobs failed: ' + '; '.join(told), self.failed) from loud[
+        raise BatchError(f'{len(loud):,} of {self._submitted:,} jobs failed: ' + '; '.join(told), self._failed) from loud[
             0
         ].error
 
@@ -197,7 +223,7 @@ class Batch(Calls):
             self._workers.close()
             self._connection.release_requests(self._limits.size)
             if self._deadline is not None:
-                self._deadline.kill(block=False)
+                self._deadline.close()
 
     def __enter__(self) -> Self:
         return self
@@ -224,6 +250,9 @@ class Batch(Calls):
             raise
         finally:
             self.close()
+            if error is not None:
+                # What it raises is more than what failed beside it.
+                self._unread.clear()
         if error is None and self._limits.on_error == 'raise':
             self.raise_for_errors()
 
@@ -271,58 +300,25 @@ class Batch(Calls):
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
-        self._end(job, None, reason)
+        self._end(job, None, reason, is_cancelled=True)
         return True
 
-    # --- one job
+    def check_outside(self, waiting: str) -> None:
+        """Refuse to wait for jobs in a callback.
 
-    def _run_job(self, job: Job, worker: Worker) -> None:
-        worker.is_interruptible = True
-        try:
-            outcome = self._connection.perform(job.operation, job.ref, job.options)
-        except Interruption as interruption:
-            self._end(job, None, interruption.reason)
-        except Exception as error:
-            worker.is_interruptible = False
-            self._fail(job, error)
-        except BaseException as error:
-            # Somebody else's kill, or Ctrl-C: it goes on its way, and the job is not lost.
-            self._end(job, None, Cancelled(f'{job.operation} {job.ref} was interrupted by {type(error).__name__}'))
-            raise
-        else:
-            worker.is_interruptible = False
-            self._succeed(job, outcome)
-
-    def _succeed(self, job: Job, outcome: Outcome) -> None:
-        self._size_bytes += outcome.size_bytes
-        self._retries += outcome.retries
-        if job.callback is None:
-            self._end(job, outcome.value, None)
-            return
-        self._call_back(job, job.callback, outcome.value, None)
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        if isinstance(error, TransferError):
-            self._retries += error.attempts - 1
-        if job.errback is None:
-            self._end(job, None, error)
-            return
-        self._call_back(job, job.errback, error, error)
-
-    def _call_back(self, job: Job, function: Callback | Errback, argument: Any, failure: Exception | None) -> None:
-        """Call the caller's function, and end the job with what it returns or raises, or with the failure it was told."""
-        try:
-            value = function(argument)
-        except Exception as error:
-            self._end(job, None, _callback_error(job, error, failure))
-        except BaseException as error:
-            reason = failure or Cancelled(
-                f'the callback of {job.operation} {job.ref} was interrupted by {type(error).__name__}'
+        Raises:
+            ConfigurationError: Jobs are pending, and this is a callback: the wait would be for the callback itself, or for
+                jobs that wait for its worker.
+        """
+        if self.pending and self._workers.is_inside():
+            raise ConfigurationError(
+                f'{waiting} in a callback of the same batch could wait for ever; call it outside of the jobs, give that job a '
+                'callback of its own, or use the method of the connection'
             )
-            self._end(job, None, reason)
-            raise
-        else:
-            self._end(job, None if failure else value, failure)
+
+    def unread(self) -> str:
+        """What is to be told once all is over for this batch; '' where that is nothing. Tells it once."""
+        return self._unread.told(self.pending, self._submitted) if self.home.is_own_process() else ''
 
     # --- counting
 
@@ -334,7 +330,7 @@ class Batch(Calls):
         if self._jobs is not None:
             self._jobs.append(job)
 
-    def _end(self, job: Job, value: Any, error: Exception | None) -> None:
+    def _end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
         if isinstance(error, ConfigurationError):
             # Silent is what happens to a transfer, not a mistake in the call.
             job.is_silent = False
@@ -342,8 +338,10 @@ class Batch(Calls):
         if error is None:
             self._succeeded += 1
         else:
-            self._cancelled += isinstance(error, Cancelled)
-            self.failed.add(FailedJob.of(job))
+            self._cancelled += is_cancelled
+            self._failed.add(FailedJob.of(job, is_cancelled=is_cancelled))
+            if not (is_cancelled or job.is_silent or job.is_read):
+                self._unread.add(job)
             self._trip()
         if self._ended is not None:
             self._ended.append(job)
@@ -357,14 +355,15 @@ class Batch(Calls):
     def _trip(self) -> None:
         """Stop the batch when it has had too many failures."""
         limit = self._limits.max_failures
-        if limit is None or self._refusal is not None or len(self.failed) - self._cancelled < limit:
+        if limit is None or self._refusal is not None or len(self._failed) - self._cancelled < limit:
             return
-        self._stop(BreakerOpen(f'the batch stopped after {limit} failures; the last one: {self.failed[-1]}'))
+        self._stop(BreakerOpen(f'the batch stopped after {limit} failures; the last one: {self._failed[-1]}'))
 
     def _expire(self, timeout_s: float) -> None:
         reason = DeadlineExceeded(f'the batch was not done within its timeout_s of {timeout_s} s')
         self._stop(reason)
-        self._interrupt_running(reason)
+        # A callback that never ends is ended too.
+        self._interrupt_running(reason, is_urgent=True)
 
     def _stop(self, reason: S3poError) -> None:
         """Refuse further work, and end what has not begun."""
@@ -372,7 +371,7 @@ class Batch(Calls):
             self._refusal = reason
         for job in self._workers.drain():
             if not job.ready():
-                self._end(job, None, reason)
+                self._end(job, None, reason, is_cancelled=isinstance(reason, Cancelled))
 
     def _interrupt_running(self, reason: S3poError, *, is_urgent: bool = False, besides: object = None) -> None:
         for job in self._workers.running():
@@ -394,13 +393,3 @@ class Batch(Calls):
         if jobs is None:
             raise ConfigurationError(f'{what} needs the jobs, and the batch was made with keep_results=False')
         return jobs
-
-
-def _callback_error(job: Job, error: Exception, failure: Exception | None) -> CallbackError:
-    if failure is None:
-        text = f'the callback of {job.operation} {job.ref} raised {error!r}; the transfer itself succeeded'
-    else:
-        text = f'the errback of {job.operation} {job.ref} raised {error!r}; it was told that the transfer failed: {failure}'
-    found = CallbackError(text)
-    found.__cause__ = error
-    return found

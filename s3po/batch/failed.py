@@ -29,9 +29,10 @@ class FailedJob:
         options: The other arguments of the call, the source or target among them.
         error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
         is_silent: Whether the job was silent.
+        is_cancelled: Whether its batch's or its own cancel() ended it, so that it raises no BatchError.
     """
 
-    __slots__ = ('error', 'is_silent', 'operation', 'options', 'ref')
+    __slots__ = ('error', 'is_cancelled', 'is_silent', 'operation', 'options', 'ref')
 
     def __init__(
         self,
@@ -41,18 +42,20 @@ class FailedJob:
         error: BaseException,
         *,
         is_silent: bool = False,
+        is_cancelled: bool = False,
     ) -> None:
         self.operation = operation
         self.ref = ref
         self.options = options
         self.error = error
         self.is_silent = is_silent
+        self.is_cancelled = is_cancelled
 
     @classmethod
-    def of(cls, job: Job) -> FailedJob:
+    def of(cls, job: Job, *, is_cancelled: bool = False) -> FailedJob:
         """What is to be kept of a job that failed."""
-        assert job.exception is not None
-        return cls(job.operation, job.ref, job.options, job.exception, is_silent=job.is_silent)
+        assert job.failure is not None
+        return cls(job.operation, job.ref, job.options, job.failure, is_silent=job.is_silent, is_cancelled=is_cancelled)
 
     @property
     def bucket(self) -> str:

@@ -41,6 +41,10 @@ class Home:
         """Whether the caller runs in this thread and process."""
         return get_hub_if_exists() is self.hub and os.getpid() == self._pid
 
+    def is_own_process(self) -> bool:
+        """Whether the caller runs in this process, in whatever thread."""
+        return os.getpid() == self._pid
+
     def check(self) -> None:
         """Refuse a caller from elsewhere.
 

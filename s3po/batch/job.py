@@ -26,6 +26,10 @@ class JobOwner(Protocol):
 
     home: Home
 
+    def check_outside(self, waiting: str) -> None:
+        """Refuse to wait in a callback of the batch. waiting: what would."""
+        ...
+
     def cancel_job(self, job: Job) -> bool:
         """Cancel it, if it has not ended; tells whether it will end as cancelled."""
         ...
@@ -39,18 +43,19 @@ class Job:
         ref: The object concerned.
         options: The other arguments of the call.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
-        exception: Why it failed; None while it has not.
+        is_read: Whether the caller has seen that it failed: by get(), `exception`, successful() or the errback.
     """
 
     __slots__ = (
         '__weakref__',
+        '_failure',
         '_has_ended',
         '_owner',
         '_value',
         '_waiter',
         'callback',
         'errback',
-        'exception',
+        'is_read',
         'is_silent',
         'operation',
         'options',
@@ -77,14 +82,15 @@ class Job:
         self.errback = errback
         self.is_silent = is_silent
         self.silent_value = silent_value
-        self.exception: BaseException | None = None
+        self.is_read = False
+        self._failure: BaseException | None = None
         self._owner: JobOwner | None = owner
         self._value: Any = None
         self._has_ended = False
         self._waiter: gevent.event.Event | None = None
 
     def __repr__(self) -> str:
-        state = 'pending' if not self._has_ended else 'done' if self.exception is None else f'failed: {self.exception}'
+        state = 'pending' if not self._has_ended else 'done' if self._failure is None else f'failed: {self._failure}'
         return f'<Job {self.operation} {self.ref} {state}>'
 
     def ready(self) -> bool:
@@ -93,7 +99,19 @@ class Job:
 
     def successful(self) -> bool:
         """Whether the job has ended well: the transfer and, if there is one, the callback."""
-        return self._has_ended and self.exception is None
+        self.is_read = self._has_ended
+        return self._has_ended and self._failure is None
+
+    @property
+    def exception(self) -> BaseException | None:
+        """Why it failed; None while it has not."""
+        self.is_read = self._has_ended
+        return self._failure
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The same for the batch, whose look does not count as the caller's."""
+        return self._failure
 
     @property
     def value(self) -> Any:
@@ -109,14 +127,16 @@ class Job:
         Raises:
             S3poError: What the job failed with. (A silent job raises nothing; it gives what its method gives on failure.)
             DeadlineExceeded: It did not end in time.
+            ConfigurationError: It has not ended, and this is a callback of the same batch: each might wait for the other.
         """
         if not self._has_ended and not self._wait(timeout_s):
             raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
-        if self.exception is None:
+        self.is_read = True
+        if self._failure is None:
             return self._value
         if self.is_silent:
             return self.silent_value
-        raise self.exception
+        raise self._failure
 
     def cancel(self) -> bool:
         """Cancel the job: keep it from beginning, or interrupt its transfer, which cleans up behind itself.
@@ -130,7 +150,7 @@ class Job:
     def end(self, value: Any, exception: BaseException | None) -> None:
         """Called by the batch, once."""
         self._value = value
-        self.exception = exception
+        self._failure = exception
         self._has_ended = True
         # What is no longer needed may be large: a source in memory, or the caller's objects in a callback.
         self._owner = self.callback = self.errback = None
@@ -141,6 +161,8 @@ class Job:
 
     def _wait(self, timeout_s: float | None) -> bool:
         owner = self._owner
+        if owner is not None:
+            owner.check_outside('get()')
         if owner is not None and not owner.home.is_here():
             return owner.home.wait_until(self.ready, timeout_s)
         if self._waiter is None:

@@ -56,7 +56,8 @@ class BatchLimits:
         if self.on_error not in ('raise', 'collect'):
             raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {self.on_error!r}")
         for name, seconds in (('timeout_s', self.timeout_s), ('job_timeout_s', self.job_timeout_s)):
-            if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
+            # Not `<= 0`: nothing compares with NaN.
+            if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {seconds!r}')
         limit = self.max_failures
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import gevent.lock
@@ -12,6 +12,12 @@ import gevent.lock
 from s3po.batch.job import Job
 
 __all__ = ['Interruption', 'WorkerPool']
+
+
+# All workers are in callbacks, and none has ended for so long: one of them may wait for a producer.
+STALL_S: Final = 0.05
+# How long each further producer waits then.
+STALLED_PAUSE_S: Final = 0.001
 
 
 class Interruption(gevent.GreenletExit):
@@ -33,7 +39,7 @@ class Worker(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs
         pool: The pool that it belongs to.
         job: The job that it runs now.
         is_interruptible: True during the transfer, False during a callback: by then the transfer is done.
-        is_interrupted: True once the job was interrupted.
+        interruption: What this pool threw into the job; None while it has not.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -41,7 +47,7 @@ class Worker(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs
         self.pool = pool
         self.job: Job | None = None
         self.is_interruptible = False
-        self.is_interrupted = False
+        self.interruption: Interruption | None = None
 
     def _run(self) -> None:
         pool = self.pool
@@ -54,14 +60,20 @@ class Worker(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs
                 pool.run(job, self)
             finally:
                 self.job = None
-                self.is_interruptible = self.is_interrupted = False
+                self.is_interruptible = False
+                self.interruption = None
+                pool.ended += 1
 
 
 class WorkerPool:
     """At most `size` workers, made as they are needed.
 
     A producer outside of the jobs waits while the queue is full. A job that submits more work never waits: if all workers
-    waited for room in a queue that only they empty, none would. Such work goes to an overflow, which is taken first.
+    waited for room in a queue that only they empty, none would. Such work goes to an overflow, which is taken first. So does
+    what others submit while all workers are in callbacks and none of these ends: they may be waiting for that very greenlet.
+
+    Attributes:
+        ended: How many jobs have been left by their workers.
     """
 
     def __init__(self, size: int, run: Callable[[Job, Worker], None]) -> None:
@@ -80,6 +92,13 @@ class WorkerPool:
         self._workers: dict[Worker, None] = {}
         self._idle = 0
         self._is_closed = False
+        self.ended = 0
+        # While producers wait: the timer that looks whether all stands still, and what it saw last.
+        self._watch: Any = None
+        self._waiting = self._seen = 0
+        self._is_stalled = False
+        # Places that were given away in a standstill, and were none.
+        self._lent = 0
 
     def __repr__(self) -> str:
         return f'<WorkerPool size={self._size} workers={len(self._workers)} idle={self._idle} queued={len(self)}>'
@@ -102,12 +121,51 @@ class WorkerPool:
         """Wait for a place in the queue, unless inside of a job; tells whether one was taken. put() is to follow."""
         if self.is_inside():
             return False
-        self._room.acquire()
+        if not self._room.acquire(blocking=False):
+            self._wait_for_room()
         return True
 
     def give_back_room(self) -> None:
-        """Return a place in which nothing is put after all."""
-        self._room.release()
+        """Return a place in which nothing is put after all, or that was taken out of the queue."""
+        if self._lent:
+            self._lent -= 1
+        else:
+            self._room.release()
+
+    def _wait_for_room(self) -> None:
+        if self._is_stalled:
+            # A bound for what a producer of many puts in while callbacks take their time.
+            gevent.sleep(STALLED_PAUSE_S)
+        if self._watch is None:
+            self._watch = gevent.get_hub().loop.timer(STALL_S, STALL_S)
+            self._watch.start(self._look)
+        self._waiting += 1
+        try:
+            if self._is_standing_still():
+                self._lent += 1
+                self._room.release()
+            self._room.acquire()
+        finally:
+            self._waiting -= 1
+
+    def _is_standing_still(self) -> bool:
+        return self._is_stalled and self._seen == self.ended and self._are_all_in_callbacks()
+
+    def _are_all_in_callbacks(self) -> bool:
+        busy = [worker for worker in self._workers if worker.job is not None and not worker.is_interruptible]
+        return len(busy) == self._size
+
+    def _look(self) -> None:
+        """Called by the timer: let the producers through that wait while nothing moves."""
+        self._is_stalled = self._seen == self.ended and self._are_all_in_callbacks()
+        self._seen = self.ended
+        if not self._waiting and not self._is_stalled:
+            self._watch.close()
+            self._watch = None
+        if self._is_stalled:
+            for _ in range(self._waiting):
+                self._lent += 1
+                self._room.release()
 
     def put(self, job: Job, *, has_room: bool) -> None:
         """Have the job run. has_room: what wait_for_room() said."""
@@ -179,13 +237,13 @@ class WorkerPool:
         if self._overflow:
             return self._overflow.popleft()
         if self._queue:
-            self._room.release()
+            self.give_back_room()
             return self._queue.popleft()
         return None
 
 
 def _throw(worker: Worker, job: Job, interruption: Interruption, even_callbacks: bool) -> None:  # noqa: FBT001  (called by the hub)
     # By now the worker may be in the job's callback, or at another job. And a job that was interrupted is cleaning up.
-    if worker.job is job and not worker.is_interrupted and (worker.is_interruptible or even_callbacks):
-        worker.is_interrupted = True
+    if worker.job is job and worker.interruption is None and (worker.is_interruptible or even_callbacks):
+        worker.interruption = interruption
         worker.throw(interruption)

@@ -288,7 +288,7 @@ def test_wait_inside_a_job(performer: Performer) -> None:
     with Batch(performer, 3, on_error='collect') as batch:
         job = batch.head('bucket', 'a', callback=lambda _: batch.wait())
 
-    assert 'wait for the callback itself' in str(job.exception)
+    assert 'in a callback of the same batch' in str(job.exception)
 
 
 @pytest.mark.parametrize(
@@ -330,4 +330,5 @@ def test_representations(performer: Performer) -> None:
         assert 'size=1' in repr(batch._workers)
     assert repr(job) == '<Job head s3://bucket/a done>'
     assert repr(failing).startswith('<Job head s3://bucket/fail failed:')
+    assert not failing.successful()
     assert isinstance(NotFound('x'), Exception)

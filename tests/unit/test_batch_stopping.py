@@ -10,6 +10,7 @@ from s3po.batch import Batch
 from s3po.errors import (
     BatchError,
     BreakerOpen,
+    CallbackError,
     Cancelled,
     DeadlineExceeded,
 )
@@ -181,7 +182,7 @@ def test_system_exit_in_a_callback(performer: Performer) -> None:
                 raise SystemExit(3)
 
             batch.head('bucket', 'a', callback=leave)
-    assert isinstance(batch.failed[0].error, Cancelled)
+    assert isinstance(batch.failed[0].error, CallbackError)
 
 
 def test_killed_worker_loses_no_job(performer: Performer) -> None:

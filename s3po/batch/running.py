@@ -1,0 +1,135 @@
+"""One job of a batch: the call, then its callback; and what it fails with when something else than the batch ends it.
+
+Invariant: a job that anything but the batch's own interruption ends has failed, and is no job that was cancelled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gevent
+
+from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.limits import Performer
+from s3po.batch.workers import Worker
+from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
+from s3po.model import Outcome
+
+__all__ = ['Runner']
+
+
+class End(Protocol):
+    """Ends a job with a value or an error."""
+
+    def __call__(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None: ...
+
+
+class Runner:
+    """Carries out the jobs of one batch.
+
+    Attributes:
+        size_bytes: The bytes that the jobs that went well have moved.
+        retries: The requests that had to be sent again.
+    """
+
+    def __init__(self, connection: Performer, end: End) -> None:
+        """
+        Args:
+            connection: Carries out calls.
+            end: Called once for each job.
+        """
+        self._connection = connection
+        self._end = end
+        self.size_bytes = 0
+        self.retries = 0
+
+    def run(self, job: Job, worker: Worker) -> None:
+        """Carry out one job, and end it. Raises only what ends its worker too."""
+        worker.is_interruptible = True
+        try:
+            outcome = self._connection.perform(job.operation, job.ref, job.options)
+        except Exception as error:
+            worker.is_interruptible = False
+            self._fail(job, error, worker)
+        except BaseException as error:
+            worker.is_interruptible = False
+            if error is worker.interruption:
+                self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
+                return
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                self._end(job, None, _foreign_end(job, error))
+            else:
+                self._fail(job, _foreign_end(job, error), worker)
+            if _must_go_on(error):
+                raise
+        else:
+            worker.is_interruptible = False
+            self._succeed(job, outcome, worker)
+
+    def _succeed(self, job: Job, outcome: Outcome, worker: Worker) -> None:
+        self.size_bytes += outcome.size_bytes
+        self.retries += outcome.retries
+        if job.callback is None:
+            self._end(job, outcome.value, None)
+            return
+        self._call_back(job, worker, job.callback, outcome.value, None)
+
+    def _fail(self, job: Job, error: Exception, worker: Worker) -> None:
+        if isinstance(error, TransferError):
+            self.retries += error.attempts - 1
+        if job.errback is None:
+            self._end(job, None, error)
+            return
+        job.is_read = True
+        self._call_back(job, worker, job.errback, error, error)
+
+    def _call_back(
+        self, job: Job, worker: Worker, function: Callback | Errback, argument: Any, failure: Exception | None
+    ) -> None:
+        """Call the caller's function, and end the job with what it returns or raises, or with the failure it was told."""
+        try:
+            value = function(argument)
+        except Exception as error:
+            self._end(job, None, _callback_error(job, error, failure))
+        except BaseException as error:
+            if error is worker.interruption:
+                is_cancelled = failure is None and isinstance(error.reason, Cancelled)
+                self._end(job, None, failure or _interrupted_callback(job, error.reason), is_cancelled=is_cancelled)
+                return
+            self._end(job, None, _callback_error(job, error, failure))
+            if _must_go_on(error):
+                raise
+        else:
+            self._end(job, None if failure else value, failure)
+
+
+def _callback_error(job: Job, error: BaseException, failure: Exception | None) -> CallbackError:
+    """A callback raised, or (where `failure` is what it was told) an errback did."""
+    if failure is None:
+        text = f'the callback of {job.operation} {job.ref} raised {error!r}; the transfer itself succeeded'
+    else:
+        text = f'the errback of {job.operation} {job.ref} raised {error!r}; it was told that the transfer failed: {failure}'
+    found = CallbackError(text)
+    found.__cause__ = error
+    return found
+
+
+def _interrupted_callback(job: Job, reason: Exception) -> Exception:
+    """The batch ended a callback."""
+    return type(reason)(f'{reason}; the callback of {job.operation} {job.ref} was ended, the transfer itself succeeded')
+
+
+def _foreign_end(job: Job, error: BaseException) -> S3poError:
+    """A transfer was ended by what is no Exception, and not sent by the batch: a kill, or a time limit of the caller's own."""
+    doing = f'{job.operation} {job.ref}'
+    if isinstance(error, gevent.GreenletExit):
+        found = S3poError(f'{doing} was killed by other code ({type(error).__name__})')
+    else:
+        found = S3poError(f'{doing} was ended by {error!r}, which this batch did not send')
+    found.__cause__ = error
+    return found
+
+
+def _must_go_on(error: BaseException) -> bool:
+    """Whether an exception ends the worker too: its killer waits for that, and the others are the program's."""
+    return isinstance(error, gevent.GreenletExit | KeyboardInterrupt | SystemExit)
