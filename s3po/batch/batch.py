@@ -29,6 +29,7 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.model import ObjectRef
+from s3po.runtime import watch_hub
 
 __all__ = ['Batch']
 
@@ -72,6 +73,7 @@ class Batch(Calls):
         self._has_ended_one = gevent.event.Event()
         self._is_idle = gevent.event.Event()
         self._is_idle.set()
+        self._watch = watch_hub(self._is_idle)
         self._refusal: S3poError | None = None
         self._is_closed = False
         self._submitted = self._succeeded = self._cancelled = 0
@@ -220,6 +222,7 @@ class Batch(Calls):
             self.home.call(self.close)
         elif not self._is_closed:
             self._is_closed = True
+            self._watch.close()
             self._workers.close()
             self._connection.release_requests(self._limits.size)
             if self._deadline is not None:

@@ -10,6 +10,7 @@ It is imported before any other room, and imports none of them:
 - `botolocks`: the locks that botocore waits for become locks that yield.
 - `imports`: lets several native threads import at once, where everything is patched.
 - `hubs`: frees what native threads leave behind when they end.
+- `monitor`: names what blocks an event loop while a batch has jobs there; `remedies`: what to do about it.
 - `greenlets`: blocking work off the event loop, values per event loop.
 - `cleanups`: work that a kill must not cut in two, and clean-up that goes on behind its caller.
 """
@@ -18,6 +19,7 @@ from s3po.runtime.cleanups import GRACE_S, CleanUps
 from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
 from s3po.runtime.hubs import note_hub
 from s3po.runtime.locks import wait_until
+from s3po.runtime.monitor import Watch, watch_hub
 from s3po.runtime.patching import LateImportWarning, other_threads_run, patch
 from s3po.runtime.threads import has_greenlets
 
@@ -27,6 +29,7 @@ __all__ = [
     'CleanUps',
     'LateImportWarning',
     'PerHub',
+    'Watch',
     'WorkKilled',
     'has_greenlets',
     'isolated',
@@ -35,4 +38,5 @@ __all__ = [
     'other_threads_run',
     'patch',
     'wait_until',
+    'watch_hub',
 ]

@@ -1,9 +1,10 @@
-"""The locks that botocore waits for, of s3po's and of users' own clients.
+"""The locks and events that botocore and s3transfer wait for, of s3po's and of users' own clients.
 
 botocore refreshes credentials and tokens while it holds a native lock, and refreshing does I/O: a second greenlet that waits
 for the lock stops its thread for ever, the refreshing greenlet included. The bucket of its adaptive retries waits for a native
-condition, which stops the thread for up to 2 s. Their classes get attributes here that turn native locks into locks that yield
-as they are read, so that objects made before are covered too. Locks that botocore holds over no I/O are left alone.
+condition, which stops the thread for up to 2 s. boto3's upload_file and download_file wait for an event that their own threads
+set, which may need a lock that a greenlet holds. Their classes get attributes here that turn these into ones that yield as they
+are read, so that objects made before are covered too. Locks that are held over no I/O are left alone.
 """
 
 import contextlib
@@ -13,7 +14,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
-from s3po.runtime.locks import NATIVE_LOCK, YieldingLock, pause
+from s3po.runtime.locks import NATIVE_LOCK, YieldingLock, pause, wait_until
+from s3po.runtime.threads import has_greenlets
 
 __all__ = ['share_botocore_locks']
 
@@ -48,10 +50,16 @@ def _yielding_condition(held: Any) -> Any:
     return _YieldingCondition(YieldingLock(lock)) if type(lock) is NATIVE_LOCK else held
 
 
+def _yielding_event(held: Any) -> Any:
+    lock = getattr(getattr(held, '_cond', None), '_lock', None)
+    return _YieldingEvent(held) if type(lock) is NATIVE_LOCK else held
+
+
 # By module: class, attribute, and what makes it yield.
 _ATTRIBUTES: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]] = {
     'botocore.credentials': (('RefreshableCredentials', '_refresh_lock', _yielding_lock),),
     'botocore.tokens': (('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),),
+    's3transfer.futures': (('TransferCoordinator', '_done_event', _yielding_event),),
     'botocore.retries.bucket': (('TokenBucket', '_new_fill_rate_condition', _yielding_condition),),
 }
 
@@ -109,6 +117,20 @@ class _YieldingCondition:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+class _YieldingEvent:
+    """As much of a `threading.Event` as s3transfer uses."""
+
+    __slots__ = ('_event', 'is_set', 'set')
+
+    def __init__(self, event: Any) -> None:
+        self._event = event
+        self.is_set = event.is_set
+        self.set = event.set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return wait_until(self.is_set, timeout) if has_greenlets() else bool(self._event.wait(timeout))
 
 
 class _Finder:

@@ -52,9 +52,9 @@ class YieldingLock:
             Whether it was taken.
         """
         take = self._native.acquire
-        if take(False):
-            return True
-        return blocking and wait_until(lambda: bool(take(False)), None if timeout < 0 else timeout)
+        if not blocking or not has_greenlets():
+            return bool(take(blocking, timeout))
+        return wait_until(lambda: bool(take(False)), None if timeout < 0 else timeout)
 
     def __enter__(self) -> Self:
         self.acquire()

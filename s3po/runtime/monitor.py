@@ -1,0 +1,203 @@
+"""Names what blocks an event loop while a batch has jobs there, as long as it is blocked.
+
+One native thread per process, which runs while batches are open, calls each of their event loops every half second. A loop that
+waits for I/O answers at once. One that does not answer for 5 s is blocked: by a native lock, another thread, a process or a
+computation. That is logged once per place, with the stack and the remedy.
+
+Calls are counted, not seconds: a process that was stopped, or a machine that slept, has missed one call only. (gevent's own
+monitoring thread traces every switch of greenlets, has its settings for the whole process, and prints its report.)
+
+A fork ends the thread before, and starts another one after it in the parent: from Python 3.12 on, forking beside threads warns.
+"""
+
+import logging
+import os
+import sys
+import traceback
+import types
+import weakref
+from typing import Any, Final, Protocol
+
+from gevent import get_hub, monkey
+
+from s3po.runtime.remedies import CpuClock, remedy
+
+__all__ = ['Watch', 'watch_hub']
+
+log = logging.getLogger(__name__)
+
+CALL_EVERY_S: Final = 0.5
+MISSED_CALLS: Final = 10
+
+# How long a fork waits for the thread to end, which takes a millisecond unless it is writing a report.
+_END_TIMEOUT_S: Final = 1.0
+
+_allocate_native: Any = monkey.get_original('_thread', 'allocate_lock')
+_start_native: Any = monkey.get_original('_thread', 'start_new_thread')
+
+
+class IdleEvent(Protocol):
+    """Set while there is nothing to do."""
+
+    def is_set(self) -> bool:
+        """Whether it is set. Called in another thread."""
+        ...
+
+
+class Watch:
+    """One batch's wish to have its event loop watched. It ends with close(), or when nothing refers to it."""
+
+    __slots__ = ('__weakref__', 'is_idle')
+
+    def __init__(self, is_idle: IdleEvent) -> None:
+        self.is_idle = is_idle
+
+    def close(self) -> None:
+        """Stop watching."""
+        _monitor.remove(self)
+
+
+def watch_hub(is_idle: IdleEvent) -> Watch:
+    """Watch the calling thread's event loop.
+
+    Args:
+        is_idle: While it is set, the loop may be blocked for as long as it likes.
+    """
+    watch = Watch(is_idle)
+    _monitor.add(get_hub(), watch)
+    return watch
+
+
+class _Watched:
+    """An event loop, and whether it answers. Made in its thread."""
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+        self.watches: list[weakref.ref[Watch]] = []
+        self._is_answered = True
+        self._missed = 0
+        self._clock = CpuClock()
+        self._cpu_s = 0.0
+        self._told: set[tuple[tuple[str, str], ...]] = set()
+
+    def is_busy(self) -> bool:
+        return any(watch is not None and not watch.is_idle.is_set() for watch in [each() for each in self.watches])
+
+    def look(self) -> None:
+        """Call the loop, or count one more call that it has not answered."""
+        if not self.is_busy():
+            self._missed = 0
+        elif self._is_answered:
+            self._missed = 0
+            self._is_answered = False
+            self.hub.loop.run_callback_threadsafe(self._answer)
+        else:
+            self._missed += 1
+            if self._missed == 1:
+                self._cpu_s = self._clock.seconds()
+            if self._missed == MISSED_CALLS:
+                self._report()
+
+    def _answer(self) -> None:
+        self._is_answered = True
+
+    def _report(self) -> None:
+        frame = sys._current_frames().get(self.hub.thread_ident)
+        # No frame: the thread has ended, or is at an interactive prompt.
+        if frame is None or self._is_told(frame):
+            return
+        blocked_s = MISSED_CALLS * CALL_EVERY_S
+        log.warning(
+            'a call has blocked the event loop for %.0f s: no transfer of this thread goes on. %s\nMost recent call last:\n%s',
+            blocked_s,
+            remedy(frame, self._clock.seconds() - self._cpu_s, blocked_s),
+            ''.join(traceback.format_stack(frame)),
+        )
+
+    def _is_told(self, frame: types.FrameType) -> bool:
+        place = tuple((each.f_code.co_filename, each.f_code.co_name) for each, _ in traceback.walk_stack(frame))
+        is_told = place in self._told
+        self._told.add(place)
+        return is_told
+
+
+class _Monitor:
+    """The thread and what it watches."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: in a forked child there is no thread, and nothing to watch yet."""
+        self._lock = _allocate_native()
+        self._watched: dict[int, _Watched] = {}
+        self._ending: Any = None
+        self._has_ended: Any = None
+
+    def add(self, hub: Any, watch: Watch) -> None:
+        with self._lock:
+            watched = self._watched.get(id(hub))
+            if watched is None:
+                watched = self._watched[id(hub)] = _Watched(hub)
+            watched.watches.append(weakref.ref(watch))
+            self._start()
+
+    def remove(self, watch: Watch) -> None:
+        with self._lock:
+            for watched in self._watched.values():
+                watched.watches = [each for each in watched.watches if each() is not watch]
+
+    def end_thread(self) -> None:
+        """End the thread, and wait for that."""
+        with self._lock:
+            ending, has_ended, self._ending = self._ending, self._has_ended, None
+        if ending is not None:
+            ending.release()
+            has_ended.acquire(True, _END_TIMEOUT_S)
+
+    def start_thread(self) -> None:
+        """Start the thread again, if there is something to watch."""
+        with self._lock:
+            if self._watched:
+                self._start()
+
+    def _start(self) -> None:
+        if self._ending is None:
+            self._ending, self._has_ended = _allocate_native(), _allocate_native()
+            self._ending.acquire()
+            self._has_ended.acquire()
+            _start_native(self._run, (self._ending, self._has_ended))
+
+    def _run(self, ending: Any, has_ended: Any) -> None:
+        try:
+            while not ending.acquire(True, CALL_EVERY_S):
+                with self._lock:
+                    watched = self._pruned()
+                    if not watched:
+                        self._ending = None
+                        return
+                for each in watched:
+                    _look(each)
+                del watched, each
+        finally:
+            has_ended.release()
+
+    def _pruned(self) -> list[_Watched]:
+        for name, watched in list(self._watched.items()):
+            watched.watches = [each for each in watched.watches if each() is not None]
+            if not watched.watches or watched.hub.loop is None:
+                del self._watched[name]
+        return list(self._watched.values())
+
+
+def _look(watched: _Watched) -> None:
+    try:
+        watched.look()
+    except Exception:
+        # Its thread may have destroyed the loop a moment ago.
+        log.debug('the event loop could not be watched', exc_info=True)
+
+
+# The one state of this module.
+_monitor: Final = _Monitor()
+os.register_at_fork(before=_monitor.end_thread, after_in_parent=_monitor.start_thread, after_in_child=_monitor.renew)
