@@ -2,31 +2,42 @@
 
 Invariants: a Chunk gives the same bytes on every read, or raises SourceChanged; what does not lie in memory goes through the
 buffer of whoever asks, piece by piece.
+
+The times of a file do not tell of all changes: a page that is mapped and dirty is written without a trace, and memory has no
+times at all. So what was read for a checksum is compared with what is read to be sent, and the last piece is held back until
+the two are known to be equal: a request with other bytes is never complete. A chunk that passed was, at the moment between its
+two readings, just what was sent.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import gevent
 
 from s3po.body.local import local_errors
-from s3po.checksum import is_combinable, text_of
+from s3po.checksum import crc_function, is_combinable, text_of
 from s3po.config import KIB, MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
 
-__all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'PiecesChunk', 'SeekableChunk', 'read_range', 'shrank']
+__all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'PiecesChunk', 'SeekableChunk', 'ViewChunk', 'changed', 'read_range', 'shrank']
+
+T = TypeVar('T')
 
 # Reading less than this from the page cache is done sooner than another thread is woken.
 OFFLOAD_BYTES = MIB
 # How much is read at a time to be hashed: little enough to stay in a processor's cache, and much enough not to ask for the
 # interpreter too often.
 HASH_BYTES = 256 * KIB
+
+# What readings are compared by: the fastest that there is.
+COMPARED = 'CRC64NVME'
 
 # Buffers that no thread is using now. A new one costs as much as the hash of what goes through it: its pages have to be had.
 _idle_buffers: list[memoryview] = []
@@ -59,7 +70,7 @@ class Chunk(Protocol):
         ...
 
     def sha256(self) -> str:
-        """The SHA-256 of the bytes, in hex. Large chunks are hashed in other threads.
+        """The SHA-256 of the bytes, in hex. Large chunks are hashed in other threads; what has to be read is read once.
 
         Raises:
             SourceChanged, LocalError: As of read().
@@ -67,7 +78,7 @@ class Chunk(Protocol):
         ...
 
     def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
-        """The checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads.
+        """The checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads, and once.
 
         Args:
             algorithm: One of s3po.checksum.ALGORITHMS.
@@ -80,7 +91,7 @@ class Chunk(Protocol):
 
 
 class BytesChunk:
-    """A chunk that lies in memory."""
+    """A chunk of immutable bytes."""
 
     __slots__ = ('_data', 'size_bytes')
 
@@ -149,36 +160,115 @@ class OpenFile(Protocol):
 class Positioned(Protocol):
     """What a SeekableChunk needs of its source."""
 
+    name: str
+
     def read_at(self, position: int, size_bytes: int) -> bytes:
         """The bytes at an absolute position of the file."""
         ...
 
 
-class FileChunk:
-    """A range of a file on disk."""
+class _ReadChunk:
+    """A chunk that is read anew each time, and compared with what it was the first time."""
 
-    __slots__ = ('_sha256', 'offset', 'size_bytes', 'source')
+    __slots__ = ('_crc', '_known', 'name', 'offset', 'size_bytes')
 
-    def __init__(self, source: OpenFile, offset: int, size_bytes: int) -> None:
-        # What checksum() has computed for the next sha256(), which is to be of the same reading.
-        self._sha256 = ''
-        self.source = source
+    # Whether its source may be read by any thread.
+    _is_shared = True
+
+    def __init__(self, name: str, offset: int, size_bytes: int) -> None:
+        self.name = name
         self.offset = offset
         self.size_bytes = size_bytes
+        # The CRC64NVME of the first reading; None before it.
+        self._crc: int | None = None
+        # What else was computed of it, by algorithm; '' stands for the SHA-256 in hex.
+        self._known: dict[str, str] = {}
+
+    def _read(self) -> bytes:
+        """All bytes, read now."""
+        raise NotImplementedError
+
+    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        """The bytes, read now, piece by piece."""
+        raise NotImplementedError
 
     def read(self) -> bytes:
-        read = read_range
-        if self.size_bytes > OFFLOAD_BYTES:
-            data = offload(read, self.source.descriptor, self.offset, self.size_bytes, self.source.name)
-        else:
-            data = read(self.source.descriptor, self.offset, self.size_bytes, self.source.name)
+        data = self._apart(self._read)
+        if self._crc is not None and crc_function(COMPARED)(data, 0) != self._crc:
+            raise changed(self.name)
+        return data
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        pieces = self._read_pieces(buffer)
+        return pieces if self._crc is None else self._compared(pieces, self._crc)
+
+    def sha256(self) -> str:
+        if '' not in self._known:
+            self._apart(self._learn, None, True)
+        return self._known['']
+
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
+        if algorithm not in self._known:
+            self._apart(self._learn, algorithm, with_sha256 and '' not in self._known)
+        return self._known[algorithm]
+
+    def _apart(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._is_shared and self.size_bytes > OFFLOAD_BYTES:
+            return offload(function, *arguments)
+        return function(*arguments)
+
+    def _compared(self, pieces: Iterator[memoryview], expected: int) -> Iterator[memoryview]:
+        compute, crc, left = crc_function(COMPARED), 0, self.size_bytes
+        for piece in pieces:
+            crc = compute(piece, crc)
+            left -= len(piece)
+            if not left and crc != expected:
+                raise changed(self.name)
+            yield piece
+
+    def _learn(self, algorithm: str | None, with_sha256: bool) -> None:  # noqa: FBT001  (called through offload())
+        """Read it, and compute all that is asked for."""
+        compute, crc, digest = crc_function(COMPARED), 0, hashlib.sha256()
+
+        def passed(buffer: memoryview) -> Iterator[memoryview]:
+            nonlocal crc
+            for piece in self.pieces(buffer):
+                crc = compute(piece, crc)
+                if with_sha256:
+                    digest.update(piece)
+                yield piece
+                if not self._is_shared:
+                    # Others run between the pieces.
+                    gevent.sleep(0)
+
+        with _lent_buffer(self.size_bytes) as buffer:
+            if algorithm is None:
+                collections.deque(passed(buffer), maxlen=0)
+            else:
+                self._known[algorithm] = text_of(algorithm, passed(buffer))
+        self._crc = crc
+        if with_sha256:
+            self._known[''] = digest.hexdigest()
+
+
+class FileChunk(_ReadChunk):
+    """A range of a file on disk."""
+
+    __slots__ = ('source',)
+
+    def __init__(self, source: OpenFile, offset: int, size_bytes: int) -> None:
+        super().__init__(source.name, offset, size_bytes)
+        self.source = source
+
+    def _read(self) -> bytes:
+        data = read_range(self.source.descriptor, self.offset, self.size_bytes, self.name)
         if len(data) < self.size_bytes:
-            raise shrank(self.source.name)
+            raise shrank(self.name)
         # Looked at after reading and before sending: what is sent is the file as it was at one moment.
         self.source.check_unchanged()
         return data
 
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
         source, offset, left = self.source, self.offset, self.size_bytes
         while left:
             window = buffer[:left]
@@ -192,78 +282,46 @@ class FileChunk:
                 source.check_unchanged()
             yield window[:size_bytes]
 
-    def sha256(self) -> str:
-        known, self._sha256 = self._sha256, ''
-        if known:
-            return known
-        if self.size_bytes > OFFLOAD_BYTES:
-            return offload(self._hash)
-        return self._hash()
 
-    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
-        if with_sha256:
-            return offload(self._hash_both, algorithm) if self.size_bytes > OFFLOAD_BYTES else self._hash_both(algorithm)
-        if self.size_bytes > OFFLOAD_BYTES:
-            return offload(self._checksum, algorithm)
-        return self._checksum(algorithm)
+class SeekableChunk(_ReadChunk):
+    """A range of a file object that can seek, which is only read in the caller's thread."""
 
-    def _hash(self) -> str:
-        digest = hashlib.sha256()
-        with _lent_buffer(self.size_bytes) as buffer:
-            for piece in self.pieces(buffer):
-                digest.update(piece)
-        return digest.hexdigest()
+    __slots__ = ('source',)
 
-    def _hash_both(self, algorithm: str) -> str:
-        digest = hashlib.sha256()
-
-        def pieces(buffer: memoryview) -> Iterator[memoryview]:
-            for piece in self.pieces(buffer):
-                digest.update(piece)
-                yield piece
-
-        with _lent_buffer(self.size_bytes) as buffer:
-            checksum = text_of(algorithm, pieces(buffer))
-        self._sha256 = digest.hexdigest()
-        return checksum
-
-    def _checksum(self, algorithm: str) -> str:
-        with _lent_buffer(self.size_bytes) as buffer:
-            return text_of(algorithm, self.pieces(buffer))
-
-
-class SeekableChunk:
-    """A range of a file object that can seek."""
-
-    __slots__ = ('position', 'size_bytes', 'source')
+    _is_shared = False
 
     def __init__(self, source: Positioned, position: int, size_bytes: int) -> None:
+        super().__init__(source.name, position, size_bytes)
         self.source = source
-        self.position = position
-        self.size_bytes = size_bytes
 
-    def read(self) -> bytes:
-        return self.source.read_at(self.position, self.size_bytes)
+    def _read(self) -> bytes:
+        return self.source.read_at(self.offset, self.size_bytes)
 
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        stop = self.position + self.size_bytes
-        for position in range(self.position, stop, len(buffer)):
+    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        stop = self.offset + self.size_bytes
+        for position in range(self.offset, stop, len(buffer)):
             yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
 
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for piece in self._pieces_apart():
-            digest.update(piece)
-        return digest.hexdigest()
 
-    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
-        return text_of(algorithm, self._pieces_apart())
+class ViewChunk(_ReadChunk):
+    """A range of memory that others may write to while it is sent: a bytearray, an array, a mapped file."""
 
-    def _pieces_apart(self) -> Iterator[memoryview]:
-        # The file is the caller's, and only read in the caller's thread: others run between the pieces.
-        for piece in self.pieces(memoryview(bytearray(min(self.size_bytes or 1, HASH_BYTES)))):
-            yield piece
-            gevent.sleep(0)
+    __slots__ = ('_view',)
+
+    def __init__(self, view: memoryview, name: str, offset: int, size_bytes: int) -> None:
+        super().__init__(name, offset, size_bytes)
+        self._view = view
+
+    def _read(self) -> bytes:
+        return bytes(self._view[self.offset : self.offset + self.size_bytes])
+
+    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        stop = self.offset + self.size_bytes
+        for offset in range(self.offset, stop, len(buffer)):
+            window = buffer[: stop - offset]
+            # A copy: what is compared is to be what is sent.
+            window[:] = self._view[offset : offset + len(window)]
+            yield window
 
 
 def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
@@ -293,7 +351,7 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
 def _lent_buffer(size_bytes: int) -> Iterator[memoryview]:
     """A buffer for pieces of so many bytes. Any thread may ask for one."""
     if size_bytes < HASH_BYTES:
-        yield memoryview(bytearray(size_bytes))
+        yield memoryview(bytearray(size_bytes or 1))
         return
     try:
         buffer = _idle_buffers.pop()
@@ -307,6 +365,11 @@ def _lent_buffer(size_bytes: int) -> Iterator[memoryview]:
 
 def _sha256_of(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def changed(name: str) -> SourceChanged:
+    """What is raised for a source that is not what it was before."""
+    return SourceChanged(f'{name} changed while it was uploaded; nothing was published. Upload it again when it is at rest')
 
 
 def shrank(name: str) -> SourceChanged:

@@ -6,9 +6,10 @@ Invariants: never more than one piece of the source is in memory beside what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+from s3po.body.chunks import Chunk
 from s3po.body.coding import new_encoder
 from s3po.body.sources import BytesSource, SizedSource, Source, StreamSource
 from s3po.config import KIB, MIB
@@ -67,9 +68,15 @@ def _encoded(source: Source, coding: str) -> Iterator[bytes]:
 
 def _pieces(source: Source) -> Iterator[bytes]:
     if isinstance(source, SizedSource):
-        for offset in range(0, source.size_bytes, PIECE_BYTES):
+        offsets = range(0, source.size_bytes, PIECE_BYTES)
+        chunks: Iterable[Chunk] = (source.chunk(offset, min(PIECE_BYTES, source.size_bytes - offset)) for offset in offsets)
+        if source.can_change_unseen:
+            chunks = list(chunks)
+            for chunk in chunks:
+                chunk.checksum('CRC64NVME')
+        for chunk in chunks:
             # Each of them is known to be of the unchanged source before it is compressed.
-            yield source.chunk(offset, min(PIECE_BYTES, source.size_bytes - offset)).read()
+            yield chunk.read()
     elif isinstance(source, StreamSource):
         while data := source.next_chunk(PIECE_BYTES).read():
             yield data

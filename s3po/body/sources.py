@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import collections
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
 import gevent.lock
 
-from s3po.body.chunks import BytesChunk, Chunk, FileChunk, PiecesChunk, SeekableChunk, shrank
+from s3po.body.chunks import BytesChunk, Chunk, FileChunk, PiecesChunk, SeekableChunk, ViewChunk, changed, shrank
 from s3po.body.local import close_file, local_errors
-from s3po.config import KIB
+from s3po.config import GIB, KIB
 from s3po.errors import ConfigurationError, SourceChanged
 
 __all__ = [
@@ -35,6 +36,14 @@ __all__ = [
 # ones, and a large one is not worth the copy.
 SMALL_BYTES: Final = 64 * KIB
 GATHERED_BYTES: Final = 256 * KIB
+
+
+# The first write to a clean page of a mapped file moves the file's times; the next ones do not, until the page was written to
+# the disk. Linux does that within 35 s (vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs), so what was not touched for
+# longer than this cannot change unseen. (In tmpfs, which has no disk, it can.)
+SETTLED_S: Final = 60.0
+# So much is read before it is sent where it can change unseen. More would not stay in the page cache until it is sent.
+READ_FIRST_BYTES: Final = 4 * GIB
 
 
 class Source:
@@ -72,9 +81,13 @@ class SizedSource(Source):
 
     Attributes:
         size_bytes: The bytes from where the source stood when it was opened to its end.
+        can_change_unseen: Whether others may change it without a trace. All its chunks are then to be read, for their
+            checksums, before the first of them is sent: each reading is compared with the first one, so what is sent is the
+            source as it was at the moment in between.
     """
 
     size_bytes: int
+    can_change_unseen = False
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         """The piece [offset, offset + size_bytes), counted from where the source stood when it was opened."""
@@ -87,8 +100,13 @@ class BytesSource(SizedSource):
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self.size_bytes = len(data)
+        self._is_mutable = isinstance(data, memoryview) and not isinstance(data.obj, bytes)
+        self.can_change_unseen = self._is_mutable and self.size_bytes <= READ_FIRST_BYTES
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
+        if self._is_mutable:
+            assert isinstance(self._data, memoryview)
+            return ViewChunk(self._data, self.name, offset, size_bytes)
         if size_bytes == self.size_bytes:
             return BytesChunk(self._data)
         return BytesChunk(memoryview(self._data)[offset : offset + size_bytes])
@@ -110,18 +128,19 @@ class FileSource(SizedSource):
         self.descriptor = descriptor
         self._start = start
         self._file = file
-        self._identity = _identity(descriptor)
+        found = os.fstat(descriptor)
+        self._identity = _identity(found)
         self._holders = 1
-        self.size_bytes = max(0, self._identity[0] - start)
+        self.size_bytes = max(0, found.st_size - start)
+        is_settled = time.time() - max(found.st_mtime, found.st_ctime) > SETTLED_S
+        self.can_change_unseen = not is_settled and self.size_bytes <= READ_FIRST_BYTES
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         return FileChunk(self, self._start + offset, size_bytes)
 
     def check_unchanged(self) -> None:
-        if _identity(self.descriptor) != self._identity:
-            raise SourceChanged(
-                f'{self.name} changed while it was uploaded; nothing was published. Upload it again when it is at rest'
-            )
+        if _identity(os.fstat(self.descriptor)) != self._identity:
+            raise changed(self.name)
 
     def is_still_at(self, name: str, directory: int) -> bool:
         """Whether a name still leads to the very file that was read, unchanged since it was opened.
@@ -134,7 +153,7 @@ class FileSource(SizedSource):
             found = os.stat(name, dir_fd=directory)
         except OSError:
             return False
-        return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev) == self._identity
+        return _identity(found) == self._identity
 
     def finish(self) -> None:
         if self._file is not None:
@@ -263,6 +282,5 @@ def _read_fully(read: Callable[[int], bytes | None], size_bytes: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
 
-def _identity(descriptor: int) -> tuple[int, int, int, int]:
-    found = os.fstat(descriptor)
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
     return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)

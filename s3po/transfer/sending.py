@@ -1,4 +1,4 @@
-"""The attempts that carry an upload's bytes: each reads them afresh, sends them with their checksum, and compares the answer.
+"""The attempts that carry an upload's bytes: each sends them with their checksum, and compares the answer.
 
 Invariant: no attempt counts as successful whose answer contradicts what was sent.
 """
@@ -16,6 +16,7 @@ from s3po.errors import (
     NotFound,
     PreconditionFailed,
     ResponseError,
+    SourceChanged,
     TransportError,
 )
 from s3po.model import CompletedPart
@@ -25,7 +26,8 @@ from s3po.transport import ID_HEADER, Extra, Headers, Stored
 
 __all__ = ['PartSender', 'PutSender']
 
-# What is smaller is read once, for its checksum and to be sent; what is larger twice, piece by piece.
+# What is smaller is read once in each attempt, for its checksum and to be sent. What is larger is read piece by piece: once for
+# checksum and signature, and once to be sent in each attempt.
 AT_ONCE_BYTES: Final = 256 * 1024
 
 UNGUARDED: Final = (
@@ -128,7 +130,11 @@ class _Sender:
         is_wanted = checksum is not None and checksum.startswith('MD5:')
         if not is_wanted and attempts.transport.guards_bodies(attempts.bucket):
             return
-        is_compared = not stored.is_encrypted and check_etag(str(self), body, stored.etag)
+        try:
+            is_compared = not stored.is_encrypted and check_etag(str(self), body, stored.etag)
+        except SourceChanged:
+            # By now; what was sent was the same at two readings.
+            is_compared = False
         if not is_compared and not is_wanted:
             attempts.warn(UNGUARDED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from s3po.body import Chunk, SizedSource, StreamSource
 from s3po.config import MAX_PARTS, TransferConfig
 from s3po.errors import UploadError
 from s3po.model import TransferResult
-from s3po.plan import Plan, plan_upload, stream_concurrency, stream_part_bytes
+from s3po.plan import plan_upload, stream_concurrency, stream_part_bytes
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece, UploadVanished
+from s3po.transfer.parts import PartGroup
 from s3po.transfer.sending import PartSender, PutSender
 from s3po.transport import ID_HEADER, Extra, Headers, Stored
 
@@ -74,12 +76,15 @@ class _Upload:
         plan = plan_upload(source.size_bytes, self._config)
         if not plan.is_multipart:
             return self._put(source.chunk(0, source.size_bytes)), source.size_bytes, 1
+        chunks = [source.chunk(part.offset, part.size_bytes) for part in plan]
+        if source.can_change_unseen:
+            self._read_first(chunks)
         try:
-            stored, parts = self._in_parts(source, plan)
+            stored, parts = self._in_parts(source, chunks)
         except UploadVanished:
             # Its parts are gone and the object is not there: begun anew, once, it can do no harm.
             try:
-                stored, parts = self._in_parts(source, plan)
+                stored, parts = self._in_parts(source, chunks)
             except UploadVanished as error:
                 raise self._given_up(error, 'so it was once before') from error
         return stored, source.size_bytes, parts
@@ -112,9 +117,26 @@ class _Upload:
         sender = PutSender(self._attempts, chunk, headers, self._extra, own_id)
         return self._attempts.run('PutObject', sender.send)
 
-    def _in_parts(self, source: SizedSource, plan: Plan) -> tuple[Stored, int]:
+    def _read_first(self, chunks: list[Chunk]) -> None:
+        """Read all chunks for their checksums before one is sent; see SizedSource.can_change_unseen."""
+        attempts = self._attempts
+        algorithm = attempts.guard.algorithm(attempts.bucket)
+        is_signed = attempts.transport.signs_bodies(attempts.bucket)
+        if algorithm is None and not is_signed:
+            # Each of them is read once.
+            return
+        group = PartGroup()
+        try:
+            for chunk in chunks:
+                group.wait_below(self._config.max_concurrency)
+                group.spawn(functools.partial(chunk.checksum, algorithm or 'CRC64NVME', with_sha256=is_signed))
+            group.join()
+        finally:
+            group.kill()
+
+    def _in_parts(self, source: SizedSource, chunks: list[Chunk]) -> tuple[Stored, int]:
         return self._multipart().run(
-            _sized_pieces(self._attempts, source, plan, self._extra),
+            _sized_pieces(self._attempts, chunks, self._extra),
             width=lambda: self._config.max_concurrency,
             before_complete=source.check_unchanged,
             source=source,
@@ -128,10 +150,9 @@ class _Upload:
         return MultipartUpload(self._attempts, headers, self._extra, own_id=own_id, has_checksums=True)
 
 
-def _sized_pieces(attempts: Attempts, source: SizedSource, plan: Plan, extra: Extra) -> Iterator[Piece]:
-    for part in plan:
-        chunk = source.chunk(part.offset, part.size_bytes)
-        yield part.number, part.size_bytes, PartSender(attempts, chunk, extra, part.number).send
+def _sized_pieces(attempts: Attempts, chunks: list[Chunk], extra: Extra) -> Iterator[Piece]:
+    for number, chunk in enumerate(chunks, 1):
+        yield number, chunk.size_bytes, PartSender(attempts, chunk, extra, number).send
 
 
 class _Stream:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
+import mmap
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 import s3po
 from s3po.config import MIB
+from s3po.errors import SourceChanged
 from tests.conftest import BUCKET
 from tests.support.kinds import Kind
 from tests.support.servers import CHECKOUT, Store
@@ -164,3 +167,106 @@ def wait_until(has_come: Callable[[], bool]) -> None:
     while not has_come():
         assert time.monotonic() < until, 'it did not come'
         gevent.sleep(0.02)
+
+
+# ---------------------------------------------------------------------- sources that change without a trace
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> Iterator[mmap.mmap]:
+    """A file of three parts, mapped, with all pages written to a moment ago: the next write does not move its times."""
+    (tmp_path / 'source').write_bytes(bytes(3 * PART))
+    with (tmp_path / 'source').open('r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
+        mapping[:] = b'o' * len(mapping)
+        yield mapping
+
+
+def times(path: Path) -> tuple[int, int]:
+    return path.stat().st_mtime_ns, path.stat().st_ctime_ns
+
+
+@pytest.mark.fault('F75')
+@pytest.mark.parametrize('compress', [None, 'gzip'])
+@pytest.mark.parametrize('given', ['path', 'file', 'memory'])
+def test_mapping_that_changes_between_parts(
+    conn: s3po.Connection, store: Store, tmp_path: Path, mapped: mmap.mmap, given: str, compress: str | None
+) -> None:
+    """A later part changes while the first one is sent: nothing is published, though the file's times stand still."""
+    path = tmp_path / 'source'
+    if compress:
+        mapped[:] = os.urandom(len(mapped))
+    before = times(path)
+    store.script({'operation': 'UploadPart', 'times': 1, 'action': {'delay_s': 0.5}})
+    view = memoryview(mapped)
+    with path.open('rb') as file, view:
+        sources = {'path': path, 'file': file, 'memory': view}
+        uploading = gevent.spawn(conn.upload, BUCKET, 'key', sources[given], compress=compress)
+        wait_until(lambda: bool(store.log('UploadPart')))
+
+        mapped[-1:] = b'n'
+
+        assert times(path) == before
+        with pytest.raises(SourceChanged, match='nothing was published'):
+            uploading.get(timeout=WAIT_S)
+    assert not conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.fault('F75', only='wire')
+@pytest.mark.parametrize('given', ['path', 'memory'])
+def test_mapping_that_changes_before_it_is_sent(
+    conn: s3po.Connection, store: Store, tmp_path: Path, mapped: mmap.mmap, given: str
+) -> None:
+    """One request: what is sent is compared with what its checksum is of, before the last piece goes out.
+
+    (Over boto there is no wait between the two.)
+    """
+    path, size_bytes = tmp_path / 'source', PART
+    os.truncate(path, size_bytes)
+    mapped[:size_bytes] = b'o' * size_bytes
+    before = times(path)
+    # The head is sent, with the checksum, and the body a second later.
+    store.script({'operation': 'PutObject', 'times': 1, 'action': {'no_continue': True}})
+    view = memoryview(mapped)[:size_bytes]
+    with view:
+        uploading = gevent.spawn(conn.upload, BUCKET, 'key', path if given == 'path' else view)
+        gevent.sleep(0.5)
+        assert not uploading.ready()
+
+        mapped[size_bytes // 2 : size_bytes] = b'n' * (size_bytes - size_bytes // 2)
+
+        assert times(path) == before
+        with pytest.raises(SourceChanged, match='nothing was published'):
+            uploading.get(timeout=WAIT_S)
+    assert not conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.fault('F75')
+def test_mapping_at_rest(conn: s3po.Connection, tmp_path: Path, mapped: mmap.mmap) -> None:
+    """One that does not change is sent, whatever its pages are."""
+    conn.upload(BUCKET, 'key', tmp_path / 'source')
+
+    assert conn.download(BUCKET, 'key') == mapped[:]
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes that are read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize('size_bytes', [PART - 1, 3 * PART])
+@pytest.mark.parametrize('checksum', ['auto', 'sha256', 'md5'])
+def test_read_twice(store: Store, connect: Connect, size_bytes: int, checksum: str) -> None:
+    """Over plain HTTP with a signature, a file object is read once for both checksum and signature, and once to be sent."""
+    connection = connect(store.endpoint_url, config=dataclasses.replace(IN_PARTS, checksum=checksum))
+    connection.create_bucket(BUCKET)
+    file = Counting(os.urandom(size_bytes))
+
+    connection.upload(BUCKET, 'key', file)
+
+    assert file.count <= 2 * size_bytes

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,11 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-@pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable])
+def as_buffer(path: pathlib.Path) -> Any:
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable, as_buffer])
 @pytest.mark.parametrize(('offset', 'size_bytes'), [(0, len(DATA)), (5, 2 * MIB), (7, 11), (len(DATA) - 1, 1), (3, 0)])
 def test_pieces(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], offset: int, size_bytes: int) -> None:
     """In pieces of the buffer's size at the most, as often as they are asked for, and as read() gives them."""
@@ -59,7 +64,7 @@ def test_pieces(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], offset:
     source.close()
 
 
-@pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable])
+@pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable, as_buffer])
 @pytest.mark.parametrize('size_bytes', [0, 11, 2 * MIB])
 def test_sha256(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], size_bytes: int) -> None:
     """That of its bytes, also where it is computed in another thread."""
@@ -100,4 +105,60 @@ def test_without_preadv(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = opened(file)
 
     assert b''.join(map(bytes, source.chunk(0, len(DATA)).pieces(memoryview(bytearray(1000_000))))) == DATA
+    source.close()
+
+
+def change_file(path: pathlib.Path, given: Any) -> None:
+    """Without a trace in its times."""
+    before = path.stat()
+    with path.open('r+b') as file:
+        file.write(b'other')
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def change_seekable(path: pathlib.Path, given: Any) -> None:
+    given.getbuffer()[:5] = b'other'
+
+
+def change_buffer(path: pathlib.Path, given: Any) -> None:
+    given[:5] = b'other'
+
+
+@pytest.mark.parametrize('first', ['checksum', 'sha256'])
+@pytest.mark.parametrize(
+    ('kind', 'change'), [(as_path, change_file), (as_seekable, change_seekable), (as_buffer, change_buffer)]
+)
+def test_change_without_a_trace(
+    file: pathlib.Path, kind: Callable[[pathlib.Path], Any], change: Callable[[pathlib.Path, Any], None], first: str
+) -> None:
+    """What is read again is compared with what was read first, before the last piece is given."""
+    given = kind(file)
+    source = opened(given)
+    chunk = source.chunk(0, 2 * MIB)
+    expected = chunk.sha256() if first == 'sha256' else chunk.checksum('CRC32')
+    pieces = chunk.pieces(memoryview(bytearray(MIB)))
+    assert bytes(next(pieces)) == DATA[:MIB]
+    assert bytes(next(pieces)) == DATA[MIB : 2 * MIB]
+    change(file, given)
+
+    pieces = chunk.pieces(memoryview(bytearray(MIB)))
+    next(pieces)
+    with pytest.raises(SourceChanged, match='nothing was published'):
+        next(pieces)
+    with pytest.raises(SourceChanged, match='nothing was published'):
+        chunk.read()
+    assert (chunk.sha256() if first == 'sha256' else chunk.checksum('CRC32')) == expected
+    source.close()
+
+
+@pytest.mark.parametrize(('age_s', 'expected'), [(0, True), (-3600, True), (3600, False)])
+def test_files_that_can_change_unseen(
+    file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, age_s: float, expected: bool
+) -> None:
+    """Those that were written to a moment ago; or in the future, by a clock that is wrong."""
+    now = time.time()
+    monkeypatch.setattr(time, 'time', lambda: now + age_s)
+    source = opened(file)
+
+    assert source.can_change_unseen == expected
     source.close()
