@@ -1,6 +1,7 @@
 """s3po moves very many objects, or very large ones, between Python and any S3-compatible store.
 
-Importing it patches the standard library for gevent, before anything else of it is imported; see s3po/runtime/.
+Importing it makes sockets, TLS, DNS and `time.sleep` cooperative, before anything else of it is imported; threads and locks
+stay native. `patch_all()`, or S3PO_PATCH=all in the environment, patches everything; S3PO_PATCH=0 nothing. See s3po/runtime/.
 """
 
 from s3po import runtime
@@ -59,6 +60,7 @@ from s3po.model import (  # noqa: E402
     TransferResult,
 )
 from s3po.retry import RetryPolicy  # noqa: E402
+from s3po.runtime import patch_all  # noqa: E402
 
 __all__ = [
     'AccessDenied',
@@ -114,4 +116,5 @@ __all__ = [
     'UploadError',
     'UploadException',
     '__version__',
+    'patch_all',
 ]

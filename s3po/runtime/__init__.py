@@ -2,10 +2,10 @@
 
 It is imported before any other room, and imports none of them:
 
-- `patching`: what `import s3po` does to the standard library, and when it does less.
-- `tls`: repairs what was made of `ssl` before the patch, so that a late import breaks nobody's HTTPS.
+- `patching`: what `import s3po` and `s3po.patch_all()` do to the standard library.
+- `tls`: repairs what was made of `ssl` before the patch, so that a late import does not break existing HTTPS clients.
 - `sockets`: lets connections opened before the patch wait without stopping other greenlets.
-- `threads`: keeps sockets usable by native threads, where only a part is patched.
+- `threads`: keeps sockets usable by native threads, which the narrow patch leaves native.
 - `locks`: locks and waits that work between greenlets and between native threads.
 - `botolocks`: the locks that botocore waits for become locks that yield.
 - `imports`: lets several native threads import at once, where everything is patched.
@@ -20,7 +20,7 @@ from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offlo
 from s3po.runtime.hubs import note_hub
 from s3po.runtime.locks import wait_until
 from s3po.runtime.monitor import Watch, watch_hub
-from s3po.runtime.patching import LateImportWarning, other_threads_run, patch
+from s3po.runtime.patching import LateImportWarning, other_threads_run, patch, patch_all
 from s3po.runtime.threads import has_greenlets
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     'offload',
     'other_threads_run',
     'patch',
+    'patch_all',
     'wait_until',
     'watch_hub',
 ]

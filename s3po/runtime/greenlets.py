@@ -1,5 +1,7 @@
 """Work that must not stop the other greenlets, and values of one event loop."""
 
+# gevent's threadpool needs it, and it cannot be imported while the process ends: that would break transfers at exit.
+import concurrent.futures.thread  # noqa: F401
 import logging
 import os
 import sys

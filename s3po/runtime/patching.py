@@ -1,16 +1,19 @@
 """What `import s3po` does to the standard library.
 
-| the program                                 | what is patched            | what it is told                          |
-|---------------------------------------------|----------------------------|------------------------------------------|
-| imports s3po first                          | everything (`patch_all`)   | nothing                                  |
-| has patched with gevent itself              | nothing more               | nothing                                  |
-| sets S3PO_PATCH=0                           | nothing                    | nothing                                  |
-| has used ssl before (boto3, urllib3, ...)   | everything, ssl repaired   | one LateImportWarning                    |
-| has imported ssl, but made nothing of it    | everything, ssl repaired   | an INFO record: nobody can see a change  |
-| runs other native threads                   | socket, ssl, dns and time  | one LateImportWarning                    |
+| the program                          | what is patched                                               |
+|--------------------------------------|---------------------------------------------------------------|
+| imports s3po, first or late          | socket, ssl, dns and time.sleep: the narrow patch             |
+| sets S3PO_PATCH=all                  | everything (gevent's `patch_all`)                             |
+| calls s3po.patch_all()               | everything                                                    |
+| has patched with gevent itself       | nothing more                                                  |
+| sets S3PO_PATCH=0                    | nothing                                                       |
 
-Why not everything beside native threads: `patch_all` replaces the locks and queues that those threads already wait for. It
-hangs a Jupyter kernel and breaks pytest-xdist.
+The narrow patch leaves threads, locks, queues, subprocess, select, signals and os as they are, because other libraries need
+native ones: multiprocessing, asyncio in a thread, threaded servers, notebooks. It also works after other modules have begun
+to use the network: contexts, sessions and open connections made before are repaired (see `tls` and `sockets`).
+
+`patch_all` also replaces the locks. What waits for a native lock at that moment, or holds one from before, cannot be
+repaired: so it needs a process without other native threads, and warns about HTTPS clients that exist already.
 
 Where the locks are patched, by whomever, those of the import system are replaced once more: see `imports`.
 """
@@ -20,6 +23,7 @@ import gc
 import logging
 import os
 import signal
+import ssl
 import sys
 import types
 import warnings
@@ -29,62 +33,79 @@ from gevent import monkey
 
 from s3po.runtime import botolocks, imports, sockets, threads, tls
 
-__all__ = ['LateImportWarning', 'other_threads_run', 'patch']
+__all__ = ['LateImportWarning', 'other_threads_run', 'patch', 'patch_all']
 
 log = logging.getLogger(__name__)
 
-_FIX = 'Import s3po, or call gevent.monkey.patch_all(), before boto3, requests and urllib3 and before threads start'
+_FIX = 'Set S3PO_PATCH=all, or call s3po.patch_all() in the first lines of the program'
 
-# Whoever has imported one of these may hold TLS contexts, sessions and clients already.
-_HTTPS_CLIENTS = ('boto3', 'botocore', 'requests', 'urllib3', 'httpx', 'aiohttp')
+# What has locks of its own in HTTP clients. httpcore serves httpx.
+_CLIENTS = (
+    ('botocore.client', 'BaseClient'),
+    ('requests', 'Session'),
+    ('urllib3', 'HTTPConnectionPool'),
+    ('httpcore', 'ConnectionPool'),
+)
 
 
 class LateImportWarning(RuntimeWarning):
-    """s3po was imported after other modules had begun to use the network.
+    """The full patch came too late for a part of this process, which stays blocking.
 
-    Everything goes on working; some of it may block where it could give way to other greenlets. Under warnings as errors it
-    becomes a WARNING log record: an import that has already patched and repaired everything must not fail.
+    Raised only where the program asks for the full patch (`s3po.patch_all()` or S3PO_PATCH=all). The narrow patch is never too
+    late. Under warnings as errors it becomes a WARNING log record: the patch has been applied and must not fail half-way.
     """
 
 
 def patch() -> None:
-    """Make the standard library cooperative, as far as that is safe in this process.
+    """Make the standard library cooperative, as S3PO_PATCH says; without it, by the narrow patch.
 
     Called by `import s3po` before anything else of s3po is imported; calling it again does nothing. The module's docstring
-    tells what is patched when. It never raises for coming late, and never breaks what was made before it came.
+    tells what is patched when.
     """
-    if os.environ.get('S3PO_PATCH') == '0':
+    wanted = os.environ.get('S3PO_PATCH', '').lower()
+    if wanted == '0':
         return
-    if not _is_patched_already():
-        _patch()
-    if monkey.is_module_patched('threading'):
-        imports.share_imports()
+    if any(monkey.is_module_patched(name) for name in ('socket', 'ssl')):
+        _share_imports()
+    elif wanted == 'all':
+        patch_all()
+    else:
+        _patch_narrowly()
     botolocks.share_botocore_locks()
 
 
-def _patch() -> None:
-    beside_threads = other_threads_run()
-    clients = [name for name in _HTTPS_CLIENTS if name in sys.modules]
-    is_late = 'ssl' in sys.modules
-    is_noticeable = bool(clients) or (is_late and _is_ssl_in_use())
-    with warnings.catch_warnings():
-        # It says what we are about to repair.
-        warnings.simplefilter('ignore', monkey.MonkeyPatchWarning)
-        if is_late:
-            # First, because other threads may be using a context at this moment.
-            tls.repair_contexts()
-        if beside_threads:
-            _patch_beside_threads()
-        else:
-            with _interrupts_held_back():
-                monkey.patch_all()
-        if is_late:
-            tls.rejoin_classes()
-            sockets.repair_open_sockets()
-    if beside_threads or is_noticeable:
-        _warn(_describe(beside_threads=beside_threads, is_late=is_noticeable, clients=clients))
-    elif is_late:
-        log.info('ssl had been imported before s3po, but not used: it was patched and repaired')
+def patch_all() -> None:
+    """Patch everything for gevent: threads, locks, queues, subprocess, select, signals and os, not only what carries bytes.
+
+    For programs in which all concurrency is gevent's. Afterwards `threading.Thread` is a greenlet, and waiting for a lock, a
+    queue, a future or a subprocess lets other greenlets run. Call it in the first lines of the program::
+
+        import s3po
+
+        s3po.patch_all()
+
+    It works with S3PO_PATCH=0 too; a second call does nothing. S3PO_PATCH=all does the same at `import s3po`.
+
+    What a late call cannot reach: locks and queues made before it stay native, and stop all greenlets while one waits (those
+    of boto3, requests and urllib3 clients that exist, for example); so do names bound before it, as by
+    `from time import sleep`. A LateImportWarning tells of such clients. Where other native threads run already (a notebook,
+    pytest-xdist, a threaded server, a batch that has read files), replacing their locks would hang them: then only the narrow
+    patch is applied, and a LateImportWarning is given.
+    """
+    if monkey.is_module_patched('threading'):
+        _share_imports()
+        return
+    if other_threads_run():
+        if not monkey.is_module_patched('socket'):
+            _patch_narrowly()
+        _warn('other native threads run already, so only socket, ssl, dns and time are patched')
+        return
+    clients = _clients()
+    with _repaired(), _interrupts_held_back():
+        monkey.patch_all()
+    _share_imports()
+    if clients:
+        _warn(f'clients made before ({", ".join(clients)}) keep native locks, which stop all greenlets where two meet at one')
 
 
 def other_threads_run() -> bool:
@@ -92,15 +113,52 @@ def other_threads_run() -> bool:
     return len(sys._current_frames()) > 1
 
 
-def _is_patched_already() -> bool:
-    return any(monkey.is_module_patched(name) for name in ('socket', 'ssl'))
+def _clients() -> list[str]:
+    """Names of the classes of HTTP clients of which there are instances."""
+    kinds = [getattr(sys.modules[module], name) for module, name in _CLIENTS if module in sys.modules]
+    # By type(): isinstance() would run the properties of proxy objects.
+    found = {type(each) for each in gc.get_objects()} if kinds else set()
+    return sorted({kind.__name__ for kind in found if issubclass(kind, tuple(kinds))})
+
+
+def _patch_narrowly() -> None:
+    """Patch what carries bytes, and leave the locks and queues that other threads may be waiting for."""
+    with _repaired(), _interrupts_held_back():
+        threads.share_sockets()
+        monkey.patch_socket(dns=True)
+        monkey.patch_ssl()
+        monkey.patch_time()
+        threads.keep_blocking_calls()
+
+
+def _share_imports() -> None:
+    if monkey.is_module_patched('threading'):
+        imports.share_imports()
+
+
+@contextlib.contextmanager
+def _repaired() -> Iterator[None]:
+    """Repair, around the first patch, what was made of ssl and socket before it."""
+    is_first = not monkey.is_module_patched('ssl')
+    is_ours = is_first or ssl.SSLContext is tls.original_context_class()
+    with warnings.catch_warnings():
+        # It warns of what is repaired here.
+        warnings.simplefilter('ignore', monkey.MonkeyPatchWarning)
+        if is_first:
+            # Before the patch, because other threads may be using a context at this moment.
+            tls.repair_contexts()
+        yield
+        if is_ours:
+            tls.rejoin_classes()
+        if is_first:
+            sockets.repair_open_sockets()
 
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Let a Ctrl-C wait until the patch is whole.
 
-    In the middle of it (20 ms), locks are native ones here and gevent's there: the import fails with "cannot release
+    In the middle of `patch_all` (20 ms), locks are native ones here and gevent's there: the import fails with "cannot release
     un-acquired lock", and the process then waits for ever at its end.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -110,54 +168,10 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _patch_beside_threads() -> None:
-    """Patch what carries bytes, and leave the locks and queues that other threads may be waiting for."""
-    threads.share_sockets()
-    monkey.patch_socket(dns=True)
-    monkey.patch_ssl()
-    monkey.patch_time()
-    threads.keep_blocking_calls()
-
-
-def _is_ssl_in_use() -> bool:
-    """Tell whether anybody made a context, derived from its class or bound it in a module.
-
-    If nobody did, `import ssl` was all, as in a good part of the standard library, and nobody can notice the patch.
-    """
-    original = tls.original_context_class()
-    for holder in gc.get_referrers(original):
-        if isinstance(holder, original):
-            return True
-        if isinstance(holder, type) and original in holder.__bases__ and not _is_machinery(holder.__module__):
-            return True
-        if isinstance(holder, dict) and not _is_machinery(holder.get('__name__')):
-            return True
-    return False
-
-
-def _is_machinery(name: object) -> bool:
-    """Tell whether a name is that of a module which has to know the class, ssl or gevent's, or of no module at all."""
-    return not isinstance(name, str) or name == 'ssl' or name.partition('.')[0] == 'gevent'
-
-
-def _describe(*, beside_threads: bool, is_late: bool, clients: list[str]) -> str:
-    reasons = []
-    if beside_threads:
-        reasons.append(
-            'other native threads run (a notebook, pytest-xdist, a server?), so only socket, ssl, dns and time are patched'
-        )
-    if is_late:
-        users = f' (by {", ".join(clients)})' if clients else ''
-        reasons.append(
-            f'ssl was in use already{users}: contexts, sessions and clients made before were repaired and go on working, '
-            'but their locks are native ones still, and stop the whole thread where two greenlets meet at one'
-        )
-    return f's3po was imported late: {"; ".join(reasons)}. {_FIX}; S3PO_PATCH=0 patches nothing.'
-
-
-def _warn(message: str) -> None:
-    """Warn at the line that imported s3po."""
-    frame = _importing_frame()
+def _warn(reason: str) -> None:
+    """Warn at the line that imported s3po, or called patch_all()."""
+    message = f'The full patch came late: {reason}. {_FIX}.'
+    frame = _user_frame()
     registry = frame.f_globals.setdefault('__warningregistry__', {})
     module = str(frame.f_globals.get('__name__', '<unknown>'))
     try:
@@ -169,8 +183,8 @@ def _warn(message: str) -> None:
         log.warning('%s', message)
 
 
-def _importing_frame() -> types.FrameType:
-    """Find the user's import statement: the innermost frame that is neither s3po's nor the import system's."""
+def _user_frame() -> types.FrameType:
+    """The innermost frame that is neither s3po's nor the import system's."""
     frame = sys._getframe()
     while frame.f_back is not None and _is_import_machinery(frame):
         frame = frame.f_back

@@ -47,6 +47,9 @@ REPEATING: Final = ('CreateMultipartUpload', 'CompleteMultipartUpload', 'ListPar
 # The requests of whose answers nothing is read but headers.
 BODILESS: Final = ('PutObject', 'UploadPart', 'DeleteObject', 'AbortMultipartUpload', 'CreateBucket', 'DeleteBucket')
 
+# botocore's name for its own signer, where its usual one (s3v4) is awscrt's.
+SIGNER: Final = 's3po-s3v4'
+
 # Headers for the one request that this greenlet is sending; botocore has no parameter for them, but calls us before it signs.
 _raw_headers: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar('s3po_raw_headers', default=None)
 
@@ -71,6 +74,8 @@ class BotoTransport:
             unique_id = f's3po-other-documents-{operation}'
             # Behind the one above, and behind botocore's own, which makes a failure of an error with status 200.
             client.meta.events.register_last(f'before-parse.s3.{operation}', _refuse_other_documents, unique_id=unique_id)
+        # (The stub knows no event whose handlers return something.)
+        client.meta.events.register('choose-signer.s3', _choose_signer, unique_id='s3po-choose-signer')  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f'<BotoTransport {self.client.meta.endpoint_url}>'
@@ -345,6 +350,21 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         nothing_of(body)
     except MalformedAnswer as error:
         raise NetworkError(f'{operation}: {response_dict["status_code"]}, but {error}') from error
+
+
+def _choose_signer(signature_version: Any, **_: Any) -> str | None:
+    """On botocore's `choose-signer`: sign by hashlib, not by awscrt.
+
+    awscrt reads the body through callbacks, and loses a Ctrl-C that comes in one of them. It also takes longer (7.4 ms for
+    5 MiB, hashlib 4.4 ms; 240 us for 4 KiB, hashlib 210 us).
+    """
+    if signature_version != 's3v4':
+        return None
+    from botocore import auth
+
+    # Only the one that signs headers; awscrt presigns without a body.
+    auth.AUTH_TYPE_MAPS.setdefault(SIGNER, auth.S3SigV4Auth)
+    return SIGNER
 
 
 def _add_raw_headers(params: dict[str, Any], **_: Any) -> None:

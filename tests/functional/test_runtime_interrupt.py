@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,6 +28,9 @@ except KeyboardInterrupt:
 
 def test_interrupt_during_the_patch() -> None:
     """Half a patch would leave a process that never ends."""
-    done = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, 'S3PO_PATCH': 'all'}
+    done = subprocess.run(
+        [sys.executable, '-c', SCRIPT], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
 
     assert (done.stdout.split(), done.returncode) == (['whole', 'interrupted'], 0), done.stderr

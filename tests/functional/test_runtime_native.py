@@ -54,8 +54,12 @@ def run(authority: Authority, tmp_path: Path) -> Runner:
 
 @pytest.mark.parametrize(
     'patch',
-    ['import s3po', 'from gevent import monkey; monkey.patch_all(); import s3po'],
-    ids=['by s3po', 'by the program'],
+    [
+        'import s3po; s3po.patch_all()',
+        'from gevent import monkey; monkey.patch_all(); import s3po',
+        'from gevent import monkey; monkey.patch_all(); import s3po; s3po.patch_all()',
+    ],
+    ids=['by s3po', 'by the program', 'by both'],
 )
 def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
     """gevent's own locks would end in LoopExit, or never."""
@@ -63,8 +67,9 @@ def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
     run(f'\n{patch}\n', IMPORT_SIDE_BY_SIDE, COVERAGE_PROCESS_CONFIG='')
 
 
-def test_threads_that_are_not_patched_keep_their_locks(run: Runner) -> None:
-    """Nothing of the import system is touched where nothing is patched."""
+@pytest.mark.parametrize('patch', ['', '0'], ids=['narrowly', 'unpatched'])
+def test_threads_that_are_not_patched_keep_their_locks(run: Runner, patch: str) -> None:
+    """Nothing of the import system is touched where threads are native."""
     run(
         """
         import sys
@@ -72,7 +77,7 @@ def test_threads_that_are_not_patched_keep_their_locks(run: Runner) -> None:
         import s3po
         assert sys.modules['_frozen_importlib']._thread is before
         """,
-        S3PO_PATCH='0',
+        S3PO_PATCH=patch,
     )
 
 
@@ -108,7 +113,7 @@ NATIVE = """
 """
 
 
-@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+@pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
 def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> None:
     """What such a thread had is told of its end in time, and the hub is destroyed when the next thread comes."""
     run(
@@ -181,7 +186,7 @@ def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
     )
 
 
-@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+@pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
 def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
     """The threads that looked names up for the parent are not there; gevent has to be told."""
     run(
