@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
-from s3po.connection.operations import Operations
+from s3po.connection.operations import Operations, check_timeout, within
 from s3po.connection.tracebacks import short_tracebacks
 from s3po.connection.wiring import Wiring
 from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError
@@ -17,6 +18,7 @@ from s3po.retry import is_retryable
 from s3po.transfer import Attempts
 from s3po.transport import Extra
 from s3po.transport.answers import check_status
+from s3po.transport.pages import Loop
 from s3po.transport.wire import WireTransport
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def listing(
     page_size: int,
     extra: Extra | None,
     retries: int | None,
+    timeout_s: float | None,
 ) -> Iterator[ListEntry | Prefix]:
     """Check the arguments now, and turn the pages as they are needed."""
     check_bucket(bucket)
@@ -53,7 +56,7 @@ def listing(
             raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')
     if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= MAX_PAGE_KEYS:
         raise ConfigurationError(f'page_size must be a whole number from 1 to {MAX_PAGE_KEYS:,}, not {page_size!r}')
-    turn = functools.partial(
+    turn: Callable[[str | None], Any] = functools.partial(
         _page,
         operations.attempts(bucket, prefix, retries),
         prefix=prefix,
@@ -62,33 +65,60 @@ def listing(
         page_size=page_size,
         extra=operations.extra(extra, 'ListObjectsV2'),
     )
+    if timeout_s is not None:
+        check_timeout(timeout_s)
+        turn = _Hurried(turn, timeout_s, f'list s3://{bucket}/{prefix}').turn
     return _pages(turn, bucket)
+
+
+class _Hurried:
+    """Turns pages within a time for all of them, which runs only while a page is waited for."""
+
+    def __init__(self, turn: Callable[[str | None], Any], timeout_s: float, doing: str) -> None:
+        self._turn = turn
+        self._timeout_s = self._left_s = timeout_s
+        self._doing = doing
+
+    def turn(self, token: str | None) -> Any:
+        began = time.monotonic()
+        try:
+            return within(max(self._left_s, 0.001), functools.partial(self._turn, token), self._doing, told_s=self._timeout_s)
+        finally:
+            self._left_s -= time.monotonic() - began
 
 
 def _pages(turn: Callable[[str | None], Any], bucket: str) -> Iterator[ListEntry | Prefix]:
     token: str | None = None
-    # One of the tokens so far, a later one each time that twice as many pages have come: whoever goes round meets it.
-    known: str | None = None
-    for turned in itertools.count(1):
+    tokens, pages = Loop(), Loop()
+    while True:
         page = turn(token)
         # Both are in order by themselves; together they are what the bucket holds, in order.
-        yield from _merged(page.entries, page.prefixes)
+        found = _merged(page.entries, page.prefixes)
+        if pages.is_closed_by((found[0], found[-1], len(found)) if found else None):
+            told = f'a page came again, {_named_page(found)}'
+            raise ListingError(f'the listing of s3://{bucket} goes round: {told}; some keys may be missing from it')
+        yield from found
         if not page.is_truncated:
             return
-        if page.next_token is None or page.next_token in (token, known):
+        if page.next_token is None or tokens.is_closed_by(page.next_token):
             raise ListingError(
                 f'the listing of s3://{bucket} says that there is more, but not where; some keys may be missing from it'
             )
         token = page.next_token
-        if turned & (turned - 1) == 0:
-            known = token
 
 
-def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> Iterator[ListEntry | Prefix]:
+def _named_page(found: list[ListEntry | Prefix]) -> str:
+    if not found:
+        return 'without any key, thousands of times in a row'
+    first = found[0]
+    return f'beginning with {first.key if isinstance(first, ListEntry) else first.prefix!r}'
+
+
+def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> list[ListEntry | Prefix]:
     found: list[tuple[str, ListEntry | Prefix]] = [(entry.key, entry) for entry in entries]
     found += [(prefix, Prefix(prefix=prefix)) for prefix in prefixes]
     found.sort(key=lambda item: item[0].encode('utf-8', 'surrogatepass'))
-    return (item for _, item in found)
+    return [item for _, item in found]
 
 
 def _page(attempts: Attempts, token: str | None, **query: Any) -> Any:

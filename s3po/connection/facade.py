@@ -223,6 +223,7 @@ class Connection(ObjectCalls):
         page_size: int = MAX_PAGE_KEYS,
         extra: Mapping[str, Any] | None = None,
         retries: int | None = None,
+        timeout_s: float | None = None,
     ) -> Iterator[ListEntry | Prefix]:
         """List the objects of a bucket in order of their keys, page by page as they are asked for.
 
@@ -234,10 +235,12 @@ class Connection(ObjectCalls):
             page_size: How many are asked for at a time, 1 to 1,000.
             extra: Further parameters by boto3's names.
             retries: In place of the connection's.
+            timeout_s: How long all its pages may be waited for together; the caller's own time between them does not count.
 
         Raises:
             NoSuchBucket: There is no such bucket.
-            ListingError: The store's pages contradict each other, so keys may be missing.
+            ListingError: The store's pages contradict each other, or come again and again, so keys may be missing.
+            DeadlineExceeded: timeout_s ran out.
             ConfigurationError: An argument is wrong (at once, not at the first page).
         """
         return buckets.listing(
@@ -249,6 +252,7 @@ class Connection(ObjectCalls):
             page_size=page_size,
             extra=extra,
             retries=retries,
+            timeout_s=timeout_s,
         )
 
     @overload

@@ -313,24 +313,36 @@ def _outcome(result: TransferResult) -> Outcome:
     return Outcome(value=result, size_bytes=result.size_bytes, retries=result.attempts - result.parts)
 
 
-def within(timeout_s: float, function: Callable[[], T], doing: str) -> T:
+def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: float | None = None) -> T:
     """Call a function, and end it when its time is up.
 
+    Args:
+        timeout_s: Its time.
+        function: The function.
+        doing: What it does, for the message.
+        told_s: The time that the message names; None for timeout_s.
+
     Raises:
-        DeadlineExceeded: Its time was up. It has cleaned up behind itself.
+        DeadlineExceeded: Its time was up. What it began is cleaned up.
     """
-    # Not `<= 0`: nothing compares with NaN.
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
-        raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
+    check_timeout(timeout_s)
     timeout = gevent.Timeout.start_new(timeout_s)
     try:
         return function()
     except gevent.Timeout as fired:
         if fired is not timeout:
             raise
-        raise DeadlineExceeded(f'{doing}: not done within its timeout_s of {timeout_s} s') from None
+        told_s = timeout_s if told_s is None else told_s
+        raise DeadlineExceeded(f'{doing}: not done within its timeout_s of {told_s} s') from None
     finally:
         timeout.close()
+
+
+def check_timeout(timeout_s: object) -> None:
+    """Refuse what is no time limit."""
+    # Not `<= 0`: nothing compares with NaN.
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
+        raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
 
 
 def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:

@@ -30,7 +30,9 @@ from s3po.transport.botoanswers import (
 )
 from s3po.transport.characters import root_of, without_odd_characters
 from s3po.transport.deleting import delete_odd_keys, failures_of
+from s3po.transport.pages import Loop
 from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
+from s3po.transport.patience import answered_within, limit_s
 from s3po.transport.session import credentials_of
 from s3po.transport.translate import translated
 from s3po.transport.xml import DOCUMENTS, ERRORS, MalformedAnswer, is_document, nothing_of
@@ -253,6 +255,7 @@ class BotoTransport:
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         found: list[ListedUpload] = []
         parameters: dict[str, Any] = {'Bucket': bucket, 'Prefix': prefix}
+        places, pages = Loop(), Loop()
         while True:
             said = self._call('ListMultipartUploads', self.client.list_multipart_uploads, parameters, extra)
             found.extend(
@@ -261,8 +264,11 @@ class BotoTransport:
             )
             if not said.get('IsTruncated'):
                 return found
-            parameters['KeyMarker'] = said.get('NextKeyMarker', '')
-            parameters['UploadIdMarker'] = said.get('NextUploadIdMarker', '')
+            markers = said.get('NextKeyMarker', ''), said.get('NextUploadIdMarker', '')
+            last = found[-1].upload_id if said.get('Uploads') else None
+            if not any(markers) or places.is_closed_by(markers) or pages.is_closed_by(last):
+                raise NetworkError(f'ListMultipartUploads s3://{bucket}: the answer says that there is more, but not where')
+            parameters['KeyMarker'], parameters['UploadIdMarker'] = markers
 
     def guards_bodies(self, bucket: str) -> bool:
         # Any: the stubs do not know what a Config holds.
@@ -300,14 +306,17 @@ class BotoTransport:
                 _raw_headers.set(unknown_headers(headers))
         generation = self._credentials.generation if self._credentials else 0
 
+        doing = _doing(operation, parameters)
+
         def send() -> dict[str, Any]:
-            with self._translated(_doing(operation, parameters), generation):
+            with self._translated(doing, generation):
                 answer: dict[str, Any] = call(**{**theirs, **parameters})
                 return answer
 
         try:
             # botocore takes the caller's own timeout error for one of the network.
-            return _checked(operation, parameters, isolated(send, on_lost=_close_body))
+            with answered_within(limit_s(operation), doing):
+                return _checked(operation, parameters, isolated(send, on_lost=_close_body))
         finally:
             if headers:
                 _raw_headers.set(None)

@@ -16,19 +16,20 @@ import pytest
 TABLE = Path(__file__).parent.parent / 'faults.rst'
 ENTRIES = [
     *(f'F{number:02}' for number in range(1, 65)),
+    'F66',
     'F68',
     'F69',
     'F70',
-    'F66',
     'F71',
-    'F77',
-    'F79',
-    'F80',
     'F74',
     'F75',
     'F76',
+    'F77',
     'F78',
+    'F79',
     'F80',
+    'F81',
+    'F82',
     'F83',
 ]
 

@@ -5,6 +5,7 @@ Each test prints how late control came back; it asserts a bound that holds on a 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
@@ -20,7 +21,9 @@ import pytest
 
 import s3po
 from s3po.config import MIB
-from s3po.errors import BatchError, DeadlineExceeded
+from s3po.connection import wiring
+from s3po.errors import BatchError, DeadlineExceeded, ListingError
+from s3po.transport.http import HTTPOptions
 from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import Kind
@@ -372,3 +375,128 @@ class Listed:
 
     def list(self, *arguments: Any) -> list[Any]:
         return list(self._conn.list(*arguments))
+
+
+PAGE = (
+    '<?xml version="1.0"?>\n<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>'
+    '<NextContinuationToken>{next}</NextContinuationToken>{keys}</ListBucketResult>'
+)
+KEYS = ''.join(f'<Contents><Key>{key}</Key><Size>1</Size><ETag>"e"</ETag></Contents>' for key in ('{0}', '{0}-last'))
+
+
+@pytest.mark.fault('F81')
+@pytest.mark.parametrize('names', [['a'], ['a', 'b'], ['z', 'b', 'c']], ids=['one', 'two', 'three'])
+def test_listing_that_goes_round(conn: s3po.Connection, store: Store, names: list[str]) -> None:
+    """A page that comes again is an error, whatever tokens lead to it."""
+    pages = [PAGE.format(next=number + 1, keys=KEYS.format(names[number % len(names)])) for number in range(60)]
+    store.script(*(once('ListObjectsV2', status=200, body=body) for body in pages))
+
+    with pytest.raises(ListingError, match='a page came again'):
+        list(conn.list(BUCKET))
+
+    assert len(store.log('ListObjectsV2')) < 20
+
+
+@pytest.mark.fault('F81')
+def test_unsorted_listing(conn: s3po.Connection, store: Store) -> None:
+    """Keys need not ascend: directory buckets do not sort them."""
+    pages = [PAGE.format(next=number + 1, keys=KEYS.format(name)) for number, name in enumerate('zbya')]
+    pages[-1] = pages[-1].replace('<IsTruncated>true', '<IsTruncated>false')
+    store.script(*(once('ListObjectsV2', status=200, body=body) for body in pages))
+
+    found = [entry.key for entry in conn.list(BUCKET)]  # type: ignore[union-attr]  # no delimiter, no prefixes
+
+    assert found == ['z', 'z-last', 'b', 'b-last', 'y', 'y-last', 'a', 'a-last']
+
+
+@pytest.mark.fault('F81')
+def test_listing_with_a_time_limit(conn: s3po.Connection, store: Store) -> None:
+    """list() takes timeout_s: for all its pages together, without the caller's own time between them."""
+    pages = [PAGE.format(next=number + 1, keys=KEYS.format(number)) for number in range(100)]
+    store.script(*(once('ListObjectsV2', status=200, body=body, delay_s=0.2) for body in pages))
+    listing = conn.list(BUCKET, timeout_s=1.0)
+    next(listing)
+    gevent.sleep(1.2)
+
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=f'list s3://{BUCKET}/: not done within its timeout_s of 1.0 s'):
+        list(listing)
+
+    assert time.monotonic() - began < 1 + BOUND_S
+    with pytest.raises(s3po.ConfigurationError, match='timeout_s'):
+        conn.list(BUCKET, timeout_s=float('nan'))
+
+
+def once(operation: str, **action: Any) -> dict[str, Any]:
+    return {'operation': operation, 'times': 1, 'action': action}
+
+
+DRIP = {'drip': {'bytes': 1, 'every_s': 0.1}}
+ERROR = '<Error><Code>InternalError</Code><Message>' + 'x' * 2000 + '</Message></Error>'
+
+
+@pytest.fixture
+def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: pytest.MonkeyPatch) -> s3po.Connection:
+    """A connection whose low-speed limit, and limit of time over boto, are scaled down."""
+    monkeypatch.setattr(wiring, 'HTTPOptions', functools.partial(HTTPOptions, speed_window_s=0.5))
+    monkeypatch.setattr('s3po.transport.patience.DOCUMENT_S', 0.8)
+    connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=5.0))
+    connection.create_bucket(BUCKET)
+    connection.upload(BUCKET, 'key', b'x')
+    return connection
+
+
+@pytest.mark.fault('F82')
+@pytest.mark.parametrize('body', ['chunked', 'with a length'])
+def test_dripping_page(hasty: s3po.Connection, store: Store, body: str) -> None:
+    """A page that drips is given up, and asked for again."""
+    page = PAGE.format(next=1, keys=KEYS.format('a') + ' ' * 5000)
+    chunks = ''.join(f'1\r\n{each}\r\n' for each in page)
+    action = {
+        'raw': f'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n',
+        'drip': {'bytes': 60, 'every_s': 0.1},
+    }
+    store.script(once('ListObjectsV2', **(action if body == 'chunked' else {'status': 200, 'body': page, **DRIP})))
+
+    began = time.monotonic()
+    found = list(hasty.list(BUCKET))
+
+    assert time.monotonic() - began < 1 + BOUND_S
+    assert [entry.key for entry in found] == ['key']  # type: ignore[union-attr]  # no delimiter, no prefixes
+    assert len(store.log('ListObjectsV2')) == 2
+
+
+@pytest.mark.fault('F82')
+@pytest.mark.parametrize('operation', ['GetObject', 'DeleteObject', 'DeleteObjects', 'ListObjectsV2'])
+def test_dripping_error(hasty: s3po.Connection, store: Store, operation: str) -> None:
+    """So is the body of an error."""
+    store.script(once(operation, status=500, body=ERROR, **DRIP))
+    calls: dict[str, Callable[[], object]] = {
+        'GetObject': lambda: hasty.download(BUCKET, 'key'),
+        'DeleteObject': lambda: hasty.delete(BUCKET, 'key'),
+        'DeleteObjects': lambda: hasty.delete_many(BUCKET, ['key']),
+        'ListObjectsV2': lambda: list(hasty.list(BUCKET)),
+    }
+
+    began = time.monotonic()
+    calls[operation]()
+
+    assert time.monotonic() - began < 1 + BOUND_S
+    assert len(store.log(operation)) == 2
+
+
+@pytest.mark.fault('F82')
+def test_blanks_while_an_object_is_put_together(
+    hasty: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection]
+) -> None:
+    """A completion that sends blanks for longer than any low-speed limit is waited for."""
+    conn = connect(store.endpoint_url, config=IN_PARTS)
+    body = ' ' * 20 + (
+        '<CompleteMultipartUploadResult><ETag>"0123456789abcdef0123456789abcdef-3"</ETag></CompleteMultipartUploadResult>'
+    )
+    chunks = ''.join(f'1\r\n{each}\r\n' for each in body)
+    raw = f'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n'
+    store.script(once('CompleteMultipartUpload', work=True, raw=raw, drip={'bytes': 20, 'every_s': 0.1}))
+
+    assert conn.upload(BUCKET, 'key', DATA).parts == 3
+    assert len(store.log('CompleteMultipartUpload')) == 1

@@ -208,7 +208,10 @@ class _Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         self._hang(action.hang_s)
         if action.raw is not None:
-            self.wfile.write(action.raw.encode('latin-1'))
+            for piece in _drops(action.raw.encode('latin-1'), action):
+                self.wfile.write(piece)
+                self.wfile.flush()
+                time.sleep(action.drip_every_s)
         if action.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
 

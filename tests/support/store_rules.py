@@ -48,7 +48,7 @@ class Action:
         ignore_range: Answer as if the request had no Range header.
         drop_headers: Headers that the answer is to lack.
         add_headers: Headers that the answer gets, in the place of others of the same name.
-        drip_bytes: Send the body in pieces of so many bytes,
+        drip_bytes: Send the body (or `raw`) in pieces of so many bytes,
         drip_every_s: and wait so long before each. In JSON: `drip`, with `bytes` and `every_s`, or with `bytes_per_s`.
     """
 

@@ -279,11 +279,13 @@ class Response:
         self._left = left - size_bytes
         return size_bytes
 
-    def read_all(self, limit_bytes: int) -> bytes:
+    def read_all(self, limit_bytes: int, *, is_patient: bool = False) -> bytes:
         """The whole body, of whichever kind, decoded from its chunks.
 
-        One without a length may be as slow as it likes, within the read timeout: a store that is still putting an object
-        together sends a blank from time to time.
+        Args:
+            limit_bytes: The longest body that is taken.
+            is_patient: Whether one without a length may be as slow as it likes, within the read timeout: a store that is still
+                putting an object together sends a blank from time to time.
 
         Raises:
             NetworkError: It is larger than the limit, is malformed, or ended early.
@@ -292,6 +294,7 @@ class Response:
             if self._left > limit_bytes:
                 raise self._too_large(limit_bytes)
             return self.read(self._left)
+        self._connection.is_in_body = not is_patient
         if self._is_chunked:
             return self._read_chunks(limit_bytes)
         pieces, size_bytes = [self._data], len(self._data)
@@ -300,6 +303,7 @@ class Response:
             data = self._receive_to_the_end()
             if not data:
                 return b''.join(pieces)
+            self._connection.moved_bytes += len(data)
             pieces.append(data)
             size_bytes += len(data)
         raise self._too_large(limit_bytes)
@@ -331,6 +335,7 @@ class Response:
             if self._has_ended:
                 return b''.join(self._pieces)
             data = self._connection.receive(READ_BYTES)
+            self._connection.moved_bytes += len(data)
             received += len(data)
             if not data:
                 raise NetworkError('the chunked body ended before its last chunk')

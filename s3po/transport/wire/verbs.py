@@ -20,7 +20,9 @@ from s3po.transport.answers import check_status
 from s3po.transport.characters import has_xml_form
 from s3po.transport.deleting import delete_odd_keys, failures_of
 from s3po.transport.http import Response
+from s3po.transport.pages import Loop
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
+from s3po.transport.patience import WORKING, answered_within, limit_s
 from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
 from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
@@ -177,13 +179,15 @@ class WireTransport:
         doing = Doing('ListMultipartUploads', bucket)
         found: list[ListedUpload] = []
         query = {'uploads': '', 'prefix': prefix, 'encoding-type': 'url'}
+        places, pages = Loop(), Loop()
         while True:
             page = self._document(doing, self._send(doing, 'GET', query=query, extra=extra), xml.uploads_of)
             found += page.uploads
             if not page.is_truncated:
                 return found
             markers = {'key-marker': page.next_key_marker, 'upload-id-marker': page.next_upload_id_marker}
-            if markers.items() <= query.items():
+            last = page.uploads[-1].upload_id if page.uploads else None
+            if not any(markers.values()) or places.is_closed_by(markers) or pages.is_closed_by(last):
                 raise NetworkError(f'{doing}: the answer says that there is more, but not where')
             query.update(markers)
 
@@ -344,6 +348,9 @@ class WireTransport:
 
     def _read(self, doing: Doing, response: Response) -> bytes:
         try:
+            if doing.operation in WORKING:
+                with answered_within(limit_s(doing.operation), doing):
+                    return response.read_all(MAX_DOCUMENT_BYTES, is_patient=True)
             return response.read_all(MAX_DOCUMENT_BYTES)
         except TransportError as error:
             raise doing.named(error) from error
