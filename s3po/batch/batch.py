@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -29,7 +30,7 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.model import ObjectRef
-from s3po.runtime import watch_hub
+from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
 
@@ -61,9 +62,11 @@ class Batch(Calls):
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
     ) -> None:
-        self._limits = BatchLimits(
+        limits = BatchLimits(
             size=size, on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures
         )
+        size = affordable(size)
+        self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
         self._runner = Runner(connection, self._end)

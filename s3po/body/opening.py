@@ -14,6 +14,7 @@ from s3po.body.local import check_path, close_file, local_errors, refuse_special
 from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
+from s3po.runtime import patiently
 
 __all__ = ['open_source']
 
@@ -74,7 +75,7 @@ def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
     check_path(path, 'source')
     with local_errors('upload', path):
         # Non-blocking, or opening a named pipe would wait for its writer before it could be refused.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = patiently(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         refuse_special_file(os.fstat(descriptor).st_mode, 'upload', path)
         found = FileSource(descriptor, 0, path, path=path)

@@ -26,7 +26,7 @@ from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
 from s3po.model import Described
-from s3po.runtime import offload
+from s3po.runtime import offload, patiently
 
 __all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
 
@@ -199,9 +199,10 @@ class PathSink(Sink):
         asked = NEW_FILE_MODE if is_new else 0o600
         if self._use_tmp_file:
             identity = f'{self._path[len(self._directory) :]}\0{self._identity}'
-            self._written, self._descriptor = open_temporary(self._directory, identity, asked)
+            self._written, self._descriptor = patiently(open_temporary, self._directory, identity, asked)
         else:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, asked)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = patiently(os.open, self._path, flags, asked)
             self._written = self._path
         if is_new:
             self._mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)

@@ -474,7 +474,8 @@ class Connection(ObjectCalls):
         """A bounded pool that makes calls of this connection side by side; see Batch.
 
         Args:
-            size: How many calls run at once; as many again wait in the queue.
+            size: How many calls run at once; as many again wait in the queue. It is lowered, with a warning, where the process
+                may not have that many open files (`ulimit -n`).
             on_error: 'raise' raises BatchError on leaving the `with` if anything failed; 'collect' leaves it to `failed`.
             keep_results: False forgets each job when it has ended: for very many, whose callbacks see the results.
             timeout_s: How long all of it may take; then what has not ended fails with DeadlineExceeded.

@@ -11,11 +11,13 @@ It is imported before any other room, and imports none of them:
 - `imports`: lets several native threads import at once, where everything is patched.
 - `hubs`: frees what native threads leave behind when they end.
 - `monitor`: names what blocks an event loop while a batch has jobs there; `remedies`: what to do about it.
+- `descriptors`: what is done where open files are few.
 - `greenlets`: blocking work off the event loop, values per event loop.
 - `cleanups`: work that a kill must not cut in two, and clean-up that goes on behind its caller.
 """
 
 from s3po.runtime.cleanups import GRACE_S, CleanUps
+from s3po.runtime.descriptors import affordable, give_up_idle, patiently
 from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
 from s3po.runtime.hubs import note_hub
 from s3po.runtime.locks import wait_until
@@ -31,6 +33,8 @@ __all__ = [
     'PerHub',
     'Watch',
     'WorkKilled',
+    'affordable',
+    'give_up_idle',
     'has_greenlets',
     'isolated',
     'note_hub',
@@ -38,6 +42,7 @@ __all__ = [
     'other_threads_run',
     'patch',
     'patch_all',
+    'patiently',
     'wait_until',
     'watch_hub',
 ]

@@ -6,6 +6,7 @@ What may live here: the mapping of the Transport's verbs to botocore's, and back
 from __future__ import annotations
 
 import contextvars
+import functools
 import http.client
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from s3po.body import Chunk
 from s3po.errors import NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
-from s3po.runtime import isolated
+from s3po.runtime import isolated, patiently
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.answers import check_status
 from s3po.transport.botoanswers import (
@@ -316,7 +317,7 @@ class BotoTransport:
         try:
             # botocore takes the caller's own timeout error for one of the network.
             with answered_within(limit_s(operation), doing):
-                return _checked(operation, parameters, isolated(send, on_lost=_close_body))
+                return _checked(operation, parameters, isolated(functools.partial(patiently, send), on_lost=_close_body))
         finally:
             if headers:
                 _raw_headers.set(None)

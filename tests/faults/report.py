@@ -31,6 +31,7 @@ ENTRIES = [
     'F81',
     'F82',
     'F83',
+    'F84',
 ]
 
 _requests = pytest.StashKey[int]()

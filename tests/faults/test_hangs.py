@@ -500,3 +500,55 @@ def test_blanks_while_an_object_is_put_together(
 
     assert conn.upload(BUCKET, 'key', DATA).parts == 3
     assert len(store.log('CompleteMultipartUpload')) == 1
+
+
+FEW = """
+    import logging, os, resource, sys
+    import s3po
+
+    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    conn = s3po.Connection(
+        endpoint_url=sys.argv[1], transport=sys.argv[2], region='us-east-1', access_key_id='a',
+        secret_access_key=os.environ['SECRET'],
+    )
+    for number in range(100):
+        with open(f'up-{number}', 'wb') as file:
+            file.write(b'%d' % number * 1000)
+    held = [os.open('/dev/null', os.O_RDONLY) for _ in range(int(sys.argv[3]))]
+    with conn.batch(200) as batch:
+        for number in range(100):
+            batch.upload_file('bucket', f'key-{number}', f'up-{number}')
+        # Such as a program opens for itself while the batch runs.
+        held += [os.open('/dev/null', os.O_RDONLY) for _ in range(int(sys.argv[4]))]
+    for descriptor in held[5:]:
+        os.close(descriptor)
+    with conn.batch(200) as batch:
+        for number in range(100):
+            batch.download_file('bucket', f'key-{number}', f'down-{number}')
+    for number in range(100):
+        assert open(f'down-{number}', 'rb').read() == b'%d' % number * 1000
+    files = [open(os.devnull) for _ in range(10)]
+    print('done', flush=True)
+"""
+
+
+@pytest.mark.fault('F84')
+@pytest.mark.parametrize(('before', 'during'), [(0, 0), (28, 0), (5, 28)], ids=['few', 'fewer', 'fewer later'])
+def test_few_descriptors(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Any, before: int, during: int) -> None:
+    """A batch that is wider than `ulimit -n` allows is made narrower, warns once, and leaves descriptors to the program."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
+    (tmp_path / 'few.py').write_text(textwrap.dedent(FEW))
+    ended = subprocess.run(
+        [sys.executable, 'few.py', store.endpoint_url, kind.name, str(before), str(during)],
+        cwd=tmp_path,
+        env={**environment, 'PYTHONPATH': str(CHECKOUT), 'SECRET': SECRET_ACCESS_KEY},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, 'done\n'), ended.stderr
+    assert ended.stderr.count('this process may have only 64 open files') == 1
+    assert 'failed, the next one comes' not in ended.stderr

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from s3po.errors import ConfigurationError
+from s3po.runtime import give_up_idle, patiently
 from s3po.transport.http.opening import Origin, OriginOpener, TLSOptions, make_context
 from s3po.transport.http.outbox import Outbox
 from s3po.transport.http.pool import Pool
@@ -53,6 +54,7 @@ class HTTPClient:
             on_round=functools.partial(_close_idle, self._open_pools),
         )
         self._context = functools.cache(functools.partial(_context, options.tls))
+        give_up_idle(self)
 
     def __repr__(self) -> str:
         return f'<HTTPClient {list(self._pools.values())}>'
@@ -84,7 +86,7 @@ def _close_idle(pools: Iterable[Pool]) -> None:
 
 def _context(options: TLSOptions) -> ssl.SSLContext:
     try:
-        return make_context(options)
+        return patiently(make_context, options)
     except OSError as error:
         # ssl.SSLError is one.
         raise ConfigurationError(f'verify, or a client certificate: {error}') from error

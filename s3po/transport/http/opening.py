@@ -16,7 +16,7 @@ import gevent
 import gevent.socket
 
 from s3po.errors import CertificateError, ConnectTimeout, NetworkError, TransportError
-from s3po.runtime import isolated
+from s3po.runtime import isolated, patiently
 from s3po.transport.http.addresses import Address, Addresses
 from s3po.transport.http.connection import Connection
 from s3po.transport.http.response import Response
@@ -172,7 +172,7 @@ class OriginOpener:
             raise NetworkError(f'no connection to {self.origin.peer}: {error.strerror or error}') from error
 
     def _connected(self, address: Address, timeout: gevent.Timeout) -> Connection:
-        sock = NativeSocket(address.family, socket.SOCK_STREAM)
+        sock = patiently(NativeSocket, address.family, socket.SOCK_STREAM)
         try:
             with timeout:
                 _connect(sock, address)
