@@ -25,8 +25,10 @@ __all__ = [
     'Part',
     'Prefix',
     'TransferResult',
+    'UnusableRef',
     'check_bucket',
     'check_name',
+    'ref_of',
 ]
 
 
@@ -56,6 +58,34 @@ class ObjectRef:
     def __str__(self) -> str:
         suffix = '' if self.version_id is None else f'?versionId={self.version_id}'
         return f's3://{self.bucket}/{self.key}{suffix}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusableRef(ObjectRef):
+    """A name that no object can have, as a call of a batch gave it: the job fails, and the batch goes on."""
+
+    def __post_init__(self) -> None:
+        """Nothing is checked."""
+
+    def __str__(self) -> str:
+        # It may have no form in UTF-8, and is to be printed and logged all the same.
+        return f's3://{self.bucket}/{self.key}'.encode('ascii', 'backslashreplace').decode()
+
+    def refusal(self) -> ConfigurationError:
+        """What is wrong with it."""
+        try:
+            check_name(self.bucket, self.key)
+        except ConfigurationError as error:
+            return error
+        return ConfigurationError(f'{self} was no name of an object')
+
+
+def ref_of(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
+    """The name of an object; an UnusableRef where it can be none."""
+    try:
+        return ObjectRef(bucket=bucket, key=key, version_id=version_id)
+    except ConfigurationError:
+        return UnusableRef(bucket=bucket, key=key, version_id=version_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +304,10 @@ def check_name(bucket: object, key: object, *, prefix: str = '') -> None:
         try:
             size_bytes = len(key.encode())
         except UnicodeEncodeError as error:
-            raise ConfigurationError(f'{prefix}key {key!r} has no UTF-8 form ({error.reason})') from error
+            raise ConfigurationError(
+                f'{prefix}key {key!r} has no UTF-8 form ({error.reason}), and S3 takes nothing else. For the name of a file, '
+                f"os.fsencode(name).decode('utf-8', 'backslashreplace') is a key"
+            ) from error
         if size_bytes > MAX_KEY_BYTES:
             raise ConfigurationError(f'{prefix}key is {size_bytes:,} bytes long in UTF-8; S3 takes at most {MAX_KEY_BYTES:,}')
 

@@ -29,7 +29,7 @@ from s3po.errors import (
     DeadlineExceeded,
     S3poError,
 )
-from s3po.model import ObjectRef
+from s3po.model import ObjectRef, UnusableRef
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -272,8 +272,9 @@ class Batch(Calls):
         callback: Callback | None,
         errback: Errback | None,
         silent_value: object = None,
+        refusal: S3poError | None = None,
     ) -> Job:
-        """Queue one call; blocks while the queue is full, unless it comes from inside a job."""
+        """Queue one call, or its refusal; blocks while the queue is full, unless it comes from inside a job."""
         self._check_open()
         silent = options.pop('silent', None)
         if options.get('timeout_s', 0) is None:
@@ -287,6 +288,7 @@ class Batch(Calls):
             errback=errback,
             is_silent=self._connection.silent if silent is None else silent,
             silent_value=silent_value,
+            refusal=ref.refusal() if isinstance(ref, UnusableRef) else refusal,
         )
         has_room = self._workers.wait_for_room()
         if self._refusal is not None:

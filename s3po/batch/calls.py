@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3po.batch.job import Callback, Errback, Job
-from s3po.model import ObjectRef, check_name
+from s3po.model import ObjectRef, ref_of
 
 __all__ = ['Calls']
 
@@ -23,8 +23,8 @@ class Calls:
     - callback: Called with the result, in the worker; the job's value is then what it returns. It may submit more work.
     - errback: Called with the error of a transfer that failed; the job has failed all the same.
     - Blocks while the queue is full, unless called from inside a job.
-    - Raises ConfigurationError for a bad bucket or key, and Cancelled, DeadlineExceeded or BreakerOpen when the batch takes no
-      more work. Everything else that is wrong fails the job.
+    - Raises Cancelled, DeadlineExceeded or BreakerOpen when the batch takes no more work, and ConfigurationError when it is
+      closed or another thread's. What is wrong with one call, a bucket or key that cannot be one too, fails its job.
     """
 
     def submit(
@@ -74,7 +74,7 @@ class Calls:
             'silent': silent,
             'timeout_s': timeout_s,
         }
-        return self.submit('upload', _ref(bucket, key), options, callback, errback, silent_value=False)
+        return self.submit('upload', ref_of(bucket, key), options, callback, errback, silent_value=False)
 
     def upload_file(
         self,
@@ -111,7 +111,7 @@ class Calls:
             'silent': silent,
             'timeout_s': timeout_s,
         }
-        return self.submit('upload_file', _ref(bucket, key), options, callback, errback, silent_value=False)
+        return self.submit('upload_file', ref_of(bucket, key), options, callback, errback, silent_value=False)
 
     def download(
         self,
@@ -145,7 +145,7 @@ class Calls:
             'silent': silent,
             'timeout_s': timeout_s,
         }
-        return self.submit('download', _ref(bucket, key, version_id), options, callback, errback)
+        return self.submit('download', ref_of(bucket, key, version_id), options, callback, errback)
 
     def download_file(
         self,
@@ -177,7 +177,7 @@ class Calls:
             'silent': silent,
             'timeout_s': timeout_s,
         }
-        return self.submit('download_file', _ref(bucket, key, version_id), options, callback, errback)
+        return self.submit('download_file', ref_of(bucket, key, version_id), options, callback, errback)
 
     def head(
         self,
@@ -193,7 +193,7 @@ class Calls:
     ) -> Job:
         """Queue a Connection.head(). Its value is an ObjectInfo."""
         options = {'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        return self.submit('head', _ref(bucket, key, version_id), options, callback, errback)
+        return self.submit('head', ref_of(bucket, key, version_id), options, callback, errback)
 
     def delete(
         self,
@@ -210,7 +210,7 @@ class Calls:
     ) -> Job:
         """Queue a Connection.delete(). Its value is None."""
         options = {'missing_ok': missing_ok, 'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        return self.submit('delete', _ref(bucket, key, version_id), options, callback, errback)
+        return self.submit('delete', ref_of(bucket, key, version_id), options, callback, errback)
 
     def copy(
         self,
@@ -242,8 +242,7 @@ class Calls:
             'retries': retries,
             'timeout_s': timeout_s,
         }
-        check_name(to_bucket, to_key, prefix='to_')
-        return self.submit('copy', _ref(bucket, key, version_id), options, callback, errback)
+        return self.submit('copy', ref_of(bucket, key, version_id), options, callback, errback)
 
     def move(
         self,
@@ -275,9 +274,4 @@ class Calls:
             'retries': retries,
             'timeout_s': timeout_s,
         }
-        check_name(to_bucket, to_key, prefix='to_')
-        return self.submit('move', _ref(bucket, key, version_id), options, callback, errback)
-
-
-def _ref(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
-    return ObjectRef(bucket=bucket, key=key, version_id=version_id)
+        return self.submit('move', ref_of(bucket, key, version_id), options, callback, errback)

@@ -10,14 +10,18 @@ from typing import Any, overload
 
 from s3po import errors
 from s3po.batch.job import Job
-from s3po.errors import ConfigurationError, JobError, S3poError
-from s3po.model import ObjectRef
+from s3po.errors import ConfigurationError, JobError, LocalError, S3poError
+from s3po.model import ObjectRef, ref_of
 from s3po.secrecy import is_secret_name, redacted
 
 __all__ = ['FailedJob', 'FailedJobs']
 
 # Options that stand for data or for places: they are kept in a file only where they are paths.
 PLACES = ('source', 'target', 'path')
+# The fields of errors that are kept.
+PLAIN = (str, int, float, bool)
+# How far the causes of an error are followed.
+MAX_CAUSES = 16
 
 
 class FailedJob:
@@ -95,14 +99,16 @@ class FailedJob:
                 lost.append(name)
             elif plain is not None:
                 options[name] = plain
+        lost += [name for name in ('bucket', 'key') if not isinstance(getattr(self.ref, name), str)]
         return {
             'operation': self.operation,
-            'bucket': self.ref.bucket,
-            'key': self.ref.key,
+            'bucket': str(self.ref.bucket),
+            'key': str(self.ref.key),
             'version_id': self.ref.version_id,
             'options': options,
             'lost': lost,
             'silent': self.is_silent,
+            'cancelled': self.is_cancelled,
             'error': _error_to_json(self.error),
         }
 
@@ -114,26 +120,37 @@ class FailedJob:
             JobError: That is no failed job.
         """
         try:
-            ref = ObjectRef(bucket=said['bucket'], key=said['key'], version_id=said['version_id'])
+            ref = ref_of(said['bucket'], said['key'], said['version_id'])
             options = {name: _unplain(name, value) for name, value in said['options'].items()}
             options.update((name, _LOST) for name in said['lost'])
             error = _error_from_json(said['error'])
-            return cls(said['operation'], ref, options, error, is_silent=bool(said['silent']))
-        except (KeyError, TypeError, AttributeError, ConfigurationError) as error:
+            is_cancelled = bool(said.get('cancelled'))
+            return cls(said['operation'], ref, options, error, is_silent=bool(said['silent']), is_cancelled=is_cancelled)
+        except (KeyError, TypeError, AttributeError) as error:
             raise JobError(f'that is no failed job: {error!r}') from error
 
-    def check_repeatable(self) -> None:
-        """Refuse to do a job again whose data are gone.
+    def refusal(self) -> JobError | None:
+        """Why it cannot be done again, as its data are gone; None where it can.
 
-        Raises:
-            JobError: The source or target was not a path, or an option held a secret, so it was not kept in the file.
+        The source or target was not a path, an option held a secret, or the key was no text, so it was not kept in the file.
         """
         for name, value in self.options.items():
             if value is _LOST:
-                raise JobError(
+                return JobError(
                     f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, or held a '
                     f'secret, and is not in the file of failed jobs; submit it anew'
                 )
+        return None
+
+    def check_repeatable(self) -> None:
+        """Raise what refusal() returns.
+
+        Raises:
+            JobError: It cannot be done again.
+        """
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
 
 
 class FailedJobs(Sequence[FailedJob]):
@@ -227,15 +244,35 @@ def _unplain(name: str, value: Any) -> Any:
 
 
 def _error_to_json(error: BaseException) -> dict[str, Any]:
-    fields = {name: _shown(value) for name, value in vars(error).items() if isinstance(value, str | int | float | bool)}
-    said: dict[str, Any] = {
-        'class': type(error).__name__,
-        'message': _shown(str(error.args[0] if error.args else error)),
-        'fields': fields,
-    }
-    if isinstance(error.__cause__, BaseException):
-        said['cause'] = _error_to_json(error.__cause__)
+    """An error with its fields and causes."""
+    chain: list[BaseException] = []
+    found: BaseException | None = error
+    # An error of a program's own may be its own cause's cause.
+    while found is not None and len(chain) < MAX_CAUSES:
+        chain.append(found)
+        found = found.__cause__
+    said: dict[str, Any] = {}
+    for each in reversed(chain):
+        said = {
+            'class': _public_name(type(each)),
+            'message': _shown(str(each.args[0] if each.args and isinstance(each, S3poError) else each)),
+            'fields': {name: _shown(value) for name, value in _fields(each).items() if isinstance(value, PLAIN)},
+            **({'cause': said} if said else {}),
+        }
     return said
+
+
+def _public_name(kind: type[BaseException]) -> str:
+    """The name of the class of s3po.errors that an error is of, its own or the nearest one above; of others, their own."""
+    return next((each.__name__ for each in kind.__mro__ if getattr(errors, each.__name__, None) is each), kind.__name__)
+
+
+def _fields(error: BaseException) -> dict[str, Any]:
+    fields = dict(vars(error))
+    if isinstance(error, LocalError):
+        # OSError keeps these two outside of its __dict__.
+        fields.update(errno=error.errno, filename=error.filename)
+    return fields
 
 
 def _shown(value: Any) -> Any:

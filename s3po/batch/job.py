@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import gevent.event
 
 from s3po.batch.home import Home
-from s3po.errors import DeadlineExceeded
+from s3po.errors import DeadlineExceeded, S3poError
 from s3po.model import ObjectRef
 
 __all__ = ['Job', 'JobOwner']
@@ -43,6 +43,7 @@ class Job:
         ref: The object concerned.
         options: The other arguments of the call.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
+        refusal: Why it cannot be carried out, so that it fails with this; None for most jobs.
         is_read: Whether the caller has seen that it failed: by get(), `exception`, successful() or the errback.
     """
 
@@ -60,6 +61,7 @@ class Job:
         'operation',
         'options',
         'ref',
+        'refusal',
         'silent_value',
     )
 
@@ -74,6 +76,7 @@ class Job:
         errback: Errback | None,
         is_silent: bool,
         silent_value: object,
+        refusal: S3poError | None = None,
     ) -> None:
         self.operation = operation
         self.ref = ref
@@ -82,6 +85,7 @@ class Job:
         self.errback = errback
         self.is_silent = is_silent
         self.silent_value = silent_value
+        self.refusal = refusal
         self.is_read = False
         self._failure: BaseException | None = None
         self._owner: JobOwner | None = owner

@@ -47,6 +47,8 @@ class Runner:
         """Carry out one job, and end it. Raises only what ends its worker too."""
         worker.is_interruptible = True
         try:
+            if job.refusal is not None:
+                raise job.refusal
             outcome = self._connection.perform(job.operation, job.ref, job.options)
         except Exception as error:
             worker.is_interruptible = False

@@ -13,6 +13,7 @@ from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
 from s3po.batch.job import Callback, Errback
 from s3po.batch.limits import OnError
+from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
@@ -498,8 +499,8 @@ class Connection(ObjectCalls):
         size: int = 50,
         *,
         on_error: OnError = 'raise',
-        callback: Callback | None = None,
-        errback: Errback | None = None,
+        callback: Callback | RefCallback | None = None,
+        errback: Errback | RefCallback | None = None,
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
@@ -510,24 +511,25 @@ class Connection(ObjectCalls):
             failed: `batch.failed`, a BatchError, or the path of a file that `batch.failed.save()` wrote.
             size: As for batch(), like all that are not named here.
             on_error: 'raise' raises BatchError if anything failed again.
-            callback: Called with each result; callbacks of the first time are not kept.
-            errback: Called with each error.
+            callback: Called with each result; callbacks of the first time are not kept. One that needs two arguments is called
+                with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
+            errback: Called with each error; likewise.
             timeout_s: How long all of it may take.
             job_timeout_s: How long each job may take, unless its call said otherwise.
             max_failures: Stop after so many failures.
 
-        Raises:
-            JobError: One of them, read from a file, had its data in memory or in an open file. None is done then.
+        A job that was read from a file and had its data in memory or in an open file cannot be done again: it fails once more,
+        with JobError, and the others are done.
         """
         jobs = failed_jobs_of(failed)
-        for job in jobs:
-            job.check_repeatable()
+        callback_of, errback_of = referring(callback), referring(errback)
         limits = {'timeout_s': timeout_s, 'job_timeout_s': job_timeout_s, 'max_failures': max_failures}
         with self.batch(size, on_error=on_error, **limits) as batch:  # type: ignore[arg-type]  # each is what batch() takes
             for job in jobs:
                 options = {**job.options, 'silent': job.is_silent, 'timeout_s': job.options.get('timeout_s')}
                 silent_value = False if job.operation.startswith('upload') else None
-                batch.submit(job.operation, job.ref, options, callback, errback, silent_value)
+                callbacks = callback_of(job.ref), errback_of(job.ref)
+                batch.submit(job.operation, job.ref, options, *callbacks, silent_value, job.refusal())
         return batch
 
     # --- what a batch needs (s3po.batch.limits.Performer)

@@ -204,14 +204,20 @@ def test_timeouts(name: str, value: Any) -> None:
         s3po.TransferConfig(**{name: value})
 
 
-def test_bad_key_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """It is refused where it is queued, so that whoever wrote the call sees it; the other jobs are done."""
-    with pytest.raises(ConfigurationError, match='key is empty'), memory_conn.batch(2) as batch:
-        done = batch.upload(BUCKET, 'good', b'')
-        done.get()
+def test_bad_names_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
+    """Each fails its job, and the other jobs are done."""
+    (tmp_path / 'file').write_bytes(b'')
+    with pytest.raises(BatchError, match='5 of 6 jobs failed') as caught, memory_conn.batch(2) as batch:
         batch.upload(BUCKET, '', b'')
+        batch.upload_file(BUCKET, 'caf\udce9', tmp_path / 'file')
+        batch.upload_file(BUCKET, 'key', tmp_path / 'a\ud800')
+        batch.copy(BUCKET, 'key', '', 'key')
+        batch.move(BUCKET, 'key', BUCKET, '')
+        batch.upload(BUCKET, 'good', b'')
 
     assert memory.calls == [('PutObject', 'good', None)]
+    assert {type(job.error) for job in caught.value.failed} == {ConfigurationError}
+    assert "os.fsencode(name).decode('utf-8', 'backslashreplace') is a key" in str(caught.value.failed[1].error)
 
 
 def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:

@@ -309,15 +309,22 @@ def test_bad_arguments(performer: Performer, arguments: dict[str, Any], named: s
         Batch(performer, **{'size': 5, **arguments})
 
 
-def test_bad_names_are_refused_at_once(performer: Performer) -> None:
-    """By the line that is wrong."""
-    with Batch(performer, 1) as batch:
-        with pytest.raises(ConfigurationError, match='key is empty'):
-            batch.head('bucket', '')
-        with pytest.raises(ConfigurationError, match='to_bucket'):
-            batch.copy('bucket', 'key', '', 'key')
-        with pytest.raises(ConfigurationError, match='to_key'):
-            batch.move('bucket', 'key', 'bucket', '')
+def test_bad_names_fail_their_jobs(performer: Performer) -> None:
+    """In their turn, with what is wrong and the name as it was given; the batch goes on."""
+    told: list[BaseException] = []
+    bad: list[tuple[Any, Any]] = [('bucket', ''), ('', 'key'), ('bucket', None), ('bucket', b'key'), ('bucket', 'caf\udce9')]
+    with Batch(performer, 1, on_error='collect') as batch:
+        jobs = [batch.head(bucket, key, errback=told.append) for bucket, key in bad]
+        good = batch.head('bucket', 'key')
+
+    assert good.successful()
+    assert [type(job.exception) for job in jobs] == [ConfigurationError] * len(bad)
+    assert told == [job.exception for job in jobs]
+    assert [(job.ref.bucket, job.ref.key) for job in jobs] == bad
+    assert performer.performed == ['key']
+    assert 'key is empty' in str(jobs[0].exception)
+    # Such a text can be printed anywhere.
+    assert str(batch.failed[4]).isascii()
 
 
 def test_representations(performer: Performer) -> None:

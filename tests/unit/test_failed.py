@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import io
 import json
 import pathlib
@@ -11,8 +13,9 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po import errors
 from s3po.batch import FailedJob, FailedJobs
-from s3po.errors import ConfigurationError, JobError, NetworkError, NotFound, S3poError, UploadError
+from s3po.errors import ConfigurationError, JobError, LocalError, NetworkError, NotFound, S3poError, UploadError
 from s3po.model import ObjectRef
 from tests.support.memory import MemoryTransport
 
@@ -156,11 +159,118 @@ def test_retry_failed_fails_again(memory_conn: s3po.Connection) -> None:
 
 
 def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Nothing is begun then."""
-    jobs = FailedJobs([failed('delete'), FailedJob.from_json(failed('upload', source=b'x').to_json())])
+    """Such a job fails again, and can be saved again; the others are done."""
+    gone = FailedJob.from_json(failed('upload', source=b'x').to_json())
+    told: list[Any] = []
 
-    with pytest.raises(JobError):
-        memory_conn.retry_failed(jobs)
+    again = memory_conn.retry_failed(
+        FailedJobs([failed('delete'), gone, failed('delete')]), on_error='collect', errback=told.append
+    )
+
+    assert [call[0] for call in memory.calls] == ['DeleteObject', 'DeleteObject']
+    (job,) = again.failed
+    assert isinstance(job.error, JobError)
+    assert told == [job.error]
+    assert FailedJob.from_json(job.to_json()).refusal() is not None
+    with pytest.raises(s3po.BatchError, match='its source was in memory') as caught:
+        memory_conn.retry_failed([gone])
+    assert isinstance(caught.value.__cause__, JobError)
+
+
+@pytest.mark.parametrize('callback', [lambda body, ref: (ref.key, body), functools.partial(lambda body, ref: (ref.key, body))])
+def test_retry_failed_tells_the_object(memory_conn: s3po.Connection, callback: Any) -> None:
+    """A callback that needs two arguments learns which object a result is of, and so does an errback."""
+    told: list[Any] = []
+    memory_conn.upload(BUCKET, 'one', b'1')
+    jobs = [FailedJob('download', ObjectRef(bucket=BUCKET, key=key), {}, NotFound('not yet')) for key in ('one', 'missing')]
+
+    again = memory_conn.retry_failed(
+        jobs, on_error='collect', callback=callback, errback=lambda error, ref: told.append((type(error), ref.key))
+    )
+
+    assert again.results()[0] == ('one', b'1')
+    assert told == [(NotFound, 'missing')]
+
+
+@pytest.mark.parametrize('callback', [len, lambda body, more=None: len(body)])
+def test_callbacks_of_one_argument(memory_conn: s3po.Connection, callback: Any) -> None:
+    """Those get the result alone."""
+    memory_conn.upload(BUCKET, 'one', b'123')
+    job = FailedJob('download', ObjectRef(bucket=BUCKET, key='one'), {}, NotFound('not yet'))
+
+    assert memory_conn.retry_failed([job], callback=callback).results() == [3]
+
+
+def all_errors() -> list[S3poError]:
+    """One of each class."""
+    found = []
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        error = kind(f'the message of {name}')
+        for field, value in (('status', 404), ('code', 'Code'), ('attempts', 3), ('part_number', 2), ('retry_after_s', 1.5)):
+            if hasattr(error, field):
+                setattr(error, field, value)
+        found.append(error)
+    return found
+
+
+@pytest.mark.parametrize('error', all_errors(), ids=lambda error: type(error).__name__)
+def test_every_error(tmp_path: pathlib.Path, error: S3poError) -> None:
+    """Its class, text and fields come back from a file."""
+    found = round_trip(FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, error), tmp_path / 'f').error
+
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    for name, value in vars(error).items():
+        assert getattr(found, name) == value
+
+
+def test_local_error(tmp_path: pathlib.Path) -> None:
+    """It keeps the system's number and the path."""
+    error = LocalError('cannot write', errno=errno.ENOSPC, filename='/a/b')
+
+    found = round_trip(FailedJob('download', ObjectRef(bucket=BUCKET, key='key'), {}, error), tmp_path / 'f').error
+
+    assert isinstance(found, LocalError)
+    assert (found.errno, found.filename, str(found)) == (errno.ENOSPC, '/a/b', 'cannot write')
+
+
+def test_private_class(tmp_path: pathlib.Path) -> None:
+    """One of a room's own comes back as the class that users know."""
+
+    class Vanished(NotFound):
+        pass
+
+    found = round_trip(
+        FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, Vanished('gone', status=404)), tmp_path / 'f'
+    )
+
+    assert type(found.error) is NotFound
+    assert found.error.status == 404
+
+
+def test_circle_of_causes(tmp_path: pathlib.Path) -> None:
+    """A program can make one; it is cut."""
+    error = S3poError('first')
+    error.__cause__ = second = ValueError('second')
+    second.__cause__ = error
+
+    found = round_trip(FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, error), tmp_path / 'f')
+
+    assert str(found.cause) == 'second'
+
+
+@pytest.mark.parametrize('key', ['caf\udce9', '', b'bytes', None])
+def test_bad_names(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, key: Any) -> None:
+    """A job with a name that can be none is saved, loaded and repeated like any other: it fails again."""
+    with memory_conn.batch(2, on_error='collect') as batch:
+        batch.delete(BUCKET, key)
+    batch.failed.save(tmp_path / 'f')
+
+    again = memory_conn.retry_failed(tmp_path / 'f', on_error='collect')
+
+    assert len(again.failed) == 1
+    assert isinstance(again.failed[0].error, ConfigurationError | JobError)
     assert memory.calls == []
 
 

@@ -1,0 +1,34 @@
+"""Callbacks that are also told which object a result is of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from s3po.model import ObjectRef
+
+__all__ = ['RefCallback', 'referring']
+
+RefCallback = Callable[[Any, ObjectRef], object]
+
+
+def referring(function: Callable[..., object] | None) -> Callable[[ObjectRef], Callable[[Any], object] | None]:
+    """What makes the callback of one job, given the job's ref.
+
+    Args:
+        function: Called with the result; one that needs two positional arguments also with the ref. None for no callback.
+    """
+    if function is None or not _needs_two(function):
+        return lambda _: function
+    return lambda ref: lambda value: function(value, ref)
+
+
+def _needs_two(function: Callable[..., object]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        # Some built-in functions do not tell.
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in positional and each.default is each.empty for each in parameters) == 2
