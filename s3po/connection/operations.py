@@ -346,15 +346,18 @@ def check_timeout(timeout_s: object) -> None:
 
 
 def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:
-    """One HEAD, retried; where that is forbidden, what a GET of the first byte tells.
+    """One HEAD, retried; where that is forbidden or does not tell the size, what a GET of the first byte tells.
 
-    Some stores and proxies allow only GET. And the refusal of a HEAD has no body, where that of a GET tells why.
+    Some stores and proxies allow only GET. And the refusal of a HEAD has no body, where that of a GET tells why. Proxies that
+    compress on the way drop the Content-Length.
     """
     look = functools.partial(
         attempts.transport.head_object, ref.bucket, ref.key, if_match=if_match, version_id=ref.version_id, extra=extra
     )
     try:
-        return attempts.run('HeadObject', look)
+        info = attempts.run('HeadObject', look)
+        if info.size_bytes >= 0:
+            return info
     except AccessDenied as error:
         if error.status != http.client.FORBIDDEN:
             raise

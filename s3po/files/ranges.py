@@ -27,7 +27,7 @@ class Ranges:
         config: How large ranges are fetched in several requests.
         extra: The caller's further parameters.
         if_match: The ETag that it must have; None for any.
-        is_pinned: Whether that is what was found when it was opened, and not what the caller wants.
+        opened: The object as it was when it was opened, of which all bytes have to be; None before that.
     """
 
     ref: ObjectRef
@@ -35,7 +35,7 @@ class Ranges:
     config: TransferConfig
     extra: Extra
     if_match: str | None = None
-    is_pinned: bool = False
+    opened: ObjectInfo | None = None
 
     def first(self, size_bytes: int) -> tuple[ObjectInfo, bytes]:
         """What the object is, and its first bytes: all of them, if there are no more than size_bytes. One request.
@@ -67,13 +67,20 @@ class Ranges:
         request = DownloadRequest(
             byte_range=(start, stop), if_match=self.if_match, version_id=self.ref.version_id, extra=self.extra
         )
+        opened = self.opened
         with file_errors(str(self.ref)):
             try:
-                download(self.attempts(), sink, self.config, request)
+                result = download(self.attempts(), sink, self.config, request)
             except PreconditionFailed as error:
-                if self.is_pinned:
-                    raise SourceChanged(f'{self.ref} was replaced while it was read; open it again') from error
-                raise
+                if opened is None:
+                    raise
+                raise self._changed() from error
+            # Where the store has no ETags, or weak ones, the request carries none.
+            if opened is not None and (result.size_bytes, result.etag) != (stop - start, opened.etag):
+                raise self._changed()
+
+    def _changed(self) -> SourceChanged:
+        return SourceChanged(f'{self.ref} was replaced while it was read; open it again')
 
 
 class _BufferSink(Sink):

@@ -17,6 +17,7 @@ import gevent
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files.ranges import Ranges
+from s3po.transport.expected import is_strong
 
 if TYPE_CHECKING:
     from s3po.model import ObjectInfo
@@ -56,7 +57,8 @@ class S3Reader(io.BufferedIOBase):
         self._read_ahead = read_ahead
         self._block: bytes | bytearray
         self._info, self._block = ranges.first(min(FIRST_BYTES, self._block_size))
-        self._ranges = replace(ranges, if_match=self._info.etag or None, is_pinned=True)
+        etag = self._info.etag
+        self._ranges = replace(ranges, if_match=etag if is_strong(etag) else None, opened=self._info)
         # Where the block begins and ends (its buffer may be longer), where the next read begins, how long the next range is.
         self._start, self._stop, self._position = 0, len(self._block), 0
         self._next_bytes = FIRST_BYTES

@@ -2,6 +2,7 @@
 
 # gevent's threadpool needs it, and it cannot be imported while the process ends: that would break transfers at exit.
 import concurrent.futures.thread  # noqa: F401
+import contextvars
 import logging
 import os
 import sys
@@ -80,7 +81,8 @@ def isolated(function: Callable[[], T], on_lost: Callable[[T], object] | None = 
         BaseException: What the function raised, or what was raised into the waiting greenlet.
     """
     outcome: Captured[T] = Captured()
-    work = gevent.spawn(outcome.capture, function)
+    # A greenlet has no context variables of the one that made it; boto.py keeps headers in one.
+    work = gevent.spawn(contextvars.copy_context().run, outcome.capture, function)
     try:
         work.join()
     except BaseException:

@@ -26,6 +26,7 @@ from s3po.transfer.held import READ_BYTES, HeldAnswer, buffers, has_plain_etag, 
 from s3po.transfer.parts import PartGroup
 from s3po.transfer.verifying import Check, Mismatch, check_for
 from s3po.transport import Answer, Extra
+from s3po.transport.expected import is_strong
 
 __all__ = ['DownloadRequest', 'Fetch', 'RangesIgnored']
 
@@ -184,7 +185,7 @@ class Fetch:
         """Whether the rest is asked for by ranges: of what has several parts, or is long enough to be cut on its way."""
         if self._plan.is_multipart:
             return True
-        return answer.size_bytes > READ_BYTES and bool(answer.etag) and not self._sink.is_ordered
+        return answer.size_bytes > READ_BYTES and is_strong(answer.etag) and not self._sink.is_ordered
 
     def _learn(self, answer: Answer) -> None:
         """Remember what the first answer tells of the object, and plan the rest by it."""
@@ -194,9 +195,9 @@ class Fetch:
         if self._wants_checksum:
             self._choose_check(answer)
         if size_bytes > READ_BYTES:
-            self._whole_bytes = answer.info.size_bytes
+            self._whole_bytes = answer.whole_bytes
             is_streamed = self._check is not None and self._check.is_streamed
-            if self._plan.is_multipart and (self._is_one_stream or not answer.etag or is_streamed):
+            if self._plan.is_multipart and (self._is_one_stream or not is_strong(answer.etag) or is_streamed):
                 # Nothing could hold the ranges together, or compare them one by one, so it is read as one stream.
                 self._plan = Plan(size_bytes, size_bytes, is_multipart=False)
 
@@ -235,18 +236,17 @@ class Fetch:
         )
 
     def _check_range(self, answer: Answer) -> None:
-        wanted = self._request.byte_range
-        if wanted is None:
-            return
-        start, stop = wanted
-        is_too_long = stop is not None and answer.size_bytes > stop - start
-        if answer.offset != start or is_too_long:
+        start, stop = self._request.byte_range or (0, None)
+        whole = answer.whole_bytes
+        # A range that ends behind the object ends with it.
+        end = whole if stop is None else min(stop, whole)
+        if (answer.offset, answer.size_bytes) != (start, end - start):
             raise self._wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
 
     def _wrong_range(self, answer: Answer, wanted: str) -> IntegrityError:
         return IntegrityError(
             f'GetObject s3://{self._attempts.bucket}/{self._attempts.key}: asked for {wanted}, and the store sent '
-            f'{answer.size_bytes:,} bytes from {answer.offset:,} with status {answer.status}'
+            f'{answer.size_bytes:,} bytes from {answer.offset:,} of {answer.whole_bytes:,} with status {answer.status}'
         )
 
     def _receive_whole(self, answer: Answer) -> None:
@@ -374,7 +374,7 @@ class Fetch:
         except BaseException:
             governor.give_back()
             raise
-        is_same = answer.etag == self.etag and answer.info.size_bytes == self._whole_bytes
+        is_same = answer.etag == self.etag and answer.whole_bytes == self._whole_bytes
         if is_same and (answer.offset, answer.size_bytes) == (start, size_bytes):
             return HeldAnswer(answer, governor)
         held = HeldAnswer(answer, governor)

@@ -9,7 +9,8 @@ The rules that every transport keeps:
   anything was sent). It translates the errors of whatever it stands on.
 - `headers` are HTTP headers by their HTTP names, as the caller gave them; `extra` are parameters by boto3's names. Of both, a
   method sends what its request knows, and leaves out the rest: the same set goes with every request of one transfer.
-- ETags come without quotes, keys unescaped.
+- ETags come without quotes (a weak one, 'W/"…"', as it is), keys unescaped.
+- With if_match, the answer is of an object with that ETag, also where the store ignores If-Match; or it is PreconditionFailed.
 - An answer to get_object() holds a connection until it is read to its end or closed.
 """
 
@@ -101,6 +102,7 @@ class Answer(Protocol):
         status: 200, or 206 for a range.
         offset: Where in the object the body begins.
         size_bytes: The length of the body.
+        whole_bytes: The size of the whole object, also where only a range of it follows.
         etag: The object's ETag without quotes; '' when the store sent none.
         version_id: The object's version; None in a bucket without versions.
     """
@@ -108,6 +110,7 @@ class Answer(Protocol):
     status: int
     offset: int
     size_bytes: int
+    whole_bytes: int
     etag: str
     version_id: str | None
 
@@ -175,7 +178,7 @@ class Transport(Protocol):
         wants_checksum: bool = False,
         extra: Extra,
     ) -> ObjectInfo:
-        """HeadObject. wants_checksum: that the store tells it."""
+        """HeadObject; size_bytes is -1 where the answer does not tell it. wants_checksum: that the store tells it."""
         ...
 
     def put_object(

@@ -28,7 +28,7 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['check_status', 'content_range', 'error_for', 'has_own_key', 'is_gone', 'moment_of', 'retry_after_s']
+__all__ = ['check_status', 'error_for', 'has_own_key', 'is_gone', 'moment_of', 'retry_after_s']
 
 # By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
 # says 200, and the error stands in the body.
@@ -92,6 +92,8 @@ SUCCESSES: Final[Mapping[str, tuple[int, ...]]] = {
     'GetObject': (200, 206),
 }
 OTHER_SUCCESSES: Final = (200,)
+# What is asked for beyond that counts as that.
+LONGEST_WAIT_S: Final = 1e9
 
 MONTHS: Final = {
     name: number
@@ -207,16 +209,21 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """How long the store asks to wait: `x-amz-retry-after` (milliseconds) or `Retry-After` (seconds, or a date)."""
     milliseconds = headers.get('x-amz-retry-after', '')
     if milliseconds.isascii() and milliseconds.isdigit():
-        return int(milliseconds) / 1000
+        return _seconds(milliseconds) / 1000
     text = headers.get('retry-after', '').strip()
     if not text:
         return None
     if text.isascii() and text.isdigit():
-        return float(text)
+        return _seconds(text)
     until = moment_of(text)
     if until is None:
         return None
     return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+def _seconds(digits: str) -> float:
+    # int() refuses more than some thousand digits, and float() makes them infinite.
+    return min(float(digits), LONGEST_WAIT_S)
 
 
 def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes | None) -> bool:
@@ -225,22 +232,6 @@ def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html (ETag). With S3's own keys (AES256) it is one.
     """
     return bool(customer_algorithm) or encryption not in (None, 'AES256', b'AES256')
-
-
-def content_range(text: str, size_bytes: int) -> tuple[int, int]:
-    """The offset and the whole size that a Content-Range tells (RFC 9110, section 14.4).
-
-    Raises:
-        ValueError: It is missing or contradicts the length of the body.
-    """
-    unit, _, rest = text.partition(' ')
-    span, _, whole = rest.partition('/')
-    first, _, last = span.partition('-')
-    if unit != 'bytes' or not (first.isdigit() and last.isdigit() and whole.isdigit()):
-        raise ValueError(f'the answer to a range says Content-Range: {text!r}')
-    if int(last) - int(first) + 1 != size_bytes:
-        raise ValueError(f'the answer says Content-Range: {text!r} for a body of {size_bytes:,} bytes')
-    return int(first), int(whole)
 
 
 def moment_of(text: str) -> datetime.datetime | None:

@@ -9,14 +9,15 @@ import contextvars
 import functools
 import http.client
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.body import Chunk
 from s3po.errors import NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.runtime import isolated, patiently
+from s3po.secrecy import redacted
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.answers import check_status
 from s3po.transport.botoanswers import (
@@ -31,6 +32,7 @@ from s3po.transport.botoanswers import (
 )
 from s3po.transport.characters import root_of, without_odd_characters
 from s3po.transport.deleting import delete_odd_keys, failures_of
+from s3po.transport.expected import check_match
 from s3po.transport.pages import Loop
 from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.transport.patience import answered_within, limit_s
@@ -56,6 +58,9 @@ SIGNER: Final = 's3po-s3v4'
 # Headers for the one request that this greenlet is sending; botocore has no parameter for them, but calls us before it signs.
 _raw_headers: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar('s3po_raw_headers', default=None)
 
+# Whether the request that this greenlet is sending was answered.
+_is_answered: contextvars.ContextVar[bool] = contextvars.ContextVar('s3po_is_answered', default=False)
+
 Source = tuple[str, str, str | None]
 
 
@@ -65,6 +70,7 @@ class BotoTransport:
     def __init__(self, client: S3Client) -> None:
         self.client = client
         self._credentials = credentials_of(client)
+        client.meta.events.register('before-parse.s3', _note_answer, unique_id='s3po-note-answer')
         for operation in CREATING:
             # An id of its own for each: a second event with the same id is not registered.
             unique_id = f's3po-raw-headers-{operation}'
@@ -104,7 +110,7 @@ class BotoTransport:
             start, stop = byte_range
             parameters['Range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
         said = self._call('GetObject', self.client.get_object, parameters, extra)
-        return BotoAnswer(said, key, f'GetObject s3://{bucket}/{key}')
+        return BotoAnswer(said, key, f'GetObject s3://{bucket}/{key}', is_range=byte_range is not None, if_match=if_match)
 
     def head_object(
         self,
@@ -120,7 +126,8 @@ class BotoTransport:
         if wants_checksum:
             parameters['ChecksumMode'] = 'ENABLED'
         said = self._call('HeadObject', self.client.head_object, parameters, extra)
-        return info_of(said, key, int(said.get('ContentLength', 0)))
+        check_match(if_match, etag_of(said), f'HeadObject s3://{bucket}/{key}')
+        return info_of(said, key, said.get('ContentLength', -1))
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
@@ -306,11 +313,10 @@ class BotoTransport:
             if operation in CREATING:
                 _raw_headers.set(unknown_headers(headers))
         generation = self._credentials.generation if self._credentials else 0
-
         doing = _doing(operation, parameters)
 
         def send() -> dict[str, Any]:
-            with self._translated(doing, generation):
+            with self._translated(doing, generation), _answers_read(doing):
                 answer: dict[str, Any] = call(**{**theirs, **parameters})
                 return answer
 
@@ -332,6 +338,23 @@ class BotoTransport:
 def _close_body(said: dict[str, Any]) -> None:
     if 'Body' in said:
         said['Body'].close()
+
+
+@contextmanager
+def _answers_read(doing: str) -> Iterator[None]:
+    """Raise what botocore stumbles over in a header or body of an answer as an error of the answer, not of the caller's."""
+    _is_answered.set(False)
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        if not _is_answered.get():
+            raise
+        raise NetworkError(f'{doing}: the answer cannot be read: {redacted(str(error))}') from error
+
+
+def _note_answer(**_: Any) -> None:
+    """On botocore's `before-parse`: the request was answered, so what is wrong now is the answer."""
+    _is_answered.set(True)
 
 
 def _replace_odd_characters(response_dict: dict[str, Any], **_: Any) -> None:

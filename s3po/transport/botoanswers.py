@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import datetime
 import functools
-import http.client
 from collections.abc import Mapping
 from typing import Any
 
 import urllib3.exceptions
 
-from s3po.errors import NetworkError
+from s3po.errors import NetworkError, TransportError
 from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import content_range, has_own_key
+from s3po.transport.answers import has_own_key
+from s3po.transport.expected import check_match, placed, unquoted
 from s3po.transport.translate import translated
 from s3po.transport.xml import Deletion, NotDeleted
 
@@ -27,24 +27,27 @@ __all__ = ['BotoAnswer', 'completed_of', 'deletion_of', 'entry_of', 'etag_of', '
 class BotoAnswer:
     """The answer to a GET; see Answer in s3po/transport/__init__.py."""
 
-    def __init__(self, said: Mapping[str, Any], key: str, doing: str) -> None:
+    def __init__(
+        self, said: Mapping[str, Any], key: str, doing: str, *, is_range: bool = False, if_match: str | None = None
+    ) -> None:
         self._body = said['Body']
         self._doing = doing
         self.size_bytes = -1
         self.status = int(said['ResponseMetadata']['HTTPStatusCode'])
-        length = said.get('ContentLength')
-        if length is None:
+        self.size_bytes = said.get('ContentLength', -1)
+        try:
+            if self.size_bytes < 0:
+                raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
+            said_range = said.get('ContentRange', '')
+            self.offset, self.whole_bytes = placed(self.status, said_range, self.size_bytes, is_range=is_range)
+            check_match(if_match, etag_of(said), doing)
+        except ValueError as error:
             self.close()
-            raise NetworkError(f'{doing}: the answer has no Content-Length, so its end could not be told from a cut')
-        self.size_bytes = int(length)
-        self.offset, whole = 0, self.size_bytes
-        if self.status == http.client.PARTIAL_CONTENT:
-            try:
-                self.offset, whole = content_range(said.get('ContentRange', ''), self.size_bytes)
-            except ValueError as error:
-                self.close()
-                raise NetworkError(f'{doing}: {error}') from error
-        self.info = info_of(said, key, whole)
+            raise NetworkError(f'{doing}: {error}') from error
+        except TransportError:
+            self.close()
+            raise
+        self.info = info_of(said, key, self.whole_bytes)
         self.etag, self.version_id, self.checksum = self.info.etag, self.info.version_id, self.info.checksum
         self._left = self.size_bytes
 
@@ -87,7 +90,7 @@ class BotoAnswer:
 
 
 def etag_of(said: Mapping[str, Any]) -> str:
-    return str(said.get('ETag', '')).strip('"')
+    return unquoted(str(said.get('ETag', '')))
 
 
 def stored_of(said: Mapping[str, Any]) -> Stored:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from s3po.checksum import is_combinable
 from s3po.errors import ConfigurationError
+from s3po.transport.expected import quoted
 
 if TYPE_CHECKING:
     from botocore.model import ServiceModel, Shape
@@ -242,7 +243,7 @@ def quoted_etag(etag: str) -> str:
         ConfigurationError: It is no text, or has line ends, which would begin a header of their own.
     """
     check_headers({'If-Match': etag})
-    return etag if etag == '*' or etag.endswith('"') else f'"{etag}"'
+    return quoted(etag)
 
 
 def serialized_extra(operation: str, extra: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:

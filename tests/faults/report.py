@@ -17,6 +17,7 @@ TABLE = Path(__file__).parent.parent / 'faults.rst'
 ENTRIES = [
     *(f'F{number:02}' for number in range(1, 65)),
     'F66',
+    'F67',
     'F68',
     'F69',
     'F70',

@@ -322,7 +322,7 @@ class MemoryAnswer:
         self.info = info
         self.status = status
         self.offset = offset
-        self.size_bytes = len(body)
+        self.size_bytes, self.whole_bytes = len(body), info.size_bytes
         self.etag = info.etag
         self.version_id = info.version_id
         self.checksum = info.checksum

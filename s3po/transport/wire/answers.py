@@ -5,13 +5,13 @@ What may live here: from header to value; no I/O but the reading of a body that 
 
 from __future__ import annotations
 
-import http.client
 from typing import Final
 
 from s3po.errors import NetworkError, TransportError
 from s3po.model import ObjectInfo
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import content_range, has_own_key, moment_of
+from s3po.transport.answers import has_own_key, moment_of
+from s3po.transport.expected import check_match, placed, unquoted
 from s3po.transport.http import ConnectionLost, Response
 
 __all__ = ['Doing', 'WireAnswer', 'checksum_of', 'etag_of', 'headers_of', 'info_of', 'is_encrypted', 'moment_of', 'stored_of']
@@ -24,9 +24,11 @@ METADATA_PREFIX: Final = 'x-amz-meta-'
 class WireAnswer:
     """The answer to a GET; see Answer in s3po/transport/__init__.py."""
 
-    __slots__ = ('_doing', '_info', '_key', '_response', '_whole', 'etag', 'offset', 'size_bytes', 'status', 'version_id')
+    __slots__ = ('_doing', '_info', '_key', '_response', 'etag', 'offset', 'size_bytes', 'status', 'version_id', 'whole_bytes')
 
-    def __init__(self, response: Response, key: str, doing: Doing) -> None:
+    def __init__(
+        self, response: Response, key: str, doing: Doing, *, is_range: bool = False, if_match: str | None = None
+    ) -> None:
         self._response = response
         self._key = key
         self._doing = doing
@@ -35,16 +37,18 @@ class WireAnswer:
         self.size_bytes = response.size_bytes
         self.etag = etag_of(response)
         self.version_id = response.text(b'x-amz-version-id')
-        self.offset, self._whole = 0, self.size_bytes
-        if self.size_bytes < 0:
+        try:
+            if self.size_bytes < 0:
+                raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
+            said = response.text(b'content-range') or ''
+            self.offset, self.whole_bytes = placed(self.status, said, self.size_bytes, is_range=is_range)
+            check_match(if_match, self.etag, doing)
+        except ValueError as error:
             self.close()
-            raise NetworkError(f'{doing}: the answer has no Content-Length, so its end could not be told from a cut')
-        if self.status == http.client.PARTIAL_CONTENT:
-            try:
-                self.offset, self._whole = content_range(response.text(b'content-range') or '', self.size_bytes)
-            except ValueError as error:
-                self.close()
-                raise NetworkError(f'{doing}: {error}') from error
+            raise NetworkError(f'{doing}: {error}') from error
+        except TransportError:
+            self.close()
+            raise
 
     @property
     def checksum(self) -> str | None:
@@ -54,7 +58,7 @@ class WireAnswer:
     def info(self) -> ObjectInfo:
         # Made only when it is asked for: a small download needs three of its headers.
         if self._info is None:
-            self._info = info_of(self._response, self._key, self._whole)
+            self._info = info_of(self._response, self._key, self.whole_bytes)
         return self._info
 
     def header(self, name: str) -> str | None:
@@ -102,7 +106,7 @@ class Doing:
 
 def etag_of(response: Response) -> str:
     """The ETag without its quotes; '' when there is none."""
-    return response.headers.get(b'etag', b'').strip(b'"').decode('utf-8', 'replace')
+    return unquoted(response.headers.get(b'etag', b'').decode('utf-8', 'replace'))
 
 
 def checksum_of(response: Response) -> str | None:

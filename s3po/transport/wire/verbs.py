@@ -19,6 +19,7 @@ from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import check_status
 from s3po.transport.characters import has_xml_form
 from s3po.transport.deleting import delete_odd_keys, failures_of
+from s3po.transport.expected import check_match, length_of
 from s3po.transport.http import Response
 from s3po.transport.pages import Loop
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
@@ -71,7 +72,8 @@ class WireTransport:
             headers['range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
         if if_match is not None:
             headers['if-match'] = quoted_etag(if_match)
-        return WireAnswer(self._send(doing, 'GET', headers=headers, version_id=version_id, extra=extra), key, doing)
+        response = self._send(doing, 'GET', headers=headers, version_id=version_id, extra=extra)
+        return WireAnswer(response, key, doing, is_range=byte_range is not None, if_match=if_match)
 
     def head_object(
         self,
@@ -91,8 +93,11 @@ class WireTransport:
             headers['if-match'] = quoted_etag(if_match)
         response = self._send(doing, 'HEAD', headers=headers, version_id=version_id, extra=extra)
         response.close()
-        length = response.text(b'content-length') or '0'
-        return info_of(response, key, int(length) if length.isdigit() else 0)
+        check_match(if_match, etag_of(response), doing)
+        try:
+            return info_of(response, key, length_of(response.text(b'content-length')))
+        except ValueError as error:
+            raise NetworkError(f'{doing}: {error}') from error
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
