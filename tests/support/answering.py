@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
+import gevent
 import gevent.pool
 import gevent.server
 import gevent.socket
@@ -22,6 +23,8 @@ from hypothesis import strategies as st
 __all__ = ['STATUSES', 'Answering', 'Asked', 'Reply', 'replies']
 
 LIMIT_S: Final = 10.0
+# Between the pieces of an answer, so that they arrive one by one.
+PAUSE_S: Final = 0.0005
 LOOPBACK: Final = '127.0.0.1'
 # What a client may meet below 400, and a few that do not exist. (1xx are not final: see the tests of late bytes.)
 STATUSES: Final = (200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 250, 299, 300, 304, 305, 306, 399)
@@ -78,17 +81,19 @@ class Answering:
 
     Attributes:
         asked: The requests so far.
+        connections: How many there were.
         endpoint_url: Where it is.
     """
 
-    def __init__(self, answer: Callable[[Asked], Reply | bytes], *, context: Any = None) -> None:
+    def __init__(self, answer: Callable[[Asked], Reply | Sequence[bytes]], *, context: Any = None) -> None:
         """
         Args:
-            answer: Gives what is sent for a request. Bytes are sent as they are, and leave the connection open.
+            answer: Gives what is sent for a request. Pieces of bytes are sent one by one, and leave the connection open.
             context: With it, the server speaks TLS.
         """
         self.answer = answer
         self.asked: list[Asked] = []
+        self.connections = 0
         self._context = context
         self._open: set[Any] = set()
         listener = gevent.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -107,6 +112,7 @@ class Answering:
             sock.close()
 
     def _serve(self, sock: Any, _: object) -> None:
+        self.connections += 1
         sock.settimeout(LIMIT_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open.add(sock)
@@ -119,8 +125,13 @@ class Answering:
             while (asked := _read(sock, file)) is not None:
                 self.asked.append(asked)
                 reply = self.answer(asked)
-                sock.sendall(reply if isinstance(reply, bytes) else reply.data(asked.method))
-                if isinstance(reply, Reply) and reply.ends_connection(asked.method):
+                if not isinstance(reply, Reply):
+                    for piece in reply:
+                        sock.sendall(piece)
+                        gevent.sleep(PAUSE_S)
+                    continue
+                sock.sendall(reply.data(asked.method))
+                if reply.ends_connection(asked.method):
                     break
             file.close()
         self._open.discard(sock)

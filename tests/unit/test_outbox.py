@@ -26,6 +26,8 @@ class Wire:
         self.sent: list[bytes] = []
         self.is_open = True
         self.is_broken = False
+        self.is_late = False
+        self.requests = 2
         self.takes = takes
         self.error = error
 
@@ -36,6 +38,10 @@ class Wire:
         taken = bytes(data[: self.takes])
         self.sent.append(taken)
         return len(taken)
+
+    def is_stale(self) -> bool:
+        """Whether there are bytes that belong to no request."""
+        return self.is_late
 
     def call_when_writable(self, function: Callable[..., object], *arguments: object) -> None:
         """There is room again when others have run."""
@@ -125,3 +131,17 @@ def test_fork(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     gevent.sleep(0)
 
     assert wire.sent == []
+
+
+def test_late_bytes(outbox: Outbox) -> None:
+    """Nothing is sent where something has come that would be taken for the answer; a first request has nothing before it."""
+    late, first = Wire(), Wire()
+    late.is_late = first.is_late = True
+    first.requests = 1
+
+    outbox.put(late, b'request')  # type: ignore[arg-type]
+    outbox.put(first, b'request')  # type: ignore[arg-type]
+    gevent.sleep(0.01)
+
+    assert (late.sent, late.is_broken) == ([], True)
+    assert (first.sent, first.is_broken) == ([b'request'], False)

@@ -10,6 +10,7 @@ socket down (see `watchdog`), so that whoever waits wakes up, and finds the reas
 from __future__ import annotations
 
 import fcntl
+import select
 import socket
 import sys
 import termios
@@ -18,12 +19,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
+from gevent import monkey
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
 
 __all__ = ['Connection', 'ConnectionLost']
 
 monotonic = time.monotonic
+# The system's own: that of gevent waits for the event loop. It is only asked what is there, which takes no time.
+_new_poller = monkey.get_original('select', 'poll')
 
 # How much of an answer is read at a time until its head is complete: a head, and with it a whole small body.
 HEAD_BYTES: Final = 16 * 1024
@@ -52,6 +56,7 @@ class Connection:
         '__weakref__',
         '_either_event',
         '_hub',
+        '_poll',
         '_read_event',
         '_recv',
         '_recv_into',
@@ -86,6 +91,9 @@ class Connection:
         self._either_event: Any = None
         # Room to send: only for what does not fit into the socket's buffer while its user waits for the answer.
         self._room_event: Any = None
+        poller = _new_poller()
+        poller.register(sock.fileno(), select.POLLIN)
+        self._poll = poller.poll
         self._recv = sock.recv
         self._recv_into = sock.recv_into
         self._send = sock.send
@@ -132,21 +140,20 @@ class Connection:
 
     def has_arrived(self) -> bool:
         """Whether something has come that nobody has taken from the socket: whoever waits to read is about to wake up."""
-        try:
-            self._recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        # For each request on a connection that was used before: 0.7 µs, a third of what a recv() that finds nothing takes.
+        return bool(self._poll(0))
 
     def is_readable(self) -> bool:
         """Whether bytes, or an end, have come that nobody has read."""
         return self.has_arrived()
 
     def is_stale(self) -> bool:
-        """Whether an idle connection cannot be used again: it has ended, or the server says what nobody has asked for."""
-        return self.is_readable()
+        """Whether an idle connection cannot be used again: it has ended, or bytes have come that belong to no request."""
+        return self.has_arrived()
+
+    def has_leftovers(self) -> bool:
+        """Whether bytes were taken from the socket that nobody has read. Only TLS does that."""
+        return False
 
     def wait_readable(self) -> None:
         """Wait until there is something to read."""

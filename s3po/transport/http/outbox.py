@@ -70,7 +70,13 @@ class Outbox:
             # A child that was forked in between has a copy of these; they are its parent's to send.
             return
         for connection, data in waiting:
-            if connection.is_open:
+            if not connection.is_open:
+                continue
+            if connection.requests > 1 and connection.is_stale():
+                # What has come belongs to no request of ours, and would be taken for the answer. Its user finds that this
+                # request was never sent.
+                connection.break_off()
+            else:
                 self._send(connection, data)
         self._sent_at = monotonic()
 

@@ -9,10 +9,10 @@ Invariants: a connection is in use by one greenlet, or idle in the pool, or clos
 from __future__ import annotations
 
 import logging
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeGuard
 
 from s3po.body import Chunk
-from s3po.errors import NetworkError
+from s3po.errors import NetworkError, ReadTimeout, TransportError
 from s3po.transport.http.connection import Connection, ConnectionLost, monotonic
 from s3po.transport.http.outbox import Outbox
 from s3po.transport.http.response import Response
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 # Servers close what is idle: nginx after 75 s, S3 after some 20 s. What is older than this is not used again.
 MAX_IDLE_S: Final = 18.0
-# Between two requests of a busy pool a look at the socket is not worth its system call: should it have been closed just then,
-# the request is sent again.
+# The outbox looks at each connection just before it sends. What was idle for longer than this is looked at before that, when
+# there are others to choose from.
 UNCHECKED_IDLE_S: Final = 0.02
 MAX_IDLE_CONNECTIONS: Final = 1024
 
@@ -87,14 +87,14 @@ class Pool:
         Raises:
             TransportError: There was no answer.
         """
-        connection = self._take(is_checked=not is_idempotent)
+        connection = self._take(is_checked=not is_idempotent or not _is_small(body))
         if connection is not None:
             response = Response(connection, self._release)
             try:
                 self._perform(connection, response, head, body, has_body)
-            except ConnectionLost as error:
+            except TransportError as error:
                 connection.close()
-                if response.has_begun or not is_idempotent:
+                if not _was_lost_before(error, connection, response, is_idempotent=is_idempotent):
                     raise
                 log.debug('%s; it had been used before, so the request goes out on a new one', error)
             except _ExpectationRefused:
@@ -148,12 +148,10 @@ class Pool:
         if not connection.is_open or len(self._idle) >= self._max_idle:
             connection.close()
             return
-        if connection.is_in_body:
-            # What lay behind the body has not been seen so far; what lies behind a small one came with its head.
-            if connection.is_readable():
-                connection.close()
-                return
-            connection.is_in_body = False
+        if connection.has_leftovers():
+            connection.close()
+            return
+        connection.is_in_body = False
         connection.idle_since = monotonic()
         self._idle.append(connection)
 
@@ -166,11 +164,13 @@ class Pool:
         has_body: bool,  # noqa: FBT001  (the hot path)
     ) -> None:
         connection.requests += 1
-        if isinstance(body, bytes) and len(body) <= OUTBOX_BYTES:
+        if _is_small(body):
             # One system call, and one packet, for a head and a small body.
             self._outbox.put(connection, head + body if body else head)
             response.receive_head(has_body=has_body)
             if connection.has_unsent:
+                if connection.requests > 1:
+                    raise NetworkError(f'{connection.peer} sent bytes that belong to no request')
                 self._check_early(response)
             return
         try:
@@ -239,3 +239,19 @@ class Pool:
     def _receive_last_words(self, response: Response, *, has_body: bool) -> None:
         response.receive_head(has_body=has_body)
         self._check_early(response)
+
+
+def _is_small(body: bytes | Chunk) -> TypeGuard[bytes]:
+    """Whether a body goes out together with its head, and with other requests."""
+    return isinstance(body, bytes) and len(body) <= OUTBOX_BYTES
+
+
+def _was_lost_before(error: TransportError, connection: Connection, response: Response, *, is_idempotent: bool) -> bool:
+    """Whether a failure on a used connection says nothing of the request, which may go out on a new one.
+
+    Either the request was never sent, since the connection had ended or had bytes that belong to no request. Or it was lost
+    without a byte of an answer, and may be carried out twice.
+    """
+    if connection.has_unsent:
+        return not isinstance(error, ReadTimeout)
+    return isinstance(error, ConnectionLost) and not response.has_begun and is_idempotent

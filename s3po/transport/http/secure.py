@@ -115,6 +115,16 @@ class SecureConnection(Connection):
                 self._failure, self._is_at_end = error, True
         return bool(self._held) or self._is_at_end
 
+    def is_stale(self) -> bool:
+        return (self.has_arrived() or self.has_leftovers()) and self._has_more()
+
+    def has_leftovers(self) -> bool:
+        return bool(self._held or self._is_at_end or self._tls.pending() or self._incoming.pending) and self._has_more()
+
+    def _has_more(self) -> bool:
+        # What is left undecrypted is a part of a record, of which the rest is on its way.
+        return self.is_readable() or bool(self._incoming.pending)
+
     def wait_readable(self) -> None:
         if not (self._held or self._is_at_end or self._tls.pending() or self._incoming.pending):
             super().wait_readable()
