@@ -5,6 +5,7 @@ It is imported before any other room, and imports none of them:
 - `patching`: what `import s3po` and `s3po.patch_all()` do to the standard library.
 - `tls`: repairs what was made of `ssl` before the patch, so that a late import does not break existing HTTPS clients.
 - `sockets`: lets connections opened before the patch wait without stopping other greenlets.
+- `blocking`: lets descriptors leave gevent's sockets in the mode that the program set.
 - `threads`: keeps sockets usable by native threads, which the narrow patch leaves native.
 - `locks`: locks and waits that work between greenlets and between native threads.
 - `botolocks`: the locks that botocore waits for become locks that yield.

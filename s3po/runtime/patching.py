@@ -31,7 +31,7 @@ from collections.abc import Iterator
 
 from gevent import monkey
 
-from s3po.runtime import botolocks, imports, sockets, threads, tls
+from s3po.runtime import blocking, botolocks, imports, sockets, threads, tls
 
 __all__ = ['LateImportWarning', 'other_threads_run', 'patch', 'patch_all']
 
@@ -150,8 +150,10 @@ def _repaired() -> Iterator[None]:
         yield
         if is_ours:
             tls.rejoin_classes()
+            blocking.repair_functions()
         if is_first:
             sockets.repair_open_sockets()
+            blocking.repair_sockets()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,120 @@
+"""Descriptors leave gevent's sockets in the mode that the program set.
+
+Whether a descriptor blocks is a property of the open file description, which all its duplicates share, in other processes too.
+gevent makes the description of each of its sockets non-blocking and waits by itself. Code that takes the descriptor over
+(multiprocessing's pipes, a child process) then meets BlockingIOError. So, here:
+
+- `detach()` makes the descriptor blocking again, unless the socket's timeout is 0.
+- `socket.fromfd()` gives a socket of the standard library's own class: the description is the caller's, and stays as it is.
+- A socket that goes to a child process (`Popen(stdin=sock)`) or into a message (SCM_RIGHTS, `reduction.send_handle`) becomes
+  blocking in the same way. The program's own object, if it is used again, then blocks its thread.
+
+Not covered: `os.dup(sock.fileno())` and other uses of the bare number.
+"""
+
+import array
+import contextlib
+import functools
+import os
+import socket
+import subprocess
+import weakref
+from collections.abc import Iterable
+from typing import Any, Final
+
+import gevent.socket
+from gevent import monkey
+
+__all__ = ['repair_functions', 'repair_sockets']
+
+# Popen's arguments from the fourth one on.
+_STREAMS: Final = ('stdin', 'stdout', 'stderr')
+
+# gevent's sockets by descriptor. One that has been closed or detached may still be here.
+_sockets: Final[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()
+
+
+def repair_sockets() -> None:
+    """Repair the classes of sockets. To be called once."""
+    cooperative: Any = gevent.socket.socket
+    _note_sockets(cooperative)
+    _leave_on_detach(cooperative)
+    for kind in (monkey.get_original('socket', 'socket'), cooperative):
+        _leave_on_sendmsg(kind)
+
+
+def repair_functions() -> None:
+    """Repair what gevent's patch has bound. To be called after each patch."""
+    plain: Any = monkey.get_original('socket', 'socket')
+
+    def fromfd(fd: int, family: int, type: int, proto: int = 0) -> Any:  # noqa: A002  (the original's name)
+        """A socket object from a duplicate of a descriptor, which goes on blocking if it did."""
+        return plain(family, type, proto, os.dup(fd))
+
+    socket.fromfd = fromfd  # type: ignore[assignment]  # its stub takes more kinds of integers
+    _leave_on_popen(subprocess.Popen)
+
+
+def _note_sockets(cooperative: Any) -> None:
+    make = cooperative.__init__
+
+    def make_noted(sock: Any, *args: Any, **kwargs: Any) -> None:
+        make(sock, *args, **kwargs)
+        _sockets[sock.fileno()] = sock
+
+    cooperative.__init__ = make_noted
+
+
+def _leave_on_detach(cooperative: Any) -> None:
+    detach = cooperative.detach
+
+    def detach_blocking(sock: Any) -> Any:
+        """Close the socket object, and return its descriptor, in the mode that the socket had."""
+        _leave((sock.fileno(),))
+        return detach(sock)
+
+    detach_blocking.__name__ = 'detach'
+    cooperative.detach = detach_blocking
+
+
+def _leave_on_sendmsg(kind: Any) -> None:
+    send = kind.sendmsg
+
+    def sendmsg(sock: Any, buffers: Any, ancdata: Any = (), *args: Any) -> Any:
+        ancdata = tuple(ancdata)
+        for level, what, data in ancdata:
+            if (level, what) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                _leave(array.array('i', bytes(data)))
+        return send(sock, buffers, ancdata, *args)
+
+    kind.sendmsg = sendmsg
+
+
+def _leave_on_popen(kind: Any) -> None:
+    start = kind.__init__
+
+    @functools.wraps(start)
+    def start_left(popen: Any, *args: Any, **kwargs: Any) -> None:
+        streams = (*args[3:6], *(kwargs.get(name) for name in _STREAMS))
+        _leave(_descriptors((*streams, *kwargs.get('pass_fds', ()))))
+        start(popen, *args, **kwargs)
+
+    kind.__init__ = start_left
+
+
+def _descriptors(streams: Iterable[Any]) -> Iterable[int]:
+    for stream in streams:
+        if isinstance(stream, int):
+            yield stream
+        elif stream is not None:
+            # What is wrong with it, the caller will hear from Popen.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                yield stream.fileno()
+
+
+def _leave(descriptors: Iterable[int]) -> None:
+    """Make those blocking that belong to gevent's sockets, unless their timeout is 0."""
+    for descriptor in descriptors:
+        sock = _sockets.get(descriptor)
+        if sock is not None and sock.fileno() == descriptor and sock.timeout != 0.0:
+            os.set_blocking(descriptor, True)
