@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import NATIVE_THREAD, Program, Runner
+from tests.support.programs import Program, Runner
 from tests.support.servers import Authority, Store
 
 SLOW_GET = {'operation': 'GetObject', 'action': {'delay_s': 1}}
@@ -121,7 +121,7 @@ def programs(authority: Authority, running: Store, tmp_path_factory: pytest.Temp
         name, transport = case
         runner = Runner(authority, running.endpoint_url, tmp_path_factory.mktemp(name))
         call = '\nfor _ in range(2): call_back(block, 2)'
-        return runner(NATIVE_THREAD, CONNECT, WATCHED, NAMED[name][0], call, TRANSPORT=transport)
+        return runner(CONNECT, WATCHED, NAMED[name][0], call, TRANSPORT=transport)
 
     # Long enough for the second greenlet to come to the lock.
     running.reset()
@@ -192,7 +192,7 @@ def test_other_transfers_run_meanwhile(run: Runner, store: Store, way: str) -> N
     """Eight callbacks wait for the store at once, each over a connection of its own."""
     store.script(SLOW_GET)
 
-    run(NATIVE_THREAD, CONNECT, WAYS[way], 'assert call_back(fetch, 8) == [b"data"] * 8')
+    run(CONNECT, WAYS[way], 'assert call_back(fetch, 8) == [b"data"] * 8')
 
     # The batch has eight connections, which the callback of the last row uses again.
     assert store.stats()['peak_open'] >= (8 if way == 'time.sleep' else 16)
@@ -202,7 +202,6 @@ def test_upload_file_of_boto3_runs_meanwhile(run: Runner, store: Store) -> None:
     store.script({'operation': 'PutObject', 'key': 'other', 'action': {'delay_s': 1}})
 
     run(
-        NATIVE_THREAD,
         CONNECT,
         """
         client = make_client()
@@ -219,7 +218,6 @@ def test_a_loop_that_waits_is_not_blocked(run: Runner, store: Store) -> None:
     store.script({'operation': 'GetObject', 'action': {'delay_s': 7}})
 
     program = run(
-        NATIVE_THREAD,
         CONNECT,
         """
         def compute():
@@ -242,7 +240,6 @@ def test_a_loop_that_waits_is_not_blocked(run: Runner, store: Store) -> None:
 def test_a_program_that_was_stopped_is_not_blocked(run: Runner) -> None:
     """SIGSTOP, or a laptop that sleeps: the time has passed, but nothing was blocked."""
     program = run(
-        NATIVE_THREAD,
         CONNECT,
         """
         stopper = '''
@@ -266,7 +263,6 @@ def test_a_program_that_was_stopped_is_not_blocked(run: Runner) -> None:
 def test_idle_batches_may_be_left_open(run: Runner) -> None:
     """A batch without jobs has nothing that could be blocked."""
     program = run(
-        NATIVE_THREAD,
         CONNECT,
         """
         from gevent import monkey

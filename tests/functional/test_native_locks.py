@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kinds import KINDS
-from tests.support.programs import NATIVE_THREAD, Runner
+from tests.support.programs import Runner
 from tests.support.servers import Authority, Store
 
 # Keys that expire, from a slow service: the first ones at once, the further ones after an hour.
@@ -109,7 +109,7 @@ def run(authority: Authority, store: Store, tmp_path: Path) -> Runner:
 @pytest.mark.parametrize('transport', KINDS)
 def test_own_client_whose_keys_expire(run: Runner, transport: str) -> None:
     """Fifty greenlets need new keys at once; one fetches them, and the others wait for it without stopping it."""
-    run(NATIVE_THREAD, 'import s3po', SERVICE, 'client = make_own_client()', MEET, meet_over(transport))
+    run('import s3po', SERVICE, 'client = make_own_client()', MEET, meet_over(transport))
 
 
 @pytest.mark.parametrize('transport', KINDS)
@@ -125,7 +125,6 @@ def meet_over(transport: str) -> str:
 def test_own_client_without_a_batch(run: Runner) -> None:
     """Nothing of s3po runs."""
     run(
-        NATIVE_THREAD,
         'import s3po',
         SERVICE,
         'client = make_own_client()',
@@ -137,7 +136,6 @@ def test_own_client_without_a_batch(run: Runner) -> None:
 def test_own_token_that_expires(run: Runner) -> None:
     """A bearer token (SSO) is refreshed under a lock of its own."""
     run(
-        NATIVE_THREAD,
         """
         import s3po, gevent
         from datetime import datetime, timedelta, timezone
@@ -172,7 +170,6 @@ def test_own_client_with_adaptive_retries(run: Runner, order: str) -> None:
             bucket.acquire()
             return bucket
         """,
-        NATIVE_THREAD,
         order.replace('\nmake', '\nbucket = make'),
         """
         ticks = []
@@ -215,7 +212,8 @@ def test_botocore_is_imported_by_those_who_need_it(run: Runner) -> None:
         import sys
         import s3po
         assert not [name for name in sys.modules if name.startswith(('boto', 's3transfer'))]
-        import botocore.credentials, botocore.tokens, botocore.retries.bucket, importlib.util, inspect
+        import botocore.credentials, botocore.tokens, botocore.retries.bucket, s3transfer.futures
+        import importlib.util, inspect
         assert not [finder for finder in sys.meta_path if 's3po' in type(finder).__module__]
         assert 'class RefreshableCredentials' in inspect.getsource(botocore.credentials)
         assert importlib.util.find_spec('botocore.credentials') is not None

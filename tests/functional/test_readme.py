@@ -97,7 +97,14 @@ def test_names_in_the_text_exist() -> None:
     }
     parameters |= {*inspect.signature(s3po.Connection.batch).parameters, *inspect.signature(s3po.Batch.upload).parameters}
     parameters |= {*inspect.signature(s3po.TransferConfig).parameters, *inspect.signature(s3po.Batch.cancel).parameters}
-    classes = set(re.findall(r'``([A-Z]\w+[a-z]\w*)``', text)) - {'ValueError', 'OSError', 'False', 'None', 'LateImportWarning'}
+    classes = set(re.findall(r'``([A-Z]\w+[a-z]\w*)``', text)) - {
+        'ValueError',
+        'OSError',
+        'False',
+        'None',
+        'LateImportWarning',
+        'ResourceWarning',
+    }
     named = set(re.findall(r'``(\w+)=\w*``', text)) - {'S3PO_PATCH'}
     calls = set(re.findall(r'``(\w+)\(\)``', text)) - {'start', 'stop'}
 
