@@ -36,6 +36,7 @@ from s3po.transport.expected import check_match
 from s3po.transport.pages import Loop
 from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.transport.patience import answered_within, limit_s
+from s3po.transport.places import SIGNER
 from s3po.transport.session import credentials_of
 from s3po.transport.translate import translated
 from s3po.transport.xml import DOCUMENTS, ERRORS, MalformedAnswer, is_document, nothing_of
@@ -51,9 +52,6 @@ CREATING: Final = ('PutObject', 'CreateMultipartUpload', 'CopyObject')
 REPEATING: Final = ('CreateMultipartUpload', 'CompleteMultipartUpload', 'ListParts')
 # The requests of whose answers nothing is read but headers.
 BODILESS: Final = ('PutObject', 'UploadPart', 'DeleteObject', 'AbortMultipartUpload', 'CreateBucket', 'DeleteBucket')
-
-# botocore's name for its own signer, where its usual one (s3v4) is awscrt's.
-SIGNER: Final = 's3po-s3v4'
 
 # Headers for the one request that this greenlet is sending; botocore has no parameter for them, but calls us before it signs.
 _raw_headers: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar('s3po_raw_headers', default=None)

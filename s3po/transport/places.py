@@ -33,15 +33,17 @@ from s3po.transport.settings import ClientSettings
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['HttpSettings', 'NotServable', 'Place', 'Places']
+__all__ = ['SIGNER', 'HttpSettings', 'NotServable', 'Place', 'Places']
 
 # How many buckets are remembered before all are forgotten, which costs one question to botocore each, about a millisecond.
 MAX_PLACES: Final = 10_000
 
 # The key that is asked for; it ends the path, and is cut off.
 _KEY: Final = 'k'
+# botocore's name for its own signer, which the boto transport uses where botocore's usual one (s3v4) is awscrt's.
+SIGNER: Final = 's3po-s3v4'
 # The signatures that are the same as version 4's.
-_VERSION_4: Final = ('v4', 's3v4')
+_VERSION_4: Final = ('v4', 's3v4', SIGNER)
 
 # The region that this greenlet asks about, while it asks ('' for the client's own); None for everybody else's requests.
 _asked_region: contextvars.ContextVar[str | None] = contextvars.ContextVar('s3po_asked_region', default=None)
