@@ -2,8 +2,7 @@
 
 Invariants: at most `buffer_size` bytes lie in it, whatever the pieces; a read gives all that it was asked for, unless the
 stream has ended; an end that nobody declared is an error, so a transfer never publishes half of a stream; neither side waits
-for one that has gone. It works where gevent has patched the locks and where it has not, and then never stops a thread's
-greenlets.
+for one that has gone; neither stops the greenlets of its thread.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import gevent
-from gevent import monkey
 
 from s3po.config import KIB, MIB
-from s3po.connection import has_greenlets
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, TransferError
+from s3po.interfaces.waits import Changes
 
 __all__ = ['Data', 'Pipe', 'joined']
 
@@ -32,8 +30,6 @@ Data = bytes | bytearray | memoryview
 SMALL_BYTES: Final = 64 * KIB
 # How long a side waits before it looks whether the other one is still there.
 LOOK_S: Final = 0.2
-# The same where the lock is a native one and the thread has greenlets, which must go on meanwhile.
-POLL_S: Final = 0.01
 
 
 class _Side:
@@ -92,8 +88,7 @@ class Pipe:
         self._file_size = file_size
         self._buffer_size = buffer_size
         self._stall_timeout_s = math.inf if stall_timeout_s is None else stall_timeout_s
-        self._changed = threading.Condition()
-        self._is_native = not monkey.is_module_patched('threading')
+        self._changed = Changes()
         self._pieces: collections.deque[Data] = collections.deque()
         self._buffered = self._written = 0
         # How many bytes the reader waits for.
@@ -291,18 +286,7 @@ class Pipe:
                 name = 'reads from' if other is self._reader else 'writes to'
                 self.fail(self._failure(f'nobody {name} the stream for {self._stall_timeout_s} s (stall_timeout_s)'))
                 continue
-            self._pause()
-
-    def _pause(self) -> None:
-        if not (self._is_native and has_greenlets()):
             self._changed.wait(LOOK_S)
-            return
-        # A native lock would stop the greenlets of this thread, and the other side may be one of them.
-        self._changed.release()
-        try:
-            gevent.sleep(POLL_S)
-        finally:
-            self._changed.acquire()
 
     def _refuse_ended(self) -> None:
         if not self._is_watched or self._error is not None:

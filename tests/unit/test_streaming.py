@@ -10,12 +10,14 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent import monkey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import s3po
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, UploadError
+from s3po.interfaces import pipes
 from s3po.interfaces.streaming import S3StreamingDownload, S3StreamingUpload, upload_generator
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport
@@ -164,6 +166,51 @@ def test_closing_and_failing() -> None:
     fine.prune(4)
     assert fine.bytes_sent == 7
     assert 'closed' in repr(fine)
+
+
+def start_natively(work: Callable[[], object]) -> None:
+    monkey.get_original('_thread', 'start_new_thread')(work, ())
+
+
+@pytest.mark.parametrize('reader', ['thread', 'greenlet'])
+@pytest.mark.parametrize('writer', ['thread', 'greenlet'])
+def test_each_side_wakes_the_other(monkeypatch: pytest.MonkeyPatch, writer: str, reader: str) -> None:
+    """At once, not when it looks the next time; and the greenlets of a waiting thread go on."""
+    monkeypatch.setattr(pipes, 'LOOK_S', 3600.0)
+    starts: dict[str, Callable[[Callable[[], object]], object]] = {'thread': start_natively, 'greenlet': gevent.spawn}
+    there, back = S3StreamingUpload(buffer_size=100), S3StreamingUpload(buffer_size=100)
+    ended: list[str] = []
+
+    def write() -> None:
+        for number in range(200):
+            there.write(bytes([number]) * 150)
+            assert back.read(1) == b'x'
+        there.close()
+        ended.append('writer')
+
+    def read() -> None:
+        for number in range(200):
+            assert there.read(150) == bytes([number]) * 150
+            back.write(b'x')
+        assert there.read() == b''
+        ended.append('reader')
+
+    with gevent.Timeout(30):
+        starts[reader](read)
+        starts[writer](write)
+        while len(ended) < 2:
+            gevent.sleep(0.01)
+
+
+def test_a_kill_ends_a_wait() -> None:
+    """And gives back what it waited with; the other side may go on."""
+    stream = S3StreamingUpload()
+    reading = gevent.spawn(stream.read, 10)
+    gevent.sleep(0.01)
+    reading.kill()
+
+    with pytest.raises(UploadError, match='has ended'):
+        stream.write(b'x')
 
 
 def test_between_greenlets() -> None:

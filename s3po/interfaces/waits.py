@@ -1,0 +1,98 @@
+"""A lock with waits, for native threads and greenlets on either side, patched or not.
+
+The lock is a native one, and is held for moments only: nothing may yield under it. A wait is woken by the event loop's async
+watcher in a thread that has greenlets, which go on meanwhile, and by a native lock in one that has none.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+import gevent
+import gevent.event
+from gevent import monkey
+
+from s3po.connection import has_greenlets
+
+__all__ = ['Changes']
+
+_allocate_lock: Final[Any] = monkey.get_original('_thread', 'allocate_lock')
+_RLock: Final[Any] = monkey.get_original('_thread', 'RLock')
+
+
+class Changes:
+    """A reentrant lock, whose holder may wait for a change that another holder tells of. It is a context manager."""
+
+    __slots__ = ('_lock', '_waiting')
+
+    def __init__(self) -> None:
+        self._lock = _RLock()
+        self._waiting: list[_Waiter] = []
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._lock.release()
+
+    def notify_all(self) -> None:
+        """Wake all that wait. To be called with the lock held."""
+        for waiter in self._waiting:
+            waiter.wake()
+
+    def wait(self, seconds: float) -> None:
+        """Release the lock, which must be held once, until a change or for so many seconds; then take it again."""
+        waiter: _Waiter = _Greenlet() if has_greenlets() else _Thread()
+        self._waiting.append(waiter)
+        self._lock.release()
+        try:
+            waiter.wait(seconds)
+        finally:
+            self._lock.acquire()
+            self._waiting.remove(waiter)
+            waiter.close()
+
+
+class _Waiter(Protocol):
+    """One wait. All but wait() is called with the lock held, wake() in any thread."""
+
+    def wake(self) -> None: ...
+    def wait(self, seconds: float) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Thread:
+    __slots__ = ('_lock',)
+
+    def __init__(self) -> None:
+        self._lock = _allocate_lock()
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        if self._lock.locked():
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        self._lock.acquire(True, seconds)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class _Greenlet:
+    __slots__ = ('_is_changed', '_watcher')
+
+    def __init__(self) -> None:
+        self._is_changed = gevent.event.Event()
+        self._watcher = gevent.get_hub().loop.async_()
+        self._watcher.start(self._is_changed.set)
+
+    def wake(self) -> None:
+        self._watcher.send()
+
+    def wait(self, seconds: float) -> None:
+        self._is_changed.wait(seconds)
+
+    def close(self) -> None:
+        self._watcher.close()
