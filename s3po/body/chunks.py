@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 import gevent
 
 from s3po.body.local import local_errors
-from s3po.checksum import crc_function, is_combinable, text_of
+from s3po.checksum import crc_function, is_combinable, text_of, text_of_crc
 from s3po.config import KIB, MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
@@ -229,10 +229,11 @@ class _ReadChunk:
     def _learn(self, algorithm: str | None, with_sha256: bool) -> None:  # noqa: FBT001  (called through offload())
         """Read it, and compute all that is asked for."""
         compute, crc, digest = crc_function(COMPARED), 0, hashlib.sha256()
+        is_read_once = algorithm == COMPARED and not with_sha256
 
         def passed(buffer: memoryview) -> Iterator[memoryview]:
             nonlocal crc
-            for piece in self.pieces(buffer):
+            for piece in self._first_pieces(buffer) if is_read_once and self._crc is None else self.pieces(buffer):
                 crc = compute(piece, crc)
                 if with_sha256:
                     digest.update(piece)
@@ -242,13 +243,18 @@ class _ReadChunk:
                     gevent.sleep(0)
 
         with _lent_buffer(self.size_bytes) as buffer:
-            if algorithm is None:
+            if algorithm is None or algorithm == COMPARED:
                 collections.deque(passed(buffer), maxlen=0)
+                self._known[COMPARED] = text_of_crc(COMPARED, crc)
             else:
                 self._known[algorithm] = text_of(algorithm, passed(buffer))
         self._crc = crc
         if with_sha256:
             self._known[''] = digest.hexdigest()
+
+    def _first_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        """The bytes for one look at each of them, and no second one."""
+        return self._read_pieces(buffer)
 
 
 class FileChunk(_ReadChunk):
@@ -322,6 +328,11 @@ class ViewChunk(_ReadChunk):
             # A copy: what is compared is to be what is sent.
             window[:] = self._view[offset : offset + len(window)]
             yield window
+
+    def _first_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        stop = self.offset + self.size_bytes
+        for offset in range(self.offset, stop, len(buffer)):
+            yield self._view[offset : min(offset + len(buffer), stop)]
 
 
 def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
