@@ -150,7 +150,10 @@ def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
         last_modified=modified,
         storage_class=said.get('StorageClass', 'STANDARD'),
         content_type=said.get('ContentType'),
-        metadata={name: value for name, value in said.get('Metadata', {}).items() if f'x-amz-meta-{name}' != ID_HEADER},
+        # Names of headers have no case; some stores send them capitalised.
+        metadata={
+            name.lower(): value for name, value in said.get('Metadata', {}).items() if f'x-amz-meta-{name.lower()}' != ID_HEADER
+        },
         headers={str(name).lower(): str(value) for name, value in headers.items()},
         checksum=checksum_of(said),
         version_id=said.get('VersionId'),

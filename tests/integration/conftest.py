@@ -121,5 +121,9 @@ def is_rgw(conn: s3po.Connection) -> bool:
 
 def uploads(conn: s3po.Connection, bucket: str) -> list[tuple[str, str]]:
     """The (key, upload id) of every multipart upload that is neither completed nor aborted."""
-    said = conn.conn.list_multipart_uploads(Bucket=bucket)
+    try:
+        said = conn.conn.list_multipart_uploads(Bucket=bucket)
+    except conn.conn.exceptions.NoSuchUpload:
+        # rclone's words for none, in a bucket that never had any.
+        return []
     return [(upload['Key'], upload['UploadId']) for upload in said.get('Uploads', ())]
