@@ -2,7 +2,7 @@
 # make test         unit and functional tests: no root, no system packages
 # make faults       the fault catalogue: each entry, what became of it, and how many requests it took
 # make lint         style, types, and who may import whom
-# make integration  the tests against a real S3 server (installed when missing, which needs root)
+# make integration  the tests against real S3 servers: Ceph's (installed when missing, which needs root) and rclone's
 # make chaos        10,000 objects through a proxy that spoils some, before that server, which restarts half-way; three seeds
 # make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
 # make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client
@@ -37,7 +37,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-integration: $(VENV)/dev.done
+integration: $(VENV)/integration.done
 	bash tests/support/integration.sh $(BIN)/python
 
 chaos: $(VENV)/dev.done
@@ -61,6 +61,10 @@ $(BIN)/python:
 
 $(VENV)/demo.done: $(BIN)/python setup.cfg
 	$(PIP) install --editable '.[cli]'
+	@touch $@
+
+$(VENV)/integration.done: $(VENV)/dev.done
+	$(PIP) install --editable '.[integration]'
 	@touch $@
 
 $(VENV)/fuzz.done: $(VENV)/dev.done

@@ -78,7 +78,9 @@ def test_ranges(transport: Transport, bucket: str, byte_range: tuple[int, int | 
 
     answer = transport.get_object(bucket, 'key', byte_range=byte_range, extra={})
 
-    assert (answer.status, answer.offset, answer.size_bytes) == (206, byte_range[0], len(expected))
+    # Some stores send a range with status 200 and the right Content-Range.
+    assert answer.status in (200, 206)
+    assert (answer.offset, answer.size_bytes) == (byte_range[0], len(expected))
     assert answer.info.size_bytes == 10
     assert answer.read(100) == expected
     answer.close()

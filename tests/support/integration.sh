@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs tests/integration against a real store: `integration.sh PYTHON [pytest arguments]`, as `make integration` does.
 #
+# Then they run against `rclone serve s3`, on a directory and in memory; S3PO_TEST_RCLONE=0 leaves that out.
+#
 # Where S3PO_TEST_ENDPOINT is set, the store is there already. Else a Ceph RADOS Gateway is started (rgw.sh) and ended
 # again. Where that cannot be, it is an error under CI; elsewhere the tests run all the same, and skip.
 #
@@ -50,5 +52,12 @@ if [ "${S3PO_TEST_RUN:-}" = chaos ]; then
     "$python" -m pytest -q tests/functional/test_state_machine.py tests/integration/test_state_machine.py || status=$?
 else
     "$python" -m pytest tests/integration "$@" || status=$?
+    # A second store with other habits, once with files and once in memory. It is not restarted, and knows no conditions.
+    if [ "${S3PO_TEST_RCLONE:-1}" = 1 ]; then
+        for kind in directory memory; do
+            "$python" -m tests.support.rclone "$kind" "$python" -m pytest tests/integration "$@" \
+                --ignore tests/integration/test_chaos.py --ignore tests/integration/test_state_machine.py || status=$?
+        done
+    fi
 fi
 exit "$status"
