@@ -132,7 +132,8 @@ class FailedJob:
     def refusal(self) -> JobError | None:
         """Why it cannot be done again, as its data are gone; None where it can.
 
-        The source or target was not a path, an option held a secret, or the key was no text, so it was not kept in the file.
+        The source is a stream; or it comes from a file, which keeps no source or target but paths, no secrets, and no key that
+        is no text.
         """
         for name, value in self.options.items():
             if value is _LOST:
@@ -140,6 +141,11 @@ class FailedJob:
                     f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, or held a '
                     f'secret, and is not in the file of failed jobs; submit it anew'
                 )
+        if _is_read_once(self.options.get('source')):
+            return JobError(
+                f'{self.operation} {self.ref} cannot be done again: its source can be read only once, and some of it may have '
+                f'been read; submit it anew with a new one'
+            )
         return None
 
     def check_repeatable(self) -> None:
@@ -213,6 +219,17 @@ class _Lost:
 
 
 _LOST = _Lost()
+
+
+def _is_read_once(source: Any) -> bool:
+    """Whether a source is a stream: the rest of it would be taken for the whole."""
+    if hasattr(source, 'read'):
+        try:
+            return not source.seekable()
+        except (AttributeError, ValueError):
+            # It does not tell, or is closed.
+            return not hasattr(source, 'seek')
+    return isinstance(source, Iterator)
 
 
 def _plain(name: str, value: object) -> Any:

@@ -10,6 +10,7 @@ same bytes on every read, or raises SourceChanged.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -183,6 +184,9 @@ class SeekableSource(SizedSource):
             self._start = file.tell()
             self.size_bytes = max(0, self._end() - self._start)
             file.seek(self._start)
+        # Where the file is left: after a failure where it stood, so that the same call sends all of it again.
+        self._rest = self._start
+        self._holders = 1
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         return SeekableChunk(self, self._start + offset, size_bytes)
@@ -207,7 +211,21 @@ class SeekableSource(SizedSource):
                 raise SourceChanged(f'{self.name} changed its length while it was uploaded; nothing was published')
 
     def finish(self) -> None:
-        self._file.seek(self._start + self.size_bytes)
+        self._rest = self._start + self.size_bytes
+        self._file.seek(self._rest)
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def let_go(self) -> None:
+        self._holders -= 1
+        if not self._holders:
+            # A file that cannot seek any more is closed, or its owner knows why.
+            with contextlib.suppress(OSError, ValueError):
+                self._file.seek(self._rest)
+
+    def close(self) -> None:
+        self.let_go()
 
     def _end(self) -> int:
         return self._file.seek(0, os.SEEK_END) or self._file.tell()

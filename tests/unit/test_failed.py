@@ -15,6 +15,7 @@ import pytest
 import s3po
 from s3po import errors
 from s3po.batch import FailedJob, FailedJobs
+from s3po.config import MIB
 from s3po.errors import ConfigurationError, JobError, LocalError, NetworkError, NotFound, S3poError, UploadError
 from s3po.model import ObjectRef
 from tests.support.memory import MemoryTransport
@@ -279,3 +280,42 @@ def test_retry_of_something_else(memory_conn: s3po.Connection, given: Any) -> No
     """The message names the argument."""
     with pytest.raises(ConfigurationError, match='failed must be'):
         memory_conn.retry_failed(given)
+
+
+@pytest.mark.parametrize('kind', ['generator', 'pipe', 'seekable', 'list'])
+def test_source_that_was_read(memory_conn: s3po.Connection, memory: MemoryTransport, kind: str) -> None:
+    """The rest of a stream is never taken for the whole: its job fails again. What can seek is sent from where it stood."""
+    pieces = [b'a' * MIB for _ in range(12)]
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    sources: dict[str, Any] = {
+        'generator': iter(pieces),
+        'pipe': Pipe(b''.join(pieces)),
+        'seekable': io.BytesIO(b'before' + b''.join(pieces)),
+        'list': pieces,
+    }
+    source = sources[kind]
+    if kind == 'seekable':
+        source.seek(6)
+
+    def refuse(operation: str, key: str, part: int | None) -> None:
+        if operation == 'UploadPart' and part == 2:
+            raise NotFound('not now')
+
+    memory.fault = refuse
+    with memory_conn.batch(1, on_error='collect') as batch:
+        batch.upload(BUCKET, 'key', source)
+    assert len(batch.failed) == 1
+    memory.fault = None
+
+    again = memory_conn.retry_failed(batch.failed, on_error='collect')
+
+    if kind in ('seekable', 'list'):
+        assert again.success()
+        assert memory_conn.download(BUCKET, 'key') == b''.join(pieces)
+    else:
+        assert isinstance(again.failed[0].error, JobError)
+        assert not memory_conn.exists(BUCKET, 'key')
