@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from s3po.errors import IntegrityError, S3poError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 NO_CHECKSUMS = Guard('none')
 
 T = TypeVar('T')
+
+# The warnings that come once for each process.
+_told: Final = set[str]()
 
 
 class Attempts:
@@ -93,10 +96,14 @@ class Attempts:
         """How often what arrived wrong is moved anew."""
         return integrity_retries(self._policy.retries if self._retries is None else self._retries)
 
-    def warn(self, text: str) -> None:
-        """Have something told with the result, and logged the first time."""
+    def warn(self, text: str, *, is_of_process: bool = False) -> None:
+        """Have something told with the result, and logged the first time: for its bucket, or in this process."""
         if text not in self.warnings:
             self.warnings += (text,)
+            if is_of_process:
+                if text in _told:
+                    return
+                _told.add(text)
             if self.guard.is_new_warning(self.bucket, text):
                 log.warning('s3://%s/%s: %s', self.bucket, self.key, text)
 

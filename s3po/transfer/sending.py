@@ -32,7 +32,7 @@ AT_ONCE_BYTES: Final = 256 * 1024
 
 UNGUARDED: Final = (
     'nothing guards what was uploaded: it went unsigned over plain HTTP, the store told no checksum of it, and its ETag is '
-    "no MD5. Use https, or payload_signing='signed'"
+    "no MD5. Use https, or payload_signing='signed'; to silence this, set the level of the logger 's3po.transfer' to ERROR"
 )
 
 
@@ -136,7 +136,7 @@ class _Sender:
             # By now; what was sent was the same at two readings.
             is_compared = False
         if not is_compared and not is_wanted:
-            attempts.warn(UNGUARDED)
+            attempts.warn(UNGUARDED, is_of_process=True)
 
 
 class PutSender(_Sender):

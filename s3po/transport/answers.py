@@ -28,7 +28,19 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['check_status', 'error_for', 'has_own_key', 'is_gone', 'moment_of', 'retry_after_s']
+__all__ = [
+    'NO_TLS',
+    'check_status',
+    'error_for',
+    'has_own_key',
+    'is_gone',
+    'moment_of',
+    'retry_after_s',
+    'web_page_hint',
+]
+
+# What OpenSSL calls an answer that is no TLS.
+NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
 
 # By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
 # says 200, and the error stands in the body.
@@ -121,6 +133,7 @@ def error_for(
     headers: Mapping[str, str],
     can_refresh: bool = False,
     region: str = '',
+    endpoint: str = '',
 ) -> TransportError:
     """The error that an answer means.
 
@@ -132,19 +145,34 @@ def error_for(
         headers: The answer's headers, names in lower case.
         can_refresh: Whether expired credentials can be replaced by new ones.
         region: The bucket's region, when the answer names it.
+        endpoint: Where the request went, for the message.
     """
     # A HEAD has no body to tell a code in, so there the code is the status once more.
-    text = f'{doing}: {status}' + (f' {code}' if code != str(status) else '') + (f': {message}' if message else '')
-    advice = _advice(code, headers, region)
+    text = f'{doing}: {status}' + (f' {code}' if code not in ('', str(status)) else '') + (f': {message}' if message else '')
+    advice = _advice(code, headers, region) or (web_page_hint(headers) if code in ('', str(status)) else '')
     if advice:
         text += f'; {advice}'
     request_id = headers.get('x-amz-request-id', '')
-    if request_id:
-        text += f' (request id {request_id})'
+    details = [f'request id {request_id}'] if request_id else []
+    if endpoint:
+        details.append(f'endpoint {endpoint}')
+    if details:
+        text += f' ({", ".join(details)})'
     if code in INTEGRITY_CODES:
         return IntegrityError(text)
     kind = _kind(status, code, can_refresh=can_refresh)
     return kind(text, status=status, code=code, request_id=request_id, retry_after_s=retry_after_s(headers))
+
+
+def web_page_hint(headers: Mapping[str, str]) -> str:
+    """What to say where the answer is a web page; '' where it is none.
+
+    Args:
+        headers: The answer's, names in lower case.
+    """
+    if not headers.get('content-type', '').startswith('text/html'):
+        return ''
+    return "the answer is a web page, not S3's; is endpoint_url the address of an S3 store's API?"
 
 
 def check_status(operation: str, doing: object, status: int) -> None:

@@ -19,7 +19,7 @@ from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.runtime import isolated, patiently
 from s3po.secrecy import redacted
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
-from s3po.transport.answers import check_status
+from s3po.transport.answers import check_status, web_page_hint
 from s3po.transport.botoanswers import (
     BotoAnswer,
     completed_of,
@@ -68,6 +68,7 @@ class BotoTransport:
     def __init__(self, client: S3Client) -> None:
         self.client = client
         self._credentials = credentials_of(client)
+        self._endpoint = redacted(client.meta.endpoint_url)
         client.meta.events.register('before-parse.s3', _note_answer, unique_id='s3po-note-answer')
         for operation in CREATING:
             # An id of its own for each: a second event with the same id is not registered.
@@ -329,8 +330,8 @@ class BotoTransport:
     def _translated(self, doing: str, generation: int) -> AbstractContextManager[None]:
         credentials = self._credentials
         if credentials is None or not credentials.can_refresh:
-            return translated(doing)
-        return translated(doing, on_expired=lambda: credentials.expire(generation))
+            return translated(doing, endpoint=self._endpoint)
+        return translated(doing, on_expired=lambda: credentials.expire(generation), endpoint=self._endpoint)
 
 
 def _close_body(said: dict[str, Any]) -> None:
@@ -375,12 +376,16 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         found = root_of(body)
         # Mostly the root is right, and the parser has to run only once.
         if found != expected and not is_document(operation, body):
-            raise NetworkError(f'{operation}: the answer is {found[:60]!r}, not {expected!r}')
+            hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
+            told = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
+            raise NetworkError(told + (f'; {hint}' if hint else ''))
         return
     try:
         nothing_of(body)
     except MalformedAnswer as error:
-        raise NetworkError(f'{operation}: {response_dict["status_code"]}, but {error}') from error
+        hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
+        told = f'{operation}: {response_dict["status_code"]}, but {error}'
+        raise NetworkError(told + (f'; {hint}' if hint else '')) from error
 
 
 def _choose_signer(signature_version: Any, **_: Any) -> str | None:

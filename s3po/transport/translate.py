@@ -28,7 +28,7 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.secrecy import redacted
-from s3po.transport.answers import error_for
+from s3po.transport.answers import NO_TLS, error_for
 
 __all__ = ['translated']
 
@@ -84,19 +84,20 @@ TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]]
 
 
 @contextmanager
-def translated(doing: str, *, on_expired: Callable[[], None] | None = None) -> Iterator[None]:
+def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endpoint: str = '') -> Iterator[None]:
     """Raise what botocore raises in the body as one of our errors.
 
     Args:
         doing: What is done, for the message: 'GetObject s3://bucket/key'.
         on_expired: Called when the store says that the credentials have expired; None where they cannot be refreshed.
+        endpoint: Where the request goes, for the message.
     """
     try:
         yield
     except S3poError:
         raise
     except Exception as error:
-        found = _translate(error, doing, can_refresh=on_expired is not None)
+        found = _translate(error, doing, can_refresh=on_expired is not None, endpoint=endpoint)
         if found is None:
             raise
         if on_expired is not None and isinstance(found, CredentialsExpired):
@@ -104,24 +105,24 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None) -> I
         raise found from error
 
 
-def _translate(error: Exception, doing: str, *, can_refresh: bool) -> S3poError | None:
+def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str = '') -> S3poError | None:
     """Our error for one of botocore's; None for what is not botocore's."""
     if isinstance(error, theirs.ClientError):
-        return _of_answer(error, doing, can_refresh=can_refresh)
+        return _of_answer(error, doing, can_refresh=can_refresh, endpoint=endpoint)
     if _is_failed_refresh(error):
         return CredentialsError(f'{doing}: {_shown(error)}')
     if _is_untrusted(error):
         return CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
     for kinds, ours, text in TABLE:
         if isinstance(error, kinds):
-            found = ours(text.format(doing=doing, error=_shown(error)))
+            found = ours(text.format(doing=doing, error=_shown(error)) + _scheme_hint(error))
             if isinstance(found, NetworkError):
                 found.is_unresolved = any(isinstance(each, UNRESOLVED) for each in _carried(error))
             return found
     return None
 
 
-def _of_answer(error: Any, doing: str, *, can_refresh: bool) -> S3poError:
+def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str = '') -> S3poError:
     said = error.response.get('Error', {})
     metadata = error.response.get('ResponseMetadata', {})
     headers = {str(name).lower(): str(value) for name, value in metadata.get('HTTPHeaders', {}).items()}
@@ -136,7 +137,18 @@ def _of_answer(error: Any, doing: str, *, can_refresh: bool) -> S3poError:
         headers=headers,
         can_refresh=can_refresh,
         region=str(said.get('Region', '')),
+        endpoint=endpoint,
     )
+
+
+def _scheme_hint(error: Exception) -> str:
+    """What to say where the endpoint's scheme may be the wrong one."""
+    text = str(error)
+    if isinstance(error, theirs.SSLError) and any(reason in text for reason in NO_TLS):
+        return '; it does not speak TLS: should endpoint_url begin with http://?'
+    if isinstance(error, theirs.ConnectionClosedError) and 'http://' in text:
+        return '; if it speaks TLS, endpoint_url must begin with https://'
+    return ''
 
 
 def _is_failed_refresh(error: Exception) -> bool:

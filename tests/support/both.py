@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
@@ -46,6 +47,10 @@ STORES: Final[dict[str, dict[str, Any]]] = {
     },
     'anonymous': {'endpoint_url': 'http://127.0.0.1:9000', 'region': 'us-east-1', 'anonymous': True},
 }
+
+
+# Where a request went is another place over each of them.
+ENDPOINT = re.compile(r' \(endpoint [^)]*\)|, endpoint [^)]*')
 
 
 class Both:
@@ -116,7 +121,7 @@ def _plain(found: Any) -> Any:
 
 
 def _told(error: S3poError) -> Any:
-    return (type(error), str(error), error.__dict__)
+    return (type(error), ENDPOINT.sub('', str(error)), error.__dict__)
 
 
 def comparable(sent: Sent) -> Any:

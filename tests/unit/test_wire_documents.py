@@ -89,7 +89,7 @@ def test_keys_that_expire_after_success(operation: str) -> None:
     """They are said to be expired as if the store had found out sooner."""
     keys = FakeKeys(can_refresh=True)
     transport, client = wire(Canned(body=error_document('ExpiredToken', '', '/', 'R1')), keys=keys)
-    with pytest.raises(CredentialsExpired, match=rf'{operation} s3://bucket/key: 200 ExpiredToken.*\(request id R1\)'):
+    with pytest.raises(CredentialsExpired, match=rf'{operation} s3://bucket/key: 200 ExpiredToken.*\(request id R1'):
         EARLY[operation](transport)
 
     assert keys.expired == [KEYS]
@@ -247,7 +247,7 @@ def test_uploads_without_an_end(markers: dict[str, str]) -> None:
     with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the answer says that there is more'):
         transport.list_multipart_uploads('bucket', extra={})
 
-    assert len(client.sent) == 2
+    assert len(client.sent) == (2 if markers else 1)
 
 
 # --- deletions

@@ -249,6 +249,10 @@ class Connection:
                 raise ReadTimeout(self.expired)
             return size_bytes
 
+    def tls_hint(self) -> str:
+        """What to say when its first request has no answer: a server that speaks TLS gives none to plain HTTP."""
+        return '; if it speaks TLS, endpoint_url must begin with https://' if self.requests <= 1 else ''
+
     def lost(self, error: OSError) -> TransportError:
         """What an error of the socket means."""
         if self.expired:

@@ -30,6 +30,10 @@ NativeSocket: Any = _socket.socket
 CONNECTING: Final = (11, 36, 115)  # EAGAIN and EINPROGRESS, of Linux and of macOS
 
 
+# What OpenSSL calls an answer that is no TLS.
+NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
+
+
 class Origin(NamedTuple):
     """Where requests go.
 
@@ -167,8 +171,10 @@ class OriginOpener:
                 f'the certificate of {self.origin.peer} is not to be trusted: {error.verify_message or error}; '
                 'give verify= the path of the authority that signed it'
             ) from error
+        except ssl.SSLError as error:
+            hint = '; it does not speak TLS: should endpoint_url begin with http://?' if error.reason in NO_TLS else ''
+            raise NetworkError(f'no connection to {self.origin.peer}: {error.reason or error}{hint}') from error
         except OSError as error:
-            # ssl.SSLError is one.
             raise NetworkError(f'no connection to {self.origin.peer}: {error.strerror or error}') from error
 
     def _connected(self, address: Address, timeout: gevent.Timeout) -> Connection:

@@ -23,6 +23,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 # An answer may be preceded by others that only say that it is coming (RFC 9110, section 15.2); more than these are mischief.
 MAX_INTERIM_HEADS: Final = 16
 READ_BYTES: Final = 64 * 1024
+# How TLS answers a request that is none of its own (RFC 8446, section 5.1).
+TLS_ALERT: Final = b'\x15\x03'
 # The statuses whose answers have no body, whatever their headers say (RFC 9112, section 6.3).
 BODILESS: Final = (204, 304)
 
@@ -152,7 +154,8 @@ class Response:
                 raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
             # What will never be a head is refused before it is complete, which it may never be.
             if not received.startswith(b'HTTP/1.'[: len(received)]) or received.find(b'\n\n', searched) >= 0:
-                raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}')
+                hint = connection.tls_hint() if received.startswith(TLS_ALERT) else ''
+                raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}{hint}')
             searched = max(0, len(received) - 3)
             received += self._more(received)
             end = received.find(b'\r\n\r\n', searched)
@@ -165,7 +168,7 @@ class Response:
         data = self._connection.receive()
         if not data:
             where = 'within the head of its answer' if received else 'without an answer'
-            raise ConnectionLost(f'{self._connection.peer} closed the connection {where}')
+            raise ConnectionLost(f'{self._connection.peer} closed the connection {where}{self._connection.tls_hint()}')
         return data
 
     def _feed(self, data: bytes) -> None:

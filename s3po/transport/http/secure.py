@@ -104,6 +104,9 @@ class SecureConnection(Connection):
                 self._send_encrypted()
                 return
 
+    def tls_hint(self) -> str:
+        return ''
+
     def is_readable(self) -> bool:
         # Much of what TLS sends is for itself: new sessions, new keys. Only what comes out of it counts.
         if not self._held:

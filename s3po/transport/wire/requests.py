@@ -336,7 +336,7 @@ class Requester:
         can_refresh = self._keys.can_refresh
         if said.code in EXPIRED_CODES and can_refresh:
             self._keys.expire(keys or self._keys.current)
-        headers = headers_of(response)
+        headers, target = headers_of(response), self._targets.get(doing.bucket)
         if said.request_id:
             headers.setdefault('x-amz-request-id', said.request_id)
         return error_for(
@@ -347,6 +347,7 @@ class Requester:
             headers=headers,
             can_refresh=can_refresh,
             region=said.region,
+            endpoint='' if target is None else f'{target.place.scheme}://{target.host_header}',
         )
 
 

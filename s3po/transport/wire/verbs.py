@@ -16,7 +16,7 @@ from s3po.body import Chunk
 from s3po.errors import ConfigurationError, NetworkError, TransportError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
-from s3po.transport.answers import check_status
+from s3po.transport.answers import check_status, web_page_hint
 from s3po.transport.characters import has_xml_form
 from s3po.transport.deleting import delete_odd_keys, failures_of
 from s3po.transport.expected import check_match, length_of
@@ -24,7 +24,7 @@ from s3po.transport.http import Response
 from s3po.transport.pages import Loop
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
 from s3po.transport.patience import WORKING, answered_within, limit_s
-from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, info_of, is_encrypted, stored_of
+from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, headers_of, info_of, is_encrypted, stored_of
 from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
 from s3po.transport.xmlbodies import complete_body, delete_body
@@ -349,7 +349,8 @@ class WireTransport:
         except xml.ErrorInBody as error:
             raise self._requester.refusal(doing, response, error.error) from error
         except xml.MalformedAnswer as error:
-            raise NetworkError(f'{doing}: {response.status}, but {error}') from error
+            hint = web_page_hint(headers_of(response))
+            raise NetworkError(f'{doing}: {response.status}, but {error}' + (f'; {hint}' if hint else '')) from error
 
     def _read(self, doing: Doing, response: Response) -> bytes:
         try:
