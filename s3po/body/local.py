@@ -12,7 +12,16 @@ import gevent.monkey
 
 from s3po.errors import ConfigurationError, LocalError
 
-__all__ = ['ADVICE', 'as_local_error', 'check_path', 'close_file', 'local_error', 'local_errors', 'refuse_special_file']
+__all__ = [
+    'ADVICE',
+    'as_local_error',
+    'check_path',
+    'close_file',
+    'local_error',
+    'local_errors',
+    'printable',
+    'refuse_special_file',
+]
 
 # The system's own: gevent's asks the event loop about the descriptor first, and nobody waits for a regular file there.
 close_file: Final = gevent.monkey.get_original('os', 'close')
@@ -62,7 +71,13 @@ def as_local_error(doing: str, path: str, error: OSError) -> LocalError:
 def local_error(doing: str, path: str, number: int | None, reason: str) -> LocalError:
     """The error for one path; `doing` is a verb, such as 'read'."""
     advice = 'create the directory first' if doing == 'write' and number == errno.ENOENT else ADVICE.get(number or 0)
-    return LocalError(f'cannot {doing} {path}: {reason}' + (f'; {advice}' if advice else ''), errno=number, filename=path)
+    text = f'cannot {doing} {printable(path)}: {reason}' + (f'; {advice}' if advice else '')
+    return LocalError(text, errno=number, filename=path)
+
+
+def printable(path: str) -> str:
+    """A path for messages: a name that is not UTF-8 could be neither printed nor logged."""
+    return path.encode(errors='backslashreplace').decode()
 
 
 def check_path(path: str, argument: str) -> None:
@@ -97,7 +112,7 @@ def refuse_special_file(mode: int, doing: str, path: str) -> None:
         raise local_error(doing, path, errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
         raise LocalError(
-            f'cannot {doing} {path}: it is a pipe, a device or a socket; open it yourself and give the file object',
+            f'cannot {doing} {printable(path)}: it is a pipe, a device or a socket; open it yourself and give the file object',
             errno=errno.EINVAL,
             filename=path,
         )

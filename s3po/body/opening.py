@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from s3po.body.chunks import read_range
-from s3po.body.local import check_path, close_file, local_errors, refuse_special_file
+from s3po.body.local import check_path, close_file, local_errors, printable, refuse_special_file
 from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
@@ -78,7 +78,7 @@ def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
         descriptor = patiently(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         refuse_special_file(os.fstat(descriptor).st_mode, 'upload', path)
-        found = FileSource(descriptor, 0, path, path=path)
+        found = FileSource(descriptor, 0, printable(path), path=path)
         # Files of /proc and the like say 0 bytes and have more.
         if found.size_bytes or not read_range(descriptor, 0, 1, path):
             return found

@@ -176,7 +176,13 @@ def test_name_that_is_not_utf_8(tmp_path: pathlib.Path) -> None:
     source = open_source(path)
     assert isinstance(source, SizedSource)
     assert source.size_bytes == 4
+    assert source.name.endswith('/caf\\udce9')
     source.close()
+    path.unlink()
+    with pytest.raises(LocalError, match=r'caf\\udce9: No such file') as caught:
+        open_source(path)
+    assert caught.value.filename == str(path)
+    assert caught.value.errno == errno.ENOENT
 
 
 def test_link_is_replaced_not_followed(tmp_path: pathlib.Path) -> None:
@@ -256,7 +262,7 @@ def test_bad_paths(tmp_path: pathlib.Path) -> None:
     os.mkfifo(tmp_path / 'fifo')
 
     for target, text in [
-        (tmp_path / 'missing' / 'x', 'cannot write .*No such file or directory; check the spelling'),
+        (tmp_path / 'missing' / 'x', 'cannot write .*No such file or directory; create the directory first'),
         (tmp_path / 'file' / 'x', 'Not a directory'),
         (tmp_path, 'Is a directory; give the path of a file'),
         (tmp_path / 'fifo', 'pipe, a device or a socket'),
