@@ -2,6 +2,7 @@
 # make test         unit and functional tests: no root, no system packages
 # make faults       the fault catalogue: each entry, what became of it, and how many requests it took
 # make lint         style, types, and who may import whom
+# make neighbours   s3po beside other libraries (multiprocessing, dask, gunicorn, ...), each in processes of its own
 # make integration  the tests against real S3 servers: Ceph's (installed when missing, which needs root) and rclone's
 # make chaos        10,000 objects through a proxy that spoils some, before that server, which restarts half-way; three seeds
 # make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
@@ -16,8 +17,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # By itself: one of the other clients wants an older botocore.
 BENCH := .venv-bench
+# By itself: the other libraries are many, and one of them wants an older botocore.
+NEIGHBOURS := .venv-neighbours
 
-.PHONY: demo test faults lint integration chaos bench fuzz clean
+.PHONY: demo test faults lint neighbours integration chaos bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
@@ -37,6 +40,10 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Each test is a process, which waits for others; two at once keep the machine busy.
+neighbours: $(NEIGHBOURS)/done
+	$(NEIGHBOURS)/bin/python -m pytest -n 2 -q tests/neighbours $(NEIGHBOURS_OPTIONS)
+
 integration: $(VENV)/integration.done
 	bash tests/support/integration.sh $(BIN)/python
 
@@ -52,7 +59,7 @@ fuzz: $(VENV)/fuzz.done
 	$(BIN)/python -m tests.fuzz.fuzz_answers runs=$(or $(FUZZ_RUNS),1000000)
 
 clean:
-	rm -rf $(VENV) $(BENCH) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(NEIGHBOURS) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -74,6 +81,12 @@ $(VENV)/fuzz.done: $(VENV)/dev.done
 $(BENCH)/done: setup.cfg
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip --disable-pip-version-check --quiet install --editable '.[bench]'
+	@touch $@
+
+$(NEIGHBOURS)/done: setup.cfg tests/support/pythons.sh
+	$(PYTHON) -m venv $(NEIGHBOURS)
+	$(NEIGHBOURS)/bin/pip --disable-pip-version-check --quiet install --editable '.[neighbours]'
+	bash tests/support/pythons.sh $(NEIGHBOURS)
 	@touch $@
 
 $(VENV)/dev.done: $(BIN)/python setup.cfg

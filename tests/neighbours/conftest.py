@@ -1,0 +1,28 @@
+"""A store with a bucket, and what runs programs against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.neighbours.programs.shared import BUCKET
+from tests.neighbours.running import ORDERS, Runner
+from tests.support.servers import Store
+from tests.support.store_client import Raw
+
+
+@pytest.fixture(params=ORDERS)
+def order(request: pytest.FixtureRequest) -> str:
+    """Where the program imports s3po."""
+    return request.param
+
+
+@pytest.fixture
+def run(store: Store, tmp_path: Path) -> Iterator[Runner]:
+    """Runs programs; what they leave behind is killed."""
+    with Raw(store) as request:
+        assert request('PUT', f'/{BUCKET}').status == 200
+    with Runner(store=store, directory=tmp_path) as runner:
+        yield runner
