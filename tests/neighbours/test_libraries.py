@@ -46,9 +46,9 @@ def test_ipykernel(run: Runner, order: str) -> None:
 
 @pytest.mark.parametrize('pool', ['prefork', 'threads', 'solo', 'gevent'])
 def test_celery(run: Runner, order: str, pool: str) -> None:
-    worker = run.start(f'tasks work --pool {pool}', order, ignored=["You're running the worker with superuser privileges"])
+    worker = run.start(f'worker {pool}', order, ignored=["You're running the worker with superuser privileges"])
     run('tasks ask', order)
-    assert worker.end().splitlines()[-1:] == ['done']
+    worker.end()
 
 
 def test_celery_in_memory(run: Runner, order: str) -> None:

@@ -1,21 +1,23 @@
-"""Celery: `tasks work --pool POOL` is a worker; `tasks ask` sends tasks and waits for their results; `tasks inside` is both.
+"""Celery: `tasks ask` sends tasks to a worker and waits for their results; `tasks inside` is both, with a worker in a thread.
 
 The broker is a directory; inside, it is memory.
 """
 
 from tests.neighbours.programs.shared import import_s3po, transfer
 
-import_s3po('first')
+if __name__ == '__main__':
+    import_s3po('first')
 
 import os
 import sys
 
 import celery
-import celery.contrib.testing.worker
 
 import_s3po('second')
 
 HERE = os.getcwd()
+for folder in ('queue', 'control', 'results'):
+    os.makedirs(folder, exist_ok=True)
 app = celery.Celery('tasks')
 app.conf.update(
     broker_url='filesystem://',
@@ -37,7 +39,7 @@ def move(name):
     return transfer(name)
 
 
-def ask():
+def use_ask():
     results = [square.delay(number) for number in range(4)]
     assert [result.get(timeout=20) for result in results] == [0, 1, 4, 9]
     results = [move.delay(f'task/{number}') for number in range(4)]
@@ -47,21 +49,14 @@ def ask():
 
 
 def use_inside():
+    from celery.contrib.testing.worker import start_worker
+
     app.conf.update(broker_url='memory://', broker_transport_options={}, result_backend='cache+memory://')
-    with celery.contrib.testing.worker.start_worker(app, pool='solo', perform_ping_check=False):
-        ask()
+    with start_worker(app, pool='solo', perform_ping_check=False):
+        use_ask()
 
-
-def use_work(*arguments):
-    # Celery itself looks for --pool in the command line: with gevent it patches everything when it is imported.
-    app.worker_main(['worker', *arguments, '--concurrency', '2', '--loglevel', 'INFO', '--without-gossip', '--without-mingle'])
-
-
-use_ask = ask
 
 if __name__ == '__main__':
     command, *arguments = sys.argv[1:]
-    for folder in ('queue', 'control', 'results'):
-        os.makedirs(folder, exist_ok=True)
     globals()[f'use_{command}'](*arguments)
     print('done', flush=True)
