@@ -15,7 +15,7 @@ import pytest
 from tests.support.programs import Program, Runner
 from tests.support.servers import Authority, Store
 
-SLOW_GET = {'operation': 'GetObject', 'action': {'delay_s': 1}}
+SLOW_GET = {'operation': 'GetObject', 'action': {'delay_s': 4}}
 
 CONNECT = """
     import concurrent.futures, contextlib, logging, os, queue, subprocess, sys, threading, time
@@ -189,17 +189,17 @@ WAYS = {
 
 @pytest.mark.parametrize('way', WAYS)
 def test_other_transfers_run_meanwhile(run: Runner, store: Store, way: str) -> None:
-    """Eight callbacks wait for the store at once, each over a connection of its own."""
+    """Callbacks wait for the store side by side, each over a connection of its own."""
     store.script(SLOW_GET)
 
     run(CONNECT, WAYS[way], 'assert call_back(fetch, 8) == [b"data"] * 8')
 
-    # The batch has eight connections, which the callback of the last row uses again.
-    assert store.stats()['peak_open'] >= (8 if way == 'time.sleep' else 16)
+    # The batch has eight connections, which the callback of the last row uses again. One by one they would be nine.
+    assert store.stats()['peak_open'] >= (8 if way == 'time.sleep' else 12)
 
 
 def test_upload_file_of_boto3_runs_meanwhile(run: Runner, store: Store) -> None:
-    store.script({'operation': 'PutObject', 'key': 'other', 'action': {'delay_s': 1}})
+    store.script({'operation': 'PutObject', 'key': 'other', 'action': {'delay_s': 4}})
 
     run(
         CONNECT,
@@ -210,7 +210,7 @@ def test_upload_file_of_boto3_runs_meanwhile(run: Runner, store: Store) -> None:
         """,
     )
 
-    assert store.stats()['peak_open'] >= 16
+    assert store.stats()['peak_open'] >= 12
 
 
 def test_a_loop_that_waits_is_not_blocked(run: Runner, store: Store) -> None:
