@@ -9,7 +9,8 @@ gevent makes the description of each of its sockets non-blocking and waits by it
 - A socket that goes to a child process (`Popen(stdin=sock)`) or into a message (SCM_RIGHTS, `reduction.send_handle`) becomes
   blocking in the same way. The program's own object, if it is used again, then blocks its thread.
 
-Not covered: `os.dup(sock.fileno())` and other uses of the bare number.
+Not covered: `os.dup(sock.fileno())` and other uses of the bare number; `socket.socket(fileno=…)` over a descriptor that other
+code goes on using.
 """
 
 import array
@@ -70,7 +71,10 @@ def _leave_on_detach(cooperative: Any) -> None:
 
     def detach_blocking(sock: Any) -> Any:
         """Close the socket object, and return its descriptor, in the mode that the socket had."""
-        _leave((sock.fileno(),))
+        descriptor = sock.fileno()
+        # ssl makes its socket of the same descriptor first, and detaches the plain one then.
+        if _sockets.get(descriptor) is sock:
+            _leave((descriptor,))
         return detach(sock)
 
     detach_blocking.__name__ = 'detach'

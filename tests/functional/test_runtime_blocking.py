@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import run_command
+from tests.support.servers import Authority
 
 PRELUDE = """
     import os, socket, subprocess, sys, time
@@ -121,4 +122,23 @@ def test_send_handle(run: Callable[[str], None]) -> None:
         time.sleep(0.3)
         here.send('hello')
         assert child.communicate() == (b'data hello\\n', None)
+    """)
+
+
+def test_tls(run: Callable[[str], None], authority: Authority) -> None:
+    """ssl makes a socket of another one's descriptor, which it detaches then: it has to go on giving way."""
+    run(f"""
+        import ssl
+        one, other = socket.socketpair()
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain({str(authority.server_pem)!r})
+        trusting = ssl.create_default_context(cafile={str(authority.ca_pem)!r})
+        for timeout_s, blocking in ((None, True), (5, True), (0, False)):
+            one, other = socket.socketpair()
+            one.settimeout(timeout_s)
+            client = trusting.wrap_socket(one, server_hostname='localhost', do_handshake_on_connect=False)
+            server = serving.wrap_socket(other, server_side=True, do_handshake_on_connect=False)
+            assert not is_blocking(client.fileno()) and not is_blocking(server.fileno())
+            assert client.gettimeout() == timeout_s
+            assert is_blocking(client.detach()) is blocking
     """)
