@@ -19,6 +19,7 @@ import functools
 import os
 import socket
 import subprocess
+import sys
 import weakref
 from collections.abc import Iterable
 from typing import Any, Final
@@ -42,6 +43,10 @@ def repair_sockets() -> None:
     _leave_on_detach(cooperative)
     for kind in (monkey.get_original('socket', 'socket'), cooperative):
         _leave_on_sendmsg(kind)
+    reduction: Any = sys.modules.get('multiprocessing.reduction')
+    if reduction is not None:
+        # It knows only the class that was bound when it was imported.
+        reduction.register(cooperative, reduction._reduce_socket)
 
 
 def repair_functions() -> None:

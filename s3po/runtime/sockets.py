@@ -22,7 +22,7 @@ def repair_open_sockets() -> None:
     """Let sockets of the standard library's own classes give way to other greenlets while they wait for data."""
     plain: Any = monkey.get_original('socket', 'socket')
     secure: Any = monkey.get_original('ssl', 'SSLSocket')
-    receive, receive_into, read_secure = plain.recv, plain.recv_into, secure.read
+    receive, receive_into, accept_next, read_secure = plain.recv, plain.recv_into, plain.accept, secure.read
 
     def recv(sock: socket.socket, size: int, flags: int = 0, /) -> Any:
         _wait_for_data(sock, flags)
@@ -37,7 +37,11 @@ def repair_open_sockets() -> None:
             _wait_for_data(sock, 0)
         return read_secure(sock, len, buffer)
 
-    plain.recv, plain.recv_into, secure.read = recv, recv_into, read
+    def accept(sock: socket.socket) -> Any:
+        _wait_for_data(sock, 0)
+        return accept_next(sock)
+
+    plain.recv, plain.recv_into, plain.accept, secure.read = recv, recv_into, accept, read
 
 
 def _wait_for_data(sock: socket.socket, flags: int) -> None:

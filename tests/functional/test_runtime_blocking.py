@@ -77,6 +77,27 @@ def test_fromfd(run: Callable[[str], None]) -> None:
     """)
 
 
+def test_listener_from_a_descriptor(run: Callable[[str], None]) -> None:
+    """As a service manager gives them: waiting for connections lets other greenlets run."""
+    run("""
+        import gevent
+        given = socket.create_server(('127.0.0.1', 0)).detach()
+        listener = socket.fromfd(given, socket.AF_INET, socket.SOCK_STREAM)
+        address = listener.getsockname()
+        connecting = gevent.spawn_later(0.1, socket.create_connection, address)
+        server, _ = listener.accept()
+        reading = gevent.spawn(server.recv, 100)
+        connecting.get().sendall(b'data')
+        assert reading.get() == b'data'
+        assert is_blocking(given)
+        listener.settimeout(0.01)
+        try:
+            listener.accept()
+        except TimeoutError:
+            pass
+    """)
+
+
 def test_popen(run: Callable[[str], None]) -> None:
     """A child reads from the socket, and is not told that there is nothing to read yet."""
     run("""
@@ -142,3 +163,31 @@ def test_tls(run: Callable[[str], None], authority: Authority) -> None:
             assert client.gettimeout() == timeout_s
             assert is_blocking(client.detach()) is blocking
     """)
+
+
+@pytest.mark.parametrize(
+    ('first', 'second'), [('s3po', 'multiprocessing.reduction'), ('multiprocessing.reduction', 's3po')], ids=['first', 'second']
+)
+def test_sockets_in_messages(tmp_path: Path, first: str, second: str) -> None:
+    """multiprocessing carries them to other processes, whichever was imported first."""
+    (tmp_path / 'script.py').write_text(
+        textwrap.dedent(f"""
+        import {first}
+        import {second}
+        import socket
+
+        def serve(listener):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b'hello')
+
+        if __name__ == '__main__':
+            listener = socket.create_server(('127.0.0.1', 0))
+            child = multiprocessing.get_context('spawn').Process(target=serve, args=(listener,))
+            child.start()
+            with socket.create_connection(listener.getsockname()) as client:
+                assert client.recv(100) == b'hello'
+            child.join()
+        """)
+    )
+    run_command([sys.executable, '-W', 'error', 'script.py'], {}, tmp_path)
