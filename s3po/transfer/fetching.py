@@ -166,12 +166,15 @@ class Fetch:
         try:
             answer = self._ask_for_all()
             self._check_range(answer)
-            self._learn(answer)
             self._sink.identify(self._attempts.bucket, self._attempts.key, answer)
-            if self._is_resumable(answer):
-                self._sink.begin(answer.size_bytes)
-                return HeldAnswer(answer, governor)
-            self._receive_whole(answer)
+            if answer.size_bytes < 0:
+                self._receive_unsized(answer)
+            else:
+                self._learn(answer)
+                if self._is_resumable(answer):
+                    self._sink.begin(answer.size_bytes)
+                    return HeldAnswer(answer, governor)
+                self._receive_whole(answer)
         except BaseException:
             if answer is not None:
                 answer.close()
@@ -240,6 +243,9 @@ class Fetch:
         whole = answer.whole_bytes
         # A range that ends behind the object ends with it.
         end = whole if stop is None else min(stop, whole)
+        if whole < 0 and (start, stop) == (0, None):
+            # In chunks: it shows at its end how long it is.
+            return
         if (answer.offset, answer.size_bytes) != (start, end - start):
             raise self._wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
 
@@ -256,6 +262,30 @@ class Fetch:
             check.end(1, check.update(check.start(), data), len(data))
             check.verify(str(self))
         self._sink.write_whole(data)
+
+    def _receive_unsized(self, answer: Answer) -> None:
+        """Read an answer in chunks, whose length shows at its end: into the sink as it comes; for an ordered one, whole."""
+        sink, pieces, offset = self._sink, list[bytes](), 0
+        self.version_id, self.etag, self._plan = answer.version_id, answer.etag, NO_PLAN
+        if self._wants_checksum:
+            self._choose_check(answer)
+        check = self._check
+        state = None if check is None else check.start()
+        if not sink.is_ordered:
+            sink.begin(None)
+        while data := answer.read(READ_BYTES):
+            state = None if check is None else check.update(state, data)
+            if sink.is_ordered:
+                pieces.append(data)
+            else:
+                sink.write_at(offset, data)
+            offset += len(data)
+        if check is not None:
+            check.end(1, state, offset)
+            check.verify(str(self))
+        self._plan = Plan(offset, max(offset, 1), is_multipart=False)
+        if sink.is_ordered:
+            sink.write_whole(b''.join(pieces))
 
     def _receive(self, answer: HeldAnswer, begun: _Begun) -> bytes:
         """Read the rest of a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.

@@ -101,7 +101,7 @@ class Answer(Protocol):
     Attributes:
         status: 200, or 206 for a range.
         offset: Where in the object the body begins.
-        size_bytes: The length of the body.
+        size_bytes: The length of the body; -1 where it is sent in chunks, and only shows at its end.
         whole_bytes: The size of the whole object, also where only a range of it follows.
         etag: The object's ETag without quotes; '' when the store sent none.
         version_id: The object's version; None in a bucket without versions.

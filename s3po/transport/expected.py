@@ -33,8 +33,8 @@ def length_of(text: str | None) -> int:
     return int(text)
 
 
-def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[int, int]:
-    """The offset of a body in its object, and the size of the whole object.
+def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[int, int, int]:
+    """The offset of a body in its object, its length, and the size of the whole object; -1 for what is not known.
 
     Some stores answer a range with status 200 and a right Content-Range (gofakes3, and with it `rclone serve s3`): the header
     counts, not the status. Whether it is the range that was asked for, the caller compares.
@@ -42,7 +42,7 @@ def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[
     Args:
         status: The answer's, 200 or 206.
         said: The answer's Content-Range; '' for none.
-        size_bytes: The length of the body; -1 where it is not known.
+        size_bytes: The length of the body; -1 where it is sent in chunks, and shows at its end.
         is_range: Whether a range was asked for.
 
     Raises:
@@ -51,13 +51,13 @@ def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[
     if status == http.client.PARTIAL_CONTENT and not is_range:
         raise ValueError('the answer has status 206, and no range was asked for')
     if not said and status == http.client.OK:
-        return 0, size_bytes
+        return 0, size_bytes, size_bytes
     offset, stop, whole = _content_range(said)
     if size_bytes not in (-1, stop - offset):
         raise ValueError(f'the answer says Content-Range: {said!r} for a body of {size_bytes:,} bytes')
     if not is_range and (offset, stop) != (0, whole):
         raise ValueError(f'the answer says Content-Range: {said!r}, and no range was asked for')
-    return offset, whole
+    return offset, stop - offset, whole
 
 
 def _content_range(text: str) -> tuple[int, int, int]:

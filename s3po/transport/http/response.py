@@ -36,6 +36,7 @@ class Response:
         status: The HTTP status.
         headers: By name in lower case, as bytes; what came several times is joined by ', '.
         size_bytes: The length of the body; -1 when it only shows at its end.
+        is_chunked: Whether it is sent in chunks, of which the last one shows the end.
         is_reusable: Whether the connection may be used again once the body is read.
     """
 
@@ -45,13 +46,13 @@ class Response:
         '_data',
         '_has_ended',
         '_interim',
-        '_is_chunked',
         '_is_head_done',
         '_left',
         '_parser',
         '_pieces',
         '_release',
         'headers',
+        'is_chunked',
         'is_reusable',
         'size_bytes',
         'status',
@@ -71,7 +72,7 @@ class Response:
         self._interim = 0
         self._pieces: list[bytes] = []
         self._body_bytes = 0
-        self._is_chunked = False
+        self.is_chunked = False
         self.is_reusable = False
         self._parser: Any
         self._begin()
@@ -191,7 +192,7 @@ class Response:
             encoding = headers[b'transfer-encoding']
             if encoding.strip().lower() != b'chunked':
                 raise NetworkError(f'{self._connection.peer} says Transfer-Encoding: {encoding[:40]!r}')
-            self._is_chunked = True
+            self.is_chunked = True
             return
         else:
             length = headers.get(b'content-length')
@@ -298,7 +299,7 @@ class Response:
                 raise self._too_large(limit_bytes)
             return self.read(self._left)
         self._connection.is_in_body = not is_patient
-        if self._is_chunked:
+        if self.is_chunked:
             return self._read_chunks(limit_bytes)
         pieces, size_bytes = [self._data], len(self._data)
         self._data = b''
@@ -325,23 +326,46 @@ class Response:
         received = len(self._data)
         data, self._data = self._data, b''
         while True:
-            if data:
-                try:
-                    self._feed(data)
-                except NetworkError:
-                    # What follows the end of an answer is no answer of ours; the connection is of no further use.
-                    if not self._has_ended:
-                        raise
-                    self.is_reusable = False
+            self._feed_chunks(data)
             if received > 2 * limit_bytes + MAX_HEAD_BYTES or self._body_bytes > limit_bytes:
                 raise self._too_large(limit_bytes)
             if self._has_ended:
                 return b''.join(self._pieces)
-            data = self._connection.receive(READ_BYTES)
-            self._connection.moved_bytes += len(data)
+            data = self._receive_chunks()
             received += len(data)
-            if not data:
-                raise NetworkError('the chunked body ended before its last chunk')
+
+    def read_chunked(self, size_bytes: int) -> bytes:
+        """Up to so many bytes of a chunked body; b'' only behind its last chunk.
+
+        Raises:
+            NetworkError: It is malformed, or ended before its last chunk.
+        """
+        data, self._data = self._data, b''
+        self._feed_chunks(data)
+        while not (self._pieces or self._has_ended):
+            self._connection.is_in_body = True
+            self._feed_chunks(self._receive_chunks())
+        found = b''.join(self._pieces)
+        self._pieces = [found[size_bytes:]] if len(found) > size_bytes else []
+        return found[:size_bytes]
+
+    def _receive_chunks(self) -> bytes:
+        data = self._connection.receive(READ_BYTES)
+        self._connection.moved_bytes += len(data)
+        if not data:
+            raise NetworkError('the chunked body ended before its last chunk')
+        return data
+
+    def _feed_chunks(self, data: bytes) -> None:
+        if not data:
+            return
+        try:
+            self._feed(data)
+        except NetworkError:
+            # What follows the end of an answer is no answer of ours; the connection is of no further use.
+            if not self._has_ended:
+                raise
+            self.is_reusable = False
 
     def _too_large(self, limit_bytes: int) -> NetworkError:
         return NetworkError(f'{self._connection.peer} sent a body of more than {limit_bytes:,} bytes where none is expected')
@@ -351,7 +375,7 @@ class Response:
         release, self._release = self._release, None
         if release is None:
             return
-        is_at_end = self._has_ended if self._is_chunked else self.size_bytes >= 0 and not self._left
+        is_at_end = self._has_ended if self.is_chunked else self.size_bytes >= 0 and not self._left
         self._parser = None
         if self.is_reusable and is_at_end:
             release(self._connection)

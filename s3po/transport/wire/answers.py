@@ -24,7 +24,19 @@ METADATA_PREFIX: Final = 'x-amz-meta-'
 class WireAnswer:
     """The answer to a GET; see Answer in s3po/transport/__init__.py."""
 
-    __slots__ = ('_doing', '_info', '_key', '_response', 'etag', 'offset', 'size_bytes', 'status', 'version_id', 'whole_bytes')
+    __slots__ = (
+        '_doing',
+        '_got_bytes',
+        '_info',
+        '_key',
+        '_response',
+        'etag',
+        'offset',
+        'size_bytes',
+        'status',
+        'version_id',
+        'whole_bytes',
+    )
 
     def __init__(
         self, response: Response, key: str, doing: Doing, *, is_range: bool = False, if_match: str | None = None
@@ -34,14 +46,15 @@ class WireAnswer:
         self._doing = doing
         self._info: ObjectInfo | None = None
         self.status = response.status
-        self.size_bytes = response.size_bytes
+        self._got_bytes = 0
         self.etag = etag_of(response)
         self.version_id = response.text(b'x-amz-version-id')
         try:
-            if self.size_bytes < 0:
+            if response.size_bytes < 0 and not response.is_chunked:
                 raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
             said = response.text(b'content-range') or ''
-            self.offset, self.whole_bytes = placed(self.status, said, self.size_bytes, is_range=is_range)
+            placing = placed(self.status, said, response.size_bytes, is_range=is_range)
+            self.offset, self.size_bytes, self.whole_bytes = placing
             check_match(if_match, self.etag, doing)
         except ValueError as error:
             self.close()
@@ -66,11 +79,25 @@ class WireAnswer:
 
     def read(self, size_bytes: int) -> bytes:
         try:
+            if self._response.is_chunked:
+                return self._read_chunked(size_bytes)
             return self._response.read(size_bytes)
         except TransportError as error:
             raise self._doing.named(error) from error
 
+    def _read_chunked(self, size_bytes: int) -> bytes:
+        data = self._response.read_chunked(size_bytes)
+        self._got_bytes += len(data)
+        is_at_end = not data or (self._got_bytes == self.size_bytes and not self._response.read_chunked(1))
+        if self.size_bytes >= 0 and is_at_end != (self._got_bytes == self.size_bytes):
+            raise NetworkError(f'the body has not the {self.size_bytes:,} bytes that its Content-Range tells')
+        return data
+
     def read_into(self, buffer: memoryview) -> int:
+        if self._response.is_chunked:
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
         try:
             return self._response.read_into(buffer)
         except TransportError as error:

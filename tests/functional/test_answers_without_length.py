@@ -1,0 +1,160 @@
+"""Answers whose length shows at their end, or never; and numbers that are none. Over both transports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import s3po
+from s3po.errors import DownloadError, IntegrityError, NetworkError, S3poError, TransferError
+from tests.conftest import BUCKET
+from tests.support.answering import Answering, Asked, Reply
+from tests.support.kinds import KINDS, Kind
+
+Connect = Callable[..., s3po.Connection]
+
+DATA: Final = os.urandom(3_000_000)
+CHUNKED: Final = {'Transfer-Encoding': 'chunked', 'ETag': '"e"'}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+def in_chunks(data: bytes, size_bytes: int = 100_000) -> bytes:
+    pieces = [data[start : start + size_bytes] for start in range(0, len(data), size_bytes)]
+    return b''.join(b'%x\r\n%b\r\n' % (len(piece), piece) for piece in pieces) + b'0\r\n\r\n'
+
+
+def test_chunks(connect: Connect, tmp_path: Path) -> None:
+    """A chunked answer is an object: into memory, a path, or a file; empty ones too."""
+    for data in (DATA, b'x', b''):
+        with Answering(lambda _, data=data: Reply(headers=CHUNKED, body=in_chunks(data))) as server:
+            conn = connect(server.endpoint_url)
+
+            assert conn.download(BUCKET, 'key') == data
+            conn.download_file(BUCKET, 'key', tmp_path / 'file')
+            assert (tmp_path / 'file').read_bytes() == data
+            with open(tmp_path / 'other', 'wb') as file:
+                assert conn.download(BUCKET, 'key', file).size_bytes == len(data)
+            assert (tmp_path / 'other').read_bytes() == data
+
+
+@pytest.mark.parametrize('body', [in_chunks(DATA)[:-5], in_chunks(DATA)[:-500_000], in_chunks(b'x')[:-7] + b'zz\r\n'])
+def test_chunks_that_are_cut(connect: Connect, tmp_path: Path, body: bytes) -> None:
+    """Without its last chunk it is no object, and the file is what it was."""
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    with Answering(lambda _: Reply(headers=CHUNKED, body=body, is_last=True)) as server:
+        conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
+
+        with pytest.raises(DownloadError):
+            conn.download(BUCKET, 'key')
+        with pytest.raises(DownloadError):
+            conn.download_file(BUCKET, 'key', path)
+    assert path.read_bytes() == b'old'
+
+
+def test_chunks_that_are_cut_once(connect: Connect, tmp_path: Path) -> None:
+    """The next attempt begins anew."""
+    bodies = [in_chunks(b'other' * 500_000)[:-9], in_chunks(DATA)] * 2
+
+    def answer(_: Asked) -> Reply:
+        body = bodies.pop(0)
+        return Reply(headers=CHUNKED, body=body, is_last=True)
+
+    with Answering(answer) as server:
+        conn = connect(server.endpoint_url)
+
+        assert conn.download(BUCKET, 'key') == DATA
+        conn.download_file(BUCKET, 'key', tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_checksums_of_chunks(connect: Connect) -> None:
+    """What the store tells of the object is compared."""
+    with Answering(lambda _: Reply(headers={**CHUNKED, 'x-amz-checksum-crc32': 'AAAAAA=='}, body=in_chunks(DATA))) as server:
+        with pytest.raises(IntegrityError):
+            connect(server.endpoint_url).download(BUCKET, 'key')
+
+
+@pytest.mark.parametrize(('said', 'is_right'), [('bytes 5-14/20', True), ('bytes 5-13/20', False), ('bytes 5-15/20', False)])
+def test_ranges_in_chunks(connect: Connect, said: str, is_right: bool) -> None:
+    """Content-Range tells how long a range is; its chunks have to come to that."""
+    start, stop = (int(each) for each in said[6:].split('/', maxsplit=1)[0].split('-'))
+    with Answering(
+        lambda _: Reply(status=206, headers={**CHUNKED, 'Content-Range': said}, body=in_chunks(DATA[5:15]))
+    ) as server:
+        conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
+        if is_right:
+            assert conn.download(BUCKET, 'key', byte_range=(start, stop + 1)) == DATA[5:15]
+        else:
+            with pytest.raises(S3poError):
+                conn.download(BUCKET, 'key', byte_range=(start, stop + 1))
+
+
+def test_no_length_at_all(connect: Connect) -> None:
+    """A body that ends with the connection may have been cut, so it is no object."""
+    with Answering(lambda _: Reply(headers={'ETag': '"e"'}, body=DATA)) as server:
+        with pytest.raises(DownloadError, match='no Content-Length'):
+            connect(server.endpoint_url).download(BUCKET, 'key')
+
+
+def test_head_without_length(connect: Connect) -> None:
+    """Its size is not 0: a GET tells it, or it is an error."""
+    said = {'Content-Range': 'bytes 0-0/20', 'Content-Length': '1', 'ETag': '"e"'}
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(headers={'ETag': '"e"'}) if asked.method == 'HEAD' else reply
+
+    with Answering(answer) as server:
+        conn = connect(server.endpoint_url)
+        reply = Reply(status=206, headers=said, body=b'x')
+        assert conn.head(BUCKET, 'key').size_bytes == 20
+        reply = Reply(headers=CHUNKED, body=in_chunks(b'data'))
+        with pytest.raises(TransferError, match='neither'):
+            conn.head(BUCKET, 'key')
+
+
+@pytest.mark.parametrize('length', ['9' * 5000, '-1', '4.0', '4, 5', 'four'])
+def test_lengths_that_are_none(connect: Connect, length: str) -> None:
+    """What is no number of bytes is an error of the network, over both transports, and is tried again."""
+    calls: list[Callable[[s3po.Connection], Any]] = [
+        lambda conn: conn.head(BUCKET, 'key'),
+        lambda conn: conn.download(BUCKET, 'key'),
+    ]
+    headers = {'Content-Length': length, 'ETag': '"e"'}
+    with Answering(lambda _: Reply(headers=headers, body=b'data', is_last=True)) as server:
+        conn = connect(server.endpoint_url)
+        for call in calls:
+            with pytest.raises(TransferError) as caught:
+                call(conn)
+            assert isinstance(caught.value.__cause__, NetworkError)
+
+
+@pytest.mark.parametrize('name', ['Retry-After', 'x-amz-retry-after'])
+@pytest.mark.parametrize('value', ['9' * 5000, 'Sun, 06 Nov ' + '9' * 5000 + ' 08:49:37 GMT', '-1', '²'])
+def test_patience_that_is_no_number(connect: Connect, name: str, value: str) -> None:
+    """However long a store asks to wait, and in whichever words, its refusal is what is raised."""
+    headers = {name: value, 'Content-Length': '0'}
+    with Answering(lambda _: Reply(status=503, headers=headers)) as server:
+        with pytest.raises(TransferError) as caught:
+            connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0)).download(BUCKET, 'key')
+        assert isinstance(caught.value.__cause__, s3po.Throttled)
+
+
+def test_weak_etags(connect: Connect) -> None:
+    """A weak ETag stays as it is, and is no proof that two answers are of the same bytes."""
+    headers = {'ETag': 'W/"e"', 'Content-Length': '4'}
+    with Answering(lambda _: Reply(headers=headers, body=b'data')) as server:
+        conn = connect(server.endpoint_url)
+
+        assert conn.head(BUCKET, 'key').etag == 'W/"e"'
+        with pytest.raises(s3po.PreconditionFailed):
+            conn.download(BUCKET, 'key', if_match='W/"e"')
+        assert server.asked[-1].headers['if-match'] == 'W/"e"'
