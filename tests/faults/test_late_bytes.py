@@ -56,7 +56,7 @@ def chunked(asked: Asked) -> Sequence[bytes]:
     return [Reply(headers=headers, body=b'%x\r\n%b\r\n0\r\n\r\n' % (len(body), body)).data() + ok(WRONG)]
 
 
-TWICE: Final = {each.__name__: each for each in (at_once, behind, in_halves, one_byte)}
+TWICE: Final = {each.__name__: each for each in (at_once, behind, in_halves, one_byte, chunked)}
 
 
 def wrong_ones(conn: s3po.Connection, server: Answering, count: int) -> int:

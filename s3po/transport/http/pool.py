@@ -148,7 +148,8 @@ class Pool:
         if not connection.is_open or len(self._idle) >= self._max_idle:
             connection.close()
             return
-        if connection.has_leftovers():
+        # What lies behind a body has not been seen so far; what lies behind a small one came with its head.
+        if connection.is_stale() if connection.is_in_body else connection.has_leftovers():
             connection.close()
             return
         connection.is_in_body = False
