@@ -243,10 +243,9 @@ class Fetch:
         whole = answer.whole_bytes
         # A range that ends behind the object ends with it.
         end = whole if stop is None else min(stop, whole)
-        if whole < 0 and (start, stop) == (0, None):
-            # In chunks: it shows at its end how long it is.
-            return
-        if (answer.offset, answer.size_bytes) != (start, end - start):
+        # An answer in chunks that does not tell the size may be the whole object, but is no proof of a range.
+        is_unknown = whole < 0 and (start, stop) != (0, None)
+        if is_unknown or (answer.offset, answer.size_bytes) != (start, end - start):
             raise self._wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
 
     def _wrong_range(self, answer: Answer, wanted: str) -> IntegrityError:

@@ -98,6 +98,20 @@ def test_ranges_in_chunks(connect: Connect, said: str, is_right: bool) -> None:
                 conn.download(BUCKET, 'key', byte_range=(start, stop + 1))
 
 
+def test_whole_object_in_chunks_for_a_range(connect: Connect) -> None:
+    """Chunks without a Content-Range do not prove that they are the range, so they are no answer to a range or to open()."""
+    with Answering(lambda _: Reply(headers=CHUNKED, body=in_chunks(b'data'))) as server:
+        conn = connect(server.endpoint_url)
+        calls: list[Callable[[], Any]] = [
+            lambda: conn.download(BUCKET, 'key', byte_range=(0, 4)),
+            lambda: conn.download(BUCKET, 'key', byte_range=(1, 4)),
+            lambda: conn.open(BUCKET, 'key'),
+        ]
+        for call in calls:
+            with pytest.raises(IntegrityError):
+                call()
+
+
 def test_no_length_at_all(connect: Connect) -> None:
     """A body that ends with the connection may have been cut, so it is no object."""
     with Answering(lambda _: Reply(headers={'ETag': '"e"'}, body=DATA)) as server:
