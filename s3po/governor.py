@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import gevent
 import gevent.lock
+
+from s3po.errors import ConfigurationError
+from s3po.runtime import leave_child, process, watched
 
 __all__ = ['Governor']
 
@@ -33,6 +37,9 @@ class Governor:
         self._slots = gevent.lock.Semaphore(self._width)
         # How many requests were refused for their rate.
         self.throttled = 0
+        self._process = process.mark
+        self._hub = gevent.get_hub()
+        watched(self)
         # Slots that are to be swallowed when they come back, since the width shrank while they were out.
         self._surplus = 0
 
@@ -59,15 +66,34 @@ class Governor:
         """A request was refused for its rate: what adapts the width to the store begins here."""
         self.throttled += 1
 
+    @property
+    def is_parents(self) -> bool:
+        """Whether this is a forked child, and the requests are its parent's to make."""
+        return self._process is not process.mark
+
+    def is_busy(self, hub: object) -> bool:
+        """Whether requests of that hub's thread are in flight."""
+        return hub is self._hub and bool(self._slots.counter < self._width + self._surplus)
+
     def __enter__(self) -> None:
         self._slots.acquire()
+        if self._process is not process.mark:
+            self._stop()
 
     def __exit__(self, *_: object) -> None:
         self.give_back()
 
     def take(self) -> None:
-        """Wait for a slot that outlives a `with`; give_back() returns it."""
+        """Wait for a slot that outlives a `with`; give_back() returns it.
+
+        Raises:
+            ConfigurationError: This is a forked child, and the transfer is the parent's.
+        """
+        if self._process is not process.mark:
+            self._stop()
         self._slots.acquire()
+        if self._process is not process.mark:
+            self._stop()
 
     def give_back(self) -> None:
         """Return a slot."""
@@ -75,6 +101,12 @@ class Governor:
             self._surplus -= 1
         else:
             self._slots.release()
+
+    def _stop(self) -> None:
+        """In a forked child: the greenlet that forked is told; a copy of another one does not go on."""
+        if gevent.getcurrent() is not process.origin:
+            leave_child()
+        raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
 
     def _fit(self) -> None:
         width = self._fixed or max(self._narrowest, *self._demands, 0)

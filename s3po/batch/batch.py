@@ -235,6 +235,9 @@ class Batch(Calls):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if not self.home.is_own_process():
+            # A forked child that leaves the block: the batch is its parent's, which waits for it.
+            return
         if not self.home.is_here():
             if error is None:
                 self.home.check()

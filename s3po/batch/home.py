@@ -6,7 +6,6 @@ and again, and what changes something is carried out by a greenlet of the batch'
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import gevent.event
 from gevent._hub_local import get_hub_if_exists
 
 from s3po.errors import ConfigurationError
-from s3po.runtime import Captured, note_hub, wait_until
+from s3po.runtime import Captured, note_hub, process, wait_until
 
 __all__ = ['Home']
 
@@ -33,17 +32,17 @@ class Home:
 
     def __init__(self) -> None:
         self.hub: Any = gevent.get_hub()
-        self._pid = os.getpid()
+        self._process = process.mark
         # Goes when the thread ends.
         self._sign = weakref.ref(note_hub())
 
     def is_here(self) -> bool:
         """Whether the caller runs in this thread and process."""
-        return get_hub_if_exists() is self.hub and os.getpid() == self._pid
+        return get_hub_if_exists() is self.hub and self._process is process.mark
 
     def is_own_process(self) -> bool:
         """Whether the caller runs in this process, in whatever thread."""
-        return os.getpid() == self._pid
+        return self._process is process.mark
 
     def check(self) -> None:
         """Refuse a caller from elsewhere.
@@ -71,7 +70,7 @@ class Home:
         Raises:
             ConfigurationError: It never will: the thread has ended, or is of another process.
         """
-        if os.getpid() != self._pid:
+        if self._process is not process.mark:
             raise ConfigurationError(_FORKED)
         happened = wait_until(lambda: is_done() or not self._is_alive(), timeout_s)
         if happened and not is_done():
@@ -94,7 +93,7 @@ class Home:
             outcome.capture(function)
             done.append(True)
 
-        if self._is_alive() and os.getpid() == self._pid:
+        if self._is_alive() and self._process is process.mark:
             self.hub.loop.run_callback_threadsafe(gevent.spawn, run)
         self.wait_until(lambda: bool(done), None)
         return outcome.unwrap()

@@ -5,7 +5,8 @@ Invariant: a job that anything but the batch's own interruption ends has failed,
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import gevent
 
@@ -14,8 +15,11 @@ from s3po.batch.limits import Performer
 from s3po.batch.workers import Worker
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.model import Outcome
+from s3po.runtime import leave_child, process
 
 __all__ = ['Runner']
+
+T = TypeVar('T')
 
 
 class End(Protocol):
@@ -40,6 +44,7 @@ class Runner:
         """
         self._connection = connection
         self._end = end
+        self._process = process.mark
         self.size_bytes = 0
         self.retries = 0
 
@@ -49,7 +54,7 @@ class Runner:
         try:
             if job.refusal is not None:
                 raise job.refusal
-            outcome = self._connection.perform(job.operation, job.ref, job.options)
+            outcome = self._in_parent(self._connection.perform, job.operation, job.ref, job.options)
         except Exception as error:
             worker.is_interruptible = False
             self._fail(job, error, worker)
@@ -67,6 +72,18 @@ class Runner:
         else:
             worker.is_interruptible = False
             self._succeed(job, outcome, worker)
+
+    def _in_parent(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call it. What forked in it, and comes back in the child, does not go on with the job."""
+        try:
+            value = function(*arguments)
+        except BaseException as error:
+            if self._process is not process.mark:
+                leave_child(error)
+            raise
+        if self._process is not process.mark:
+            leave_child()
+        return value
 
     def _succeed(self, job: Job, outcome: Outcome, worker: Worker) -> None:
         self.size_bytes += outcome.size_bytes
@@ -90,7 +107,7 @@ class Runner:
     ) -> None:
         """Call the caller's function, and end the job with what it returns or raises, or with the failure it was told."""
         try:
-            value = function(argument)
+            value = self._in_parent(function, argument)
         except Exception as error:
             self._end(job, None, _callback_error(job, error, failure))
         except BaseException as error:

@@ -10,6 +10,7 @@ import gevent
 import gevent.lock
 
 from s3po.batch.job import Job
+from s3po.runtime import Task
 
 __all__ = ['Interruption', 'WorkerPool']
 
@@ -32,7 +33,7 @@ class Interruption(gevent.GreenletExit):
         self.reason = reason
 
 
-class Worker(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs only
+class Worker(Task):
     """Runs one job after the other.
 
     Attributes:
@@ -43,13 +44,13 @@ class Worker(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs
     """
 
     def __init__(self, pool: WorkerPool) -> None:
-        super().__init__()
+        super().__init__(self._work)
         self.pool = pool
         self.job: Job | None = None
         self.is_interruptible = False
         self.interruption: Interruption | None = None
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         pool = self.pool
         while True:
             job = pool.next_job()

@@ -17,7 +17,7 @@ from s3po.credentials.base import Credentials, Parcel
 from s3po.credentials.pairs import KeyPair
 from s3po.credentials.services import ask_service
 from s3po.errors import CredentialsError
-from s3po.runtime import PerHub
+from s3po.runtime import PerHub, under_way
 from s3po.runtime.hubs import is_own_hub
 
 __all__ = ['Done', 'MetadataCredentials']
@@ -182,7 +182,8 @@ def pause_s(keys: KeyPair | None) -> float:
 def _refreshed(owner: MetadataCredentials) -> float:
     """Replace the keys, and tell how long to wait."""
     try:
-        return pause_s(owner.issue(owner.pair()))
+        with under_way():
+            return pause_s(owner.issue(owner.pair()))
     except CredentialsError as error:
         pause = min(pause_s(owner.pair()), AGAIN_S)
         log.warning('the keys could not be replaced ahead of time; trying again in %.0f s: %s', pause, error)

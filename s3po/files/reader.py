@@ -17,6 +17,7 @@ import gevent
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files.ranges import Ranges
+from s3po.runtime import spawn
 from s3po.transport.expected import is_strong
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class _Ahead:
         self._failure: BaseException | None = None
         self._has_come = False
         # Not a method of the reader's: one that is forgotten is to be collected.
-        self._greenlet = gevent.spawn(self._run, ranges)
+        self._greenlet = spawn(self._run, ranges)
 
     def holds(self, position: int) -> bool:
         """Whether it is what the position needs. What another thread's event loop fetches cannot be waited for here."""
@@ -317,10 +318,7 @@ class _Ahead:
 
     def give_up(self) -> None:
         """End it, without waiting for its end. (Its buffer may still be written to.) Any thread may call this."""
-        if self._hub is gevent.get_hub():
-            self._greenlet.kill(block=False)
-        elif self._hub.loop is not None:
-            self._hub.loop.run_callback_threadsafe(self._greenlet.kill, gevent.GreenletExit, False)
+        self._greenlet.end_later()
 
     def _run(self, ranges: Ranges) -> None:
         try:

@@ -17,6 +17,7 @@ from s3po.body.sources import BytesSource
 from s3po.config import KIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.model import ObjectRef, TransferResult
+from s3po.runtime import Task, process
 
 __all__ = ['S3Writer', 'Send']
 
@@ -24,6 +25,7 @@ __all__ = ['S3Writer', 'Send']
 Send = Callable[[SizedSource | StreamSource], TransferResult]
 
 END: Final = None
+FORKED: Final = '{}: the file was opened by the parent process, which publishes it; open one in each process'
 # Pieces below this are put together, so much at a time.
 SMALL_BYTES: Final = 4 * KIB
 GATHERED_BYTES: Final = 64 * KIB
@@ -59,6 +61,7 @@ class S3Writer(io.BufferedIOBase):
         self._small = self._small_bytes = 0
         self._position = 0
         self._upload: _Upload | None = None
+        self._process = process.mark
 
     def __repr__(self) -> str:
         return f'<S3Writer {self._ref} at {self._position:,}{" closed" if self.closed else ""}>'
@@ -96,6 +99,8 @@ class S3Writer(io.BufferedIOBase):
             S3poError: The upload failed; nothing is published. close() raises it again.
         """
         self._check_open()
+        if self._process is not process.mark:
+            raise ConfigurationError(FORKED.format(self._ref))
         if self._upload is not None:
             self._upload.check()
         if not isinstance(data, bytes):
@@ -125,6 +130,9 @@ class S3Writer(io.BufferedIOBase):
         """
         if self.closed:
             return
+        if self._process is not process.mark:
+            self.abort()
+            raise ConfigurationError(FORKED.format(self._ref))
         try:
             if self._upload is None:
                 self.result = self._send(BytesSource(b''.join(self._held)))
@@ -146,14 +154,14 @@ class S3Writer(io.BufferedIOBase):
                 super().close()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if kind is None:
+        if kind is None and self._process is process.mark:
             self.close()
         else:
             self.abort()
 
     def __del__(self) -> None:
-        # A writer is half made when its arguments were wrong.
-        if getattr(self, '_ref', None) is None or self.closed:
+        # A writer is half made when its arguments were wrong; one of the parent process is closed there.
+        if getattr(self, '_ref', None) is None or self.closed or self._process is not process.mark:
             return
         warnings.warn(f'{self!r} was never closed: it is not published', ResourceWarning, source=self, stacklevel=2)
         if self._upload is not None:
@@ -199,7 +207,7 @@ class _Upload:
         self._failure: BaseException | None = None
         self._result: TransferResult | None = None
         self._has_ended = gevent.event.Event()
-        self._greenlet = gevent.Greenlet(self._run, send)
+        self._greenlet = Task(self._run, send)
         # Called too where other code kills it before it began.
         self._greenlet.link(self._note_end)
         self._greenlet.start()
@@ -226,18 +234,15 @@ class _Upload:
         return self._result
 
     def give_up(self) -> None:
-        """End it, and wait until it has cleaned up. (Another thread's cannot be waited for.)"""
-        if self._hub is gevent.get_hub():
+        """End it, and wait until it has cleaned up. (Another thread's cannot be waited for, and a parent's goes on there.)"""
+        if self._greenlet.process is process.mark and self._hub is gevent.get_hub():
             self._greenlet.kill()
         else:
             self.give_up_later()
 
     def give_up_later(self) -> None:
         """End it, without waiting. Any thread may call this."""
-        if self._hub is gevent.get_hub():
-            self._greenlet.kill(block=False)
-        elif self._hub.loop is not None:
-            self._hub.loop.run_callback_threadsafe(self._greenlet.kill, gevent.GreenletExit, False)
+        self._greenlet.end_later()
 
     def _check_thread(self) -> None:
         if self._hub is not gevent.get_hub():

@@ -10,6 +10,7 @@ It is imported before any other room, and imports none of them:
 - `locks`: locks and waits that work between greenlets and between native threads.
 - `botolocks`: the locks that botocore waits for become locks that yield.
 - `imports`: lets several native threads import at once, where everything is patched.
+- `forks`: keeps the parent's greenlets from going on in a forked child.
 - `hubs`: frees what native threads leave behind when they end.
 - `monitor`: names what blocks an event loop while a batch has jobs there; `remedies`: what to do about it.
 - `descriptors`: what is done where open files are few.
@@ -19,6 +20,7 @@ It is imported before any other room, and imports none of them:
 
 from s3po.runtime.cleanups import GRACE_S, CleanUps
 from s3po.runtime.descriptors import affordable, give_up_idle, patiently
+from s3po.runtime.forks import Task, disowned_in_child, leave_child, process, spawn, under_way, watched
 from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
 from s3po.runtime.hubs import note_hub
 from s3po.runtime.locks import wait_until
@@ -32,18 +34,25 @@ __all__ = [
     'CleanUps',
     'LateImportWarning',
     'PerHub',
+    'Task',
     'Watch',
     'WorkKilled',
     'affordable',
+    'disowned_in_child',
     'give_up_idle',
     'has_greenlets',
     'isolated',
+    'leave_child',
     'note_hub',
     'offload',
     'other_threads_run',
     'patch',
     'patch_all',
     'patiently',
+    'process',
+    'spawn',
+    'under_way',
     'wait_until',
     'watch_hub',
+    'watched',
 ]

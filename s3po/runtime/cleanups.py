@@ -22,6 +22,7 @@ from typing import Any, Final, Generic, TypeVar
 import gevent
 from gevent.exceptions import LoopExit
 
+from s3po.runtime.forks import Task
 from s3po.runtime.greenlets import GRAVEST, Captured, gravity
 
 __all__ = ['GRACE_S', 'CleanUps']
@@ -141,16 +142,16 @@ class CleanUps:
         self._running.pop(work, None)
 
 
-class _Work(gevent.Greenlet, Generic[T]):  # type: ignore[type-arg]  # generic in its stubs only
+class _Work(Task, Generic[T]):
     """A function in a greenlet, and what became of it. gevent would print its error."""
 
     def __init__(self, function: Callable[[], T]) -> None:
-        super().__init__()
+        super().__init__(self._work)
         self.function = function
         self.outcome: Captured[T] = Captured()
         self.is_awaited = True
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         self.outcome.capture(self.function)
         error = self.outcome.error
         if not self.is_awaited and error is not None:

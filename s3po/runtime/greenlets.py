@@ -4,7 +4,6 @@
 import concurrent.futures.thread  # noqa: F401
 import contextvars
 import logging
-import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import gevent
 from gevent import get_hub, monkey
 from gevent.exceptions import LoopExit
 
+from s3po.runtime.forks import process
 from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, note_hub
 from s3po.runtime.threads import has_greenlets
 
@@ -122,7 +122,7 @@ class PerHub(Generic[T]):
             The one value of this process and hub.
         """
         slot: _Slot[T] | None = getattr(self._local, 'slot', None)
-        if slot is not None and slot.process is _process.mark and slot.hub is get_hub():
+        if slot is not None and slot.process is process.mark and slot.hub is get_hub():
             return slot.value
         return self._make(slot)
 
@@ -133,7 +133,7 @@ class PerHub(Generic[T]):
             The values of threads that live, in no particular order.
         """
         slots = [reference() for reference in self._slots.valuerefs()]
-        return [slot.value for slot in slots if slot is not None and slot.process is _process.mark]
+        return [slot.value for slot in slots if slot is not None and slot.process is process.mark]
 
     def clear(self) -> None:
         """Forget all values, of all threads. The next `get` makes a new one."""
@@ -166,32 +166,12 @@ class _Slot(Generic[T]):
         # Keeps the hub for on_end.
         self.sign = sign
         self.hub = get_hub()
-        self.process = _process.mark
+        self.process = process.mark
 
     def __del__(self) -> None:
         # No weakref.finalize(): it would hold the value, and most values hold the PerHub that they are of.
-        if self.on_end is not None and self.process is _process.mark and is_own_hub(self.hub) and not sys.is_finalizing():
+        if self.on_end is not None and self.process is process.mark and is_own_hub(self.hub) and not sys.is_finalizing():
             self.on_end(self.value)
-
-
-class _Process:
-    """Stands for the running process: a forked child bears another mark than its parent.
-
-    Asking for the process id would do too, but is a system call: 50 to 200 ns, as much as all the rest of `PerHub.get`.
-    """
-
-    __slots__ = ('mark',)
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self.mark = object()
-
-
-# The one state of this module, which nothing but a fork changes.
-_process: Final = _Process()
-os.register_at_fork(after_in_child=_process.renew)
 
 
 class Captured(Generic[T]):

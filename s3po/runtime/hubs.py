@@ -5,15 +5,13 @@ that looked names up for it. A server with a thread for each request would run o
 the last that it does, but any other one can do so later.
 """
 
-import os
 import weakref
 from typing import Any, Final
 
-import gevent
 import gevent.socket
 from gevent import get_hub, monkey
 
-__all__ = ['destroy_ended_hubs', 'is_own_hub', 'note_hub']
+__all__ = ['destroy_ended_hubs', 'is_own_hub', 'note_hub', 'renew']
 
 # A thread's own, patched or not.
 _ThreadLocal: Any = monkey.get_original('_thread', '_local')
@@ -73,6 +71,11 @@ def is_own_hub(hub: Any) -> bool:
     return bool(hub.thread_ident == _native_ident())
 
 
+def renew() -> None:
+    """Begin in a forked child, which has only one of its parent's threads."""
+    _noted.renew()
+
+
 class _Sign:
     """Goes when its thread ends.
 
@@ -96,14 +99,6 @@ class _Noted:
         self.local = _ThreadLocal()
         self.hubs: list[tuple[weakref.ref[_Sign], Any]] = []
 
-    def begin_in_child(self) -> None:
-        """Go on in a forked child, which has only one of its parent's threads."""
-        self.renew()
-        if not monkey.is_module_patched('os'):
-            # gevent's own fork() does so. Without it the threads that look names up are missed for ever, for example.
-            gevent.reinit()
-
 
 # The one state of this module.
 _noted: Final = _Noted()
-os.register_at_fork(after_in_child=_noted.begin_in_child)

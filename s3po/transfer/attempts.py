@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from s3po.errors import IntegrityError, S3poError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
 from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
-from s3po.runtime import WorkKilled
+from s3po.runtime import WorkKilled, under_way
 from s3po.transfer.integrity import Guard
 from s3po.transfer.leftovers import Leftovers
 from s3po.transport import Transport
@@ -163,7 +163,8 @@ class Attempts:
         part = '' if part_number is None else f' {part_number} of'
         doing = f'{operation}{part} s3://{self.bucket}/{self.key}'
         try:
-            value, attempts = policy.run_on(first, noticed, doing=doing, retries=self._retries)
+            with under_way():
+                value, attempts = policy.run_on(first, noticed, doing=doing, retries=self._retries)
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
             error, cause = self._given_up(exhausted, operation, part_number), exhausted.__cause__

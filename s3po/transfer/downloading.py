@@ -41,6 +41,9 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
         fetch = _fetch(attempts, sink, config, request)
         sink.commit()
     except BaseException as error:
+        if attempts.governor.is_parents:
+            # The target is the parent's, too.
+            raise
         # What happened counts for more than what its clean-up has to say.
         try:
             sink.rollback()

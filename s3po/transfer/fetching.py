@@ -332,7 +332,8 @@ class Fetch:
             if self._fetched != {part.number: part.size_bytes for part in parts}:
                 raise S3poError(f'{self}: {len(self._fetched)} parts of {len(parts)} came')
         except BaseException as error:
-            self._end_parts(group, error)
+            if not self._attempts.governor.is_parents:
+                self._end_parts(group, error)
             raise
         finally:
             # A first part that was killed before it began has not closed it.

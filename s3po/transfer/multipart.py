@@ -114,6 +114,9 @@ class MultipartUpload:
             before_complete()
             stored = self._complete(parts)
         except BaseException as error:
+            if attempts.governor.is_parents:
+                # So is the upload, which goes on there.
+                raise
             # In a greenlet of its own: further kills, and Ctrl-C too, do not cut the clean-up short.
             source.hold()
             clean_up = functools.partial(_clean_up, attempts, self._upload_id, group, self._extra, error, source)

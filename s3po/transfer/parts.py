@@ -9,6 +9,7 @@ import gevent
 import gevent.event
 
 from s3po.errors import S3poError
+from s3po.runtime import Task, process
 
 __all__ = ['PartGroup']
 
@@ -30,13 +31,14 @@ class PartGroup:
         self._running: set[gevent.Greenlet[..., Any]] = set()
         self._has_changed = gevent.event.Event()
         self._failure: BaseException | None = None
+        self._process = process.mark
 
     def __len__(self) -> int:
         return len(self._running)
 
     def spawn(self, function: Callable[..., object], *arguments: object) -> None:
         """Run a function in a greenlet of its own."""
-        greenlet = gevent.Greenlet(self._run, function, arguments)
+        greenlet = Task(self._run, function, arguments)
         self._running.add(greenlet)
         greenlet.link(self._forget)
         greenlet.start()
@@ -60,7 +62,8 @@ class PartGroup:
 
     def kill(self) -> None:
         """End all of them, and wait until they have cleaned up. Runs in a greenlet of its own, whose kill does not end it."""
-        while self._running:
+        # (In a forked child the parts do not go on, and must not clean up.)
+        while self._running and self._process is process.mark:
             try:
                 gevent.killall(list(self._running), exception=_Ended)
                 # Their links are called behind that.
@@ -80,7 +83,7 @@ class PartGroup:
         return FINISHED
 
     def _fail(self, error: BaseException) -> None:
-        if self._failure is None:
+        if self._failure is None and self._process is process.mark:
             self._failure = error
             others = [other for other in self._running if other is not gevent.getcurrent()]
             gevent.killall(others, exception=_Ended, block=False)

@@ -12,6 +12,7 @@ from s3po.config import MAX_PARTS, TransferConfig
 from s3po.errors import UploadError
 from s3po.model import TransferResult
 from s3po.plan import plan_upload, stream_concurrency, stream_part_bytes
+from s3po.runtime import under_way
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece, UploadVanished
@@ -45,7 +46,8 @@ def upload(
     if isinstance(source, SizedSource):
         stored, size_bytes, parts = upload_one.sized(source)
     else:
-        stored, size_bytes, parts = upload_one.stream(source)
+        with under_way():
+            stored, size_bytes, parts = upload_one.stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,

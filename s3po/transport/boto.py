@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.body import Chunk
-from s3po.errors import NetworkError
+from s3po.errors import ConfigurationError, NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
-from s3po.runtime import isolated, patiently
+from s3po.runtime import isolated, patiently, process
 from s3po.secrecy import redacted
 from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.answers import check_status, web_page_hint
@@ -67,6 +67,7 @@ class BotoTransport:
 
     def __init__(self, client: S3Client) -> None:
         self.client = client
+        self._process = process.mark
         self._credentials = credentials_of(client)
         self._endpoint = redacted(client.meta.endpoint_url)
         client.meta.events.register('before-parse.s3', _note_answer, unique_id='s3po-note-answer')
@@ -313,6 +314,10 @@ class BotoTransport:
                 _raw_headers.set(unknown_headers(headers))
         generation = self._credentials.generation if self._credentials else 0
         doing = _doing(operation, parameters)
+
+        if self._process is not process.mark:
+            # Its client's connections are the parent's.
+            raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
 
         def send() -> dict[str, Any]:
             with self._translated(doing, generation), _answers_read(doing):

@@ -22,6 +22,7 @@ import gevent
 from gevent import monkey
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
+from s3po.runtime import disowned_in_child
 
 __all__ = ['Connection', 'ConnectionLost']
 
@@ -110,6 +111,7 @@ class Connection:
         self.expired = ''
         # The watchdog's own notes.
         self.watched: Any = None
+        disowned_in_child(self)
 
     def __repr__(self) -> str:
         state = 'closed' if not self.is_open else 'waiting' if self.waits_since else 'open'
@@ -124,6 +126,10 @@ class Connection:
                 if event is not None:
                     event.close()
             self._socket.close()
+
+    def disown(self) -> None:
+        """In a forked child: close this copy. The connection stays the parent's, and the other side notices nothing."""
+        self.close()
 
     def shut_down(self, reason: str) -> None:
         """End it from outside: whoever waits for it wakes up, and raises ReadTimeout with the reason."""

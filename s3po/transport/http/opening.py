@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import gevent
 import gevent.socket
 
-from s3po.errors import CertificateError, ConnectTimeout, NetworkError, TransportError
-from s3po.runtime import isolated, patiently
+from s3po.errors import CertificateError, ConfigurationError, ConnectTimeout, NetworkError, TransportError
+from s3po.runtime import isolated, patiently, process
 from s3po.transport.http.addresses import Address, Addresses
 from s3po.transport.http.connection import Connection
 from s3po.transport.http.response import Response
@@ -116,6 +116,7 @@ class OriginOpener:
             context: Gives the TLS context when it is first needed.
             on_open: Called with each connection.
         """
+        self._process = process.mark
         self.origin = origin
         self._connect_timeout_s = connect_timeout_s
         self._context = context
@@ -138,6 +139,8 @@ class OriginOpener:
             CertificateError: The server's certificate is not to be trusted.
             NetworkError: There is no such host, nobody listens there, or TLS failed.
         """
+        if self._process is not process.mark:
+            raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
         # The caller's own timeout error may be an OSError, which is no failure of the network.
         connection = isolated(self._open, on_lost=Connection.close)
         self._on_open(connection)
