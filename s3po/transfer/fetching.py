@@ -366,6 +366,7 @@ class Fetch:
             if not ahead:
                 return
             part, result = ahead.popleft()
+            group.check()
             data: bytes = result.get()  # type: ignore[assignment]  # its stubs allow None, which is never set
             # Where one part failed the others were killed, and their results say only that.
             group.check()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import gevent
 import gevent.event
 
-from s3po.errors import S3poError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.runtime import Task, process
 
 __all__ = ['PartGroup']
@@ -56,7 +56,13 @@ class PartGroup:
         self.wait_below(1)
 
     def check(self) -> None:
-        """Raise what the first function that failed raised."""
+        """Raise what the first function that failed raised.
+
+        Raises:
+            ConfigurationError: This is a forked child, where the parts do not go on.
+        """
+        if self._process is not process.mark:
+            raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
         if self._failure is not None:
             raise self._failure
 
