@@ -368,7 +368,7 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
             ref.bucket, ref.key, byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=extra
         )
         try:
-            if answer.whole_bytes < 0:
+            if answer.whole_bytes < 0 or answer.offset:
                 raise NetworkError(f'GetObject {ref}: the answer tells neither its length nor the size of the object')
             return answer.info
         finally:
