@@ -96,7 +96,7 @@ def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
     assert agents(store) == agents(store, 'GetObject') == {'boto' if chosen == 'boto' else 'wire'}
 
 
-@pytest.mark.parametrize('patch', ['1', '0'], ids=['patched', 'unpatched'])
+@pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['patched', 'fully patched', 'unpatched'])
 def test_no_botocore(run: Runner, store: Store, patch: str) -> None:
     """With keys, region and endpoint given it is not even imported: that would cost 0.3 s and 60 MiB."""
     run(

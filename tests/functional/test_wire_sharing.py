@@ -21,7 +21,7 @@ from tests.support.servers import Authority, Store
 Connect = Callable[..., s3po.Connection]
 
 # What S3PO_PATCH says.
-PATCHED_OR_NOT = {'1': 'patched', '0': 'unpatched'}
+PATCHED_OR_NOT = {'': 'patched', 'all': 'fully patched', '0': 'unpatched'}
 
 PRELUDE = """
     import os
