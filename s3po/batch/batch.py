@@ -14,7 +14,7 @@ import gevent.event
 from s3po.batch.calls import Calls
 from s3po.batch.failed import FailedJob, FailedJobs
 from s3po.batch.home import Home
-from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Runner
@@ -288,10 +288,10 @@ class Batch(Calls):
             ref,
             options,
             callback=callback,
-            errback=errback,
+            errback=errback if callable(errback) else None,
             is_silent=self._connection.silent if silent is None else silent,
             silent_value=silent_value,
-            refusal=ref.refusal() if isinstance(ref, UnusableRef) else refusal,
+            refusal=ref.refusal() if isinstance(ref, UnusableRef) else refusal or not_callable(callback, errback),
         )
         has_room = self._workers.wait_for_room()
         if self._refusal is not None:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import gevent.event
 
 from s3po.batch.home import Home
-from s3po.errors import DeadlineExceeded, S3poError
+from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
 from s3po.model import ObjectRef
 
-__all__ = ['Job', 'JobOwner']
+__all__ = ['Job', 'JobOwner', 'not_callable']
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
@@ -173,3 +173,11 @@ class Job:
             # Most jobs of a large batch are never waited for, so this is not made for each.
             self._waiter = gevent.event.Event()
         return self._waiter.wait(timeout_s)
+
+
+def not_callable(callback: object, errback: object) -> ConfigurationError | None:
+    """What a job fails with, before its transfer, whose callback or errback cannot be called; None if both can."""
+    for name, function in (('callback', callback), ('errback', errback)):
+        if function is not None and not callable(function):
+            return ConfigurationError(f'{name} must be a function, or anything that can be called, not {function!r}')
+    return None

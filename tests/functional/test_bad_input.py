@@ -220,6 +220,18 @@ def test_bad_names_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransp
     assert "os.fsencode(name).decode('utf-8', 'backslashreplace') is a key" in str(caught.value.failed[1].error)
 
 
+def test_callbacks_that_cannot_be_called(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Their jobs fail before anything is sent."""
+    with pytest.raises(BatchError, match='callback must be a function.*errback must be a function') as caught:
+        with memory_conn.batch(2) as batch:
+            batch.upload(BUCKET, 'a', b'', callback='print')  # type: ignore[arg-type]
+            batch.upload(BUCKET, 'b', b'', errback=7)  # type: ignore[arg-type]
+            batch.upload(BUCKET, 'good', b'', callback=str)
+
+    assert memory.calls == [('PutObject', 'good', None)]
+    assert {type(job.error) for job in caught.value.failed} == {ConfigurationError}
+
+
 def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
     """A stream that turns out to be none leaves no upload, and no object."""
 
