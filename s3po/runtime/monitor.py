@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 from gevent import get_hub, monkey
 
+from s3po.runtime.ends import await_ends
 from s3po.runtime.remedies import CpuClock, remedy
 
 __all__ = ['Watch', 'watch_hub']
@@ -133,6 +134,7 @@ class _Monitor:
         self._watched: dict[int, _Watched] = {}
         self._ending: Any = None
         self._has_ended: Any = None
+        self._ident = 0
 
     def add(self, hub: Any, watch: Watch) -> None:
         with self._lock:
@@ -153,12 +155,14 @@ class _Monitor:
             ending, has_ended, self._ending = self._ending, self._has_ended, None
         if ending is not None:
             ending.release()
+            # First this: a thread that has just been started may not have begun.
             has_ended.acquire(True, _END_TIMEOUT_S)
+            await_ends({self._ident})
 
     def start_thread(self) -> None:
         """Start the thread again, if there is something to watch."""
         with self._lock:
-            if self._watched:
+            if self._pruned():
                 self._start()
 
     def _start(self) -> None:
@@ -166,7 +170,7 @@ class _Monitor:
             self._ending, self._has_ended = _allocate_native(), _allocate_native()
             self._ending.acquire()
             self._has_ended.acquire()
-            _start_native(self._run, (self._ending, self._has_ended))
+            self._ident = _start_native(self._run, (self._ending, self._has_ended))
 
     def _run(self, ending: Any, has_ended: Any) -> None:
         try:

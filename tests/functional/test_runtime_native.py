@@ -209,3 +209,20 @@ def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
         """,
         S3PO_PATCH=patch,
     )
+
+
+def test_a_fork_ends_idle_threads_and_they_start_again(run: Runner) -> None:
+    """From Python 3.12 on, forking beside threads warns."""
+    run("""
+        import os, sys
+        import s3po, gevent
+        pool = gevent.get_hub().threadpool
+        gevent.joinall([gevent.spawn(pool.apply, len, ('ab',)) for _ in range(5)], raise_error=True)
+        assert len(sys._current_frames()) > 1
+        child = os.fork()
+        if not child:
+            os._exit(pool.apply(len, ('abc',)))
+        assert len(sys._current_frames()) == 1
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        assert pool.apply(len, ('ab',)) == 2
+    """)
