@@ -371,6 +371,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 else None
                 for path, found in wanted
             ]
+        # The failures are reported one by one, below.
+        batch.success()
         return [self._answer(path, found, job, on_error) for (path, found), job in zip(wanted, jobs, strict=True)]
 
     def _answer(self, path: str, found: Any, job: Any, on_error: str) -> Any:
@@ -403,6 +405,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             finally:
                 _current.reset(token)
             callback.set_size(len(moves.jobs))
+        # Its first failure is raised by check().
+        batch.success()
         moves.check(callback)
 
 

@@ -17,7 +17,7 @@ import gevent.event
 
 from s3po.body import Sink
 from s3po.config import TransferConfig
-from s3po.errors import IntegrityError, InvalidRequest, S3poError, TransportError
+from s3po.errors import IntegrityError, InvalidRequest, NetworkError, ResponseError, S3poError, TransportError
 from s3po.model import Part
 from s3po.plan import Plan, plan_download
 from s3po.runtime import GRACE_S
@@ -282,9 +282,31 @@ class Fetch:
         if check is not None:
             check.end(1, state, offset)
             check.verify(str(self))
+        else:
+            self._check_size(offset)
         self._plan = Plan(offset, max(offset, 1), is_multipart=False)
         if sink.is_ordered:
             sink.write_whole(b''.join(pieces))
+
+    def _check_size(self, size_bytes: int) -> None:
+        """Compare the length of an answer in chunks that nothing else guards with the size that a HEAD tells, if it does.
+
+        Raises:
+            NetworkError: They differ: a proxy may unpack what is stored compressed.
+        """
+        attempts, request = self._attempts, self._request
+        try:
+            info = attempts.transport.head_object(
+                attempts.bucket, attempts.key, version_id=request.version_id, extra=request.extra
+            )
+        except ResponseError:
+            # Downloads need no permission for a HEAD.
+            return
+        if info.size_bytes not in (-1, size_bytes):
+            raise NetworkError(
+                f'{self}: the answer has no Content-Length, and its {size_bytes:,} bytes are not the {info.size_bytes:,} that '
+                'HEAD tells; does a proxy unpack or change what is stored?'
+            )
 
     def _receive(self, answer: HeldAnswer, begun: _Begun) -> bytes:
         """Read the rest of a part from an answer: into the sink as it comes, or, for an ordered sink, give it whole.

@@ -351,7 +351,10 @@ def _answers_read(doing: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        if not _is_answered.get():
+        from botocore.exceptions import BotoCoreError  # at hand by now; this module must not import it
+
+        if not _is_answered.get() or isinstance(error, BotoCoreError):
+            # botocore refuses some values of answers itself, such as the name of a region.
             raise
         raise NetworkError(f'{doing}: the answer cannot be read: {redacted(str(error))}') from error
 
