@@ -172,6 +172,8 @@ FORK = """
     with conn.batch(4) as batch:
         for number in range(4):
             batch.upload('bucket', f'before/{number}', b'data')
+    # Unpatched, boto's requests do not overlap, but a download keeps its connection while others begin.
+    work_a_little('before')
     children = [work_in_child('first', os._exit), work_in_child('second', sys.exit)]
     work_a_little('parent')
     for child in children:
