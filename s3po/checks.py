@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ['public_names']
+__all__ = ['described', 'public_names']
+
+
+def described(error: BaseException | None) -> str:
+    """The repr() of an error of the caller's code; its class name where repr() fails."""
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001  (whatever the caller's class raises)
+        return f'{type(error).__name__} (its repr() failed)'
 
 
 def public_names(value: object, internal: Collection[str] = ()) -> list[str]:

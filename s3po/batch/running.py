@@ -13,6 +13,7 @@ import gevent
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import Performer
 from s3po.batch.workers import Worker
+from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.model import Outcome
 from s3po.runtime import leave_child, process
@@ -50,6 +51,14 @@ class Runner:
 
     def run(self, job: Job, worker: Worker) -> None:
         """Carry out one job, and end it. Raises only what ends its worker too."""
+        try:
+            self._run(job, worker)
+        finally:
+            if not job.ready() and self._process is process.mark:
+                # A defect. The batch would wait for ever.
+                self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
+
+    def _run(self, job: Job, worker: Worker) -> None:
         worker.is_interruptible = True
         try:
             if job.refusal is not None:
@@ -124,10 +133,11 @@ class Runner:
 
 def _callback_error(job: Job, error: BaseException, failure: Exception | None) -> CallbackError:
     """A callback raised, or (where `failure` is what it was told) an errback did."""
+    raised = f'of {job.operation} {job.ref} raised {described(error)}'
     if failure is None:
-        text = f'the callback of {job.operation} {job.ref} raised {error!r}; the transfer itself succeeded'
+        text = f'the callback {raised}; the transfer itself succeeded'
     else:
-        text = f'the errback of {job.operation} {job.ref} raised {error!r}; it was told that the transfer failed: {failure}'
+        text = f'the errback {raised}; it was told that the transfer failed: {failure}'
     found = CallbackError(text)
     found.__cause__ = error
     return found
@@ -144,7 +154,7 @@ def _foreign_end(job: Job, error: BaseException) -> S3poError:
     if isinstance(error, gevent.GreenletExit):
         found = S3poError(f'{doing} was killed by other code ({type(error).__name__})')
     else:
-        found = S3poError(f'{doing} was ended by {error!r}, which this batch did not send')
+        found = S3poError(f'{doing} was ended by {described(error)}, which this batch did not send')
     found.__cause__ = error
     return found
 

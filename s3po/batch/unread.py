@@ -13,6 +13,7 @@ import weakref
 from typing import Final, Protocol
 
 from s3po.batch.job import Job
+from s3po.checks import described
 
 __all__ = ['Unread', 'tell', 'watch']
 
@@ -50,7 +51,7 @@ class Unread:
             first = failures[0]
             return (
                 f'{len(failures):,} of {submitted:,} jobs of a batch failed, and nothing read it (batch.failed, '
-                f'batch.raise_for_errors()). The first: {first.operation} {first.ref}: {first.failure!r}'
+                f'batch.raise_for_errors()). The first: {first.operation} {first.ref}: {described(first.failure)}'
             )
         return ''
 

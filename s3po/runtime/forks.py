@@ -94,6 +94,10 @@ class Task(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs o
         self.hub = gevent.get_hub()
         _tasks.add(self)
 
+    def __repr__(self) -> str:
+        # Not gevent's, which shows the arguments: methods of the greenlet itself are among them, and would recurse for ever.
+        return f'<{type(self).__name__} at {id(self):#x}>'
+
     def end_later(self, exception: type[gevent.GreenletExit] = gevent.GreenletExit) -> None:
         """End it, without waiting for its end. Any thread may call this; in a forked child it does nothing."""
         if self.process is not process.mark:

@@ -263,3 +263,29 @@ def test_no_number(conn: s3po.Connection, name: str) -> None:
     """NaN is no limit of time."""
     with pytest.raises(ConfigurationError, match=f'{name} must be a number of seconds above 0'):
         conn.batch(1, **{name: float('nan')})
+
+
+class Nameless(Exception):
+    """An error of the caller's whose texts cannot be made."""
+
+    def __repr__(self) -> str:
+        return str(self.missing)  # type: ignore[attr-defined]
+
+    __str__ = __repr__
+
+
+@pytest.mark.fault('F71')
+def test_error_without_a_text(conn: s3po.Connection) -> None:
+    """The job ends all the same, and the others too."""
+
+    def fail(_: object) -> None:
+        raise Nameless
+
+    with conn.batch(2, on_error='collect') as batch:
+        called = batch.upload(BUCKET, 'key', b'data', callback=fail)
+        told = batch.download(BUCKET, 'missing', errback=fail)
+        other = batch.upload(BUCKET, 'other', b'data')
+
+    assert [type(job.exception) for job in (called, told)] == [CallbackError, CallbackError]
+    assert 'Nameless (its repr() failed)' in str(called.exception)
+    assert other.successful()

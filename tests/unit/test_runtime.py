@@ -362,3 +362,17 @@ def test_other_threads_run_sees_native_threads() -> None:
 
 def test_late_import_warning_is_a_runtime_warning() -> None:
     assert issubclass(runtime.LateImportWarning, RuntimeWarning)
+
+
+def test_repr_of_a_task() -> None:
+    """It does not show the arguments: the hub reports a task's error, a Ctrl-C above all, by its repr()."""
+
+    class Own(runtime.Task):
+        def __init__(self) -> None:
+            super().__init__(self.work)
+
+        def work(self) -> None:
+            """Nothing."""
+
+    task = Own()
+    assert repr(task).startswith('<Own at 0x')
