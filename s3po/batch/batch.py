@@ -256,6 +256,7 @@ class Batch(Calls):
             self._stop(reason)
             self._interrupt_running(reason, is_urgent=True)
             self._is_idle.wait()
+            self._unread.clear()
             raise
         finally:
             self.close()
