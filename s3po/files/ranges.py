@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from s3po.body import Sink
-from s3po.body.sinks import BytesSink
+from s3po.body.sinks import BytesSink, Sink
 from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
 from s3po.files.errors import file_errors
-from s3po.model import ObjectInfo, ObjectRef
+from s3po.model import Described, ObjectInfo, ObjectRef
 from s3po.transfer import Attempts, DownloadRequest, download
 from s3po.transport import Extra
+from s3po.transport.expected import is_strong
 
 __all__ = ['Ranges']
 
@@ -63,7 +63,7 @@ class Ranges:
         """Put the bytes [start, stop) at the beginning of a buffer. Raises what get() raises."""
         self._fetch(start, stop, _BufferSink(buffer))
 
-    def _fetch(self, start: int, stop: int, sink: Sink) -> None:
+    def _fetch(self, start: int, stop: int, sink: BytesSink | _BufferSink) -> None:
         request = DownloadRequest(
             byte_range=(start, stop), if_match=self.if_match, version_id=self.ref.version_id, extra=self.extra
         )
@@ -76,18 +76,36 @@ class Ranges:
                     raise
                 raise self._changed() from error
             # Where the store has no ETags, or weak ones, the request carries none.
-            if opened is not None and (result.size_bytes, result.etag) != (stop - start, opened.etag):
-                raise self._changed()
+            if opened is not None:
+                is_same = (result.size_bytes, result.etag) == (stop - start, opened.etag)
+                if not is_same or not (is_strong(opened.etag) or _is_version(sink.described, opened)):
+                    raise self._changed()
 
     def _changed(self) -> SourceChanged:
         return SourceChanged(f'{self.ref} was replaced while it was read; open it again')
 
 
+def _is_version(described: Described | None, opened: ObjectInfo) -> bool:
+    """Whether an answer is of the version that was opened, as far as a store without strong ETags shows it."""
+    if described is None:
+        return True
+    info = described.info
+    return (info.last_modified, info.version_id) == (opened.last_modified, opened.version_id)
+
+
 class _BufferSink(Sink):
-    """Into a buffer that is there already."""
+    """Into a buffer that is there already.
+
+    Attributes:
+        described: What the store says of the object; None before it has answered.
+    """
 
     def __init__(self, buffer: bytearray) -> None:
         self._view = memoryview(buffer)
+        self.described: Described | None = None
+
+    def identify(self, bucket: str, key: str, described: Described) -> None:
+        self.described = described
 
     def begin(self, size_bytes: int | None) -> None:
         """Nothing: it is as long as the range."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -125,8 +126,16 @@ class S3Reader(io.BufferedIOBase):
             DownloadError: The retries ran out.
         """
         self._check_open()
-        left = max(0, self.size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
+        position = self._position
+        left = max(0, self.size - position)
+        try:
+            return self._read(left if size is None or size < 0 else min(size, left))
+        except BaseException:
+            # A caller that reads again is to get the same bytes: what was taken before the failure is not returned.
+            self._position = position
+            raise
+
+    def _read(self, wanted: int) -> bytes:
         if wanted > AT_ONCE_BYTES and wanted > len(self._in_block()) and not self._ahead:
             data = self._ranges.get(self._position, self._position + wanted)
             self._position += wanted
@@ -148,12 +157,13 @@ class S3Reader(io.BufferedIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Fill a buffer; gives how many bytes, fewer than it holds only at the end."""
         view = memoryview(buffer).cast('B')
-        filled = 0
-        while filled < len(view):
-            count = self.readinto1(view[filled:])
-            if not count:
-                break
-            filled += count
+        filled, position = 0, self._position
+        try:
+            while filled < len(view) and (count := self.readinto1(view[filled:])):
+                filled += count
+        except BaseException:
+            self._position = position
+            raise
         return filled
 
     def readinto1(self, buffer: Any, /) -> int:
@@ -175,7 +185,14 @@ class S3Reader(io.BufferedIOBase):
     def readline(self, size: int | None = -1, /) -> bytes:
         """Up to and with the next line feed, or to the end, or up to size bytes."""
         self._check_open()
-        limit = -1 if size is None else size
+        position = self._position
+        try:
+            return self._read_line(-1 if size is None else size)
+        except BaseException:
+            self._position = position
+            raise
+
+    def _read_line(self, limit: int) -> bytes:
         pieces: list[bytes] = []
         while limit and self._load(FIRST_BYTES):
             begin = self._position - self._start
@@ -210,6 +227,9 @@ class S3Reader(io.BufferedIOBase):
         super().close()
 
     def __del__(self) -> None:
+        # At the end of the interpreter, greenlets can no longer be ended.
+        if sys.is_finalizing():
+            return
         # A reader is half made when opening it failed.
         for ahead in getattr(self, '_ahead', ()):
             ahead.give_up()
@@ -309,7 +329,11 @@ class _Ahead:
         Raises:
             S3poError: What get() raised.
         """
-        self._greenlet.join()
+        try:
+            self._greenlet.join()
+        except BaseException:
+            self.give_up()
+            raise
         if self._failure is not None:
             raise self._failure
         if not self._has_come:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, NoReturn
@@ -16,6 +16,7 @@ from s3po.body import SizedSource, StreamSource
 from s3po.body.sources import BytesSource
 from s3po.config import KIB
 from s3po.errors import ConfigurationError, S3poError
+from s3po.files import unclosed
 from s3po.model import ObjectRef, TransferResult
 from s3po.runtime import Task, process
 
@@ -61,7 +62,10 @@ class S3Writer(io.BufferedIOBase):
         self._small = self._small_bytes = 0
         self._position = 0
         self._upload: _Upload | None = None
+        # Set by a write() that raised: some of its bytes may be missing, so nothing is published.
+        self._failure: S3poError | None = None
         self._process = process.mark
+        unclosed.watch(self)
 
     def __repr__(self) -> str:
         return f'<S3Writer {self._ref} at {self._position:,}{" closed" if self.closed else ""}>'
@@ -96,26 +100,25 @@ class S3Writer(io.BufferedIOBase):
 
         Raises:
             TypeError: It is no bytes-like object.
-            S3poError: The upload failed; nothing is published. close() raises it again.
+            S3poError: The upload failed, or an earlier write() was interrupted; nothing is published. close() raises it again.
         """
         self._check_open()
         if self._process is not process.mark:
             raise ConfigurationError(FORKED.format(self._ref))
-        if self._upload is not None:
-            self._upload.check()
+        self._check_failed()
         if not isinstance(data, bytes):
             if isinstance(data, str):
                 raise TypeError(f"{self._ref}: a bytes-like object is required, not 'str'; open it with mode 'w' for text")
             # A copy: the caller may fill the same buffer again.
             data = memoryview(data).tobytes()
         if data:
-            self._held.append(data)
-            self._held_bytes += len(data)
-            self._position += len(data)
-            if len(data) < SMALL_BYTES:
-                self._gather(len(data))
-        if self._held_bytes >= self._part_bytes:
-            self._hand_on_parts()
+            try:
+                self._take(data)
+            except BaseException as error:
+                # A gevent.Timeout, for example. A caller that catches it and writes on would publish a hole.
+                self._failure = S3poError(f'{self._ref}: a write() was interrupted by {error!r}; nothing is published')
+                self._failure.__cause__ = error
+                raise
         return len(data)
 
     def flush(self) -> None:
@@ -134,6 +137,7 @@ class S3Writer(io.BufferedIOBase):
             self.abort()
             raise ConfigurationError(FORKED.format(self._ref))
         try:
+            self._check_failed()
             if self._upload is None:
                 self.result = self._send(BytesSource(b''.join(self._held)))
             else:
@@ -161,9 +165,10 @@ class S3Writer(io.BufferedIOBase):
 
     def __del__(self) -> None:
         # A writer is half made when its arguments were wrong; one of the parent process is closed there.
-        if getattr(self, '_ref', None) is None or self.closed or self._process is not process.mark:
+        # At the end of the interpreter, greenlets can no longer be ended; `unclosed` has aborted it.
+        if getattr(self, '_ref', None) is None or self.closed or self._process is not process.mark or sys.is_finalizing():
             return
-        warnings.warn(f'{self!r} was never closed: it is not published', ResourceWarning, source=self, stacklevel=2)
+        unclosed.tell(self)
         if self._upload is not None:
             # This may run anywhere, so nothing is waited for.
             self._upload.give_up_later()
@@ -172,6 +177,21 @@ class S3Writer(io.BufferedIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError(f'{self._ref}: the file is closed')
+
+    def _check_failed(self) -> None:
+        if self._upload is not None:
+            self._upload.check()
+        if self._failure is not None:
+            raise self._failure
+
+    def _take(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_bytes += len(data)
+        self._position += len(data)
+        if len(data) < SMALL_BYTES:
+            self._gather(len(data))
+        if self._held_bytes >= self._part_bytes:
+            self._hand_on_parts()
 
     def _gather(self, size_bytes: int) -> None:
         """Put small pieces together, some of them at a time: each object takes more memory than a few bytes do."""
