@@ -228,11 +228,18 @@ def _leave(old: Any) -> None:
     old._threadpool = old._resolver = None
     # For sockets and locks that were made under it, and are the child's as well.
     old.loop = new.loop
-    # A greenlet that ends goes on with its parent, which must not be the old hub. (Few objects are looked at for long here.)
+    cooperative: Any = gevent.socket.socket
+    watchers: list[Any] = []
+    # (Few objects are looked at for long here.)
     for found in gc.get_referrers(old):
         if isinstance(found, greenlet) and found is not new and found.parent is old:
+            # A greenlet that ends goes on with its parent, which must not be the old hub.
             found.parent = new
-    cooperative: Any = gevent.socket.socket
+        elif isinstance(found, cooperative) and found.fileno() >= 0:
+            # Its watchers are of the destroyed loop, and could not even be closed.
+            watchers += [found._read_event, found._write_event]
+            threads.take_over(found)
+    _keep(watchers)
     if cooperative._wait.__module__ != threads.__name__:
         threads.share_sockets()
 

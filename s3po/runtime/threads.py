@@ -22,7 +22,7 @@ import gevent.socket
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 
-__all__ = ['has_greenlets', 'keep_blocking_calls', 'share_sockets']
+__all__ = ['has_greenlets', 'keep_blocking_calls', 'share_sockets', 'take_over']
 
 _NAME_LOOKUPS: Final = (
     'create_connection',
@@ -77,13 +77,13 @@ def _waiting_in_any_thread(wait_in_own_thread: Callable[..., None]) -> Callable[
         if not has_greenlets():
             _poll(sock, is_reading=is_reading, timeout_exc=timeout_exc)
             return
-        _take_over(sock)
+        take_over(sock)
         wait_in_own_thread(sock, sock._read_event if is_reading else sock._write_event, timeout_exc)
 
     return _wait
 
 
-def _take_over(sock: Any) -> None:
+def take_over(sock: Any) -> None:
     """Move a socket to the calling thread's hub.
 
     The watchers are replaced, not closed: another thread may be waiting on them, with references of its own.

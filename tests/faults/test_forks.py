@@ -212,3 +212,46 @@ def test_everything_patched(run: Callable[..., Program]) -> None:
     """The same where the program is gevent through and through, and fork() is gevent's."""
     run('callback', 'exit', S3PO_PATCH='all')
     assert BUCKET == 'bucket'
+
+
+INHERITED = """
+    import socket
+    import s3po
+    import gevent
+
+    conn = s3po.Connection(endpoint_url=endpoint, region='us-east-1', access_key_id='a', secret_access_key=secret)
+
+    def fork(_):
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(True)
+        # Both have waited under the parent's event loop.
+        gevent.spawn_later(0, ours.sendall, b'x')
+        theirs.recv(1)
+        child = os.fork()
+        if not child:
+            ours.close()
+            theirs.sendall(b'done')
+            theirs.close()
+            gevent.sleep(90)
+            os._exit(0)
+        theirs.close()
+        received = b''.join(iter(lambda: ours.recv(10), b''))
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        print('received', received)
+
+    with conn.batch(2) as batch:
+        batch.upload('bucket', 'forks', b'data', callback=fork)
+        batch.upload('bucket', 'other', b'data')
+"""
+
+
+@pytest.mark.fault('F65')
+@pytest.mark.parametrize('patch', ['narrow', 'all'])
+def test_inherited_socket(conn: s3po.Connection, store: Store, authority: Authority, tmp_path: Path, patch: str) -> None:
+    """A child closes the program's own sockets, so that the parent sees their end while the child goes on."""
+    store.script({'operation': 'PutObject', 'key': 'other', 'times': 1, 'action': DELAY})
+
+    program = Runner(authority, store.endpoint_url, tmp_path)(INHERITED, S3PO_PATCH=patch if patch == 'all' else '')
+
+    assert "received b'done'" in program.out
