@@ -72,7 +72,7 @@ class TransferConfig:
             complete. False writes to the path itself (a symbolic link there is refused), for file systems that cannot rename;
             then a failure leaves the path absent, even where a file was before. It is written in order, so that a killed
             process (`kill -9`, power) leaves the beginning of the object, which is shorter; parts that come early wait in
-            memory.
+            memory. Two such downloads into one path at the same time do not mix: the second one fails with LocalError.
         fsync: Downloads to a path are synchronised with the disk before they count as done.
 
     Raises:

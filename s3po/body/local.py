@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import gevent.monkey
 
@@ -21,6 +22,7 @@ __all__ = [
     'local_errors',
     'printable',
     'refuse_special_file',
+    'write_all',
 ]
 
 # The system's own: gevent's asks the event loop about the descriptor first, and nobody waits for a regular file there.
@@ -116,3 +118,25 @@ def refuse_special_file(mode: int, doing: str, path: str) -> None:
             errno=errno.EINVAL,
             filename=path,
         )
+
+
+def write_all(file: Any, data: bytes | memoryview, name: str) -> None:
+    """Write all of the data to a file object, which may take less than it is given (an unbuffered one).
+
+    Args:
+        file: The caller's.
+        data: What to write.
+        name: The file, for the message.
+
+    Raises:
+        ConfigurationError: It is non-blocking and takes no more.
+    """
+    view = memoryview(data)
+    while view:
+        taken = file.write(view)
+        # Of a raw file, None is "nothing" (io.RawIOBase.write()); other objects may return nothing at all.
+        if taken is None and not isinstance(file, io.RawIOBase):
+            return
+        if not taken:
+            raise ConfigurationError(f'target: {name} is non-blocking and takes no more data now; give a blocking file object')
+        view = view[taken:]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import stat
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO, Final
 
 from gevent import monkey
 
-from s3po.body.local import as_local_error, check_path, close_file, local_error, local_errors, refuse_special_file
+from s3po.body.local import as_local_error, check_path, close_file, local_error, local_errors, refuse_special_file, write_all
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
@@ -202,11 +203,29 @@ class PathSink(Sink):
             self._written, self._descriptor = patiently(open_temporary, self._directory, identity, asked)
         else:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = patiently(os.open, self._path, flags, asked)
-            self._written = self._path
+            descriptor = patiently(os.open, self._path, flags, asked)
+            try:
+                self._lock(descriptor)
+            except OSError:
+                close_file(descriptor)
+                raise
+            self._descriptor, self._written = descriptor, self._path
         if is_new:
             self._mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
             os.fchmod(self._descriptor, 0o600)
+
+    def _lock(self, descriptor: int) -> None:
+        """Keep other downloads from writing into the same file. (Where the file system has no locks, nothing does.)"""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The other download may have failed, and removed the file, since it was opened here.
+            is_free = os.path.samestat(os.fstat(descriptor), os.lstat(self._path))
+        except (BlockingIOError, FileNotFoundError):
+            is_free = False
+        except OSError:
+            return
+        if not is_free:
+            raise OSError(errno.EBUSY, 'it is being written by another download')
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         if len(data) > UNWAITING_BYTES:
@@ -259,6 +278,10 @@ class PathSink(Sink):
         self._holders -= 1
         if self._descriptor is not None and not self._holders:
             descriptor, self._descriptor = self._descriptor, None
+            if not self._use_tmp_file:
+                # At once: a forked child may still have the descriptor, and with it the lock.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
             close_file(descriptor)
 
 
@@ -280,11 +303,7 @@ class FileSink(Sink):
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         self._has_written = True
         with local_errors('write', self._name):
-            view = memoryview(data)
-            # An unbuffered file may take less than it is given.
-            while view:
-                taken = self._file.write(view)
-                view = view[len(view) if taken is None else taken :]
+            write_all(self._file, data, self._name)
 
     def commit(self) -> None:
         self._flush()

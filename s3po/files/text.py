@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from types import TracebackType
-
-from s3po.files.writer import S3Writer
+from typing import Any
 
 __all__ = ['S3TextWriter']
 
@@ -16,7 +15,14 @@ class S3TextWriter(io.TextIOWrapper):
     io.TextIOWrapper closes what is below it on every way out, which would publish half of an object.
     """
 
-    def __init__(self, writer: S3Writer, *, encoding: str, errors: str | None, newline: str | None) -> None:
+    def __init__(self, writer: Any, *, encoding: str, errors: str | None, newline: str | None) -> None:
+        """
+        Args:
+            writer: An S3Writer, or a binary file over one that has its `name`, `mode` and `abort()` too.
+            encoding: As of io.TextIOWrapper, like all that follow.
+            errors: How characters that cannot be encoded are handled.
+            newline: What line feeds become.
+        """
         super().__init__(writer, encoding=encoding, errors=errors, newline=newline)
         self._writer = writer
 

@@ -60,8 +60,9 @@ class Uncommitted(io.BufferedIOBase):
 class Compressed(io.BufferedIOBase):
     """A file that is compressed as it is written. (What compresses, as GzipFile, leaves the file below it open.)"""
 
-    def __init__(self, file: Any, compress: Any) -> None:
+    def __init__(self, file: Any, compress: Any, path: str, mode: str) -> None:
         super().__init__()
+        self.name, self.mode = path, mode
         self._file = file
         self._compressing = compress(file, mode='w')
         self.write = self._compressing.write  # type: ignore[method-assign]
@@ -71,16 +72,24 @@ class Compressed(io.BufferedIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            self._compressing.close()
-            self._file.close()
+            try:
+                self._compressing.close()
+                self._file.close()
+            except BaseException:
+                self.abort()
+                raise
+        super().close()
+
+    def abort(self) -> None:
+        """Publish nothing."""
+        getattr(self._file, 'abort', self._file.close)()
         super().close()
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is None:
             self.close()
         else:
-            getattr(self._file, 'abort', self._file.close)()
-            super().close()
+            self.abort()
 
     def __del__(self) -> None:
         # Not IOBase's, which is close(): the file below tells that it was forgotten.

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
 from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NoSuchBucket, NotFound, PreconditionFailed
+from s3po.files import S3TextWriter
 from s3po.interfaces.entries import Compressed, Moves, Uncommitted, as_fsspec, directory, file_entry, split, with_parents
 from s3po.model import ListEntry
 
@@ -33,6 +34,8 @@ __all__ = ['S3poFileSystem']
 BATCH_SIZE: Final = 50
 # What fsspec's own __init__ takes.
 OF_FSSPEC: Final = ('use_listings_cache', 'listings_expiry_time', 'max_paths', 'asynchronous', 'loop', 'batch_size')
+# What only a text file takes.
+TEXT: Final = ('encoding', 'errors', 'newline')
 # What is told apart by its text, as fsspec tells file systems apart that it keeps.
 PLAIN: Final = (str, int, float, bool, type(None), os.PathLike)
 
@@ -160,11 +163,16 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
         """A file; as Connection.open(), but of a text that is compressed."""
         compression = get_compression(path, options.pop('compression', None))
-        if compression is not None and 'b' in mode and 'r' not in mode:
-            return Compressed(self.open(path, mode, block_size=block_size, **options), compr[compression])
+        if 'b' not in mode and compression is not None and 'r' not in mode:
+            # Not fsspec's io.TextIOWrapper, which publishes after an exception.
+            text = {name: options.pop(name, None) for name in TEXT}
+            file = self.open(path, f'{mode.replace("t", "")}b', block_size=block_size, compression=compression, **options)
+            return S3TextWriter(file, encoding=text['encoding'] or 'utf-8', errors=text['errors'], newline=text['newline'])
+        if compression is not None and 'r' not in mode:
+            return Compressed(self.open(path, mode, block_size=block_size, **options), compr[compression], path, mode)
         if 'b' in mode or compression is not None:
             return super().open(path, mode, block_size=block_size, compression=compression, **options)
-        text = {name: options[name] for name in ('encoding', 'errors', 'newline') if name in options}
+        text = {name: options[name] for name in TEXT if name in options}
         with as_fsspec(path):
             return self.connection.open(*self._object(path), mode, block_size=block_size, **text)
 

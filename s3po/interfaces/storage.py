@@ -17,6 +17,7 @@ from s3po.connection import Connection
 from s3po.errors import ConfigurationError, NotFound, S3poError
 from s3po.files import S3Reader as ObjectReader
 from s3po.files import S3Writer as ObjectWriter
+from s3po.files import write_all
 from s3po.model import ListEntry as Listed
 
 __all__ = [
@@ -327,7 +328,7 @@ class S3Storage:
         with self._found(path, lambda: self.connection.open(self.bucket, _key(path), 'rb')) as reader:
             written = 0
             for piece in reader.iter_chunks(buffer_size):
-                file.write(piece)
+                write_all(file, piece, _name_of(file))
                 written += len(piece)
                 if progress_callback is not None:
                     progress_callback(written)
@@ -375,9 +376,20 @@ def _key(path: str) -> str:
     return path.lstrip('/')
 
 
+def _name_of(file: IO[bytes]) -> str:
+    return f'the file object {getattr(file, "name", None) or type(file).__name__}'
+
+
 def _pieces(file: IO[bytes], size: int, progress_callback: Progress | None) -> Iterator[bytes]:
     read = 0
-    while piece := file.read(size):
+    while True:
+        piece: bytes | None = file.read(size)
+        if piece is None:
+            raise ConfigurationError(
+                f'source: {_name_of(file)} is non-blocking and has no data now; give a blocking file object'
+            )
+        if not piece:
+            return
         read += len(piece)
         yield piece
         if progress_callback is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pathlib
 import pickle
@@ -291,3 +292,18 @@ def test_no_access(store: Store, connect: Any) -> None:
         with pytest.raises(PermissionError):
             call(f'{BUCKET}/key')
     assert isinstance(LocalFileSystem(), fsspec.AbstractFileSystem)
+
+
+def test_exception_in_compressed_text(files: S3poFileSystem) -> None:
+    """Text that is compressed is published by close() alone."""
+    path = f'{BUCKET}/compressed'
+    with pytest.raises(ZeroDivisionError), files.open(path, 'wt', compression='gzip') as file:
+        file.write('begun')
+        raise ZeroDivisionError
+    assert not files.exists(path)
+
+    with files.open(path, 'w', compression='gzip', newline='\r\n') as file:
+        file.write('écrit\n')
+    assert gzip.decompress(files.cat(path)) == 'écrit\r\n'.encode()
+    with files.open(path, 'rt', compression='gzip', encoding='utf-8', newline='') as file:
+        assert file.read() == 'écrit\r\n'
