@@ -27,6 +27,7 @@ __all__ = [
     'has_md5_form',
     'is_combinable',
     'load',
+    'multipart_count',
     'multipart_etag',
     'text_of',
     'text_of_crc',
@@ -101,6 +102,12 @@ def combined_text(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
 def has_md5_form(etag: str) -> bool:
     """Whether an ETag may be the MD5 of the bytes: 32 digits. (Where a key service encrypts, it looks so and is none.)"""
     return _MD5.fullmatch(etag) is not None
+
+
+def multipart_count(etag: str) -> int | None:
+    """How many parts an object has by its ETag, 'MD5-N'; None where it has another form."""
+    md5, _, count = etag.partition('-')
+    return int(count) if has_md5_form(md5) and count.isascii() and count.isdigit() and len(count) < 6 else None
 
 
 def multipart_etag(etags: Iterable[str]) -> str | None:

@@ -43,7 +43,17 @@ from s3po.errors import (
 )
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.retry import RetryPolicy, check_retries
-from s3po.transfer import Attempts, DownloadRequest, Guard, Leftovers, abort_leftovers, copy_object, download, upload
+from s3po.transfer import (
+    Attempts,
+    DownloadRequest,
+    Guard,
+    Leftovers,
+    abort_leftovers,
+    check_copy,
+    copy_object,
+    download,
+    upload,
+)
 from s3po.transport import Extra
 from s3po.transport.answers import is_gone
 from s3po.transport.parameters import check_extra, known_extra
@@ -68,6 +78,8 @@ OF_THE_SOURCE: Final = {
     'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
     'RequestPayer': 'RequestPayer',
 }
+# Headers that give a key of the customer's.
+CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 
 
 class Operations:
@@ -265,6 +277,7 @@ class Operations:
         if_match: str | None = None,
         extra: Extra | None = None,
         retries: int | None = None,
+        is_move: bool = False,
     ) -> Outcome:
         check_name(to_bucket, to_key, prefix='to_')
         extra = self.extra(extra, *COPIES)
@@ -272,7 +285,32 @@ class Operations:
         info, tagging = self._look_at_source(ref, if_match, extra, retries)
         attempts = self.attempts(to_bucket, to_key, retries, UploadError)
         result = copy_object(attempts, ref, info, self.config, headers=sent, tagging=tagging, extra=extra)
+        if is_move or result.parts > 1:
+            copy = ObjectRef(bucket=to_bucket, key=to_key, version_id=result.version_id)
+            self._look_at_copy(attempts, copy, info, sent, extra, is_move=is_move)
         return _outcome(result)
+
+    def _look_at_copy(
+        self,
+        attempts: Attempts,
+        ref: ObjectRef,
+        source: ObjectInfo,
+        headers: Mapping[str, str],
+        extra: Extra,
+        *,
+        is_move: bool,
+    ) -> None:
+        """Compare a copy with its source; where that must stay in any case, only if the store lets the copy be read."""
+        if any(name.lower().startswith(CUSTOMER_KEY) for name in headers):
+            # A HEAD takes the key only from `extra`.
+            return
+        # The conditions were for what was there before.
+        reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
+        try:
+            check_copy(source, head(attempts, ref, reading), f'copy to {ref}')
+        except AccessDenied:
+            if is_move:
+                raise
 
     def _look_at_source(
         self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
@@ -298,7 +336,7 @@ class Operations:
         reading = {theirs: given[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in given}
         attempts = self.attempts(ref.bucket, ref.key, retries)
         before = head(attempts, ref, reading, if_match)
-        copied = self._copy(ref, to_bucket=to_bucket, to_key=to_key, if_match=before.etag, **options)
+        copied = self._copy(ref, to_bucket=to_bucket, to_key=to_key, if_match=before.etag, is_move=True, **options)
         try:
             # What was written to the source meanwhile is not in the copy, and must not go with it.
             head(attempts, ref, reading, before.etag)

@@ -9,7 +9,7 @@ children, in a pool that is full of parents, wait for ever).
 """
 
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.copying import copy_object
+from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import DownloadRequest, download
 from s3po.transfer.integrity import Guard
 from s3po.transfer.leftovers import Leftovers
@@ -23,6 +23,7 @@ __all__ = [
     'Leftovers',
     'abort_leftovers',
     'abort_upload',
+    'check_copy',
     'copy_object',
     'download',
     'upload',

@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from s3po.checksum import has_md5_form
 from s3po.config import TransferConfig
+from s3po.errors import IntegrityError
 from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
 from s3po.plan import Plan, plan_copy
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transport import Extra, Headers, Stored
 
-__all__ = ['copy_object']
+__all__ = ['check_copy', 'copy_object']
 
 # What CopyObject takes over from the source by itself, and a multipart upload has to be told.
 CARRIED_HEADERS: Final = (
@@ -81,6 +84,24 @@ def copy_object(
         seconds=time.monotonic() - began,
         warnings=attempts.warnings,
     )
+
+
+def check_copy(source: ObjectInfo, copy: ObjectInfo, doing: str) -> None:
+    """Compare a copy with its source: some stores ignore x-amz-copy-source-range, or x-amz-copy-source altogether.
+
+    Args:
+        source: What a HEAD said of the source before.
+        copy: What a HEAD says of the copy.
+        doing: What is done, for the message.
+
+    Raises:
+        IntegrityError: The copy has another size; or another MD5, where both ETags are one.
+    """
+    if source.size_bytes != copy.size_bytes:
+        raise IntegrityError(f'{doing}: the copy has {copy.size_bytes:,} bytes, and its source {source.size_bytes:,}')
+    are_md5 = all(has_md5_form(each.etag) and not is_encrypted(each) for each in (source, copy))
+    if are_md5 and source.etag != copy.etag:
+        raise IntegrityError(f'{doing}: the copy has the ETag {copy.etag}, and its source {source.etag}')
 
 
 def _copy_parts(

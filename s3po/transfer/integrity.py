@@ -15,13 +15,14 @@ import os
 from typing import Final
 
 from s3po.body import Chunk
-from s3po.checksum import has_md5_form, multipart_etag
+from s3po.checksum import has_md5_form, multipart_count, multipart_etag
 from s3po.errors import IntegrityError, ResponseError
 from s3po.model import CompletedPart, ObjectInfo
-from s3po.transport import ID_HEADER, Extra, Headers
+from s3po.transport import ID_HEADER, Extra, Headers, Stored
 from s3po.transport.answers import has_own_key
+from s3po.transport.expected import is_proof
 
-__all__ = ['INVALID_DIGEST', 'Expected', 'Guard', 'check_echo', 'check_etag', 'is_of', 'new_id', 'wants_id']
+__all__ = ['INVALID_DIGEST', 'Expected', 'Guard', 'check_echo', 'check_etag', 'is_encrypted', 'is_of', 'new_id', 'wants_id']
 
 ALGORITHMS: Final = {
     'auto': 'CRC64NVME',
@@ -97,11 +98,27 @@ class Expected:
         sizes = [part.size_bytes for part in parts]
         self._size_bytes = None if -1 in sizes else sum(sizes)
         self._etag = multipart_etag(part.etag for part in parts)
+        self._is_encrypted = any(part.is_encrypted for part in parts)
+        self._count = len(parts)
         self._id = own_id
         self.checksum = checksum
 
-    def is_met_by(self, info: ObjectInfo) -> bool | None:
-        """Whether an object is the one that was uploaded; None where nothing tells."""
+    def is_proved_by(self, stored: Stored) -> bool:
+        """Whether the answer to the completion is enough: nobody but a store gives such a checksum or ETag."""
+        if not is_proof(stored.etag):
+            return False
+        if self._is_encrypted or stored.is_encrypted or (self.checksum is not None and self.checksum == stored.checksum):
+            return True
+        # An ETag of another form can be right.
+        return stored.etag == self._etag or self._etag is None or multipart_count(stored.etag) is None
+
+    def is_met_by(self, info: ObjectInfo, told: str = '') -> bool | None:
+        """Whether an object is the one that was uploaded; None where nothing tells.
+
+        Args:
+            info: What a HEAD says of the object.
+            told: The ETag that the completion told; '' for none.
+        """
         if self._size_bytes is not None and info.size_bytes != self._size_bytes:
             return False
         if self.checksum is not None and _algorithm(info.checksum) == _algorithm(self.checksum):
@@ -110,7 +127,10 @@ class Expected:
             return info.headers.get(ID_HEADER) == self._id
         if self._etag is None or info.etag == self._etag:
             return None if self._etag is None else True
-        return None if _is_encrypted(info) or '-' not in info.etag else False
+        if info.etag == told and multipart_count(told) == self._count:
+            # Some stores make ETags in ways of their own.
+            return True
+        return None if is_encrypted(info) or '-' not in info.etag else False
 
 
 def check_echo(doing: str, sent: str | None, told: str | None) -> None:
@@ -144,7 +164,7 @@ def is_of(chunk: Chunk, info: ObjectInfo) -> bool:
     algorithm, _, value = (info.checksum or '').partition(':')
     if algorithm in ALGORITHMS.values() and '-' not in value:
         return info.checksum == chunk.checksum(algorithm)
-    if _is_encrypted(info) or not has_md5_form(info.etag):
+    if is_encrypted(info) or not has_md5_form(info.etag):
         return False
     return info.etag == base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
 
@@ -172,7 +192,8 @@ def _algorithm(checksum: str | None) -> str:
     return checksum.partition(':')[0] + ('-' if '-' in checksum else '')
 
 
-def _is_encrypted(info: ObjectInfo) -> bool:
+def is_encrypted(info: ObjectInfo) -> bool:
+    """Whether an object is encrypted with a key of somebody's, so that its ETag is no MD5."""
     headers = info.headers
     return has_own_key(
         headers.get('x-amz-server-side-encryption'), headers.get('x-amz-server-side-encryption-customer-algorithm')

@@ -253,7 +253,7 @@ class _Completion:
             self._is_unsure = True
             raise
         check_echo(str(self), self._expected.checksum, stored.checksum)
-        return stored if stored.etag else self._looked_up(stored)
+        return stored if self._expected.is_proved_by(stored) else self._looked_up(stored)
 
     def _resolved(self, error: NotFound | PreconditionFailed) -> Stored:
         if not self._is_unsure:
@@ -270,9 +270,9 @@ class _Completion:
     def _looked_up(self, stored: Stored) -> Stored:
         """What is not told in the answer. (Ceph's gateway, at first, completes the upload and answers without its ETag.)"""
         info = self._look(stored.version_id)
-        if info is None or not self._expected.is_met_by(info):
+        if info is None or not self._expected.is_met_by(info, stored.etag):
             self._is_unsure = True
-            raise NetworkError(f'{self}: the answer has no ETag, and a HEAD does not prove that the object is there')
+            raise NetworkError(f'{self}: the answer has not the right ETag, and a HEAD does not prove that the object is there')
         return _stored(info, stored.version_id)
 
     def _look(self, version_id: str | None = None) -> ObjectInfo | None:

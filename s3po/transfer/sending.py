@@ -23,6 +23,7 @@ from s3po.model import CompletedPart
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of
 from s3po.transport import ID_HEADER, Extra, Headers, Stored
+from s3po.transport.expected import is_proof
 
 __all__ = ['PartSender', 'PutSender']
 
@@ -166,7 +167,7 @@ class PutSender(_Sender):
         """One attempt."""
         try:
             stored: Stored = self._sent()  # type: ignore[assignment]  # as _send() gives it
-            return stored if stored.etag else self._looked_up(stored)
+            return stored if is_proof(stored.etag) else self._looked_up(stored)
         except PreconditionFailed:
             # Perhaps it was our own write that has made the condition false.
             found = self._own_object() if self._is_unsure and self._id is not None else None
@@ -184,7 +185,7 @@ class PutSender(_Sender):
         )
 
     def _looked_up(self, stored: Stored) -> Stored:
-        """Prove with a HEAD that the object is stored, where the answer to the PUT has no ETag.
+        """Prove with a HEAD that the object is stored, where the answer to the PUT has no ETag that does.
 
         A proxy's answer has none either. Only the checksum or the MD5 of the bytes are proof; their number is not.
 
@@ -197,11 +198,11 @@ class PutSender(_Sender):
                 attempts.bucket, attempts.key, version_id=stored.version_id, wants_checksum=True, extra=self._extra
             )
         except (NotFound, InvalidRequest) as error:
-            raise NetworkError(f'{self}: the answer has no ETag, and the object is not there: {error}') from error
+            raise NetworkError(f'{self}: the answer has no ETag of an object, and the object is not there: {error}') from error
         if not is_of(chunk, info):
             raise NetworkError(
-                f'{self}: the answer has no ETag, and neither the checksum nor the ETag that a HEAD tells proves that these '
-                'bytes are stored; is the endpoint an S3 store?'
+                f'{self}: the answer has no ETag of an object, and neither the checksum nor the ETag that a HEAD tells '
+                'proves that these bytes are stored; is the endpoint an S3 store?'
             )
         return Stored(etag=info.etag, version_id=info.version_id or stored.version_id, checksum=info.checksum)
 

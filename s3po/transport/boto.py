@@ -387,6 +387,9 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
             hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
             told = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
             raise NetworkError(told + (f'; {hint}' if hint else ''))
+        if found != expected and operation == 'CompleteMultipartUpload':
+            # The ETag of a document with another root proves nothing.
+            response_dict['body'] = f'<{expected}/>'.encode()
         return
     try:
         nothing_of(body)
@@ -394,6 +397,9 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
         told = f'{operation}: {response_dict["status_code"]}, but {error}'
         raise NetworkError(told + (f'; {hint}' if hint else '')) from error
+    if body and operation == 'PutObject':
+        # S3 answers without a body: with one, not even an ETag is proof.
+        response_dict['headers'].pop('ETag', None)
 
 
 def _choose_signer(signature_version: Any, **_: Any) -> str | None:

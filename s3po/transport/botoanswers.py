@@ -17,7 +17,7 @@ from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
 from s3po.transport.answers import has_own_key
-from s3po.transport.expected import check_match, placed, unquoted
+from s3po.transport.expected import check_match, is_proof, placed, unquoted
 from s3po.transport.translate import translated
 from s3po.transport.xml import Deletion, NotDeleted
 
@@ -121,8 +121,8 @@ def completed_of(said: Mapping[str, Any], number: int, doing: str, size_bytes: i
 
 def required_etag(said: Mapping[str, Any], doing: str) -> str:
     etag = etag_of(said)
-    if not etag:
-        raise NetworkError(f'{doing}: the answer has no ETag, so nothing proves that it was done')
+    if not is_proof(etag):
+        raise NetworkError(f'{doing}: the answer has no ETag of an object, so nothing proves that it was done')
     return etag
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from s3po.errors import NetworkError, PreconditionFailed
 
-__all__ = ['check_match', 'is_strong', 'length_of', 'placed', 'quoted', 'unquoted']
+__all__ = ['check_match', 'is_proof', 'is_strong', 'length_of', 'placed', 'quoted', 'unquoted']
 
 # S3's largest objects need 14 digits.
 MAX_DIGITS: Final = 18
@@ -90,6 +90,14 @@ def quoted(etag: str) -> str:
 def is_strong(etag: str) -> bool:
     """Whether an ETag stands for the very bytes of an object: it is there, and not weak (RFC 9110, section 8.8.1)."""
     return bool(etag) and not etag.startswith('W/')
+
+
+def is_proof(etag: str) -> bool:
+    """Whether an ETag, without its quotes, proves that a store has taken what was sent.
+
+    It is a single one: two headers joined have quotes inside. Web frameworks give weak ones to whatever they answer.
+    """
+    return is_strong(etag) and '"' not in etag
 
 
 def check_match(if_match: str | None, etag: str, doing: object) -> None:

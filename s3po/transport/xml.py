@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 from urllib.parse import unquote_to_bytes, urlencode
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -218,13 +218,15 @@ def copy_result_of(body: bytes) -> Stored:
 def complete_result_of(body: bytes) -> Stored:
     """CompleteMultipartUpload's ETag and checksum; the version stands in the headers.
 
-    The ETag may be '': Ceph's gateway sends it empty.
+    The ETag may be '': Ceph's gateway sends it empty. That of a document with another root proves nothing, and is '' as well.
 
     Raises:
         MalformedAnswer: It is something else, or nothing: then the upload may be complete or not.
         ErrorInBody: The upload was not completed.
     """
-    return _stored(_document(without_odd_characters(body), 'CompleteMultipartUpload'))
+    root = _document(without_odd_characters(body), 'CompleteMultipartUpload')
+    stored = _stored(root)
+    return stored if root.tag == DOCUMENTS['CompleteMultipartUpload'][0] else replace(stored, etag='')
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:

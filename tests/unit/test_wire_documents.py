@@ -154,9 +154,9 @@ def test_answers_that_come_slowly() -> None:
 
 
 def test_bodies_that_nobody_asked_for() -> None:
-    """They are read, so that the connection can be kept."""
+    """They are read, so that the connection can be kept. Beside one, an ETag proves nothing."""
     transport, client = wire(Canned(headers={'ETag': '"e"'}, body=document('Thanks')))
-    assert transport.put_object('bucket', 'key', BytesChunk(b''), headers={}, extra={}).etag == 'e'
+    assert transport.put_object('bucket', 'key', BytesChunk(b''), headers={}, extra={}).etag == ''
     transport.delete_object('bucket', 'key', extra={})
     transport.abort_multipart_upload('bucket', 'key', upload_id='u', extra={})
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import http.client
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
 from s3po.transport.answers import check_status, web_page_hint
 from s3po.transport.characters import has_xml_form
 from s3po.transport.deleting import delete_odd_keys, failures_of
-from s3po.transport.expected import check_match, length_of
+from s3po.transport.expected import check_match, is_proof, length_of
 from s3po.transport.http import Response
 from s3po.transport.pages import Loop
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
@@ -108,11 +109,15 @@ class WireTransport:
             name, value = checksum_header(checksum)
             sent = {name: value, **sent} if sent else {name: value}
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
-        return stored_of(self._finished(doing, self._send(doing, 'PUT', headers=sent, extra=extra, body=body)))
+        response = self._send(doing, 'PUT', headers=sent, extra=extra, body=body)
+        stored = stored_of(response)
+        # S3 answers without a body: with one, not even an ETag is proof.
+        return replace(stored, etag='') if self._finished(doing, response) else stored
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
         doing = Doing('DeleteObject', bucket, key)
-        response = self._finished(doing, self._send(doing, 'DELETE', version_id=version_id, extra=extra))
+        response = self._send(doing, 'DELETE', version_id=version_id, extra=extra)
+        self._finished(doing, response)
         return response.text(b'x-amz-version-id')
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
@@ -223,7 +228,8 @@ class WireTransport:
         query = {'partNumber': str(part_number), 'uploadId': upload_id}
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
         headers = NO_HEADERS if checksum is None else dict([checksum_header(checksum)])
-        response = self._finished(doing, self._send(doing, 'PUT', query=query, headers=headers, extra=extra, body=body))
+        response = self._send(doing, 'PUT', query=query, headers=headers, extra=extra, body=body)
+        self._finished(doing, response)
         etag = _required_etag(doing, etag_of(response))
         return CompletedPart(
             number=part_number,
@@ -326,13 +332,14 @@ class WireTransport:
                 raise
         return response
 
-    def _finished(self, doing: Doing, response: Response) -> Response:
-        """Read an answer that need not have a body. A proxy's page with status 200 is refused."""
-        if response.size_bytes:
-            self._parsed(doing, response, self._read(doing, response), xml.nothing_of)
-        else:
+    def _finished(self, doing: Doing, response: Response) -> bytes:
+        """Read an answer that need not have a body, and give the body. A proxy's page with status 200 is refused."""
+        if not response.size_bytes:
             response.close()
-        return response
+            return b''
+        body = self._read(doing, response)
+        self._parsed(doing, response, body, xml.nothing_of)
+        return body
 
     def _document(self, doing: Doing, response: Response, parse: Callable[[bytes], T]) -> T:
         """Read an answer that is a document.
@@ -374,6 +381,6 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
 
 
 def _required_etag(doing: Doing, etag: str) -> str:
-    if not etag or not has_xml_form(etag):
-        raise NetworkError(f'{doing}: the answer has no ETag, so nothing proves that it was done')
+    if not is_proof(etag) or not has_xml_form(etag):
+        raise NetworkError(f'{doing}: the answer has no ETag of an object, so nothing proves that it was done')
     return etag
