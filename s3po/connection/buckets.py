@@ -16,7 +16,7 @@ from s3po.errors import ConfigurationError, ListingError, TransferError, Transpo
 from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix, check_bucket
 from s3po.retry import is_retryable
 from s3po.transfer import Attempts
-from s3po.transport import Extra
+from s3po.transport import Extra, Listing
 from s3po.transport.answers import check_status
 from s3po.transport.pages import Loop
 from s3po.transport.wire import WireTransport
@@ -68,7 +68,7 @@ def listing(
     if timeout_s is not None:
         check_timeout(timeout_s)
         turn = _Hurried(turn, timeout_s, f'list s3://{bucket}/{prefix}').turn
-    return _pages(turn, bucket)
+    return _pages(turn, bucket, prefix, start_after or '')
 
 
 class _Hurried:
@@ -87,7 +87,7 @@ class _Hurried:
             self._left_s -= time.monotonic() - began
 
 
-def _pages(turn: Callable[[str | None], Any], bucket: str) -> Iterator[ListEntry | Prefix]:
+def _pages(turn: Callable[[str | None], Any], bucket: str, prefix: str, start_after: str) -> Iterator[ListEntry | Prefix]:
     token: str | None = None
     tokens, pages = Loop(), Loop()
     while True:
@@ -97,6 +97,7 @@ def _pages(turn: Callable[[str | None], Any], bucket: str) -> Iterator[ListEntry
         if pages.is_closed_by((found[0], found[-1], len(found)) if found else None):
             told = f'a page came again, {_named_page(found)}'
             raise ListingError(f'the listing of s3://{bucket} goes round: {told}; some keys may be missing from it')
+        _check_asked_for(page, f's3://{bucket}', prefix, start_after if token is None else '')
         yield from found
         if not page.is_truncated:
             return
@@ -105,6 +106,22 @@ def _pages(turn: Callable[[str | None], Any], bucket: str) -> Iterator[ListEntry
                 f'the listing of s3://{bucket} says that there is more, but not where; some keys may be missing from it'
             )
         token = page.next_token
+
+
+def _check_asked_for(page: Listing, where: str, prefix: str, start_after: str) -> None:
+    """Refuse a page with names that were not asked for: the caller may delete all of them."""
+    names = [entry.key for entry in page.entries]
+    for name in (*names, *page.prefixes) if prefix else ():
+        if not name.startswith(prefix):
+            raise ListingError(f'the listing of {where} has {name!r}, which does not begin with the prefix {prefix!r}')
+    after = _order(start_after)
+    for name in names if start_after else ():
+        if _order(name) <= after:
+            raise ListingError(f'the listing of {where} has {name!r}, which is not behind start_after={start_after!r}')
+
+
+def _order(name: str) -> bytes:
+    return name.encode('utf-8', 'surrogatepass')
 
 
 def _named_page(found: list[ListEntry | Prefix]) -> str:
@@ -117,7 +134,7 @@ def _named_page(found: list[ListEntry | Prefix]) -> str:
 def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> list[ListEntry | Prefix]:
     found: list[tuple[str, ListEntry | Prefix]] = [(entry.key, entry) for entry in entries]
     found += [(prefix, Prefix(prefix=prefix)) for prefix in prefixes]
-    found.sort(key=lambda item: item[0].encode('utf-8', 'surrogatepass'))
+    found.sort(key=lambda item: _order(item[0]))
     return [item for _, item in found]
 
 

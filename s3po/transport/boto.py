@@ -168,7 +168,7 @@ class BotoTransport:
         return Listing(
             entries=[entry_of(item) for item in said.get('Contents', ())],
             prefixes=[item['Prefix'] for item in said.get('CommonPrefixes', ())],
-            is_truncated=bool(said.get('IsTruncated')),
+            is_truncated=bool(said.get('IsTruncated', said.get('NextContinuationToken'))),
             next_token=said.get('NextContinuationToken'),
         )
 
@@ -270,7 +270,7 @@ class BotoTransport:
                 ListedUpload(key=item['Key'], upload_id=item['UploadId'], initiated=item.get('Initiated'))
                 for item in said.get('Uploads', ())
             )
-            if not said.get('IsTruncated'):
+            if not said.get('IsTruncated', said.get('NextKeyMarker')):
                 return found
             markers = said.get('NextKeyMarker', ''), said.get('NextUploadIdMarker', '')
             last = found[-1].upload_id if said.get('Uploads') else None

@@ -194,7 +194,7 @@ def listing_of(body: bytes) -> Listing:
     return Listing(
         entries=[_entry(item, is_escaped=is_escaped) for item in root.findall('Contents')],
         prefixes=[_name(item, 'Prefix', is_escaped=is_escaped) for item in root.findall('CommonPrefixes')],
-        is_truncated=_is_truncated(root),
+        is_truncated=_is_truncated(root, 'NextContinuationToken'),
         next_token=root.findtext('NextContinuationToken'),
     )
 
@@ -249,7 +249,7 @@ def uploads_of(body: bytes) -> UploadsPage:
             )
             for item in root.findall('Upload')
         ],
-        is_truncated=_is_truncated(root),
+        is_truncated=_is_truncated(root, 'NextKeyMarker'),
         next_key_marker=_unescaped(next_key) if is_escaped else next_key,
         next_upload_id_marker=root.findtext('NextUploadIdMarker', ''),
     )
@@ -386,9 +386,11 @@ def _lacks(said: Element, name: str) -> NoReturn:
     raise MalformedAnswer(f'the answer has a {said.tag!r} without {name!r}')
 
 
-def _is_truncated(root: Element) -> bool:
+def _is_truncated(root: Element, token: str) -> bool:
     """Whether there is more; also as 'True' and '1', since a page taken for the last one is a listing cut short unnoticed."""
-    return root.findtext('IsTruncated', '').strip().lower() in ('true', '1')
+    told = root.findtext('IsTruncated')
+    # Where it is not told, a place to go on at tells it.
+    return bool(root.findtext(token)) if told is None else told.strip().lower() in ('true', '1')
 
 
 def _number(text: str) -> int:
