@@ -17,7 +17,7 @@ import gevent.event
 
 from s3po.body import Sink
 from s3po.config import TransferConfig
-from s3po.errors import IntegrityError, InvalidRequest, NetworkError, ResponseError, S3poError, TransportError
+from s3po.errors import IntegrityError, InvalidRequest, NetworkError, S3poError, TransportError
 from s3po.model import Part
 from s3po.plan import Plan, plan_download
 from s3po.runtime import GRACE_S
@@ -299,8 +299,8 @@ class Fetch:
             info = attempts.transport.head_object(
                 attempts.bucket, attempts.key, version_id=request.version_id, extra=request.extra
             )
-        except ResponseError:
-            # Downloads need no permission for a HEAD.
+        except TransportError:
+            # Downloads need no permission for a HEAD, and a store that cannot answer one proves nothing.
             return
         if info.size_bytes not in (-1, size_bytes):
             raise NetworkError(
