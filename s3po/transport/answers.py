@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import datetime
 import email.utils
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Collection, Container, Mapping
+from typing import Any, Final
 
 from s3po.errors import (
     AccessDenied,
@@ -30,6 +30,8 @@ from s3po.errors import (
 
 __all__ = [
     'NO_TLS',
+    'STORE_SIGNS',
+    'check_signs',
     'check_status',
     'error_for',
     'has_own_key',
@@ -38,6 +40,9 @@ __all__ = [
     'retry_after_s',
     'web_page_hint',
 ]
+
+# Every store gives one of them with an object.
+STORE_SIGNS: Final = ('etag', 'last-modified', 'x-amz-request-id', 'x-amz-id-2', 'x-amz-version-id')
 
 # What OpenSSL calls an answer that is no TLS.
 NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
@@ -173,6 +178,23 @@ def web_page_hint(headers: Mapping[str, str]) -> str:
     if not headers.get('content-type', '').startswith('text/html'):
         return ''
     return "the answer is a web page, not S3's; is endpoint_url the address of an S3 store's API?"
+
+
+def check_signs(doing: object, headers: Container[Any], signs: Collection[Any], content_type: str) -> None:
+    """Refuse the answer to a GET or HEAD that has none of the headers that every store gives: it is some server's page.
+
+    Args:
+        doing: The request, for the message.
+        headers: The names of the answer's headers, in lower case.
+        signs: STORE_SIGNS, of the type that the names are of.
+        content_type: The answer's.
+
+    Raises:
+        NetworkError: It has none of them.
+    """
+    if not any(sign in headers for sign in signs):
+        hint = web_page_hint({'content-type': content_type}) or 'is the endpoint an S3 store?'
+        raise NetworkError(f'{doing}: the answer has none of the headers that a store gives; {hint}')
 
 
 def check_status(operation: str, doing: object, status: int) -> None:

@@ -22,6 +22,7 @@ from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.transport.answers import check_status, web_page_hint
 from s3po.transport.botoanswers import (
     BotoAnswer,
+    check_store,
     completed_of,
     deletion_of,
     entry_of,
@@ -126,6 +127,7 @@ class BotoTransport:
         if wants_checksum:
             parameters['ChecksumMode'] = 'ENABLED'
         said = self._call('HeadObject', self.client.head_object, parameters, extra)
+        check_store(said, f'HeadObject s3://{bucket}/{key}')
         check_match(if_match, etag_of(said), f'HeadObject s3://{bucket}/{key}')
         return info_of(said, key, said.get('ContentLength', -1))
 

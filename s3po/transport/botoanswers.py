@@ -16,12 +16,22 @@ from s3po.errors import NetworkError, TransportError
 from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import has_own_key
+from s3po.transport.answers import STORE_SIGNS, check_signs, has_own_key
 from s3po.transport.expected import check_match, is_proof, placed, unquoted
 from s3po.transport.translate import translated
 from s3po.transport.xml import Deletion, NotDeleted
 
-__all__ = ['BotoAnswer', 'completed_of', 'deletion_of', 'entry_of', 'etag_of', 'info_of', 'required_etag', 'stored_of']
+__all__ = [
+    'BotoAnswer',
+    'check_store',
+    'completed_of',
+    'deletion_of',
+    'entry_of',
+    'etag_of',
+    'info_of',
+    'required_etag',
+    'stored_of',
+]
 
 
 class BotoAnswer:
@@ -38,6 +48,7 @@ class BotoAnswer:
         length = said.get('ContentLength', -1)
         self._is_chunked = headers.get('transfer-encoding', '').lower() == 'chunked'
         try:
+            check_store(said, doing)
             if length < 0 and not self._is_chunked:
                 raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
             placing = placed(self.status, said.get('ContentRange', ''), length, is_range=is_range)
@@ -94,6 +105,12 @@ class BotoAnswer:
         except (urllib3.exceptions.HTTPError, OSError):
             # It is being thrown away; how it ends does not matter.
             return
+
+
+def check_store(said: Mapping[str, Any], doing: str) -> None:
+    """Refuse the answer to a GET or HEAD that is no store's."""
+    headers = {str(name).lower() for name in said['ResponseMetadata'].get('HTTPHeaders', {})}
+    check_signs(doing, headers, STORE_SIGNS, str(said.get('ContentType', '')))
 
 
 def etag_of(said: Mapping[str, Any]) -> str:

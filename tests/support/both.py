@@ -25,6 +25,7 @@ Call = Callable[[Transport], object]
 DIFFERENT: Final = {
     'authorization': 'it is of all the others; compared is whether there is one',
     'x-amz-date': 'the one is a moment later than the other',
+    'accept-encoding': 'the wire says it only where an answer has a body to be read',
     'user-agent': 'each says who it is',
     'amz-sdk-invocation-id': "botocore's, for AWS's statistics",
     'amz-sdk-request': "botocore's, for AWS's statistics",

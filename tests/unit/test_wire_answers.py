@@ -27,6 +27,10 @@ def both() -> Both:
     return Both(**STORES['path'])
 
 
+# A store's answer has one.
+ETAG = {'ETag': '"e"'}
+
+
 def answer_to(canned: Canned) -> tuple[WireAnswer, FakeClient]:
     client = FakeClient(canned)
     return WireAnswer(requester(client).send(DOING, 'GET'), 'key', DOING, is_range=True), client
@@ -109,7 +113,7 @@ def test_any_range(text: str, size_bytes: int) -> None:
 
 def test_metadata_in_lower_case() -> None:
     """Names are in lower case, however the store writes them; botocore leaves them as they come."""
-    answer, _ = answer_to(Canned(headers={'X-Amz-Meta-Colour': 'Red', 'x-amz-META-Size': 'XL'}))
+    answer, _ = answer_to(Canned(headers={**ETAG, 'X-Amz-Meta-Colour': 'Red', 'x-amz-META-Size': 'XL'}))
 
     assert answer.info.metadata == {'colour': 'Red', 'size': 'XL'}
     answer.close()
@@ -177,7 +181,7 @@ def test_moments_that_are_read_fast(moment: datetime.datetime) -> None:
 
 def test_bodies() -> None:
     """They are read in pieces of any size, into a buffer or not, and end; then the connection is given back."""
-    answer, client = answer_to(Canned(body=b'0123456789'))
+    answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789'))
     buffer = memoryview(bytearray(3))
 
     assert answer.read(4) == b'0123'
@@ -193,7 +197,7 @@ def test_bodies() -> None:
 
 def test_bodies_that_are_not_read() -> None:
     """Then the connection is of no further use."""
-    answer, client = answer_to(Canned(body=b'0123456789'))
+    answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789'))
     answer.read(9)
     answer.close()
 
@@ -203,7 +207,7 @@ def test_bodies_that_are_not_read() -> None:
 @pytest.mark.parametrize('how', ['read', 'read_into'])
 def test_bodies_that_are_cut(how: str) -> None:
     """The message says of what, and how much there was."""
-    answer, client = answer_to(Canned(body=b'0123456789', cut_bytes=4))
+    answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789', cut_bytes=4))
     with pytest.raises(NetworkError, match='^GetObject s3://bucket/key: the body ended after 6 of 10 bytes$'):
         while answer.read(10) if how == 'read' else answer.read_into(memoryview(bytearray(10))):
             pass
@@ -218,9 +222,9 @@ CHUNKED: Final = {'Content-Length': None, 'Transfer-Encoding': 'chunked'}
 @pytest.mark.parametrize(
     ('canned', 'said'),
     [
-        (Canned(headers={'Content-Length': None}, body=b'data'), 'no Content-Length'),
-        (Canned(status=206, body=b'data'), "Content-Range: ''"),
-        (Canned(status=206, headers={'Content-Range': 'bytes 0-9/10'}, body=b'data'), 'for a body of 4 bytes'),
+        (Canned(headers={**ETAG, 'Content-Length': None}, body=b'data'), 'no Content-Length'),
+        (Canned(status=206, headers=ETAG, body=b'data'), "Content-Range: ''"),
+        (Canned(status=206, headers={**ETAG, 'Content-Range': 'bytes 0-9/10'}, body=b'data'), 'for a body of 4 bytes'),
     ],
 )
 def test_bodies_of_unknown_length(canned: Canned, said: str) -> None:

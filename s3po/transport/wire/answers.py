@@ -10,14 +10,26 @@ from typing import Final
 from s3po.errors import NetworkError, TransportError
 from s3po.model import ObjectInfo
 from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import has_own_key, moment_of
+from s3po.transport.answers import STORE_SIGNS, check_signs, has_own_key, moment_of
 from s3po.transport.expected import check_match, placed, unquoted
 from s3po.transport.http import ConnectionLost, Response
 
-__all__ = ['Doing', 'WireAnswer', 'checksum_of', 'etag_of', 'headers_of', 'info_of', 'is_encrypted', 'moment_of', 'stored_of']
+__all__ = [
+    'Doing',
+    'WireAnswer',
+    'check_store',
+    'checksum_of',
+    'etag_of',
+    'headers_of',
+    'info_of',
+    'is_encrypted',
+    'moment_of',
+    'stored_of',
+]
 
 CHECKSUMS: Final = tuple((f'x-amz-checksum-{name.lower()}'.encode(), name) for name in CHECKSUM_ALGORITHMS)
 CHECKSUM_HEADERS: Final = frozenset(header for header, _ in CHECKSUMS)
+SIGNS: Final = tuple(sign.encode() for sign in STORE_SIGNS)
 METADATA_PREFIX: Final = 'x-amz-meta-'
 
 
@@ -50,6 +62,7 @@ class WireAnswer:
         self.etag = etag_of(response)
         self.version_id = response.text(b'x-amz-version-id')
         try:
+            check_store(response, doing)
             if response.size_bytes < 0 and not response.is_chunked:
                 raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
             said = response.text(b'content-range') or ''
@@ -129,6 +142,12 @@ class Doing:
         if isinstance(error, NetworkError) and error.is_unresolved:
             named.is_unresolved = True  # type: ignore[attr-defined]  # it is of the same kind
         return named
+
+
+def check_store(response: Response, doing: Doing) -> None:
+    """Refuse the answer to a GET or HEAD that is no store's."""
+    if b'etag' not in response.headers:
+        check_signs(doing, response.headers, SIGNS, response.text(b'content-type') or '')
 
 
 def etag_of(response: Response) -> str:

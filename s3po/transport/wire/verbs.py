@@ -25,7 +25,17 @@ from s3po.transport.http import Response
 from s3po.transport.pages import Loop
 from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
 from s3po.transport.patience import WORKING, answered_within, limit_s
-from s3po.transport.wire.answers import Doing, WireAnswer, checksum_of, etag_of, headers_of, info_of, is_encrypted, stored_of
+from s3po.transport.wire.answers import (
+    Doing,
+    WireAnswer,
+    check_store,
+    checksum_of,
+    etag_of,
+    headers_of,
+    info_of,
+    is_encrypted,
+    stored_of,
+)
 from s3po.transport.wire.headers import checksum_header, taken_by
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
 from s3po.transport.xmlbodies import complete_body, delete_body
@@ -94,6 +104,7 @@ class WireTransport:
             headers['if-match'] = quoted_etag(if_match)
         response = self._send(doing, 'HEAD', headers=headers, version_id=version_id, extra=extra)
         response.close()
+        check_store(response, doing)
         check_match(if_match, etag_of(response), doing)
         try:
             return info_of(response, key, length_of(response.text(b'content-length')))
