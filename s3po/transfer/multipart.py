@@ -252,6 +252,8 @@ class _Completion:
         except TransportError:
             self._is_unsure = True
             raise
+        # What fails from here on fails after the store has answered, so another attempt may find the upload gone.
+        self._is_unsure = True
         check_echo(str(self), self._expected.checksum, stored.checksum)
         return stored if self._expected.is_proved_by(stored) else self._looked_up(stored)
 
@@ -271,7 +273,6 @@ class _Completion:
         """What is not told in the answer. (Ceph's gateway, at first, completes the upload and answers without its ETag.)"""
         info = self._look(stored.version_id)
         if info is None or not self._expected.is_met_by(info, stored.etag):
-            self._is_unsure = True
             raise NetworkError(f'{self}: the answer has not the right ETag, and a HEAD does not prove that the object is there')
         return _stored(info, stored.version_id)
 

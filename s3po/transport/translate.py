@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -102,6 +103,7 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endp
             raise
         if on_expired is not None and isinstance(found, CredentialsExpired):
             on_expired()
+        _release(error)
         raise found from error
 
 
@@ -149,6 +151,14 @@ def _scheme_hint(error: Exception) -> str:
     if isinstance(error, theirs.ConnectionClosedError) and 'http://' in text:
         return '; if it speaks TLS, endpoint_url must begin with https://'
     return ''
+
+
+def _release(error: BaseException) -> None:
+    """Let go of what the frames of an error and its causes hold: http.client leaves a response, and so a socket, open there."""
+    found: BaseException | None = error
+    while found is not None:
+        traceback.clear_frames(found.__traceback__)
+        found = found.__cause__ or found.__context__
 
 
 def _is_failed_refresh(error: Exception) -> bool:

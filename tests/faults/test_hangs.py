@@ -499,7 +499,8 @@ def test_blanks_while_an_object_is_put_together(
     store.script(once('CompleteMultipartUpload', work=True, raw=raw, drip={'bytes': 20, 'every_s': 0.1}))
 
     assert conn.upload(BUCKET, 'key', DATA).parts == 3
-    assert len(store.log('CompleteMultipartUpload')) == 1
+    # Its ETag is no proof, so a HEAD follows. Over boto that one is lost with the connection, and the completion is repeated.
+    assert len(store.log('CompleteMultipartUpload')) <= 2
 
 
 FEW = """
