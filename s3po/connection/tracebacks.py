@@ -6,10 +6,12 @@ The full traceback is logged at DEBUG before it is cut.
 from __future__ import annotations
 
 import logging
+import traceback
 from types import TracebackType
 from typing import Final
 
 from s3po.errors import S3poError
+from s3po.secrecy import redacted
 
 __all__ = ['short_tracebacks', 'shortened']
 
@@ -27,14 +29,16 @@ class short_tracebacks:  # noqa: N801  (used like a function, and only in a `wit
     def __enter__(self) -> None:
         return
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if isinstance(error, S3poError):
             shortened(error)
 
 
 def shortened(error: S3poError) -> S3poError:
     """Drop the traceback of an error, and those of its internal causes, before it is raised again."""
-    log.debug('the call failed', exc_info=error)
+    if log.isEnabledFor(logging.DEBUG):
+        # As a text, since a cause from the caller's code may name a secret.
+        log.debug('the call failed:\n%s', redacted(''.join(traceback.format_exception(error))))
     found: BaseException | None = error
     seen: set[int] = set()
     # A program can make an error its own cause, or one of its cause's.

@@ -82,11 +82,17 @@ def test_part_of_a_download(conn: s3po.Connection, store: Store, tmp_path: Path,
     )
     spawned.clear()
 
-    with pytest.raises(S3poError, match='killed'):
+    found = DATA
+    try:
         conn.download(BUCKET, 'key', tmp_path / 'target')
+    except S3poError as error:
+        found, text = b'old', str(error)
+        assert 'killed' in text
 
     killing.get()
-    assert (tmp_path / 'target').read_bytes() == b'old'
+    # One that had not begun may have been opening a connection, which is tried again.
+    assert (tmp_path / 'target').read_bytes() == found
+    assert found == b'old' or not is_begun
 
 
 @pytest.mark.fault('F66')
