@@ -155,10 +155,9 @@ def _scheme_hint(error: Exception) -> str:
 
 def _release(error: BaseException) -> None:
     """Let go of what the frames of an error and its causes hold: http.client leaves a response, and so a socket, open there."""
-    found: BaseException | None = error
-    while found is not None:
-        traceback.clear_frames(found.__traceback__)
-        found = found.__cause__ or found.__context__
+    for each in _carried(error):
+        if isinstance(each, BaseException):
+            traceback.clear_frames(each.__traceback__)
 
 
 def _is_failed_refresh(error: Exception) -> bool:

@@ -23,6 +23,7 @@ from s3po.body.temporary import STALE_S
 from s3po.config import MIB
 from s3po.errors import LocalError
 from s3po.model import ObjectInfo
+from s3po.runtime import descriptors
 
 DAY_S = 24 * 60 * 60
 NAME = re.compile(r'\.s3po-[0-9a-f]{24}\.part')
@@ -507,6 +508,7 @@ def test_refusals(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
+        patch.setattr(descriptors, 'WAIT_S', 0.0)
         with pytest.raises(LocalError, match=f'cannot write {re.escape(str(target))}: .*{advice}') as caught:
             sink.begin(6)
             sink.write_at(0, b'abcdef')

@@ -148,6 +148,24 @@ def test_certificate_that_the_caller_was_handling() -> None:
     assert type(found) is errors.NetworkError
 
 
+def test_error_that_the_caller_was_handling() -> None:
+    """A debugger still finds its variables."""
+
+    def fail() -> None:
+        kept = 'value'
+        raise LookupError(kept)
+
+    with pytest.raises(LookupError) as caught:
+        fail()
+    reset = ConnectionResetError('reset')
+    reset.__context__ = caught.value
+
+    translation_of(reset)
+
+    assert caught.tb.tb_next is not None
+    assert caught.tb.tb_next.tb_frame.f_locals == {'kept': 'value'}
+
+
 @pytest.mark.parametrize(
     'error',
     [
