@@ -55,8 +55,9 @@ def send(sender: Requester, client: FakeClient, doing: Doing, method: str, **giv
 
 def signed_by_botocore(sent: Sent, place: Place, keys: Keys, *, is_body_signed: bool) -> str:
     """The Authorization that botocore gives to a request that was sent."""
-    own = ('authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token', 'content-length', 'user-agent')
-    headers = {name: value for name, value in sent.headers if name not in own}
+    own = ('authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token')
+    unsigned = ('accept-encoding', 'content-length', 'user-agent')
+    headers = {name: value for name, value in sent.headers if name not in (*own, *unsigned)}
     theirs = AWSRequest(method=sent.method, url=f'{place.scheme}://{place.host_header}{sent.target}', headers=headers)
     theirs.data = sent.body
     theirs.context['client_config'] = Config(s3={'payload_signing_enabled': is_body_signed})
@@ -77,6 +78,7 @@ def test_a_whole_head(client: FakeClient) -> None:
         ('x-amz-content-sha256', EMPTY_SHA256),
         ('x-amz-date', '20130524T000000Z'),
         ('authorization', signed_by_botocore(sent, PLACE, KEYS, is_body_signed=True)),
+        ('accept-encoding', 'identity'),
         ('user-agent', f's3po/{__version__}'),
     ]
 

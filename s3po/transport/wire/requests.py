@@ -211,10 +211,12 @@ class Requester:
         # A GET or DELETE has no body, and says nothing of it (RFC 9110, section 8.6).
         content_length = f'content-length:{length}\r\n' if length or method in ('PUT', 'POST') else ''
         agent = '' if 'user-agent' in headers else self._agent
+        # Without it, a proxy may compress what it passes on (RFC 9110, section 12.5.3).
+        coding = 'accept-encoding:identity\r\n' if method in ('GET', 'HEAD') else ''
         payload = '' if keys is None else self._payload(target, body, is_object_data)
         text = self._signed(target, keys, method, path, asked, headers, payload)
         line = f'{path}?{asked}' if asked else path
-        return f'{method} {line} HTTP/1.1\r\n{text}\r\n{content_length}{agent}\r\n'.encode()
+        return f'{method} {line} HTTP/1.1\r\n{text}\r\n{content_length}{coding}{agent}\r\n'.encode()
 
     def _signed(
         self,
