@@ -96,7 +96,6 @@ print(len(batch.failed))
 
 
 @pytest.mark.fault('F63', only='wire')
-@pytest.mark.xfail(strict=True, reason="telling a limit of descriptors at the start is the batch's own work")
 def test_few_descriptors(conn: s3po.Connection, store: Store) -> None:
     """A batch that is wider than the process may have descriptors is refused at its start, or made narrower."""
     store.script({'operation': 'PutObject', 'times': None, 'action': {'delay_s': 0.1}})

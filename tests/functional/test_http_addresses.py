@@ -13,6 +13,7 @@ import gevent.socket
 import pytest
 
 from s3po.errors import NetworkError
+from s3po.runtime import descriptors
 from s3po.transport.http import Origin
 from s3po.transport.http import opening as room
 from tests.support.scripted import Receive, Reset, ScriptedServer, Send, pool_to
@@ -127,6 +128,7 @@ def test_no_socket(names: Names, monkeypatch: pytest.MonkeyPatch, number: int) -
         raise OSError(number, 'no')
 
     monkeypatch.setattr(room, 'NativeSocket', fail)
+    monkeypatch.setattr(descriptors, 'WAIT_S', 0.0)
     with pool_to(Origin('http', NAME, 80)) as pool, pytest.raises(NetworkError, match=f'no connection to {NAME}:80: no'):
         pool.exchange(REQUEST)
 

@@ -94,6 +94,12 @@ class FedConnection:
 
     is_stale = is_readable
 
+    def has_leftovers(self) -> bool:
+        return False
+
+    def tls_hint(self) -> str:
+        return ''
+
     def wait_readable(self) -> None:
         """Whatever comes is there."""
 
