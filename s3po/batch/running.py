@@ -5,8 +5,7 @@ Invariant: a job that anything but the batch's own interruption ends has failed,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import gevent
 
@@ -19,8 +18,6 @@ from s3po.model import Outcome
 from s3po.runtime import leave_child, process
 
 __all__ = ['Runner']
-
-T = TypeVar('T')
 
 
 class End(Protocol):
@@ -63,11 +60,13 @@ class Runner:
         try:
             if job.refusal is not None:
                 raise job.refusal
-            outcome = self._in_parent(self._connection.perform, job.operation, job.ref, job.options)
+            outcome = self._connection.perform(job.operation, job.ref, job.options)
         except Exception as error:
+            self._stay_in_parent(error)
             worker.is_interruptible = False
             self._fail(job, error, worker)
         except BaseException as error:
+            self._stay_in_parent(error)
             worker.is_interruptible = False
             if error is worker.interruption:
                 self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
@@ -79,20 +78,15 @@ class Runner:
             if _must_go_on(error):
                 raise
         else:
+            if self._process is not process.mark:
+                leave_child()
             worker.is_interruptible = False
             self._succeed(job, outcome, worker)
 
-    def _in_parent(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call it. What forked in it, and comes back in the child, does not go on with the job."""
-        try:
-            value = function(*arguments)
-        except BaseException as error:
-            if self._process is not process.mark:
-                leave_child(error)
-            raise
+    def _stay_in_parent(self, error: BaseException) -> None:
+        """End the process if it was forked by a transfer or callback that raised this: the job belongs to the parent."""
         if self._process is not process.mark:
-            leave_child()
-        return value
+            leave_child(error)
 
     def _succeed(self, job: Job, outcome: Outcome, worker: Worker) -> None:
         self.size_bytes += outcome.size_bytes
@@ -116,10 +110,12 @@ class Runner:
     ) -> None:
         """Call the caller's function, and end the job with what it returns or raises, or with the failure it was told."""
         try:
-            value = self._in_parent(function, argument)
+            value = function(argument)
         except Exception as error:
+            self._stay_in_parent(error)
             self._end(job, None, _callback_error(job, error, failure))
         except BaseException as error:
+            self._stay_in_parent(error)
             if error is worker.interruption:
                 is_cancelled = failure is None and isinstance(error.reason, Cancelled)
                 self._end(job, None, failure or _interrupted_callback(job, error.reason), is_cancelled=is_cancelled)
@@ -128,6 +124,8 @@ class Runner:
             if _must_go_on(error):
                 raise
         else:
+            if self._process is not process.mark:
+                leave_child()
             self._end(job, None if failure else value, failure)
 
 

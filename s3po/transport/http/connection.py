@@ -155,7 +155,7 @@ class Connection:
 
     def is_stale(self) -> bool:
         """Whether an idle connection cannot be used again: it has ended, or bytes have come that belong to no request."""
-        return self.has_arrived()
+        return bool(self._poll(0))
 
     def has_leftovers(self) -> bool:
         """Whether bytes were taken from the socket that nobody has read. Only TLS does that."""

@@ -87,7 +87,8 @@ class Pool:
         Raises:
             TransportError: There was no answer.
         """
-        connection = self._take(is_checked=not is_idempotent or not _is_small(body))
+        is_small = isinstance(body, bytes) and len(body) <= OUTBOX_BYTES
+        connection = self._take(is_checked=not is_idempotent or not is_small)
         if connection is not None:
             response = Response(connection, self._release)
             try:
