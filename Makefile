@@ -25,9 +25,10 @@ NEIGHBOURS := .venv-neighbours
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
 
+# Two processes; a file's tests run in one of them, in order.
 test: $(VENV)/dev.done
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/unit tests/functional tests/faults
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/functional tests/faults
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
