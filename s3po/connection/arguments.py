@@ -14,7 +14,7 @@ from typing import Final
 
 from s3po.errors import ConfigurationError
 from s3po.model import ObjectRef
-from s3po.transport.parameters import check_headers, metadata_headers
+from s3po.s3.parameters import check_headers, metadata_headers
 
 __all__ = ['add_conditions', 'add_content_type', 'check_byte_range', 'check_encoding', 'decode', 'object_headers', 'path_of']
 

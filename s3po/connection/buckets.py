@@ -15,10 +15,10 @@ from s3po.connection.wiring import Wiring
 from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError
 from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix, check_bucket
 from s3po.retry import is_retryable
+from s3po.s3 import Extra, Listing
+from s3po.s3.pages import Loop
+from s3po.s3.status import check_status
 from s3po.transfer import Attempts
-from s3po.transport import Extra, Listing
-from s3po.transport.answers import check_status
-from s3po.transport.pages import Loop
 from s3po.transport.wire import WireTransport
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def presign(
         return transport.presigned_url(
             operation, method, ref.bucket, ref.key, version_id=ref.version_id, expires_s=expires_s, extra=given
         )
-    from s3po.transport.translate import translated
+    from s3po.endpoints.boto_errors import translated
 
     parameters = {**given, 'Bucket': ref.bucket, 'Key': ref.key}
     if ref.version_id is not None:
@@ -269,7 +269,7 @@ def delete_bucket(
 def _on_bucket(
     call: Callable[..., Any], operations: Operations, operation: str, bucket: str, extra: Extra, retries: int | None
 ) -> None:
-    from s3po.transport.translate import translated
+    from s3po.endpoints.boto_errors import translated
 
     parameters = {**operations.known_extra(operation, extra), 'Bucket': bucket}
 

@@ -13,7 +13,7 @@ from s3po.body import DecompressingSink, Sink
 from s3po.body.coding import CODINGS, check_installed
 from s3po.errors import ConfigurationError, DownloadError
 from s3po.model import Described, ObjectRef
-from s3po.transport import Extra
+from s3po.s3 import Extra
 
 __all__ = ['add_compression', 'check_decompress', 'decompressing']
 

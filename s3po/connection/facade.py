@@ -17,13 +17,14 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.connection import buckets
+from s3po.connection.file_objects import OpenOptions, open_object
 from s3po.connection.objects import ObjectCalls
-from s3po.connection.opening import OpenOptions, open_object
 from s3po.connection.operations import Operations
-from s3po.connection.pickled import made_again, packed_credentials
+from s3po.connection.pickling import made_again, packed_credentials
 from s3po.connection.tracebacks import short_tracebacks, shortened
 from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.credentials import Credentials
+from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
 from s3po.mock import Mock
@@ -36,9 +37,8 @@ from s3po.model import (
     check_bucket,
 )
 from s3po.retry import RetryPolicy
+from s3po.s3 import Transport
 from s3po.secrecy import Secret, revealed
-from s3po.transport import Transport
-from s3po.transport.settings import ClientSettings
 
 if TYPE_CHECKING:
     import boto3.session
@@ -113,7 +113,7 @@ class Connection(ObjectCalls):
             retry: A policy for these attempts, in place of `retries`.
             transport: 'auto' speaks HTTP itself ('wire'), and leaves to boto3 what it cannot serve (proxies for plain HTTP,
                 directory buckets, signatures of another version) and whatever runs under moto's mocks; 'wire' refuses what
-                it cannot serve; 'boto' uses boto3 for all; or an object with the methods of `s3po.transport.Transport`.
+                it cannot serve; 'boto' uses boto3 for all; or an object with the methods of `s3po.s3.Transport`.
             delete: Uploads from a path delete the file when the store has confirmed the upload; the default of each call.
             silent: Uploads that fail return False, downloads None, in place of raising; the default of each call.
             default_extra: boto3 parameters for every request that knows them ({'RequestPayer': 'requester'}).

@@ -43,6 +43,9 @@ from s3po.errors import (
 )
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.retry import RetryPolicy, check_retries
+from s3po.s3 import Extra
+from s3po.s3.parameters import check_extra, known_extra
+from s3po.s3.status import is_gone
 from s3po.transfer import (
     Attempts,
     DownloadRequest,
@@ -54,9 +57,6 @@ from s3po.transfer import (
     download,
     upload,
 )
-from s3po.transport import Extra
-from s3po.transport.answers import is_gone
-from s3po.transport.parameters import check_extra, known_extra
 
 __all__ = ['Operations']
 

@@ -16,14 +16,14 @@ import gevent.lock
 
 from s3po import checksum
 from s3po.config import TransferConfig
+from s3po.endpoints.resolver import NotServable, Places
+from s3po.endpoints.settings import ClientSettings
+from s3po.endpoints.signing_keys import key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
+from s3po.http import HTTPClient, HTTPOptions, TLSOptions
 from s3po.runtime import PerHub
-from s3po.transport import Transport
-from s3po.transport.http import HTTPClient, HTTPOptions, TLSOptions
-from s3po.transport.keys import key_source
-from s3po.transport.places import NotServable, Places
-from s3po.transport.settings import ClientSettings
+from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class Wiring:
         return (lane.boto or self._boto(lane)).client
 
     def _boto(self, lane: _Lane) -> BotoTransport:
+        from s3po.endpoints.boto_client import build_client
         from s3po.transport.boto import BotoTransport
-        from s3po.transport.session import build_client
 
         # Making a client may ask the network for credentials; other greenlets wait here for that, not on a lock of botocore's.
         with lane.lock:
@@ -142,8 +142,8 @@ class Wiring:
             return lane.wire
 
     def _mocked(self, lane: _Lane) -> BotoTransport:
+        from s3po.endpoints.boto_client import build_mocked_client, find_region
         from s3po.transport.boto import BotoTransport
-        from s3po.transport.session import build_mocked_client, find_region
 
         with lane.lock:
             if lane.mocked is None:

@@ -10,9 +10,9 @@ from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
 from s3po.files.errors import file_errors
 from s3po.model import Described, ObjectInfo, ObjectRef
+from s3po.s3 import Extra
+from s3po.s3.expected import is_strong
 from s3po.transfer import Attempts, DownloadRequest, download
-from s3po.transport import Extra
-from s3po.transport.expected import is_strong
 
 __all__ = ['Ranges']
 

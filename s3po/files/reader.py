@@ -19,7 +19,7 @@ from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files.ranges import Ranges
 from s3po.runtime import spawn
-from s3po.transport.expected import is_strong
+from s3po.s3.expected import is_strong
 
 if TYPE_CHECKING:
     from s3po.model import ObjectInfo

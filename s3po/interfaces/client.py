@@ -18,8 +18,8 @@ from typing import Any, Final, Self
 from s3po.config import GIB, MAX_PAGE_KEYS, MIB, MIN_PART_BYTES, TransferConfig
 from s3po.credentials import URLCredentials
 from s3po.errors import ConfigurationError, NoSuchBucket, NotFound
-from s3po.interfaces.answers import AsyncPieces, Pages, Response, response_of, result_response
 from s3po.interfaces.places import Place, Places
+from s3po.interfaces.responses import AsyncPieces, Pages, Response, response_of, result_response
 
 __all__ = ['Response', 'S3Client']
 

@@ -10,9 +10,9 @@ from s3po.errors import IntegrityError, S3poError, Throttled, TransferError, Tra
 from s3po.governor import Governor
 from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
 from s3po.runtime import WorkKilled, under_way
+from s3po.s3 import Transport
+from s3po.transfer.aborts import Leftovers
 from s3po.transfer.integrity import Guard
-from s3po.transfer.leftovers import Leftovers
-from s3po.transport import Transport
 
 __all__ = ['Attempts']
 

@@ -12,10 +12,10 @@ from s3po.config import TransferConfig
 from s3po.errors import IntegrityError
 from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
 from s3po.plan import Plan, plan_copy
+from s3po.s3 import Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
-from s3po.transport import Extra, Headers, Stored
 
 __all__ = ['check_copy', 'copy_object']
 

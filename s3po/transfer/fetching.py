@@ -21,12 +21,12 @@ from s3po.errors import IntegrityError, InvalidRequest, NetworkError, S3poError,
 from s3po.model import Part
 from s3po.plan import Plan, plan_download
 from s3po.runtime import GRACE_S
+from s3po.s3 import Answer, Extra
+from s3po.s3.expected import is_strong
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.held import READ_BYTES, HeldAnswer, buffers, has_plain_etag, read_exactly, skip
+from s3po.transfer.open_responses import READ_BYTES, HeldAnswer, buffers, has_plain_etag, read_exactly, skip
 from s3po.transfer.parts import PartGroup
 from s3po.transfer.verifying import Check, Mismatch, check_for
-from s3po.transport import Answer, Extra
-from s3po.transport.expected import is_strong
 
 __all__ = ['DownloadRequest', 'Fetch', 'RangesIgnored']
 

@@ -18,9 +18,9 @@ from s3po.body import Chunk
 from s3po.checksum import has_md5_form, multipart_count, multipart_etag
 from s3po.errors import IntegrityError, ResponseError
 from s3po.model import CompletedPart, ObjectInfo
-from s3po.transport import ID_HEADER, Extra, Headers, Stored
-from s3po.transport.answers import has_own_key
-from s3po.transport.expected import is_proof
+from s3po.s3 import ID_HEADER, Extra, Headers, Stored
+from s3po.s3.expected import is_proof
+from s3po.s3.status import has_own_key
 
 __all__ = ['INVALID_DIGEST', 'Expected', 'Guard', 'check_echo', 'check_etag', 'is_encrypted', 'is_of', 'new_id', 'wants_id']
 

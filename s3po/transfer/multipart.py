@@ -23,11 +23,11 @@ from s3po.errors import (
 )
 from s3po.model import CompletedPart, ObjectInfo
 from s3po.runtime import GRACE_S
+from s3po.s3 import Extra, Headers, Stored
+from s3po.transfer.aborts import Leftover
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import Expected, check_echo
-from s3po.transfer.leftovers import Leftover
 from s3po.transfer.parts import PartGroup
-from s3po.transport import Extra, Headers, Stored
 
 __all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_leftovers', 'abort_upload']
 

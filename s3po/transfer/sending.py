@@ -20,10 +20,10 @@ from s3po.errors import (
     TransportError,
 )
 from s3po.model import CompletedPart
+from s3po.s3 import ID_HEADER, Extra, Headers, Stored
+from s3po.s3.expected import is_proof
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of
-from s3po.transport import ID_HEADER, Extra, Headers, Stored
-from s3po.transport.expected import is_proof
 
 __all__ = ['PartSender', 'PutSender']
 

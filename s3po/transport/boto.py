@@ -14,13 +14,22 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.body import Chunk
+from s3po.endpoints.boto_client import credentials_of
+from s3po.endpoints.boto_errors import translated
+from s3po.endpoints.resolver import SIGNER
 from s3po.errors import ConfigurationError, NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
 from s3po.runtime import isolated, patiently, process
+from s3po.s3 import Extra, Headers, ListedUpload, Listing, Stored
+from s3po.s3.deletions import delete_odd_keys, failures_of
+from s3po.s3.expected import check_match
+from s3po.s3.pages import Loop
+from s3po.s3.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
+from s3po.s3.status import check_status, web_page_hint
+from s3po.s3.xml import DOCUMENTS, ERRORS, MalformedAnswer, is_document, nothing_of
+from s3po.s3.xml_characters import root_of, without_odd_characters
 from s3po.secrecy import redacted
-from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored
-from s3po.transport.answers import check_status, web_page_hint
-from s3po.transport.botoanswers import (
+from s3po.transport.boto_responses import (
     BotoAnswer,
     check_store,
     completed_of,
@@ -31,16 +40,7 @@ from s3po.transport.botoanswers import (
     required_etag,
     stored_of,
 )
-from s3po.transport.characters import root_of, without_odd_characters
-from s3po.transport.deleting import delete_odd_keys, failures_of
-from s3po.transport.expected import check_match
-from s3po.transport.pages import Loop
-from s3po.transport.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
-from s3po.transport.patience import answered_within, limit_s
-from s3po.transport.places import SIGNER
-from s3po.transport.session import credentials_of
-from s3po.transport.translate import translated
-from s3po.transport.xml import DOCUMENTS, ERRORS, MalformedAnswer, is_document, nothing_of
+from s3po.transport.time_limits import answered_within, limit_s
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

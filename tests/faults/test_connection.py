@@ -19,7 +19,7 @@ import s3po
 from s3po.config import MIB
 from s3po.connection import wiring
 from s3po.errors import CertificateError, DownloadError, NetworkError, UploadError
-from s3po.transport.http import HTTPOptions
+from s3po.http import HTTPOptions
 from tests.conftest import BUCKET, impatient
 from tests.support.kinds import Kind
 from tests.support.relay import LOOPBACK, Relay, free_port

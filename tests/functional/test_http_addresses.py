@@ -13,9 +13,9 @@ import gevent.socket
 import pytest
 
 from s3po.errors import NetworkError
+from s3po.http import Origin
+from s3po.http import opening as room
 from s3po.runtime import descriptors
-from s3po.transport.http import Origin
-from s3po.transport.http import opening as room
 from tests.support.scripted import Receive, Reset, ScriptedServer, Send, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'

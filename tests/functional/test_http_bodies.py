@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3po.errors import NetworkError
-from s3po.transport.http import Response
+from s3po.http import Response
 from tests.support.scripted import Close, Receive, ReceiveAll, Reset, ScriptedServer, Send, SendSlowly, Step, Wait, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'

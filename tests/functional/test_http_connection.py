@@ -11,11 +11,11 @@ import gevent.socket
 import pytest
 
 from s3po.errors import NetworkError, ReadTimeout
-from s3po.transport.http import Pool
-from s3po.transport.http.connection import Connection, ConnectionLost
-from s3po.transport.http.opening import NativeSocket
-from s3po.transport.http.outbox import Outbox
-from s3po.transport.http.watchdog import Watchdog
+from s3po.http import Pool
+from s3po.http.connecting import NativeSocket
+from s3po.http.connection import Connection, ConnectionLost
+from s3po.http.outbox import Outbox
+from s3po.http.watchdog import Watchdog
 from tests.support.scripted import LIMIT_S
 
 HEAD = b'PUT / HTTP/1.1\r\nhost: here\r\n\r\n'

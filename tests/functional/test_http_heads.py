@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from s3po.errors import NetworkError
-from s3po.transport.http import ConnectionLost
+from s3po.http import ConnectionLost
 from tests.support.scripted import Close, Receive, Reset, ScriptedServer, Send, Wait, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'

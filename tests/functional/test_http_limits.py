@@ -15,8 +15,8 @@ import pytest
 
 from s3po.body import BytesChunk
 from s3po.errors import ConnectTimeout, NetworkError, ReadTimeout
-from s3po.transport.http import Origin
-from s3po.transport.http import pool as pool_room
+from s3po.http import Origin
+from s3po.http import pool as pool_room
 from tests.support.scripted import LIMIT_S, Peer, Receive, ReceiveAll, ScriptedServer, Send, SendSlowly, Wait, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'

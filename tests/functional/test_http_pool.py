@@ -13,8 +13,8 @@ import pytest
 
 from s3po.body import BytesChunk
 from s3po.errors import NetworkError
-from s3po.transport.http import ConnectionLost, HTTPClient, HTTPOptions, Pool
-from s3po.transport.http import pool as room
+from s3po.http import ConnectionLost, HTTPClient, HTTPOptions, Pool
+from s3po.http import pool as room
 from tests.support.scripted import (
     LIMIT_S,
     Close,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from s3po.errors import CertificateError, ConnectTimeout, NetworkError
-from s3po.transport.http import Origin, TLSOptions
+from s3po.http import Origin, TLSOptions
 from tests.support.canaries import PASSWORD
 from tests.support.scripted import (
     Close,

@@ -13,7 +13,7 @@ import pytest
 
 from s3po.body import BytesChunk
 from s3po.errors import NetworkError, SourceChanged
-from s3po.transport.http import pool as room
+from s3po.http import pool as room
 from tests.support.scripted import (
     Close,
     Peer,

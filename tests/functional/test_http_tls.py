@@ -13,8 +13,8 @@ import pytest
 
 from s3po.body import BytesChunk
 from s3po.errors import CertificateError, ConfigurationError, ConnectTimeout, NetworkError, ReadTimeout
-from s3po.transport.http import Origin, TLSOptions
-from s3po.transport.http import pool as room
+from s3po.http import Origin, TLSOptions
+from s3po.http import pool as room
 from tests.support.scripted import (
     Close,
     Peer,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po.endpoints.boto_client import build_client, credentials_of
+from s3po.endpoints.settings import ClientSettings
 from s3po.errors import CredentialsError
-from s3po.transport.session import build_client, credentials_of
-from s3po.transport.settings import ClientSettings
 from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN
 from tests.support.kinds import KINDS, Kind
 from tests.support.metadata import LIMIT_S, MetadataService

@@ -17,7 +17,7 @@ import pytest
 
 import s3po
 from s3po.errors import ConfigurationError, InvalidRequest, NoSuchBucket, NotFound
-from s3po.transport.http import opening
+from s3po.http import connecting as opening
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.programs import Program, run_command
 from tests.support.servers import Store

@@ -12,10 +12,10 @@ import pytest
 from botocore.config import Config
 
 import s3po
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.resolver import Places
+from s3po.endpoints.settings import ClientSettings, is_loopback
 from s3po.errors import CertificateError, ConfigurationError, InvalidRequest
-from s3po.transport.places import Places
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings, is_loopback
 from tests.support.canaries import KEYS, PASSWORD, SSE_C
 from tests.support.kinds import KINDS, Kind
 from tests.support.servers import Authority, Store

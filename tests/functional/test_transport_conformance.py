@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 import s3po
-from s3po.transport import Transport
+from s3po.s3 import Transport
 from tests.conftest import BUCKET
 from tests.support.conformance import *  # noqa: F403  (the tests)
 from tests.support.memory import MemoryTransport

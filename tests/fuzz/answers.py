@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from s3po.body import BytesChunk
 from s3po.errors import ConnectTimeout, TransportError
-from s3po.transport.http import ConnectionLost, Pool, Response
+from s3po.http import ConnectionLost, Pool, Response
 
 __all__ = ['ASKS', 'LIMIT_BYTES', 'Case', 'Outcome', 'check', 'play']
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import atheris
 
-with atheris.instrument_imports(include=['s3po.transport.http', 'tests.fuzz.answers']):
+with atheris.instrument_imports(include=['s3po.http', 'tests.fuzz.answers']):
     from tests.fuzz.answers import ASKS, Case, check
 
 PLACE: Final = Path('build', 'fuzz')

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from s3po.transport import Transport
+from s3po.s3 import Transport
 from tests.integration.conftest import Place
 from tests.support.conformance import *  # noqa: F403  (the tests)
 

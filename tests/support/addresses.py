@@ -10,10 +10,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.resolver import Place, Places
+from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError
-from s3po.transport.places import Place, Places
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 from tests.support.prepared import PreparedRequest, prepare
 
 __all__ = [

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
+from s3po.endpoints.resolver import Places
+from s3po.endpoints.settings import ClientSettings
+from s3po.endpoints.signing_keys import key_source
 from s3po.errors import S3poError
 from s3po.model import DeleteFailure
-from s3po.transport import Transport
-from s3po.transport.keys import key_source
-from s3po.transport.places import Places
-from s3po.transport.settings import ClientSettings
+from s3po.s3 import Transport
 from s3po.transport.wire import WireTransport
 from s3po.transport.wire.requests import Requester
 from tests.support.wire import Canned, FakeClient, Reference, Sent

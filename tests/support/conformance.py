@@ -13,7 +13,7 @@ import pytest
 
 from s3po.body import BytesChunk
 from s3po.errors import InvalidRequest, NoSuchBucket, NotFound, PreconditionFailed
-from s3po.transport import Transport
+from s3po.s3 import Transport
 from tests.support.store_state import MIN_PART_BYTES
 
 NOTHING: dict[str, str] = {}

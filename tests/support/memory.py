@@ -17,8 +17,8 @@ from s3po.body import Chunk
 from s3po.checksum import text_of
 from s3po.errors import TransportError
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
-from s3po.transport import ID_HEADER, Extra, Headers, ListedUpload, Listing, Stored
-from s3po.transport.answers import error_for
+from s3po.s3 import ID_HEADER, Extra, Headers, ListedUpload, Listing, Stored
+from s3po.s3.status import error_for
 from tests.support.store_state import Store
 from tests.support.store_values import Conditions, StoredObject, StoreError, md5
 

@@ -24,7 +24,7 @@ import gevent.server
 import gevent.socket
 import gevent.ssl
 
-from s3po.transport.http import HTTPClient, HTTPOptions, Origin, Pool
+from s3po.http import HTTPClient, HTTPOptions, Origin, Pool
 from tests.support.servers import Authority
 
 __all__ = [

@@ -8,8 +8,8 @@ import pathlib
 
 import pytest
 
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.settings import ClientSettings
 from tests.support.addresses import (
     CUSTOM,
     ENDPOINTS,

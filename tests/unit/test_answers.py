@@ -8,7 +8,7 @@ import email.utils
 import pytest
 
 from s3po import errors
-from s3po.transport.answers import error_for, retry_after_s
+from s3po.s3.status import error_for, retry_after_s
 
 
 def error(status: int, code: str = '', **arguments: object) -> errors.TransportError:

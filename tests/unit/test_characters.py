@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from s3po.transport import xml
-from s3po.transport.characters import root_of, without_odd_characters
+from s3po.s3 import xml
+from s3po.s3.xml_characters import root_of, without_odd_characters
 
 
 @pytest.mark.parametrize(

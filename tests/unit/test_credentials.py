@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import s3po
-from s3po.connection.pickled import packed_credentials
+from s3po.connection.pickling import packed_credentials
 from s3po.credentials import (
     ConfigCredentials,
     Credentials,
@@ -26,9 +26,9 @@ from s3po.credentials import (
     URLCredentials,
     merge_credentials,
 )
+from s3po.endpoints.settings import ClientSettings
+from s3po.endpoints.signing_keys import FixedKeys, key_source
 from s3po.errors import ConfigurationError, CredentialsError
-from s3po.transport.keys import FixedKeys, key_source
-from s3po.transport.settings import ClientSettings
 from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN, secrets_in
 
 Fields = tuple[str, str, str | None, str | None]

@@ -14,11 +14,11 @@ from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCr
 import s3po
 from s3po.credentials import EnvironmentCredentials, MetadataCredentials, StaticCredentials
 from s3po.credentials.pairs import KeyPair, issued_by
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.settings import ClientSettings
+from s3po.endpoints.signing_keys import ClientKeys, FixedKeys, key_source
 from s3po.errors import ConfigurationError, CredentialsError
 from s3po.secrecy import Secret
-from s3po.transport.keys import ClientKeys, FixedKeys, key_source
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 from tests.support.canaries import SECRET_ACCESS_KEY, secrets_in
 
 EXPIRY = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3po.errors import AccessDenied, NetworkError, ServerError
-from s3po.transport.characters import survives_xml
-from s3po.transport.deleting import failures_of
-from s3po.transport.xml import Deletion, NotDeleted
+from s3po.s3.deletions import failures_of
+from s3po.s3.xml import Deletion, NotDeleted
+from s3po.s3.xml_characters import survives_xml
 
 
 def refused(key: str, code: str = 'InternalError', version_id: str | None = None) -> NotDeleted:

@@ -12,9 +12,9 @@ import gevent.pool
 import pytest
 from botocore.credentials import Credentials, DeferredRefreshableCredentials, RefreshableCredentials
 
+from s3po.endpoints.boto_client import GuardedCredentials
+from s3po.endpoints.boto_errors import translated
 from s3po.errors import CredentialsError
-from s3po.transport.session import GuardedCredentials
-from s3po.transport.translate import translated
 
 MINUTE_S = 60
 # botocore refreshes in the last 15 minutes if it can, and in the last 10 whatever it costs.

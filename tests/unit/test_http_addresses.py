@@ -9,8 +9,8 @@ import gevent.socket
 import pytest
 
 from s3po.errors import NetworkError
-from s3po.transport.http import addresses as room
-from s3po.transport.http.addresses import LONGEST_REST_S, RESOLVED_S, REST_S, Address, Addresses
+from s3po.http import addresses as room
+from s3po.http.addresses import LONGEST_REST_S, RESOLVED_S, REST_S, Address, Addresses
 
 HOST = 'store.example'
 

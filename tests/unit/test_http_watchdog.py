@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from s3po.transport.http.watchdog import LONGEST_ROUND_S, SHORTEST_ROUND_S, Watchdog
+from s3po.http.watchdog import LONGEST_ROUND_S, SHORTEST_ROUND_S, Watchdog
 
 
 class FakeConnection:

@@ -9,10 +9,10 @@ import botocore.session
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.settings import ClientSettings
+from s3po.endpoints.signing_keys import ASK_EVERY_S, ClientKeys, FixedKeys, key_source
 from s3po.errors import CredentialsError
-from s3po.transport.keys import ASK_EVERY_S, ClientKeys, FixedKeys, key_source
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 
 FRESH_S, EXPIRED_S = 60 * 60, -60
 

@@ -10,8 +10,8 @@ import gevent
 import pytest
 
 from s3po.errors import NetworkError
-from s3po.transport.http import outbox as room
-from s3po.transport.http.outbox import Outbox
+from s3po.http import outbox as room
+from s3po.http.outbox import Outbox
 
 
 class Wire:

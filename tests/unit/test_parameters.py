@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from botocore import xform_name
 
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError
-from s3po.transport.parameters import (
+from s3po.s3.parameters import (
     OWNED_EXTRA,
     check_extra,
     check_headers,
@@ -20,8 +22,6 @@ from s3po.transport.parameters import (
     serialized_extra,
     unknown_headers,
 )
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 from tests.support.prepared import prepare
 
 OWNED = [

@@ -19,11 +19,11 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.handlers import disable_signing
 
+from s3po.endpoints import resolver as room
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.resolver import NotServable, Places
+from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError
-from s3po.transport import places as room
-from s3po.transport.places import NotServable, Places
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 from tests.support.addresses import (
     CUSTOM,
     ENDPOINTS,
@@ -345,9 +345,9 @@ def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PROGRAM = """
 import sys
-from s3po.transport.keys import key_source
-from s3po.transport.places import Places
-from s3po.transport.settings import ClientSettings
+from s3po.endpoints.signing_keys import key_source
+from s3po.endpoints.resolver import Places
+from s3po.endpoints.settings import ClientSettings
 
 settings = ClientSettings(endpoint_url='https://s3.example.com', region='us-east-1', access_key_id='a', secret_access_key='b')
 places = Places(settings, None)

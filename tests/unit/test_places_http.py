@@ -10,10 +10,10 @@ import pytest
 from botocore.config import Config
 
 from s3po.config import __version__
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.resolver import HttpSettings, NotServable
+from s3po.endpoints.settings import ClientSettings
 from s3po.errors import S3poError
-from s3po.transport.places import HttpSettings, NotServable
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
 from tests.support.addresses import CUSTOM, asking_places, forget_environment, places, plain_places
 
 

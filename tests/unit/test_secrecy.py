@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 import s3po
 from s3po.batch.failed import FailedJob, FailedJobs
+from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.boto_errors import translated
+from s3po.endpoints.settings import ClientSettings
+from s3po.endpoints.signing_keys import FixedKeys, Keys, key_source
 from s3po.errors import ConfigurationError, CredentialsError, JobError, NetworkError, TransferError
 from s3po.model import ObjectRef
+from s3po.s3.sigv4 import Signer
 from s3po.secrecy import HIDDEN, REDACTING, Secret, guard_logs, is_secret_name, redacted, revealed
-from s3po.transport.keys import FixedKeys, Keys, key_source
-from s3po.transport.session import build_client
-from s3po.transport.settings import ClientSettings
-from s3po.transport.sigv4 import Signer
-from s3po.transport.translate import translated
 from tests.support import canaries
 from tests.support.canaries import KEYS, PASSWORD, SECRET_ACCESS_KEY, SESSION_TOKEN, SSE_C, SSE_C_KEY, secrets_in
 from tests.support.wire import Canned, FakeClient, requester
@@ -395,7 +395,7 @@ def test_refresh_that_fails_with_a_secret() -> None:
 
     from botocore.credentials import RefreshableCredentials
 
-    from s3po.transport.session import GuardedCredentials
+    from s3po.endpoints.boto_client import GuardedCredentials
 
     def refuse() -> dict[str, str]:
         raise KeyError(f'session_token={SESSION_TOKEN}')

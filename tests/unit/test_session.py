@@ -15,15 +15,15 @@ from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 
 import s3po
-from s3po.errors import ConfigurationError, CredentialsError
-from s3po.transport.session import (
+from s3po.endpoints.boto_client import (
     MAX_POOL_CONNECTIONS,
     build_client,
     build_mocked_client,
     credentials_of,
     find_region,
 )
-from s3po.transport.settings import ClientSettings
+from s3po.endpoints.settings import ClientSettings
+from s3po.errors import ConfigurationError, CredentialsError
 from tests.support.servers import Authority
 
 KEYS = {'access_key_id': 'key', 'secret_access_key': 'secret'}

@@ -19,7 +19,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3po.transport.sigv4 import (
+from s3po.s3.sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_HEADERS,
     UNSIGNED_PAYLOAD,

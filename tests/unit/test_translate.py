@@ -13,7 +13,7 @@ import pytest
 import urllib3.exceptions
 
 from s3po import errors
-from s3po.transport.translate import TABLE, translated
+from s3po.endpoints.boto_errors import TABLE, translated
 
 DOING = 'GetObject s3://bucket/key'
 ENDPOINT = {'endpoint_url': 'http://127.0.0.1:9'}

@@ -22,7 +22,7 @@ from s3po.errors import (
     UploadError,
 )
 from s3po.model import CompletedPart
-from s3po.transport import Stored
+from s3po.s3 import Stored
 from tests.conftest import BUCKET, impatient
 from tests.support.faults import Faults
 from tests.support.memory import MemoryTransport

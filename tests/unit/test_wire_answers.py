@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3po.errors import NetworkError
-from s3po.transport.expected import placed
-from s3po.transport.wire.answers import Doing, WireAnswer, moment_of
+from s3po.s3.expected import placed
+from s3po.transport.wire.response_headers import Doing, WireAnswer, moment_of
 from tests.support.both import STORES, Both, Call
 from tests.support.wire import Canned, FakeClient, requester
 

@@ -19,8 +19,8 @@ from s3po.errors import (
     ServerError,
 )
 from s3po.model import CompletedPart
-from s3po.transport import ListedUpload
-from s3po.transport.sigv4 import UNSIGNED_PAYLOAD
+from s3po.s3 import ListedUpload
+from s3po.s3.sigv4 import UNSIGNED_PAYLOAD
 from s3po.transport.wire import WireTransport
 from s3po.transport.wire.requests import AT_ONCE_BYTES
 from tests.support.both import STORES, Both, Call, outcome

@@ -20,9 +20,9 @@ from s3po.errors import (
     Throttled,
     TransportError,
 )
-from s3po.transport.http import ConnectionLost
-from s3po.transport.wire.answers import Doing
+from s3po.http import ConnectionLost
 from s3po.transport.wire.requests import MAX_ERROR_BYTES
+from s3po.transport.wire.response_headers import Doing
 from tests.support.both import STORES, Both, Call
 from tests.support.store_xml import error_document
 from tests.support.wire import Canned, FakeClient, requester

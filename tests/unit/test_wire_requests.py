@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from s3po.body import BytesChunk, Chunk
 from s3po.config import __version__
+from s3po.endpoints.resolver import Place
+from s3po.endpoints.signing_keys import Keys
 from s3po.errors import ConfigurationError
-from s3po.transport.http import Origin
-from s3po.transport.keys import Keys
-from s3po.transport.places import Place
-from s3po.transport.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from s3po.http import Origin
+from s3po.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from s3po.transport.wire import requests
-from s3po.transport.wire.answers import Doing
 from s3po.transport.wire.requests import Requester
+from s3po.transport.wire.response_headers import Doing
 from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePlaces, Sent, requester
 
 NOW = 1_369_353_600.7

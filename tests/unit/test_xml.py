@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from s3po.model import CompletedPart, ListEntry
-from s3po.transport import ListedUpload, Listing, Stored, xml, xmlbodies
-from s3po.transport.characters import has_xml_form
-from s3po.transport.xml import Deletion, ErrorBody, ErrorInBody, MalformedAnswer, NotDeleted
+from s3po.s3 import ListedUpload, Listing, Stored, xml
+from s3po.s3 import xml_requests as xmlbodies
+from s3po.s3.xml import Deletion, ErrorBody, ErrorInBody, MalformedAnswer, NotDeleted
+from s3po.s3.xml_characters import has_xml_form
 from tests.support.store_xml import document, element, parse_delete
 
 ENTRY = element(

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from s3po.errors import ResponseError
 from s3po.model import CompletedPart
-from s3po.transport import boto, xml, xmlbodies
-from s3po.transport.botoanswers import deletion_of
-from s3po.transport.characters import survives_xml
-from s3po.transport.expected import is_proof, unquoted
+from s3po.s3 import xml
+from s3po.s3 import xml_requests as xmlbodies
+from s3po.s3.expected import is_proof, unquoted
+from s3po.s3.xml_characters import survives_xml
+from s3po.transport import boto
+from s3po.transport.boto_responses import deletion_of
 from tests.support.store_xml import document, element, error_document, parse_complete, parse_delete, url_encoded
 
 # What XML can hold; and what keys may hold, which is more.

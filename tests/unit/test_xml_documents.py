@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3po.transport import Stored, xml
-from s3po.transport.xml import ErrorBody, ErrorInBody, MalformedAnswer
+from s3po.s3 import Stored, xml
+from s3po.s3.xml import ErrorBody, ErrorInBody, MalformedAnswer
 from tests.support.store_xml import document, element, error_document
 
 ENTRY = element('Contents', [element('Key', 'a'), element('LastModified', '2026-11-21T03:05:40.000Z'), element('Size', 7)])

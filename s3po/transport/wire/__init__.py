@@ -2,10 +2,9 @@
 
 - `verbs`: the Transport's verbs as HTTP requests, and their answers as values.
 - `requests`: how a request is addressed, dated, signed, sent, and, where it was refused for one of these, corrected.
-- `answers`: what an answer's headers say.
-- `headers`: which request takes which of an object's headers.
+- `response_headers`: what an answer's headers say.
 
-See s3po/transport/__init__.py for the rules of all transports.
+See s3po/s3/protocol.py for the rules of all transports.
 """
 
 from s3po.transport.wire.requests import Requester

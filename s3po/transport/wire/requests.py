@@ -15,14 +15,14 @@ from typing import Final, Protocol
 
 from s3po.body import Chunk
 from s3po.config import __version__
+from s3po.endpoints.resolver import Place
+from s3po.endpoints.signing_keys import Keys, KeySource
 from s3po.errors import ConfigurationError, TransportError
-from s3po.transport.answers import EXPIRED_CODES, error_for
-from s3po.transport.http import HTTPClient, Origin, Pool, Response
-from s3po.transport.keys import Keys, KeySource
-from s3po.transport.places import Place
-from s3po.transport.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, canonical_headers, canonical_query, quoted_key
-from s3po.transport.wire.answers import Doing, headers_of, moment_of
-from s3po.transport.xml import ErrorBody, error_of
+from s3po.http import HTTPClient, Origin, Pool, Response
+from s3po.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, canonical_headers, canonical_query, quoted_key
+from s3po.s3.status import EXPIRED_CODES, error_for
+from s3po.s3.xml import ErrorBody, error_of
+from s3po.transport.wire.response_headers import Doing, headers_of, moment_of
 
 __all__ = ['NO_HEADERS', 'NO_QUERY', 'PlaceFinder', 'Requester']
 

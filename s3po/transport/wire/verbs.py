@@ -15,17 +15,20 @@ from urllib.parse import quote
 
 from s3po.body import Chunk
 from s3po.errors import ConfigurationError, NetworkError, TransportError
+from s3po.http import Response
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
-from s3po.transport import Extra, Headers, ListedUpload, Listing, Stored, xml
-from s3po.transport.answers import check_status, web_page_hint
-from s3po.transport.characters import has_xml_form
-from s3po.transport.deleting import delete_odd_keys, failures_of
-from s3po.transport.expected import check_match, is_proof, length_of
-from s3po.transport.http import Response
-from s3po.transport.pages import Loop
-from s3po.transport.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
-from s3po.transport.patience import WORKING, answered_within, limit_s
-from s3po.transport.wire.answers import (
+from s3po.s3 import Extra, Headers, ListedUpload, Listing, Stored, xml
+from s3po.s3.deletions import delete_odd_keys, failures_of
+from s3po.s3.expected import check_match, is_proof, length_of
+from s3po.s3.headers import checksum_header, taken_by
+from s3po.s3.pages import Loop
+from s3po.s3.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
+from s3po.s3.status import check_status, web_page_hint
+from s3po.s3.xml_characters import has_xml_form
+from s3po.s3.xml_requests import complete_body, delete_body
+from s3po.transport.time_limits import WORKING, answered_within, limit_s
+from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
+from s3po.transport.wire.response_headers import (
     Doing,
     WireAnswer,
     check_store,
@@ -36,9 +39,6 @@ from s3po.transport.wire.answers import (
     is_encrypted,
     stored_of,
 )
-from s3po.transport.wire.headers import checksum_header, taken_by
-from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
-from s3po.transport.xmlbodies import complete_body, delete_body
 
 __all__ = ['WireTransport']
 

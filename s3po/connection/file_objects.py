@@ -15,8 +15,8 @@ from s3po.connection.operations import UPLOADS, Operations
 from s3po.errors import ConfigurationError, DownloadError, UploadError
 from s3po.files import OpenMode, Ranges, S3Reader, S3TextWriter, S3Writer, file_errors, open_mode
 from s3po.model import ObjectRef, TransferResult
+from s3po.s3 import Extra
 from s3po.transfer import upload
-from s3po.transport import Extra
 
 __all__ = ['File', 'OpenOptions', 'open_object']
 

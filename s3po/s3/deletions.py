@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from s3po.errors import NetworkError, TransportError
 from s3po.model import DeleteFailure
-from s3po.transport import Extra, Transport
-from s3po.transport.answers import error_for, is_gone
-from s3po.transport.characters import survives_xml
-from s3po.transport.xml import Deletion
+from s3po.s3.protocol import Extra, Transport
+from s3po.s3.status import error_for, is_gone
+from s3po.s3.xml import Deletion
+from s3po.s3.xml_characters import survives_xml
 
 __all__ = ['delete_odd_keys', 'failures_of']
 

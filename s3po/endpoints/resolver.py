@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.config import __version__
-from s3po.transport.addressing import (
+from s3po.endpoints.addressing import (
     DEFAULT_PORTS,
     CustomEndpoint,
     Place,
@@ -28,7 +28,7 @@ from s3po.transport.addressing import (
     is_region,
     proxies_for,
 )
-from s3po.transport.settings import ClientSettings
+from s3po.endpoints.settings import ClientSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -232,7 +232,7 @@ def _through_proxy(place: Place, proxies: Mapping[str, str]) -> Place:
 
 
 def _http_settings_of(client: S3Client) -> HttpSettings:
-    from s3po.transport.session import verify_of
+    from s3po.endpoints.boto_client import verify_of
 
     config: Any = client.meta.config
     signing = (config.s3 or {}).get('payload_signing_enabled')
@@ -260,7 +260,7 @@ class _Prepared(Exception):
 
 def _ask(client: Any, bucket: str, region: str) -> Place:
     """Where botocore would send requests for a bucket: in a region, or with '' in the client's own."""
-    from s3po.transport.translate import translated
+    from s3po.endpoints.boto_errors import translated
 
     # Registered last, so that what the caller's handlers change is seen; with ids, so once for each client.
     client.meta.events.register_last('before-endpoint-resolution.s3', _set_region, unique_id='s3po-places-region')

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
+from s3po.endpoints.settings import ClientSettings
 from s3po.runtime import isolated
 from s3po.secrecy import revealed
-from s3po.transport.settings import ClientSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-    from s3po.transport.session import GuardedCredentials
+    from s3po.endpoints.boto_client import GuardedCredentials
 
 __all__ = ['ClientKeys', 'FixedKeys', 'KeySource', 'Keys', 'key_source']
 
@@ -121,14 +121,14 @@ class ClientKeys:
 
     def _found(self) -> GuardedCredentials | None:
         if not self._has_credentials:
-            from s3po.transport.session import credentials_of
+            from s3po.endpoints.boto_client import credentials_of
 
             self._credentials = credentials_of(self._client())
             self._has_credentials = True
         return self._credentials
 
     def _ask(self) -> Keys | None:
-        from s3po.transport.translate import translated
+        from s3po.endpoints.boto_errors import translated
 
         credentials = self._found()
         if credentials is None:

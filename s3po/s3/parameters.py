@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from s3po.checksum import is_combinable
 from s3po.errors import ConfigurationError
-from s3po.transport.expected import quoted
+from s3po.s3.expected import quoted
 
 if TYPE_CHECKING:
     from botocore.model import ServiceModel, Shape

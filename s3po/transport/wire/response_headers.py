@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from s3po.errors import NetworkError, TransportError
+from s3po.http import ConnectionLost, Response
 from s3po.model import ObjectInfo
-from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import STORE_SIGNS, check_signs, has_own_key, moment_of
-from s3po.transport.expected import check_match, placed, unquoted
-from s3po.transport.http import ConnectionLost, Response
+from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
+from s3po.s3.expected import check_match, placed, unquoted
+from s3po.s3.status import STORE_SIGNS, check_signs, has_own_key, moment_of
 
 __all__ = [
     'Doing',

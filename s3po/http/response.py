@@ -15,7 +15,7 @@ from typing import Any, Final
 import httptools
 
 from s3po.errors import NetworkError
-from s3po.transport.http.connection import Connection, ConnectionLost, monotonic
+from s3po.http.connection import Connection, ConnectionLost, monotonic
 
 __all__ = ['Response']
 

@@ -25,12 +25,12 @@ from botocore.httpsession import URLLib3Session
 
 from s3po.config import __version__
 from s3po.credentials import Credentials
+from s3po.endpoints.boto_errors import translated
+from s3po.endpoints.refreshable_keys import issued_credentials
+from s3po.endpoints.settings import ClientSettings, check_endpoint
 from s3po.errors import ConfigurationError, CredentialsError, S3poError
 from s3po.runtime import PerHub
 from s3po.secrecy import guard_logs, redacted, revealed
-from s3po.transport.issuing import issued_credentials
-from s3po.transport.settings import ClientSettings, check_endpoint
-from s3po.transport.translate import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

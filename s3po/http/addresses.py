@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import gevent.socket
 
 from s3po.errors import NetworkError
-from s3po.transport.http.connection import monotonic
+from s3po.http.connection import monotonic
 
 __all__ = ['Address', 'Addresses']
 

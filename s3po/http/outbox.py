@@ -16,7 +16,7 @@ from typing import Any, Final
 import gevent
 
 from s3po.errors import TransportError
-from s3po.transport.http.connection import Connection, monotonic
+from s3po.http.connection import Connection, monotonic
 
 __all__ = ['Outbox']
 

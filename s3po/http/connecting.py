@@ -16,11 +16,11 @@ import gevent
 import gevent.socket
 
 from s3po.errors import CertificateError, ConfigurationError, ConnectTimeout, NetworkError, TransportError
+from s3po.http.addresses import Address, Addresses
+from s3po.http.connection import Connection
+from s3po.http.response import Response
+from s3po.http.secure import SecureConnection
 from s3po.runtime import isolated, patiently, process
-from s3po.transport.http.addresses import Address, Addresses
-from s3po.transport.http.connection import Connection
-from s3po.transport.http.response import Response
-from s3po.transport.http.secure import SecureConnection
 
 __all__ = ['Origin', 'OriginOpener', 'TLSOptions', 'make_context']
 

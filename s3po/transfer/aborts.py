@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s3po.runtime import CleanUps
-from s3po.transport import Extra
+from s3po.s3 import Extra
 
 __all__ = ['Leftover', 'Leftovers']
 

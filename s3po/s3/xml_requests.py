@@ -1,6 +1,6 @@
 """S3's XML bodies of requests.
 
-What may live here: values to bytes. No I/O. The answers are in s3po.transport.xml.
+What may live here: values to bytes. No I/O. The answers are in s3po.s3.xml.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from s3po.model import CompletedPart
-from s3po.transport.characters import has_xml_form
+from s3po.s3.xml_characters import has_xml_form
 
 __all__ = ['complete_body', 'delete_body']
 

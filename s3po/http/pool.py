@@ -9,15 +9,15 @@ Invariants: a connection is in use by one greenlet, or idle in the pool, or clos
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Final, Protocol, TypeGuard
 
-from s3po.body import Chunk
 from s3po.errors import NetworkError, ReadTimeout, TransportError
-from s3po.transport.http.connection import Connection, ConnectionLost, monotonic
-from s3po.transport.http.outbox import Outbox
-from s3po.transport.http.response import Response
+from s3po.http.connection import Connection, ConnectionLost, monotonic
+from s3po.http.outbox import Outbox
+from s3po.http.response import Response
 
-__all__ = ['Opener', 'Pool']
+__all__ = ['Body', 'Opener', 'Pool']
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,24 @@ EXPECT_BYTES: Final = 1024 * 1024
 CONTINUE_WAIT_S: Final = 1.0
 # Through such a buffer go bodies that do not lie in memory.
 SEND_BYTES: Final = 1024 * 1024
+
+
+class Body(Protocol):
+    """The body of a request that is too large for one piece of memory.
+
+    Attributes:
+        size_bytes: Its length, which goes into Content-Length.
+    """
+
+    size_bytes: int
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        """Yield the bytes in order. A piece is valid until the next one is asked for.
+
+        Args:
+            buffer: Memory that the body may read into.
+        """
+        ...
 
 
 class _ExpectationRefused(Exception):
@@ -73,14 +91,12 @@ class Pool:
     def __repr__(self) -> str:
         return f'<Pool {self._opener!r} idle={len(self._idle)}>'
 
-    def exchange(
-        self, head: bytes, body: bytes | Chunk = b'', *, has_body: bool = True, is_idempotent: bool = True
-    ) -> Response:
+    def exchange(self, head: bytes, body: bytes | Body = b'', *, has_body: bool = True, is_idempotent: bool = True) -> Response:
         """Send one request, and wait for the head of its answer. The caller reads the answer and closes it.
 
         Args:
             head: The request's head, to the empty line.
-            body: Its body, at once or as a chunk that is read piece by piece.
+            body: Its body, as bytes or as a Body that is read piece by piece.
             has_body: False for a HEAD, whose answer has no body.
             is_idempotent: Whether it may go out once more where nobody knows what became of it (RFC 9110, section 9.2.2).
 
@@ -162,7 +178,7 @@ class Pool:
         connection: Connection,
         response: Response,
         head: bytes,
-        body: bytes | Chunk,
+        body: bytes | Body,
         has_body: bool,  # noqa: FBT001  (the hot path)
     ) -> None:
         connection.requests += 1
@@ -179,7 +195,7 @@ class Pool:
             if isinstance(body, bytes):
                 is_answered = self._send_on(connection, response, memoryview(head + body))
             else:
-                is_answered = self._send_chunk(connection, response, head, body)
+                is_answered = self._send_body(connection, response, head, body)
         except ConnectionLost:
             # It may have answered, and closed the connection without reading on.
             self._receive_last_words(response, has_body=has_body)
@@ -189,9 +205,9 @@ class Pool:
         else:
             response.receive_head(has_body=has_body)
 
-    def _send_chunk(self, connection: Connection, response: Response, head: bytes, chunk: Chunk) -> bool:
+    def _send_body(self, connection: Connection, response: Response, head: bytes, body: Body) -> bool:
         """Send a head and a body that is too large for one piece; tells whether the answer came before its end."""
-        if chunk.size_bytes > EXPECT_BYTES and self._announces:
+        if body.size_bytes > EXPECT_BYTES and self._announces:
             if self._announce(connection, response, head):
                 return True
         elif self._send_on(connection, response, memoryview(head)):
@@ -199,7 +215,7 @@ class Pool:
         buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(SEND_BYTES))
         connection.is_in_body = True
         try:
-            if any(self._send_on(connection, response, piece) for piece in chunk.pieces(buffer)):
+            if any(self._send_on(connection, response, piece) for piece in body.pieces(buffer)):
                 return True
         finally:
             self._buffers.append(buffer)
@@ -243,7 +259,7 @@ class Pool:
         self._check_early(response)
 
 
-def _is_small(body: bytes | Chunk) -> TypeGuard[bytes]:
+def _is_small(body: bytes | Body) -> TypeGuard[bytes]:
     """Whether a body goes out together with its head, and with other requests."""
     return isinstance(body, bytes) and len(body) <= OUTBOX_BYTES
 

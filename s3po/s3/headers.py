@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from s3po.transport import CHECKSUM_ALGORITHMS
+from s3po.s3.protocol import CHECKSUM_ALGORITHMS
 
 __all__ = ['checksum_header', 'taken_by']
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from s3po.body import UNWAITING_BYTES
 from s3po.governor import Governor
 from s3po.runtime import PerHub
-from s3po.transport import Answer
-from s3po.transport.answers import has_own_key
+from s3po.s3 import Answer
+from s3po.s3.status import has_own_key
 
 __all__ = ['READ_BYTES', 'HeldAnswer', 'buffers', 'has_plain_etag', 'read_exactly', 'skip']
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
-from s3po.transport.http.connection import HEAD_BYTES, Connection, ConnectionLost
+from s3po.http.connection import HEAD_BYTES, Connection, ConnectionLost
 
 __all__ = ['SecureConnection']
 

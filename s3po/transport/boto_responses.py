@@ -12,14 +12,14 @@ from typing import Any
 
 import urllib3.exceptions
 
+from s3po.endpoints.boto_errors import translated
 from s3po.errors import NetworkError, TransportError
 from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
-from s3po.transport import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
-from s3po.transport.answers import STORE_SIGNS, check_signs, has_own_key
-from s3po.transport.expected import check_match, is_proof, placed, unquoted
-from s3po.transport.translate import translated
-from s3po.transport.xml import Deletion, NotDeleted
+from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
+from s3po.s3.expected import check_match, is_proof, placed, unquoted
+from s3po.s3.status import STORE_SIGNS, check_signs, has_own_key
+from s3po.s3.xml import Deletion, NotDeleted
 
 __all__ = [
     'BotoAnswer',

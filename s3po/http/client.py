@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from s3po.errors import ConfigurationError
+from s3po.http.connecting import Origin, OriginOpener, TLSOptions, make_context
+from s3po.http.outbox import Outbox
+from s3po.http.pool import Pool
+from s3po.http.watchdog import SPEED_WINDOW_S, Watchdog
 from s3po.runtime import give_up_idle, patiently
-from s3po.transport.http.opening import Origin, OriginOpener, TLSOptions, make_context
-from s3po.transport.http.outbox import Outbox
-from s3po.transport.http.pool import Pool
-from s3po.transport.http.watchdog import SPEED_WINDOW_S, Watchdog
 
 __all__ = ['HTTPClient', 'HTTPOptions']
 

@@ -1,4 +1,4 @@
-"""S3's XML bodies of answers. Those of requests are in s3po.transport.xmlbodies.
+"""S3's XML bodies of answers. Those of requests are in s3po.s3.xml_requests.
 
 What may live here: bytes to values. No I/O, and nothing of HTTP: whether an answer is an error is known by its
 status, so the caller asks error_of() for one and the other functions for all the rest.
@@ -28,8 +28,8 @@ from xml.parsers import expat
 
 from s3po.config import MIB
 from s3po.model import CompletedPart, ListEntry
-from s3po.transport import CHECKSUM_ALGORITHMS, ListedUpload, Listing, Stored
-from s3po.transport.characters import without_odd_characters
+from s3po.s3.protocol import CHECKSUM_ALGORITHMS, ListedUpload, Listing, Stored
+from s3po.s3.xml_characters import without_odd_characters
 
 __all__ = [
     'MAX_TAGS',

@@ -28,8 +28,8 @@ from s3po.errors import (
     ReadTimeout,
     S3poError,
 )
+from s3po.s3.status import NO_TLS, error_for
 from s3po.secrecy import redacted
-from s3po.transport.answers import NO_TLS, error_for
 
 __all__ = ['translated']
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import gevent
 
-from s3po.transport.http.connection import Connection
+from s3po.http.connection import Connection
 
 __all__ = ['Watchdog']
 

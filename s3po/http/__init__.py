@@ -4,7 +4,7 @@ What may live here: connections, their pools, requests as bytes and answers as s
 
 - `pool`: the connections to one origin, and the exchange of a request for an answer.
 - `response`: one answer, its head and its body.
-- `opening`: new connections: addresses, proxies, TLS.
+- `connecting`: new connections: addresses, proxies, TLS.
 - `addresses`: what a host name leads to.
 - `connection`, `secure`: bytes over TCP, and over TLS.
 - `outbox`: small requests of many greenlets, sent together.
@@ -13,10 +13,10 @@ What may live here: connections, their pools, requests as bytes and answers as s
 Errors are s3po's own, and say what happened to the connection; what was being done is added by the caller.
 """
 
-from s3po.transport.http.client import HTTPClient, HTTPOptions
-from s3po.transport.http.connection import ConnectionLost
-from s3po.transport.http.opening import Origin, TLSOptions
-from s3po.transport.http.pool import Pool
-from s3po.transport.http.response import Response
+from s3po.http.client import HTTPClient, HTTPOptions
+from s3po.http.connecting import Origin, TLSOptions
+from s3po.http.connection import ConnectionLost
+from s3po.http.pool import Body, Pool
+from s3po.http.response import Response
 
-__all__ = ['ConnectionLost', 'HTTPClient', 'HTTPOptions', 'Origin', 'Pool', 'Response', 'TLSOptions']
+__all__ = ['Body', 'ConnectionLost', 'HTTPClient', 'HTTPOptions', 'Origin', 'Pool', 'Response', 'TLSOptions']
