@@ -2,7 +2,7 @@
 
 What may live here: botocore's rule for custom endpoints, in the cases that are plain, and what of the environment and of AWS's
 configuration files could change it. No botocore, no network. Whatever is not plain is left to botocore itself: see `places`,
-and tests/unit/test_places.py, which compares both.
+and tests/unit/test_resolver.py, which compares both.
 
 The rule (botocore/args.py and its S3 endpoint rule set): the bucket stands in the path, unless the style is 'virtual'; and even
 then where the host is an IP address, or where the name is no label of a host's name. With dots in it it stands in the path for

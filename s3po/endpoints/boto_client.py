@@ -1,7 +1,7 @@
 """The boto3 client behind a connection: how it is made, and how its credentials are kept from blocking greenlets.
 
 What may live here: everything that asks boto3 and botocore for a client. The private attributes of botocore that s3po needs are
-read in this file (and one in s3po/credentials/services.py); tests/unit/test_session.py notices when they move.
+read in this file (and one in s3po/credentials/services.py); tests/unit/test_boto_client.py notices when they move.
 """
 
 from __future__ import annotations
