@@ -14,7 +14,7 @@ import pytest
 
 from s3po.errors import NetworkError
 from s3po.http import Origin
-from s3po.http import opening as room
+from s3po.http import connecting as room
 from s3po.runtime import descriptors
 from tests.support.scripted import Receive, Reset, ScriptedServer, Send, pool_to
 

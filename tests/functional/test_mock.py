@@ -17,7 +17,7 @@ import pytest
 
 import s3po
 from s3po.errors import ConfigurationError, InvalidRequest, NoSuchBucket, NotFound
-from s3po.http import connecting as opening
+from s3po.http import connecting
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.programs import Program, run_command
 from tests.support.servers import Store
@@ -32,13 +32,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: object, address: object) -> None:
         raise AssertionError(f'connects to {address}')
 
-    class Refusing(opening.NativeSocket):
+    class Refusing(connecting.NativeSocket):
         connect = connect_ex = refuse
 
     for kind in {socket.socket, gevent.socket.socket}:
         monkeypatch.setattr(kind, 'connect', refuse)
         monkeypatch.setattr(kind, 'connect_ex', refuse)
-    monkeypatch.setattr(opening, 'NativeSocket', Refusing)
+    monkeypatch.setattr(connecting, 'NativeSocket', Refusing)
 
 
 @pytest.fixture
