@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import tenacity
 
@@ -19,6 +20,10 @@ from tests.support.servers import Authority, MotoServer, Store
 pytest.register_assert_rewrite('tests.support.conformance')
 
 BUCKET = 'bucket'
+
+# How long an example takes says nothing on a machine that others use, too.
+hypothesis.settings.register_profile('s3po', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('s3po')
 
 
 @pytest.fixture(scope='session', autouse=True)

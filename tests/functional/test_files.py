@@ -110,7 +110,7 @@ def test_process_that_ends(store: Store, conn: s3po.Connection, how: signal.Sign
         while not store.log('UploadPart'):
             time.sleep(0.02)
         program.send_signal(how)
-        program.wait(20)
+        program.wait(60)
     assert conn.download(BUCKET, 'key') == b'old'
     left = conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', [])
     assert len(left) == (how == signal.SIGKILL)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import gevent
 import pytest
 
 import s3po
@@ -27,6 +28,8 @@ from tests.integration.differences import marks_of
 HERE = pathlib.Path(__file__).parent
 ENDPOINTS = [url for url in map(os.environ.get, ('S3PO_TEST_ENDPOINT', 'S3PO_TEST_ENDPOINT_TLS')) if url]
 REGION = 'us-east-1'
+# How long an abort in the background may take.
+CLEANUP_S = 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -107,7 +110,7 @@ def bucket(conn: s3po.Connection) -> Iterator[str]:
     name = f's3po-test-{secrets.token_hex(8)}'
     conn.create_bucket(name)
     yield name
-    left = uploads(conn, name)
+    left = uploads_left(conn, name)
     for key, upload_id in left:
         conn.conn.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload_id)
     # One by one: DeleteObjects names keys in XML, which some odd ones do not fit into.
@@ -138,3 +141,12 @@ def uploads(conn: s3po.Connection, bucket: str) -> list[tuple[str, str]]:
         # rclone's words for none, in a bucket that never had any.
         return []
     return [(upload['Key'], upload['UploadId']) for upload in said.get('Uploads', ())]
+
+
+def uploads_left(conn: s3po.Connection, bucket: str) -> list[tuple[str, str]]:
+    """The same, once clean-up in the background has had time to end."""
+    for _ in range(CLEANUP_S * 10):
+        if not uploads(conn, bucket):
+            return []
+        gevent.sleep(0.1)
+    return uploads(conn, bucket)

@@ -12,7 +12,7 @@ import pytest
 
 import s3po
 from s3po.config import MIB
-from tests.integration.conftest import uploads
+from tests.integration.conftest import uploads, uploads_left
 
 SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
 Connect = Callable[..., s3po.Connection]
@@ -41,7 +41,7 @@ def test_killed_upload(conn: s3po.Connection, bucket: str) -> None:
 
     upload.kill()
 
-    assert uploads(conn, bucket) == []
+    assert uploads_left(conn, bucket) == []
     assert not conn.exists(bucket, 'key')
 
 
@@ -56,7 +56,7 @@ def test_upload_whose_source_fails(conn: s3po.Connection, bucket: str) -> None:
     with pytest.raises(OSError, match='the tape is torn'):
         conn.upload(bucket, 'key', failing())
 
-    assert uploads(conn, bucket) == []
+    assert uploads_left(conn, bucket) == []
     assert not conn.exists(bucket, 'key')
 
 
@@ -65,7 +65,7 @@ def test_upload_that_takes_too_long(conn: s3po.Connection, bucket: str) -> None:
     with pytest.raises(s3po.DeadlineExceeded):
         conn.upload(bucket, 'key', endless(), timeout_s=0.5)
 
-    assert uploads(conn, bucket) == []
+    assert uploads_left(conn, bucket) == []
     assert not conn.exists(bucket, 'key')
 
 
@@ -84,7 +84,7 @@ def test_killed_at_any_time(connect: Connect, bucket: str, tmp_path: Path, seed:
     gevent.sleep(random.Random(seed).uniform(0, 0.2))
     gevent.killall(transfers)
 
-    assert uploads(conn, bucket) == []
+    assert uploads_left(conn, bucket) == []
     assert not conn.exists(bucket, 'up') or conn.download(bucket, 'up') == data
     assert {path.name for path in tmp_path.iterdir()} <= {'source', 'target'}
     assert not (tmp_path / 'target').exists() or (tmp_path / 'target').read_bytes() == data
@@ -104,7 +104,7 @@ def test_cancelled_batch(connect: Connect, bucket: str) -> None:
         batch.cancel()
 
     assert len(batch.failed) == 8
-    assert uploads(conn, bucket) == []
+    assert uploads_left(conn, bucket) == []
     assert list(conn.list(bucket)) == []
 
 
