@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import hypothesis
 import pytest
 import tenacity
 
@@ -21,9 +21,13 @@ pytest.register_assert_rewrite('tests.support.conformance')
 
 BUCKET = 'bucket'
 
-# How long an example takes says nothing on a machine that others use, too.
-hypothesis.settings.register_profile('s3po', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile('s3po')
+
+with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
+    import hypothesis
+
+    # How long an example takes says nothing on a machine that others use, too.
+    hypothesis.settings.register_profile('s3po', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile('s3po')
 
 
 @pytest.fixture(scope='session', autouse=True)
