@@ -1,6 +1,6 @@
-"""A Connection's arguments on their way into another process.
+"""Pickling of a Connection: its arguments, with `credentials` in a form that pickles.
 
-What may live here: what becomes of `credentials` there. Sources of keys go into no pickle by themselves.
+Sources of keys do not pickle by themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def packed_credentials(given: object) -> object | None:
         return None
     try:
         pickle.dumps(given)
-    except Exception:  # noqa: BLE001  (whatever a foreign object raises; the caller is told that it does not pickle)
+    except Exception:  # noqa: BLE001  (a foreign object may raise anything; the caller raises ConfigurationError)
         return None
     return given
 

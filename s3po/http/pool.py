@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Final, Protocol, TypeGuard
+from typing import Final, Protocol
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
 from s3po.http.connection import Connection, ConnectionLost, monotonic
@@ -182,7 +182,7 @@ class Pool:
         has_body: bool,  # noqa: FBT001  (the hot path)
     ) -> None:
         connection.requests += 1
-        if _is_small(body):
+        if isinstance(body, bytes) and len(body) <= OUTBOX_BYTES:
             # One system call, and one packet, for a head and a small body.
             self._outbox.put(connection, head + body if body else head)
             response.receive_head(has_body=has_body)
@@ -257,11 +257,6 @@ class Pool:
     def _receive_last_words(self, response: Response, *, has_body: bool) -> None:
         response.receive_head(has_body=has_body)
         self._check_early(response)
-
-
-def _is_small(body: bytes | Body) -> TypeGuard[bytes]:
-    """Whether a body goes out together with its head, and with other requests."""
-    return isinstance(body, bytes) and len(body) <= OUTBOX_BYTES
 
 
 def _was_lost_before(error: TransportError, connection: Connection, response: Response, *, is_idempotent: bool) -> bool:

@@ -1,6 +1,4 @@
-"""What a transport is: S3's verbs, each one request and one answer, or one error.
-
-What may live here: the seam between what s3po wants of a store and how the store is spoken to.
+"""The Transport protocol and its values: one method for each S3 operation, which sends one request and returns its answer.
 
 The rules that every transport keeps:
 - A method sends one request. It never retries and never waits between attempts. (What was addressed to the wrong region, or
@@ -39,7 +37,7 @@ __all__ = [
 # Strongest first: what an object with several checksums is known by.
 CHECKSUM_ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
 
-# By this an upload is told from another's, where nothing else tells; see TransferConfig.sends_id.
+# Identifies an upload where the answer proves nothing else; see TransferConfig.sends_id.
 ID_HEADER: Final = 'x-amz-meta-s3po-id'
 
 Headers = Mapping[str, str]
@@ -54,7 +52,7 @@ class Stored:
         etag: The ETag without quotes; '' when the store sent none.
         version_id: The version; None in a bucket without versions.
         checksum: The checksum it confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
-        is_encrypted: Whether it says that it encrypts with a key of somebody's, so that the ETag is no MD5.
+        is_encrypted: Whether the object is encrypted with a KMS or customer key, so that its ETag is no MD5.
     """
 
     etag: str
@@ -116,7 +114,7 @@ class Answer(Protocol):
 
     @property
     def checksum(self) -> str | None:
-        """The whole object's checksum as 'ALGORITHM:base64'; None when the store told none."""
+        """The whole object's checksum as 'ALGORITHM:base64'; None when the store sent none."""
         ...
 
     @property
@@ -165,7 +163,7 @@ class Transport(Protocol):
         wants_checksum: bool = False,
         extra: Extra,
     ) -> Answer:
-        """GetObject. byte_range is half-open; its end None means the object's. wants_checksum: that the store tells it."""
+        """GetObject. byte_range is half-open; None as its end is the object's. wants_checksum requests the stored checksum."""
         ...
 
     def head_object(
@@ -178,7 +176,7 @@ class Transport(Protocol):
         wants_checksum: bool = False,
         extra: Extra,
     ) -> ObjectInfo:
-        """HeadObject; size_bytes is -1 where the answer does not tell it. wants_checksum: that the store tells it."""
+        """HeadObject; size_bytes is -1 if the answer has no length. wants_checksum requests the stored checksum."""
         ...
 
     def put_object(

@@ -1,6 +1,6 @@
 """S3's XML bodies of requests.
 
-What may live here: values to bytes. No I/O. The answers are in s3po.s3.xml.
+No I/O. The bodies of answers are in s3po.s3.xml.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 """

@@ -1,6 +1,6 @@
 """S3's verbs over a botocore client: the reference transport, and the one that moto sees.
 
-What may live here: the mapping of the Transport's verbs to botocore's, and back. See s3po/transport/__init__.py for the rules.
+Maps the methods of the Transport to botocore's calls, and their answers back. See s3po/s3/protocol.py for the rules.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ __all__ = [
 
 
 class BotoAnswer:
-    """The answer to a GET; see Answer in s3po/transport/__init__.py."""
+    """The answer to a GET; see Answer in s3po/s3/protocol.py."""
 
     def __init__(
         self, said: Mapping[str, Any], key: str, doing: str, *, is_range: bool = False, if_match: str | None = None

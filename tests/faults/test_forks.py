@@ -21,7 +21,7 @@ DELAY = {'delay_s': 0.3}
 # What the parent does: uploads, also in parts and from streams, downloads in parts, an open reader and writer. FORK is called
 # in the middle of it, in one of several places.
 PROGRAM = """
-    import multiprocessing, random, sys, time
+    import concurrent.futures, multiprocessing, random, sys, time
     import s3po
     import gevent
 
@@ -53,6 +53,10 @@ PROGRAM = """
             process = multiprocessing.get_context('fork').Process(target=behave)
             process.start()
             children.append(process)
+            return
+        if how == 'executor':
+            executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('fork'))
+            children.append(executor.submit(behave))
             return
         pid = os.fork()
         if pid:
@@ -86,6 +90,10 @@ PROGRAM = """
                 while child.exitcode is None:
                     time.sleep(0.05)
                 statuses.append(child.exitcode)
+            elif how == 'executor':
+                while not child.done():
+                    time.sleep(0.05)
+                statuses.append(0 if child.exception() is None else child.exception())
             else:
                 while not (found := os.waitpid(child, os.WNOHANG))[0]:
                     time.sleep(0.05)
@@ -175,7 +183,7 @@ def check(store: Store, directory: Path, *, children: int) -> None:
 
 
 @pytest.mark.fault('F65')
-@pytest.mark.parametrize('how', ['process', 'exit', 'sys.exit', 'raise', 'return'])
+@pytest.mark.parametrize('how', ['process', 'executor', 'exit', 'sys.exit', 'raise', 'return'])
 def test_callback(run: Callable[..., Program], how: str) -> None:
     """A child of a callback never goes on with the batch, however it ends."""
     program = run('callback', how)

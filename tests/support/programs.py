@@ -7,11 +7,13 @@ tests.support.servers in their environment.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -21,6 +23,8 @@ from tests.support.servers import CHECKOUT, Authority
 __all__ = ['CLIENT', 'NATIVE_THREAD', 'Program', 'Runner', 'run_command']
 
 LIMIT_S = 60
+# How long a process may take to write its stacks.
+LAST_WORDS_S = 10
 KEPT = ('PATH', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH')
 
 # What every script may use. It imports nothing, so that each script decides upon the order.
@@ -54,9 +58,9 @@ NATIVE_THREAD = """
 class Program:
     """What a finished process left behind."""
 
-    def __init__(self, finished: subprocess.CompletedProcess[str]) -> None:
-        self.out = finished.stdout
-        self.err = finished.stderr
+    def __init__(self, out: str, err: str) -> None:
+        self.out = out
+        self.err = err
 
     @property
     def warnings(self) -> list[str]:
@@ -69,24 +73,30 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], director
     # Not the rest: certificate bundles, proxies, credentials and warning filters would all tell.
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith('COVERAGE_')}
     paths = {'PYTHONPATH': str(CHECKOUT), 'HOME': str(directory), 'PYTHONDONTWRITEBYTECODE': '1'}
-    try:
-        finished = subprocess.run(
-            command,
-            check=False,
-            env={**kept, **paths, **environment},
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
-    except subprocess.TimeoutExpired as expired:
-        pytest.fail(f'no end after {LIMIT_S} s\nstdout: {expired.stdout!r}\nstderr: {expired.stderr!r}')
-    if finished.returncode:
-        pytest.fail(f'exit code {finished.returncode}\nstdout: {finished.stdout}\nstderr: {finished.stderr}')
-    program = Program(finished)
+    # Python writes the stack of every thread when it gets SIGABRT.
+    environment = {**kept, **paths, 'PYTHONFAULTHANDLER': '1', **environment}
+    with subprocess.Popen(command, env=environment, cwd=directory, stdout=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            out, err = _last_words(process)
+            pytest.fail(f'no end after {LIMIT_S} s\nstdout: {out}\nstderr: {err}')
+    if process.returncode:
+        pytest.fail(f'exit code {process.returncode}\nstdout: {out}\nstderr: {err}')
+    program = Program(out, err)
     assert not secrets_in(program.out + program.err), 'secrets were printed'
     assert 'MonkeyPatchWarning' not in program.err
     return program
+
+
+def _last_words(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """The output of a process that got SIGABRT. A process that does not end is killed."""
+    try:
+        return process.communicate(timeout=LAST_WORDS_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate()
 
 
 class Runner:

@@ -34,7 +34,7 @@ METADATA_PREFIX: Final = 'x-amz-meta-'
 
 
 class WireAnswer:
-    """The answer to a GET; see Answer in s3po/transport/__init__.py."""
+    """The answer to a GET; see Answer in s3po/s3/protocol.py."""
 
     __slots__ = (
         '_doing',

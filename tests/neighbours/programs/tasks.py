@@ -8,10 +8,14 @@ from tests.neighbours.programs.shared import import_s3po, transfer
 if __name__ == '__main__':
     import_s3po('first')
 
+import json
 import os
 import sys
+import time
+import uuid
 
 import celery
+from kombu.transport import filesystem
 
 import_s3po('second')
 
@@ -27,6 +31,21 @@ app.conf.update(
     broker_connection_retry_on_startup=False,
     worker_redirect_stdouts=False,
 )
+
+
+def put(self, queue, payload, **_):
+    """Queue a message as a file that appears whole.
+
+    kombu's own method creates the file before it writes it, and a worker that reads it in between loses the message: without
+    s3po, 37 of 20,000.
+    """
+    name = os.path.join(self.data_folder_out, f'{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}')
+    with open(f'{name}.new', 'w') as file:
+        json.dump(payload, file)
+    os.rename(f'{name}.new', f'{name}.msg')
+
+
+filesystem.Channel._put = put
 
 
 @app.task(name='square')
