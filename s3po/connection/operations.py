@@ -42,6 +42,7 @@ from s3po.errors import (
     UploadError,
 )
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
+from s3po.observer import Observer
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
 from s3po.s3.parameters import check_extra, known_extra
@@ -50,8 +51,9 @@ from s3po.transfer import (
     Attempts,
     DownloadRequest,
     Guard,
-    Leftovers,
-    abort_leftovers,
+    ObservedAttempts,
+    PendingAborts,
+    abort_pending,
     check_copy,
     copy_object,
     download,
@@ -87,6 +89,7 @@ class Operations:
 
     Attributes:
         config: How objects are cut, unless a call says otherwise.
+        observer: Receives the events of all requests; None for no observer.
     """
 
     def __init__(
@@ -94,9 +97,10 @@ class Operations:
     ) -> None:
         self._wiring = wiring
         self.config = config
+        self.observer: Observer | None = None
         self._policy = policy
         self._guard = Guard(config.checksum)
-        self._leftovers = Leftovers()
+        self._pending_aborts = PendingAborts()
         self._delete = delete
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
@@ -126,30 +130,32 @@ class Operations:
         if retries is not None:
             check_retries(retries)
         wiring = self._wiring
-        return Attempts(
+        kind = Attempts if self.observer is None else ObservedAttempts
+        return kind(
             wiring.transport(bucket),
             wiring.governor(),
             self._policy,
             self._guard,
-            self._leftovers,
+            self._pending_aborts,
             bucket=bucket,
             key=key,
             retries=retries,
             failure=failure,
+            observer=self.observer,
         )
 
     def finish_clean_up(self) -> None:
         """Wait for the clean-up in the background and abort what is left, within CLOSE_S; report what is not done."""
-        leftovers, until = self._leftovers, time.monotonic() + CLOSE_S
-        for doing in leftovers.cleanups.wait(CLOSE_S / 2):
+        pending_aborts, until = self._pending_aborts, time.monotonic() + CLOSE_S
+        for doing in pending_aborts.cleanups.wait(CLOSE_S / 2):
             log.warning('%s was not finished when the connection was closed', doing)
-        # What is ended becomes a leftover.
-        leftovers.cleanups.end()
+        # What is ended here is still to be aborted.
+        pending_aborts.cleanups.end()
         with gevent.Timeout(until - time.monotonic(), False):  # type: ignore[arg-type]  # False: it ends the block only
-            for bucket in leftovers.buckets():
-                abort_leftovers(self.attempts(bucket, '', 0))
-        for bucket in leftovers.buckets():
-            if upload_ids := leftovers.upload_ids(bucket):
+            for bucket in pending_aborts.buckets():
+                abort_pending(self.attempts(bucket, '', 0))
+        for bucket in pending_aborts.buckets():
+            if upload_ids := pending_aborts.upload_ids(bucket):
                 told = ', '.join(upload_ids)
                 log.warning(
                     '%d multipart uploads to s3://%s are still not aborted; their parts go on costing: %s',

@@ -1,6 +1,6 @@
-"""Multipart uploads that could not be aborted when they failed, because the store did not answer: they are aborted later.
+"""Multipart uploads whose abort failed, because the store did not answer: they are aborted later.
 
-What may live here: ids of uploads that this connection has created itself. Nothing is ever aborted by guess.
+Only uploads that this connection has created are kept here. Nothing is ever aborted by guess.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from s3po.runtime import CleanUps
 from s3po.s3 import Extra
 
-__all__ = ['Leftover', 'Leftovers']
+__all__ = ['PendingAbort', 'PendingAborts']
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
-    """One upload.
+class PendingAbort:
+    """One multipart upload that is still to be aborted.
 
     Attributes:
         key: The key that it was for.
-        upload_id: The store's id of it.
-        extra: The caller's parameters that went with its requests.
+        upload_id: Its id.
+        extra: The caller's parameters of its requests.
     """
 
     key: str
@@ -28,16 +28,16 @@ class Leftover:
     extra: Extra
 
 
-class Leftovers:
-    """Those of one connection. Any thread may use it: whoever takes some out has them alone.
+class PendingAborts:
+    """The pending aborts of one connection, by bucket. Any thread may use it: what it takes out belongs to it alone.
 
     Attributes:
-        cleanups: The connection's clean-up that goes on in the background.
+        cleanups: The clean-up that the connection does in the background.
     """
 
     def __init__(self) -> None:
         self.cleanups = CleanUps()
-        self._by_bucket: dict[str, list[Leftover]] = {}
+        self._by_bucket: dict[str, list[PendingAbort]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_bucket.values()))
@@ -46,12 +46,12 @@ class Leftovers:
         """The buckets that have some."""
         return list(self._by_bucket)
 
-    def add(self, bucket: str, leftover: Leftover) -> None:
-        """Remember one."""
-        self._by_bucket.setdefault(bucket, []).append(leftover)
+    def add(self, bucket: str, pending: PendingAbort) -> None:
+        """Add one."""
+        self._by_bucket.setdefault(bucket, []).append(pending)
 
-    def take(self, bucket: str) -> Leftover | None:
-        """One of a bucket's, which is forgotten here; whoever cannot abort it adds it again."""
+    def take(self, bucket: str) -> PendingAbort | None:
+        """Remove the oldest one of a bucket; None when there is none. If its abort fails again, add() it again."""
         found = self._by_bucket.get(bucket)
         if not found:
             self._by_bucket.pop(bucket, None)
@@ -59,8 +59,8 @@ class Leftovers:
         return found.pop(0)
 
     def upload_ids(self, bucket: str) -> list[str]:
-        """The ids of a bucket's, for messages."""
-        return [leftover.upload_id for leftover in self._by_bucket.get(bucket, ())]
+        """The upload ids of a bucket, for messages."""
+        return [pending.upload_id for pending in self._by_bucket.get(bucket, ())]
 
     def count(self, bucket: str) -> int:
         """How many a bucket has."""

@@ -1,28 +1,50 @@
-"""What guards an upload: the checksum that it carries, what the store's answer says of it, and whose the object is.
+"""Checksums of uploads, proofs of what was stored, and checks of downloads.
 
-What may live here: which checksum goes with a request, and the comparison of what was sent with what a store tells. Sources are
-read from here; no request is sent.
+No requests are sent here, and no sinks are written.
 
-What counts as proof, strongest first: a checksum that the store tells; an id of ours in the metadata; an ETag that is the MD5
-of the bytes, or of the parts' MD5s.
+What proves an upload, strongest first: a checksum in the response; an id of ours in the metadata; an ETag that is the MD5 of
+the bytes, or of the parts' MD5s.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
 import http.client
 import os
-from typing import Final
+from typing import Any, Final, Protocol
 
 from s3po.body import Chunk
-from s3po.checksum import has_md5_form, multipart_count, multipart_etag
+from s3po.checksum import (
+    CRC_BYTES,
+    combined_text,
+    crc_function,
+    has_md5_form,
+    multipart_count,
+    multipart_etag,
+    text_of_crc,
+)
 from s3po.errors import IntegrityError, ResponseError
 from s3po.model import CompletedPart, ObjectInfo
-from s3po.s3 import ID_HEADER, Extra, Headers, Stored
+from s3po.s3 import ID_HEADER, Answer, Extra, Headers, Stored
 from s3po.s3.expected import is_proof
 from s3po.s3.status import has_own_key
 
-__all__ = ['INVALID_DIGEST', 'Expected', 'Guard', 'check_echo', 'check_etag', 'is_encrypted', 'is_of', 'new_id', 'wants_id']
+__all__ = [
+    'INVALID_DIGEST',
+    'Check',
+    'Expected',
+    'Guard',
+    'Mismatch',
+    'check_echo',
+    'check_etag',
+    'check_for',
+    'is_encrypted',
+    'is_of',
+    'new_id',
+    'wants_id',
+]
 
 ALGORITHMS: Final = {
     'auto': 'CRC64NVME',
@@ -33,16 +55,27 @@ ALGORITHMS: Final = {
     'sha256': 'SHA256',
     'md5': 'MD5',
 }
-# S3 says that of a digest that is no digest, Garage also of one that does not match ('Failed to validate checksum').
+DIGEST_BYTES: Final = {'SHA256': 32, 'SHA1': 20}
+# S3's code for a digest that is no digest; Garage's also for one that does not match ('Failed to validate checksum').
 INVALID_DIGEST: Final = 'InvalidDigest'
-# How many different warnings are logged; all are told with the results.
-MAX_TOLD: Final = 1000
+# How many different warnings are logged; the results have all of them.
+MAX_LOGGED: Final = 1000
 CONDITIONS: Final = frozenset({'if-match', 'if-none-match', 'ifmatch', 'ifnonematch'})
 ENCRYPTION: Final = ('x-amz-server-side-encryption', 'serversideencryption', 'ssecustomer', 'ssekms')
+ENCRYPTION_HEADERS: Final = ('x-amz-server-side-encryption', 'x-amz-server-side-encryption-customer-algorithm')
+
+
+# --- uploads
 
 
 class Guard:
-    """Which checksum the uploads of a connection carry, bucket by bucket. Any thread may use it."""
+    """Which checksum the uploads of a connection carry, bucket by bucket. Any thread may use it.
+
+    Attributes:
+        taking: The buckets whose store has accepted a checksum; it refuses none just for being one.
+        is_off: Whether nothing is compared.
+        is_required: Whether an upload fails without the checksum.
+    """
 
     def __init__(self, checksum: str) -> None:
         """
@@ -50,10 +83,10 @@ class Guard:
             checksum: TransferConfig.checksum.
         """
         self._algorithm = ALGORITHMS[checksum]
-        # The buckets whose store takes no checksums, and those whose store has taken one.
+        # The buckets whose store refuses checksums.
         self._refusing: set[str] = set()
-        self._taking: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        self.taking: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
         self.is_off = checksum == 'none'
         self.is_required = checksum != 'auto'
 
@@ -67,19 +100,10 @@ class Guard:
             return True
         return error.status == http.client.BAD_REQUEST and 'checksum' in str(error).lower()
 
-    def is_taken(self, bucket: str) -> bool:
-        """Whether the store has taken a checksum of the bucket's: then it refuses none for being one."""
-        return bucket in self._taking
-
-    def remember_success(self, bucket: str) -> None:
-        """The store has taken a request with a checksum."""
-        if bucket not in self._taking:
-            self._taking.add(bucket)
-
     def is_new_warning(self, bucket: str, text: str) -> bool:
-        """Whether this has not been told of the bucket yet; it counts as told from now on."""
-        is_new = (bucket, text) not in self._told and len(self._told) < MAX_TOLD
-        self._told.add((bucket, text))
+        """Whether this is the first such warning for the bucket; from now on it is not."""
+        is_new = (bucket, text) not in self._logged and len(self._logged) < MAX_LOGGED
+        self._logged.add((bucket, text))
         return is_new
 
     def remember_refusal(self, bucket: str) -> None:
@@ -185,6 +209,11 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
+def is_encrypted(info: ObjectInfo) -> bool:
+    """Whether an object is encrypted with a key of the customer's or of KMS, so that its ETag is no MD5."""
+    return has_own_key(*map(info.headers.get, ENCRYPTION_HEADERS))
+
+
 def _algorithm(checksum: str | None) -> str:
     """The algorithm of a checksum, and whether it is made of the parts'."""
     if checksum is None:
@@ -192,9 +221,173 @@ def _algorithm(checksum: str | None) -> str:
     return checksum.partition(':')[0] + ('-' if '-' in checksum else '')
 
 
-def is_encrypted(info: ObjectInfo) -> bool:
-    """Whether an object is encrypted with a key of somebody's, so that its ETag is no MD5."""
-    headers = info.headers
-    return has_own_key(
-        headers.get('x-amz-server-side-encryption'), headers.get('x-amz-server-side-encryption-customer-algorithm')
-    )
+# --- downloads
+
+
+class Mismatch(IntegrityError):
+    """What came is not what was stored."""
+
+
+class Check(Protocol):
+    """Compares an object with what is told of it.
+
+    Attributes:
+        told: What it is compared with, as 'ALGORITHM:base64'.
+        is_streamed: Whether it has to get all bytes in order, as one part.
+        is_guess: Whether `told` may be of parts that were cut in another way.
+    """
+
+    told: str
+    is_streamed: bool
+    is_guess: bool
+
+    def start(self) -> Any:
+        """The state of a part of which nothing has come."""
+        ...
+
+    def update(self, state: Any, data: bytes | memoryview) -> Any:
+        """The state behind the next bytes of the part."""
+        ...
+
+    def end(self, number: int, state: Any, size_bytes: int) -> None:
+        """A part has come whole; in place of what came of it before."""
+        ...
+
+    def seen(self, number: int) -> str:
+        """The checksum of a part that has come; two that differ are not both right."""
+        ...
+
+    def verify(self, doing: object) -> None:
+        """Compare.
+
+        Raises:
+            Mismatch: What came is something else.
+        """
+        ...
+
+
+class CRCCheck:
+    """By a CRC of the whole object, which is combined of its parts'."""
+
+    is_streamed = False
+    is_guess = False
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+        self._algorithm = told.partition(':')[0]
+        self._compute = crc_function(self._algorithm)
+        self._parts: dict[int, tuple[str, int]] = {}
+
+    def start(self) -> int:
+        return 0
+
+    def update(self, state: int, data: bytes | memoryview) -> int:
+        return int(self._compute(data, state))
+
+    def end(self, number: int, state: int, size_bytes: int) -> None:
+        self._parts[number] = (text_of_crc(self._algorithm, state), size_bytes)
+
+    def seen(self, number: int) -> str:
+        return self._parts[number][0]
+
+    def verify(self, doing: object) -> None:
+        parts = [part for _, part in sorted(self._parts.items())]
+        _compare(doing, self.told, parts[0][0] if len(parts) == 1 else combined_text(self._algorithm, parts))
+
+
+class DigestCheck:
+    """By a digest of the whole object, which is computed from its first byte to its last."""
+
+    is_streamed = True
+    is_guess = False
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+        self._algorithm = told.partition(':')[0]
+        self._digest = b''
+
+    def start(self) -> Any:
+        return hashlib.new(self._algorithm, usedforsecurity=False)
+
+    def update(self, state: Any, data: bytes | memoryview) -> Any:
+        state.update(data)
+        return state
+
+    def end(self, number: int, state: Any, size_bytes: int) -> None:
+        self._digest = state.digest()
+
+    def seen(self, number: int) -> str:
+        return self._digest.hex()
+
+    def verify(self, doing: object) -> None:
+        _compare(doing, self.told, f'{self._algorithm}:{base64.b64encode(self._digest).decode()}')
+
+
+class PartsCheck:
+    """By the ETag of an object in parts, which is made of their MD5s: if it was uploaded in parts as it comes now."""
+
+    is_streamed = False
+    is_guess = True
+
+    def __init__(self, etag: str) -> None:
+        digest, _, count = etag.partition('-')
+        self.told = f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}'
+        self._etags: dict[int, str] = {}
+
+    def start(self) -> Any:
+        return hashlib.md5(usedforsecurity=False)
+
+    def update(self, state: Any, data: bytes | memoryview) -> Any:
+        state.update(data)
+        return state
+
+    def end(self, number: int, state: Any, size_bytes: int) -> None:
+        self._etags[number] = state.hexdigest()
+
+    def seen(self, number: int) -> str:
+        return self._etags[number]
+
+    def verify(self, doing: object) -> None:
+        etag = multipart_etag(etag for _, etag in sorted(self._etags.items())) or ''
+        digest, _, count = etag.partition('-')
+        _compare(doing, self.told, f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}')
+
+
+def check_for(checksum: str, answer: Answer, parts: int) -> Check | None:
+    """How a download is compared; None where there is nothing to compare it with.
+
+    Args:
+        checksum: TransferConfig.checksum, which is not 'none'.
+        answer: The response with the object.
+        parts: How many parts it comes in.
+    """
+    told = answer.checksum
+    algorithm = None if told is None else _algorithm_of(told)
+    if told is not None and algorithm in CRC_BYTES:
+        return CRCCheck(told)
+    if told is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
+        return DigestCheck(told)
+    if checksum != 'md5':
+        return None
+    etag = answer.etag
+    if has_md5_form(etag) and not has_own_key(*map(answer.header, ENCRYPTION_HEADERS)):
+        return DigestCheck(f'MD5:{base64.b64encode(bytes.fromhex(etag)).decode()}')
+    if parts > 1 and etag.endswith(f'-{parts}') and has_md5_form(etag.partition('-')[0]):
+        return PartsCheck(etag)
+    return None
+
+
+def _algorithm_of(told: str) -> str:
+    """The algorithm of a checksum of the bytes; '' for one of the parts' checksums ('…-N'), and for what is none of ours."""
+    algorithm, _, value = told.partition(':')
+    length = CRC_BYTES.get(algorithm) or DIGEST_BYTES.get(algorithm)
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return ''
+    return algorithm if len(raw) == length else ''
+
+
+def _compare(doing: object, told: str, computed: str) -> None:
+    if computed != told:
+        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {told}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -21,15 +22,16 @@ from s3po.errors import (
     S3poError,
     TransportError,
 )
+from s3po.governor import Slot
 from s3po.model import CompletedPart, ObjectInfo
 from s3po.runtime import GRACE_S
 from s3po.s3 import Extra, Headers, Stored
-from s3po.transfer.aborts import Leftover
+from s3po.transfer.aborts import PendingAbort
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import Expected, check_echo
 from s3po.transfer.parts import PartGroup
 
-__all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_leftovers', 'abort_upload']
+__all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_pending', 'abort_upload']
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +105,9 @@ class MultipartUpload:
             UploadVanished: It was gone when it was to be completed, and the object is not there.
         """
         attempts = self._attempts
-        cleanups = attempts.leftovers.cleanups
-        if attempts.leftovers.count(attempts.bucket):
-            again = functools.partial(_abort_leftovers_in_time, attempts)
+        cleanups = attempts.pending_aborts.cleanups
+        if attempts.pending_aborts.count(attempts.bucket):
+            again = functools.partial(_abort_pending_in_time, attempts)
             cleanups.run(again, f'the abort of earlier uploads to s3://{attempts.bucket}')
         self._upload_id = self._create()
         group = PartGroup()
@@ -129,27 +131,30 @@ class MultipartUpload:
         """The id of a new upload.
 
         Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. An answer that
-        comes after the caller has gone is aborted in the background. The slot goes to the greenlet that sends the
-        request: held here, it would be lacking where the late upload is aborted, and killed uploads that hold all slots would
-        wait for ever.
+        comes after the caller has gone is aborted in the background. The greenlet that sends the request ends the slot:
+        otherwise the abort of a late upload could find no free slot, and killed uploads that occupy all slots would wait for
+        ever.
         """
         attempts = self._attempts
-        governor, cleanups = attempts.governor, attempts.leftovers.cleanups
-
-        def create() -> str:
-            try:
-                return self._create_once()
-            finally:
-                governor.give_back()
+        cleanups = attempts.pending_aborts.cleanups
 
         def abort_late(upload_id: str) -> None:
             _clean_up(attempts, upload_id, PartGroup(), self._extra, None)
 
         def attempt() -> str:
-            governor.take()
-            return cleanups.shielded(create, abort_late, f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}')
+            with attempts.governor.slot(attempts.bucket) as slot:
+                slot.is_kept = True
+                create = functools.partial(self._create_in, slot)
+                return cleanups.shielded(create, abort_late, f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}')
 
         return attempts.run_without_slot('CreateMultipartUpload', attempt)
+
+    def _create_in(self, slot: Slot) -> str:
+        """One attempt, which ends the slot."""
+        try:
+            return self._create_once()
+        finally:
+            slot.end(sys.exception())
 
     def _create_once(self) -> str:
         """One attempt; without checksums where the store does not take them."""
@@ -305,35 +310,40 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
     raise S3poError(f'the multipart upload {upload_id} of s3://{bucket}/{key} is still there after {ABORT_ROUNDS} aborts')
 
 
-def abort_leftovers(attempts: Attempts) -> None:
-    """Try once more to abort the bucket's uploads that could not be aborted when they failed. Raises nothing of the store's."""
-    leftovers, transport, bucket = attempts.leftovers, attempts.transport, attempts.bucket
-    for _ in range(leftovers.count(bucket)):
-        leftover = leftovers.take(bucket)
-        if leftover is None:
+def abort_pending(attempts: Attempts) -> None:
+    """Try once more to abort the bucket's uploads whose abort failed. An error of the store is logged, and not raised."""
+    pending_aborts, bucket = attempts.pending_aborts, attempts.bucket
+    for _ in range(pending_aborts.count(bucket)):
+        pending = pending_aborts.take(bucket)
+        if pending is None:
             return
-        key, upload_id, extra = leftover.key, leftover.upload_id, leftover.extra
+        is_gone = False
         try:
-            with attempts.governor:
-                transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
-                transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
-        except NotFound:
-            log.info('the multipart upload %s of s3://%s/%s is aborted now', upload_id, bucket, key)
-            continue
-        except S3poError as error:
-            log.debug('the multipart upload %s is still not aborted: %s', upload_id, error)
-            leftovers.add(bucket, leftover)
-        except BaseException:
-            leftovers.add(bucket, leftover)
-            raise
-        else:
-            # Its parts are still listed.
-            leftovers.add(bucket, leftover)
+            is_gone = _abort_once(attempts, pending)
+        finally:
+            if not is_gone:
+                pending_aborts.add(bucket, pending)
 
 
-def _abort_leftovers_in_time(attempts: Attempts) -> None:
+def _abort_once(attempts: Attempts, pending: PendingAbort) -> bool:
+    """One attempt to abort an upload; returns False while the store still lists its parts, or does not answer."""
+    transport, bucket = attempts.transport, attempts.bucket
+    key, upload_id, extra = pending.key, pending.upload_id, pending.extra
+    try:
+        with attempts.governor.slot(bucket):
+            transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
+            transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
+    except NotFound:
+        log.info('the multipart upload %s of s3://%s/%s is aborted now', upload_id, bucket, key)
+        return True
+    except S3poError as error:
+        log.debug('the multipart upload %s is still not aborted: %s', upload_id, error)
+    return False
+
+
+def _abort_pending_in_time(attempts: Attempts) -> None:
     with gevent.Timeout(CLEAN_UP_S, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
-        abort_leftovers(attempts)
+        abort_pending(attempts)
 
 
 def _clean_up(
@@ -344,7 +354,7 @@ def _clean_up(
     error: BaseException | None,
     source: Source = NO_SOURCE,
 ) -> None:
-    """End the parts and abort the upload, within CLEAN_UP_S; what cannot be aborted is a leftover."""
+    """End the parts and abort the upload, within CLEAN_UP_S; keep it for later if that fails."""
     group.kill()
     source.let_go()
     why: BaseException | None = None
@@ -366,15 +376,15 @@ def _clean_up(
     finally:
         timeout.close()
         if why is not None:
-            _leave(attempts, upload_id, extra, error, why)
+            _postpone(attempts, upload_id, extra, error, why)
 
 
-def _leave(attempts: Attempts, upload_id: str, extra: Extra, error: BaseException | None, why: BaseException) -> None:
-    """Remember, and tell, that an upload was not aborted."""
+def _postpone(attempts: Attempts, upload_id: str, extra: Extra, error: BaseException | None, why: BaseException) -> None:
+    """Log that an upload was not aborted, and keep it for later."""
     reason = str(why) or type(why).__name__
     text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {reason}'
     log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
-    attempts.leftovers.add(attempts.bucket, Leftover(key=attempts.key, upload_id=upload_id, extra=extra))
+    attempts.pending_aborts.add(attempts.bucket, PendingAbort(key=attempts.key, upload_id=upload_id, extra=extra))
     if error is not None:
         error.add_note(text)
 

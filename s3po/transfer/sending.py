@@ -6,6 +6,7 @@ Invariant: no attempt counts as successful whose answer contradicts what was sen
 from __future__ import annotations
 
 import http.client
+from collections.abc import Callable
 from typing import Final
 
 from s3po.body import BytesChunk, Chunk
@@ -24,8 +25,9 @@ from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.s3.expected import is_proof
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of
+from s3po.transfer.reporting import ReportedChunk
 
-__all__ = ['PartSender', 'PutSender']
+__all__ = ['part_attempt', 'put_attempt']
 
 # What is smaller is read once in each attempt, for its checksum and to be sent. What is larger is read piece by piece: once for
 # checksum and signature, and once to be sent in each attempt.
@@ -37,8 +39,32 @@ UNGUARDED: Final = (
 )
 
 
+def put_attempt(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, own_id: str | None) -> Callable[[], Stored]:
+    """One attempt to send a whole object.
+
+    Args:
+        attempts: Names the object.
+        chunk: All its bytes.
+        headers: Its headers.
+        extra: The caller's further parameters.
+        own_id: The id among the headers by which the object is known as ours; None where there is none.
+    """
+    if attempts.observer is None:
+        return _PutSender(attempts, chunk, headers, extra, own_id).send
+    reported = ReportedChunk(chunk, attempts, 'PutObject')
+    return reported.attempt(_PutSender(attempts, reported, headers, extra, own_id).send)
+
+
+def part_attempt(attempts: Attempts, chunk: Chunk, extra: Extra, number: int) -> Callable[[str], CompletedPart]:
+    """One attempt to send a part of a multipart upload, given its upload id; arguments as of put_attempt()."""
+    if attempts.observer is None:
+        return _PartSender(attempts, chunk, extra, number).send
+    reported = ReportedChunk(chunk, attempts, 'UploadPart', number)
+    return reported.attempt(_PartSender(attempts, reported, extra, number).send)
+
+
 class _Sender:
-    """What both have in common."""
+    """The attempts to send one chunk."""
 
     __slots__ = ('_attempts', '_chunk', '_extra')
 
@@ -66,8 +92,8 @@ class _Sender:
                 raise
             body, checksum, stored = self._sent_again(error, checksum)
         else:
-            if checksum is not None:
-                guard.remember_success(attempts.bucket)
+            if checksum is not None and attempts.bucket not in guard.taking:
+                guard.taking.add(attempts.bucket)
         if stored.checksum is not None:
             if checksum != stored.checksum:
                 check_echo(str(self), checksum, stored.checksum)
@@ -104,13 +130,13 @@ class _Sender:
             except ResponseError as error:
                 if not guard.is_refusal(error):
                     raise
-                if guard.is_taken(bucket) or (guard.is_required and error.code == INVALID_DIGEST):
+                if bucket in guard.taking or (guard.is_required and error.code == INVALID_DIGEST):
                     raise self._mismatch(error) from error
                 refusal = error
             else:
-                guard.remember_success(bucket)
+                guard.taking.add(bucket)
                 return body, checksum, stored
-        if guard.is_required or guard.is_taken(bucket):
+        if guard.is_required or bucket in guard.taking:
             raise refusal
         checksum = self._checksum(body, 'MD5')
         try:
@@ -140,21 +166,16 @@ class _Sender:
             attempts.warn(UNGUARDED, is_of_process=True)
 
 
-class PutSender(_Sender):
+class _PutSender(_Sender):
     """Sends a whole object."""
 
     __slots__ = ('_headers', '_id', '_is_unsure')
 
     def __init__(self, attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, own_id: str | None) -> None:
-        """
-        Args:
-            attempts: Names the object.
-            chunk: All its bytes.
-            headers: Its headers.
-            extra: The caller's further parameters.
-            own_id: The id among the headers by which the object is known as ours; None where there is none.
-        """
-        super().__init__(attempts, chunk, extra)
+        # Not by super(), which is a call more for every small object.
+        self._attempts = attempts
+        self._chunk = chunk
+        self._extra = extra
         self._headers = headers
         self._id = own_id
         # Whether an attempt failed that the store may have carried out nevertheless.
@@ -214,7 +235,7 @@ class PutSender(_Sender):
         return Stored(etag=info.etag, version_id=info.version_id, checksum=info.checksum)
 
 
-class PartSender(_Sender):
+class _PartSender(_Sender):
     """Sends one part of a multipart upload."""
 
     __slots__ = ('_number', '_upload_id')

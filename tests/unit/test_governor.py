@@ -19,7 +19,7 @@ class Load:
         gevent.sleep(0.01)
 
     def _run(self) -> None:
-        with self.governor:
+        with self.governor.slot('bucket'):
             self.inside += 1
             self.may_end.wait()
             self.inside -= 1
