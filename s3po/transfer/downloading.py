@@ -1,4 +1,4 @@
-"""One object down: when its download is begun anew, what is published, what is cleaned up. `fetching` gets the bytes."""
+"""One object down: its bytes are fetched into a sink, and published when all are there; otherwise nothing is left."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import time
 
 from s3po.body import Sink
 from s3po.config import TransferConfig
-from s3po.errors import SourceChanged
 from s3po.model import TransferResult
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.fetching import fetch
-from s3po.transfer.ranges import RangesIgnored, Replaced
-from s3po.transfer.requesting import Download, DownloadRequest, Fetched
+from s3po.transfer.requesting import Download, DownloadRequest
 
 __all__ = ['DownloadRequest', 'download']
-
-# How often a download is begun anew because the object was replaced meanwhile.
-RESTARTS = 2
 
 
 def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> TransferResult:
@@ -37,7 +32,7 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
     """
     began = time.monotonic()
     try:
-        fetched = _fetch_one_version(Download(attempts, sink, config, request))
+        fetched = fetch(Download(attempts, sink, config, request))
         sink.commit()
     except BaseException as error:
         if attempts.governor.is_parents:
@@ -61,20 +56,3 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
         seconds=time.monotonic() - began,
         warnings=attempts.warnings,
     )
-
-
-def _fetch_one_version(download: Download) -> Fetched:
-    """Fetch all bytes of one version of the object."""
-    attempts, replaced, is_one_stream = download.attempts, 0, False
-    while True:
-        try:
-            return fetch(download, is_one_stream=is_one_stream)
-        except RangesIgnored as error:
-            attempts.warn(f'{error}; it is read from one answer')
-            is_one_stream = True
-        except Replaced as error:
-            replaced += 1
-            if replaced > RESTARTS:
-                raise SourceChanged(
-                    f's3://{attempts.bucket}/{attempts.key} was replaced {replaced} times while it was downloaded'
-                ) from error.__cause__

@@ -9,34 +9,48 @@
 from __future__ import annotations
 
 import functools
+from typing import Final
 
-from s3po.errors import NetworkError, TransportError
+from s3po.errors import NetworkError, SourceChanged, TransportError
 from s3po.plan import Plan, plan_download
 from s3po.s3 import Answer
 from s3po.s3.expected import is_strong
 from s3po.transfer.integrity import Check, check_for
 from s3po.transfer.open_responses import READ_BYTES, OpenResponse, read_exactly
-from s3po.transfer.ranges import Ranges
+from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced
 from s3po.transfer.requesting import Download, Fetched
 
 __all__ = ['READ_BYTES', 'fetch']
 
 
-def fetch(download: Download, *, is_one_stream: bool = False) -> Fetched:
-    """Fetch one version of an object into the sink of a download, and compare it.
+# How often a download is begun anew because the object was replaced meanwhile.
+RESTARTS: Final = 2
 
-    Args:
-        download: What to fetch.
-        is_one_stream: Whether to read it from one response, for a store that ignores ranges.
+
+def fetch(download: Download) -> Fetched:
+    """Fetch all bytes of one version of an object into the sink of a download, and compare them.
 
     Raises:
-        RangesIgnored: The store sends the whole object in place of a range.
-        Replaced: Another version took the place of the object meanwhile.
+        SourceChanged: The object was replaced again and again meanwhile.
         Mismatch: The bytes of an object in parts are not those that are stored.
     """
-    request = functools.partial(_request, download, is_one_stream=is_one_stream)
-    found = download.attempts.run_without_slot('GetObject', request)
-    return found if isinstance(found, Fetched) else found.fetch()
+    attempts, replaced, is_one_stream = download.attempts, 0, False
+    while True:
+        request = functools.partial(_request, download, is_one_stream=is_one_stream)
+        found = attempts.run_without_slot('GetObject', request)
+        if isinstance(found, Fetched):
+            return found
+        try:
+            return found.fetch()
+        except RangesIgnored as error:
+            attempts.warn(f'{error}; it is read from one answer')
+            is_one_stream = True
+        except Replaced as error:
+            replaced += 1
+            if replaced > RESTARTS:
+                raise SourceChanged(
+                    f's3://{attempts.bucket}/{attempts.key} was replaced {replaced} times while it was downloaded'
+                ) from error.__cause__
 
 
 def _request(download: Download, *, is_one_stream: bool) -> Fetched | Ranges:
@@ -50,7 +64,7 @@ def _request(download: Download, *, is_one_stream: bool) -> Fetched | Ranges:
             if size_bytes < 0:
                 return _read_unsized(download, answer)
             if size_bytes <= READ_BYTES:
-                return _read_whole(download, answer, _check_for(download, answer))
+                return _read_whole(download, answer, check_for(download.checksum, answer))
             plan, check = _plan(download, answer, is_one_stream=is_one_stream)
             # In ranges, it can go on after a cut.
             if plan.is_multipart or (is_strong(answer.etag) and not download.sink.is_ordered):
@@ -66,16 +80,12 @@ def _plan(download: Download, answer: Answer, *, is_one_stream: bool) -> tuple[P
     """The parts of a large object, and how they are compared."""
     size_bytes = answer.size_bytes
     plan = plan_download(size_bytes, download.config)
-    check = _check_for(download, answer, len(plan))
+    check = check_for(download.checksum, answer, len(plan))
     is_streamed = check is not None and check.is_streamed
     if plan.is_multipart and (is_one_stream or is_streamed or not is_strong(answer.etag)):
         # Without an ETag ranges could be of different versions; and a digest needs all bytes in order.
         plan = Plan(size_bytes, size_bytes, is_multipart=False)
     return plan, check
-
-
-def _check_for(download: Download, answer: Answer, parts: int = 1) -> Check | None:
-    return check_for(download.config.checksum, answer, parts) if download.wants_checksum else None
 
 
 def _read_whole(download: Download, answer: Answer, check: Check | None) -> Fetched:
@@ -95,7 +105,7 @@ def _read_whole(download: Download, answer: Answer, check: Check | None) -> Fetc
 
 def _read_unsized(download: Download, answer: Answer) -> Fetched:
     """Read a chunked response, whose length shows at its end: into the sink as it comes; for an ordered one, whole."""
-    sink, attempts, check = download.sink, download.attempts, _check_for(download, answer)
+    sink, attempts, check = download.sink, download.attempts, check_for(download.checksum, answer)
     state, pieces, offset = None if check is None else check.start(), list[bytes](), 0
     if not sink.is_ordered:
         sink.begin(None)

@@ -353,22 +353,27 @@ class PartsCheck:
         _compare(doing, self.told, f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}')
 
 
-def check_for(checksum: str, answer: Answer, parts: int) -> Check | None:
+def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
     """How a download is compared; None where there is nothing to compare it with.
 
     Args:
-        checksum: TransferConfig.checksum, which is not 'none'.
+        checksum: TransferConfig.checksum.
         answer: The response with the object.
         parts: How many parts it comes in.
     """
+    if checksum == 'none':
+        return None
     told = answer.checksum
     algorithm = None if told is None else _algorithm_of(told)
     if told is not None and algorithm in CRC_BYTES:
         return CRCCheck(told)
     if told is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
         return DigestCheck(told)
-    if checksum != 'md5':
-        return None
+    return _etag_check(answer, parts) if checksum == 'md5' else None
+
+
+def _etag_check(answer: Answer, parts: int) -> Check | None:
+    """A comparison with an ETag that is made of MD5s."""
     etag = answer.etag
     if has_md5_form(etag) and not has_own_key(*map(answer.header, ENCRYPTION_HEADERS)):
         return DigestCheck(f'MD5:{base64.b64encode(bytes.fromhex(etag)).decode()}')

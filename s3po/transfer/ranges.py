@@ -90,7 +90,9 @@ class Ranges:
         """Fetch all parts, and compare them.
 
         Raises:
-            RangesIgnored, Replaced, Mismatch: As fetch() in fetching.py.
+            RangesIgnored: The store sends the whole object in place of a range.
+            Replaced: Another version took the place of the object.
+            Mismatch: The bytes are not those that are stored, again and again.
         """
         answer, check = self._answer, self._check
         try:

@@ -57,17 +57,17 @@ class Download:
         sink: Takes the bytes.
         config: How large the ranges are and how many are fetched at once.
         request: What to fetch.
-        wants_checksum: Whether the bytes are compared with the object's checksum.
+        checksum: TransferConfig.checksum; 'none' where the bytes are not all those of the object.
     """
 
-    __slots__ = ('attempts', 'config', 'request', 'sink', 'wants_checksum')
+    __slots__ = ('attempts', 'checksum', 'config', 'request', 'sink')
 
     def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
         self.attempts = attempts
         self.sink = sink
         self.config = config
         self.request = request
-        self.wants_checksum = config.checksum != 'none' and request.byte_range in (None, (0, None))
+        self.checksum = config.checksum if request.byte_range in (None, (0, None)) else 'none'
 
     def __str__(self) -> str:
         return f'GetObject s3://{self.attempts.bucket}/{self.attempts.key}'
@@ -104,7 +104,7 @@ class Download:
             if_match=if_match,
             version_id=request.version_id,
             # Stores keep the checksum of the whole object, and send it with no range.
-            wants_checksum=self.wants_checksum and byte_range is None,
+            wants_checksum=byte_range is None and self.checksum != 'none',
             extra=request.extra,
         )
 

@@ -24,10 +24,10 @@ from s3po.model import CompletedPart
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.s3.expected import is_proof
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of
+from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of, new_id, wants_id
 from s3po.transfer.reporting import ReportedChunk
 
-__all__ = ['part_attempt', 'put_attempt']
+__all__ = ['part_attempt', 'put']
 
 # What is smaller is read once in each attempt, for its checksum and to be sent. What is larger is read piece by piece: once for
 # checksum and signature, and once to be sent in each attempt.
@@ -39,24 +39,28 @@ UNGUARDED: Final = (
 )
 
 
-def put_attempt(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, own_id: str | None) -> Callable[[], Stored]:
-    """One attempt to send a whole object.
+def put(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, *, sends_id: bool) -> Stored:
+    """Send a whole object in one request.
 
     Args:
-        attempts: Names the object.
+        attempts: Makes the request; names the object.
         chunk: All its bytes.
         headers: Its headers.
         extra: The caller's further parameters.
-        own_id: The id among the headers by which the object is known as ours; None where there is none.
+        sends_id: TransferConfig.sends_id.
     """
+    own_id = None
+    if sends_id and (headers or extra) and wants_id(headers, extra, is_multipart=False):
+        own_id = new_id()
+        headers = {**headers, ID_HEADER: own_id}
     if attempts.observer is None:
-        return _PutSender(attempts, chunk, headers, extra, own_id).send
+        return attempts.run('PutObject', _PutSender(attempts, chunk, headers, extra, own_id).send)
     reported = ReportedChunk(chunk, attempts, 'PutObject')
-    return reported.attempt(_PutSender(attempts, reported, headers, extra, own_id).send)
+    return attempts.run('PutObject', reported.attempt(_PutSender(attempts, reported, headers, extra, own_id).send))
 
 
 def part_attempt(attempts: Attempts, chunk: Chunk, extra: Extra, number: int) -> Callable[[str], CompletedPart]:
-    """One attempt to send a part of a multipart upload, given its upload id; arguments as of put_attempt()."""
+    """One attempt to send a part of a multipart upload, given its upload id."""
     if attempts.observer is None:
         return _PartSender(attempts, chunk, extra, number).send
     reported = ReportedChunk(chunk, attempts, 'UploadPart', number)
@@ -79,12 +83,13 @@ class _Sender:
     def _sent(self) -> Stored | CompletedPart:
         """Send the bytes once; without a checksum where the store does not take one."""
         attempts = self._attempts
-        body = self._read()
+        chunk = self._chunk
+        body = chunk if isinstance(chunk, BytesChunk) else self._read()
         guard = attempts.guard
         algorithm = guard.algorithm(attempts.bucket)
         checksum = None
         if algorithm is not None:
-            checksum = self._checksum(body, algorithm)
+            checksum = body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
         try:
             stored = self._send(body, checksum)
         except ResponseError as error:

@@ -18,7 +18,7 @@ from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece, UploadVanished
 from s3po.transfer.parts import PartGroup
-from s3po.transfer.sending import part_attempt, put_attempt
+from s3po.transfer.sending import part_attempt, put
 
 __all__ = ['upload']
 
@@ -46,7 +46,7 @@ def upload(
         size_bytes, parts = source.size_bytes, 1
         if size_bytes <= config.multipart_chunksize:
             # Whatever the threshold, this is one request.
-            stored = _put(attempts, config, source.chunk(0, size_bytes), headers, extra)
+            stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
         else:
             stored, parts = _Upload(attempts, config, headers, extra).sized(source)
     else:
@@ -65,15 +65,6 @@ def upload(
         seconds=time.monotonic() - began,
         warnings=attempts.warnings,
     )
-
-
-def _put(attempts: Attempts, config: TransferConfig, chunk: Chunk, headers: Headers, extra: Extra) -> Stored:
-    """Send an object in one request."""
-    own_id = None
-    if (headers or extra) and config.sends_id and wants_id(headers, extra, is_multipart=False):
-        own_id = new_id()
-        headers = {**headers, ID_HEADER: own_id}
-    return attempts.run('PutObject', put_attempt(attempts, chunk, headers, extra, own_id))
 
 
 class _Upload:
@@ -129,7 +120,7 @@ class _Upload:
         return UploadError(f'{error}; {why}', bucket=attempts.bucket, key=attempts.key, attempts=error.attempts)
 
     def _put(self, chunk: Chunk) -> Stored:
-        return _put(self._attempts, self._config, chunk, self._headers, self._extra)
+        return put(self._attempts, chunk, self._headers, self._extra, sends_id=self._config.sends_id)
 
     def _read_first(self, chunks: list[Chunk]) -> None:
         """Read all chunks for their checksums before one is sent; see SizedSource.can_change_unseen."""
