@@ -5,12 +5,12 @@ transfer; parts run in a group of the transfer's own, never in a batch's workers
 children, in a pool that is full of parents, wait for ever).
 """
 
-from s3po.transfer.aborts import PendingAborts
+from s3po.transfer.aborting import abort_pending, abort_upload
 from s3po.transfer.attempts import Attempts, ObservedAttempts
 from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import DownloadRequest, download
 from s3po.transfer.integrity import Guard
-from s3po.transfer.multipart import abort_pending, abort_upload
+from s3po.transfer.pending_aborts import PendingAborts
 from s3po.transfer.uploading import upload
 
 __all__ = [

@@ -12,8 +12,8 @@ from s3po.observer import Activity, Observer, report
 from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
 from s3po.runtime import WorkKilled, under_way
 from s3po.s3 import Transport
-from s3po.transfer.aborts import PendingAborts
 from s3po.transfer.integrity import Guard
+from s3po.transfer.pending_aborts import PendingAborts
 
 __all__ = ['Attempts', 'ObservedAttempts']
 

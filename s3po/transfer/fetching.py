@@ -95,12 +95,11 @@ def _read_whole(download: Download, answer: Answer, check: Check | None) -> Fetc
     if len(data) < size_bytes:
         data += read_exactly(answer, size_bytes - len(data))
     if check is not None:
-        check.end(1, check.update(check.start(), data), size_bytes)
-        check.verify(download)
+        check.verify_whole(download, data)
     download.sink.write_whole(data)
     if download.attempts.observer is not None:
         download.attempts.moved('GetObject', size_bytes)
-    return Fetched(size_bytes, answer.etag, answer.version_id, None if check is None else check.told, 1)
+    return Fetched(size_bytes, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
 def _read_unsized(download: Download, answer: Answer) -> Fetched:
@@ -125,11 +124,11 @@ def _read_unsized(download: Download, answer: Answer) -> Fetched:
         sink.write_whole(b''.join(pieces))
     if attempts.observer is not None:
         attempts.moved('GetObject', offset)
-    return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.told, 1)
+    return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
 def _check_size(download: Download, size_bytes: int) -> None:
-    """Compare the length of a chunked response that nothing else guards with the size that a HEAD tells, if it does.
+    """Compare the length of a chunked response that nothing else guards with the size from a HEAD, if it has one.
 
     Raises:
         NetworkError: They differ: a proxy may unpack what is stored compressed.

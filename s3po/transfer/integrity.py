@@ -21,20 +21,17 @@ from s3po.checksum import (
     combined_text,
     crc_function,
     has_md5_form,
-    multipart_count,
     multipart_etag,
     text_of_crc,
 )
 from s3po.errors import IntegrityError, ResponseError
-from s3po.model import CompletedPart, ObjectInfo
-from s3po.s3 import ID_HEADER, Answer, Extra, Headers, Stored
-from s3po.s3.expected import is_proof
+from s3po.model import ObjectInfo
+from s3po.s3 import Answer, Extra, Headers
 from s3po.s3.status import has_own_key
 
 __all__ = [
     'INVALID_DIGEST',
     'Check',
-    'Expected',
     'Guard',
     'Mismatch',
     'check_echo',
@@ -42,6 +39,7 @@ __all__ = [
     'check_for',
     'is_encrypted',
     'is_of',
+    'kind_of',
     'new_id',
     'wants_id',
 ]
@@ -72,6 +70,7 @@ class Guard:
     """Which checksum the uploads of a connection carry, bucket by bucket. Any thread may use it.
 
     Attributes:
+        refusing: The buckets whose store refuses checksums: it refused one twice, and took the same bytes with an MD5.
         taking: The buckets whose store has accepted a checksum; it refuses none just for being one.
         is_off: Whether nothing is compared.
         is_required: Whether an upload fails without the checksum.
@@ -83,8 +82,7 @@ class Guard:
             checksum: TransferConfig.checksum.
         """
         self._algorithm = ALGORITHMS[checksum]
-        # The buckets whose store refuses checksums.
-        self._refusing: set[str] = set()
+        self.refusing: set[str] = set()
         self.taking: set[str] = set()
         self._logged: set[tuple[str, str]] = set()
         self.is_off = checksum == 'none'
@@ -92,7 +90,7 @@ class Guard:
 
     def algorithm(self, bucket: str) -> str | None:
         """The algorithm of the checksums that uploads to a bucket carry; None for no checksum."""
-        return None if bucket in self._refusing else self._algorithm
+        return None if bucket in self.refusing else self._algorithm
 
     def is_refusal(self, error: ResponseError) -> bool:
         """Whether a store may have refused a request for its checksum: because it takes none, or because it does not match."""
@@ -106,76 +104,26 @@ class Guard:
         self._logged.add((bucket, text))
         return is_new
 
-    def remember_refusal(self, bucket: str) -> None:
-        """Send no more checksums to this bucket: what was refused twice with one was taken with an MD5."""
-        self._refusing.add(bucket)
 
-
-class Expected:
-    """What a multipart upload that was completed looks like.
-
-    Attributes:
-        checksum: Of the whole object, as 'ALGORITHM:base64'; None where the store has not confirmed each part's.
-    """
-
-    def __init__(self, parts: list[CompletedPart], checksum: str | None, own_id: str | None) -> None:
-        sizes = [part.size_bytes for part in parts]
-        self._size_bytes = None if -1 in sizes else sum(sizes)
-        self._etag = multipart_etag(part.etag for part in parts)
-        self._is_encrypted = any(part.is_encrypted for part in parts)
-        self._count = len(parts)
-        self._id = own_id
-        self.checksum = checksum
-
-    def is_proved_by(self, stored: Stored) -> bool:
-        """Whether the answer to the completion is enough: nobody but a store gives such a checksum or ETag."""
-        if not is_proof(stored.etag):
-            return False
-        if self._is_encrypted or stored.is_encrypted or (self.checksum is not None and self.checksum == stored.checksum):
-            return True
-        # An ETag of another form can be right.
-        return stored.etag == self._etag or self._etag is None or multipart_count(stored.etag) is None
-
-    def is_met_by(self, info: ObjectInfo, told: str = '') -> bool | None:
-        """Whether an object is the one that was uploaded; None where nothing tells.
-
-        Args:
-            info: What a HEAD says of the object.
-            told: The ETag that the completion told; '' for none.
-        """
-        if self._size_bytes is not None and info.size_bytes != self._size_bytes:
-            return False
-        if self.checksum is not None and _algorithm(info.checksum) == _algorithm(self.checksum):
-            return info.checksum == self.checksum
-        if self._id is not None:
-            return info.headers.get(ID_HEADER) == self._id
-        if self._etag is None or info.etag == self._etag:
-            return None if self._etag is None else True
-        if info.etag == told and multipart_count(told) == self._count:
-            # Some stores make ETags in ways of their own.
-            return True
-        return None if is_encrypted(info) or '-' not in info.etag else False
-
-
-def check_echo(doing: str, sent: str | None, told: str | None) -> None:
-    """Compare the checksum that a store tells of what it has taken with the one that was sent.
+def check_echo(doing: str, sent: str | None, stored: str | None) -> None:
+    """Compare the checksum in the response to an upload with the one that was sent.
 
     Raises:
         IntegrityError: They are of one algorithm, and differ.
     """
-    if sent is not None and told is not None and sent != told and _algorithm(sent) == _algorithm(told):
-        raise IntegrityError(f'{doing}: what was stored is not what was sent: the store tells {told}, sent was {sent}')
+    if sent is not None and stored is not None and sent != stored and kind_of(sent) == kind_of(stored):
+        raise IntegrityError(f'{doing}: what was stored is not what was sent: the store tells {stored}, sent was {sent}')
 
 
 def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
-    """Compare an ETag with the MD5 of what was sent; tells whether the ETag can be one.
+    """Compare an ETag with the MD5 of what was sent. Returns False if the ETag is no MD5.
 
     Raises:
         IntegrityError: It is another.
     """
     if not has_md5_form(etag):
         return False
-    expected = base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
+    expected = _md5_of(chunk)
     if etag != expected:
         raise IntegrityError(
             f'{doing}: what was stored is not what was sent: its ETag is {etag}, the MD5 of the data {expected}'
@@ -184,19 +132,22 @@ def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
 
 
 def is_of(chunk: Chunk, info: ObjectInfo) -> bool:
-    """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False where neither tells."""
+    """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False without either."""
     algorithm, _, value = (info.checksum or '').partition(':')
     if algorithm in ALGORITHMS.values() and '-' not in value:
         return info.checksum == chunk.checksum(algorithm)
-    if is_encrypted(info) or not has_md5_form(info.etag):
-        return False
-    return info.etag == base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
+    return has_md5_form(info.etag) and not is_encrypted(info) and info.etag == _md5_of(chunk)
+
+
+def _md5_of(chunk: Chunk) -> str:
+    """The MD5 of a chunk, in hex."""
+    return base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
 
 
 def wants_id(headers: Headers, extra: Extra, *, is_multipart: bool) -> bool:
-    """Whether only an id of our own can tell this upload from another's write when its answer is lost.
+    """Whether an upload needs an id of its own, to be told from another client's write when its response is lost.
 
-    Either a condition refuses the second attempt, whoever wrote; or a key for encryption makes ETags that nobody can foretell.
+    It does if a condition refuses the second attempt whichever client wrote, or if encryption makes unpredictable ETags.
     """
     names = [name.lower() for name in (*headers, *extra)]
     if not CONDITIONS.isdisjoint(names):
@@ -214,8 +165,8 @@ def is_encrypted(info: ObjectInfo) -> bool:
     return has_own_key(*map(info.headers.get, ENCRYPTION_HEADERS))
 
 
-def _algorithm(checksum: str | None) -> str:
-    """The algorithm of a checksum, and whether it is made of the parts'."""
+def kind_of(checksum: str | None) -> str:
+    """The algorithm of a checksum, with a '-' if it is one of the parts' checksums; only equal kinds can be compared."""
     if checksum is None:
         return ''
     return checksum.partition(':')[0] + ('-' if '-' in checksum else '')
@@ -225,56 +176,62 @@ def _algorithm(checksum: str | None) -> str:
 
 
 class Mismatch(IntegrityError):
-    """What came is not what was stored."""
+    """The downloaded bytes are not those that are stored."""
 
 
 class Check(Protocol):
-    """Compares an object with what is told of it.
+    """Compares the bytes of a download with a checksum of the object.
+
+    Each part calls start(), then update() for each piece of it in order, then end(). Parts may come side by side, and again.
 
     Attributes:
-        told: What it is compared with, as 'ALGORITHM:base64'.
-        is_streamed: Whether it has to get all bytes in order, as one part.
-        is_guess: Whether `told` may be of parts that were cut in another way.
+        expected: The object's checksum, as 'ALGORITHM:base64'.
+        is_streamed: Whether all bytes must come in order, as one part.
+        is_guess: Whether `expected` may be of parts of other sizes, so that it proves nothing.
     """
 
-    told: str
+    expected: str
     is_streamed: bool
     is_guess: bool
 
     def start(self) -> Any:
-        """The state of a part of which nothing has come."""
+        """The state of a part at its beginning."""
         ...
 
     def update(self, state: Any, data: bytes | memoryview) -> Any:
-        """The state behind the next bytes of the part."""
+        """The state of a part after its next bytes."""
         ...
 
     def end(self, number: int, state: Any, size_bytes: int) -> None:
-        """A part has come whole; in place of what came of it before."""
+        """Store the state of a complete part; replaces that of an earlier fetch."""
         ...
 
     def seen(self, number: int) -> str:
-        """The checksum of a part that has come; two that differ are not both right."""
+        """The checksum of a complete part. If it differs between two fetches, one of them was wrong."""
         ...
 
     def verify(self, doing: object) -> None:
-        """Compare.
+        """Compare the parts.
 
         Raises:
-            Mismatch: What came is something else.
+            Mismatch: The bytes have another checksum.
         """
+        ...
+
+    def verify_whole(self, doing: object, data: bytes) -> None:
+        """Compare all bytes at once; in place of all other calls."""
         ...
 
 
 class CRCCheck:
-    """By a CRC of the whole object, which is combined of its parts'."""
+    """By a CRC of the whole object, combined from those of its parts."""
 
     is_streamed = False
     is_guess = False
 
-    def __init__(self, told: str) -> None:
-        self.told = told
-        self._algorithm = told.partition(':')[0]
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+        self._algorithm = expected.partition(':')[0]
         self._compute = crc_function(self._algorithm)
         self._parts: dict[int, tuple[str, int]] = {}
 
@@ -292,18 +249,21 @@ class CRCCheck:
 
     def verify(self, doing: object) -> None:
         parts = [part for _, part in sorted(self._parts.items())]
-        _compare(doing, self.told, parts[0][0] if len(parts) == 1 else combined_text(self._algorithm, parts))
+        _compare(doing, self.expected, parts[0][0] if len(parts) == 1 else combined_text(self._algorithm, parts))
+
+    def verify_whole(self, doing: object, data: bytes) -> None:
+        _compare(doing, self.expected, text_of_crc(self._algorithm, self._compute(data, 0)))
 
 
 class DigestCheck:
-    """By a digest of the whole object, which is computed from its first byte to its last."""
+    """By a digest of the whole object, computed from its first byte to its last."""
 
     is_streamed = True
     is_guess = False
 
-    def __init__(self, told: str) -> None:
-        self.told = told
-        self._algorithm = told.partition(':')[0]
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+        self._algorithm = expected.partition(':')[0]
         self._digest = b''
 
     def start(self) -> Any:
@@ -320,26 +280,22 @@ class DigestCheck:
         return self._digest.hex()
 
     def verify(self, doing: object) -> None:
-        _compare(doing, self.told, f'{self._algorithm}:{base64.b64encode(self._digest).decode()}')
+        _compare(doing, self.expected, f'{self._algorithm}:{base64.b64encode(self._digest).decode()}')
+
+    def verify_whole(self, doing: object, data: bytes) -> None:
+        self.end(1, self.update(self.start(), data), len(data))
+        self.verify(doing)
 
 
-class PartsCheck:
-    """By the ETag of an object in parts, which is made of their MD5s: if it was uploaded in parts as it comes now."""
+class PartsCheck(DigestCheck):
+    """By the ETag of a multipart upload, which is made of the MD5s of its parts. Works if they have the sizes of the ranges."""
 
     is_streamed = False
     is_guess = True
 
     def __init__(self, etag: str) -> None:
-        digest, _, count = etag.partition('-')
-        self.told = f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}'
+        super().__init__(self._of_etag(etag))
         self._etags: dict[int, str] = {}
-
-    def start(self) -> Any:
-        return hashlib.md5(usedforsecurity=False)
-
-    def update(self, state: Any, data: bytes | memoryview) -> Any:
-        state.update(data)
-        return state
 
     def end(self, number: int, state: Any, size_bytes: int) -> None:
         self._etags[number] = state.hexdigest()
@@ -349,8 +305,12 @@ class PartsCheck:
 
     def verify(self, doing: object) -> None:
         etag = multipart_etag(etag for _, etag in sorted(self._etags.items())) or ''
+        _compare(doing, self.expected, self._of_etag(etag))
+
+    @staticmethod
+    def _of_etag(etag: str) -> str:
         digest, _, count = etag.partition('-')
-        _compare(doing, self.told, f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}')
+        return f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}'
 
 
 def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
@@ -363,12 +323,12 @@ def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
     """
     if checksum == 'none':
         return None
-    told = answer.checksum
-    algorithm = None if told is None else _algorithm_of(told)
-    if told is not None and algorithm in CRC_BYTES:
-        return CRCCheck(told)
-    if told is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
-        return DigestCheck(told)
+    expected = answer.checksum
+    algorithm = None if expected is None else _algorithm_of(expected)
+    if expected is not None and algorithm in CRC_BYTES:
+        return CRCCheck(expected)
+    if expected is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
+        return DigestCheck(expected)
     return _etag_check(answer, parts) if checksum == 'md5' else None
 
 
@@ -382,9 +342,9 @@ def _etag_check(answer: Answer, parts: int) -> Check | None:
     return None
 
 
-def _algorithm_of(told: str) -> str:
-    """The algorithm of a checksum of the bytes; '' for one of the parts' checksums ('…-N'), and for what is none of ours."""
-    algorithm, _, value = told.partition(':')
+def _algorithm_of(expected: str) -> str:
+    """The algorithm of a checksum of all bytes; '' for a checksum of the parts' checksums ('…-N'), and for unknown ones."""
+    algorithm, _, value = expected.partition(':')
     length = CRC_BYTES.get(algorithm) or DIGEST_BYTES.get(algorithm)
     try:
         raw = base64.b64decode(value, validate=True)
@@ -393,6 +353,6 @@ def _algorithm_of(told: str) -> str:
     return algorithm if len(raw) == length else ''
 
 
-def _compare(doing: object, told: str, computed: str) -> None:
-    if computed != told:
-        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {told}')
+def _compare(doing: object, expected: str, computed: str) -> None:
+    if computed != expected:
+        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {expected}')

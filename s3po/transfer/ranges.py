@@ -103,7 +103,7 @@ class Ranges:
             if isinstance(error, PreconditionFailed):
                 raise Replaced from error
             raise
-        checksum = check.told if check is not None and is_proved else None
+        checksum = check.expected if check is not None and is_proved else None
         return Fetched(self._plan.size_bytes, answer.etag, answer.version_id, checksum, len(self._plan))
 
     # --- verify

@@ -29,7 +29,7 @@ from s3po.transfer.reporting import ReportedChunk
 
 __all__ = ['part_attempt', 'put']
 
-# What is smaller is read once in each attempt, for its checksum and to be sent. What is larger is read piece by piece: once for
+# A smaller chunk is read once in each attempt, for its checksum and to be sent. A larger one is read piece by piece: once for
 # checksum and signature, and once to be sent in each attempt.
 AT_ONCE_BYTES: Final = 256 * 1024
 
@@ -150,14 +150,14 @@ class _Sender:
             if error.code == INVALID_DIGEST:
                 raise self._mismatch(error) from error
             raise
-        guard.remember_refusal(bucket)
+        guard.refusing.add(bucket)
         return body, checksum, stored
 
     def _mismatch(self, error: ResponseError) -> IntegrityError:
         return IntegrityError(f'{self}: the store refused the bytes again and again as not matching their checksum: {error}')
 
     def _compare_etag(self, body: Chunk, checksum: str | None, stored: Stored | CompletedPart) -> None:
-        """The store has told no checksum: compare the ETag where nothing else guarded the bytes, or the caller wants it."""
+        """Without a checksum in the response: compare the ETag if nothing else guarded the bytes, or the caller wants it."""
         attempts = self._attempts
         is_wanted = checksum is not None and checksum.startswith('MD5:')
         if not is_wanted and attempts.transport.guards_bodies(attempts.bucket):

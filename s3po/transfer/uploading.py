@@ -15,8 +15,9 @@ from s3po.plan import plan_upload, stream_concurrency, stream_part_bytes
 from s3po.runtime import under_way
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.completing import UploadVanished
 from s3po.transfer.integrity import new_id, wants_id
-from s3po.transfer.multipart import MultipartUpload, Piece, UploadVanished
+from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.parts import PartGroup
 from s3po.transfer.sending import part_attempt, put
 
