@@ -16,7 +16,7 @@ from s3po.errors import (
 )
 from s3po.governor import Slot
 from s3po.model import CompletedPart
-from s3po.runtime import GRACE_S
+from s3po.runtime import GRACE_S, WorkKilled
 from s3po.s3 import Extra, Headers, Stored
 from s3po.transfer.aborting import abort_pending_in_time, clean_up
 from s3po.transfer.attempts import Attempts
@@ -27,6 +27,7 @@ __all__ = ['MultipartUpload', 'Piece']
 
 # How long a caller whose transfer failed by itself waits for the abort. (One that was interrupted waits for GRACE_S.)
 PATIENCE_S: Final = 5.0
+
 # One part: its number, its length, and what sends it once, given the upload id.
 Piece = tuple[int, int, Callable[[str], CompletedPart]]
 
@@ -124,7 +125,13 @@ class MultipartUpload:
             with attempts.governor.slot(attempts.bucket) as slot:
                 slot.is_kept = True
                 create = functools.partial(self._create_in, slot)
-                return cleanups.shielded(create, abort_late, f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}')
+                doing = f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}'
+                try:
+                    return cleanups.shielded(create, abort_late, doing)
+                except WorkKilled as error:
+                    # Killed before it began, it has not ended the slot.
+                    slot.end(error)
+                    raise
 
         return attempts.run_without_slot('CreateMultipartUpload', attempt)
 
