@@ -49,7 +49,7 @@ from s3po.s3.parameters import check_extra, known_extra
 from s3po.s3.status import is_gone
 from s3po.transfer import (
     Attempts,
-    DownloadRequest,
+    Download,
     Guard,
     ObservedAttempts,
     PendingAborts,
@@ -57,6 +57,7 @@ from s3po.transfer import (
     check_copy,
     copy_object,
     download,
+    result_of,
     upload,
 )
 
@@ -241,20 +242,21 @@ class Operations:
         check_encoding(encoding, target)
         check_byte_range(byte_range)
         check_decompress(decompress, max_decompressed_size, byte_range)
-        request = DownloadRequest(
-            byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=self.extra(extra, 'GetObject')
-        )
+        began, extra = time.monotonic(), self.extra(extra, 'GetObject')
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
             sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
-        result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, config, request)
+        attempts = self.attempts(ref.bucket, ref.key, retries, DownloadError)
+        version_id = ref.version_id
+        fetched = download(
+            Download(attempts, sink, config, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
+        )
         if target is not None:
-            return _outcome(result)
+            return _outcome(result_of(attempts, fetched, time.monotonic() - began))
         assert isinstance(opened, BytesSink)
         data = opened.value
         value = data if encoding is None else decode(data, encoding, ref)
-        retried = result.attempts - result.parts
-        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=opened.described)
+        return Outcome(value=value, size_bytes=fetched.size_bytes, retries=attempts.retried, described=opened.described)
 
     def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
         attempts = self.attempts(ref.bucket, ref.key, retries)

@@ -8,14 +8,15 @@ children, in a pool that is full of parents, wait for ever).
 from s3po.transfer.aborting import abort_pending, abort_upload
 from s3po.transfer.attempts import Attempts, ObservedAttempts
 from s3po.transfer.copying import check_copy, copy_object
-from s3po.transfer.downloading import DownloadRequest, download
+from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
 from s3po.transfer.pending_aborts import PendingAborts
+from s3po.transfer.requesting import Download
 from s3po.transfer.uploading import upload
 
 __all__ = [
     'Attempts',
-    'DownloadRequest',
+    'Download',
     'Guard',
     'ObservedAttempts',
     'PendingAborts',
@@ -24,5 +25,6 @@ __all__ = [
     'check_copy',
     'copy_object',
     'download',
+    'result_of',
     'upload',
 ]

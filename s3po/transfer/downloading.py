@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import time
-
-from s3po.body import Sink
-from s3po.config import TransferConfig
 from s3po.model import TransferResult
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.fetching import fetch
-from s3po.transfer.requesting import Download, DownloadRequest
+from s3po.transfer.requesting import Download, Fetched
 
-__all__ = ['DownloadRequest', 'download']
+__all__ = ['download', 'result_of']
 
 
-def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> TransferResult:
+def download(what: Download) -> Fetched:
     """Fetch an object into a sink, and commit it. Blocks until it is complete.
 
     Args:
-        attempts: Makes the requests; names the object.
-        sink: An open sink. It is committed when all bytes are there, and rolled back on every other way out.
-        config: How large the ranges are and how many are fetched at once.
-        request: What to fetch.
+        what: What to fetch, and an open sink. It is committed when all bytes are there, and rolled back on every other way
+            out.
 
     Raises:
         DownloadError: The retries ran out.
@@ -30,20 +24,24 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
         TransportError: The store refused, or its response was not what was asked for.
         LocalError: The target cannot be written.
     """
-    began = time.monotonic()
     try:
-        fetched = fetch(Download(attempts, sink, config, request))
-        sink.commit()
+        fetched = fetch(what)
+        what.sink.commit()
     except BaseException as error:
-        if attempts.governor.is_parents:
+        if what.attempts.governor.is_parents:
             # The target is the parent's, too.
             raise
         # The first error matters more than one of the clean-up.
         try:
-            sink.rollback()
+            what.sink.rollback()
         except Exception as failure:  # noqa: BLE001  (whatever it is, it is noted)
             error.add_note(str(failure))
         raise
+    return fetched
+
+
+def result_of(attempts: Attempts, fetched: Fetched, seconds: float) -> TransferResult:
+    """The result of a download that took so many seconds."""
     return TransferResult(
         bucket=attempts.bucket,
         key=attempts.key,
@@ -53,6 +51,6 @@ def download(attempts: Attempts, sink: Sink, config: TransferConfig, request: Do
         checksum=fetched.checksum,
         parts=fetched.parts,
         attempts=fetched.parts + attempts.retried,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         warnings=attempts.warnings,
     )

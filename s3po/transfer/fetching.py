@@ -133,9 +133,11 @@ def _check_size(download: Download, size_bytes: int) -> None:
     Raises:
         NetworkError: They differ: a proxy may unpack what is stored compressed.
     """
-    attempts, request = download.attempts, download.request
+    attempts = download.attempts
     try:
-        info = attempts.transport.head_object(attempts.bucket, attempts.key, version_id=request.version_id, extra=request.extra)
+        info = attempts.transport.head_object(
+            attempts.bucket, attempts.key, version_id=download.version_id, extra=download.extra
+        )
     except TransportError:
         # Downloads need no permission for a HEAD, and a store that cannot answer one proves nothing.
         return

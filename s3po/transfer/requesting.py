@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from s3po.body import Sink
@@ -11,24 +10,7 @@ from s3po.errors import IntegrityError, InvalidRequest
 from s3po.s3 import Answer, Extra
 from s3po.transfer.attempts import Attempts
 
-__all__ = ['Download', 'DownloadRequest', 'Fetched']
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadRequest:
-    """What to fetch of an object.
-
-    Attributes:
-        byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
-        if_match: Only if the object has this ETag.
-        version_id: One version.
-        extra: The caller's further parameters.
-    """
-
-    byte_range: tuple[int, int | None] | None = None
-    if_match: str | None = None
-    version_id: str | None = None
-    extra: Extra
+__all__ = ['Download', 'Fetched']
 
 
 class Fetched(NamedTuple):
@@ -50,24 +32,41 @@ class Fetched(NamedTuple):
 
 
 class Download:
-    """One download: the requests that it sends, and where the bytes go.
+    """One download: what to fetch of an object, and where the bytes go. (Not a dataclass: as Fetched.)
 
     Attributes:
         attempts: Makes the requests; names the object.
         sink: Takes the bytes.
         config: How large the ranges are and how many are fetched at once.
-        request: What to fetch.
+        byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
+        if_match: Only if the object has this ETag.
+        version_id: One version.
+        extra: The caller's further parameters.
         checksum: TransferConfig.checksum; 'none' where the bytes are not all those of the object.
     """
 
-    __slots__ = ('attempts', 'checksum', 'config', 'request', 'sink')
+    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'version_id')
 
-    def __init__(self, attempts: Attempts, sink: Sink, config: TransferConfig, request: DownloadRequest) -> None:
+    def __init__(
+        self,
+        attempts: Attempts,
+        sink: Sink,
+        config: TransferConfig,
+        *,
+        byte_range: tuple[int, int | None] | None = None,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        extra: Extra,
+    ) -> None:
         self.attempts = attempts
         self.sink = sink
         self.config = config
-        self.request = request
-        self.checksum = config.checksum if request.byte_range in (None, (0, None)) else 'none'
+        # All bytes from 0 on are the object, and S3 refuses every range of an empty object.
+        self.byte_range = None if byte_range == (0, None) else byte_range
+        self.if_match = if_match
+        self.version_id = version_id
+        self.extra = extra
+        self.checksum = config.checksum if self.byte_range is None else 'none'
 
     def __str__(self) -> str:
         return f'GetObject s3://{self.attempts.bucket}/{self.attempts.key}'
@@ -78,15 +77,13 @@ class Download:
         Raises:
             IntegrityError: The response is of other bytes.
         """
-        request = self.request
-        # All bytes from 0 on are the object, and S3 refuses every range of an empty object.
-        if request.byte_range in (None, (0, None)):
-            answer = self.get(None, request.if_match)
+        if self.byte_range is None:
+            answer = self.get(None, self.if_match)
             if answer.offset == 0 and answer.size_bytes == answer.whole_bytes:
                 # The usual case, without the call.
                 return answer
         else:
-            answer = self._get_first_range(request.byte_range)
+            answer = self._get_first_range(self.byte_range)
         try:
             self._check_range(answer)
         except IntegrityError:
@@ -96,16 +93,16 @@ class Download:
 
     def get(self, byte_range: tuple[int, int | None] | None, if_match: str | None) -> Answer:
         """Send one GET."""
-        attempts, request = self.attempts, self.request
+        attempts = self.attempts
         return attempts.transport.get_object(
             attempts.bucket,
             attempts.key,
             byte_range=byte_range,
             if_match=if_match,
-            version_id=request.version_id,
+            version_id=self.version_id,
             # Stores keep the checksum of the whole object, and send it with no range.
             wants_checksum=byte_range is None and self.checksum != 'none',
-            extra=request.extra,
+            extra=self.extra,
         )
 
     def wrong_range(self, answer: Answer, wanted: str) -> IntegrityError:
@@ -117,15 +114,15 @@ class Download:
 
     def _get_first_range(self, byte_range: tuple[int, int | None]) -> Answer:
         try:
-            return self.get(byte_range, self.request.if_match)
+            return self.get(byte_range, self.if_match)
         except InvalidRequest as error:
             if byte_range[0] != 0 or error.status != 416:
                 raise
         # The object is empty, and so are its first bytes.
-        return self.get(None, self.request.if_match)
+        return self.get(None, self.if_match)
 
     def _check_range(self, answer: Answer) -> None:
-        whole, byte_range = answer.whole_bytes, self.request.byte_range
+        whole, byte_range = answer.whole_bytes, self.byte_range
         start, stop = byte_range or (0, None)
         # A range that ends behind the object ends with it.
         end = whole if stop is None else min(stop, whole)
