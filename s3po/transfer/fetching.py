@@ -22,7 +22,6 @@ from s3po.transfer.requesting import Download, Fetched
 
 __all__ = ['READ_BYTES', 'fetch']
 
-
 # How often a download is begun anew because the object was replaced meanwhile.
 RESTARTS: Final = 2
 
