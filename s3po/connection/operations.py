@@ -49,8 +49,8 @@ from s3po.s3.parameters import check_extra, known_extra
 from s3po.s3.status import is_gone
 from s3po.transfer import (
     Attempts,
-    Download,
     Guard,
+    ObjectDownload,
     ObservedAttempts,
     PendingAborts,
     abort_pending,
@@ -249,7 +249,7 @@ class Operations:
         attempts = self.attempts(ref.bucket, ref.key, retries, DownloadError)
         version_id = ref.version_id
         fetched = download(
-            Download(attempts, sink, config, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
+            ObjectDownload(attempts, sink, config, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
         )
         if target is not None:
             return _outcome(result_of(attempts, fetched, time.monotonic() - began))

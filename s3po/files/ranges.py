@@ -12,7 +12,7 @@ from s3po.files.errors import file_errors
 from s3po.model import Described, ObjectInfo, ObjectRef
 from s3po.s3 import Extra
 from s3po.s3.expected import is_strong
-from s3po.transfer import Attempts, Download, download
+from s3po.transfer import Attempts, ObjectDownload, download
 
 __all__ = ['Ranges']
 
@@ -66,7 +66,7 @@ class Ranges:
     def _fetch(self, start: int, stop: int, sink: BytesSink | _BufferSink) -> None:
         opened = self.opened
         with file_errors(str(self.ref)):
-            what = Download(
+            what = ObjectDownload(
                 self.attempts(),
                 sink,
                 self.config,

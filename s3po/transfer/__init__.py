@@ -11,13 +11,13 @@ from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
 from s3po.transfer.pending_aborts import PendingAborts
-from s3po.transfer.requesting import Download
+from s3po.transfer.requesting import ObjectDownload
 from s3po.transfer.uploading import upload
 
 __all__ = [
     'Attempts',
-    'Download',
     'Guard',
+    'ObjectDownload',
     'ObservedAttempts',
     'PendingAborts',
     'abort_pending',

@@ -5,12 +5,12 @@ from __future__ import annotations
 from s3po.model import TransferResult
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.fetching import fetch
-from s3po.transfer.requesting import Download, Fetched
+from s3po.transfer.requesting import Fetched, ObjectDownload
 
 __all__ = ['download', 'result_of']
 
 
-def download(what: Download) -> Fetched:
+def download(what: ObjectDownload) -> Fetched:
     """Fetch an object into a sink, and commit it. Blocks until it is complete.
 
     Args:

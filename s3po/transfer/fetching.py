@@ -18,7 +18,7 @@ from s3po.s3.expected import is_strong
 from s3po.transfer.integrity import Check, check_for
 from s3po.transfer.open_responses import READ_BYTES, OpenResponse, read_exactly
 from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced
-from s3po.transfer.requesting import Download, Fetched
+from s3po.transfer.requesting import Fetched, ObjectDownload
 
 __all__ = ['READ_BYTES', 'fetch']
 
@@ -26,7 +26,7 @@ __all__ = ['READ_BYTES', 'fetch']
 RESTARTS: Final = 2
 
 
-def fetch(download: Download) -> Fetched:
+def fetch(download: ObjectDownload) -> Fetched:
     """Fetch all bytes of one version of an object into the sink of a download, and compare them.
 
     Raises:
@@ -52,7 +52,7 @@ def fetch(download: Download) -> Fetched:
                 ) from error.__cause__
 
 
-def _request(download: Download, *, is_one_stream: bool) -> Fetched | Ranges:
+def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Ranges:
     """One attempt at the first request: reads a small object to its end; the response of a large one stays open."""
     attempts = download.attempts
     with attempts.governor.slot(attempts.bucket) as slot:
@@ -75,7 +75,7 @@ def _request(download: Download, *, is_one_stream: bool) -> Fetched | Ranges:
                 answer.close()
 
 
-def _plan(download: Download, answer: Answer, *, is_one_stream: bool) -> tuple[Plan, Check | None]:
+def _plan(download: ObjectDownload, answer: Answer, *, is_one_stream: bool) -> tuple[Plan, Check | None]:
     """The parts of a large object, and how they are compared."""
     size_bytes = answer.size_bytes
     plan = plan_download(size_bytes, download.config)
@@ -87,7 +87,7 @@ def _plan(download: Download, answer: Answer, *, is_one_stream: bool) -> tuple[P
     return plan, check
 
 
-def _read_whole(download: Download, answer: Answer, check: Check | None) -> Fetched:
+def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -> Fetched:
     """Read a response to its end, and give it to the sink once it has been compared."""
     size_bytes = answer.size_bytes
     data = answer.read(size_bytes)
@@ -101,7 +101,7 @@ def _read_whole(download: Download, answer: Answer, check: Check | None) -> Fetc
     return Fetched(size_bytes, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
-def _read_unsized(download: Download, answer: Answer) -> Fetched:
+def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
     """Read a chunked response, whose length shows at its end: into the sink as it comes; for an ordered one, whole."""
     sink, attempts, check = download.sink, download.attempts, check_for(download.checksum, answer)
     state, pieces, offset = None if check is None else check.start(), list[bytes](), 0
@@ -126,7 +126,7 @@ def _read_unsized(download: Download, answer: Answer) -> Fetched:
     return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
-def _check_size(download: Download, size_bytes: int) -> None:
+def _check_size(download: ObjectDownload, size_bytes: int) -> None:
     """Compare the length of a chunked response that nothing else guards with the size from a HEAD, if it has one.
 
     Raises:

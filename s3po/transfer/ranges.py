@@ -20,7 +20,7 @@ from s3po.s3 import Answer
 from s3po.transfer.integrity import Check, Mismatch
 from s3po.transfer.open_responses import OpenResponse, buffers, read_exactly, skip
 from s3po.transfer.parts import PartGroup
-from s3po.transfer.requesting import Download, Fetched
+from s3po.transfer.requesting import Fetched, ObjectDownload
 
 __all__ = ['Ranges', 'RangesIgnored', 'Replaced']
 
@@ -60,7 +60,7 @@ class Ranges:
 
     def __init__(
         self,
-        download: Download,
+        download: ObjectDownload,
         response: OpenResponse,
         plan: Plan,
         check: Check | None,

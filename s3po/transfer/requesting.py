@@ -10,7 +10,7 @@ from s3po.errors import IntegrityError, InvalidRequest
 from s3po.s3 import Answer, Extra
 from s3po.transfer.attempts import Attempts
 
-__all__ = ['Download', 'Fetched']
+__all__ = ['Fetched', 'ObjectDownload']
 
 
 class Fetched(NamedTuple):
@@ -31,7 +31,7 @@ class Fetched(NamedTuple):
     parts: int
 
 
-class Download:
+class ObjectDownload:
     """One download: what to fetch of an object, and where the bytes go. (Not a dataclass: as Fetched.)
 
     Attributes:
