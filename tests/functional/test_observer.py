@@ -24,7 +24,8 @@ Connect = Callable[..., s3po.Connection]
 
 PART = 5 * MIB
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
-LARGE = os.urandom(2 * PART + 7)
+# Each part is long enough for the faults.
+LARGE = os.urandom(3 * PART - 7)
 SMALL = os.urandom(1000)
 
 
