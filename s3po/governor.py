@@ -1,47 +1,127 @@
 """How many requests of a connection may be in flight now.
 
-What may live here: the bound over requests, whoever makes them: objects of a batch, parts of an object, calls without a batch.
-A slot is held during an attempt, never during the wait between two. At this time the width is fixed by the open batches and
-the configuration; it is told of every request that a store refused for its rate, so that it can be made to follow that.
+One bound covers all requests of a connection in one thread: objects of a batch, parts of an object, calls without a batch. A
+slot is occupied during an attempt, never during the wait between two attempts. The width follows the open batches and the
+configuration. Every slot knows its bucket, outcome and seconds, so that the width can follow throttling later.
 """
 
 from __future__ import annotations
 
+import enum
+import functools
 from collections import Counter
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, Self
 
 import gevent
 import gevent.lock
 
-from s3po.errors import ConfigurationError
+from s3po.errors import ConfigurationError, Throttled
 from s3po.runtime import leave_child, process, watched
 
-__all__ = ['Governor']
+__all__ = ['AttemptOutcome', 'Governor', 'Slot']
+
+
+class AttemptOutcome(enum.Enum):
+    """How an attempt ended."""
+
+    SUCCEEDED = 'succeeded'
+    THROTTLED = 'throttled'
+    FAILED = 'failed'
+
+
+# Looking up a member of an enum costs more than a global.
+SUCCEEDED: Final = AttemptOutcome.SUCCEEDED
+
+
+class Slot:
+    """One attempt's place among the requests in flight; see Governor.slot.
+
+    Attributes:
+        bucket: The bucket of the request.
+        is_kept: Whether the slot stays occupied behind the `with` block, until end().
+        outcome: How the attempt ended; None until then.
+        seconds: How long it took, without the wait for the slot; 0.0 until it has ended.
+    """
+
+    __slots__ = ('_began_at', '_governor', 'bucket', 'is_kept', 'outcome', 'seconds')
+
+    def __init__(self, governor: Governor, bucket: str) -> None:
+        self._governor = governor
+        self._began_at = 0.0
+        self.bucket = bucket
+        self.is_kept = False
+        self.outcome: AttemptOutcome | None = None
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        governor = self._governor
+        if governor.process_mark is not process.mark:
+            governor.refuse()
+        governor.free.acquire()
+        if governor.process_mark is not process.mark:
+            governor.refuse()
+        self._began_at = monotonic()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self.is_kept or self.outcome is not None:
+            return
+        governor = self._governor
+        self.seconds = monotonic() - self._began_at
+        if error is None:
+            self.outcome = SUCCEEDED
+        elif isinstance(error, Throttled):
+            self.outcome = AttemptOutcome.THROTTLED
+            governor.throttled += 1
+        else:
+            self.outcome = AttemptOutcome.FAILED
+        if governor.surplus:
+            governor.surplus -= 1
+        else:
+            governor.free.release()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Give back a slot that was kept. May be called twice.
+
+        Args:
+            error: What the attempt raised; None if it succeeded.
+        """
+        self.is_kept = False
+        self.__exit__(None, error, None)
 
 
 class Governor:
-    """A semaphore whose width is that of the widest demand made on it.
+    """A semaphore whose width is that of the widest demand made on it. Belongs to one native thread.
 
-    Use `with governor:` around one attempt. Belongs to one native thread.
+    Attributes:
+        slot: `with governor.slot(bucket) as slot:` around one attempt waits until a slot is free. In a forked child it raises
+            ConfigurationError: the transfer is the parent's.
+        throttled: How many requests the store has refused because of their rate.
+        free: The free slots.
+        surplus: How many slots to drop when they are given back: the width shrank while they were occupied.
+        process_mark: The process that made the governor.
     """
 
     def __init__(self, narrowest: int, *, fixed: int | None = None) -> None:
         """
         Args:
-            narrowest: The width when nobody demands more.
+            narrowest: The width without any demand.
             fixed: A width that no demand changes; None for none.
         """
         self._narrowest = narrowest
         self._fixed = fixed
         self._demands: Counter[int] = Counter()
         self._width = fixed or narrowest
-        self._slots = gevent.lock.Semaphore(self._width)
-        # How many requests were refused for their rate.
-        self.throttled = 0
-        self._process = process.mark
         self._hub = gevent.get_hub()
+        # A partial and no method: one call less for every request.
+        self.slot: Callable[[str], Slot] = functools.partial(Slot, self)
+        self.throttled = 0
+        self.free = gevent.lock.Semaphore(self._width)
+        self.surplus = 0
+        self.process_mark = process.mark
         watched(self)
-        # Slots that are to be swallowed when they come back, since the width shrank while they were out.
-        self._surplus = 0
 
     @property
     def width(self) -> int:
@@ -49,10 +129,10 @@ class Governor:
         return self._width
 
     def __repr__(self) -> str:
-        return f'<Governor width={self._width} free={self._slots.counter}>'
+        return f'<Governor width={self._width} free={self.free.counter}>'
 
     def demand(self, width: int) -> None:
-        """Have the width be at least this, until release_demand(width)."""
+        """Make the width at least this, until release_demand(width)."""
         self._demands[width] += 1
         self._fit()
 
@@ -62,48 +142,17 @@ class Governor:
         self._demands += Counter()
         self._fit()
 
-    def notice_throttling(self) -> None:
-        """A request was refused for its rate: what adapts the width to the store begins here."""
-        self.throttled += 1
-
     @property
     def is_parents(self) -> bool:
-        """Whether this is a forked child, and the requests are its parent's to make."""
-        return self._process is not process.mark
+        """Whether this process is a forked child of the one that made the governor."""
+        return self.process_mark is not process.mark
 
     def is_busy(self, hub: object) -> bool:
-        """Whether requests of that hub's thread are in flight."""
-        return hub is self._hub and bool(self._slots.counter < self._width + self._surplus)
+        """Whether requests are in flight in that hub's thread."""
+        return hub is self._hub and bool(self.free.counter < self._width + self.surplus)
 
-    def __enter__(self) -> None:
-        self._slots.acquire()
-        if self._process is not process.mark:
-            self._stop()
-
-    def __exit__(self, *_: object) -> None:
-        self.give_back()
-
-    def take(self) -> None:
-        """Wait for a slot that outlives a `with`; give_back() returns it.
-
-        Raises:
-            ConfigurationError: This is a forked child, and the transfer is the parent's.
-        """
-        if self._process is not process.mark:
-            self._stop()
-        self._slots.acquire()
-        if self._process is not process.mark:
-            self._stop()
-
-    def give_back(self) -> None:
-        """Return a slot."""
-        if self._surplus:
-            self._surplus -= 1
-        else:
-            self._slots.release()
-
-    def _stop(self) -> None:
-        """In a forked child: the greenlet that forked is told; a copy of another one does not go on."""
+    def refuse(self) -> None:
+        """End what a forked child goes on with: raise in the greenlet that forked, stop copies of all others."""
         if gevent.getcurrent() is not process.origin:
             leave_child()
         raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
@@ -113,8 +162,11 @@ class Governor:
         change, self._width = width - self._width, width
         while change > 0:
             change -= 1
-            self.give_back()
+            if self.surplus:
+                self.surplus -= 1
+            else:
+                self.free.release()
         while change < 0:
             change += 1
-            if not self._slots.acquire(blocking=False):
-                self._surplus += 1
+            if not self.free.acquire(blocking=False):
+                self.surplus += 1

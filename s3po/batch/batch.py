@@ -17,7 +17,7 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
-from s3po.batch.running import Runner
+from s3po.batch.running import Runner, activity_of
 from s3po.batch.unread import Unread, tell, watch
 from s3po.batch.workers import Worker, WorkerPool
 from s3po.checks import public_names
@@ -30,6 +30,7 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.model import ObjectRef, UnusableRef
+from s3po.observer import report
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -68,6 +69,7 @@ class Batch(Calls):
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
+        self._observer = connection.observer
         self.home = Home()
         self._runner = Runner(connection, self._end)
         self._workers = WorkerPool(size, self._runner.run)
@@ -347,6 +349,8 @@ class Batch(Calls):
             # Silent is what happens to a transfer, not a mistake in the call.
             job.is_silent = False
         job.end(value, error)
+        if self._observer is not None:
+            report(self._observer.ended, activity_of(job), error)
         if error is None:
             self._succeeded += 1
         else:

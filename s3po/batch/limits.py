@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from s3po.errors import ConfigurationError
 from s3po.model import ObjectRef, Outcome
+from s3po.observer import Observer
 
 __all__ = ['BatchLimits', 'OnError', 'Performer']
 
@@ -19,9 +20,13 @@ class Performer(Protocol):
 
     Attributes:
         silent: What `silent=None` means.
+        observer: Receives the events of the jobs; None for no observer.
     """
 
     silent: bool
+
+    @property
+    def observer(self) -> Observer | None: ...
 
     def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
         """Carry out the method named `operation`. Raises what it raises when it is not silent."""

@@ -15,9 +15,10 @@ from s3po.batch.workers import Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.model import Outcome
+from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
-__all__ = ['Runner']
+__all__ = ['Runner', 'activity_of']
 
 
 class End(Protocol):
@@ -41,6 +42,7 @@ class Runner:
             end: Called once for each job.
         """
         self._connection = connection
+        self._observer = connection.observer
         self._end = end
         self._process = process.mark
         self.size_bytes = 0
@@ -60,6 +62,8 @@ class Runner:
         try:
             if job.refusal is not None:
                 raise job.refusal
+            if self._observer is not None:
+                report(self._observer.began, activity_of(job))
             outcome = self._connection.perform(job.operation, job.ref, job.options)
         except Exception as error:
             self._stay_in_parent(error)
@@ -127,6 +131,11 @@ class Runner:
             if self._process is not process.mark:
                 leave_child()
             self._end(job, None if failure else value, failure)
+
+
+def activity_of(job: Job) -> Activity:
+    """The job, as observers see it."""
+    return Activity(operation=job.operation, bucket=job.ref.bucket, key=job.ref.key)
 
 
 def _callback_error(job: Job, error: BaseException, failure: Exception | None) -> CallbackError:

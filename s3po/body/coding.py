@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-from s3po.body.zstdframes import MAX_WINDOW_BYTES, ZstandardFrame
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
 
@@ -22,8 +21,10 @@ __all__ = ['CODINGS', 'STEP_BYTES', 'Decoder', 'Encoder', 'Undecodable', 'check_
 
 CODINGS: Final = ('gzip', 'zlib', 'zstd')
 
-# How much a decoder gives at a time.
+# The longest piece that a decoder returns.
 STEP_BYTES: Final = MIB
+# The largest zstd window, which a decoder keeps in memory. RFC 9659 allows no more for the coding 'zstd'.
+MAX_WINDOW_BYTES: Final = 8 * MIB
 
 # What zlib calls wbits: the format around the compressed data.
 GZIP: Final = 16 + zlib.MAX_WBITS
@@ -94,12 +95,8 @@ def new_encoder(coding: str) -> Encoder:
     encoder: Encoder
     if coding == 'zstd':
         library = _zstd()
-        if hasattr(library, 'CompressionParameter'):
-            parameter = library.CompressionParameter
-            options = {parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1}
-            encoder = library.ZstdCompressor(options=options)
-        else:
-            encoder = library.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
+        parameter = library.CompressionParameter
+        encoder = library.ZstdCompressor(options={parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1})
         return encoder
     library, level = _zlib()
     encoder = library.compressobj(level, zlib.DEFLATED, GZIP if coding == 'gzip' else ZLIB)
@@ -199,8 +196,6 @@ class _Inflate:
 
 def _new_frame() -> Member:
     library = _zstd()
-    if not hasattr(library, 'DecompressionParameter'):
-        return ZstandardFrame(library)
     options = {library.DecompressionParameter.window_log_max: MAX_WINDOW_BYTES.bit_length() - 1}
     frame: Member = library.ZstdDecompressor(options=options)
     return frame
@@ -219,8 +214,8 @@ def _zlib() -> tuple[Any, int]:
 
 @functools.cache
 def _zstd() -> Any:
-    """The module of Python 3.14, or one of those that are there for others."""
-    for name in ('compression.zstd', 'zstandard', 'backports.zstd'):
+    """Python 3.14's compression.zstd, or its backport for older versions."""
+    for name in ('compression.zstd', 'backports.zstd'):
         try:
             return importlib.import_module(name)
         except ImportError:

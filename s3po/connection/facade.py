@@ -36,6 +36,7 @@ from s3po.model import (
     Prefix,
     check_bucket,
 )
+from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
 from s3po.secrecy import Secret, revealed
@@ -53,7 +54,7 @@ log = logging.getLogger(__name__)
 # The arguments that nobody is to see by chance; `default_extra` may hold the keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Methods that only a batch calls.
-INTERNAL: Final = frozenset({'perform', 'demand_requests', 'release_requests'})
+INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'})
 
 
 class Connection(ObjectCalls):
@@ -540,6 +541,15 @@ class Connection(ObjectCalls):
             return self._operations.perform(operation, ref, options)
         except S3poError as error:
             raise shortened(error) from error.__cause__
+
+    @property
+    def observer(self) -> Observer | None:
+        """Receives the events of jobs and requests; None for no observer. A batch keeps the one that it was made with."""
+        return self._operations.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._operations.observer = observer
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

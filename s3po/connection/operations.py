@@ -42,19 +42,22 @@ from s3po.errors import (
     UploadError,
 )
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
+from s3po.observer import Observer
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
 from s3po.s3.parameters import check_extra, known_extra
 from s3po.s3.status import is_gone
 from s3po.transfer import (
     Attempts,
-    DownloadRequest,
     Guard,
-    Leftovers,
-    abort_leftovers,
+    ObjectDownload,
+    ObservedAttempts,
+    PendingAborts,
+    abort_pending,
     check_copy,
     copy_object,
     download,
+    result_of,
     upload,
 )
 
@@ -87,6 +90,7 @@ class Operations:
 
     Attributes:
         config: How objects are cut, unless a call says otherwise.
+        observer: Receives the events of all requests; None for no observer.
     """
 
     def __init__(
@@ -94,9 +98,10 @@ class Operations:
     ) -> None:
         self._wiring = wiring
         self.config = config
+        self.observer: Observer | None = None
         self._policy = policy
         self._guard = Guard(config.checksum)
-        self._leftovers = Leftovers()
+        self._pending_aborts = PendingAborts()
         self._delete = delete
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
@@ -126,30 +131,32 @@ class Operations:
         if retries is not None:
             check_retries(retries)
         wiring = self._wiring
-        return Attempts(
+        kind = Attempts if self.observer is None else ObservedAttempts
+        return kind(
             wiring.transport(bucket),
             wiring.governor(),
             self._policy,
             self._guard,
-            self._leftovers,
+            self._pending_aborts,
             bucket=bucket,
             key=key,
             retries=retries,
             failure=failure,
+            observer=self.observer,
         )
 
     def finish_clean_up(self) -> None:
         """Wait for the clean-up in the background and abort what is left, within CLOSE_S; report what is not done."""
-        leftovers, until = self._leftovers, time.monotonic() + CLOSE_S
-        for doing in leftovers.cleanups.wait(CLOSE_S / 2):
+        pending_aborts, until = self._pending_aborts, time.monotonic() + CLOSE_S
+        for doing in pending_aborts.cleanups.wait(CLOSE_S / 2):
             log.warning('%s was not finished when the connection was closed', doing)
-        # What is ended becomes a leftover.
-        leftovers.cleanups.end()
+        # What is ended here is still to be aborted.
+        pending_aborts.cleanups.end()
         with gevent.Timeout(until - time.monotonic(), False):  # type: ignore[arg-type]  # False: it ends the block only
-            for bucket in leftovers.buckets():
-                abort_leftovers(self.attempts(bucket, '', 0))
-        for bucket in leftovers.buckets():
-            if upload_ids := leftovers.upload_ids(bucket):
+            for bucket in pending_aborts.buckets():
+                abort_pending(self.attempts(bucket, '', 0))
+        for bucket in pending_aborts.buckets():
+            if upload_ids := pending_aborts.upload_ids(bucket):
                 told = ', '.join(upload_ids)
                 log.warning(
                     '%d multipart uploads to s3://%s are still not aborted; their parts go on costing: %s',
@@ -235,20 +242,21 @@ class Operations:
         check_encoding(encoding, target)
         check_byte_range(byte_range)
         check_decompress(decompress, max_decompressed_size, byte_range)
-        request = DownloadRequest(
-            byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=self.extra(extra, 'GetObject')
-        )
+        began, extra = time.monotonic(), self.extra(extra, 'GetObject')
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
             sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
-        result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, config, request)
+        attempts = self.attempts(ref.bucket, ref.key, retries, DownloadError)
+        version_id = ref.version_id
+        fetched = download(
+            ObjectDownload(attempts, sink, config, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
+        )
         if target is not None:
-            return _outcome(result)
+            return _outcome(result_of(attempts, fetched, time.monotonic() - began))
         assert isinstance(opened, BytesSink)
         data = opened.value
         value = data if encoding is None else decode(data, encoding, ref)
-        retried = result.attempts - result.parts
-        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=opened.described)
+        return Outcome(value=value, size_bytes=fetched.size_bytes, retries=attempts.retried, described=opened.described)
 
     def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
         attempts = self.attempts(ref.bucket, ref.key, retries)

@@ -12,7 +12,7 @@ from s3po.files.errors import file_errors
 from s3po.model import Described, ObjectInfo, ObjectRef
 from s3po.s3 import Extra
 from s3po.s3.expected import is_strong
-from s3po.transfer import Attempts, DownloadRequest, download
+from s3po.transfer import Attempts, ObjectDownload, download
 
 __all__ = ['Ranges']
 
@@ -64,13 +64,19 @@ class Ranges:
         self._fetch(start, stop, _BufferSink(buffer))
 
     def _fetch(self, start: int, stop: int, sink: BytesSink | _BufferSink) -> None:
-        request = DownloadRequest(
-            byte_range=(start, stop), if_match=self.if_match, version_id=self.ref.version_id, extra=self.extra
-        )
         opened = self.opened
         with file_errors(str(self.ref)):
+            what = ObjectDownload(
+                self.attempts(),
+                sink,
+                self.config,
+                byte_range=(start, stop),
+                if_match=self.if_match,
+                version_id=self.ref.version_id,
+                extra=self.extra,
+            )
             try:
-                result = download(self.attempts(), sink, self.config, request)
+                result = download(what)
             except PreconditionFailed as error:
                 if opened is None:
                     raise

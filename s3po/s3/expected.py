@@ -97,7 +97,7 @@ def is_proof(etag: str) -> bool:
 
     It is a single one: two headers joined have quotes inside. Web frameworks give weak ones to whatever they answer.
     """
-    return is_strong(etag) and '"' not in etag
+    return bool(etag) and '"' not in etag and not etag.startswith('W/')
 
 
 def check_match(if_match: str | None, etag: str, doing: object) -> None:

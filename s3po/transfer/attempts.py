@@ -1,4 +1,4 @@
-"""The attempts of one transfer: retried, counted, and named when they come to nothing."""
+"""The attempts of one transfer: made in a slot of the governor, repeated by the retry policy, counted, named when they fail."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Final, TypeVar
 
 from s3po.errors import IntegrityError, S3poError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
+from s3po.observer import Activity, Observer, report
 from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
 from s3po.runtime import WorkKilled, under_way
 from s3po.s3 import Transport
-from s3po.transfer.aborts import Leftovers
 from s3po.transfer.integrity import Guard
+from s3po.transfer.pending_aborts import PendingAborts
 
-__all__ = ['Attempts']
+__all__ = ['Attempts', 'ObservedAttempts']
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ NO_CHECKSUMS = Guard('none')
 
 T = TypeVar('T')
 
-# The warnings that come once for each process.
-_told: Final = set[str]()
+# Warnings that are logged once per process.
+_logged: Final = set[str]()
 
 
 class Attempts:
@@ -32,12 +33,13 @@ class Attempts:
     Attributes:
         transport: Sends the requests.
         governor: Bounds the requests in flight.
-        bucket: The object's bucket, for messages.
+        bucket: The object's bucket.
         key: Its key.
         guard: Which checksums uploads carry.
-        leftovers: The connection's multipart uploads that are still to be aborted, and its clean-up in the background.
-        retried: How many requests had to be sent again so far.
-        warnings: What should be known of the transfer although it goes well.
+        pending_aborts: The connection's multipart uploads that are still to be aborted.
+        retried: How many requests were sent again so far.
+        warnings: Warnings for the result of a transfer that succeeds.
+        observer: Receives the events; None for no observer. An observer needs ObservedAttempts.
     """
 
     __slots__ = (
@@ -48,7 +50,8 @@ class Attempts:
         'governor',
         'guard',
         'key',
-        'leftovers',
+        'observer',
+        'pending_aborts',
         'retried',
         'transport',
         'warnings',
@@ -60,31 +63,34 @@ class Attempts:
         governor: Governor,
         policy: RetryPolicy,
         guard: Guard = NO_CHECKSUMS,
-        leftovers: Leftovers | None = None,
+        pending_aborts: PendingAborts | None = None,
         *,
         bucket: str,
         key: str,
         retries: int | None = None,
         failure: type[TransferError] = TransferError,
+        observer: Observer | None = None,
     ) -> None:
         """
         Args:
             transport: Sends the requests.
             governor: Bounds the requests in flight.
-            policy: Says how often and when a failed attempt is made again.
-            guard: Says which checksums uploads carry.
-            leftovers: Those of the connection; None for new ones.
+            policy: How often and when a failed attempt is repeated.
+            guard: Which checksums uploads carry.
+            pending_aborts: Those of the connection; None for new ones.
             bucket: The object's bucket.
             key: The object's key.
             retries: In place of the policy's; None keeps that.
             failure: What is raised when the retries run out.
+            observer: Receives the events; for ObservedAttempts.
         """
         self.transport = transport
         self.governor = governor
         self.bucket = bucket
         self.key = key
         self.guard = guard
-        self.leftovers = Leftovers() if leftovers is None else leftovers
+        self.pending_aborts = PendingAborts() if pending_aborts is None else pending_aborts
+        self.observer = observer
         self.retried = 0
         self.warnings: tuple[str, ...] = ()
         self._policy = policy
@@ -93,22 +99,22 @@ class Attempts:
 
     @property
     def integrity_retries(self) -> int:
-        """How often what arrived wrong is moved anew."""
+        """How often data that arrived wrong are moved again."""
         return integrity_retries(self._policy.retries if self._retries is None else self._retries)
 
     def warn(self, text: str, *, is_of_process: bool = False) -> None:
-        """Have something told with the result, and logged the first time: for its bucket, or in this process."""
+        """Add a warning to the result, and log it the first time: once per bucket, or once per process."""
         if text not in self.warnings:
             self.warnings += (text,)
             if is_of_process:
-                if text in _told:
+                if text in _logged:
                     return
-                _told.add(text)
+                _logged.add(text)
             if self.guard.is_new_warning(self.bucket, text):
                 log.warning('s3://%s/%s: %s', self.bucket, self.key, text)
 
     def run(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
-        """Make one request, each attempt within a slot of the governor's.
+        """Make one request, each attempt in a slot of the governor.
 
         Args:
             operation: S3's name of the request.
@@ -117,12 +123,11 @@ class Attempts:
 
         Raises:
             TransferError: The retries ran out.
-            TransportError: The store refused in a way that no retry mends.
+            TransportError: The store refused; retries do not help.
         """
-        governor = self.governor
-        # The usual way, without any of what a failure needs: it takes longer than a small request may.
+        # The usual way, without what a failure needs: that takes longer than a small request may.
         try:
-            with governor:
+            with self.governor.slot(self.bucket):
                 return attempt()
         except TransportError as error:
             first = error
@@ -130,44 +135,55 @@ class Attempts:
             raise self._killed(operation, error) from error
 
         def within_slot() -> T:
-            with governor:
+            with self.governor.slot(self.bucket):
                 return attempt()
 
-        return self._go_on(first, operation, within_slot, part_number)
+        return self._repeat(first, operation, within_slot, part_number)
 
     def run_without_slot(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
-        """As run(), for attempts that take and return their slot themselves."""
+        """As run(), for attempts that open their slot themselves, because it outlives them."""
         try:
             return attempt()
         except TransportError as error:
             first = error
         except WorkKilled as error:
             raise self._killed(operation, error) from error
-        return self._go_on(first, operation, attempt, part_number)
+        return self._repeat(first, operation, attempt, part_number)
 
-    def _go_on(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
-        """Make the attempts behind the first one, which failed."""
-        policy, governor = self._policy, self.governor
+    def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
+        """Report bytes; see Observer.moved. Callers check `observer` first, so that nothing is called without one."""
 
-        def noticed() -> T:
+    def _report_failure(self, error: Exception, operation: str, part_number: int | None) -> None:
+        """Report an attempt that failed."""
+
+    def _report_retry(self, error: Exception, operation: str, part_number: int | None) -> None:
+        """Report the next attempt."""
+
+    def _repeat(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
+        """Make the attempts after the first one, which failed."""
+        last: Exception = first
+
+        def next_attempt() -> T:
+            nonlocal last
+            self._report_retry(last, operation, part_number)
             try:
                 return attempt()
-            except Throttled:
-                governor.notice_throttling()
+            except TransportError as error:
+                last = error
+                self._report_failure(error, operation, part_number)
                 raise
             except WorkKilled as error:
                 raise self._killed(operation, error) from error
 
-        if isinstance(first, Throttled):
-            governor.notice_throttling()
+        self._report_failure(first, operation, part_number)
         part = '' if part_number is None else f' {part_number} of'
         doing = f'{operation}{part} s3://{self.bucket}/{self.key}'
         try:
             with under_way():
-                value, attempts = policy.run_on(first, noticed, doing=doing, retries=self._retries)
+                value, attempts = self._policy.run_on(first, next_attempt, doing=doing, retries=self._retries)
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
-            error, cause = self._given_up(exhausted, operation, part_number), exhausted.__cause__
+            error, cause = self._exhausted(exhausted, part_number), exhausted.__cause__
             # An IntegrityError is raised itself, and must not become its own cause.
             raise error from (error.__cause__ if error is cause else cause)
         except TransportError as error:
@@ -179,7 +195,7 @@ class Attempts:
     def _killed(self, operation: str, error: WorkKilled) -> S3poError:
         return S3poError(f'{operation} s3://{self.bucket}/{self.key}: {error}')
 
-    def _given_up(self, exhausted: RetriesExhausted, operation: str, part_number: int | None) -> Exception:
+    def _exhausted(self, exhausted: RetriesExhausted, part_number: int | None) -> Exception:
         last = exhausted.__cause__
         if isinstance(last, IntegrityError):
             last.attempts = exhausted.attempts
@@ -192,3 +208,44 @@ class Attempts:
             attempts=exhausted.attempts,
             part_number=part_number,
         )
+
+
+class ObservedAttempts(Attempts):
+    """Attempts that report to their observer; made in place of Attempts where there is one."""
+
+    __slots__ = ()
+
+    observer: Observer
+
+    def run(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
+        run = super().run
+        return self._observed(operation, part_number, lambda: run(operation, attempt, part_number=part_number))
+
+    def run_without_slot(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
+        run = super().run_without_slot
+        return self._observed(operation, part_number, lambda: run(operation, attempt, part_number=part_number))
+
+    def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
+        if size_bytes:
+            report(self.observer.moved, self._activity(operation, part_number), size_bytes)
+
+    def _observed(self, operation: str, part_number: int | None, run: Callable[[], T]) -> T:
+        activity = self._activity(operation, part_number)
+        report(self.observer.began, activity)
+        try:
+            value = run()
+        except BaseException as error:
+            report(self.observer.ended, activity, error)
+            raise
+        report(self.observer.ended, activity, None)
+        return value
+
+    def _report_failure(self, error: Exception, operation: str, part_number: int | None) -> None:
+        if isinstance(error, Throttled):
+            report(self.observer.throttled, self._activity(operation, part_number))
+
+    def _report_retry(self, error: Exception, operation: str, part_number: int | None) -> None:
+        report(self.observer.retried, self._activity(operation, part_number), error)
+
+    def _activity(self, operation: str, part_number: int | None) -> Activity:
+        return Activity(operation=operation, bucket=self.bucket, key=self.key, part_number=part_number)

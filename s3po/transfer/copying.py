@@ -19,7 +19,7 @@ from s3po.transfer.multipart import MultipartUpload, Piece
 
 __all__ = ['check_copy', 'copy_object']
 
-# What CopyObject takes over from the source by itself, and a multipart upload has to be told.
+# Headers that CopyObject copies from the source by itself; a multipart upload needs them explicitly.
 CARRIED_HEADERS: Final = (
     'content-type',
     'cache-control',
@@ -46,7 +46,7 @@ def copy_object(
     Args:
         attempts: Makes the requests; names the new object.
         source: The object to copy.
-        info: What a HEAD said of it; the copy is pinned to its ETag.
+        info: The source, from a HEAD; the copy is pinned to its ETag.
         config: From which size on, and in how large parts, it is copied in parts.
         headers: Headers of the new object in place of the source's; none keeps the source's.
         tagging: The source's tags as a query string, for a copy in parts; '' for none.
@@ -90,9 +90,9 @@ def check_copy(source: ObjectInfo, copy: ObjectInfo, doing: str) -> None:
     """Compare a copy with its source: some stores ignore x-amz-copy-source-range, or x-amz-copy-source altogether.
 
     Args:
-        source: What a HEAD said of the source before.
-        copy: What a HEAD says of the copy.
-        doing: What is done, for the message.
+        source: The source, from a HEAD before the copy.
+        copy: The copy, from a HEAD.
+        doing: The operation, for the message.
 
     Raises:
         IntegrityError: The copy has another size; or another MD5, where both ETags are one.

@@ -1,28 +1,48 @@
-"""What guards an upload: the checksum that it carries, what the store's answer says of it, and whose the object is.
+"""Checksums of uploads, proofs of what was stored, and checks of downloads.
 
-What may live here: which checksum goes with a request, and the comparison of what was sent with what a store tells. Sources are
-read from here; no request is sent.
+No requests are sent here, and no sinks are written.
 
-What counts as proof, strongest first: a checksum that the store tells; an id of ours in the metadata; an ETag that is the MD5
-of the bytes, or of the parts' MD5s.
+What proves an upload, strongest first: a checksum in the response; an id of ours in the metadata; an ETag that is the MD5 of
+the bytes, or of the parts' MD5s.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
 import http.client
 import os
-from typing import Final
+from typing import Any, Final, Protocol
 
 from s3po.body import Chunk
-from s3po.checksum import has_md5_form, multipart_count, multipart_etag
+from s3po.checksum import (
+    CRC_BYTES,
+    combined_text,
+    crc_function,
+    has_md5_form,
+    multipart_etag,
+    text_of_crc,
+)
 from s3po.errors import IntegrityError, ResponseError
-from s3po.model import CompletedPart, ObjectInfo
-from s3po.s3 import ID_HEADER, Extra, Headers, Stored
-from s3po.s3.expected import is_proof
+from s3po.model import ObjectInfo
+from s3po.s3 import Answer, Extra, Headers
 from s3po.s3.status import has_own_key
 
-__all__ = ['INVALID_DIGEST', 'Expected', 'Guard', 'check_echo', 'check_etag', 'is_encrypted', 'is_of', 'new_id', 'wants_id']
+__all__ = [
+    'INVALID_DIGEST',
+    'Check',
+    'Guard',
+    'Mismatch',
+    'check_echo',
+    'check_etag',
+    'check_for',
+    'is_encrypted',
+    'is_of',
+    'kind_of',
+    'new_id',
+    'wants_id',
+]
 
 ALGORITHMS: Final = {
     'auto': 'CRC64NVME',
@@ -33,16 +53,28 @@ ALGORITHMS: Final = {
     'sha256': 'SHA256',
     'md5': 'MD5',
 }
-# S3 says that of a digest that is no digest, Garage also of one that does not match ('Failed to validate checksum').
+DIGEST_BYTES: Final = {'SHA256': 32, 'SHA1': 20}
+# S3's code for a digest that is no digest; Garage's also for one that does not match ('Failed to validate checksum').
 INVALID_DIGEST: Final = 'InvalidDigest'
-# How many different warnings are logged; all are told with the results.
-MAX_TOLD: Final = 1000
+# How many different warnings are logged; the results have all of them.
+MAX_LOGGED: Final = 1000
 CONDITIONS: Final = frozenset({'if-match', 'if-none-match', 'ifmatch', 'ifnonematch'})
 ENCRYPTION: Final = ('x-amz-server-side-encryption', 'serversideencryption', 'ssecustomer', 'ssekms')
+ENCRYPTION_HEADERS: Final = ('x-amz-server-side-encryption', 'x-amz-server-side-encryption-customer-algorithm')
+
+
+# --- uploads
 
 
 class Guard:
-    """Which checksum the uploads of a connection carry, bucket by bucket. Any thread may use it."""
+    """Which checksum the uploads of a connection carry, bucket by bucket. Any thread may use it.
+
+    Attributes:
+        refusing: The buckets whose store refuses checksums: it refused one twice, and took the same bytes with an MD5.
+        taking: The buckets whose store has accepted a checksum; it refuses none just for being one.
+        is_off: Whether nothing is compared.
+        is_required: Whether an upload fails without the checksum.
+    """
 
     def __init__(self, checksum: str) -> None:
         """
@@ -50,16 +82,15 @@ class Guard:
             checksum: TransferConfig.checksum.
         """
         self._algorithm = ALGORITHMS[checksum]
-        # The buckets whose store takes no checksums, and those whose store has taken one.
-        self._refusing: set[str] = set()
-        self._taking: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        self.refusing: set[str] = set()
+        self.taking: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
         self.is_off = checksum == 'none'
         self.is_required = checksum != 'auto'
 
     def algorithm(self, bucket: str) -> str | None:
         """The algorithm of the checksums that uploads to a bucket carry; None for no checksum."""
-        return None if bucket in self._refusing else self._algorithm
+        return None if bucket in self.refusing else self._algorithm
 
     def is_refusal(self, error: ResponseError) -> bool:
         """Whether a store may have refused a request for its checksum: because it takes none, or because it does not match."""
@@ -67,91 +98,32 @@ class Guard:
             return True
         return error.status == http.client.BAD_REQUEST and 'checksum' in str(error).lower()
 
-    def is_taken(self, bucket: str) -> bool:
-        """Whether the store has taken a checksum of the bucket's: then it refuses none for being one."""
-        return bucket in self._taking
-
-    def remember_success(self, bucket: str) -> None:
-        """The store has taken a request with a checksum."""
-        if bucket not in self._taking:
-            self._taking.add(bucket)
-
     def is_new_warning(self, bucket: str, text: str) -> bool:
-        """Whether this has not been told of the bucket yet; it counts as told from now on."""
-        is_new = (bucket, text) not in self._told and len(self._told) < MAX_TOLD
-        self._told.add((bucket, text))
+        """Whether this is the first such warning for the bucket; from now on it is not."""
+        is_new = (bucket, text) not in self._logged and len(self._logged) < MAX_LOGGED
+        self._logged.add((bucket, text))
         return is_new
 
-    def remember_refusal(self, bucket: str) -> None:
-        """Send no more checksums to this bucket: what was refused twice with one was taken with an MD5."""
-        self._refusing.add(bucket)
 
-
-class Expected:
-    """What a multipart upload that was completed looks like.
-
-    Attributes:
-        checksum: Of the whole object, as 'ALGORITHM:base64'; None where the store has not confirmed each part's.
-    """
-
-    def __init__(self, parts: list[CompletedPart], checksum: str | None, own_id: str | None) -> None:
-        sizes = [part.size_bytes for part in parts]
-        self._size_bytes = None if -1 in sizes else sum(sizes)
-        self._etag = multipart_etag(part.etag for part in parts)
-        self._is_encrypted = any(part.is_encrypted for part in parts)
-        self._count = len(parts)
-        self._id = own_id
-        self.checksum = checksum
-
-    def is_proved_by(self, stored: Stored) -> bool:
-        """Whether the answer to the completion is enough: nobody but a store gives such a checksum or ETag."""
-        if not is_proof(stored.etag):
-            return False
-        if self._is_encrypted or stored.is_encrypted or (self.checksum is not None and self.checksum == stored.checksum):
-            return True
-        # An ETag of another form can be right.
-        return stored.etag == self._etag or self._etag is None or multipart_count(stored.etag) is None
-
-    def is_met_by(self, info: ObjectInfo, told: str = '') -> bool | None:
-        """Whether an object is the one that was uploaded; None where nothing tells.
-
-        Args:
-            info: What a HEAD says of the object.
-            told: The ETag that the completion told; '' for none.
-        """
-        if self._size_bytes is not None and info.size_bytes != self._size_bytes:
-            return False
-        if self.checksum is not None and _algorithm(info.checksum) == _algorithm(self.checksum):
-            return info.checksum == self.checksum
-        if self._id is not None:
-            return info.headers.get(ID_HEADER) == self._id
-        if self._etag is None or info.etag == self._etag:
-            return None if self._etag is None else True
-        if info.etag == told and multipart_count(told) == self._count:
-            # Some stores make ETags in ways of their own.
-            return True
-        return None if is_encrypted(info) or '-' not in info.etag else False
-
-
-def check_echo(doing: str, sent: str | None, told: str | None) -> None:
-    """Compare the checksum that a store tells of what it has taken with the one that was sent.
+def check_echo(doing: str, sent: str | None, stored: str | None) -> None:
+    """Compare the checksum in the response to an upload with the one that was sent.
 
     Raises:
         IntegrityError: They are of one algorithm, and differ.
     """
-    if sent is not None and told is not None and sent != told and _algorithm(sent) == _algorithm(told):
-        raise IntegrityError(f'{doing}: what was stored is not what was sent: the store tells {told}, sent was {sent}')
+    if sent is not None and stored is not None and sent != stored and kind_of(sent) == kind_of(stored):
+        raise IntegrityError(f'{doing}: what was stored is not what was sent: the store tells {stored}, sent was {sent}')
 
 
 def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
-    """Compare an ETag with the MD5 of what was sent; tells whether the ETag can be one.
+    """Compare an ETag with the MD5 of what was sent. Returns False if the ETag is no MD5.
 
     Raises:
         IntegrityError: It is another.
     """
     if not has_md5_form(etag):
         return False
-    expected = base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
+    expected = _md5_of(chunk)
     if etag != expected:
         raise IntegrityError(
             f'{doing}: what was stored is not what was sent: its ETag is {etag}, the MD5 of the data {expected}'
@@ -160,19 +132,22 @@ def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
 
 
 def is_of(chunk: Chunk, info: ObjectInfo) -> bool:
-    """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False where neither tells."""
+    """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False without either."""
     algorithm, _, value = (info.checksum or '').partition(':')
     if algorithm in ALGORITHMS.values() and '-' not in value:
         return info.checksum == chunk.checksum(algorithm)
-    if is_encrypted(info) or not has_md5_form(info.etag):
-        return False
-    return info.etag == base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
+    return has_md5_form(info.etag) and not is_encrypted(info) and info.etag == _md5_of(chunk)
+
+
+def _md5_of(chunk: Chunk) -> str:
+    """The MD5 of a chunk, in hex."""
+    return base64.b64decode(chunk.checksum('MD5').partition(':')[2]).hex()
 
 
 def wants_id(headers: Headers, extra: Extra, *, is_multipart: bool) -> bool:
-    """Whether only an id of our own can tell this upload from another's write when its answer is lost.
+    """Whether an upload needs an id of its own, to be told from another client's write when its response is lost.
 
-    Either a condition refuses the second attempt, whoever wrote; or a key for encryption makes ETags that nobody can foretell.
+    It does if a condition refuses the second attempt whichever client wrote, or if encryption makes unpredictable ETags.
     """
     names = [name.lower() for name in (*headers, *extra)]
     if not CONDITIONS.isdisjoint(names):
@@ -185,16 +160,199 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
-def _algorithm(checksum: str | None) -> str:
-    """The algorithm of a checksum, and whether it is made of the parts'."""
+def is_encrypted(info: ObjectInfo) -> bool:
+    """Whether an object is encrypted with a key of the customer's or of KMS, so that its ETag is no MD5."""
+    return has_own_key(*map(info.headers.get, ENCRYPTION_HEADERS))
+
+
+def kind_of(checksum: str | None) -> str:
+    """The algorithm of a checksum, with a '-' if it is one of the parts' checksums; only equal kinds can be compared."""
     if checksum is None:
         return ''
     return checksum.partition(':')[0] + ('-' if '-' in checksum else '')
 
 
-def is_encrypted(info: ObjectInfo) -> bool:
-    """Whether an object is encrypted with a key of somebody's, so that its ETag is no MD5."""
-    headers = info.headers
-    return has_own_key(
-        headers.get('x-amz-server-side-encryption'), headers.get('x-amz-server-side-encryption-customer-algorithm')
-    )
+# --- downloads
+
+
+class Mismatch(IntegrityError):
+    """The downloaded bytes are not those that are stored."""
+
+
+class Check(Protocol):
+    """Compares the bytes of a download with a checksum of the object.
+
+    Each part calls start(), then update() for each piece of it in order, then end(). Parts may come side by side, and again.
+
+    Attributes:
+        expected: The object's checksum, as 'ALGORITHM:base64'.
+        is_streamed: Whether all bytes must come in order, as one part.
+        is_guess: Whether `expected` may be of parts of other sizes, so that it proves nothing.
+    """
+
+    expected: str
+    is_streamed: bool
+    is_guess: bool
+
+    def start(self) -> Any:
+        """The state of a part at its beginning."""
+        ...
+
+    def update(self, state: Any, data: bytes | memoryview) -> Any:
+        """The state of a part after its next bytes."""
+        ...
+
+    def end(self, number: int, state: Any, size_bytes: int) -> None:
+        """Store the state of a complete part; replaces that of an earlier fetch."""
+        ...
+
+    def seen(self, number: int) -> str:
+        """The checksum of a complete part. If it differs between two fetches, one of them was wrong."""
+        ...
+
+    def verify(self, doing: object) -> None:
+        """Compare the parts.
+
+        Raises:
+            Mismatch: The bytes have another checksum.
+        """
+        ...
+
+    def verify_whole(self, doing: object, data: bytes) -> None:
+        """Compare all bytes at once; in place of all other calls."""
+        ...
+
+
+class CRCCheck:
+    """By a CRC of the whole object, combined from those of its parts."""
+
+    is_streamed = False
+    is_guess = False
+
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+        self._algorithm = expected.partition(':')[0]
+        self._compute = crc_function(self._algorithm)
+        self._parts: dict[int, tuple[str, int]] = {}
+
+    def start(self) -> int:
+        return 0
+
+    def update(self, state: int, data: bytes | memoryview) -> int:
+        return int(self._compute(data, state))
+
+    def end(self, number: int, state: int, size_bytes: int) -> None:
+        self._parts[number] = (text_of_crc(self._algorithm, state), size_bytes)
+
+    def seen(self, number: int) -> str:
+        return self._parts[number][0]
+
+    def verify(self, doing: object) -> None:
+        parts = [part for _, part in sorted(self._parts.items())]
+        _compare(doing, self.expected, parts[0][0] if len(parts) == 1 else combined_text(self._algorithm, parts))
+
+    def verify_whole(self, doing: object, data: bytes) -> None:
+        _compare(doing, self.expected, text_of_crc(self._algorithm, self._compute(data, 0)))
+
+
+class DigestCheck:
+    """By a digest of the whole object, computed from its first byte to its last."""
+
+    is_streamed = True
+    is_guess = False
+
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+        self._algorithm = expected.partition(':')[0]
+        self._digest = b''
+
+    def start(self) -> Any:
+        return hashlib.new(self._algorithm, usedforsecurity=False)
+
+    def update(self, state: Any, data: bytes | memoryview) -> Any:
+        state.update(data)
+        return state
+
+    def end(self, number: int, state: Any, size_bytes: int) -> None:
+        self._digest = state.digest()
+
+    def seen(self, number: int) -> str:
+        return self._digest.hex()
+
+    def verify(self, doing: object) -> None:
+        _compare(doing, self.expected, f'{self._algorithm}:{base64.b64encode(self._digest).decode()}')
+
+    def verify_whole(self, doing: object, data: bytes) -> None:
+        self.end(1, self.update(self.start(), data), len(data))
+        self.verify(doing)
+
+
+class PartsCheck(DigestCheck):
+    """By the ETag of a multipart upload, which is made of the MD5s of its parts. Works if they have the sizes of the ranges."""
+
+    is_streamed = False
+    is_guess = True
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(self._of_etag(etag))
+        self._etags: dict[int, str] = {}
+
+    def end(self, number: int, state: Any, size_bytes: int) -> None:
+        self._etags[number] = state.hexdigest()
+
+    def seen(self, number: int) -> str:
+        return self._etags[number]
+
+    def verify(self, doing: object) -> None:
+        etag = multipart_etag(etag for _, etag in sorted(self._etags.items())) or ''
+        _compare(doing, self.expected, self._of_etag(etag))
+
+    @staticmethod
+    def _of_etag(etag: str) -> str:
+        digest, _, count = etag.partition('-')
+        return f'MD5:{base64.b64encode(bytes.fromhex(digest)).decode()}-{count}'
+
+
+def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
+    """How a download is compared; None where there is nothing to compare it with.
+
+    Args:
+        checksum: TransferConfig.checksum.
+        answer: The response with the object.
+        parts: How many parts it comes in.
+    """
+    if checksum == 'none':
+        return None
+    expected = answer.checksum
+    algorithm = None if expected is None else _algorithm_of(expected)
+    if expected is not None and algorithm in CRC_BYTES:
+        return CRCCheck(expected)
+    if expected is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
+        return DigestCheck(expected)
+    return _etag_check(answer, parts) if checksum == 'md5' else None
+
+
+def _etag_check(answer: Answer, parts: int) -> Check | None:
+    """A comparison with an ETag that is made of MD5s."""
+    etag = answer.etag
+    if has_md5_form(etag) and not has_own_key(*map(answer.header, ENCRYPTION_HEADERS)):
+        return DigestCheck(f'MD5:{base64.b64encode(bytes.fromhex(etag)).decode()}')
+    if parts > 1 and etag.endswith(f'-{parts}') and has_md5_form(etag.partition('-')[0]):
+        return PartsCheck(etag)
+    return None
+
+
+def _algorithm_of(expected: str) -> str:
+    """The algorithm of a checksum of all bytes; '' for a checksum of the parts' checksums ('…-N'), and for unknown ones."""
+    algorithm, _, value = expected.partition(':')
+    length = CRC_BYTES.get(algorithm) or DIGEST_BYTES.get(algorithm)
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return ''
+    return algorithm if len(raw) == length else ''
+
+
+def _compare(doing: object, expected: str, computed: str) -> None:
+    if computed != expected:
+        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {expected}')

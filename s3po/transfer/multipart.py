@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import functools
-import logging
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import gevent
-
 from s3po.body import NO_SOURCE, Source
-from s3po.checksum import combined_text
 from s3po.errors import (
-    InvalidRequest,
     NetworkError,
-    NotFound,
-    PreconditionFailed,
     ReadTimeout,
     ResponseError,
     S3poError,
-    TransportError,
 )
-from s3po.model import CompletedPart, ObjectInfo
-from s3po.runtime import GRACE_S
+from s3po.governor import Slot
+from s3po.model import CompletedPart
+from s3po.runtime import GRACE_S, WorkKilled
 from s3po.s3 import Extra, Headers, Stored
-from s3po.transfer.aborts import Leftover
+from s3po.transfer.aborting import abort_pending_in_time, clean_up
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.integrity import Expected, check_echo
+from s3po.transfer.completing import Completion, ExpectedUpload
 from s3po.transfer.parts import PartGroup
 
-__all__ = ['MultipartUpload', 'Piece', 'UploadVanished', 'abort_leftovers', 'abort_upload']
-
-log = logging.getLogger(__name__)
-
-# A part that was under way when its upload was aborted may be stored after it, and keeps the upload alive:
-# https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html. So the abort is repeated until nothing is left.
-ABORT_ROUNDS = 5
+__all__ = ['MultipartUpload', 'Piece']
 
 # How long a caller whose transfer failed by itself waits for the abort. (One that was interrupted waits for GRACE_S.)
 PATIENCE_S: Final = 5.0
-# How long an abort may take in all, in the background; then it is left to the next upload, or to close().
-CLEAN_UP_S: Final = 30.0
 
 # One part: its number, its length, and what sends it once, given the upload id.
 Piece = tuple[int, int, Callable[[str], CompletedPart]]
-
-
-class UploadVanished(NotFound):
-    """The upload was gone when it was to be completed, and the object is not there, or another's."""
 
 
 class MultipartUpload:
@@ -97,15 +79,15 @@ class MultipartUpload:
             source: What the parts are read from; held until the last of them has ended.
 
         Returns:
-            What the store said, and how many parts there were.
+            The store's response to the completion, and the number of parts.
 
         Raises:
             UploadVanished: It was gone when it was to be completed, and the object is not there.
         """
         attempts = self._attempts
-        cleanups = attempts.leftovers.cleanups
-        if attempts.leftovers.count(attempts.bucket):
-            again = functools.partial(_abort_leftovers_in_time, attempts)
+        cleanups = attempts.pending_aborts.cleanups
+        if attempts.pending_aborts.count(attempts.bucket):
+            again = functools.partial(abort_pending_in_time, attempts)
             cleanups.run(again, f'the abort of earlier uploads to s3://{attempts.bucket}')
         self._upload_id = self._create()
         group = PartGroup()
@@ -119,9 +101,9 @@ class MultipartUpload:
                 raise
             # In a greenlet of its own: further kills, and Ctrl-C too, do not cut the clean-up short.
             source.hold()
-            clean_up = functools.partial(_clean_up, attempts, self._upload_id, group, self._extra, error, source)
+            clean_up_now = functools.partial(clean_up, attempts, self._upload_id, group, self._extra, error, source)
             doing = f'the abort of the multipart upload {self._upload_id} of s3://{attempts.bucket}/{attempts.key}'
-            cleanups.run(clean_up, doing, patience_s=PATIENCE_S if isinstance(error, S3poError) else GRACE_S)
+            cleanups.run(clean_up_now, doing, patience_s=PATIENCE_S if isinstance(error, S3poError) else GRACE_S)
             raise
         return stored, len(parts)
 
@@ -129,27 +111,36 @@ class MultipartUpload:
         """The id of a new upload.
 
         Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. An answer that
-        comes after the caller has gone is aborted in the background. The slot goes to the greenlet that sends the
-        request: held here, it would be lacking where the late upload is aborted, and killed uploads that hold all slots would
-        wait for ever.
+        comes after the caller has gone is aborted in the background. The greenlet that sends the request ends the slot:
+        otherwise the abort of a late upload could find no free slot, and killed uploads that occupy all slots would wait for
+        ever.
         """
         attempts = self._attempts
-        governor, cleanups = attempts.governor, attempts.leftovers.cleanups
-
-        def create() -> str:
-            try:
-                return self._create_once()
-            finally:
-                governor.give_back()
+        cleanups = attempts.pending_aborts.cleanups
 
         def abort_late(upload_id: str) -> None:
-            _clean_up(attempts, upload_id, PartGroup(), self._extra, None)
+            clean_up(attempts, upload_id, PartGroup(), self._extra, None)
 
         def attempt() -> str:
-            governor.take()
-            return cleanups.shielded(create, abort_late, f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}')
+            with attempts.governor.slot(attempts.bucket) as slot:
+                slot.is_kept = True
+                create = functools.partial(self._create_in, slot)
+                doing = f'CreateMultipartUpload s3://{attempts.bucket}/{attempts.key}'
+                try:
+                    return cleanups.shielded(create, abort_late, doing)
+                except WorkKilled as error:
+                    # Killed before it began, it has not ended the slot.
+                    slot.end(error)
+                    raise
 
         return attempts.run_without_slot('CreateMultipartUpload', attempt)
+
+    def _create_in(self, slot: Slot) -> str:
+        """One attempt, which ends the slot."""
+        try:
+            return self._create_once()
+        finally:
+            slot.end(sys.exception())
 
     def _create_once(self) -> str:
         """One attempt; without checksums where the store does not take them."""
@@ -170,7 +161,7 @@ class MultipartUpload:
             if algorithm is None or guard.is_required or not guard.is_refusal(error):
                 raise
             upload_id = create()
-            guard.remember_refusal(attempts.bucket)
+            guard.refusing.add(attempts.bucket)
             return upload_id
         except (NetworkError, ReadTimeout):
             # There is no way to ask for the id of an upload that may be there now, and many may be under way for one key.
@@ -204,188 +195,6 @@ class MultipartUpload:
         return parts
 
     def _complete(self, parts: list[CompletedPart]) -> Stored:
-        expected = Expected(parts, _whole_checksum(parts) if self._has_checksums else None, self._id)
-        completion = _Completion(self._attempts, self._upload_id, parts, expected, self._headers, self._extra)
+        expected = ExpectedUpload(parts, self._id, has_checksums=self._has_checksums)
+        completion = Completion(self._attempts, self._upload_id, parts, expected, self._headers, self._extra)
         return self._attempts.run('CompleteMultipartUpload', completion.send)
-
-
-class _Completion:
-    """The attempts to complete one upload. An answer that was lost, or says nothing, is resolved by a HEAD."""
-
-    def __init__(
-        self,
-        attempts: Attempts,
-        upload_id: str,
-        parts: list[CompletedPart],
-        expected: Expected,
-        headers: Headers,
-        extra: Extra,
-    ) -> None:
-        self._attempts = attempts
-        self._upload_id = upload_id
-        self._parts = parts
-        self._expected = expected
-        self._headers = headers
-        self._extra = extra
-        # Whether an attempt failed that the store may have carried out nevertheless.
-        self._is_unsure = False
-
-    def __str__(self) -> str:
-        return f'CompleteMultipartUpload s3://{self._attempts.bucket}/{self._attempts.key}'
-
-    def send(self) -> Stored:
-        """One attempt."""
-        attempts = self._attempts
-        try:
-            stored = attempts.transport.complete_multipart_upload(
-                attempts.bucket,
-                attempts.key,
-                self._parts,
-                upload_id=self._upload_id,
-                checksum=self._expected.checksum,
-                headers=self._headers,
-                extra=self._extra,
-            )
-        except (NotFound, PreconditionFailed) as error:
-            # The upload is gone, or the condition false: perhaps because an earlier attempt succeeded.
-            return self._resolved(error)
-        except TransportError:
-            self._is_unsure = True
-            raise
-        # What fails from here on fails after the store has answered, so another attempt may find the upload gone.
-        self._is_unsure = True
-        check_echo(str(self), self._expected.checksum, stored.checksum)
-        return stored if self._expected.is_proved_by(stored) else self._looked_up(stored)
-
-    def _resolved(self, error: NotFound | PreconditionFailed) -> Stored:
-        if not self._is_unsure:
-            raise error
-        info = self._look()
-        if info is not None and self._expected.is_met_by(info):
-            return _stored(info)
-        if isinstance(error, PreconditionFailed):
-            raise error
-        raise UploadVanished(
-            f'{error}; its first answer was lost, and the object is not there', status=error.status, code=error.code
-        ) from error
-
-    def _looked_up(self, stored: Stored) -> Stored:
-        """What is not told in the answer. (Ceph's gateway, at first, completes the upload and answers without its ETag.)"""
-        info = self._look(stored.version_id)
-        if info is None or not self._expected.is_met_by(info, stored.etag):
-            raise NetworkError(f'{self}: the answer has not the right ETag, and a HEAD does not prove that the object is there')
-        return _stored(info, stored.version_id)
-
-    def _look(self, version_id: str | None = None) -> ObjectInfo | None:
-        """What is stored under the key now; None for nothing, and where the store does not say."""
-        attempts = self._attempts
-        try:
-            return attempts.transport.head_object(
-                attempts.bucket, attempts.key, version_id=version_id, wants_checksum=True, extra=self._extra
-            )
-        except (NotFound, InvalidRequest):
-            return None
-
-
-def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
-    """Abort a multipart upload, and make sure that nothing of it is left.
-
-    Raises:
-        S3poError: It could not be aborted, or the store goes on listing its parts.
-    """
-    transport, bucket, key = attempts.transport, attempts.bucket, attempts.key
-    for _ in range(ABORT_ROUNDS):
-        abort = functools.partial(transport.abort_multipart_upload, bucket, key, upload_id=upload_id, extra=extra)
-        look = functools.partial(transport.list_parts, bucket, key, upload_id=upload_id, extra=extra)
-        try:
-            attempts.run('AbortMultipartUpload', abort)
-            attempts.run('ListParts', look)
-        except NotFound:
-            return
-    raise S3poError(f'the multipart upload {upload_id} of s3://{bucket}/{key} is still there after {ABORT_ROUNDS} aborts')
-
-
-def abort_leftovers(attempts: Attempts) -> None:
-    """Try once more to abort the bucket's uploads that could not be aborted when they failed. Raises nothing of the store's."""
-    leftovers, transport, bucket = attempts.leftovers, attempts.transport, attempts.bucket
-    for _ in range(leftovers.count(bucket)):
-        leftover = leftovers.take(bucket)
-        if leftover is None:
-            return
-        key, upload_id, extra = leftover.key, leftover.upload_id, leftover.extra
-        try:
-            with attempts.governor:
-                transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
-                transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
-        except NotFound:
-            log.info('the multipart upload %s of s3://%s/%s is aborted now', upload_id, bucket, key)
-            continue
-        except S3poError as error:
-            log.debug('the multipart upload %s is still not aborted: %s', upload_id, error)
-            leftovers.add(bucket, leftover)
-        except BaseException:
-            leftovers.add(bucket, leftover)
-            raise
-        else:
-            # Its parts are still listed.
-            leftovers.add(bucket, leftover)
-
-
-def _abort_leftovers_in_time(attempts: Attempts) -> None:
-    with gevent.Timeout(CLEAN_UP_S, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
-        abort_leftovers(attempts)
-
-
-def _clean_up(
-    attempts: Attempts,
-    upload_id: str,
-    group: PartGroup,
-    extra: Extra,
-    error: BaseException | None,
-    source: Source = NO_SOURCE,
-) -> None:
-    """End the parts and abort the upload, within CLEAN_UP_S; what cannot be aborted is a leftover."""
-    group.kill()
-    source.let_go()
-    why: BaseException | None = None
-    timeout = gevent.Timeout.start_new(CLEAN_UP_S)
-    try:
-        try:
-            abort_upload(attempts, upload_id, extra)
-        except KeyboardInterrupt:
-            # Meant for the program, it hit this greenlet by chance. It is raised once the upload is gone.
-            abort_upload(attempts, upload_id, extra)
-            raise
-    except S3poError as failure:
-        why = failure
-    except gevent.Timeout as fired:
-        why = S3poError(f'the store was silent for {CLEAN_UP_S:g} s') if fired is timeout else fired
-    except BaseException as interruption:
-        why = interruption
-        raise
-    finally:
-        timeout.close()
-        if why is not None:
-            _leave(attempts, upload_id, extra, error, why)
-
-
-def _leave(attempts: Attempts, upload_id: str, extra: Extra, error: BaseException | None, why: BaseException) -> None:
-    """Remember, and tell, that an upload was not aborted."""
-    reason = str(why) or type(why).__name__
-    text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {reason}'
-    log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
-    attempts.leftovers.add(attempts.bucket, Leftover(key=attempts.key, upload_id=upload_id, extra=extra))
-    if error is not None:
-        error.add_note(text)
-
-
-def _whole_checksum(parts: list[CompletedPart]) -> str | None:
-    """The object's checksum, made of its parts'; None where the store has not confirmed one of each."""
-    algorithms = {'' if part.checksum is None else part.checksum.partition(':')[0] for part in parts}
-    if len(algorithms) != 1 or '' in algorithms:
-        return None
-    return combined_text(algorithms.pop(), [(part.checksum or '', part.size_bytes) for part in parts])
-
-
-def _stored(info: ObjectInfo, version_id: str | None = None) -> Stored:
-    return Stored(etag=info.etag, version_id=info.version_id or version_id, checksum=info.checksum)

@@ -1,57 +1,64 @@
-"""Answers that are still to be read, with the slot that they occupy."""
+"""Responses whose bodies are still to be read, with the slots that they occupy."""
 
 from __future__ import annotations
 
+from typing import Self
+
 from s3po.body import UNWAITING_BYTES
-from s3po.governor import Governor
+from s3po.governor import Slot
 from s3po.runtime import PerHub
 from s3po.s3 import Answer
-from s3po.s3.status import has_own_key
 
-__all__ = ['READ_BYTES', 'HeldAnswer', 'buffers', 'has_plain_etag', 'read_exactly', 'skip']
+__all__ = ['READ_BYTES', 'OpenResponse', 'buffers', 'read_exactly', 'skip']
 
-# How much is read from a connection at a time: what a sink takes without a wait, as all greenlets of a thread have one buffer.
+# How much is read from a connection at a time: as much as a sink takes without waiting, since all greenlets of a thread share
+# one buffer.
 READ_BYTES = UNWAITING_BYTES
 
 buffers = PerHub(lambda: memoryview(bytearray(READ_BYTES)))
 
 
-class HeldAnswer:
-    """An answer together with the governor's slot that it occupies until it is closed."""
+class OpenResponse:
+    """A response together with the slot that it occupies until it is closed. Use it in a `with`."""
 
-    def __init__(self, answer: Answer, governor: Governor) -> None:
+    def __init__(self, answer: Answer, slot: Slot) -> None:
         self._answer = answer
-        self._governor: Governor | None = governor
+        self._slot: Slot | None = slot
+        slot.is_kept = True
         self.read = answer.read
         self.read_into = answer.read_into
 
-    def close(self) -> None:
-        governor, self._governor = self._governor, None
-        if governor is not None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self.close(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the response and give the slot back. May be called twice.
+
+        Args:
+            error: What its attempt raised; None if it succeeded.
+        """
+        slot, self._slot = self._slot, None
+        if slot is not None:
             try:
                 self._answer.close()
             finally:
-                governor.give_back()
+                slot.end(error)
 
 
-def has_plain_etag(answer: Answer) -> bool:
-    """Whether an ETag that looks like an MD5 is one."""
-    headers = answer.info.headers
-    return not has_own_key(
-        headers.get('x-amz-server-side-encryption'), headers.get('x-amz-server-side-encryption-customer-algorithm')
-    )
-
-
-def skip(answer: HeldAnswer, size_bytes: int) -> None:
-    """Read what is there already, and forget it."""
+def skip(response: OpenResponse, size_bytes: int) -> None:
+    """Read some bytes, and drop them."""
     buffer = buffers.get()
     while size_bytes:
-        size_bytes -= answer.read_into(buffer[:size_bytes])
+        size_bytes -= response.read_into(buffer[:size_bytes])
 
 
-def read_exactly(answer: Answer | HeldAnswer, size_bytes: int) -> bytes:
-    data = answer.read(size_bytes)
-    # Only a transport of the caller's gives less than there is.
+def read_exactly(response: Answer | OpenResponse, size_bytes: int) -> bytes:
+    """Read exactly this many bytes."""
+    data = response.read(size_bytes)
+    # Only a transport of the caller's returns fewer.
     while len(data) < size_bytes:
-        data += answer.read(size_bytes - len(data))
+        data += response.read(size_bytes - len(data))
     return data

@@ -6,6 +6,7 @@ Invariant: no attempt counts as successful whose answer contradicts what was sen
 from __future__ import annotations
 
 import http.client
+from collections.abc import Callable
 from typing import Final
 
 from s3po.body import BytesChunk, Chunk
@@ -23,11 +24,12 @@ from s3po.model import CompletedPart
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.s3.expected import is_proof
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of
+from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of, new_id, wants_id
+from s3po.transfer.reporting import ReportedChunk
 
-__all__ = ['PartSender', 'PutSender']
+__all__ = ['part_attempt', 'put']
 
-# What is smaller is read once in each attempt, for its checksum and to be sent. What is larger is read piece by piece: once for
+# A smaller chunk is read once in each attempt, for its checksum and to be sent. A larger one is read piece by piece: once for
 # checksum and signature, and once to be sent in each attempt.
 AT_ONCE_BYTES: Final = 256 * 1024
 
@@ -37,8 +39,36 @@ UNGUARDED: Final = (
 )
 
 
+def put(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, *, sends_id: bool) -> Stored:
+    """Send a whole object in one request.
+
+    Args:
+        attempts: Makes the request; names the object.
+        chunk: All its bytes.
+        headers: Its headers.
+        extra: The caller's further parameters.
+        sends_id: TransferConfig.sends_id.
+    """
+    own_id = None
+    if sends_id and (headers or extra) and wants_id(headers, extra, is_multipart=False):
+        own_id = new_id()
+        headers = {**headers, ID_HEADER: own_id}
+    if attempts.observer is None:
+        return attempts.run('PutObject', _PutSender(attempts, chunk, headers, extra, own_id).send)
+    reported = ReportedChunk(chunk, attempts, 'PutObject')
+    return attempts.run('PutObject', reported.attempt(_PutSender(attempts, reported, headers, extra, own_id).send))
+
+
+def part_attempt(attempts: Attempts, chunk: Chunk, extra: Extra, number: int) -> Callable[[str], CompletedPart]:
+    """One attempt to send a part of a multipart upload, given its upload id."""
+    if attempts.observer is None:
+        return _PartSender(attempts, chunk, extra, number).send
+    reported = ReportedChunk(chunk, attempts, 'UploadPart', number)
+    return reported.attempt(_PartSender(attempts, reported, extra, number).send)
+
+
 class _Sender:
-    """What both have in common."""
+    """The attempts to send one chunk."""
 
     __slots__ = ('_attempts', '_chunk', '_extra')
 
@@ -53,12 +83,13 @@ class _Sender:
     def _sent(self) -> Stored | CompletedPart:
         """Send the bytes once; without a checksum where the store does not take one."""
         attempts = self._attempts
-        body = self._read()
+        chunk = self._chunk
+        body = chunk if isinstance(chunk, BytesChunk) else self._read()
         guard = attempts.guard
         algorithm = guard.algorithm(attempts.bucket)
         checksum = None
         if algorithm is not None:
-            checksum = self._checksum(body, algorithm)
+            checksum = body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
         try:
             stored = self._send(body, checksum)
         except ResponseError as error:
@@ -66,8 +97,8 @@ class _Sender:
                 raise
             body, checksum, stored = self._sent_again(error, checksum)
         else:
-            if checksum is not None:
-                guard.remember_success(attempts.bucket)
+            if checksum is not None and attempts.bucket not in guard.taking:
+                guard.taking.add(attempts.bucket)
         if stored.checksum is not None:
             if checksum != stored.checksum:
                 check_echo(str(self), checksum, stored.checksum)
@@ -104,13 +135,13 @@ class _Sender:
             except ResponseError as error:
                 if not guard.is_refusal(error):
                     raise
-                if guard.is_taken(bucket) or (guard.is_required and error.code == INVALID_DIGEST):
+                if bucket in guard.taking or (guard.is_required and error.code == INVALID_DIGEST):
                     raise self._mismatch(error) from error
                 refusal = error
             else:
-                guard.remember_success(bucket)
+                guard.taking.add(bucket)
                 return body, checksum, stored
-        if guard.is_required or guard.is_taken(bucket):
+        if guard.is_required or bucket in guard.taking:
             raise refusal
         checksum = self._checksum(body, 'MD5')
         try:
@@ -119,14 +150,14 @@ class _Sender:
             if error.code == INVALID_DIGEST:
                 raise self._mismatch(error) from error
             raise
-        guard.remember_refusal(bucket)
+        guard.refusing.add(bucket)
         return body, checksum, stored
 
     def _mismatch(self, error: ResponseError) -> IntegrityError:
         return IntegrityError(f'{self}: the store refused the bytes again and again as not matching their checksum: {error}')
 
     def _compare_etag(self, body: Chunk, checksum: str | None, stored: Stored | CompletedPart) -> None:
-        """The store has told no checksum: compare the ETag where nothing else guarded the bytes, or the caller wants it."""
+        """Without a checksum in the response: compare the ETag if nothing else guarded the bytes, or the caller wants it."""
         attempts = self._attempts
         is_wanted = checksum is not None and checksum.startswith('MD5:')
         if not is_wanted and attempts.transport.guards_bodies(attempts.bucket):
@@ -140,21 +171,16 @@ class _Sender:
             attempts.warn(UNGUARDED, is_of_process=True)
 
 
-class PutSender(_Sender):
+class _PutSender(_Sender):
     """Sends a whole object."""
 
     __slots__ = ('_headers', '_id', '_is_unsure')
 
     def __init__(self, attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, own_id: str | None) -> None:
-        """
-        Args:
-            attempts: Names the object.
-            chunk: All its bytes.
-            headers: Its headers.
-            extra: The caller's further parameters.
-            own_id: The id among the headers by which the object is known as ours; None where there is none.
-        """
-        super().__init__(attempts, chunk, extra)
+        # Not by super(), which is a call more for every small object.
+        self._attempts = attempts
+        self._chunk = chunk
+        self._extra = extra
         self._headers = headers
         self._id = own_id
         # Whether an attempt failed that the store may have carried out nevertheless.
@@ -214,7 +240,7 @@ class PutSender(_Sender):
         return Stored(etag=info.etag, version_id=info.version_id, checksum=info.checksum)
 
 
-class PartSender(_Sender):
+class _PartSender(_Sender):
     """Sends one part of a multipart upload."""
 
     __slots__ = ('_number', '_upload_id')

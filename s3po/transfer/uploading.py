@@ -15,10 +15,11 @@ from s3po.plan import plan_upload, stream_concurrency, stream_part_bytes
 from s3po.runtime import under_way
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.completing import UploadVanished
 from s3po.transfer.integrity import new_id, wants_id
-from s3po.transfer.multipart import MultipartUpload, Piece, UploadVanished
+from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.parts import PartGroup
-from s3po.transfer.sending import PartSender, PutSender
+from s3po.transfer.sending import part_attempt, put
 
 __all__ = ['upload']
 
@@ -42,12 +43,16 @@ def upload(
         TransportError: The store refused.
     """
     began = time.monotonic()
-    upload_one = _Upload(attempts, config, headers, extra)
     if isinstance(source, SizedSource):
-        stored, size_bytes, parts = upload_one.sized(source)
+        size_bytes, parts = source.size_bytes, 1
+        if size_bytes <= config.multipart_chunksize:
+            # Whatever the threshold, this is one request.
+            stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
+        else:
+            stored, parts = _Upload(attempts, config, headers, extra).sized(source)
     else:
         with under_way():
-            stored, size_bytes, parts = upload_one.stream(source)
+            stored, size_bytes, parts = _Upload(attempts, config, headers, extra).stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -64,7 +69,7 @@ def upload(
 
 
 class _Upload:
-    """One object on its way."""
+    """The upload of one object that may need parts."""
 
     __slots__ = ('_attempts', '_config', '_extra', '_headers')
 
@@ -74,24 +79,28 @@ class _Upload:
         self._headers = headers
         self._extra = extra
 
-    def sized(self, source: SizedSource) -> tuple[Stored, int, int]:
+    def sized(self, source: SizedSource) -> tuple[Stored, int]:
+        """Send a source of known size. Returns what was stored, and the number of parts."""
         plan = plan_upload(source.size_bytes, self._config)
         if not plan.is_multipart:
-            return self._put(source.chunk(0, source.size_bytes)), source.size_bytes, 1
+            return self._put(source.chunk(0, source.size_bytes)), 1
         chunks = [source.chunk(part.offset, part.size_bytes) for part in plan]
         if source.can_change_unseen:
             self._read_first(chunks)
         try:
-            stored, parts = self._in_parts(source, chunks)
+            return self._in_parts(source, chunks)
         except UploadVanished:
-            # Its parts are gone and the object is not there: begun anew, once, it can do no harm.
+            # Its parts are gone and the object is not there: it is safe to begin anew, once.
+            if self._attempts.observer is not None:
+                for number, chunk in enumerate(chunks, 1):
+                    self._attempts.moved('UploadPart', -chunk.size_bytes, number)
             try:
-                stored, parts = self._in_parts(source, chunks)
+                return self._in_parts(source, chunks)
             except UploadVanished as error:
                 raise self._given_up(error, 'so it was once before') from error
-        return stored, source.size_bytes, parts
 
     def stream(self, source: StreamSource) -> tuple[Stored, int, int]:
+        """Send a source of unknown size. Returns what was stored, its size, and the number of parts."""
         attempts, config = self._attempts, self._config
         first = source.next_chunk(stream_part_bytes(1, config))
         second = source.next_chunk(stream_part_bytes(2, config)) if first.size_bytes else first
@@ -112,12 +121,7 @@ class _Upload:
         return UploadError(f'{error}; {why}', bucket=attempts.bucket, key=attempts.key, attempts=error.attempts)
 
     def _put(self, chunk: Chunk) -> Stored:
-        headers, own_id = self._headers, None
-        if (headers or self._extra) and self._config.sends_id and wants_id(headers, self._extra, is_multipart=False):
-            own_id = new_id()
-            headers = {**headers, ID_HEADER: own_id}
-        sender = PutSender(self._attempts, chunk, headers, self._extra, own_id)
-        return self._attempts.run('PutObject', sender.send)
+        return put(self._attempts, chunk, self._headers, self._extra, sends_id=self._config.sends_id)
 
     def _read_first(self, chunks: list[Chunk]) -> None:
         """Read all chunks for their checksums before one is sent; see SizedSource.can_change_unseen."""
@@ -154,7 +158,7 @@ class _Upload:
 
 def _sized_pieces(attempts: Attempts, chunks: list[Chunk], extra: Extra) -> Iterator[Piece]:
     for number, chunk in enumerate(chunks, 1):
-        yield number, chunk.size_bytes, PartSender(attempts, chunk, extra, number).send
+        yield number, chunk.size_bytes, part_attempt(attempts, chunk, extra, number)
 
 
 class _Stream:
@@ -178,7 +182,7 @@ class _Stream:
             if not chunk.size_bytes:
                 return
             self.size_bytes += chunk.size_bytes
-            yield number, chunk.size_bytes, PartSender(attempts, chunk, extra, number).send
+            yield number, chunk.size_bytes, part_attempt(attempts, chunk, extra, number)
 
     def _next_chunk(self, number: int) -> Chunk:
         if self._begun:

@@ -76,7 +76,7 @@ def test_warning_of_plain_http(
     store: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It comes once for each process, and says how to silence it."""
-    monkeypatch.setattr(attempts, '_told', set())
+    monkeypatch.setattr(attempts, '_logged', set())
     store.mode(checksums='ignore')
     store.script({'operation': 'PutObject', 'action': {'add_headers': {'ETag': '"opaque-1"'}}})
     for bucket in ('one', 'two'):

@@ -128,14 +128,14 @@ def test_small_file_changes_before_it_is_sent(
     """What is sent by one request is looked at too."""
     path = tmp_path / 'small'
     path.write_bytes(b'some bytes')
-    plan_upload = uploading.plan_upload
+    put = uploading.put
 
-    def change_and_plan(*arguments: Any) -> Any:
+    def change_and_put(*arguments: Any, **options: Any) -> Any:
         os.truncate(path, 3)
-        return plan_upload(*arguments)
+        return put(*arguments, **options)
 
     # Behind the opening of the file, before it is read.
-    monkeypatch.setattr(uploading, 'plan_upload', change_and_plan)
+    monkeypatch.setattr(uploading, 'put', change_and_put)
     with pytest.raises(BatchError, match='became shorter while it was uploaded'), memory_conn.batch(2) as batch:
         job = batch.upload(BUCKET, 'key', path)
 

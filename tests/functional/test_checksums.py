@@ -12,6 +12,7 @@ import s3po
 from s3po.checksum import ALGORITHMS, is_combinable, text_of
 from s3po.config import MIB
 from s3po.errors import InvalidRequest, ServerError
+from s3po.transport.wire.response_headers import WireAnswer
 from tests.conftest import BUCKET
 from tests.support.kinds import KINDS, Kind
 from tests.support.servers import Store
@@ -101,3 +102,19 @@ def test_unguarded(store: Store, connect: Connect, conn: s3po.Connection) -> Non
     connection = connect(store.endpoint_url, config=config)
 
     assert connection.upload(BUCKET, 'key', SMALL).warnings == ()
+
+
+@pytest.mark.parametrize('algorithm', ['auto', 'md5', 'none'])
+def test_no_object_info(store: Store, connect: Connect, conn: s3po.Connection, algorithm: str, kind: Kind) -> None:
+    """A plain download reads the few headers that it needs; all of them as text would cost more than the rest of it."""
+    if kind.name != 'wire':
+        pytest.skip('boto3 makes all of them anyway')
+    connection = connect(store.endpoint_url, config=parts(algorithm))
+    connection.upload(BUCKET, 'key', LARGE)
+
+    def refuse(answer: WireAnswer) -> None:
+        raise AssertionError('made')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WireAnswer, 'info', property(refuse))
+        assert connection.download(BUCKET, 'key') == LARGE

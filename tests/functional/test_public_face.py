@@ -36,7 +36,8 @@ def test_names(conn: s3po.Connection) -> None:
     assert {'upload', 'download', 'batch', 'conn', 'silent'} <= set(names)
     assert {'upload', 'failed', 'pending', 'wait'} <= set(of_batch)
     assert not [name for name in names + of_batch if name.startswith('_')]
-    assert not {'perform', 'submit', 'cancel_job', 'demand_requests', 'release_requests'} & {*names, *of_batch}
+    internal = {'observer', 'perform', 'submit', 'cancel_job', 'demand_requests', 'release_requests'}
+    assert not internal & {*names, *of_batch}
 
 
 def test_positional_arguments() -> None:

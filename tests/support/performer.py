@@ -13,6 +13,7 @@ from s3po.errors import (
     UploadError,
 )
 from s3po.model import ObjectRef, Outcome
+from s3po.observer import Observer
 
 
 class Performer:
@@ -20,6 +21,7 @@ class Performer:
 
     def __init__(self) -> None:
         self.silent = False
+        self.observer: Observer | None = None
         self.performed: list[str] = []
         self.running = 0
         self.peak = 0

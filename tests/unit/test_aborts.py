@@ -11,6 +11,7 @@ import pytest
 import s3po
 from s3po.config import MIB
 from s3po.errors import AccessDenied, NetworkError, S3poError
+from s3po.runtime import CleanUps, WorkKilled
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport
 
@@ -81,3 +82,16 @@ def test_killed_meanwhile(memory: MemoryTransport, memory_conn: s3po.Connection)
     memory.fault = None
     memory_conn.close()
     assert memory.store.uploads(BUCKET) == []
+
+
+def test_creation_that_is_killed_before_it_begins(memory_conn: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has sent nothing, and its slot comes back."""
+
+    def killed(*_: object) -> str:
+        raise WorkKilled('other code killed it')
+
+    monkeypatch.setattr(CleanUps, 'shielded', killed)
+    with pytest.raises(S3poError, match='other code killed it'):
+        memory_conn.upload(BUCKET, 'key', DATA)
+
+    assert repr(memory_conn._wiring.governor()) == '<Governor width=8 free=8>'

@@ -26,8 +26,7 @@ LIBRARIES = [
     ('gzip', 'zlib'),
     ('zlib', 'isal'),
     ('zlib', 'zlib'),
-    ('zstd', 'zstandard'),
-    ('zstd', 'backports.zstd'),
+    ('zstd', 'compression.zstd' if sys.version_info >= (3, 14) else 'backports.zstd'),
 ]
 
 
@@ -59,8 +58,6 @@ def coding(request: pytest.FixtureRequest, hide: Hide) -> str:
         hide('isal.isal_zlib', 'isal', 'zlib_ng.zlib_ng', 'zlib_ng')
     else:
         pytest.importorskip(library)
-    if library == 'backports.zstd':
-        hide('compression', 'compression.zstd', 'zstandard')
     return str(name)
 
 
@@ -239,7 +236,7 @@ def test_wide_windows() -> None:
 
 def test_missing_zstd(hide: Hide) -> None:
     """It is said what to install."""
-    hide('compression.zstd', 'compression', 'zstandard', 'backports.zstd')
+    hide('compression.zstd', 'compression', 'backports.zstd')
 
     for ask in (check_installed, new_encoder, Decoder):
         with pytest.raises(ConfigurationError, match=r"pip install 's3po\[compress\]'"):

@@ -615,7 +615,7 @@ def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only the standard library of Python 3.11."""
     for name in ('isal', 'isal.isal_zlib', 'zlib_ng', 'zlib_ng.zlib_ng'):
         monkeypatch.setitem(sys.modules, name, None)
-    for name in ('compression', 'compression.zstd', 'zstandard', 'backports.zstd'):
+    for name in ('compression', 'compression.zstd', 'backports.zstd'):
         monkeypatch.setitem(sys.modules, name, None)
     coding_module._zlib.cache_clear()
     coding_module._zstd.cache_clear()

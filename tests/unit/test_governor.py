@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import gevent
 import gevent.event
+import pytest
 
-from s3po.governor import Governor
+from s3po.errors import NetworkError, Throttled
+from s3po.governor import AttemptOutcome, Governor, Slot
 
 
 class Load:
@@ -19,7 +23,7 @@ class Load:
         gevent.sleep(0.01)
 
     def _run(self) -> None:
-        with self.governor:
+        with self.governor.slot('bucket'):
             self.inside += 1
             self.may_end.wait()
             self.inside -= 1
@@ -111,5 +115,48 @@ def test_failure_and_kill_give_the_slot_back() -> None:
     governor = Governor(1)
     load = Load(governor, 2)
     gevent.killall(load.greenlets)
+
+    assert repr(governor) == '<Governor width=1 free=1>'
+
+
+@pytest.mark.parametrize(
+    ('error', 'outcome'),
+    [
+        (None, AttemptOutcome.SUCCEEDED),
+        (NetworkError('reset'), AttemptOutcome.FAILED),
+        (gevent.GreenletExit(), AttemptOutcome.FAILED),
+        (Throttled('slow down', status=503), AttemptOutcome.THROTTLED),
+    ],
+    ids=['none', 'network', 'kill', 'throttled'],
+)
+@pytest.mark.parametrize('is_kept', [False, True])
+def test_slot_knows_its_attempt(error: BaseException | None, outcome: AttemptOutcome, is_kept: bool) -> None:
+    """Its bucket, its outcome and its seconds; the governor counts what was throttled."""
+    governor = Governor(1)
+    slot: Slot = governor.slot('bucket')
+    with contextlib.suppress(NetworkError, Throttled, gevent.GreenletExit), slot as entered:
+        assert entered is slot
+        assert (slot.outcome, slot.seconds) == (None, 0.0)
+        slot.is_kept = is_kept
+        gevent.sleep(0.001)
+        if error is not None and not is_kept:
+            raise error
+    if is_kept:
+        assert repr(governor) == '<Governor width=1 free=0>'
+        slot.end(error)
+
+    assert (slot.bucket, slot.outcome) == ('bucket', outcome)
+    assert slot.seconds > 0
+    assert governor.throttled == (outcome is AttemptOutcome.THROTTLED)
+    assert repr(governor) == '<Governor width=1 free=1>'
+
+
+def test_slot_that_is_ended_twice() -> None:
+    """It is given back once: in a block that it outlives, it may end before the block."""
+    governor = Governor(1)
+    with governor.slot('bucket') as slot:
+        slot.is_kept = True
+        slot.end()
+    slot.end()
 
     assert repr(governor) == '<Governor width=1 free=1>'

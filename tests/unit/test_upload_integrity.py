@@ -356,7 +356,7 @@ def test_nothing_guards(
     bare: Wrong, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_encrypted: bool
 ) -> None:
     """Where the ETag is none, the result says that nothing guarded the upload; the log says it once for a process."""
-    monkeypatch.setattr('s3po.transfer.attempts._told', set())
+    monkeypatch.setattr('s3po.transfer.attempts._logged', set())
     bare.is_encrypted, bare.etag = is_encrypted, md5(b'key') if is_encrypted else 'opaque-1'
     connection = connected(bare)
 

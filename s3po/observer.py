@@ -1,0 +1,74 @@
+"""The seam through which the progress of work can be watched: progress bars, metrics and journals connect here.
+
+A batch reports its jobs, and a transfer its requests. Without an observer nothing is called.
+
+Invariant: an observer cannot fail a transfer. What one of its methods raises is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVarTuple
+
+__all__ = ['Activity', 'Observer', 'report']
+
+log = logging.getLogger(__name__)
+
+Ts = TypeVarTuple('Ts')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What an event is about: one job of a batch, or one request with all its attempts.
+
+    Attributes:
+        operation: 'upload', 'download' and so on for a job; S3's name ('UploadPart') for a request.
+        bucket: The bucket.
+        key: The key; '' for a request about the bucket.
+        part_number: The part; None for a request about the whole object, and for a job.
+    """
+
+    operation: str
+    bucket: str
+    key: str
+    part_number: int | None = None
+
+
+class Observer(Protocol):
+    """Receives events. Its methods run in the greenlet that does the work, so they must return quickly and must not block.
+
+    Each activity has one began() and one ended(), but for a job that is cancelled before it begins: it has ended() only.
+    """
+
+    def began(self, activity: Activity) -> None:
+        """A job or a request begins."""
+        ...
+
+    def moved(self, activity: Activity, size_bytes: int) -> None:
+        """Bytes of an object were sent or received; a negative number takes back what has to be moved again.
+
+        When a transfer has succeeded, the numbers of all its requests add up to the size of the object.
+        """
+        ...
+
+    def retried(self, activity: Activity, error: Exception) -> None:
+        """A request is sent again, after the wait, because its last attempt failed with `error`."""
+        ...
+
+    def throttled(self, activity: Activity) -> None:
+        """The store refused one attempt at a request because of the rate of requests."""
+        ...
+
+    def ended(self, activity: Activity, error: BaseException | None) -> None:
+        """A job or a request has ended: well (None), or with an error."""
+        ...
+
+
+def report(event: Callable[[*Ts], None], *arguments: *Ts) -> None:
+    """Call a method of an observer, and log what it raises."""
+    try:
+        event(*arguments)
+    except Exception:
+        log.exception('an observer failed')

@@ -1,0 +1,127 @@
+"""Aborts multipart uploads: at once, or later if the store does not answer.
+
+Invariant: an upload that was not aborted is in the connection's pending aborts, and in the log.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Final
+
+import gevent
+
+from s3po.body import NO_SOURCE, Source
+from s3po.errors import NotFound, S3poError
+from s3po.s3 import Extra
+from s3po.transfer.attempts import Attempts
+from s3po.transfer.parts import PartGroup
+from s3po.transfer.pending_aborts import PendingAbort
+
+__all__ = ['abort_pending', 'abort_pending_in_time', 'abort_upload', 'clean_up']
+
+log = logging.getLogger(__name__)
+
+# A part that was under way when its upload was aborted may be stored after it, and keeps the upload alive:
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html. So the abort is repeated until nothing is left.
+ABORT_ROUNDS = 5
+
+# How long an abort may take in all, in the background; then it is left to the next upload, or to close().
+CLEAN_UP_S: Final = 30.0
+
+
+def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
+    """Abort a multipart upload, and make sure that nothing of it is left.
+
+    Raises:
+        S3poError: It could not be aborted, or the store goes on listing its parts.
+    """
+    transport, bucket, key = attempts.transport, attempts.bucket, attempts.key
+    for _ in range(ABORT_ROUNDS):
+        abort = functools.partial(transport.abort_multipart_upload, bucket, key, upload_id=upload_id, extra=extra)
+        look = functools.partial(transport.list_parts, bucket, key, upload_id=upload_id, extra=extra)
+        try:
+            attempts.run('AbortMultipartUpload', abort)
+            attempts.run('ListParts', look)
+        except NotFound:
+            return
+    raise S3poError(f'the multipart upload {upload_id} of s3://{bucket}/{key} is still there after {ABORT_ROUNDS} aborts')
+
+
+def abort_pending(attempts: Attempts) -> None:
+    """Try once more to abort the bucket's uploads whose abort failed. An error of the store is logged, and not raised."""
+    pending_aborts, bucket = attempts.pending_aborts, attempts.bucket
+    for _ in range(pending_aborts.count(bucket)):
+        pending = pending_aborts.take(bucket)
+        if pending is None:
+            return
+        is_gone = False
+        try:
+            is_gone = _abort_once(attempts, pending)
+        finally:
+            if not is_gone:
+                pending_aborts.add(bucket, pending)
+
+
+def _abort_once(attempts: Attempts, pending: PendingAbort) -> bool:
+    """One attempt to abort an upload; returns False while the store still lists its parts, or does not answer."""
+    transport, bucket = attempts.transport, attempts.bucket
+    key, upload_id, extra = pending.key, pending.upload_id, pending.extra
+    try:
+        with attempts.governor.slot(bucket):
+            transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
+            transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
+    except NotFound:
+        log.info('the multipart upload %s of s3://%s/%s is aborted now', upload_id, bucket, key)
+        return True
+    except S3poError as error:
+        log.debug('the multipart upload %s is still not aborted: %s', upload_id, error)
+    return False
+
+
+def abort_pending_in_time(attempts: Attempts) -> None:
+    with gevent.Timeout(CLEAN_UP_S, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
+        abort_pending(attempts)
+
+
+def clean_up(
+    attempts: Attempts,
+    upload_id: str,
+    group: PartGroup,
+    extra: Extra,
+    error: BaseException | None,
+    source: Source = NO_SOURCE,
+) -> None:
+    """End the parts and abort the upload, within CLEAN_UP_S; keep it for later if that fails."""
+    group.kill()
+    source.let_go()
+    why: BaseException | None = None
+    timeout = gevent.Timeout.start_new(CLEAN_UP_S)
+    try:
+        try:
+            abort_upload(attempts, upload_id, extra)
+        except KeyboardInterrupt:
+            # Meant for the program, it hit this greenlet by chance. It is raised once the upload is gone.
+            abort_upload(attempts, upload_id, extra)
+            raise
+    except S3poError as failure:
+        why = failure
+    except gevent.Timeout as fired:
+        why = S3poError(f'the store was silent for {CLEAN_UP_S:g} s') if fired is timeout else fired
+    except BaseException as interruption:
+        why = interruption
+        raise
+    finally:
+        timeout.close()
+        if why is not None:
+            _postpone(attempts, upload_id, extra, error, why)
+
+
+def _postpone(attempts: Attempts, upload_id: str, extra: Extra, error: BaseException | None, why: BaseException) -> None:
+    """Log that an upload was not aborted, and keep it for later."""
+    reason = str(why) or type(why).__name__
+    text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {reason}'
+    log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
+    attempts.pending_aborts.add(attempts.bucket, PendingAbort(key=attempts.key, upload_id=upload_id, extra=extra))
+    if error is not None:
+        error.add_note(text)

@@ -1,0 +1,67 @@
+"""Multipart uploads whose abort failed, because the store did not answer: they are aborted later.
+
+Only uploads that this connection has created are kept here. Nothing is ever aborted by guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s3po.runtime import CleanUps
+from s3po.s3 import Extra
+
+__all__ = ['PendingAbort', 'PendingAborts']
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingAbort:
+    """One multipart upload that is still to be aborted.
+
+    Attributes:
+        key: The key that it was for.
+        upload_id: Its id.
+        extra: The caller's parameters of its requests.
+    """
+
+    key: str
+    upload_id: str
+    extra: Extra
+
+
+class PendingAborts:
+    """The pending aborts of one connection, by bucket. Any thread may use it: what it takes out belongs to it alone.
+
+    Attributes:
+        cleanups: The clean-up that the connection does in the background.
+    """
+
+    def __init__(self) -> None:
+        self.cleanups = CleanUps()
+        self._by_bucket: dict[str, list[PendingAbort]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_bucket.values()))
+
+    def buckets(self) -> list[str]:
+        """The buckets that have some."""
+        return list(self._by_bucket)
+
+    def add(self, bucket: str, pending: PendingAbort) -> None:
+        """Add one."""
+        self._by_bucket.setdefault(bucket, []).append(pending)
+
+    def take(self, bucket: str) -> PendingAbort | None:
+        """Remove the oldest one of a bucket; None when there is none. If its abort fails again, add() it again."""
+        found = self._by_bucket.get(bucket)
+        if not found:
+            self._by_bucket.pop(bucket, None)
+            return None
+        return found.pop(0)
+
+    def upload_ids(self, bucket: str) -> list[str]:
+        """The upload ids of a bucket, for messages."""
+        return [pending.upload_id for pending in self._by_bucket.get(bucket, ())]
+
+    def count(self, bucket: str) -> int:
+        """How many a bucket has."""
+        return len(self._by_bucket.get(bucket, ()))

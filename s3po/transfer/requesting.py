@@ -1,0 +1,132 @@
+"""The GETs of a download: what is asked for, and whether the response is of just that."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from s3po.body import Sink
+from s3po.config import TransferConfig
+from s3po.errors import IntegrityError, InvalidRequest
+from s3po.s3 import Answer, Extra
+from s3po.transfer.attempts import Attempts
+
+__all__ = ['Fetched', 'ObjectDownload']
+
+
+class Fetched(NamedTuple):
+    """What was fetched. (Not a dataclass: one is made for each small object.)
+
+    Attributes:
+        size_bytes: The number of bytes.
+        etag: The object's ETag.
+        version_id: The object's version.
+        checksum: The checksum that the bytes were compared with; None for none.
+        parts: The number of requests that carried the bytes.
+    """
+
+    size_bytes: int
+    etag: str
+    version_id: str | None
+    checksum: str | None
+    parts: int
+
+
+class ObjectDownload:
+    """One download: what to fetch of an object, and where the bytes go. (Not a dataclass: as Fetched.)
+
+    Attributes:
+        attempts: Makes the requests; names the object.
+        sink: Takes the bytes.
+        config: How large the ranges are and how many are fetched at once.
+        byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
+        if_match: Only if the object has this ETag.
+        version_id: One version.
+        extra: The caller's further parameters.
+        checksum: TransferConfig.checksum; 'none' where the bytes are not all those of the object.
+    """
+
+    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'version_id')
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        sink: Sink,
+        config: TransferConfig,
+        *,
+        byte_range: tuple[int, int | None] | None = None,
+        if_match: str | None = None,
+        version_id: str | None = None,
+        extra: Extra,
+    ) -> None:
+        self.attempts = attempts
+        self.sink = sink
+        self.config = config
+        # All bytes from 0 on are the object, and S3 refuses every range of an empty object.
+        self.byte_range = None if byte_range == (0, None) else byte_range
+        self.if_match = if_match
+        self.version_id = version_id
+        self.extra = extra
+        self.checksum = config.checksum if self.byte_range is None else 'none'
+
+    def __str__(self) -> str:
+        return f'GetObject s3://{self.attempts.bucket}/{self.attempts.key}'
+
+    def get_all(self) -> Answer:
+        """Ask for everything that is to be fetched.
+
+        Raises:
+            IntegrityError: The response is of other bytes.
+        """
+        if self.byte_range is None:
+            answer = self.get(None, self.if_match)
+            if answer.offset == 0 and answer.size_bytes == answer.whole_bytes:
+                # The usual case, without the call.
+                return answer
+        else:
+            answer = self._get_first_range(self.byte_range)
+        try:
+            self._check_range(answer)
+        except IntegrityError:
+            answer.close()
+            raise
+        return answer
+
+    def get(self, byte_range: tuple[int, int | None] | None, if_match: str | None) -> Answer:
+        """Send one GET."""
+        attempts = self.attempts
+        return attempts.transport.get_object(
+            attempts.bucket,
+            attempts.key,
+            byte_range=byte_range,
+            if_match=if_match,
+            version_id=self.version_id,
+            # Stores keep the checksum of the whole object, and send it with no range.
+            wants_checksum=byte_range is None and self.checksum != 'none',
+            extra=self.extra,
+        )
+
+    def wrong_range(self, answer: Answer, wanted: str) -> IntegrityError:
+        """The error for a response of other bytes than the wanted ones."""
+        return IntegrityError(
+            f'{self}: asked for {wanted}, and the store sent {answer.size_bytes:,} bytes from {answer.offset:,} of '
+            f'{answer.whole_bytes:,} with status {answer.status}'
+        )
+
+    def _get_first_range(self, byte_range: tuple[int, int | None]) -> Answer:
+        try:
+            return self.get(byte_range, self.if_match)
+        except InvalidRequest as error:
+            if byte_range[0] != 0 or error.status != 416:
+                raise
+        # The object is empty, and so are its first bytes.
+        return self.get(None, self.if_match)
+
+    def _check_range(self, answer: Answer) -> None:
+        whole, byte_range = answer.whole_bytes, self.byte_range
+        start, stop = byte_range or (0, None)
+        # A range that ends behind the object ends with it.
+        end = whole if stop is None else min(stop, whole)
+        # A chunked response that does not tell the size may be the whole object, but is no proof of a range.
+        is_unknown = whole < 0 and (start, stop) != (0, None)
+        if is_unknown or answer.offset != start or answer.size_bytes != end - start:
+            raise self.wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
