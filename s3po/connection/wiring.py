@@ -51,7 +51,7 @@ class Wiring:
         self._settings = settings
         self._kind = kind if isinstance(kind, str) else 'given'
         self._given = None if isinstance(kind, str) else kind
-        self._lanes = PerHub(functools.partial(_Lane, config), _Lane.end)
+        self._hubs = PerHub(functools.partial(_HubState, config), _HubState.close)
         self._places = Places(settings, self._own_client)
         self._keys = key_source(settings, self._own_client)
         # The buckets whose reason has been told.
@@ -63,37 +63,37 @@ class Wiring:
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
         """
-        lane = self._lanes.get()
+        state = self._hubs.get()
         if is_mocked():
-            return self._mocked(lane)
+            return self._mocked(state)
         if self._given is not None:
             return self._given
         if self._kind == 'boto':
-            return lane.boto or self._boto(lane)
+            return state.boto or self._boto(state)
         try:
             self._places.find(bucket)
         except NotServable as error:
             self._leave_to_boto(bucket, error)
-            return lane.boto or self._boto(lane)
-        return lane.wire or self._wire(lane)
+            return state.boto or self._boto(state)
+        return state.wire or self._wire(state)
 
     def client(self) -> S3Client:
         """The boto3 client, now."""
         if is_mocked():
-            return self._mocked(self._lanes.get()).client
+            return self._mocked(self._hubs.get()).client
         return self._own_client()
 
     def governor(self) -> Governor:
         """The bound over the requests of this thread."""
-        return self._lanes.get().governor
+        return self._hubs.get().governor
 
     def close(self) -> None:
         """Close the kept connections of this thread."""
-        lane = self._lanes.get()
-        for transport in (lane.boto, lane.wire, lane.mocked, self._given):
+        state = self._hubs.get()
+        for transport in (state.boto, state.wire, state.mocked, self._given):
             if transport is not None:
                 transport.close()
-        lane.boto = lane.mocked = None
+        state.boto = state.mocked = None
 
     def _leave_to_boto(self, bucket: str, error: NotServable) -> None:
         if self._kind == 'wire':
@@ -103,23 +103,23 @@ class Wiring:
             log.debug('requests for bucket %s go through boto3: %s', bucket, error.reason)
 
     def _own_client(self) -> S3Client:
-        lane = self._lanes.get()
-        return (lane.boto or self._boto(lane)).client
+        state = self._hubs.get()
+        return (state.boto or self._boto(state)).client
 
-    def _boto(self, lane: _Lane) -> BotoTransport:
+    def _boto(self, state: _HubState) -> BotoTransport:
         from s3po.endpoints.boto_client import build_client
         from s3po.transport.boto import BotoTransport
 
         # Making a client may ask the network for credentials; other greenlets wait here for that, not on a lock of botocore's.
-        with lane.lock:
-            if lane.boto is None:
-                lane.boto = BotoTransport(build_client(self._settings))
-            return lane.boto
+        with state.lock:
+            if state.boto is None:
+                state.boto = BotoTransport(build_client(self._settings))
+            return state.boto
 
-    def _wire(self, lane: _Lane) -> WireTransport:
+    def _wire(self, state: _HubState) -> WireTransport:
         settings = self._settings
-        with lane.lock:
-            if lane.wire is None:
+        with state.lock:
+            if state.wire is None:
                 http = self._places.http
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
@@ -138,21 +138,21 @@ class Wiring:
                     payload_signing=signing,
                     user_agent=http.user_agent_extra,
                 )
-                lane.wire = WireTransport(requester)
-            return lane.wire
+                state.wire = WireTransport(requester)
+            return state.wire
 
-    def _mocked(self, lane: _Lane) -> BotoTransport:
+    def _mocked(self, state: _HubState) -> BotoTransport:
         from s3po.endpoints.boto_client import build_mocked_client, find_region
         from s3po.transport.boto import BotoTransport
 
-        with lane.lock:
-            if lane.mocked is None:
-                lane.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
-            return lane.mocked
+        with state.lock:
+            if state.mocked is None:
+                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
+            return state.mocked
 
 
-class _Lane:
-    """What belongs to one hub."""
+class _HubState:
+    """The transports and the governor of one hub."""
 
     def __init__(self, config: TransferConfig) -> None:
         self.lock = gevent.lock.RLock()
@@ -163,8 +163,8 @@ class _Lane:
         self.wire: WireTransport | None = None
         self.mocked: BotoTransport | None = None
 
-    def end(self) -> None:
-        """Close what nobody will use again: it is not closed by being forgotten, or only after its event loop has gone."""
+    def close(self) -> None:
+        """Close the transports: the garbage collector closes their sockets too late, after the event loop has gone."""
         for transport in (self.boto, self.wire, self.mocked):
             if transport is not None:
                 transport.close()

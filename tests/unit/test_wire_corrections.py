@@ -19,11 +19,11 @@ from s3po.errors import AccessDenied, CredentialsExpired, InvalidRequest, Respon
 from s3po.http import Origin
 from s3po.transport.wire import requests
 from s3po.transport.wire.requests import Requester
-from s3po.transport.wire.response_headers import Doing
+from s3po.transport.wire.response_headers import Operation
 from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePlaces, Sent, requester
 
 NOW: Final = 1_369_353_600.0
-GET: Final = Doing('GetObject', 'bucket', 'key')
+GET: Final = Operation('GetObject', 'bucket', 'key')
 FINE: Final = Canned()
 OTHER_KEYS: Final = Keys(access_key_id='other', secret_access_key='secret')
 

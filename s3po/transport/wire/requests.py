@@ -22,7 +22,7 @@ from s3po.http import HTTPClient, Origin, Pool, Response
 from s3po.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, canonical_headers, canonical_query, quoted_key
 from s3po.s3.status import EXPIRED_CODES, error_for
 from s3po.s3.xml import ErrorBody, error_of
-from s3po.transport.wire.response_headers import Doing, headers_of, moment_of
+from s3po.transport.wire.response_headers import Operation, headers_of, moment_of
 
 __all__ = ['NO_HEADERS', 'NO_QUERY', 'PlaceFinder', 'Requester']
 
@@ -104,7 +104,7 @@ class Requester:
 
     def send(
         self,
-        doing: Doing,
+        operation: Operation,
         method: str,
         *,
         query: Mapping[str, str] = NO_QUERY,
@@ -115,7 +115,7 @@ class Requester:
         """Send one request, and give its answer, whose status is below 300. The caller closes it.
 
         Args:
-            doing: What is done: the operation, the bucket and the key.
+            operation: The request, with its bucket and key.
             method: HTTP's.
             query: The query parameters, unescaped.
             headers: By name in lower case.
@@ -127,34 +127,34 @@ class Requester:
             ConfigurationError: What is asked for cannot be written as a request.
         """
         for is_last in (False, True):
-            target = self._targets.get(doing.bucket) or self._aim(doing.bucket)
+            target = self._targets.get(operation.bucket) or self._aim(operation.bucket)
             # Kept for this request: while it is under way, others may give the target new ones.
             keys = self._keys.current if target.is_signed else None
             offset_s = self._clock_offset_s
             try:
-                head = self._head(target, keys, doing, method, query, headers, body, is_object_data)
+                head = self._head(target, keys, operation, method, query, headers, body, is_object_data)
             except UnicodeError as error:
-                raise ConfigurationError(f'{doing}: a name or a value has no UTF-8 form: {error}') from error
+                raise ConfigurationError(f'{operation}: a name or a value has no UTF-8 form: {error}') from error
             try:
                 response = target.pool.exchange(
                     head, body, has_body=method != 'HEAD', is_idempotent=_is_idempotent(method, headers)
                 )
             except TransportError as error:
-                raise doing.named(error) from error
+                raise operation.named(error) from error
             if response.status < 300:
                 return response
-            said = self._read_error(response, doing, has_body=method != 'HEAD')
-            if is_last or not self._correct(doing.bucket, target, offset_s, response, said):
+            said = self._read_error(response, operation, has_body=method != 'HEAD')
+            if is_last or not self._correct(operation.bucket, target, offset_s, response, said):
                 break
-        raise self.refusal(doing, response, said, keys)
+        raise self.refusal(operation, response, said, keys)
 
     def presigned_url(
-        self, doing: Doing, method: str, *, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
+        self, operation: Operation, method: str, *, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
     ) -> str:
         """A URL that allows one request. Whoever makes it has to send these headers with it.
 
         Args:
-            doing: What it allows, with the bucket and the key.
+            operation: The request that the URL allows.
             method: HTTP's.
             query: The query parameters, unescaped.
             headers: By name in lower case.
@@ -163,13 +163,13 @@ class Requester:
         Raises:
             ConfigurationError: There are no keys to sign with.
         """
-        target = self._targets.get(doing.bucket) or self._aim(doing.bucket)
+        target = self._targets.get(operation.bucket) or self._aim(operation.bucket)
         keys = self._keys.current if target.is_signed else None
         if keys is None:
             raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
         signer = target.signer if target.keys is keys else self._new_signer(target, keys)
         assert signer is not None
-        path = target.path + quoted_key(doing.key)
+        path = target.path + quoted_key(operation.key)
         timestamp = signer.timestamp(time.time() + self._clock_offset_s)
         signed = {'host': target.host_header, **headers}
         asked = signer.presigned_query(method, path, query, signed, expires_s, timestamp)
@@ -198,14 +198,14 @@ class Requester:
         self,
         target: _Target,
         keys: Keys | None,
-        doing: Doing,
+        operation: Operation,
         method: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes | Chunk,
         is_object_data: bool,  # noqa: FBT001  (the hot path)
     ) -> bytes:
-        path = target.path + quoted_key(doing.key) if doing.key else _bucket_path(target, doing)
+        path = target.path + quoted_key(operation.key) if operation.key else _bucket_path(target, operation)
         asked = canonical_query(query) if query else ''
         length = len(body) if isinstance(body, bytes) else body.size_bytes
         # A GET or DELETE has no body, and says nothing of it (RFC 9110, section 8.6).
@@ -285,13 +285,13 @@ class Requester:
 
     # --- refusals
 
-    def _read_error(self, response: Response, doing: Doing, *, has_body: bool) -> ErrorBody:
+    def _read_error(self, response: Response, operation: Operation, *, has_body: bool) -> ErrorBody:
         try:
             said = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
         except TransportError as error:
             # Of a body that was cut the status is left, which tells enough, but for 400: that may mean anything.
             if response.status == http.client.BAD_REQUEST:
-                raise doing.named(error) from error
+                raise operation.named(error) from error
             said = ErrorBody()
         finally:
             response.close()
@@ -326,11 +326,11 @@ class Requester:
             log.warning("this machine's clock is %.0f s off the store's; requests are dated by that from now on", -offset_s)
         return True
 
-    def refusal(self, doing: Doing, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:
+    def refusal(self, operation: Operation, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:
         """The error that an answer tells of.
 
         Args:
-            doing: What was done.
+            operation: The request that was refused.
             response: The answer.
             said: What its body says.
             keys: What the request was signed with; None for what is current.
@@ -338,11 +338,11 @@ class Requester:
         can_refresh = self._keys.can_refresh
         if said.code in EXPIRED_CODES and can_refresh:
             self._keys.expire(keys or self._keys.current)
-        headers, target = headers_of(response), self._targets.get(doing.bucket)
+        headers, target = headers_of(response), self._targets.get(operation.bucket)
         if said.request_id:
             headers.setdefault('x-amz-request-id', said.request_id)
         return error_for(
-            str(doing),
+            str(operation),
             status=response.status,
             code=said.code or str(response.status),
             message=said.message or ('' if said.code else http.client.responses.get(response.status, '')),
@@ -360,7 +360,7 @@ def _is_idempotent(method: str, headers: Mapping[str, str]) -> bool:
     return method != 'POST'
 
 
-def _bucket_path(target: _Target, doing: Doing) -> str:
-    if doing.operation not in ON_BUCKETS:
-        raise ConfigurationError(f'{doing}: the key is empty; S3 needs at least one character')
+def _bucket_path(target: _Target, operation: Operation) -> str:
+    if operation.name not in ON_BUCKETS:
+        raise ConfigurationError(f'{operation}: the key is empty; S3 needs at least one character')
     return target.place.bucket_path
