@@ -17,6 +17,7 @@ import gevent.lock
 from s3po import checksum
 from s3po.config import TransferConfig
 from s3po.endpoints.resolver import NotServable, Places
+from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import key_source
 from s3po.errors import ConfigurationError
@@ -131,14 +132,8 @@ class Wiring:
                     min_bytes_per_s=settings.min_bytes_per_s,
                     tls=TLSOptions(verify=http.verify, client_cert=http.client_cert),
                 )
-                requester = Requester(
-                    self._places,
-                    self._keys,
-                    HTTPClient(options),
-                    payload_signing=signing,
-                    user_agent=http.user_agent_extra,
-                )
-                state.wire = WireTransport(requester)
+                routes = Routes(self._places, HTTPClient(options), payload_signing=signing)
+                state.wire = WireTransport(Requester(routes, self._keys, user_agent=http.user_agent_extra))
             return state.wire
 
     def _mocked(self, state: _HubState) -> BotoTransport:

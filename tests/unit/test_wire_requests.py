@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from s3po.body import BytesChunk, Chunk
 from s3po.config import __version__
+from s3po.endpoints import routes
 from s3po.endpoints.resolver import Place
 from s3po.endpoints.signing_keys import Keys
 from s3po.errors import ConfigurationError
@@ -317,7 +318,7 @@ def test_what_is_kept(client: FakeClient) -> None:
 
 def test_too_many_buckets(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not kept for ever."""
-    monkeypatch.setattr(requests, 'MAX_TARGETS', 2)
+    monkeypatch.setattr(routes, 'MAX_ROUTES', 2)
     places = FakePlaces()
     sender = requester(client, places=places)
     for bucket in ('a', 'b', 'c', 'c', 'a'):
@@ -330,7 +331,7 @@ def test_new_keys(client: FakeClient) -> None:
     """Each request is signed with the keys of its moment; what is derived from them is kept for as long."""
     keys = FakeKeys()
     sender = requester(client, keys=keys)
-    with mock.patch.object(requests, 'Signer', wraps=requests.Signer) as made:
+    with mock.patch.object(routes, 'Signer', wraps=routes.Signer) as made:
         for current in (KEYS, KEYS, TEMPORARY, TEMPORARY, KEYS, None, KEYS):
             keys.current = current
             sent = send(sender, client, GET, 'GET')
