@@ -37,6 +37,8 @@ __all__ = ['Wiring']
 log = logging.getLogger(__name__)
 
 KINDS: Final = ('auto', 'wire', 'boto')
+# How many buckets' transports are kept before all are dropped.
+MAX_BUCKETS: Final = 10_000
 
 
 class Wiring:
@@ -64,19 +66,17 @@ class Wiring:
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
         """
-        state = self._hubs.get()
-        if is_mocked():
-            return self._mocked(state)
-        if self._given is not None:
+        if self._given is not None and not is_mocked():
             return self._given
-        if self._kind == 'boto':
-            return state.boto or self._boto(state)
-        try:
-            self._places.find(bucket)
-        except NotServable as error:
-            self._leave_to_boto(bucket, error)
-            return state.boto or self._boto(state)
-        return state.wire or self._wire(state)
+        return self._own_transport(bucket)
+
+    def presigner(self, bucket: str) -> BotoTransport | WireTransport:
+        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 in place of the caller's own.
+
+        Raises:
+            ConfigurationError: As transport().
+        """
+        return self._own_transport(bucket)
 
     def client(self) -> S3Client:
         """The boto3 client, now."""
@@ -95,6 +95,27 @@ class Wiring:
             if transport is not None:
                 transport.close()
         state.boto = state.mocked = None
+        state.by_bucket.clear()
+
+    def _own_transport(self, bucket: str) -> BotoTransport | WireTransport:
+        state = self._hubs.get()
+        if is_mocked():
+            return self._mocked(state)
+        return state.by_bucket.get(bucket) or self._choose(state, bucket)
+
+    def _choose(self, state: _HubState, bucket: str) -> BotoTransport | WireTransport:
+        """Choose the transport of a bucket, and keep the choice."""
+        chosen: BotoTransport | WireTransport | None = None
+        if self._kind in ('auto', 'wire'):
+            try:
+                self._places.find(bucket)
+                chosen = self._wire(state)
+            except NotServable as error:
+                self._leave_to_boto(bucket, error)
+        if len(state.by_bucket) >= MAX_BUCKETS:
+            state.by_bucket.clear()
+        state.by_bucket[bucket] = chosen = chosen or self._boto(state)
+        return chosen
 
     def _leave_to_boto(self, bucket: str, error: NotServable) -> None:
         if self._kind == 'wire':
@@ -157,6 +178,8 @@ class _HubState:
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.mocked: BotoTransport | None = None
+        # The transport of each bucket, while no mock is active.
+        self.by_bucket: dict[str, BotoTransport | WireTransport] = {}
 
     def close(self) -> None:
         """Close the transports: the garbage collector closes their sockets too late, after the event loop has gone."""

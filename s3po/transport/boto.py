@@ -18,7 +18,7 @@ from s3po.endpoints.boto_client import credentials_of
 from s3po.endpoints.boto_errors import translated
 from s3po.endpoints.resolver import SIGNER
 from s3po.errors import ConfigurationError, NetworkError
-from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
+from s3po.model import CompletedPart, DeleteFailure, ObjectInfo, ObjectRef
 from s3po.runtime import isolated, patiently, process
 from s3po.s3 import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.s3.deletions import delete_odd_keys, failures_of
@@ -279,6 +279,20 @@ class BotoTransport:
             if not any(markers) or places.is_closed_by(markers) or pages.is_closed_by(last):
                 raise NetworkError(f'ListMultipartUploads s3://{bucket}: the answer says that there is more, but not where')
             parameters['KeyMarker'], parameters['UploadIdMarker'] = markers
+
+    def presigned_url(
+        self, operation: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
+    ) -> str:
+        """A URL with which anyone can make one request until it expires. Sends nothing."""
+        from botocore import xform_name  # imported by now; this module must not import it at import time
+
+        # Any: the stubs do not know the configuration, and want literal names.
+        client: Any = self.client
+        if client.meta.config.signature_version != 's3v4':
+            raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
+        parameters = {**extra, **_object_parameters(bucket, key, version_id=version_id)}
+        with translated(f'presigning {method} {ObjectRef(bucket=bucket, key=key, version_id=version_id)}'):
+            return str(client.generate_presigned_url(xform_name(operation), Params=parameters, ExpiresIn=expires_s))
 
     def guards_bodies(self, bucket: str) -> bool:
         # Any: the stubs do not know what a Config holds.

@@ -163,7 +163,7 @@ class WireTransport:
     def presigned_url(
         self, name: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
     ) -> str:
-        """A URL with which anybody can make one request for a while; as boto3's generate_presigned_url()."""
+        """A URL with which anyone can make one request until it expires; as boto3's generate_presigned_url()."""
         headers, query = serialized_extra(name, extra) if extra else ({}, {})
         if version_id is not None:
             query['versionId'] = version_id
