@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from s3po.credentials import Credentials
-from s3po.credentials.base import Parcel
+from s3po.credentials.base import Packed
 
 __all__ = ['made_again', 'packed_credentials']
 
@@ -20,7 +20,7 @@ T = TypeVar('T')
 def packed_credentials(given: object) -> object | None:
     """What travels in the place of an argument `credentials`; None where nothing can: a session, a function that is local."""
     if isinstance(given, Credentials):
-        return given.parcel()
+        return given.packed()
     if not callable(given):
         return None
     try:
@@ -33,6 +33,6 @@ def packed_credentials(given: object) -> object | None:
 def made_again(kind: Callable[..., T], **arguments: Any) -> T:
     """Make a Connection of its arguments, where they arrive."""
     packed = arguments.get('credentials')
-    if isinstance(packed, Parcel):
+    if isinstance(packed, Packed):
         arguments['credentials'] = packed.unpack()
     return kind(**arguments)

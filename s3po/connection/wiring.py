@@ -19,7 +19,7 @@ from s3po.config import TransferConfig
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import key_source
+from s3po.endpoints.signing_keys import KeySource, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
 from s3po.http import HTTPClient, HTTPOptions, TLSOptions
@@ -56,7 +56,7 @@ class Wiring:
         self._given = None if isinstance(kind, str) else kind
         self._hubs = PerHub(functools.partial(_HubState, config), _HubState.close)
         self._places = Places(settings, self._own_client)
-        self._keys = key_source(settings, self._own_client)
+        self._keys: KeySource | None = None
         # The buckets whose reason has been told.
         self._told: set[str] = set()
 
@@ -153,6 +153,8 @@ class Wiring:
                     min_bytes_per_s=settings.min_bytes_per_s,
                     tls=TLSOptions(verify=http.verify, client_cert=http.client_cert),
                 )
+                if self._keys is None:
+                    self._keys = key_source(settings, self._own_client)
                 routes = Routes(self._places, HTTPClient(options), payload_signing=signing)
                 state.wire = WireTransport(Requester(routes, self._keys, user_agent=http.user_agent_extra))
             return state.wire

@@ -6,11 +6,10 @@ import os
 import urllib.parse
 from typing import Any, Final
 
-from s3po.credentials.base import Credentials, Parcel, checked_text
+from s3po.credentials.base import Credentials, Packed, checked_text
 from s3po.credentials.files import default_paths, profile_name, read_profile
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.keys import Keys
 from s3po.errors import ConfigurationError, CredentialsError, S3poError
-from s3po.secrecy import Secret
 
 __all__ = ['ConfigCredentials', 'EnvironmentCredentials', 'FixedCredentials', 'StaticCredentials', 'URLCredentials']
 
@@ -20,14 +19,14 @@ URL_FORM: Final = "'http://key:secret@host'"
 class FixedCredentials(Credentials):
     """Keys that are at hand, or are not."""
 
-    __slots__ = ('_pair',)
+    __slots__ = ('_keys',)
 
-    def __init__(self, pair: KeyPair | None, region: str | None) -> None:
+    def __init__(self, keys: Keys | None, region: str | None) -> None:
         super().__init__(region)
-        self._pair: Final = pair
+        self._keys: Final = keys
 
-    def pair(self) -> KeyPair | None:
-        return self._pair
+    def keys(self) -> Keys | None:
+        return self._keys
 
 
 class StaticCredentials(FixedCredentials):
@@ -52,25 +51,25 @@ class StaticCredentials(FixedCredentials):
         Raises:
             ConfigurationError: One of id and secret is missing, or there is only a token.
         """
-        pair = _pair(
+        keys = _keys_in(
             ConfigurationError,
             '',
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
             session_token=session_token,
         )
-        if pair is None and session_token:
+        if keys is None and session_token:
             raise ConfigurationError('session_token needs access_key_id and secret_access_key')
-        super().__init__(pair, region)
+        super().__init__(keys, region)
 
     @property
     def reason(self) -> str:
         """They were not given."""
         return 'access_key_id and secret_access_key are blank; give both'
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """The keys themselves."""
-        return parcel_of(self.pair(), self.region)
+        return packed_keys(self.keys(), self.region)
 
 
 class URLCredentials(FixedCredentials):
@@ -91,23 +90,23 @@ class URLCredentials(FixedCredentials):
             ConfigurationError: It is no such URL, or has only one of user name and password. It is not shown.
         """
         user, password = _userinfo(url)
-        pair = _pair(
+        keys = _keys_in(
             ConfigurationError,
             f' (the user name or the password of a URL of the form {URL_FORM})',
             access_key_id=urllib.parse.unquote(user),
             secret_access_key=urllib.parse.unquote(password),
             session_token=None,
         )
-        super().__init__(pair, region)
+        super().__init__(keys, region)
 
     @property
     def reason(self) -> str:
         """The URL has none."""
         return f'the URL has no user name and password; give one of the form {URL_FORM}'
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """The keys, without the URL."""
-        return parcel_of(self.pair(), self.region)
+        return packed_keys(self.keys(), self.region)
 
 
 class EnvironmentCredentials(FixedCredentials):
@@ -124,14 +123,14 @@ class EnvironmentCredentials(FixedCredentials):
             CredentialsError: Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set.
         """
         self._given_region: Final = region
-        pair = _pair(
+        keys = _keys_in(
             CredentialsError,
             ' (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither)',
             access_key_id=os.environ.get('AWS_ACCESS_KEY_ID'),
             secret_access_key=os.environ.get('AWS_SECRET_ACCESS_KEY'),
             session_token=os.environ.get('AWS_SESSION_TOKEN'),
         )
-        super().__init__(pair, region or os.environ.get('AWS_REGION') or os.environ.get('AWS_DEFAULT_REGION'))
+        super().__init__(keys, region or os.environ.get('AWS_REGION') or os.environ.get('AWS_DEFAULT_REGION'))
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
         return EnvironmentCredentials, (self._given_region,)
@@ -141,9 +140,9 @@ class EnvironmentCredentials(FixedCredentials):
         """The variables are not set."""
         return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; set both'
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """No keys: the environment is read where it arrives."""
-        return Parcel(EnvironmentCredentials, region=self._given_region)
+        return Packed(EnvironmentCredentials, region=self._given_region)
 
 
 class ConfigCredentials(FixedCredentials):
@@ -170,12 +169,12 @@ class ConfigCredentials(FixedCredentials):
         given = None if path is None else os.fsdecode(path)
         self._arguments: Final = (given, profile, region)
         self._profile: Final = checked_text('profile', profile) or profile_name()
-        pair: KeyPair | None = None
+        keys: Keys | None = None
         paths = default_paths() if given is None else (given,)
         found = [each for each_path in paths for each in read_profile(each_path, self._profile)]
         for each in found:
             # The first section that has keys gives them all.
-            pair = pair or _pair(
+            keys = keys or _keys_in(
                 CredentialsError,
                 f' (profile {self._profile!r} of {each.path})',
                 access_key_id=each.values.get('aws_access_key_id'),
@@ -183,7 +182,7 @@ class ConfigCredentials(FixedCredentials):
                 session_token=each.values.get('aws_session_token'),
             )
         regions = (each.values.get('region') for each in found)
-        super().__init__(pair, region or next((each for each in regions if each), None))
+        super().__init__(keys, region or next((each for each in regions if each), None))
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
         return ConfigCredentials, self._arguments
@@ -195,30 +194,30 @@ class ConfigCredentials(FixedCredentials):
         where = 'the shared credentials and config file' if path is None else path
         return f'{where} has no aws_access_key_id and aws_secret_access_key for profile {self._profile!r}; add them'
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """No keys: the files are read where it arrives."""
         path, profile, region = self._arguments
-        return Parcel(ConfigCredentials, path=path, profile=profile, region=region)
+        return Packed(ConfigCredentials, path=path, profile=profile, region=region)
 
 
-def parcel_of(pair: KeyPair | None, region: str | None) -> Parcel:
-    """A parcel with the keys in it."""
-    if pair is None:
-        return Parcel(StaticCredentials, region=region)
-    return Parcel(
+def packed_keys(keys: Keys | None, region: str | None) -> Packed:
+    """The keys themselves, for a pickle."""
+    if keys is None:
+        return Packed(StaticCredentials, region=region)
+    return Packed(
         StaticCredentials,
-        access_key_id=pair.access_key_id,
-        secret_access_key=pair.secret_access_key.reveal(),
-        session_token=pair.token,
+        access_key_id=keys.access_key_id,
+        secret_access_key=keys.secret_access_key,
+        session_token=keys.session_token,
         region=region,
     )
 
 
-def _pair(kind: type[S3poError], where: str, **values: object) -> KeyPair | None:
-    """A pair of what was found; None of nothing.
+def _keys_in(kind: type[S3poError], where: str, **values: object) -> Keys | None:
+    """Keys of what was found; None of nothing.
 
     Args:
-        kind: Whose fault half a pair is.
+        kind: Whose fault it is if one is missing.
         where: Where it was looked for.
         values: What was found, by the fields' names.
     """
@@ -229,10 +228,7 @@ def _pair(kind: type[S3poError], where: str, **values: object) -> KeyPair | None
         raise kind(f'{missing} is missing: access_key_id and secret_access_key go together{where}')
     if not access_key_id:
         return None
-    token = found['session_token']
-    return KeyPair(
-        access_key_id=access_key_id, secret_access_key=Secret(secret), session_token=Secret(token) if token else None
-    )
+    return Keys(access_key_id=access_key_id, secret_access_key=secret, session_token=found['session_token'] or None)
 
 
 def _userinfo(url: object) -> tuple[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s3po.credentials.base import Credentials, Parcel
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.base import Credentials, Packed
+from s3po.credentials.keys import Keys
 from s3po.errors import ConfigurationError
 
 __all__ = ['merge_credentials']
@@ -52,18 +52,19 @@ class _MergedCredentials(Credentials):
         told = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
         return f'none of them has keys ({told})' if told else 'nothing was merged; give credentials'
 
-    def pair(self) -> KeyPair | None:
-        return None if self._source is None else self._source.pair()
+    def keys(self) -> Keys | None:
+        return None if self._source is None else self._source.keys()
 
-    def issue(self, known: KeyPair | None) -> KeyPair:
+    def issue(self, known: Keys | None) -> Keys:
         if self._source is None:
             return super().issue(known)
         return self._source.issue(known)
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """All of them: which one has keys is found where it arrives."""
-        return Parcel(_merged_again, parcels=[each.parcel() for each in self._sources])
+        return Packed(_merged_again, parcels=[each.packed() for each in self._sources])
 
 
-def _merged_again(parcels: Sequence[Parcel]) -> Credentials:
+def _merged_again(parcels: Sequence[Packed]) -> Credentials:
+    """Unpack and merge. Pickles of earlier versions name this function and its argument."""
     return merge_credentials(*(each.unpack() for each in parcels))

@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 import gevent
 import gevent.lock
 
-from s3po.credentials.base import Credentials, Parcel
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.base import Credentials, Packed
+from s3po.credentials.keys import Keys
 from s3po.credentials.services import ask_service
 from s3po.errors import CredentialsError
 from s3po.runtime import PerHub, under_way
@@ -60,7 +60,7 @@ class MetadataCredentials(Credentials):
             region: The region that belongs to the keys; None for one that is found elsewhere.
         """
         super().__init__(region)
-        self._keys: KeyPair | None = None
+        self._keys: Keys | None = None
         self._failure: tuple[float, str] | None = None
         self._locks = PerHub(gevent.lock.RLock)
         self._refresher: _Refresher | None = None
@@ -116,17 +116,17 @@ class MetadataCredentials(Credentials):
                 self._keys = None
         return Done()
 
-    def pair(self) -> KeyPair | None:
+    def keys(self) -> Keys | None:
         keys = self._keys
         return keys if keys is not None and keys.seconds_left() > 0 else None
 
-    def issue(self, known: KeyPair | None) -> KeyPair:
+    def issue(self, known: Keys | None) -> Keys:
         with self._locks.get():
-            keys = self.pair()
+            keys = self.keys()
             # Other greenlets wait at the lock, and then take what this one got.
             return self._ask() if keys is None or keys == known else keys
 
-    def _ask(self) -> KeyPair:
+    def _ask(self) -> Keys:
         if self._failure is not None and time.monotonic() - self._failure[0] < SHARED_S:
             raise CredentialsError(self._failure[1])
         try:
@@ -137,9 +137,9 @@ class MetadataCredentials(Credentials):
         self._failure = None
         return self._keys
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """No keys: the service is asked where it arrives."""
-        return Parcel(MetadataCredentials, region=self._region)
+        return Packed(MetadataCredentials, region=self._region)
 
 
 class _Refresher:
@@ -150,7 +150,7 @@ class _Refresher:
         self._process = os.getpid()
         self._is_stopped = False
         self._hub = gevent.get_hub()
-        self._greenlet = gevent.spawn(self._run, pause_s(owner.pair()))
+        self._greenlet = gevent.spawn(self._run, pause_s(owner.keys()))
 
     @property
     def is_running(self) -> bool:
@@ -173,7 +173,7 @@ class _Refresher:
             del owner
 
 
-def pause_s(keys: KeyPair | None) -> float:
+def pause_s(keys: Keys | None) -> float:
     """How long keys need not be replaced; with little left of them, a moment."""
     left = 0.0 if keys is None else keys.seconds_left()
     return max(left - AHEAD_S, min(AGAIN_S, left / 2), 1.0)
@@ -183,8 +183,8 @@ def _refreshed(owner: MetadataCredentials) -> float:
     """Replace the keys, and tell how long to wait."""
     try:
         with under_way():
-            return pause_s(owner.issue(owner.pair()))
+            return pause_s(owner.issue(owner.keys()))
     except CredentialsError as error:
-        pause = min(pause_s(owner.pair()), AGAIN_S)
+        pause = min(pause_s(owner.keys()), AGAIN_S)
         log.warning('the keys could not be replaced ahead of time; trying again in %.0f s: %s', pause, error)
         return pause

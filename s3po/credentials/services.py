@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import gevent
 from gevent import monkey
 
-from s3po.credentials.pairs import KeyPair, pair_of
+from s3po.credentials.keys import Keys, keys_of
 from s3po.errors import CredentialsError
 from s3po.secrecy import guard_logs, redacted
 
@@ -61,7 +61,7 @@ class _Answer(NamedTuple):
     failure: str
 
 
-def ask_service() -> KeyPair:
+def ask_service() -> Keys:
     """Ask the container's service where the environment names one, else EC2's. Blocks for LIMIT_S at most.
 
     Raises:
@@ -77,7 +77,7 @@ def ask_service() -> KeyPair:
     wrong = session.failure or answer.failure
     if wrong or not answer.keys:
         raise CredentialsError(f'{service} gave no keys: {wrong or "it has none"} ({session.where}); {ADVICE}')
-    keys = pair_of(answer.keys, f'{service} ({session.where})')
+    keys = keys_of(answer.keys, f'{service} ({session.where})')
     if keys.expires_at is None or keys.seconds_left() <= 0:
         raise CredentialsError(f'{service} gave keys that have expired ({session.where})')
     return keys

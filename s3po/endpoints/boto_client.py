@@ -1,52 +1,42 @@
-"""The boto3 client behind a connection: how it is made, and how its credentials are kept from blocking greenlets.
+"""Makes the boto3 client behind a connection.
 
-What may live here: everything that asks boto3 and botocore for a client. The private attributes of botocore that s3po needs are
-read in this file (and one in s3po/credentials/services.py); tests/unit/test_boto_client.py notices when they move.
+It reads private attributes of botocore, as boto_keys.py and s3po/credentials/services.py do; tests/unit/test_boto_client.py
+fails when they move.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
 import botocore.session
-import gevent.lock
 from boto3.s3.inject import inject_s3_transfer_methods
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, MetadataRetrievalError, ProfileNotFound
+from botocore.exceptions import MetadataRetrievalError, ProfileNotFound
 from botocore.httpsession import URLLib3Session
 
 from s3po.config import __version__
 from s3po.credentials import Credentials
 from s3po.endpoints.boto_errors import translated
-from s3po.endpoints.refreshable_keys import issued_credentials
+from s3po.endpoints.boto_keys import BotoKeys, refreshable
 from s3po.endpoints.settings import ClientSettings, check_endpoint
-from s3po.errors import ConfigurationError, CredentialsError, S3poError
-from s3po.runtime import PerHub
+from s3po.errors import ConfigurationError, CredentialsError
 from s3po.secrecy import guard_logs, redacted, revealed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['GuardedCredentials', 'build_client', 'build_mocked_client', 'credentials_of', 'find_region', 'verify_of']
+__all__ = ['build_client', 'build_mocked_client', 'find_region', 'keys_of_client', 'verify_of']
 
 log = logging.getLogger(__name__)
 
 # How many idle connections botocore keeps to one host. It opens more when more are needed at once, and throws those away
 # after one request, so this must not be less than a connection's requests in flight.
 MAX_POOL_CONNECTIONS: Final = 1024
-
-# Credentials within this many seconds of botocore's mandatory refresh are waited for, so that no greenlet is still
-# on its way to botocore's own lock when the moment comes.
-REFRESH_MARGIN_S: Final = 60
-
 
 NO_CREDENTIALS: Final = (
     'no credentials found: not in the arguments, the environment, the shared credentials or config file, nor from a '
@@ -80,82 +70,6 @@ class _Session(botocore.session.Session):
         return resolver
 
 
-class GuardedCredentials:
-    """Credentials as botocore's signer asks for them, refreshed by one greenlet at a time.
-
-    botocore refreshes while it holds a lock of its own. Where `threading` is not patched that lock is a native one, and a
-    second greenlet that waits for it would stop the whole thread, the refreshing greenlet included. So greenlets wait here,
-    on a lock of gevent's, and at most one of them at a time goes on to botocore when it might have to wait there.
-    """
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self._locks = PerHub(gevent.lock.RLock)
-        self._frozen: object = None
-        self._is_stale = False
-        self.generation = 0
-
-    def __repr__(self) -> str:
-        return f'<GuardedCredentials from {getattr(self._inner, "method", "?")}>'
-
-    def __getattr__(self, name: str) -> Any:
-        # Every other attribute (method, account_id, …) is the inner one's; reading some of them refreshes too.
-        self.get_frozen_credentials()
-        return getattr(self._inner, name)
-
-    @property
-    def can_refresh(self) -> bool:
-        """Whether expired credentials can be replaced by new ones."""
-        return isinstance(self._inner, RefreshableCredentials)
-
-    def expire(self, generation: int) -> None:
-        """Have the next request refresh, unless that has happened since `generation` was read."""
-        if self.can_refresh and generation == self.generation:
-            self._is_stale = True
-
-    def get_frozen_credentials(self) -> Any:
-        """The keys to sign with; botocore's name."""
-        if not self.can_refresh:
-            return self._inner.get_frozen_credentials()
-        lock = self._locks.get()
-        if lock.acquire(blocking=self._must_refresh()):
-            try:
-                return self._get()
-            finally:
-                lock.release()
-        # Somebody else is refreshing ahead of time, and the keys at hand are good for a while.
-        return self._inner.get_frozen_credentials()
-
-    def _must_refresh(self) -> bool:
-        limit = self._inner._mandatory_refresh_timeout + REFRESH_MARGIN_S
-        return self._is_stale or self._inner.refresh_needed(limit)
-
-    def _get(self) -> Any:
-        if self._is_stale:
-            log.info('the store says that the credentials have expired; refreshing them')
-            with self._inner._refresh_lock, _failures_named():
-                self._inner._protected_refresh(is_mandatory=True)
-            self._is_stale = False
-        with _failures_named():
-            frozen = self._inner.get_frozen_credentials()
-        if frozen is not self._frozen:
-            # What was asked for before there were any was signed with the first ones: they have its number.
-            self.generation += self._frozen is not None
-            self._frozen = frozen
-        return frozen
-
-
-@contextlib.contextmanager
-def _failures_named() -> Iterator[None]:
-    """Raise what a refresh raises as CredentialsError, if botocore has no name for it: the function may be the user's own."""
-    try:
-        yield
-    except (BotoCoreError, ClientError, OSError, S3poError):
-        raise
-    except Exception as error:
-        raise CredentialsError(f'the credentials could not be refreshed: {redacted(repr(error))}') from error
-
-
 def build_client(settings: ClientSettings) -> S3Client:
     """A boto3 S3 client that neither retries nor blocks greenlets while it refreshes its credentials.
 
@@ -183,15 +97,15 @@ def build_client(settings: ClientSettings) -> S3Client:
     if credentials is not None:
         if settings.is_first('credentials'):
             log.debug('credentials come from %s', getattr(credentials, 'method', type(credentials).__name__))
-        _signer(client)._credentials = GuardedCredentials(credentials)
+        _signer(client)._credentials = BotoKeys(credentials)
     _extend(client)
     return client
 
 
-def credentials_of(client: Any) -> GuardedCredentials | None:
-    """The guarded credentials of a client that build_client() made; None for one that does not sign."""
+def keys_of_client(client: Any) -> BotoKeys | None:
+    """The keys of a client that build_client() made; None for a client that does not sign."""
     found = _signer(client)._credentials
-    return found if isinstance(found, GuardedCredentials) else None
+    return found if isinstance(found, BotoKeys) else None
 
 
 def verify_of(client: Any) -> bool | str:
@@ -247,7 +161,7 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
     session = _session_of(settings)
     if source is not None and settings.access_key_id is None:
         # botocore's way to give them to all that a client signs with; the session is this client's own.
-        session._session._credentials = issued_credentials(source, settings.issued)
+        session._session._credentials = refreshable(source, settings.refreshable)
     keys = (settings.access_key_id, revealed(settings.secret_access_key), revealed(settings.session_token))
     if settings.anonymous:
         # With keys given, botocore does not go looking for any; they sign nothing.
@@ -281,7 +195,7 @@ def _derived_client(given: Any) -> tuple[S3Client, Any]:
     )
     credentials = _signer(given)._credentials
     # Another connection's client is guarded already.
-    inner = credentials._inner if isinstance(credentials, GuardedCredentials) else credentials
+    inner = credentials._inner if isinstance(credentials, BotoKeys) else credentials
     _signer(client)._credentials = inner
     return client, inner
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from s3po.credentials.keys import Keys
 from s3po.endpoints.addressing import Place
-from s3po.endpoints.signing_keys import Keys
 from s3po.errors import ConfigurationError
 from s3po.http import HTTPClient, Origin, Pool
 from s3po.s3.sigv4 import Signer

@@ -47,10 +47,10 @@ class ClientSettings:
     read_timeout_s: float = 60.0
     min_bytes_per_s: int = 0
     payload_signing: str = 'auto'
-    # What has been told once, and needs not be told again.
+    # What was logged once and is not logged again.
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
-    # botocore's form of credentials that refresh; see `issuing`.
-    issued: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # botocore's form of credentials that refresh, by process id; see boto_keys.refreshable().
+    refreshable: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ('endpoint_url', 'region', 'profile', 'access_key_id'):
@@ -157,7 +157,7 @@ class ClientSettings:
             return
         if self.region is None:
             object.__setattr__(self, 'region', given.region)
-        keys = None if given.can_refresh else given.pair()
+        keys = None if given.can_refresh else given.keys()
         if keys is not None:
             object.__setattr__(self, 'access_key_id', keys.access_key_id)
             object.__setattr__(self, 'secret_access_key', keys.secret_access_key)

@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.body import Chunk
-from s3po.endpoints.boto_client import credentials_of
+from s3po.credentials.keys import Keys
+from s3po.endpoints.boto_client import keys_of_client
 from s3po.endpoints.boto_errors import translated
 from s3po.endpoints.resolver import SIGNER
 from s3po.errors import ConfigurationError, NetworkError
@@ -69,7 +70,7 @@ class BotoTransport:
     def __init__(self, client: S3Client) -> None:
         self.client = client
         self._process = process.mark
-        self._credentials = credentials_of(client)
+        self._keys = keys_of_client(client)
         self._endpoint = redacted(client.meta.endpoint_url)
         client.meta.events.register('before-parse.s3', _note_answer, unique_id='s3po-note-answer')
         for operation in CREATING:
@@ -299,7 +300,7 @@ class BotoTransport:
         meta: Any = self.client.meta
         s3 = meta.config.s3 or {}
         # botocore's rule: what is not told otherwise is signed where TLS does not guard it.
-        is_signed = s3.get('payload_signing_enabled', True) and self._credentials is not None
+        is_signed = s3.get('payload_signing_enabled', True) and self._keys is not None
         return meta.endpoint_url.startswith('https:') or bool(is_signed)
 
     def signs_bodies(self, bucket: str) -> bool:
@@ -328,7 +329,7 @@ class BotoTransport:
             theirs.update(known)
             if operation in CREATING:
                 _raw_headers.set(unknown_headers(headers))
-        generation = self._credentials.generation if self._credentials else 0
+        signed_with = None if self._keys is None else self._keys.last
         doing = _doing(operation, parameters)
 
         if self._process is not process.mark:
@@ -336,7 +337,7 @@ class BotoTransport:
             raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
 
         def send() -> dict[str, Any]:
-            with self._translated(doing, generation), _answers_read(doing):
+            with self._translated(doing, signed_with), _answers_read(doing):
                 answer: dict[str, Any] = call(**{**theirs, **parameters})
                 return answer
 
@@ -348,11 +349,11 @@ class BotoTransport:
             if headers:
                 _raw_headers.set(None)
 
-    def _translated(self, doing: str, generation: int) -> AbstractContextManager[None]:
-        credentials = self._credentials
-        if credentials is None or not credentials.can_refresh:
+    def _translated(self, doing: str, signed_with: Keys | None) -> AbstractContextManager[None]:
+        keys = self._keys
+        if keys is None or not keys.can_refresh:
             return translated(doing, endpoint=self._endpoint)
-        return translated(doing, on_expired=lambda: credentials.expire(generation), endpoint=self._endpoint)
+        return translated(doing, on_expired=lambda: keys.expire(signed_with), endpoint=self._endpoint)
 
 
 def _close_body(said: dict[str, Any]) -> None:

@@ -11,11 +11,11 @@ from typing import Any, Final
 from botocore.awsrequest import AWSResponse
 
 from s3po.body import Chunk
+from s3po.credentials.keys import Keys
 from s3po.endpoints.addressing import Place, is_region
 from s3po.endpoints.boto_client import build_client
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import Keys
 from s3po.http import Origin, Response
 from s3po.transport.boto import BotoTransport
 from s3po.transport.wire.requests import Requester

@@ -9,9 +9,10 @@ import botocore.session
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.boto_client import build_client, keys_of_client
+from s3po.endpoints.boto_keys import ASK_EVERY_S, BotoKeys
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import ASK_EVERY_S, ClientKeys, FixedKeys, key_source
+from s3po.endpoints.signing_keys import FixedKeys, key_source
 from s3po.errors import CredentialsError
 
 FRESH_S, EXPIRED_S = 60 * 60, -60
@@ -36,10 +37,8 @@ class Issuer:
         self.reissues = False
         self.error: Exception | None = None
         self.now_s = 0.0
-        core = botocore.session.get_session()
-        core._credentials = RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
-        client = build_client(ClientSettings(session=core, region='us-east-1'))
-        self.source = ClientKeys(lambda: client, clock=lambda: self.now_s)
+        self.inner: Any = RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
+        self.source = BotoKeys(self.inner, clock=lambda: self.now_s)
 
     def keys(self, lifetime_s: int) -> dict[str, str]:
         """What botocore wants of a source of temporary keys."""
@@ -96,11 +95,8 @@ def test_anonymous() -> None:
 
 def test_found_keys() -> None:
     """What the client finds is the same object as long as it is the same keys."""
-    core = botocore.session.get_session()
-    core._credentials = Credentials('key', 'secret', 'token')
-    client = build_client(ClientSettings(session=core, region='us-east-1'))
     now_s = [0.0]
-    source = ClientKeys(lambda: client, clock=lambda: now_s[0])
+    source = BotoKeys(Credentials('key', 'secret', 'token'), clock=lambda: now_s[0])
     keys = source.current
     assert keys is not None
     source.expire(keys)
@@ -112,9 +108,15 @@ def test_found_keys() -> None:
 
 
 def test_kind_of_source() -> None:
-    """Only where no keys are given is a client asked, and only when they are needed."""
+    """A client is made only where no keys are given; then its keys are used."""
+    core = botocore.session.get_session()
+    core._credentials = Credentials('key', 'secret')
+    client = build_client(ClientSettings(session=core, region='us-east-1'))
+    found = key_source(ClientSettings(session=core), lambda: client)
+
     assert isinstance(key_source(ClientSettings(anonymous=True), no_client), FixedKeys)
-    assert isinstance(key_source(ClientSettings(profile='there'), no_client), ClientKeys)
+    assert isinstance(found, BotoKeys)
+    assert found is keys_of_client(client)
 
 
 def test_refresh() -> None:
@@ -123,8 +125,7 @@ def test_refresh() -> None:
     assert issuer.source.can_refresh
     assert issuer.token == 'token1'
 
-    credentials: Any = issuer.source._credentials
-    credentials._inner._expiry_time = datetime.datetime.now(datetime.UTC)
+    issuer.inner._expiry_time = datetime.datetime.now(datetime.UTC)
     issuer.now_s += ASK_EVERY_S / 2
     assert issuer.token == 'token1'
     issuer.now_s += ASK_EVERY_S / 2
@@ -148,9 +149,8 @@ def test_keys_that_somebody_else_has_replaced() -> None:
     """They are only asked for again."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
-    credentials: Any = issuer.source._credentials
-    credentials.expire(credentials.generation)
-    credentials.get_frozen_credentials()
+    issuer.source.expire(keys)
+    issuer.source.get_frozen_credentials()
     issuer.source.expire(keys)
 
     assert issuer.token == 'token1'

@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 
 from s3po.body import BytesChunk
+from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Place
-from s3po.endpoints.signing_keys import Keys
 from s3po.errors import AccessDenied, CredentialsExpired, InvalidRequest, ResponseError
 from s3po.http import Origin
 from s3po.transport.wire import requests

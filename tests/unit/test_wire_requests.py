@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from s3po.body import BytesChunk, Chunk
 from s3po.config import __version__
+from s3po.credentials.keys import Keys
 from s3po.endpoints import routes
 from s3po.endpoints.resolver import Place
-from s3po.endpoints.signing_keys import Keys
 from s3po.errors import ConfigurationError
 from s3po.http import Origin
 from s3po.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD

@@ -15,8 +15,9 @@ from typing import Final
 
 from s3po.body import Chunk
 from s3po.config import __version__
+from s3po.credentials.keys import Keys
 from s3po.endpoints.routes import Route, Routes
-from s3po.endpoints.signing_keys import Keys, KeySource
+from s3po.endpoints.signing_keys import KeySource
 from s3po.errors import ConfigurationError, TransportError
 from s3po.http import Response
 from s3po.s3 import CHECKSUM_ALGORITHMS
