@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,7 @@ from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import KeySource, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
-from s3po.http import HTTPClient, HTTPOptions, TLSOptions
+from s3po.http import HTTPClient, HTTPOptions
 from s3po.runtime import PerHub
 from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
@@ -146,13 +145,7 @@ class Wiring:
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                options = HTTPOptions(
-                    # A botocore Config may say None: for ever.
-                    connect_timeout_s=http.connect_timeout_s or math.inf,
-                    read_timeout_s=http.read_timeout_s or math.inf,
-                    min_bytes_per_s=settings.min_bytes_per_s,
-                    tls=TLSOptions(verify=http.verify, client_cert=http.client_cert),
-                )
+                options = HTTPOptions(timeouts=http.timeouts, tls=http.tls)
                 if self._keys is None:
                     self._keys = key_source(settings, self._own_client)
                 routes = Routes(self._places, HTTPClient(options), payload_signing=signing)

@@ -234,8 +234,8 @@ def _inject_transfer_methods(class_attributes: dict[str, Any], **arguments: Any)
 
 def _own_config(settings: ClientSettings) -> Config:
     return Config(
-        connect_timeout=settings.connect_timeout_s,
-        read_timeout=settings.read_timeout_s,
+        connect_timeout=settings.timeouts.connect_timeout_s,
+        read_timeout=settings.timeouts.read_timeout_s,
         signature_version=UNSIGNED if settings.anonymous else 's3v4',
         # The default, 'when_supported', sends checksums as trailers, which many stores refuse.
         request_checksum_calculation='when_required',

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import math
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from s3po.endpoints.addressing import (
     proxies_for,
 )
 from s3po.endpoints.settings import ClientSettings
+from s3po.http import Timeouts, TLSOptions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -66,19 +68,15 @@ class HttpSettings:
     """How connections are made and requests are sent, to whatever bucket.
 
     Attributes:
-        verify: Whether certificates are verified, or the path of the authorities.
-        client_cert: The certificate to show: the path of a PEM file, or the paths of (certificate, key); None for none.
-        connect_timeout_s: How long to wait for a connection; None for ever.
-        read_timeout_s: How long to wait for the next bytes; None for ever.
+        timeouts: How long to wait.
+        tls: Which certificates to trust and to show.
         payload_signing: Whether bodies are part of the signature, where the caller's client_config or the configuration file
             says so; None where neither does.
         user_agent_extra: What the caller wants at the end of the header User-Agent; '' for nothing.
     """
 
-    verify: bool | str = True
-    client_cert: str | tuple[str, str] | None = None
-    connect_timeout_s: float | None
-    read_timeout_s: float | None
+    timeouts: Timeouts
+    tls: TLSOptions
     payload_signing: bool | None = None
     user_agent_extra: str = ''
 
@@ -144,16 +142,12 @@ class Places:
         if self._http is None:
             settings = self._settings
             if self._endpoint is None:
-                self._http = _http_settings_of(self._client())
+                self._http = _http_settings_of(self._client(), settings.timeouts.min_bytes_per_s)
             else:
                 assert settings.endpoint_url is not None
                 verify = default_verify() if settings.verify is True else settings.verify
                 settings.warn_of_risks(settings.endpoint_url, verify)
-                self._http = HttpSettings(
-                    verify=verify,
-                    connect_timeout_s=settings.connect_timeout_s,
-                    read_timeout_s=settings.read_timeout_s,
-                )
+                self._http = HttpSettings(timeouts=settings.timeouts, tls=TLSOptions(verify=verify))
         return self._http
 
     @functools.cached_property
@@ -231,17 +225,20 @@ def _through_proxy(place: Place, proxies: Mapping[str, str]) -> Place:
     return replace(place, proxy=proxy)
 
 
-def _http_settings_of(client: S3Client) -> HttpSettings:
+def _http_settings_of(client: S3Client, min_bytes_per_s: float) -> HttpSettings:
     from s3po.endpoints.boto_client import verify_of
 
     config: Any = client.meta.config
     signing = (config.s3 or {}).get('payload_signing_enabled')
     extra = config.user_agent_extra or ''
     return HttpSettings(
-        verify=verify_of(client),
-        client_cert=config.client_cert,
-        connect_timeout_s=config.connect_timeout,
-        read_timeout_s=config.read_timeout,
+        timeouts=Timeouts(
+            # A botocore Config may have None: for ever.
+            connect_timeout_s=config.connect_timeout or math.inf,
+            read_timeout_s=config.read_timeout or math.inf,
+            min_bytes_per_s=min_bytes_per_s,
+        ),
+        tls=TLSOptions(verify=verify_of(client), client_cert=config.client_cert),
         payload_signing=None if signing is None else bool(signing),
         user_agent_extra='' if extra == f's3po/{__version__}' else extra,
     )

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from s3po.credentials import Credentials
 from s3po.errors import ConfigurationError
+from s3po.http import Timeouts
 from s3po.secrecy import Secret, redacted
 
 __all__ = ['ClientSettings', 'check_endpoint']
@@ -43,9 +44,7 @@ class ClientSettings:
     client_config: Any = field(default=None, repr=False)
     addressing_style: str = 'auto'
     verify: bool | str = True
-    connect_timeout_s: float = 10.0
-    read_timeout_s: float = 60.0
-    min_bytes_per_s: int = 0
+    timeouts: Timeouts = field(default_factory=Timeouts)
     payload_signing: str = 'auto'
     # What was logged once and is not logged again.
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)

@@ -24,6 +24,7 @@ from s3po.endpoints.boto_client import (
 )
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, CredentialsError
+from s3po.http import Timeouts
 from tests.support.servers import Authority
 
 KEYS = {'access_key_id': 'key', 'secret_access_key': 'secret'}
@@ -44,8 +45,7 @@ def test_client(authority: Authority) -> None:
         region='eu-west-1',
         session_token='token',
         verify=str(authority.ca_pem),
-        connect_timeout_s=1.5,
-        read_timeout_s=2.5,
+        timeouts=Timeouts(connect_timeout_s=1.5, read_timeout_s=2.5),
         **KEYS,
     )
     config = config_of(client)
