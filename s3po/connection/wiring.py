@@ -18,7 +18,7 @@ from s3po.config import TransferConfig
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import KeySource, key_source
+from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
 from s3po.http import HTTPClient, HTTPOptions
@@ -55,7 +55,7 @@ class Wiring:
         self._given = None if isinstance(kind, str) else kind
         self._hubs = PerHub(functools.partial(_HubState, config), _HubState.close)
         self._places = Places(settings, self._own_client)
-        self._keys: KeySource | None = None
+        self._keys: KeySource | None = fixed_keys(settings)
         # The buckets whose reason has been told.
         self._told: set[str] = set()
 

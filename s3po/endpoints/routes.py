@@ -37,11 +37,13 @@ class Route:
         host_header: The value of the header Host.
         pool: The connections.
         is_signed: Whether requests are signed, if there are keys.
+        keys: The keys of the signer.
+        signer: The signer; None before sign_with().
         signs_bodies: Whether the data of uploads are part of the signature.
         guards_bodies: Whether the data of uploads are protected on the way, by TLS or by the signature.
     """
 
-    __slots__ = ('_keys', '_signer', 'guards_bodies', 'host_header', 'is_signed', 'path', 'place', 'pool', 'signs_bodies')
+    __slots__ = ('guards_bodies', 'host_header', 'is_signed', 'keys', 'path', 'place', 'pool', 'signer', 'signs_bodies')
 
     def __init__(self, place: Place, pool: Pool, payload_signing: str) -> None:
         """
@@ -58,8 +60,8 @@ class Route:
         self.is_signed = place.auth != 'none'
         self.signs_bodies = self.is_signed and (payload_signing == 'signed' or (payload_signing == 'auto' and not is_secure))
         self.guards_bodies = is_secure or self.signs_bodies
-        self._keys: Keys | None = None
-        self._signer: Signer | None = None
+        self.keys: Keys | None = None
+        self.signer: Signer | None = None
 
     def __repr__(self) -> str:
         return f'<Route to {self.endpoint}{self.path}>'
@@ -69,25 +71,25 @@ class Route:
         """Scheme and host, for messages and URLs."""
         return f'{self.place.scheme}://{self.host_header}'
 
-    def signer(self, keys: Keys) -> Signer:
-        """The signer for these keys; the same one as long as the keys are the same object.
+    def sign_with(self, keys: Keys) -> Signer:
+        """The signer for these keys, kept for as long as the source gives the same object.
 
         Raises:
             ConfigurationError: The keys cannot stand in a header.
         """
-        if keys is self._keys and self._signer is not None:
-            return self._signer
+        if keys is self.keys and self.signer is not None:
+            return self.signer
         if not f'{keys.access_key_id}{keys.session_token}'.isprintable():
             # They may come from a file whose last line has an end.
             raise ConfigurationError('access_key_id and session_token must not have line ends or other control characters')
         place = self.place
         signer = Signer(keys.access_key_id, keys.secret_access_key, keys.session_token, place.region, place.service)
-        self._keys, self._signer = keys, signer
+        self.keys, self.signer = keys, signer
         return signer
 
 
-class Routes:
-    """The routes of one hub, by bucket."""
+class Routes(dict[str, Route]):
+    """The routes of one hub, by bucket. It resolves a missing bucket, and costs no Python call for the others."""
 
     def __init__(self, places: PlaceFinder, client: HTTPClient, *, payload_signing: str = 'auto') -> None:
         """
@@ -99,28 +101,26 @@ class Routes:
         self._places = places
         self._client = client
         self._payload_signing = payload_signing
-        self._kept: dict[str, Route] = {}
 
     def __repr__(self) -> str:
-        return f'<Routes to {len(self._kept)} buckets over {self._client!r}>'
+        return f'<Routes to {len(self)} buckets over {self._client!r}>'
 
-    def find(self, bucket: str) -> Route:
-        """The route to a bucket."""
-        return self._kept.get(bucket) or self._keep(bucket, self._places.find(bucket))
+    def __missing__(self, bucket: str) -> Route:
+        return self._keep(bucket, self._places.find(bucket))
 
     def move(self, bucket: str, region: str) -> Route:
         """The route to a bucket that is in this region, as a store's refusal says; the known route if it cannot be."""
-        place, known = self._places.relearn(bucket, region), self.find(bucket)
+        place, known = self._places.relearn(bucket, region), self[bucket]
         return known if place == known.place else self._keep(bucket, place)
 
     def close(self) -> None:
         """Drop all routes and close the idle connections."""
-        self._kept.clear()
+        self.clear()
         self._client.close()
 
     def _keep(self, bucket: str, place: Place) -> Route:
-        if len(self._kept) >= MAX_ROUTES:
-            self._kept.clear()
+        if len(self) >= MAX_ROUTES:
+            self.clear()
         pool = self._client.pool(Origin(place.scheme, place.host, place.port, place.proxy))
-        route = self._kept[bucket] = Route(place, pool, self._payload_signing)
+        route = self[bucket] = Route(place, pool, self._payload_signing)
         return route

@@ -13,7 +13,7 @@ from s3po.secrecy import revealed
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['FixedKeys', 'KeySource', 'key_source']
+__all__ = ['FixedKeys', 'KeySource', 'fixed_keys', 'key_source']
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,8 @@ class FixedKeys:
         """Do nothing: there are no others."""
 
 
-def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeySource:
-    """The source of a connection's keys.
-
-    Args:
-        settings: What clients are made from.
-        client: Makes a client from them. Called, and botocore imported, only if the settings have no keys.
-    """
+def fixed_keys(settings: ClientSettings) -> FixedKeys | None:
+    """The keys of a connection, if the settings have them or it does not sign; None if a client has to find them."""
     if settings.anonymous:
         return FixedKeys(None)
     secret, token = revealed(settings.secret_access_key), revealed(settings.session_token)
@@ -74,6 +69,19 @@ def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeyS
             given = settings.credentials
             log.debug('credentials come from %s', 'the arguments' if given is None else given.name)
         return FixedKeys(Keys(access_key_id=settings.access_key_id, secret_access_key=secret, session_token=token))
+    return None
+
+
+def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeySource:
+    """The source of a connection's keys.
+
+    Args:
+        settings: What clients are made from.
+        client: Makes a client from them. Called, and botocore imported, only if the settings have no keys.
+    """
+    fixed = fixed_keys(settings)
+    if fixed is not None:
+        return fixed
     from s3po.endpoints.boto_client import keys_of_client
 
     return keys_of_client(client()) or FixedKeys(None)

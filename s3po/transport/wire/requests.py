@@ -55,7 +55,11 @@ ASTRAY_STATUSES: Final = frozenset({301, 302, 307, 400})
 
 
 class Requester:
-    """Sends requests to buckets. Belongs to one hub."""
+    """Sends requests to buckets. Belongs to one hub.
+
+    Attributes:
+        routes: The way to each bucket.
+    """
 
     def __init__(self, routes: Routes, keys: KeySource, *, user_agent: str = '') -> None:
         """
@@ -64,15 +68,11 @@ class Requester:
             keys: The keys to sign with.
             user_agent: Added to s3po's own.
         """
-        self._routes = routes
+        self.routes = routes
         self._keys = keys
         self._agent = f'user-agent:{f"{USER_AGENT} {user_agent}".rstrip()}\r\n'
         # How far the store's clock is ahead of this machine's.
         self._clock_offset_s = 0.0
-
-    def route(self, bucket: str) -> Route:
-        """The way to a bucket."""
-        return self._routes.find(bucket)
 
     def send(
         self,
@@ -99,7 +99,7 @@ class Requester:
             ConfigurationError: A name or value cannot be written into a request.
         """
         for is_last in (False, True):
-            route = self._routes.find(operation.bucket)
+            route = self.routes[operation.bucket]
             keys = self._keys.current if route.is_signed else None
             offset_s = self._clock_offset_s
             try:
@@ -122,7 +122,7 @@ class Requester:
     def presigned_url(
         self, operation: Operation, method: str, *, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
     ) -> str:
-        """A URL that allows one request. Whoever makes it has to send these headers with it.
+        """A URL that allows one request, which must have these headers.
 
         Args:
             operation: The request that the URL allows.
@@ -134,18 +134,18 @@ class Requester:
         Raises:
             ConfigurationError: There are no keys to sign with.
         """
-        route = self._routes.find(operation.bucket)
+        route = self.routes[operation.bucket]
         keys = self._keys.current if route.is_signed else None
         if keys is None:
             raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
         path = route.path + quoted_key(operation.key)
-        signer = route.signer(keys).at(time.time() + self._clock_offset_s)
-        signed = signer.presigned_query(method, path, query, {'host': route.host_header, **headers}, expires_s)
+        dated = route.sign_with(keys).at(time.time() + self._clock_offset_s)
+        signed = dated.presigned_query(method, path, query, {'host': route.host_header, **headers}, expires_s)
         return f'{route.endpoint}{path}?{signed}'
 
     def close(self) -> None:
         """Close the idle connections and drop the addresses of buckets."""
-        self._routes.close()
+        self.routes.close()
 
     # --- the head
 
@@ -194,30 +194,31 @@ class Requester:
         payload: str,
     ) -> str:
         """The lines of the signed headers, with the signature."""
-        signer = route.signer(keys).at(time.time() + self._clock_offset_s)
-        token = signer.token
+        signer = route.signer if route.keys is keys and route.signer is not None else route.sign_with(keys)
+        dated = signer.at(time.time() + self._clock_offset_s)
+        token = dated.token
         short = _short_way(headers) if not token or ' ' not in token else None
         if short is not None:
             line, name = short
             if token:
                 canonical = (
-                    f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{signer.timestamp}\n'
+                    f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{dated.timestamp}\n'
                     f'x-amz-security-token:{token}'
                 )
                 names = f'host;{name}x-amz-content-sha256;x-amz-date;x-amz-security-token'
             else:
-                canonical = f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{signer.timestamp}'
+                canonical = f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{dated.timestamp}'
                 names = f'host;{name}x-amz-content-sha256;x-amz-date'
             lines = canonical.replace('\n', '\r\n')
         else:
-            sent = {'host': route.host_header, 'x-amz-content-sha256': payload, 'x-amz-date': signer.timestamp}
+            sent = {'host': route.host_header, 'x-amz-content-sha256': payload, 'x-amz-date': dated.timestamp}
             if token:
                 sent['x-amz-security-token'] = token
             sent.update(headers)
             canonical, names = canonical_headers(sent)
             lines = '\r\n'.join([f'{name}:{value}' for name, value in sent.items()])
         # What is sent is what the caller gave, blanks included; only the signature is of the canonical form.
-        authorization = signer.authorization(method, path, query, canonical, names, payload)
+        authorization = dated.authorization(method, path, query, canonical, names, payload)
         return f'{lines}\r\nauthorization:{authorization}'
 
     # --- refusals
@@ -247,7 +248,7 @@ class Requester:
         code = said.code
         if code in ASTRAY_CODES or response.status in ASTRAY_STATUSES:
             region = response.text(b'x-amz-bucket-region') or said.region
-            place = self._routes.move(bucket, region).place if region else route.place
+            place = self.routes.move(bucket, region).place if region else route.place
             if place != route.place:
                 log.info('s3://%s is in region %s; its requests go there from now on', bucket, place.region)
                 return True
@@ -290,7 +291,7 @@ class Requester:
             headers=headers,
             can_refresh=can_refresh,
             region=said.region,
-            endpoint=self._routes.find(operation.bucket).endpoint,
+            endpoint=self.routes[operation.bucket].endpoint,
         )
 
 

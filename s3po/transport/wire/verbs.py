@@ -171,10 +171,10 @@ class WireTransport:
         return self._requester.presigned_url(operation, method, query=query, headers=headers, expires_s=expires_s)
 
     def guards_bodies(self, bucket: str) -> bool:
-        return self._requester.route(bucket).guards_bodies
+        return self._requester.routes[bucket].guards_bodies
 
     def signs_bodies(self, bucket: str) -> bool:
-        return self._requester.route(bucket).signs_bodies
+        return self._requester.routes[bucket].signs_bodies
 
     # --- listings
 
