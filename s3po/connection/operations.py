@@ -125,10 +125,10 @@ class Operations:
         """The attempts for one object, or (with key '') for a bucket."""
         if retries is not None:
             check_retries(retries)
-        wiring = self._wiring
+        transport, governor = self._wiring.resolve(bucket)
         return Attempts(
-            wiring.transport(bucket),
-            wiring.governor(),
+            transport,
+            governor,
             self._policy,
             self._guard,
             self._leftovers,

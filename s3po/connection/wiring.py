@@ -1,7 +1,7 @@
-"""Which transport a call gets, and how many requests may be in flight.
+"""Chooses the transport of each call and holds the bound over its requests.
 
-Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub, so that one Connection can be
-used by several native threads, and after a fork, without any of them touching what is another's.
+Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub. So several native threads, and
+a forked child, can use one Connection.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ MAX_BUCKETS: Final = 10_000
 
 
 class Wiring:
-    """What stands behind a connection: made when it is first needed."""
+    """Makes and keeps the transports and governors of a connection, each when it is first needed."""
 
     def __init__(self, settings: ClientSettings, config: TransferConfig, kind: str | Transport) -> None:
         """
         Args:
             settings: What clients are made from.
             config: How many requests there may be.
-            kind: 'auto', 'wire', 'boto', or a transport of the caller's, used whatever else is set.
+            kind: 'auto', 'wire', 'boto', or a transport of the caller's, which is used for all buckets.
         """
         self._settings = settings
         self._kind = kind if isinstance(kind, str) else 'given'
@@ -56,18 +56,29 @@ class Wiring:
         self._hubs = PerHub(functools.partial(_HubState, config), _HubState.close)
         self._places = Places(settings, self._own_client)
         self._keys: KeySource | None = fixed_keys(settings)
-        # The buckets whose reason has been told.
-        self._told: set[str] = set()
+        # The buckets whose reason for boto3 was logged.
+        self._logged: set[str] = set()
 
     def transport(self, bucket: str) -> Transport:
-        """What to send a bucket's requests with, now: while one of moto's mocks is active, something that only moto answers.
+        """The transport of a bucket's requests; while a mock of moto is active, one that only moto answers.
 
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
         """
-        if self._given is not None and not is_mocked():
-            return self._given
-        return self._own_transport(bucket)
+        return self.resolve(bucket)[0]
+
+    def resolve(self, bucket: str) -> tuple[Transport, Governor]:
+        """The transport of a bucket's requests and the bound over the requests of this thread: once for each call.
+
+        Raises:
+            ConfigurationError: As transport().
+        """
+        state = self._hubs.get()
+        if is_mocked():
+            return self._mocked(state), state.governor
+        if self._given is not None:
+            return self._given, state.governor
+        return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
         """The transport that makes a bucket's presigned URLs: that of its requests; boto3 in place of the caller's own.
@@ -75,10 +86,13 @@ class Wiring:
         Raises:
             ConfigurationError: As transport().
         """
-        return self._own_transport(bucket)
+        state = self._hubs.get()
+        if is_mocked():
+            return self._mocked(state)
+        return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def client(self) -> S3Client:
-        """The boto3 client, now."""
+        """The boto3 client of this thread; while a mock of moto is active, one that only moto answers."""
         if is_mocked():
             return self._mocked(self._hubs.get()).client
         return self._own_client()
@@ -95,12 +109,6 @@ class Wiring:
                 transport.close()
         state.boto = state.mocked = None
         state.by_bucket.clear()
-
-    def _own_transport(self, bucket: str) -> BotoTransport | WireTransport:
-        state = self._hubs.get()
-        if is_mocked():
-            return self._mocked(state)
-        return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def _choose(self, state: _HubState, bucket: str) -> BotoTransport | WireTransport:
         """Choose the transport of a bucket, and keep the choice."""
@@ -119,8 +127,8 @@ class Wiring:
     def _leave_to_boto(self, bucket: str, error: NotServable) -> None:
         if self._kind == 'wire':
             raise ConfigurationError(f"transport='wire' cannot serve bucket {bucket}: {error.reason}; use 'auto'") from error
-        if bucket not in self._told:
-            self._told.add(bucket)
+        if bucket not in self._logged:
+            self._logged.add(bucket)
             log.debug('requests for bucket %s go through boto3: %s', bucket, error.reason)
 
     def _own_client(self) -> S3Client:
@@ -131,7 +139,7 @@ class Wiring:
         from s3po.endpoints.boto_client import build_client
         from s3po.transport.boto import BotoTransport
 
-        # Making a client may ask the network for credentials; other greenlets wait here for that, not on a lock of botocore's.
+        # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore's.
         with state.lock:
             if state.boto is None:
                 state.boto = BotoTransport(build_client(self._settings))
@@ -184,13 +192,13 @@ class _HubState:
 
 
 def is_mocked() -> bool:
-    """Whether one of moto's mocks is active. Where boto3 was never imported, none can be."""
+    """Whether a mock of moto is active. Without an import of boto3 there is none."""
     models = sys.modules.get('moto.core.models')
     return models is not None and bool(models.botocore_stubber.enabled)
 
 
 def check_kind(argument: str, value: object, kind: type) -> None:
-    """Refuse what is not of the one class that an argument takes; None is always taken.
+    """Check that an argument is None or of its class.
 
     Raises:
         ConfigurationError: It is of another class.
@@ -200,7 +208,7 @@ def check_kind(argument: str, value: object, kind: type) -> None:
 
 
 def kind_of(given: object) -> str | Transport:
-    """What the argument `transport` means.
+    """The checked argument `transport`: the name of a kind, or a transport.
 
     Raises:
         ConfigurationError: It is neither a known name nor a transport.
