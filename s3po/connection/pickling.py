@@ -1,7 +1,4 @@
-"""A Connection's arguments on their way into another process.
-
-What may live here: what becomes of `credentials` there. Sources of keys go into no pickle by themselves.
-"""
+"""Pickles a Connection's arguments. Credentials do not pickle by themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ T = TypeVar('T')
 
 
 def packed_credentials(given: object) -> object | None:
-    """What travels in the place of an argument `credentials`; None where nothing can: a session, a function that is local."""
+    """The argument `credentials` in a form that pickles; None if it has none: a session, a local function."""
     if isinstance(given, Credentials):
         return given.packed()
     if not callable(given):
@@ -31,7 +28,7 @@ def packed_credentials(given: object) -> object | None:
 
 
 def made_again(kind: Callable[..., T], **arguments: Any) -> T:
-    """Make a Connection of its arguments, where they arrive."""
+    """Make a Connection from unpickled arguments."""
     packed = arguments.get('credentials')
     if isinstance(packed, Packed):
         arguments['credentials'] = packed.unpack()

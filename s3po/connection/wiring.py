@@ -1,7 +1,7 @@
 """Chooses the transport of each call and holds the bound over its requests.
 
-Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub. So several native threads, and
-a forked child, can use one Connection.
+Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub. So several native threads and
+a forked child can use one Connection.
 """
 
 from __future__ import annotations

@@ -46,24 +46,24 @@ class Credentials:
 
     @property
     def region(self) -> str | None:
-        """The region that belongs to the keys; None for one that is found elsewhere."""
+        """The region of the keys; None if it is found elsewhere."""
         return self._region
 
     @property
     def access_key_id(self) -> str:
-        """The access key; '' where there is none."""
+        """The access key; '' if there is none."""
         keys = self.keys()
         return '' if keys is None else keys.access_key_id
 
     @property
     def secret_access_key(self) -> str:
-        """Its secret, as it is: do not show it; '' where there is none."""
+        """Its secret in plain text: do not show it; '' if there is none."""
         keys = self.keys()
         return '' if keys is None else keys.secret_access_key
 
     @property
     def session_token(self) -> str | None:
-        """The token of temporary keys, as it is; None for others."""
+        """The token of temporary keys in plain text; None for others."""
         keys = self.keys()
         return None if keys is None else keys.session_token
 
@@ -89,7 +89,7 @@ class Credentials:
 
     @property
     def name(self) -> str:
-        """What they are called in logs and messages."""
+        """The name in logs and messages."""
         return type(self).__name__
 
     def keys(self) -> Keys | None:
@@ -109,7 +109,7 @@ class Credentials:
 
     @property
     def reason(self) -> str:
-        """Why there are no keys, and what to do about it, for a message."""
+        """Why there are no keys and what to do, for a message."""
         raise NotImplementedError
 
     def packed(self) -> Packed:
@@ -118,10 +118,10 @@ class Credentials:
 
 
 def checked_text(name: str, value: object) -> str:
-    """A text that may be blank; None is blank too.
+    """A string that may be blank; '' for None.
 
     Raises:
-        ConfigurationError: It is no text; its value is not told.
+        ConfigurationError: It is no string. The message does not show its value.
     """
     if value is None:
         return ''

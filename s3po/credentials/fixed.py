@@ -1,4 +1,4 @@
-"""Keys that never change: given as arguments, in a URL, in the environment, or in files. All are read when they are made."""
+"""Keys that never change: from arguments, a URL, the environment or files, read once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URL_FORM: Final = "'http://key:secret@host'"
 
 
 class FixedCredentials(Credentials):
-    """Keys that are at hand, or are not."""
+    """Keys that were found when this was made, or None."""
 
     __slots__ = ('_keys',)
 
@@ -30,7 +30,7 @@ class FixedCredentials(Credentials):
 
 
 class StaticCredentials(FixedCredentials):
-    """Keys that are given."""
+    """Keys given as arguments."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ class StaticCredentials(FixedCredentials):
             access_key_id: The access key; '' for none.
             secret_access_key: Its secret; '' for none.
             session_token: The token of temporary keys; None for others.
-            region: The region that belongs to them; None for one that is found elsewhere.
+            region: The region of the keys; None if it is found elsewhere.
 
         Raises:
             ConfigurationError: One of id and secret is missing, or there is only a token.
@@ -73,9 +73,9 @@ class StaticCredentials(FixedCredentials):
 
 
 class URLCredentials(FixedCredentials):
-    """Keys that stand in a URL as its user name and password: 'http://key:secret@host', percent-encoded.
+    """Keys from the user name and password of a URL: 'http://key:secret@host', percent-encoded.
 
-    Only they are taken from it; where requests go is said by `endpoint_url`.
+    Nothing else of the URL is used: requests go to `endpoint_url`.
     """
 
     __slots__ = ()
@@ -83,11 +83,11 @@ class URLCredentials(FixedCredentials):
     def __init__(self, url: str, region: str | None = None) -> None:
         """
         Args:
-            url: The URL; in a secret, '/' is written %2F, '+' and '=' may stand as they are.
-            region: The region that belongs to the keys; None for one that is found elsewhere.
+            url: The URL. In a secret, write '/' as %2F; '+' and '=' need no escape.
+            region: The region of the keys; None if it is found elsewhere.
 
         Raises:
-            ConfigurationError: It is no such URL, or has only one of user name and password. It is not shown.
+            ConfigurationError: It is no such URL, or has only one of user name and password. The message does not show it.
         """
         user, password = _userinfo(url)
         keys = _keys_in(
@@ -110,14 +110,14 @@ class URLCredentials(FixedCredentials):
 
 
 class EnvironmentCredentials(FixedCredentials):
-    """Keys of the environment, as it is now."""
+    """Keys of the environment, read when this is made."""
 
     __slots__ = ('_given_region',)
 
     def __init__(self, region: str | None = None) -> None:
         """
         Args:
-            region: The region that belongs to the keys; None for AWS_REGION or AWS_DEFAULT_REGION.
+            region: The region of the keys; None for AWS_REGION or AWS_DEFAULT_REGION.
 
         Raises:
             CredentialsError: Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set.
@@ -141,12 +141,12 @@ class EnvironmentCredentials(FixedCredentials):
         return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; set both'
 
     def packed(self) -> Packed:
-        """No keys: the environment is read where it arrives."""
+        """No keys: the environment is read again where the pickle is loaded."""
         return Packed(EnvironmentCredentials, region=self._given_region)
 
 
 class ConfigCredentials(FixedCredentials):
-    """Keys of AWS's files, as they are now."""
+    """Keys of AWS's credentials and config files, read when this is made."""
 
     __slots__ = ('_arguments', '_profile')
 
@@ -157,8 +157,8 @@ class ConfigCredentials(FixedCredentials):
         Args:
             path: A file; '~' is expanded. None for AWS_SHARED_CREDENTIALS_FILE (else ~/.aws/credentials), and then
                 AWS_CONFIG_FILE (else ~/.aws/config).
-            profile: Which profile; None for AWS_DEFAULT_PROFILE or AWS_PROFILE, as boto3 has it, else 'default'.
-            region: The region that belongs to the keys; None for what the files say.
+            profile: The profile; None for AWS_DEFAULT_PROFILE or AWS_PROFILE, in boto3's order, else 'default'.
+            region: The region of the keys; None for the one in the files.
 
         Raises:
             ConfigurationError: An argument is of the wrong type.
@@ -195,7 +195,7 @@ class ConfigCredentials(FixedCredentials):
         return f'{where} has no aws_access_key_id and aws_secret_access_key for profile {self._profile!r}; add them'
 
     def packed(self) -> Packed:
-        """No keys: the files are read where it arrives."""
+        """No keys: the files are read again where the pickle is loaded."""
         path, profile, region = self._arguments
         return Packed(ConfigCredentials, path=path, profile=profile, region=region)
 
@@ -214,12 +214,12 @@ def packed_keys(keys: Keys | None, region: str | None) -> Packed:
 
 
 def _keys_in(kind: type[S3poError], where: str, **values: object) -> Keys | None:
-    """Keys of what was found; None of nothing.
+    """The keys among the values that were found; None if there are none.
 
     Args:
-        kind: Whose fault it is if one is missing.
-        where: Where it was looked for.
-        values: What was found, by the fields' names.
+        kind: The error to raise if only one of id and secret is there.
+        where: The place of the values, for the message.
+        values: The values, by the fields' names.
     """
     found = {name: checked_text(name, value) for name, value in values.items()}
     access_key_id, secret = found['access_key_id'], found['secret_access_key']
@@ -232,14 +232,14 @@ def _keys_in(kind: type[S3poError], where: str, **values: object) -> Keys | None
 
 
 def _userinfo(url: object) -> tuple[str, str]:
-    """The user name and password of a URL, still percent-encoded; blank where there are none."""
+    """The user name and password of a URL, percent-encoded; blank if there are none."""
     if not isinstance(url, str):
         raise ConfigurationError(f'url must be a str, not {type(url).__name__}')
-    # Raised out here: the texts of what urllib raises hold pieces of the URL, and so may hold a piece of a secret.
+    # Raised outside of the try block: errors of urllib quote parts of the URL, which may be parts of a secret.
     found: tuple[str, str] | None = None
     try:
         parts = urllib.parse.urlsplit(url)
-        # A secret with a '/' in it ends the host, and then stands as the port.
+        # A '/' in a secret ends the host; the rest is then read as the port.
         _ = parts.port if '@' not in parts.netloc else None
         if parts.scheme in ('http', 'https') and parts.hostname:
             found = parts.username or '', parts.password or ''

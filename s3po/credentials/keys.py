@@ -15,7 +15,7 @@ from s3po.errors import CredentialsError
 
 __all__ = ['Keys', 'keys_from', 'keys_of']
 
-# What each field is called by us and obstore, by botocore, and in the answers of AWS's services.
+# The names of each field in s3po and obstore, in botocore, and in the responses of AWS's services.
 ID_NAMES: Final = ('access_key_id', 'access_key', 'AccessKeyId')
 SECRET_NAMES: Final = ('secret_access_key', 'secret_key', 'SecretAccessKey')
 TOKEN_NAMES: Final = ('session_token', 'token', 'SessionToken', 'Token')
@@ -58,25 +58,25 @@ def keys_from(function: Callable[[], object]) -> Keys:
     returned = function()
     if inspect.isawaitable(returned):
         if inspect.iscoroutine(returned):
-            # It would warn that it was never awaited.
+            # Else it warns that it was never awaited.
             returned.close()
         raise CredentialsError('the function given as credentials is an async one; give one that returns the keys')
     return keys_of(returned, 'the function given as credentials')
 
 
 def keys_of(given: object, giver: str) -> Keys:
-    """The keys in a mapping or in an object's attributes, by our, obstore's, botocore's or AWS's names.
+    """The keys in a mapping or in an object's attributes, by the names of s3po, obstore, botocore or AWS.
 
     Args:
         given: The mapping or object.
-        giver: Who gave it, for messages.
+        giver: Its source, for messages.
 
     Raises:
-        CredentialsError: Something is missing, or is of no use. No value is told.
+        CredentialsError: A field is missing or invalid. The message shows no value.
     """
     freeze = getattr(given, 'get_frozen_credentials', None)
     if callable(freeze):
-        # botocore's own may be refreshed between the reading of one attribute and the next.
+        # Credentials of botocore's may be refreshed between the reading of one attribute and the next.
         given = freeze()
     if given is None or isinstance(given, str | bytes | int | float | list):
         raise CredentialsError(f'{giver} returned {_kind(given)}, not a mapping or an object with keys')
@@ -128,5 +128,5 @@ def _expiry(found: object, giver: str) -> datetime | None:
 
 
 def _kind(value: object) -> str:
-    """What a value is, without telling it."""
+    """The type of a value, for a message that must not show it."""
     return 'None' if value is None else f'a value of type {type(value).__name__}'

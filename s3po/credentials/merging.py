@@ -12,13 +12,13 @@ __all__ = ['merge_credentials']
 
 
 def merge_credentials(*credentials: Credentials) -> Credentials:
-    """Several sources as one; of each field the first that is not blank.
+    """Several credentials as one; of each field the first that is not blank.
 
-    Id, secret and token always come from one source: the first that has keys now, else the first that may get some (a metadata
-    service that was not yet asked). The region is the first that any of them has.
+    Id, secret and token always come from one of them: the first that has keys now, else the first that can get some (a metadata
+    service without an answer so far). The region is the first that any of them has.
 
     Args:
-        credentials: The sources, the most important one first.
+        credentials: The credentials, in order of precedence.
 
     Raises:
         ConfigurationError: One of them is of another kind.
@@ -35,7 +35,7 @@ class _MergedCredentials(Credentials):
     def __init__(self, sources: Sequence[Credentials]) -> None:
         super().__init__(next((each.region for each in sources if each.region), None))
         self._sources = tuple(sources)
-        # Chosen once: between the reading of two attributes it must not become another one.
+        # Chosen once, so that it cannot change between the reading of two attributes.
         chosen = [each for each in sources if each] or [each for each in sources if each.can_refresh]
         self._source = chosen[0] if chosen else None
 
@@ -61,7 +61,7 @@ class _MergedCredentials(Credentials):
         return self._source.issue(known)
 
     def packed(self) -> Packed:
-        """All of them: which one has keys is found where it arrives."""
+        """All of them: the one with keys is chosen again where the pickle is loaded."""
         return Packed(_merged_again, parcels=[each.packed() for each in self._sources])
 
 

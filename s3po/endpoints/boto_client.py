@@ -34,8 +34,8 @@ __all__ = ['build_client', 'build_mocked_client', 'find_region', 'keys_of_client
 
 log = logging.getLogger(__name__)
 
-# How many idle connections botocore keeps to one host. It opens more when more are needed at once, and throws those away
-# after one request, so this must not be less than a connection's requests in flight.
+# How many idle connections botocore keeps to one host. It opens more if more are needed at once, and closes those after one
+# request, so this must not be less than the requests in flight.
 MAX_POOL_CONNECTIONS: Final = 1024
 
 NO_CREDENTIALS: Final = (
@@ -43,7 +43,7 @@ NO_CREDENTIALS: Final = (
     'metadata service. Give access_key_id and secret_access_key, or a profile, or anonymous=True'
 )
 
-# The host names that moto answers, whatever the environment says.
+# moto answers these host names only, whatever the environment has.
 PLAIN_ENDPOINTS: Final = {
     'ignore_configured_endpoint_urls': True,
     'use_fips_endpoint': False,
@@ -52,11 +52,11 @@ PLAIN_ENDPOINTS: Final = {
 
 
 class _Session(botocore.session.Session):
-    """A session that asks EC2's metadata service only as is safe.
+    """A session that sends requests to EC2's metadata service only in the safe way.
 
-    By version 2 of its protocol alone, of which a request that somebody was made to send gives nothing away (botocore goes back
-    to version 1 where version 2 is not answered), and never through a proxy, which would get the role's keys. botocore waits
-    1 s for it, and asks once, unless AWS_METADATA_SERVICE_TIMEOUT and AWS_METADATA_SERVICE_NUM_ATTEMPTS say otherwise.
+    Only by version 2 of its protocol, which is safe against forged requests (botocore falls back to version 1 if version 2 is
+    not answered), and never through a proxy, which would see the role's keys. botocore waits 1 s and tries once, unless
+    AWS_METADATA_SERVICE_TIMEOUT and AWS_METADATA_SERVICE_NUM_ATTEMPTS are set.
     """
 
     def __init__(self, session_vars: Any = None) -> None:
@@ -73,10 +73,10 @@ class _Session(botocore.session.Session):
 def build_client(settings: ClientSettings) -> S3Client:
     """A boto3 S3 client that neither retries nor blocks greenlets while it refreshes its credentials.
 
-    Reads configuration files, and may ask the network for credentials (metadata service, role, SSO).
+    Reads configuration files and may send requests for credentials (metadata service, role, SSO).
 
     Raises:
-        ConfigurationError: The profile is unknown, or the endpoint or configuration is of no use.
+        ConfigurationError: The profile is unknown, or the endpoint or configuration is invalid.
         CredentialsError: No credentials were found, or only half of them.
     """
     guard_logs()
@@ -84,7 +84,7 @@ def build_client(settings: ClientSettings) -> S3Client:
         try:
             client, credentials = _client_of(settings)
         except MetadataRetrievalError as error:
-            # The last place where botocore looks; that nobody answers there is no news.
+            # IMDS is the last provider in the chain; no answer is normal.
             raise CredentialsError(f'{NO_CREDENTIALS} ({redacted(str(error))})') from error
     guard_logs()
     if credentials is None and _any(client.meta.config).signature_version is not UNSIGNED:
@@ -109,15 +109,15 @@ def keys_of_client(client: Any) -> BotoKeys | None:
 
 
 def verify_of(client: Any) -> bool | str:
-    """Whether a client verifies certificates, or the path of the authorities that it trusts."""
+    """Whether a client verifies certificates, or the path of its trusted authorities."""
     found: bool | str = client._endpoint.http_session._verify
     return found
 
 
 def build_mocked_client(region: str | None) -> S3Client:
-    """A client that only moto answers: AWS's own host names, fixed fake keys, and nothing from the environment or from files.
+    """A client that only moto answers: AWS's host names, fixed fake keys, nothing from the environment or from files.
 
-    Needs moto, and an active mock; without one its requests would go to AWS, with keys that AWS does not know.
+    Needs an active mock of moto: without one its requests would go to AWS, with keys that AWS does not know.
     """
     import moto.core
 
@@ -139,7 +139,7 @@ def build_mocked_client(region: str | None) -> S3Client:
 
 
 def find_region(settings: ClientSettings) -> str | None:
-    """The region that a client would have, without making one; None when nothing names one."""
+    """The region that a client would have, without making one; None if no region is set."""
     if settings.region is not None:
         return settings.region
     if settings.client is not None:
@@ -160,11 +160,11 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
         raise CredentialsError(f'no credentials in {source.name}: {source.reason}, or give other credentials')
     session = _session_of(settings)
     if source is not None and settings.access_key_id is None:
-        # botocore's way to give them to all that a client signs with; the session is this client's own.
+        # botocore gives these to the client's signers. No other client uses this session.
         session._session._credentials = refreshable(source, settings.refreshable)
     keys = (settings.access_key_id, revealed(settings.secret_access_key), revealed(settings.session_token))
     if settings.anonymous:
-        # With keys given, botocore does not go looking for any; they sign nothing.
+        # With keys given, botocore does not search for any; they sign nothing.
         keys = ('anonymous', 'anonymous', None)
     create: Any = session.create_client if isinstance(session, botocore.session.Session) else session.client
     client = create(
@@ -174,7 +174,7 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
         aws_access_key_id=keys[0],
         aws_secret_access_key=keys[1],
         aws_session_token=keys[2],
-        # None lets AWS_CA_BUNDLE and the configuration file say which authorities are trusted.
+        # None: the authorities of AWS_CA_BUNDLE or the configuration file are trusted.
         verify=None if settings.verify is True else settings.verify,
         config=_merged_config(settings),
     )
@@ -182,7 +182,7 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
 
 
 def _derived_client(given: Any) -> tuple[S3Client, Any]:
-    """A client with another one's credentials, region, endpoint and configuration, but without its retries."""
+    """A client with the credentials, region, endpoint and configuration of another, but without its retries."""
     session: Any = boto3.session.Session()
     client = session.client(
         's3',
@@ -206,7 +206,7 @@ def _session_of(settings: ClientSettings) -> Any:
         with translated('making a session'):
             return _new_session(settings)
     if isinstance(given, botocore.session.Session):
-        # Not wrapped in a Session of boto3's: a second one around it breaks it. Last, to see what a first one did.
+        # A boto3 Session around it would break it if there is one already. Registered last, to see what that one did.
         emitter = given.get_component('event_emitter')
         emitter.register_last('creating-client-class.s3', _inject_transfer_methods, unique_id='s3po-transfer-methods')
         return given
@@ -221,13 +221,13 @@ def _new_session(settings: ClientSettings) -> boto3.session.Session:
     except ProfileNotFound:
         if settings.profile is not None or not settings.names_keys:
             raise
-        # AWS_PROFILE names one that is not there; with keys of our own nothing is asked of it.
+        # AWS_PROFILE names a profile that does not exist; with given keys it is not needed.
         bare = _Session(session_vars={'profile': (None, None, None, None)})
         return boto3.session.Session(botocore_session=bare)
 
 
 def _inject_transfer_methods(class_attributes: dict[str, Any], **arguments: Any) -> None:
-    """On botocore's `creating-client-class`: what boto3's clients have (upload_file, …), unless boto3 has put it there."""
+    """On botocore's `creating-client-class`: add the methods of boto3's clients (upload_file, …), unless they are there."""
     if 'upload_file' not in class_attributes:
         inject_s3_transfer_methods(class_attributes, **arguments)
 
@@ -246,7 +246,7 @@ def _own_config(settings: ClientSettings) -> Config:
 
 
 def _fixed_config() -> Config:
-    """What no caller can change: s3po is the only one to retry, and keeps as many connections as it uses."""
+    """Settings that no caller can change: only s3po retries, and botocore keeps as many connections as s3po uses."""
     return Config(retries={'total_max_attempts': 1, 'mode': 'standard'}, max_pool_connections=MAX_POOL_CONNECTIONS)
 
 
@@ -265,12 +265,12 @@ def _merged_config(settings: ClientSettings) -> Config:
 
 
 def _config(**settings: Any) -> Config:
-    """A Config with settings that its stubs do not know, or know too narrowly."""
+    """A Config with settings that its stubs lack or type too narrowly."""
     return Config(**settings)
 
 
 def _any(value: Any) -> Any:
-    """For attributes that botocore has and its stubs have not."""
+    """For attributes of botocore that its stubs lack."""
     return value
 
 
@@ -283,7 +283,7 @@ def _extend(client: Any) -> None:
 
 
 def _create_bucket(client: Any, create: Any, *positional: str, **parameters: Any) -> Any:
-    """boto3's create_bucket, which also takes the name as its only positional, and adds the region's LocationConstraint."""
+    """boto3's create_bucket, with the name as an optional positional, and with the region's LocationConstraint."""
     if positional:
         if len(positional) > 1 or 'Bucket' in parameters:
             raise ConfigurationError('create_bucket takes one bucket name; everything else by keyword')

@@ -39,15 +39,15 @@ USER_AGENT: Final = f's3po/{__version__}'
 SHORT_WAY: Final = frozenset(
     {'range', 'x-amz-checksum-mode', *(f'x-amz-checksum-{name.lower()}' for name in CHECKSUM_ALGORITHMS)}
 )
-# A document that says why a request failed is short.
+# Limit of an error document, which is short.
 MAX_ERROR_BYTES: Final = 1024 * 1024
-# What is smaller goes out together with its head; what is larger, piece by piece.
+# A smaller body is sent together with its head, a larger one piece by piece.
 AT_ONCE_BYTES: Final = 256 * 1024
-# All other requests name a key, and mean the bucket itself without one: to delete it, for example.
+# All other requests need a key: without one they would mean the bucket itself, to delete it, for example.
 ON_BUCKETS: Final = frozenset({'DeleteObjects', 'ListMultipartUploads', 'ListObjectsV2'})
-# Stores refuse what is dated more than 15 minutes off: RequestTimeTooSkewed in the list of S3's errors.
+# S3 refuses requests dated more than 15 minutes off (RequestTimeTooSkewed).
 TOLERATED_SKEW_S: Final = 15 * 60
-# These may mean that the bucket is in another region.
+# Refusals that may mean that the bucket is in another region.
 ASTRAY_CODES: Final = frozenset(
     {'AuthorizationHeaderMalformed', 'IllegalLocationConstraintException', 'PermanentRedirect', 'TemporaryRedirect', 'Redirect'}
 )
@@ -227,7 +227,7 @@ class Requester:
         try:
             said = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
         except TransportError as error:
-            # Of a body that was cut the status is left, which tells enough, but for 400: that may mean anything.
+            # Without its body, the status is enough, except for 400, which may mean anything.
             if response.status == http.client.BAD_REQUEST:
                 raise operation.named(error) from error
             said = ErrorBody()
@@ -269,13 +269,13 @@ class Requester:
         return True
 
     def refusal(self, operation: Operation, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:
-        """The error that an answer tells of.
+        """The error for a refusal.
 
         Args:
             operation: The request that was refused.
-            response: The answer.
-            said: What its body says.
-            keys: What the request was signed with; None for what is current.
+            response: The refusal.
+            said: The error in its body.
+            keys: The keys that the request was signed with; None for the current ones.
         """
         can_refresh = self._keys.can_refresh
         if said.code in EXPIRED_CODES and can_refresh:
@@ -296,7 +296,7 @@ class Requester:
 
 
 def _is_idempotent(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether carrying a request out twice comes to the same as once: no upload is begun twice, no condition of ours broken."""
+    """Whether a request may be carried out twice: it begins no upload, and has no condition that its first run makes false."""
     if method == 'PUT':
         return not headers or ('if-none-match' not in headers and 'if-match' not in headers)
     return method != 'POST'
