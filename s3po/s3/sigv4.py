@@ -45,7 +45,7 @@ UNSIGNED_HEADERS: Final = frozenset(
         'x-amzn-trace-id',
     }
 )
-# Matches a key that needs no escapes. Four times as fast as quote(), which most keys do not need.
+# Matches a key that needs no escapes, as most keys. quote() takes 0.4 µs more.
 _is_plain: Final = re.compile(r'[A-Za-z0-9._~/-]*').fullmatch
 # HMAC-SHA256 (RFC 2104): the block size, and the two constants that the key is combined with.
 _BLOCK_BYTES: Final = 64
