@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 from s3po.credentials.keys import Keys
 from s3po.endpoints.addressing import Place
+from s3po.endpoints.resolver import Places
 from s3po.errors import ConfigurationError
 from s3po.http import HTTPClient, Origin, Pool
 from s3po.s3.sigv4 import Signer
 
-__all__ = ['PlaceFinder', 'Route', 'Routes']
+__all__ = ['Route', 'Routes']
 
 # How many routes are kept before all are dropped.
 MAX_ROUTES: Final = 10_000
-
-
-class PlaceFinder(Protocol):
-    """Finds the place of a bucket; see endpoints.resolver.Places."""
-
-    def find(self, bucket: str) -> Place:
-        """The place of a bucket."""
-        ...
-
-    def relearn(self, bucket: str, region: str) -> Place:
-        """The place of a bucket that is now known to be in that region; remembered."""
-        ...
 
 
 class Route:
@@ -91,7 +80,7 @@ class Route:
 class Routes(dict[str, Route]):
     """The routes of one hub, by bucket. It resolves a missing bucket, and costs no Python call for the others."""
 
-    def __init__(self, places: PlaceFinder, client: HTTPClient, *, payload_signing: str = 'auto') -> None:
+    def __init__(self, places: Places, client: HTTPClient, *, payload_signing: str = 'auto') -> None:
         """
         Args:
             places: Finds the places of buckets.

@@ -314,5 +314,6 @@ def requester(
 ) -> Requester:
     """A requester over all these."""
     fake: Any = client
-    routes = Routes(FakePlaces() if places is None else places, fake, payload_signing=payload_signing)
+    fake_places: Any = FakePlaces() if places is None else places
+    routes = Routes(fake_places, fake, payload_signing=payload_signing)
     return Requester(routes, FakeKeys() if keys is None else keys, user_agent=user_agent)

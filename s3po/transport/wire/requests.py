@@ -200,15 +200,10 @@ class Requester:
         short = _short_way(headers) if not token or ' ' not in token else None
         if short is not None:
             line, name = short
+            canonical = f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{dated.timestamp}'
+            names = f'host;{name}x-amz-content-sha256;x-amz-date'
             if token:
-                canonical = (
-                    f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{dated.timestamp}\n'
-                    f'x-amz-security-token:{token}'
-                )
-                names = f'host;{name}x-amz-content-sha256;x-amz-date;x-amz-security-token'
-            else:
-                canonical = f'host:{route.host_header}\n{line}x-amz-content-sha256:{payload}\nx-amz-date:{dated.timestamp}'
-                names = f'host;{name}x-amz-content-sha256;x-amz-date'
+                canonical, names = f'{canonical}\nx-amz-security-token:{token}', f'{names};x-amz-security-token'
             lines = canonical.replace('\n', '\r\n')
         else:
             sent = {'host': route.host_header, 'x-amz-content-sha256': payload, 'x-amz-date': dated.timestamp}
