@@ -47,7 +47,7 @@ class ClientSettings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     payload_signing: str = 'auto'
     # What was logged once and is not logged again.
-    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    _logged: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     # botocore's form of credentials that refresh, by process id; see boto_keys.refreshable().
     refreshable: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -85,9 +85,9 @@ class ClientSettings:
 
     def is_first(self, what: str) -> bool:
         """Whether this is the first call with this argument: to log something once for each connection."""
-        if what in self._told:
+        if what in self._logged:
             return False
-        self._told.add(what)
+        self._logged.add(what)
         return True
 
     def warn_of_risks(self, endpoint_url: str, verify: bool | str) -> None:  # noqa: FBT001  (boto3's name and shape)

@@ -1,4 +1,4 @@
-"""The keys that requests are signed with: constant where the caller gave them, else as the client finds and refreshes them."""
+"""The keys that requests are signed with: fixed if the caller gave them, else those that the client finds and refreshes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Issuer:
 
 
 def test_given_keys() -> None:
-    """They never change, need no client, and are not shown."""
+    """They never change, need no client, and no repr shows them."""
     source = key_source(ClientSettings(access_key_id='key', secret_access_key='hidden', session_token='unseen'), no_client)
     keys = source.current
     assert keys is not None
@@ -81,7 +81,7 @@ def test_given_keys() -> None:
 
 
 def test_anonymous() -> None:
-    """There are no keys, whoever is asked."""
+    """There are no keys, with and without a client."""
     client = build_client(ClientSettings(anonymous=True, region='us-east-1'))
     for source in (
         key_source(ClientSettings(anonymous=True), no_client),
@@ -120,7 +120,7 @@ def test_kind_of_source() -> None:
 
 
 def test_refresh() -> None:
-    """Expired keys are replaced; good ones are asked for once a second."""
+    """Expired keys are replaced; valid ones are checked once a second."""
     issuer = Issuer(EXPIRED_S)
     assert issuer.source.can_refresh
     assert issuer.token == 'token1'
@@ -133,7 +133,7 @@ def test_refresh() -> None:
 
 
 def test_expire() -> None:
-    """Keys that the store calls expired are replaced at once, and once however often it says so."""
+    """Keys that the store refuses as expired are replaced at once, and only once, however many requests are refused."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
     for _ in range(3):
@@ -145,8 +145,8 @@ def test_expire() -> None:
     assert issuer.issued == 1
 
 
-def test_keys_that_somebody_else_has_replaced() -> None:
-    """They are only asked for again."""
+def test_keys_that_were_replaced_meanwhile() -> None:
+    """They are not refreshed once more."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
     issuer.source.expire(keys)
@@ -158,7 +158,7 @@ def test_keys_that_somebody_else_has_replaced() -> None:
 
 
 def test_keys_that_are_issued_again() -> None:
-    """Where a refresh brings the same keys, refusals of what was signed before it do not ask for another one."""
+    """If a refresh brings equal keys, refusals of earlier requests do not cause another one."""
     issuer = Issuer(FRESH_S)
     issuer.reissues = True
     keys = issuer.source.current
@@ -171,7 +171,7 @@ def test_keys_that_are_issued_again() -> None:
 
 
 def test_failed_refresh() -> None:
-    """It is told as what it is; the next request tries again."""
+    """It raises CredentialsError; the next request tries again."""
     issuer = Issuer(EXPIRED_S)
     issuer.error = LookupError('no keys today')
     with pytest.raises(CredentialsError, match='no keys today'):
