@@ -19,19 +19,13 @@ from s3po.s3 import Extra, Listing
 from s3po.s3.pages import Loop
 from s3po.s3.status import check_status
 from s3po.transfer import Attempts
-from s3po.transport.wire import WireTransport
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ['create_bucket', 'delete_bucket', 'delete_many', 'listing', 'presign']
 
-PRESIGNED: Final = {
-    'GET': ('get_object', 'GetObject'),
-    'PUT': ('put_object', 'PutObject'),
-    'HEAD': ('head_object', 'HeadObject'),
-    'DELETE': ('delete_object', 'DeleteObject'),
-}
+PRESIGNED: Final = {'GET': 'GetObject', 'PUT': 'PutObject', 'HEAD': 'HeadObject', 'DELETE': 'DeleteObject'}
 
 # Gives the client to use. It is asked when the arguments have been checked: making one may search the network for credentials.
 ClientFinder: TypeAlias = 'Callable[[], S3Client]'
@@ -228,24 +222,11 @@ def presign(
         raise ConfigurationError(
             f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
         )
-    name, operation = PRESIGNED[method]
+    operation = PRESIGNED[method]
     given = operations.known_extra(operation, operations.extra(extra, operation))
-    transport = wiring.transport(ref.bucket)
-    if isinstance(transport, WireTransport):
-        return transport.presigned_url(
-            operation, method, ref.bucket, ref.key, version_id=ref.version_id, expires_s=expires_s, extra=given
-        )
-    from s3po.endpoints.boto_errors import translated
-
-    parameters = {**given, 'Bucket': ref.bucket, 'Key': ref.key}
-    if ref.version_id is not None:
-        parameters['VersionId'] = ref.version_id
-    client = wiring.client()
-    config: Any = client.meta.config  # its stubs lack the attribute
-    if config.signature_version != 's3v4':
-        raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
-    with translated(f'presigning {method} {ref}'):
-        return str(client.generate_presigned_url(name, Params=parameters, ExpiresIn=expires_s))
+    return wiring.presigner(ref.bucket).presigned_url(
+        operation, method, ref.bucket, ref.key, version_id=ref.version_id, expires_s=expires_s, extra=given
+    )
 
 
 def create_bucket(

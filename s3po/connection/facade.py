@@ -27,6 +27,7 @@ from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
+from s3po.http import Timeouts
 from s3po.mock import Mock
 from s3po.model import (
     DeleteReport,
@@ -146,9 +147,11 @@ class Connection(ObjectCalls):
             client_config=client_config,
             addressing_style=addressing_style,
             verify=os.fsdecode(verify) if isinstance(verify, os.PathLike) else verify,
-            connect_timeout_s=config.connect_timeout_s,
-            read_timeout_s=config.read_timeout_s,
-            min_bytes_per_s=config.min_bytes_per_s,
+            timeouts=Timeouts(
+                connect_timeout_s=config.connect_timeout_s,
+                read_timeout_s=config.read_timeout_s,
+                min_bytes_per_s=config.min_bytes_per_s,
+            ),
             payload_signing=config.payload_signing,
         )
         self._settings = settings

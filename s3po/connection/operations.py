@@ -130,11 +130,11 @@ class Operations:
         """The attempts for one object, or (with key '') for a bucket."""
         if retries is not None:
             check_retries(retries)
-        wiring = self._wiring
+        transport, governor = self._wiring.resolve(bucket)
         kind = Attempts if self.observer is None else ObservedAttempts
         return kind(
-            wiring.transport(bucket),
-            wiring.governor(),
+            transport,
+            governor,
             self._policy,
             self._guard,
             self._pending_aborts,

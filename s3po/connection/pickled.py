@@ -1,4 +1,4 @@
-"""The name by which pickles of earlier versions find `made_again`."""
+"""The module name of `made_again` in pickles of earlier versions."""
 
 from s3po.connection.pickling import made_again
 

@@ -1,7 +1,4 @@
-"""Pickling of a Connection: its arguments, with `credentials` in a form that pickles.
-
-Sources of keys do not pickle by themselves.
-"""
+"""Pickles a Connection's arguments. Credentials do not pickle by themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from s3po.credentials import Credentials
-from s3po.credentials.base import Parcel
+from s3po.credentials.base import Packed
 
 __all__ = ['made_again', 'packed_credentials']
 
@@ -18,9 +15,9 @@ T = TypeVar('T')
 
 
 def packed_credentials(given: object) -> object | None:
-    """What travels in the place of an argument `credentials`; None where nothing can: a session, a function that is local."""
+    """The argument `credentials` in a form that pickles; None if it has none: a session, a local function."""
     if isinstance(given, Credentials):
-        return given.parcel()
+        return given.packed()
     if not callable(given):
         return None
     try:
@@ -31,8 +28,8 @@ def packed_credentials(given: object) -> object | None:
 
 
 def made_again(kind: Callable[..., T], **arguments: Any) -> T:
-    """Make a Connection of its arguments, where they arrive."""
+    """Make a Connection from unpickled arguments."""
     packed = arguments.get('credentials')
-    if isinstance(packed, Parcel):
+    if isinstance(packed, Packed):
         arguments['credentials'] = packed.unpack()
     return kind(**arguments)

@@ -1,14 +1,13 @@
-"""Which transport a call gets, and how many requests may be in flight.
+"""Chooses the transport of each call and holds the bound over its requests.
 
-Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub, so that one Connection can be
-used by several native threads, and after a fork, without any of them touching what is another's.
+Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub. So several native threads and
+a forked child can use one Connection.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import math
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +16,12 @@ import gevent.lock
 from s3po import checksum
 from s3po.config import TransferConfig
 from s3po.endpoints.resolver import NotServable, Places
+from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import key_source
+from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
-from s3po.http import HTTPClient, HTTPOptions, TLSOptions
+from s3po.http import HTTPClient, HTTPOptions
 from s3po.runtime import PerHub
 from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
@@ -36,123 +36,142 @@ __all__ = ['Wiring']
 log = logging.getLogger(__name__)
 
 KINDS: Final = ('auto', 'wire', 'boto')
+# How many buckets' transports are kept before all are dropped.
+MAX_BUCKETS: Final = 10_000
 
 
 class Wiring:
-    """What stands behind a connection: made when it is first needed."""
+    """Makes and keeps the transports and governors of a connection, each when it is first needed."""
 
     def __init__(self, settings: ClientSettings, config: TransferConfig, kind: str | Transport) -> None:
         """
         Args:
             settings: What clients are made from.
             config: How many requests there may be.
-            kind: 'auto', 'wire', 'boto', or a transport of the caller's, used whatever else is set.
+            kind: 'auto', 'wire', 'boto', or a transport of the caller's, which is used for all buckets.
         """
         self._settings = settings
         self._kind = kind if isinstance(kind, str) else 'given'
         self._given = None if isinstance(kind, str) else kind
-        self._lanes = PerHub(functools.partial(_Lane, config), _Lane.end)
+        self._hubs = PerHub(functools.partial(_HubState, config), _HubState.close)
         self._places = Places(settings, self._own_client)
-        self._keys = key_source(settings, self._own_client)
-        # The buckets whose reason has been told.
-        self._told: set[str] = set()
+        self._keys: KeySource | None = fixed_keys(settings)
+        # The buckets whose reason for boto3 was logged.
+        self._logged: set[str] = set()
 
     def transport(self, bucket: str) -> Transport:
-        """What to send a bucket's requests with, now: while one of moto's mocks is active, something that only moto answers.
+        """The transport of a bucket's requests; while a mock of moto is active, one that only moto answers.
 
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
         """
-        lane = self._lanes.get()
+        return self.resolve(bucket)[0]
+
+    def resolve(self, bucket: str) -> tuple[Transport, Governor]:
+        """The transport of a bucket's requests and the bound over the requests of this thread: once for each call.
+
+        Raises:
+            ConfigurationError: As transport().
+        """
+        state = self._hubs.get()
         if is_mocked():
-            return self._mocked(lane)
+            return self._mocked(state), state.governor
         if self._given is not None:
-            return self._given
-        if self._kind == 'boto':
-            return lane.boto or self._boto(lane)
-        try:
-            self._places.find(bucket)
-        except NotServable as error:
-            self._leave_to_boto(bucket, error)
-            return lane.boto or self._boto(lane)
-        return lane.wire or self._wire(lane)
+            return self._given, state.governor
+        return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
+
+    def presigner(self, bucket: str) -> BotoTransport | WireTransport:
+        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 in place of the caller's own.
+
+        Raises:
+            ConfigurationError: As transport().
+        """
+        state = self._hubs.get()
+        if is_mocked():
+            return self._mocked(state)
+        return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def client(self) -> S3Client:
-        """The boto3 client, now."""
+        """The boto3 client of this thread; while a mock of moto is active, one that only moto answers."""
         if is_mocked():
-            return self._mocked(self._lanes.get()).client
+            return self._mocked(self._hubs.get()).client
         return self._own_client()
 
     def governor(self) -> Governor:
         """The bound over the requests of this thread."""
-        return self._lanes.get().governor
+        return self._hubs.get().governor
 
     def close(self) -> None:
         """Close the kept connections of this thread."""
-        lane = self._lanes.get()
-        for transport in (lane.boto, lane.wire, lane.mocked, self._given):
+        state = self._hubs.get()
+        for transport in (state.boto, state.wire, state.mocked, self._given):
             if transport is not None:
                 transport.close()
-        lane.boto = lane.mocked = None
+        state.boto = state.mocked = None
+        state.by_bucket.clear()
+
+    def _choose(self, state: _HubState, bucket: str) -> BotoTransport | WireTransport:
+        """Choose the transport of a bucket, and keep the choice."""
+        chosen: BotoTransport | WireTransport | None = None
+        if self._kind in ('auto', 'wire'):
+            try:
+                self._places.find(bucket)
+                chosen = self._wire(state)
+            except NotServable as error:
+                self._leave_to_boto(bucket, error)
+        if len(state.by_bucket) >= MAX_BUCKETS:
+            state.by_bucket.clear()
+        state.by_bucket[bucket] = chosen = chosen or self._boto(state)
+        return chosen
 
     def _leave_to_boto(self, bucket: str, error: NotServable) -> None:
         if self._kind == 'wire':
             raise ConfigurationError(f"transport='wire' cannot serve bucket {bucket}: {error.reason}; use 'auto'") from error
-        if bucket not in self._told:
-            self._told.add(bucket)
+        if bucket not in self._logged:
+            self._logged.add(bucket)
             log.debug('requests for bucket %s go through boto3: %s', bucket, error.reason)
 
     def _own_client(self) -> S3Client:
-        lane = self._lanes.get()
-        return (lane.boto or self._boto(lane)).client
+        state = self._hubs.get()
+        return (state.boto or self._boto(state)).client
 
-    def _boto(self, lane: _Lane) -> BotoTransport:
+    def _boto(self, state: _HubState) -> BotoTransport:
         from s3po.endpoints.boto_client import build_client
         from s3po.transport.boto import BotoTransport
 
-        # Making a client may ask the network for credentials; other greenlets wait here for that, not on a lock of botocore's.
-        with lane.lock:
-            if lane.boto is None:
-                lane.boto = BotoTransport(build_client(self._settings))
-            return lane.boto
+        # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore's.
+        with state.lock:
+            if state.boto is None:
+                state.boto = BotoTransport(build_client(self._settings))
+            return state.boto
 
-    def _wire(self, lane: _Lane) -> WireTransport:
+    def _wire(self, state: _HubState) -> WireTransport:
         settings = self._settings
-        with lane.lock:
-            if lane.wire is None:
+        with state.lock:
+            if state.wire is None:
                 http = self._places.http
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                options = HTTPOptions(
-                    # A botocore Config may say None: for ever.
-                    connect_timeout_s=http.connect_timeout_s or math.inf,
-                    read_timeout_s=http.read_timeout_s or math.inf,
-                    min_bytes_per_s=settings.min_bytes_per_s,
-                    tls=TLSOptions(verify=http.verify, client_cert=http.client_cert),
-                )
-                requester = Requester(
-                    self._places,
-                    self._keys,
-                    HTTPClient(options),
-                    payload_signing=signing,
-                    user_agent=http.user_agent_extra,
-                )
-                lane.wire = WireTransport(requester)
-            return lane.wire
+                options = HTTPOptions(timeouts=http.timeouts, tls=http.tls)
+                if self._keys is None:
+                    self._keys = key_source(settings, self._own_client)
+                routes = Routes(self._places, HTTPClient(options), payload_signing=signing)
+                state.wire = WireTransport(Requester(routes, self._keys, user_agent=http.user_agent_extra))
+            return state.wire
 
-    def _mocked(self, lane: _Lane) -> BotoTransport:
+    def _mocked(self, state: _HubState) -> BotoTransport:
         from s3po.endpoints.boto_client import build_mocked_client, find_region
         from s3po.transport.boto import BotoTransport
 
-        with lane.lock:
-            if lane.mocked is None:
-                lane.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
-            return lane.mocked
+        with state.lock:
+            if state.mocked is None:
+                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
+            return state.mocked
 
 
-class _Lane:
-    """What belongs to one hub."""
+class _HubState:
+    """The transports and the governor of one hub."""
 
     def __init__(self, config: TransferConfig) -> None:
         self.lock = gevent.lock.RLock()
@@ -162,22 +181,24 @@ class _Lane:
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.mocked: BotoTransport | None = None
+        # The transport of each bucket, while no mock is active.
+        self.by_bucket: dict[str, BotoTransport | WireTransport] = {}
 
-    def end(self) -> None:
-        """Close what nobody will use again: it is not closed by being forgotten, or only after its event loop has gone."""
+    def close(self) -> None:
+        """Close the transports: the garbage collector closes their sockets too late, after the event loop has gone."""
         for transport in (self.boto, self.wire, self.mocked):
             if transport is not None:
                 transport.close()
 
 
 def is_mocked() -> bool:
-    """Whether one of moto's mocks is active. Where boto3 was never imported, none can be."""
+    """Whether a mock of moto is active. Without an import of boto3 there is none."""
     models = sys.modules.get('moto.core.models')
     return models is not None and bool(models.botocore_stubber.enabled)
 
 
 def check_kind(argument: str, value: object, kind: type) -> None:
-    """Refuse what is not of the one class that an argument takes; None is always taken.
+    """Check that an argument is None or of its class.
 
     Raises:
         ConfigurationError: It is of another class.
@@ -187,7 +208,7 @@ def check_kind(argument: str, value: object, kind: type) -> None:
 
 
 def kind_of(given: object) -> str | Transport:
-    """What the argument `transport` means.
+    """The checked argument `transport`: the name of a kind, or a transport.
 
     Raises:
         ConfigurationError: It is neither a known name nor a transport.

@@ -1,15 +1,14 @@
-"""Where keys come from, when it is the caller who says so: `Connection(credentials=…)`.
+"""Credentials that the caller chooses: `Connection(credentials=…)`.
 
-What may live here: the sources of keys, each a value with the same four attributes, and what a function of the caller's may
-return. Nothing here signs or sends a request to a store; the metadata services are asked by botocore's own fetchers.
+Nothing here signs a request. Requests to metadata services are sent by botocore's fetchers.
 
-- `pairs`: a key pair with its token and expiry, and how it is read from what somebody else returned.
-- `base`: what all sources have in common.
-- `fixed`: given as arguments, in a URL, in the environment, in files.
-- `files`: the reading of these files.
-- `metadata`: asked for at a metadata service, again and again.
-- `services`: how those are asked.
-- `merging`: the first that has any.
+- `keys`: the value that all of them give, and how it is read from what a function or a service returns.
+- `base`: the base class.
+- `fixed`: from arguments, a URL, the environment or files.
+- `files`: reads AWS's credentials and config files.
+- `metadata`: from a metadata service, refreshed before they expire.
+- `services`: requests to metadata services.
+- `merging`: the first source that has keys.
 
 botocore is imported only where a file is read or a service is asked.
 """

@@ -1,18 +1,18 @@
-"""What all sources of keys have in common: four attributes, their truth, and that nobody sees a secret by chance."""
+"""The base class of all credentials: four attributes, truth, and no secret in a repr or pickle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Self
 
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.keys import Keys
 from s3po.errors import ConfigurationError
 
-__all__ = ['Credentials', 'Parcel', 'checked_text']
+__all__ = ['Credentials', 'Packed', 'checked_text']
 
 
-class Parcel:
-    """Credentials on their way into another process, inside a Connection's pickle, whose bytes are a secret."""
+class Packed:
+    """How to make credentials again, inside a Connection's pickle, whose bytes are a secret."""
 
     __slots__ = ('_arguments', '_make')
 
@@ -24,18 +24,19 @@ class Parcel:
         return _packed, (self._make, self._arguments)
 
     def unpack(self) -> Credentials:
-        """The credentials, made again."""
+        """Make the credentials again."""
         return self._make(**self._arguments)
 
 
-def _packed(make: Callable[..., Credentials], arguments: dict[str, Any]) -> Parcel:
-    return Parcel(make, **arguments)
+def _packed(make: Callable[..., Credentials], arguments: dict[str, Any]) -> Packed:
+    """Unpickle Packed. Pickles of earlier versions name this function."""
+    return Packed(make, **arguments)
 
 
 class Credentials:
     """Where keys come from. True where there are keys.
 
-    Every secret is kept so that no repr, dump of variables or pickle shows it.
+    No repr, dump of variables or pickle shows a secret.
     """
 
     __slots__ = ('__weakref__', '_region')
@@ -45,29 +46,29 @@ class Credentials:
 
     @property
     def region(self) -> str | None:
-        """The region that belongs to the keys; None for one that is found elsewhere."""
+        """The region of the keys; None if it is found elsewhere."""
         return self._region
 
     @property
     def access_key_id(self) -> str:
-        """The access key; '' where there is none."""
-        pair = self.pair()
-        return '' if pair is None else pair.access_key_id
+        """The access key; '' if there is none."""
+        keys = self.keys()
+        return '' if keys is None else keys.access_key_id
 
     @property
     def secret_access_key(self) -> str:
-        """Its secret, as it is: do not show it; '' where there is none."""
-        pair = self.pair()
-        return '' if pair is None else pair.secret_access_key.reveal()
+        """Its secret in plain text: do not show it; '' if there is none."""
+        keys = self.keys()
+        return '' if keys is None else keys.secret_access_key
 
     @property
     def session_token(self) -> str | None:
-        """The token of temporary keys, as it is; None for others."""
-        pair = self.pair()
-        return None if pair is None else pair.token
+        """The token of temporary keys in plain text; None for others."""
+        keys = self.keys()
+        return None if keys is None else keys.session_token
 
     def __bool__(self) -> bool:
-        return self.pair() is not None
+        return self.keys() is not None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} access_key_id={self.access_key_id!r} region={self.region!r}>'
@@ -83,23 +84,23 @@ class Credentials:
 
     @property
     def can_refresh(self) -> bool:
-        """Whether the keys change, and are asked for when they are needed."""
+        """Whether the keys change, so that issue() gets them when they are needed."""
         return False
 
     @property
     def name(self) -> str:
-        """What they are called in logs and messages."""
+        """The name in logs and messages."""
         return type(self).__name__
 
-    def pair(self) -> KeyPair | None:
-        """The keys that are at hand, all of one source; None where there are none. Asks nobody."""
+    def keys(self) -> Keys | None:
+        """Cached keys, or None. No I/O."""
         raise NotImplementedError
 
-    def issue(self, known: KeyPair | None) -> KeyPair:
-        """Newer keys than these; may ask the network. Only where `can_refresh`.
+    def issue(self, known: Keys | None) -> Keys:
+        """Newer keys than `known`; may send requests. Only for credentials that can refresh.
 
         Args:
-            known: The keys that are of no more use; None for whoever has none yet.
+            known: The keys to replace; None if there are none yet.
 
         Raises:
             CredentialsError: There are none.
@@ -108,19 +109,19 @@ class Credentials:
 
     @property
     def reason(self) -> str:
-        """Why there are no keys, and what to do about it, for a message."""
+        """Why there are no keys and what to do, for a message."""
         raise NotImplementedError
 
-    def parcel(self) -> Parcel:
-        """What a Connection's pickle takes along."""
+    def packed(self) -> Packed:
+        """These credentials for a Connection's pickle."""
         raise NotImplementedError
 
 
 def checked_text(name: str, value: object) -> str:
-    """A text that may be blank; None is blank too.
+    """A string that may be blank; '' for None.
 
     Raises:
-        ConfigurationError: It is no text; its value is not told.
+        ConfigurationError: It is no string. The message does not show its value.
     """
     if value is None:
         return ''

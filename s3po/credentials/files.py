@@ -16,11 +16,11 @@ DEFAULT_PROFILE: Final = 'default'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What one section of a file says of a profile.
+    """One section of a file.
 
     Attributes:
         path: The file.
-        values: By their names in the file.
+        values: The settings, by their names in the file.
     """
 
     path: str
@@ -28,7 +28,7 @@ class Profile:
 
 
 def default_paths() -> tuple[str, str]:
-    """The credentials file and the config file, whose values stand behind."""
+    """The credentials file, and the config file, which comes second."""
     return (
         os.environ.get('AWS_SHARED_CREDENTIALS_FILE') or '~/.aws/credentials',
         os.environ.get('AWS_CONFIG_FILE') or '~/.aws/config',
@@ -41,15 +41,15 @@ def profile_name() -> str:
 
 
 def read_profile(path: str, name: str) -> list[Profile]:
-    """Read what a file says of a profile, as [x] or [profile x]; each of these sections stands for itself.
+    """Read the sections [x] and [profile x] of a file; each is a Profile of its own.
 
     Raises:
-        CredentialsError: It is there, and cannot be read.
+        CredentialsError: The file exists and cannot be read.
     """
-    # As botocore does with it.
+    # As botocore does.
     path = os.path.expanduser(os.path.expandvars(path))
     sections = _sections(path)
-    # The credentials file has [x], the config file [profile x]; a file of the caller's may have either.
+    # The credentials file has [x], the config file [profile x]; the caller's own file may have either.
     named = [each for each in sections if each == name] + [each for each in sections if _is_profile(each, name)]
     return [Profile(path=path, values=sections[each]) for each in named]
 
@@ -65,7 +65,7 @@ def _sections(path: str) -> Mapping[str, Mapping[str, Any]]:
     from botocore.exceptions import ConfigNotFound, ConfigParseError
 
     try:
-        # botocore takes a file that may not be read for an empty one.
+        # botocore treats a file that it cannot read as an empty one.
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -73,7 +73,7 @@ def _sections(path: str) -> Mapping[str, Mapping[str, Any]]:
         raise CredentialsError(f'the credentials file {path} cannot be read: {error.strerror}') from error
     if os.path.isdir(path):
         raise CredentialsError(f'the credentials file {path} is a directory')
-    # Raised without the cause: its text quotes the line, and that may be one with a secret.
+    # Raised without the cause: its text quotes the line, which may hold a secret.
     try:
         return raw_config_parse(path, parse_subsections=False)
     except ConfigNotFound:
@@ -85,7 +85,7 @@ def _sections(path: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _line_of(error: Any) -> str:
-    """Where configparser stumbled, for a message."""
+    """The line of a parse error, for a message."""
     errors = getattr(error, 'errors', None)
     number = errors[0][0] if errors else getattr(error, 'lineno', None)
     return '' if number is None else f' (line {number})'

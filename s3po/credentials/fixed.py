@@ -1,4 +1,4 @@
-"""Keys that never change: given as arguments, in a URL, in the environment, or in files. All are read when they are made."""
+"""Keys that never change: from arguments, a URL, the environment or files, read once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 import urllib.parse
 from typing import Any, Final
 
-from s3po.credentials.base import Credentials, Parcel, checked_text
+from s3po.credentials.base import Credentials, Packed, checked_text
 from s3po.credentials.files import default_paths, profile_name, read_profile
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.keys import Keys
 from s3po.errors import ConfigurationError, CredentialsError, S3poError
-from s3po.secrecy import Secret
 
 __all__ = ['ConfigCredentials', 'EnvironmentCredentials', 'FixedCredentials', 'StaticCredentials', 'URLCredentials']
 
@@ -18,20 +17,20 @@ URL_FORM: Final = "'http://key:secret@host'"
 
 
 class FixedCredentials(Credentials):
-    """Keys that are at hand, or are not."""
+    """Keys that were found when this was made, or None."""
 
-    __slots__ = ('_pair',)
+    __slots__ = ('_keys',)
 
-    def __init__(self, pair: KeyPair | None, region: str | None) -> None:
+    def __init__(self, keys: Keys | None, region: str | None) -> None:
         super().__init__(region)
-        self._pair: Final = pair
+        self._keys: Final = keys
 
-    def pair(self) -> KeyPair | None:
-        return self._pair
+    def keys(self) -> Keys | None:
+        return self._keys
 
 
 class StaticCredentials(FixedCredentials):
-    """Keys that are given."""
+    """Keys given as arguments."""
 
     __slots__ = ()
 
@@ -47,36 +46,36 @@ class StaticCredentials(FixedCredentials):
             access_key_id: The access key; '' for none.
             secret_access_key: Its secret; '' for none.
             session_token: The token of temporary keys; None for others.
-            region: The region that belongs to them; None for one that is found elsewhere.
+            region: The region of the keys; None if it is found elsewhere.
 
         Raises:
             ConfigurationError: One of id and secret is missing, or there is only a token.
         """
-        pair = _pair(
+        keys = _keys_in(
             ConfigurationError,
             '',
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
             session_token=session_token,
         )
-        if pair is None and session_token:
+        if keys is None and session_token:
             raise ConfigurationError('session_token needs access_key_id and secret_access_key')
-        super().__init__(pair, region)
+        super().__init__(keys, region)
 
     @property
     def reason(self) -> str:
         """They were not given."""
         return 'access_key_id and secret_access_key are blank; give both'
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """The keys themselves."""
-        return parcel_of(self.pair(), self.region)
+        return packed_keys(self.keys(), self.region)
 
 
 class URLCredentials(FixedCredentials):
-    """Keys that stand in a URL as its user name and password: 'http://key:secret@host', percent-encoded.
+    """Keys from the user name and password of a URL: 'http://key:secret@host', percent-encoded.
 
-    Only they are taken from it; where requests go is said by `endpoint_url`.
+    Nothing else of the URL is used: requests go to `endpoint_url`.
     """
 
     __slots__ = ()
@@ -84,54 +83,54 @@ class URLCredentials(FixedCredentials):
     def __init__(self, url: str, region: str | None = None) -> None:
         """
         Args:
-            url: The URL; in a secret, '/' is written %2F, '+' and '=' may stand as they are.
-            region: The region that belongs to the keys; None for one that is found elsewhere.
+            url: The URL. In a secret, write '/' as %2F; '+' and '=' need no escape.
+            region: The region of the keys; None if it is found elsewhere.
 
         Raises:
-            ConfigurationError: It is no such URL, or has only one of user name and password. It is not shown.
+            ConfigurationError: It is no such URL, or has only one of user name and password. The message does not show it.
         """
         user, password = _userinfo(url)
-        pair = _pair(
+        keys = _keys_in(
             ConfigurationError,
             f' (the user name or the password of a URL of the form {URL_FORM})',
             access_key_id=urllib.parse.unquote(user),
             secret_access_key=urllib.parse.unquote(password),
             session_token=None,
         )
-        super().__init__(pair, region)
+        super().__init__(keys, region)
 
     @property
     def reason(self) -> str:
         """The URL has none."""
         return f'the URL has no user name and password; give one of the form {URL_FORM}'
 
-    def parcel(self) -> Parcel:
+    def packed(self) -> Packed:
         """The keys, without the URL."""
-        return parcel_of(self.pair(), self.region)
+        return packed_keys(self.keys(), self.region)
 
 
 class EnvironmentCredentials(FixedCredentials):
-    """Keys of the environment, as it is now."""
+    """Keys of the environment, read when this is made."""
 
     __slots__ = ('_given_region',)
 
     def __init__(self, region: str | None = None) -> None:
         """
         Args:
-            region: The region that belongs to the keys; None for AWS_REGION or AWS_DEFAULT_REGION.
+            region: The region of the keys; None for AWS_REGION or AWS_DEFAULT_REGION.
 
         Raises:
             CredentialsError: Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set.
         """
         self._given_region: Final = region
-        pair = _pair(
+        keys = _keys_in(
             CredentialsError,
             ' (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither)',
             access_key_id=os.environ.get('AWS_ACCESS_KEY_ID'),
             secret_access_key=os.environ.get('AWS_SECRET_ACCESS_KEY'),
             session_token=os.environ.get('AWS_SESSION_TOKEN'),
         )
-        super().__init__(pair, region or os.environ.get('AWS_REGION') or os.environ.get('AWS_DEFAULT_REGION'))
+        super().__init__(keys, region or os.environ.get('AWS_REGION') or os.environ.get('AWS_DEFAULT_REGION'))
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
         return EnvironmentCredentials, (self._given_region,)
@@ -141,13 +140,13 @@ class EnvironmentCredentials(FixedCredentials):
         """The variables are not set."""
         return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; set both'
 
-    def parcel(self) -> Parcel:
-        """No keys: the environment is read where it arrives."""
-        return Parcel(EnvironmentCredentials, region=self._given_region)
+    def packed(self) -> Packed:
+        """No keys: the environment is read again where the pickle is loaded."""
+        return Packed(EnvironmentCredentials, region=self._given_region)
 
 
 class ConfigCredentials(FixedCredentials):
-    """Keys of AWS's files, as they are now."""
+    """Keys of AWS's credentials and config files, read when this is made."""
 
     __slots__ = ('_arguments', '_profile')
 
@@ -158,8 +157,8 @@ class ConfigCredentials(FixedCredentials):
         Args:
             path: A file; '~' is expanded. None for AWS_SHARED_CREDENTIALS_FILE (else ~/.aws/credentials), and then
                 AWS_CONFIG_FILE (else ~/.aws/config).
-            profile: Which profile; None for AWS_DEFAULT_PROFILE or AWS_PROFILE, as boto3 has it, else 'default'.
-            region: The region that belongs to the keys; None for what the files say.
+            profile: The profile; None for AWS_DEFAULT_PROFILE or AWS_PROFILE, in boto3's order, else 'default'.
+            region: The region of the keys; None for the one in the files.
 
         Raises:
             ConfigurationError: An argument is of the wrong type.
@@ -170,12 +169,12 @@ class ConfigCredentials(FixedCredentials):
         given = None if path is None else os.fsdecode(path)
         self._arguments: Final = (given, profile, region)
         self._profile: Final = checked_text('profile', profile) or profile_name()
-        pair: KeyPair | None = None
+        keys: Keys | None = None
         paths = default_paths() if given is None else (given,)
         found = [each for each_path in paths for each in read_profile(each_path, self._profile)]
         for each in found:
             # The first section that has keys gives them all.
-            pair = pair or _pair(
+            keys = keys or _keys_in(
                 CredentialsError,
                 f' (profile {self._profile!r} of {each.path})',
                 access_key_id=each.values.get('aws_access_key_id'),
@@ -183,7 +182,7 @@ class ConfigCredentials(FixedCredentials):
                 session_token=each.values.get('aws_session_token'),
             )
         regions = (each.values.get('region') for each in found)
-        super().__init__(pair, region or next((each for each in regions if each), None))
+        super().__init__(keys, region or next((each for each in regions if each), None))
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
         return ConfigCredentials, self._arguments
@@ -195,32 +194,32 @@ class ConfigCredentials(FixedCredentials):
         where = 'the shared credentials and config file' if path is None else path
         return f'{where} has no aws_access_key_id and aws_secret_access_key for profile {self._profile!r}; add them'
 
-    def parcel(self) -> Parcel:
-        """No keys: the files are read where it arrives."""
+    def packed(self) -> Packed:
+        """No keys: the files are read again where the pickle is loaded."""
         path, profile, region = self._arguments
-        return Parcel(ConfigCredentials, path=path, profile=profile, region=region)
+        return Packed(ConfigCredentials, path=path, profile=profile, region=region)
 
 
-def parcel_of(pair: KeyPair | None, region: str | None) -> Parcel:
-    """A parcel with the keys in it."""
-    if pair is None:
-        return Parcel(StaticCredentials, region=region)
-    return Parcel(
+def packed_keys(keys: Keys | None, region: str | None) -> Packed:
+    """The keys themselves, for a pickle."""
+    if keys is None:
+        return Packed(StaticCredentials, region=region)
+    return Packed(
         StaticCredentials,
-        access_key_id=pair.access_key_id,
-        secret_access_key=pair.secret_access_key.reveal(),
-        session_token=pair.token,
+        access_key_id=keys.access_key_id,
+        secret_access_key=keys.secret_access_key,
+        session_token=keys.session_token,
         region=region,
     )
 
 
-def _pair(kind: type[S3poError], where: str, **values: object) -> KeyPair | None:
-    """A pair of what was found; None of nothing.
+def _keys_in(kind: type[S3poError], where: str, **values: object) -> Keys | None:
+    """The keys among the values that were found; None if there are none.
 
     Args:
-        kind: Whose fault half a pair is.
-        where: Where it was looked for.
-        values: What was found, by the fields' names.
+        kind: The error to raise if only one of id and secret is there.
+        where: The place of the values, for the message.
+        values: The values, by the fields' names.
     """
     found = {name: checked_text(name, value) for name, value in values.items()}
     access_key_id, secret = found['access_key_id'], found['secret_access_key']
@@ -229,21 +228,18 @@ def _pair(kind: type[S3poError], where: str, **values: object) -> KeyPair | None
         raise kind(f'{missing} is missing: access_key_id and secret_access_key go together{where}')
     if not access_key_id:
         return None
-    token = found['session_token']
-    return KeyPair(
-        access_key_id=access_key_id, secret_access_key=Secret(secret), session_token=Secret(token) if token else None
-    )
+    return Keys(access_key_id=access_key_id, secret_access_key=secret, session_token=found['session_token'] or None)
 
 
 def _userinfo(url: object) -> tuple[str, str]:
-    """The user name and password of a URL, still percent-encoded; blank where there are none."""
+    """The user name and password of a URL, percent-encoded; blank if there are none."""
     if not isinstance(url, str):
         raise ConfigurationError(f'url must be a str, not {type(url).__name__}')
-    # Raised out here: the texts of what urllib raises hold pieces of the URL, and so may hold a piece of a secret.
+    # Raised outside of the try block: errors of urllib quote parts of the URL, which may be parts of a secret.
     found: tuple[str, str] | None = None
     try:
         parts = urllib.parse.urlsplit(url)
-        # A secret with a '/' in it ends the host, and then stands as the port.
+        # A '/' in a secret ends the host; the rest is then read as the port.
         _ = parts.port if '@' not in parts.netloc else None
         if parts.scheme in ('http', 'https') and parts.hostname:
             found = parts.username or '', parts.password or ''

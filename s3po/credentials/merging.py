@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s3po.credentials.base import Credentials, Parcel
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.base import Credentials, Packed
+from s3po.credentials.keys import Keys
 from s3po.errors import ConfigurationError
 
 __all__ = ['merge_credentials']
 
 
 def merge_credentials(*credentials: Credentials) -> Credentials:
-    """Several sources as one; of each field the first that is not blank.
+    """Several credentials as one; of each field the first that is not blank.
 
-    Id, secret and token always come from one source: the first that has keys now, else the first that may get some (a metadata
-    service that was not yet asked). The region is the first that any of them has.
+    Id, secret and token always come from one of them: the first that has keys now, else the first that can get some (a metadata
+    service without an answer so far). The region is the first that any of them has.
 
     Args:
-        credentials: The sources, the most important one first.
+        credentials: The credentials, in order of precedence.
 
     Raises:
         ConfigurationError: One of them is of another kind.
@@ -35,7 +35,7 @@ class _MergedCredentials(Credentials):
     def __init__(self, sources: Sequence[Credentials]) -> None:
         super().__init__(next((each.region for each in sources if each.region), None))
         self._sources = tuple(sources)
-        # Chosen once: between the reading of two attributes it must not become another one.
+        # Chosen once, so that it cannot change between the reading of two attributes.
         chosen = [each for each in sources if each] or [each for each in sources if each.can_refresh]
         self._source = chosen[0] if chosen else None
 
@@ -52,18 +52,19 @@ class _MergedCredentials(Credentials):
         told = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
         return f'none of them has keys ({told})' if told else 'nothing was merged; give credentials'
 
-    def pair(self) -> KeyPair | None:
-        return None if self._source is None else self._source.pair()
+    def keys(self) -> Keys | None:
+        return None if self._source is None else self._source.keys()
 
-    def issue(self, known: KeyPair | None) -> KeyPair:
+    def issue(self, known: Keys | None) -> Keys:
         if self._source is None:
             return super().issue(known)
         return self._source.issue(known)
 
-    def parcel(self) -> Parcel:
-        """All of them: which one has keys is found where it arrives."""
-        return Parcel(_merged_again, parcels=[each.parcel() for each in self._sources])
+    def packed(self) -> Packed:
+        """All of them: the one with keys is chosen again where the pickle is loaded."""
+        return Packed(_merged_again, parcels=[each.packed() for each in self._sources])
 
 
-def _merged_again(parcels: Sequence[Parcel]) -> Credentials:
+def _merged_again(parcels: Sequence[Packed]) -> Credentials:
+    """Unpack and merge. Pickles of earlier versions name this function and its argument."""
     return merge_credentials(*(each.unpack() for each in parcels))

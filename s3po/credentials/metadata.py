@@ -1,4 +1,4 @@
-"""Keys that a metadata service gives to a machine or container, for a while."""
+"""Temporary keys that a metadata service gives to a machine or container."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 import gevent
 import gevent.lock
 
-from s3po.credentials.base import Credentials, Parcel
-from s3po.credentials.pairs import KeyPair
+from s3po.credentials.base import Credentials, Packed
+from s3po.credentials.keys import Keys
 from s3po.credentials.services import ask_service
 from s3po.errors import CredentialsError
 from s3po.runtime import PerHub, under_way
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 AHEAD_S: Final = 20 * 60
 # How long to wait where the service gave the same keys again, or none.
 AGAIN_S: Final = 60
-# For so long a failure is everybody's: who waited meanwhile would otherwise wait for one of his own, one after the other.
+# Greenlets that waited for a request that failed get the same error for so long, instead of one request each.
 SHARED_S: Final = 1.0
 
 
 class Done:
-    """A call that has ended. It may be awaited, which returns at once."""
+    """The result of start() and stop(), which may be awaited; that returns at once."""
 
     __slots__ = ()
 
@@ -43,13 +43,13 @@ class Done:
 
 
 class MetadataCredentials(Credentials):
-    """Keys of EC2's metadata service, or of the one that the environment of a container names.
+    """Keys of EC2's metadata service, or of the service that the environment of a container names.
 
-    A Connection asks for them when it needs them, and again before they expire; nothing has to be started for that. start()
-    asks at once, so that what is wrong is known, and keeps a greenlet that replaces the keys ahead of time. After a fork only
-    the parent has that greenlet; the child may start() its own.
+    A Connection gets them when it needs them, and again before they expire; it needs no start(). start() gets them at once, so
+    that errors show early, and starts a greenlet that replaces the keys ahead of time. After a fork only the parent has that
+    greenlet; the child may start() its own.
 
-    It may be shared by several connections, greenlets and native threads.
+    Several connections, greenlets and native threads may share it.
     """
 
     __slots__ = ('_failure', '_keys', '_locks', '_refresher')
@@ -57,10 +57,10 @@ class MetadataCredentials(Credentials):
     def __init__(self, region: str | None = None) -> None:
         """
         Args:
-            region: The region that belongs to the keys; None for one that is found elsewhere.
+            region: The region of the keys; None if it is found elsewhere.
         """
         super().__init__(region)
-        self._keys: KeyPair | None = None
+        self._keys: Keys | None = None
         self._failure: tuple[float, str] | None = None
         self._locks = PerHub(gevent.lock.RLock)
         self._refresher: _Refresher | None = None
@@ -77,18 +77,18 @@ class MetadataCredentials(Credentials):
 
     @property
     def can_refresh(self) -> bool:
-        """They are asked for when they are needed."""
+        """True: the service gives new keys when they are needed."""
         return True
 
     @property
     def reason(self) -> str:
-        """Nobody has asked yet."""
+        """No request was sent yet."""
         return 'the metadata service has not been asked; call start()'
 
     def start(self) -> Done:
-        """Ask the service, and keep asking ahead of time; does nothing where that is going on already.
+        """Get keys now, and replace them ahead of time from now on. Does nothing if that is going on.
 
-        Blocks for two seconds at most.
+        Blocks for at most two seconds.
 
         Returns:
             Something that may be awaited.
@@ -104,7 +104,7 @@ class MetadataCredentials(Credentials):
         return Done()
 
     def stop(self) -> Done:
-        """End what start() began, and forget the keys; does nothing where nothing was started.
+        """Stop the replacement of keys and drop them. Does nothing if start() was not called.
 
         Returns:
             Something that may be awaited.
@@ -116,17 +116,17 @@ class MetadataCredentials(Credentials):
                 self._keys = None
         return Done()
 
-    def pair(self) -> KeyPair | None:
+    def keys(self) -> Keys | None:
         keys = self._keys
         return keys if keys is not None and keys.seconds_left() > 0 else None
 
-    def issue(self, known: KeyPair | None) -> KeyPair:
+    def issue(self, known: Keys | None) -> Keys:
         with self._locks.get():
-            keys = self.pair()
-            # Other greenlets wait at the lock, and then take what this one got.
+            keys = self.keys()
+            # Other greenlets wait for the lock and then use the keys that this one got.
             return self._ask() if keys is None or keys == known else keys
 
-    def _ask(self) -> KeyPair:
+    def _ask(self) -> Keys:
         if self._failure is not None and time.monotonic() - self._failure[0] < SHARED_S:
             raise CredentialsError(self._failure[1])
         try:
@@ -137,28 +137,28 @@ class MetadataCredentials(Credentials):
         self._failure = None
         return self._keys
 
-    def parcel(self) -> Parcel:
-        """No keys: the service is asked where it arrives."""
-        return Parcel(MetadataCredentials, region=self._region)
+    def packed(self) -> Packed:
+        """No keys: they are fetched where the pickle is loaded."""
+        return Packed(MetadataCredentials, region=self._region)
 
 
 class _Refresher:
-    """The greenlet that replaces keys ahead of time. It keeps nobody alive: neither its credentials nor the event loop."""
+    """The greenlet that replaces keys ahead of time. It keeps neither its credentials nor the event loop alive."""
 
     def __init__(self, owner: MetadataCredentials) -> None:
         self._owner = weakref.ref(owner)
         self._process = os.getpid()
         self._is_stopped = False
         self._hub = gevent.get_hub()
-        self._greenlet = gevent.spawn(self._run, pause_s(owner.pair()))
+        self._greenlet = gevent.spawn(self._run, pause_s(owner.keys()))
 
     @property
     def is_running(self) -> bool:
-        """Whether it goes on; a forked child has none, or a copy that ends by itself."""
+        """Whether it runs in this process. A forked child has none, or a copy that ends by itself."""
         return self._process == os.getpid() and not self._is_stopped and not self._greenlet.dead
 
     def stop(self) -> None:
-        """End it; from another native thread, when it would ask next."""
+        """End it; from another native thread, before its next request."""
         self._is_stopped = True
         if self._process == os.getpid() and is_own_hub(self._hub):
             self._greenlet.kill(block=False)
@@ -173,18 +173,18 @@ class _Refresher:
             del owner
 
 
-def pause_s(keys: KeyPair | None) -> float:
-    """How long keys need not be replaced; with little left of them, a moment."""
+def pause_s(keys: Keys | None) -> float:
+    """How long to wait before these keys are replaced."""
     left = 0.0 if keys is None else keys.seconds_left()
     return max(left - AHEAD_S, min(AGAIN_S, left / 2), 1.0)
 
 
 def _refreshed(owner: MetadataCredentials) -> float:
-    """Replace the keys, and tell how long to wait."""
+    """Replace the keys. Returns how long to wait."""
     try:
         with under_way():
-            return pause_s(owner.issue(owner.pair()))
+            return pause_s(owner.issue(owner.keys()))
     except CredentialsError as error:
-        pause = min(pause_s(owner.pair()), AGAIN_S)
+        pause = min(pause_s(owner.keys()), AGAIN_S)
         log.warning('the keys could not be replaced ahead of time; trying again in %.0f s: %s', pause, error)
         return pause

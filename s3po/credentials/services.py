@@ -1,9 +1,8 @@
-"""How the metadata services are asked: EC2's by version 2 of its protocol alone, and those that give keys to containers.
+"""Requests to metadata services: EC2's, by version 2 of its protocol only, and those of containers.
 
-What may live here: one question, with its limit, and what is told of an answer that is of no use. botocore's fetchers ask; they
-are given a session that goes through no proxy, which would get the role's keys, and that notes what became of the request,
-since botocore says little of that. The one private attribute that this needs is set here; tests/functional/
-test_credentials_metadata.py notices when it moves. No body of an answer is ever told: it may hold keys.
+botocore's fetchers send the requests. They get a session that uses no proxy, which would see the role's keys, and that records
+what happened to the request, since botocore reports little of that. This needs one private attribute of botocore;
+tests/functional/test_credentials_metadata.py fails when it moves. No message shows the body of a response: it may hold keys.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import gevent
 from gevent import monkey
 
-from s3po.credentials.pairs import KeyPair, pair_of
+from s3po.credentials.keys import Keys, keys_of
 from s3po.errors import CredentialsError
 from s3po.secrecy import guard_logs, redacted
 
@@ -39,33 +38,33 @@ AUTH_TOKEN_FILE: Final = 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'  # noqa: S105 
 FIELDS: Final = ('AccessKeyId', 'SecretAccessKey', 'Token', 'Expiration')
 ADVICE: Final = 'give this machine or container a role, or give other credentials'
 
-# What has to stand in a header, and in a path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+# Valid tokens (sent in a header) and role names (part of a path): https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 TOKEN: Final = re.compile(rb'[!-~]{1,4096}')
 ROLE_NAME: Final = re.compile(rb'[\w+=,.@-]{1,128}')
 
-# Where, before anything was asked.
+# `where`, before the first request.
 UNASKED: Final = 'nothing was sent'
 
 _Fetch = Callable[['_Watched'], object]
 
 
 class _Answer(NamedTuple):
-    """What came of a question.
+    """The result of a fetcher.
 
     Attributes:
-        keys: What the fetcher made of it; None where it failed.
-        failure: Its error; '' where it raised none.
+        keys: The keys in botocore's form; None if it failed.
+        failure: Its error; '' for none.
     """
 
     keys: object
     failure: str
 
 
-def ask_service() -> KeyPair:
-    """Ask the container's service where the environment names one, else EC2's. Blocks for LIMIT_S at most.
+def ask_service() -> Keys:
+    """Get keys from the container's service if the environment names one, else from EC2's. Blocks for at most LIMIT_S.
 
     Raises:
-        CredentialsError: It does not answer, or with anything but keys that hold. The message says what, and where.
+        CredentialsError: There was no response, or none with valid keys. The message has the reason and the address.
     """
     guard_logs()
     is_container = RELATIVE_URI in os.environ or FULL_URI in os.environ
@@ -77,28 +76,28 @@ def ask_service() -> KeyPair:
     wrong = session.failure or answer.failure
     if wrong or not answer.keys:
         raise CredentialsError(f'{service} gave no keys: {wrong or "it has none"} ({session.where}); {ADVICE}')
-    keys = pair_of(answer.keys, f'{service} ({session.where})')
+    keys = keys_of(answer.keys, f'{service} ({session.where})')
     if keys.expires_at is None or keys.seconds_left() <= 0:
         raise CredentialsError(f'{service} gave keys that have expired ({session.where})')
     return keys
 
 
 class _Useless(Exception):
-    """An answer that botocore is better not shown: it would log it."""
+    """A response that botocore must not see: it would log it."""
 
 
 class _Watched:
-    """What botocore's fetchers send through. They see only answers that are what they should be.
+    """The session of botocore's fetchers. It hands on valid responses only.
 
     Attributes:
-        failure: What was wrong with the last answer; '' if nothing was.
-        where: What was asked last, for messages.
+        failure: What was wrong with the last response; '' for nothing.
+        where: The last request, for messages.
     """
 
     def __init__(self, *, is_container: bool) -> None:
         """
         Args:
-            is_container: Whether it is a container's service, whose paths are as good as a password.
+            is_container: Whether it is a container's service, whose paths are secret.
         """
         from botocore.httpsession import URLLib3Session
 
@@ -113,12 +112,12 @@ class _Watched:
         path, mark, role = parts.path.partition('/security-credentials/')
         self.where = f'{request.method} {redacted(f"{parts.scheme}://{parts.netloc}")}'
         if not self._is_container:
-            # Without the role, which the service has named.
+            # Without the role, which the service named.
             self.where += path + mark
         self.failure = ''
         try:
             response = self._session.send(request)
-            # Reading it is what may fail.
+            # The read may fail.
             content: bytes = response.content
         except Exception as error:
             self.failure = _failure_of(error)
@@ -140,7 +139,7 @@ class _Watched:
 
 
 def _failure_of(error: Exception) -> str:
-    """What became of a request that was not answered. The error's own text is not told: it may quote a token."""
+    """Why there was no response. The error's own text is not shown: it may quote a token."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.ConnectTimeoutError | exceptions.ReadTimeoutError):
@@ -153,7 +152,7 @@ def _failure_of(error: Exception) -> str:
 
 
 def _wrong_with_keys(content: bytes) -> str:
-    """What is wrong with the answer that should hold the keys; '' if nothing is."""
+    """What is wrong with a response that must hold keys; '' for nothing."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -167,9 +166,9 @@ def _wrong_with_keys(content: bytes) -> str:
 
 
 def _within_limit(fetch: _Fetch, session: _Watched) -> _Answer | None:
-    """Do it, but not for longer than the limit, however slowly single bytes may come; None if it took longer."""
+    """Fetch within the limit, even if the bytes arrive one by one; None if it took longer."""
     if not monkey.is_module_patched('socket'):
-        # Nothing gives way here, so a native thread waits. It ends by its own time limits.
+        # Sockets are not cooperative here, so a native thread waits. It ends by its own time limits.
         result = gevent.get_hub().threadpool.spawn(_captured, fetch, session)
         result.wait(LIMIT_S)
         found: _Answer | None = result.get() if result.ready() else None
@@ -183,7 +182,7 @@ def _within_limit(fetch: _Fetch, session: _Watched) -> _Answer | None:
 
 
 def _captured(fetch: _Fetch, session: _Watched) -> _Answer:
-    """Fetch, and tell what came of it. gevent prints the errors of greenlets and threads, and theirs may quote keys."""
+    """Fetch, and return errors as text: gevent prints the errors of greenlets and threads, and these may quote keys."""
     try:
         return _Answer(fetch(session), '')
     except CredentialsError as error:
@@ -204,7 +203,7 @@ def _instance_keys(session: _Watched) -> object:
     config = {
         'ec2_metadata_service_endpoint': os.environ.get('AWS_EC2_METADATA_SERVICE_ENDPOINT'),
         'ec2_metadata_service_endpoint_mode': os.environ.get('AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE', '').lower(),
-        # A request that somebody was made to send gives nothing away by version 2.
+        # Version 2 is safe against forged requests.
         'ec2_metadata_v1_disabled': True,
     }
     try:
@@ -219,7 +218,7 @@ def _container_keys(session: _Watched) -> object:
     from botocore.utils import ContainerMetadataFetcher
 
     fetcher: Any = ContainerMetadataFetcher(session=session, sleep=lambda _: None)
-    # Whoever needs the keys asks again.
+    # The next use of the keys tries again.
     fetcher.RETRY_ATTEMPTS = 1
     relative = os.environ.get(RELATIVE_URI)
     url = os.environ[FULL_URI] if relative is None else fetcher.full_url(relative)
@@ -234,7 +233,7 @@ def _container_keys(session: _Watched) -> object:
 
 
 def _authorization() -> dict[str, str]:
-    """The header that a container shows; its file is read each time, since what stands there changes."""
+    """The Authorization header of a container. Its file is read each time, since its content changes."""
     path = os.environ.get(AUTH_TOKEN_FILE)
     try:
         if path is not None:

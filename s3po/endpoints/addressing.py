@@ -1,12 +1,11 @@
-"""How a bucket is addressed at an endpoint of one's own, told without botocore, and when that may be told at all.
+"""Host and path of a bucket at a custom endpoint, without botocore.
 
-What may live here: botocore's rule for custom endpoints, in the cases that are plain, and what of the environment and of AWS's
-configuration files could change it. No botocore, no network. Whatever is not plain is left to botocore itself: see `places`,
-and tests/unit/test_resolver.py, which compares both.
+Only plain cases are decided here, and only if neither the environment nor AWS's configuration files change anything. All others
+are left to botocore: see resolver.py. tests/unit/test_resolver.py compares both. No network.
 
-The rule (botocore/args.py and its S3 endpoint rule set): the bucket stands in the path, unless the style is 'virtual'; and even
-then where the host is an IP address, or where the name is no label of a host's name. With dots in it it stands in the path for
-https, where no certificate would fit, and in front of the host for http.
+The rule (botocore/args.py and its S3 endpoint rule set): the bucket is part of the path, unless the style is 'virtual'. With
+'virtual' it is still part of the path if the host is an IP address or the name is no valid host label. A name with dots is part
+of the path for https, where no certificate would match, and of the host for http.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ __all__ = ['CustomEndpoint', 'Place', 'default_verify', 'has_overrides', 'host_h
 
 DEFAULT_PORTS: Final = {'http': 80, 'https': 443}
 
-# What botocore takes as a bucket's name. Longer names and other letters (and ARNs) are for botocore to judge.
+# Names that botocore accepts as a bucket's. Longer names, other letters and ARNs are left to botocore.
 _BUCKET: Final = re.compile(r'[A-Za-z0-9._-]{1,255}')
-# Directory buckets (--x-s3, --xa-s3) and aliases on Outposts (--op-s3) have hosts of their own:
+# Directory buckets (--x-s3, --xa-s3) and aliases on Outposts (--op-s3) have their own hosts:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _SPECIAL_BUCKET: Final = re.compile(r'.*--[a-z]+-s3')
 _LABEL: Final = re.compile(r'(?!-)[A-Za-z0-9-]{1,63}(?<!-)')
 _IPV4: Final = re.compile(r'(?:[0-9]{1,3}\.){3}[0-9]{1,3}')
 _REGION: Final = re.compile(r'(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)')
-# Without dot segments, empty ones, and all that would have to be escaped.
+# Without dot segments, empty segments and characters that need escapes.
 _PLAIN_PATH: Final = re.compile(r'(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?')
-# Lengths that botocore asks for: of a host's name, and of a bucket that is to stand in one.
+# botocore's limits: the length of a host name, and of a bucket name that is part of one.
 _MAX_HOST: Final = 255
 _MIN_LABEL_BUCKET: Final = 3
 
-# Which authorities are trusted; the first that is set counts. botocore refuses a blank one.
+# They name the trusted certificate authorities; the first that is set counts. botocore refuses a blank one.
 _AUTHORITIES: Final = ('AWS_CA_BUNDLE', 'REQUESTS_CA_BUNDLE')
-# Variables that say nothing of addresses or HTTP where keys, region and endpoint are given. Others of AWS's may.
+# Variables of AWS that change neither addresses nor HTTP if keys, region and endpoint are given. Others may.
 _HARMLESS_VARIABLES: Final = frozenset(
     {
         'AWS_ACCESS_KEY_ID',
@@ -70,7 +69,7 @@ _HARMLESS_VARIABLES: Final = frozenset(
     }
 )
 _HARMLESS_PREFIXES: Final = ('AWS_CONTAINER_', 'AWS_EC2_METADATA_', 'AWS_ENDPOINT_URL', 'AWS_LAMBDA_', 'AWS_METADATA_SERVICE_')
-# The same in AWS's configuration files.
+# The same for settings in AWS's configuration files.
 _HARMLESS_SETTINGS: Final = frozenset(
     {
         'aws_access_key_id',
@@ -102,19 +101,19 @@ _HARMLESS_SETTINGS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where requests for one bucket go, and how they are signed.
+    """Address, region and service of one bucket.
 
     Attributes:
         scheme: 'http' or 'https'.
         host: The host to connect to, and to expect in the certificate; an IPv6 address without brackets.
         port: The port to connect to.
-        host_header: The header Host: the host (an IPv6 address in brackets), and the port where it is not the scheme's own.
-        path: What stands in front of the key, URI-encoded: '/' where the bucket is part of the host, else '/bucket/'; both
-            after the path that the endpoint may have.
+        host_header: The header Host: the host (an IPv6 address in brackets), and the port if it is not the scheme's default.
+        path: The path in front of the key, URI-encoded: '/' if the bucket is part of the host, else '/bucket/'; both after
+            the endpoint's own path.
         region: The region to sign for.
         service: The service to sign for: 's3', 's3-object-lambda', 's3-outposts', 's3express'.
-        auth: 'v4' for AWS's signature version 4, 'none' where nothing is signed, whatever keys there are.
-        proxy: The URL of the HTTP proxy that leads there (with CONNECT), user and password included; None for none.
+        auth: 'v4' for AWS's Signature Version 4; 'none' if requests are not signed, even if there are keys.
+        proxy: The URL of the HTTP proxy to use (with CONNECT), user and password included; None for no proxy.
     """
 
     scheme: str
@@ -135,12 +134,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomEndpoint:
-    """An endpoint that is not AWS's own, as far as it is plain.
+    """A custom endpoint whose addresses need no botocore.
 
     Attributes:
         scheme: 'http' or 'https'.
         host: In lower case; an IPv6 address without brackets.
-        port: The port, the scheme's own where none was given.
+        port: The port; the scheme's default if the URL has none.
         path: Its path, ending in '/'.
         is_ip: Whether the host is an IP address.
     """
@@ -153,7 +152,7 @@ class CustomEndpoint:
 
     @classmethod
     def parse(cls, url: str) -> Self | None:
-        """The endpoint of a URL that ClientSettings has checked; None for one that botocore has to judge."""
+        """The endpoint of a URL that ClientSettings has checked; None if only botocore can resolve it."""
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ''
         is_ip = _is_ip(host)
@@ -165,13 +164,13 @@ class CustomEndpoint:
         return cls(scheme=parts.scheme, host=host, port=port, path=parts.path.rstrip('/') + '/', is_ip=is_ip)
 
     def place(self, bucket: str, region: str, *, is_virtual: bool, is_signed: bool) -> Place | None:
-        """Where a bucket is; None where botocore has to be asked."""
+        """The place of a bucket; None if only botocore can resolve it."""
         if not _BUCKET.fullmatch(bucket) or _SPECIAL_BUCKET.fullmatch(bucket) or not _is_plain_region(region):
             return None
         host, path = self.host, f'{self.path}{bucket}/'
         if is_virtual and self._can_lead(bucket):
             if self.is_ip and '.' in bucket:
-                # botocore makes a host of both, which cannot exist.
+                # botocore would join both to a host name that cannot exist.
                 return None
             if not self.is_ip:
                 host, path = f'{bucket}.{self.host}', self.path
@@ -186,7 +185,7 @@ class CustomEndpoint:
         )
 
     def _can_lead(self, bucket: str) -> bool:
-        """Whether a bucket's name may stand in front of the host's."""
+        """Whether a bucket's name can be part of the host name."""
         if len(bucket) < _MIN_LABEL_BUCKET or bucket != bucket.lower() or _IPV4.fullmatch(bucket):
             return False
         labels = bucket.split('.')
@@ -194,33 +193,33 @@ class CustomEndpoint:
 
 
 def host_header(scheme: str, host: str, port: int) -> str:
-    """The header Host (RFC 9110, section 7.2), as botocore signs it: without the scheme's own port."""
+    """The header Host (RFC 9110, section 7.2), as botocore signs it: without the scheme's default port."""
     shown = f'[{host}]' if ':' in host else host
     return shown if DEFAULT_PORTS[scheme] == port else f'{shown}:{port}'
 
 
 def is_region(name: str) -> bool:
-    """Whether it could be a region's name: what a store tells becomes part of a host's name."""
+    """Whether it is a valid region name. A store's response may name the region, and it becomes part of a host name."""
     return _REGION.fullmatch(name) is not None
 
 
 def has_overrides() -> bool:
-    """Whether the environment or one of AWS's configuration files may change how requests with given keys are made.
+    """Whether the environment or AWS's configuration files may change how requests with given keys are made.
 
-    But for what default_verify() and proxies_for() tell.
+    Not counted: what default_verify() and proxies_for() return.
     """
     return (
         any(name.startswith('AWS_') and not _is_harmless(name) for name in os.environ)
         or not all(os.environ.get(name, 'unset').strip() for name in _AUTHORITIES)
         or _may_change(os.environ.get('AWS_CONFIG_FILE', '~/.aws/config'))
         or _may_change(os.environ.get('AWS_SHARED_CREDENTIALS_FILE', '~/.aws/credentials'))
-        # Where botocore looks for descriptions of services that replace its own.
+        # botocore reads service descriptions from here that replace its own.
         or os.path.isdir(os.path.expanduser('~/.aws/models'))
     )
 
 
 def default_verify() -> bool | str:
-    """The path of the authorities that the environment wants to be trusted; True where it names none."""
+    """The path of the certificate authorities that the environment names; True if it names none."""
     return next((os.environ[name] for name in _AUTHORITIES if name in os.environ), True)
 
 
@@ -228,7 +227,7 @@ def proxies_for(url: str) -> Mapping[str, str]:
     """The environment's proxies for a URL, {scheme: proxy}; as botocore.utils.get_environ_proxies()."""
     if sys.platform == 'linux' and not any(name.lower().endswith('_proxy') for name in os.environ):
         return {}
-    # Brings an HTTP client along, which most processes never need.
+    # This import loads an HTTP client, which most processes never need.
     from urllib.request import getproxies, proxy_bypass
 
     return {} if proxy_bypass(urllib.parse.urlsplit(url).netloc) else getproxies()
@@ -245,12 +244,12 @@ def _is_ip(host: str) -> bool:
 
 
 def _is_plain_host(host: str) -> bool:
-    # AWS's own hosts have rules of their own.
+    # AWS's hosts have other rules.
     return len(host) <= _MAX_HOST and 'amazonaws' not in host and all(map(_LABEL.fullmatch, host.split('.')))
 
 
 def _is_plain_region(region: str) -> bool:
-    # botocore replaces what stands for no region: 'aws-global', 'fips-us-gov-west-1'.
+    # botocore replaces pseudo regions: 'aws-global', 'fips-us-gov-west-1'.
     return is_region(region) and region != 'aws-global' and 'fips' not in region
 
 
@@ -259,7 +258,7 @@ def _is_harmless(name: str) -> bool:
 
 
 def _may_change(path: str) -> bool:
-    """Whether a configuration file has settings that are not known to be harmless, in whatever profile."""
+    """Whether a configuration file has settings, in any profile, that are not known to be harmless."""
     path = os.path.expanduser(os.path.expandvars(path))
     if not os.path.isfile(path):
         return False

@@ -1,59 +1,49 @@
-"""The boto3 client behind a connection: how it is made, and how its credentials are kept from blocking greenlets.
+"""Makes the boto3 client behind a connection.
 
-What may live here: everything that asks boto3 and botocore for a client. The private attributes of botocore that s3po needs are
-read in this file (and one in s3po/credentials/services.py); tests/unit/test_boto_client.py notices when they move.
+It reads private attributes of botocore, as boto_keys.py and s3po/credentials/services.py do; tests/unit/test_boto_client.py
+fails when they move.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
 import botocore.session
-import gevent.lock
 from boto3.s3.inject import inject_s3_transfer_methods
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, MetadataRetrievalError, ProfileNotFound
+from botocore.exceptions import MetadataRetrievalError, ProfileNotFound
 from botocore.httpsession import URLLib3Session
 
 from s3po.config import __version__
 from s3po.credentials import Credentials
 from s3po.endpoints.boto_errors import translated
-from s3po.endpoints.refreshable_keys import issued_credentials
+from s3po.endpoints.boto_keys import BotoKeys, refreshable
 from s3po.endpoints.settings import ClientSettings, check_endpoint
-from s3po.errors import ConfigurationError, CredentialsError, S3poError
-from s3po.runtime import PerHub
+from s3po.errors import ConfigurationError, CredentialsError
 from s3po.secrecy import guard_logs, redacted, revealed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['GuardedCredentials', 'build_client', 'build_mocked_client', 'credentials_of', 'find_region', 'verify_of']
+__all__ = ['build_client', 'build_mocked_client', 'find_region', 'keys_of_client', 'verify_of']
 
 log = logging.getLogger(__name__)
 
-# How many idle connections botocore keeps to one host. It opens more when more are needed at once, and throws those away
-# after one request, so this must not be less than a connection's requests in flight.
+# How many idle connections botocore keeps to one host. It opens more if more are needed at once, and closes those after one
+# request, so this must not be less than the requests in flight.
 MAX_POOL_CONNECTIONS: Final = 1024
-
-# Credentials within this many seconds of botocore's mandatory refresh are waited for, so that no greenlet is still
-# on its way to botocore's own lock when the moment comes.
-REFRESH_MARGIN_S: Final = 60
-
 
 NO_CREDENTIALS: Final = (
     'no credentials found: not in the arguments, the environment, the shared credentials or config file, nor from a '
     'metadata service. Give access_key_id and secret_access_key, or a profile, or anonymous=True'
 )
 
-# The host names that moto answers, whatever the environment says.
+# moto answers these host names only, whatever the environment has.
 PLAIN_ENDPOINTS: Final = {
     'ignore_configured_endpoint_urls': True,
     'use_fips_endpoint': False,
@@ -62,11 +52,11 @@ PLAIN_ENDPOINTS: Final = {
 
 
 class _Session(botocore.session.Session):
-    """A session that asks EC2's metadata service only as is safe.
+    """A session that sends requests to EC2's metadata service only in the safe way.
 
-    By version 2 of its protocol alone, of which a request that somebody was made to send gives nothing away (botocore goes back
-    to version 1 where version 2 is not answered), and never through a proxy, which would get the role's keys. botocore waits
-    1 s for it, and asks once, unless AWS_METADATA_SERVICE_TIMEOUT and AWS_METADATA_SERVICE_NUM_ATTEMPTS say otherwise.
+    Only by version 2 of its protocol, which is safe against forged requests (botocore falls back to version 1 if version 2 is
+    not answered), and never through a proxy, which would see the role's keys. botocore waits 1 s and tries once, unless
+    AWS_METADATA_SERVICE_TIMEOUT and AWS_METADATA_SERVICE_NUM_ATTEMPTS are set.
     """
 
     def __init__(self, session_vars: Any = None) -> None:
@@ -80,89 +70,13 @@ class _Session(botocore.session.Session):
         return resolver
 
 
-class GuardedCredentials:
-    """Credentials as botocore's signer asks for them, refreshed by one greenlet at a time.
-
-    botocore refreshes while it holds a lock of its own. Where `threading` is not patched that lock is a native one, and a
-    second greenlet that waits for it would stop the whole thread, the refreshing greenlet included. So greenlets wait here,
-    on a lock of gevent's, and at most one of them at a time goes on to botocore when it might have to wait there.
-    """
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self._locks = PerHub(gevent.lock.RLock)
-        self._frozen: object = None
-        self._is_stale = False
-        self.generation = 0
-
-    def __repr__(self) -> str:
-        return f'<GuardedCredentials from {getattr(self._inner, "method", "?")}>'
-
-    def __getattr__(self, name: str) -> Any:
-        # Every other attribute (method, account_id, …) is the inner one's; reading some of them refreshes too.
-        self.get_frozen_credentials()
-        return getattr(self._inner, name)
-
-    @property
-    def can_refresh(self) -> bool:
-        """Whether expired credentials can be replaced by new ones."""
-        return isinstance(self._inner, RefreshableCredentials)
-
-    def expire(self, generation: int) -> None:
-        """Have the next request refresh, unless that has happened since `generation` was read."""
-        if self.can_refresh and generation == self.generation:
-            self._is_stale = True
-
-    def get_frozen_credentials(self) -> Any:
-        """The keys to sign with; botocore's name."""
-        if not self.can_refresh:
-            return self._inner.get_frozen_credentials()
-        lock = self._locks.get()
-        if lock.acquire(blocking=self._must_refresh()):
-            try:
-                return self._get()
-            finally:
-                lock.release()
-        # Somebody else is refreshing ahead of time, and the keys at hand are good for a while.
-        return self._inner.get_frozen_credentials()
-
-    def _must_refresh(self) -> bool:
-        limit = self._inner._mandatory_refresh_timeout + REFRESH_MARGIN_S
-        return self._is_stale or self._inner.refresh_needed(limit)
-
-    def _get(self) -> Any:
-        if self._is_stale:
-            log.info('the store says that the credentials have expired; refreshing them')
-            with self._inner._refresh_lock, _failures_named():
-                self._inner._protected_refresh(is_mandatory=True)
-            self._is_stale = False
-        with _failures_named():
-            frozen = self._inner.get_frozen_credentials()
-        if frozen is not self._frozen:
-            # What was asked for before there were any was signed with the first ones: they have its number.
-            self.generation += self._frozen is not None
-            self._frozen = frozen
-        return frozen
-
-
-@contextlib.contextmanager
-def _failures_named() -> Iterator[None]:
-    """Raise what a refresh raises as CredentialsError, if botocore has no name for it: the function may be the user's own."""
-    try:
-        yield
-    except (BotoCoreError, ClientError, OSError, S3poError):
-        raise
-    except Exception as error:
-        raise CredentialsError(f'the credentials could not be refreshed: {redacted(repr(error))}') from error
-
-
 def build_client(settings: ClientSettings) -> S3Client:
     """A boto3 S3 client that neither retries nor blocks greenlets while it refreshes its credentials.
 
-    Reads configuration files, and may ask the network for credentials (metadata service, role, SSO).
+    Reads configuration files and may send requests for credentials (metadata service, role, SSO).
 
     Raises:
-        ConfigurationError: The profile is unknown, or the endpoint or configuration is of no use.
+        ConfigurationError: The profile is unknown, or the endpoint or configuration is invalid.
         CredentialsError: No credentials were found, or only half of them.
     """
     guard_logs()
@@ -170,7 +84,7 @@ def build_client(settings: ClientSettings) -> S3Client:
         try:
             client, credentials = _client_of(settings)
         except MetadataRetrievalError as error:
-            # The last place where botocore looks; that nobody answers there is no news.
+            # IMDS is the last provider in the chain; no answer is normal.
             raise CredentialsError(f'{NO_CREDENTIALS} ({redacted(str(error))})') from error
     guard_logs()
     if credentials is None and _any(client.meta.config).signature_version is not UNSIGNED:
@@ -183,27 +97,27 @@ def build_client(settings: ClientSettings) -> S3Client:
     if credentials is not None:
         if settings.is_first('credentials'):
             log.debug('credentials come from %s', getattr(credentials, 'method', type(credentials).__name__))
-        _signer(client)._credentials = GuardedCredentials(credentials)
+        _signer(client)._credentials = BotoKeys(credentials)
     _extend(client)
     return client
 
 
-def credentials_of(client: Any) -> GuardedCredentials | None:
-    """The guarded credentials of a client that build_client() made; None for one that does not sign."""
+def keys_of_client(client: Any) -> BotoKeys | None:
+    """The keys of a client that build_client() made; None for a client that does not sign."""
     found = _signer(client)._credentials
-    return found if isinstance(found, GuardedCredentials) else None
+    return found if isinstance(found, BotoKeys) else None
 
 
 def verify_of(client: Any) -> bool | str:
-    """Whether a client verifies certificates, or the path of the authorities that it trusts."""
+    """Whether a client verifies certificates, or the path of its trusted authorities."""
     found: bool | str = client._endpoint.http_session._verify
     return found
 
 
 def build_mocked_client(region: str | None) -> S3Client:
-    """A client that only moto answers: AWS's own host names, fixed fake keys, and nothing from the environment or from files.
+    """A client that only moto answers: AWS's host names, fixed fake keys, nothing from the environment or from files.
 
-    Needs moto, and an active mock; without one its requests would go to AWS, with keys that AWS does not know.
+    Needs an active mock of moto: without one its requests would go to AWS, with keys that AWS does not know.
     """
     import moto.core
 
@@ -225,7 +139,7 @@ def build_mocked_client(region: str | None) -> S3Client:
 
 
 def find_region(settings: ClientSettings) -> str | None:
-    """The region that a client would have, without making one; None when nothing names one."""
+    """The region that a client would have, without making one; None if no region is set."""
     if settings.region is not None:
         return settings.region
     if settings.client is not None:
@@ -246,11 +160,11 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
         raise CredentialsError(f'no credentials in {source.name}: {source.reason}, or give other credentials')
     session = _session_of(settings)
     if source is not None and settings.access_key_id is None:
-        # botocore's way to give them to all that a client signs with; the session is this client's own.
-        session._session._credentials = issued_credentials(source, settings.issued)
+        # botocore gives these to the client's signers. No other client uses this session.
+        session._session._credentials = refreshable(source, settings.refreshable)
     keys = (settings.access_key_id, revealed(settings.secret_access_key), revealed(settings.session_token))
     if settings.anonymous:
-        # With keys given, botocore does not go looking for any; they sign nothing.
+        # With keys given, botocore does not search for any; they sign nothing.
         keys = ('anonymous', 'anonymous', None)
     create: Any = session.create_client if isinstance(session, botocore.session.Session) else session.client
     client = create(
@@ -260,7 +174,7 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
         aws_access_key_id=keys[0],
         aws_secret_access_key=keys[1],
         aws_session_token=keys[2],
-        # None lets AWS_CA_BUNDLE and the configuration file say which authorities are trusted.
+        # None: the authorities of AWS_CA_BUNDLE or the configuration file are trusted.
         verify=None if settings.verify is True else settings.verify,
         config=_merged_config(settings),
     )
@@ -268,7 +182,7 @@ def _client_of(settings: ClientSettings) -> tuple[S3Client, Any]:
 
 
 def _derived_client(given: Any) -> tuple[S3Client, Any]:
-    """A client with another one's credentials, region, endpoint and configuration, but without its retries."""
+    """A client with the credentials, region, endpoint and configuration of another, but without its retries."""
     session: Any = boto3.session.Session()
     client = session.client(
         's3',
@@ -281,7 +195,7 @@ def _derived_client(given: Any) -> tuple[S3Client, Any]:
     )
     credentials = _signer(given)._credentials
     # Another connection's client is guarded already.
-    inner = credentials._inner if isinstance(credentials, GuardedCredentials) else credentials
+    inner = credentials._inner if isinstance(credentials, BotoKeys) else credentials
     _signer(client)._credentials = inner
     return client, inner
 
@@ -292,7 +206,7 @@ def _session_of(settings: ClientSettings) -> Any:
         with translated('making a session'):
             return _new_session(settings)
     if isinstance(given, botocore.session.Session):
-        # Not wrapped in a Session of boto3's: a second one around it breaks it. Last, to see what a first one did.
+        # A boto3 Session around it would break it if there is one already. Registered last, to see what that one did.
         emitter = given.get_component('event_emitter')
         emitter.register_last('creating-client-class.s3', _inject_transfer_methods, unique_id='s3po-transfer-methods')
         return given
@@ -307,21 +221,21 @@ def _new_session(settings: ClientSettings) -> boto3.session.Session:
     except ProfileNotFound:
         if settings.profile is not None or not settings.names_keys:
             raise
-        # AWS_PROFILE names one that is not there; with keys of our own nothing is asked of it.
+        # AWS_PROFILE names a profile that does not exist; with given keys it is not needed.
         bare = _Session(session_vars={'profile': (None, None, None, None)})
         return boto3.session.Session(botocore_session=bare)
 
 
 def _inject_transfer_methods(class_attributes: dict[str, Any], **arguments: Any) -> None:
-    """On botocore's `creating-client-class`: what boto3's clients have (upload_file, …), unless boto3 has put it there."""
+    """On botocore's `creating-client-class`: add the methods of boto3's clients (upload_file, …), unless they are there."""
     if 'upload_file' not in class_attributes:
         inject_s3_transfer_methods(class_attributes, **arguments)
 
 
 def _own_config(settings: ClientSettings) -> Config:
     return Config(
-        connect_timeout=settings.connect_timeout_s,
-        read_timeout=settings.read_timeout_s,
+        connect_timeout=settings.timeouts.connect_timeout_s,
+        read_timeout=settings.timeouts.read_timeout_s,
         signature_version=UNSIGNED if settings.anonymous else 's3v4',
         # The default, 'when_supported', sends checksums as trailers, which many stores refuse.
         request_checksum_calculation='when_required',
@@ -332,7 +246,7 @@ def _own_config(settings: ClientSettings) -> Config:
 
 
 def _fixed_config() -> Config:
-    """What no caller can change: s3po is the only one to retry, and keeps as many connections as it uses."""
+    """Settings that no caller can change: only s3po retries, and botocore keeps as many connections as s3po uses."""
     return Config(retries={'total_max_attempts': 1, 'mode': 'standard'}, max_pool_connections=MAX_POOL_CONNECTIONS)
 
 
@@ -351,12 +265,12 @@ def _merged_config(settings: ClientSettings) -> Config:
 
 
 def _config(**settings: Any) -> Config:
-    """A Config with settings that its stubs do not know, or know too narrowly."""
+    """A Config with settings that its stubs lack or type too narrowly."""
     return Config(**settings)
 
 
 def _any(value: Any) -> Any:
-    """For attributes that botocore has and its stubs have not."""
+    """For attributes of botocore that its stubs lack."""
     return value
 
 
@@ -369,7 +283,7 @@ def _extend(client: Any) -> None:
 
 
 def _create_bucket(client: Any, create: Any, *positional: str, **parameters: Any) -> Any:
-    """boto3's create_bucket, which also takes the name as its only positional, and adds the region's LocationConstraint."""
+    """boto3's create_bucket, with the name as an optional positional, and with the region's LocationConstraint."""
     if positional:
         if len(positional) > 1 or 'Bucket' in parameters:
             raise ConfigurationError('create_bucket takes one bucket name; everything else by keyword')

@@ -1,7 +1,4 @@
-"""botocore's errors in our words.
-
-What may live here: the one place where an error of botocore or urllib3 becomes one of ours.
-"""
+"""Translates errors of botocore and urllib3 into s3po's."""
 
 from __future__ import annotations
 
@@ -33,10 +30,10 @@ from s3po.secrecy import redacted
 
 __all__ = ['translated']
 
-# What urllib3 and the system raise for a name that nobody knows.
+# Raised by urllib3 and the system for an unknown host name.
 UNRESOLVED: Final = (urllib3.exceptions.NameResolutionError, socket.gaierror)
 
-# What botocore raises, what we raise for it, and how it is told; the first that fits. `{error}` is the error's text.
+# Errors of botocore, the class that is raised for them, and its message; the first match counts. `{error}` is their text.
 TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]] = (
     (
         (theirs.ProfileNotFound,),
@@ -79,14 +76,14 @@ TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]]
         NetworkError,
         '{doing}: {error}',
     ),
-    # Parameters, endpoints, regions: all that botocore finds wrong before it sends anything.
+    # Parameters, endpoints, regions: errors that botocore finds before it sends anything.
     ((theirs.BotoCoreError, ValueError), ConfigurationError, '{doing}: {error}'),
 )
 
 
 @contextmanager
 def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endpoint: str = '') -> Iterator[None]:
-    """Raise what botocore raises in the body as one of our errors.
+    """Raise errors of botocore in the body as s3po's.
 
     Args:
         doing: What is done, for the message: 'GetObject s3://bucket/key'.
@@ -108,7 +105,7 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endp
 
 
 def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str = '') -> S3poError | None:
-    """Our error for one of botocore's; None for what is not botocore's."""
+    """s3po's error for one of botocore's; None for any other error."""
     if isinstance(error, theirs.ClientError):
         return _of_answer(error, doing, can_refresh=can_refresh, endpoint=endpoint)
     if _is_failed_refresh(error):
@@ -134,7 +131,7 @@ def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str = '')
         doing,
         status=int(metadata.get('HTTPStatusCode', 0)),
         code=str(said.get('Code', '')),
-        # Ceph's gateway sends an empty one, which botocore makes None of.
+        # Ceph's gateway sends an empty code, which botocore turns into None.
         message=str(said.get('Message') or ''),
         headers=headers,
         can_refresh=can_refresh,
@@ -144,7 +141,7 @@ def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str = '')
 
 
 def _scheme_hint(error: Exception) -> str:
-    """What to say where the endpoint's scheme may be the wrong one."""
+    """A hint for the message if the endpoint's scheme may be wrong."""
     text = str(error)
     if isinstance(error, theirs.SSLError) and any(reason in text for reason in NO_TLS):
         return '; it does not speak TLS: should endpoint_url begin with http://?'
@@ -154,7 +151,7 @@ def _scheme_hint(error: Exception) -> str:
 
 
 def _release(error: BaseException) -> None:
-    """Let go of what the frames of an error and its causes hold: http.client leaves a response, and so a socket, open there."""
+    """Clear the frames of an error and its causes: http.client leaves a response, and so a socket, open there."""
     for each in _carried(error):
         if isinstance(each, BaseException):
             traceback.clear_frames(each.__traceback__)
@@ -173,7 +170,7 @@ def _is_untrusted(error: BaseException) -> bool:
 
 
 def _carried(error: BaseException) -> Iterator[object]:
-    """An error, all that it carries, however deep, and their texts.
+    """An error, the errors that it carries at any depth, and their texts.
 
     Not its __context__: that may be anything that the caller was handling when the request was made.
     """
@@ -184,12 +181,12 @@ def _carried(error: BaseException) -> Iterator[object]:
         yield each
         if isinstance(each, BaseException) and id(each) not in seen:
             seen.add(id(each))
-            # botocore keeps what it wraps in `kwargs`, urllib3 in `args` or `reason`.
+            # botocore keeps a wrapped error in `kwargs`, urllib3 in `args` or `reason`.
             kwargs = getattr(each, 'kwargs', None)
             waiting += [each.__cause__, getattr(each, 'reason', None), *each.args]
             waiting += kwargs.values() if isinstance(kwargs, dict) else ()
 
 
 def _shown(error: BaseException) -> str:
-    """The error's text without secrets, or its class where it has none (a bare ConnectionResetError has none)."""
+    """The error's text without secrets; its class if it has no text, as a bare ConnectionResetError."""
     return redacted(str(error)) or type(error).__name__

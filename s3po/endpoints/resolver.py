@@ -1,17 +1,16 @@
-"""Where buckets are, and how they are spoken to there: what a transport of our own has to know, and botocore would tell.
+"""Resolves buckets: host, path, region and signature of each. Sends no request.
 
-What may live here: questions to botocore about one bucket, and their answers, kept. Where keys, region and an endpoint are
-given and nothing else has a say, botocore is not even imported (`addressing` tells the answer). Nothing here sends a request.
-
-How botocore is asked: its client is made to prepare a HeadObject, and is stopped when the request is about to be signed. By
-then all that decides (regions, ARNs, accelerate, dual-stack, FIPS, the caller's event handlers) has had its say, and
-credentials have not yet been asked for; for a directory bucket that would take a request of its own.
+If keys, region and endpoint are given, and nothing else changes addresses, `addressing` resolves the bucket and botocore is not
+even imported. Otherwise a boto3 client prepares a HeadObject, which is stopped just before it is signed. At that moment
+everything that decides is applied (regions, ARNs, accelerate, dual-stack, FIPS, the caller's event handlers), and credentials
+are not fetched yet; for a directory bucket that would take a request.
 """
 
 from __future__ import annotations
 
 import contextvars
 import functools
+import math
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,28 +28,29 @@ from s3po.endpoints.addressing import (
     proxies_for,
 )
 from s3po.endpoints.settings import ClientSettings
+from s3po.http import Timeouts, TLSOptions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ['SIGNER', 'HttpSettings', 'NotServable', 'Place', 'Places']
 
-# How many buckets are remembered before all are forgotten, which costs one question to botocore each, about a millisecond.
+# How many buckets are kept before all are dropped. botocore takes about a millisecond to resolve one again.
 MAX_PLACES: Final = 10_000
 
-# The key that is asked for; it ends the path, and is cut off.
+# The key of the prepared HeadObject: the end of its path, which is cut off.
 _KEY: Final = 'k'
-# botocore's name for its own signer, which the boto transport uses where botocore's usual one (s3v4) is awscrt's.
+# A name for botocore's own signer. The boto transport uses it if botocore's usual one (s3v4) is awscrt's.
 SIGNER: Final = 's3po-s3v4'
-# The signatures that are the same as version 4's.
+# Names of Signature Version 4.
 _VERSION_4: Final = ('v4', 's3v4', SIGNER)
 
-# The region that this greenlet asks about, while it asks ('' for the client's own); None for everybody else's requests.
+# The region that this greenlet resolves a bucket for ('' for the client's own); None in all other requests.
 _asked_region: contextvars.ContextVar[str | None] = contextvars.ContextVar('s3po_asked_region', default=None)
 
 
 class NotServable(Exception):
-    """Requests for a bucket cannot be made without botocore; what must go through it says why.
+    """Requests for this bucket must be made by botocore.
 
     Attributes:
         reason: Why, for a log: 'it is signed with version 4a'.
@@ -63,37 +63,33 @@ class NotServable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """How connections are made and requests are sent, to whatever bucket.
+    """How connections are made and requests are sent, for all buckets.
 
     Attributes:
-        verify: Whether certificates are verified, or the path of the authorities.
-        client_cert: The certificate to show: the path of a PEM file, or the paths of (certificate, key); None for none.
-        connect_timeout_s: How long to wait for a connection; None for ever.
-        read_timeout_s: How long to wait for the next bytes; None for ever.
-        payload_signing: Whether bodies are part of the signature, where the caller's client_config or the configuration file
-            says so; None where neither does.
-        user_agent_extra: What the caller wants at the end of the header User-Agent; '' for nothing.
+        timeouts: How long to wait.
+        tls: Which certificates to trust and to show.
+        payload_signing: Whether bodies are part of the signature, as the caller's client_config or the configuration file has
+            it; None if neither does.
+        user_agent_extra: The end of the header User-Agent that the caller wants; '' for nothing.
     """
 
-    verify: bool | str = True
-    client_cert: str | tuple[str, str] | None = None
-    connect_timeout_s: float | None
-    read_timeout_s: float | None
+    timeouts: Timeouts
+    tls: TLSOptions
     payload_signing: bool | None = None
     user_agent_extra: str = ''
 
 
 class Places:
-    """Where the buckets of a connection are. May be used by any greenlet and any native thread.
+    """The places of a connection's buckets. Any greenlet and any native thread may use it.
 
-    Environment and configuration files are looked at when the first question is asked, and then no more.
+    Environment and configuration files are read once, when the first bucket is resolved.
     """
 
     def __init__(self, settings: ClientSettings, client: Callable[[], S3Client]) -> None:
         """
         Args:
             settings: What clients are made from.
-            client: Gives a client that is made from them, for the questions that only botocore answers.
+            client: Returns a client that is made from them, for buckets that only botocore can resolve.
         """
         self._settings = settings
         self._client = client
@@ -106,26 +102,26 @@ class Places:
         return f'<Places: {len(self._places)} known, {len(self._refused)} not servable>'
 
     def find(self, bucket: str) -> Place:
-        """Where a bucket (or the access point of an ARN) is. Blocks only to make the first client.
+        """The place of a bucket, or of the access point of an ARN. Blocks only to make the first client.
 
         Raises:
             NotServable: Its requests must be made by botocore.
-            ConfigurationError: It cannot be addressed: the name is of no use, or the configuration contradicts itself.
+            ConfigurationError: It cannot be addressed: the name is invalid, or the configuration contradicts itself.
             CredentialsError: The client could not be made without credentials.
         """
         place = self._places.get(bucket)
         return self._look_up(bucket) if place is None else place
 
     def relearn(self, bucket: str, region: str) -> Place:
-        """Where a bucket is that the store says to be in another region; remembered from now on.
+        """The place of a bucket after a refusal that names another region; remembered from now on.
 
-        As botocore's redirects: on AWS the host becomes that region's; at an endpoint of one's own only the signature changes;
-        access points stay where their ARN says. The request is worth a second try, once, where the place differs from the one
-        that it was sent to.
+        As botocore's redirects: on AWS the host becomes that region's, at a custom endpoint only the signature changes, and
+        access points stay in the region of their ARN. A request is worth sending again, once, if the place differs from the
+        one that it was sent to.
 
         Args:
             bucket: The bucket.
-            region: What the store said, as it said it; ignored where that cannot be a region.
+            region: The region in the refusal; ignored if it is no valid region name.
 
         Raises:
             NotServable: As find().
@@ -144,21 +140,17 @@ class Places:
         if self._http is None:
             settings = self._settings
             if self._endpoint is None:
-                self._http = _http_settings_of(self._client())
+                self._http = _http_settings_of(self._client(), settings.timeouts.min_bytes_per_s)
             else:
                 assert settings.endpoint_url is not None
                 verify = default_verify() if settings.verify is True else settings.verify
                 settings.warn_of_risks(settings.endpoint_url, verify)
-                self._http = HttpSettings(
-                    verify=verify,
-                    connect_timeout_s=settings.connect_timeout_s,
-                    read_timeout_s=settings.read_timeout_s,
-                )
+                self._http = HttpSettings(timeouts=settings.timeouts, tls=TLSOptions(verify=verify))
         return self._http
 
     @functools.cached_property
     def _endpoint(self) -> CustomEndpoint | None:
-        """The endpoint, where addresses can be told without botocore."""
+        """The endpoint, if addresses need no botocore; else None."""
         settings = self._settings
         given = (settings.client, settings.session, settings.profile, settings.client_config)
         if settings.endpoint_url is None or settings.region is None or any(each is not None for each in given):
@@ -175,7 +167,7 @@ class Places:
         try:
             place = self._plain_place(bucket)
             if place is None:
-                # All that begin together wait here for the first client, and only the first of them has to ask it.
+                # Greenlets that begin together wait here for the first client; only the first of them resolves the bucket.
                 client = self._client()
                 place = self._places.get(bucket) or self._ask(client, bucket, '')
         except NotServable as error:
@@ -185,7 +177,7 @@ class Places:
         return place
 
     def _plain_place(self, bucket: str) -> Place | None:
-        """Where a bucket is, where that can be told without botocore."""
+        """The place of a bucket, if that needs no botocore; else None."""
         settings = self._settings
         if self._endpoint is None:
             return None
@@ -202,7 +194,7 @@ class Places:
     def _ask(self, client: S3Client, bucket: str, region: str) -> Place:
         if self._proxies is None:
             config: Any = client.meta.config
-            # As botocore does, which asks once, for the endpoint and not for the bucket's host.
+            # As botocore: once, for the endpoint and not for the bucket's host.
             self._proxies = proxies_for(client.meta.endpoint_url) if config.proxies is None else config.proxies
         return _through_proxy(_ask(client, bucket, region), self._proxies)
 
@@ -214,10 +206,10 @@ def _remember(known: dict[str, Any], bucket: str, value: object) -> None:
 
 
 def _through_proxy(place: Place, proxies: Mapping[str, str]) -> Place:
-    """A place with the proxy for it, if any.
+    """The place with its proxy, if there is one.
 
     Raises:
-        NotServable: It is not reached with CONNECT over plain HTTP.
+        NotServable: The proxy is not used with CONNECT over plain HTTP.
     """
     proxy = proxies.get(place.scheme)
     if not proxy:
@@ -231,24 +223,27 @@ def _through_proxy(place: Place, proxies: Mapping[str, str]) -> Place:
     return replace(place, proxy=proxy)
 
 
-def _http_settings_of(client: S3Client) -> HttpSettings:
+def _http_settings_of(client: S3Client, min_bytes_per_s: float) -> HttpSettings:
     from s3po.endpoints.boto_client import verify_of
 
     config: Any = client.meta.config
     signing = (config.s3 or {}).get('payload_signing_enabled')
     extra = config.user_agent_extra or ''
     return HttpSettings(
-        verify=verify_of(client),
-        client_cert=config.client_cert,
-        connect_timeout_s=config.connect_timeout,
-        read_timeout_s=config.read_timeout,
+        timeouts=Timeouts(
+            # A botocore Config may have None: for ever.
+            connect_timeout_s=config.connect_timeout or math.inf,
+            read_timeout_s=config.read_timeout or math.inf,
+            min_bytes_per_s=min_bytes_per_s,
+        ),
+        tls=TLSOptions(verify=verify_of(client), client_cert=config.client_cert),
         payload_signing=None if signing is None else bool(signing),
         user_agent_extra='' if extra == f's3po/{__version__}' else extra,
     )
 
 
 class _Prepared(Exception):
-    """Stops the request that is asked with, and carries what has become of it."""
+    """Stops the prepared HeadObject and carries its request and signature."""
 
     def __init__(self, request: Any, signature: object, region: str, service: str) -> None:
         super().__init__()
@@ -259,10 +254,10 @@ class _Prepared(Exception):
 
 
 def _ask(client: Any, bucket: str, region: str) -> Place:
-    """Where botocore would send requests for a bucket: in a region, or with '' in the client's own."""
+    """The place to which botocore would send requests for a bucket, in a region or ('') in the client's own."""
     from s3po.endpoints.boto_errors import translated
 
-    # Registered last, so that what the caller's handlers change is seen; with ids, so once for each client.
+    # Registered last, after the caller's handlers; with ids, so once for each client.
     client.meta.events.register_last('before-endpoint-resolution.s3', _set_region, unique_id='s3po-places-region')
     client.meta.events.register_last('before-sign.s3.HeadObject', _stop, unique_id='s3po-places-stop')
     token = _asked_region.set(region)
@@ -277,14 +272,14 @@ def _ask(client: Any, bucket: str, region: str) -> Place:
 
 
 def _set_region(builtins: dict[str, Any], **_: Any) -> None:
-    """On botocore's `before-endpoint-resolution`: what its own redirects do, for our question only."""
+    """On botocore's `before-endpoint-resolution`: set the region of a prepared HeadObject, as botocore's redirects do."""
     region = _asked_region.get()
     if region:
         builtins['AWS::Region'] = region
 
 
 def _stop(request: Any, signing_name: str, region_name: str, signature_version: object, **_: Any) -> None:
-    """On botocore's `before-sign`: stop our question; let every other request pass."""
+    """On botocore's `before-sign`: stop a prepared HeadObject; let every other request pass."""
     if _asked_region.get() is None:
         return
     signing = request.context.get('signing', {})
@@ -308,7 +303,7 @@ def _place_of(prepared: _Prepared) -> Place:
         host=urllib.parse.unquote(parts.hostname),
         port=port,
         host_header=host_header(parts.scheme, parts.hostname, port),
-        # The path of an endpoint is put in as it was given, except where a bucket follows it.
+        # botocore inserts the path of an endpoint unescaped, unless a bucket follows it.
         path=urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~").removesuffix(_KEY),
         region=prepared.region,
         service=prepared.service,
@@ -317,13 +312,13 @@ def _place_of(prepared: _Prepared) -> Place:
 
 
 def _check_signature(prepared: _Prepared) -> None:
-    """Refuse what is signed in another way.
+    """Refuse another signature than version 4.
 
-    Where none of the endpoint's schemes is the one that the client was made with, botocore signs as it always does, and the
-    store refuses that (multi-region access points, directory buckets). So the schemes count too.
+    If none of the endpoint's schemes is the client's, botocore signs with version 4 all the same, and the store refuses that
+    (multi-region access points, directory buckets). So the schemes are checked too.
 
     Raises:
-        NotServable: It is.
+        NotServable: The bucket needs another signature.
     """
     schemes = [scheme['name'] for scheme in prepared.request.context.get('endpoint_properties', {}).get('authSchemes', ())]
     if prepared.signature not in _VERSION_4:

@@ -1,4 +1,4 @@
-"""What a client is made from. Apart from `session`, since it can be made and checked without importing boto3."""
+"""The settings of clients and transports, checked without an import of boto3."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from s3po.credentials import Credentials
 from s3po.errors import ConfigurationError
+from s3po.http import Timeouts
 from s3po.secrecy import Secret, redacted
 
 __all__ = ['ClientSettings', 'check_endpoint']
@@ -23,10 +24,10 @@ ADDRESSING_STYLES: Final = ('auto', 'path', 'virtual')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """What a client is made from; the names are Connection's. None means: from where boto3 takes it.
+    """What clients are made from; the names are Connection's. None means: as boto3 finds it.
 
     Raises:
-        ConfigurationError: Some of them contradict each other, or are of no use by themselves.
+        ConfigurationError: A setting is invalid, or two contradict each other.
     """
 
     endpoint_url: str | None = None
@@ -35,7 +36,7 @@ class ClientSettings:
     access_key_id: str | None = None
     secret_access_key: str | Secret[str] | None = field(default=None, repr=False)
     session_token: str | Secret[str] | None = field(default=None, repr=False)
-    # Credentials, or a function. A session given as such is moved to `session`, and fixed keys to the three above.
+    # Credentials, or a function. A session is moved to `session`, and fixed keys are moved to the three fields above.
     credentials: Any = field(default=None, repr=False)
     anonymous: bool = False
     session: Any = field(default=None, repr=False)
@@ -43,14 +44,12 @@ class ClientSettings:
     client_config: Any = field(default=None, repr=False)
     addressing_style: str = 'auto'
     verify: bool | str = True
-    connect_timeout_s: float = 10.0
-    read_timeout_s: float = 60.0
-    min_bytes_per_s: int = 0
+    timeouts: Timeouts = field(default_factory=Timeouts)
     payload_signing: str = 'auto'
-    # What has been told once, and needs not be told again.
-    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
-    # botocore's form of credentials that refresh; see `issuing`.
-    issued: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # What was logged once and is not logged again.
+    _logged: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    # botocore's form of credentials that refresh, by process id; see boto_keys.refreshable().
+    refreshable: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ('endpoint_url', 'region', 'profile', 'access_key_id'):
@@ -63,7 +62,7 @@ class ClientSettings:
                 continue
             if not isinstance(value, str) or not value:
                 raise ConfigurationError(f'{name} must be a str that is not empty, or None')
-            # From here on it is seen only where it is asked for.
+            # Shown only by reveal().
             object.__setattr__(self, name, Secret(value))
         if self.addressing_style not in ADDRESSING_STYLES:
             raise ConfigurationError(f"addressing_style must be 'auto', 'path' or 'virtual', not {self.addressing_style!r}")
@@ -81,22 +80,22 @@ class ClientSettings:
 
     @property
     def names_keys(self) -> bool:
-        """Whether it is said where keys come from, or that none are needed: botocore does not go looking for any."""
+        """Whether the source of keys is given, or none are needed, so that botocore does not search for keys."""
         return self.access_key_id is not None or self.credentials is not None or self.anonymous
 
     def is_first(self, what: str) -> bool:
-        """Whether this is the first time that it is asked for this: to tell something once for each connection."""
-        if what in self._told:
+        """Whether this is the first call with this argument: to log something once for each connection."""
+        if what in self._logged:
             return False
-        self._told.add(what)
+        self._logged.add(what)
         return True
 
     def warn_of_risks(self, endpoint_url: str, verify: bool | str) -> None:  # noqa: FBT001  (boto3's name and shape)
-        """Log what leaves the data, or the store's name, unguarded on their way; once each.
+        """Log a warning if certificates are not verified or requests are not encrypted; once each.
 
         Args:
-            endpoint_url: Where requests go, as it was found.
-            verify: Whether certificates are verified, or the path of the authorities that are trusted.
+            endpoint_url: The endpoint.
+            verify: Whether certificates are verified, or the path of the trusted authorities.
         """
         if verify is False and self.is_first('verify'):
             log.warning(
@@ -119,7 +118,7 @@ class ClientSettings:
             raise ConfigurationError('session_token needs access_key_id and secret_access_key')
 
     def _check_sources(self) -> None:
-        """One of them says who we are, or none does."""
+        """Check that at most one source of credentials is given."""
         given = {
             'access_key_id': self.access_key_id is not None,
             'credentials': self.credentials is not None,
@@ -140,7 +139,7 @@ class ClientSettings:
                 raise ConfigurationError(f'{name} and client exclude each other: the client has one already')
 
     def _resolve_credentials(self) -> None:
-        """Say what is given as credentials by the other fields, where they can say it."""
+        """Move what is given as credentials to the other fields, if they can hold it."""
         given = self.credentials
         if given is None:
             return
@@ -157,7 +156,7 @@ class ClientSettings:
             return
         if self.region is None:
             object.__setattr__(self, 'region', given.region)
-        keys = None if given.can_refresh else given.pair()
+        keys = None if given.can_refresh else given.keys()
         if keys is not None:
             object.__setattr__(self, 'access_key_id', keys.access_key_id)
             object.__setattr__(self, 'secret_access_key', keys.secret_access_key)
@@ -165,13 +164,13 @@ class ClientSettings:
 
 
 def _is_session(given: object) -> bool:
-    """Whether it is a Session of boto3 or botocore. Where they were never imported, it is none."""
+    """Whether it is a Session of boto3 or botocore. Without an import of theirs it is none."""
     modules = (sys.modules.get(name) for name in ('boto3.session', 'botocore.session'))
     return isinstance(given, tuple(module.Session for module in modules if module is not None))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself, by its name or address; no name is looked up."""
+    """Whether a host name or address is this machine's loopback. No name is looked up."""
     if host == 'localhost' or host.endswith('.localhost'):
         # RFC 6761, section 6.3
         return True
@@ -184,14 +183,14 @@ def is_loopback(host: str) -> bool:
 
 
 def check_endpoint(url: str, name: str = 'endpoint_url') -> None:
-    """Refuse what is no address of a store.
+    """Check the URL of an endpoint.
 
     Args:
-        url: The address.
-        name: What it is called in messages.
+        url: The URL.
+        name: Its name in messages.
 
     Raises:
-        ConfigurationError: It has no scheme or host, or has something that does not belong there.
+        ConfigurationError: It has no scheme or host, or has a user name, a query or a fragment.
     """
     try:
         parts = urllib.parse.urlsplit(url)

@@ -13,10 +13,10 @@ What may live here: connections, their pools, requests as bytes and answers as s
 Errors are s3po's own, and say what happened to the connection; what was being done is added by the caller.
 """
 
-from s3po.http.client import HTTPClient, HTTPOptions
+from s3po.http.client import HTTPClient, HTTPOptions, Timeouts
 from s3po.http.connecting import Origin, TLSOptions
 from s3po.http.connection import ConnectionLost
 from s3po.http.pool import Body, Pool
 from s3po.http.response import Response
 
-__all__ = ['Body', 'ConnectionLost', 'HTTPClient', 'HTTPOptions', 'Origin', 'Pool', 'Response', 'TLSOptions']
+__all__ = ['Body', 'ConnectionLost', 'HTTPClient', 'HTTPOptions', 'Origin', 'Pool', 'Response', 'TLSOptions', 'Timeouts']

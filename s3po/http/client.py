@@ -15,25 +15,36 @@ from s3po.http.pool import Pool
 from s3po.http.watchdog import SPEED_WINDOW_S, Watchdog
 from s3po.runtime import give_up_idle, patiently
 
-__all__ = ['HTTPClient', 'HTTPOptions']
+__all__ = ['HTTPClient', 'HTTPOptions', 'Timeouts']
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HTTPOptions:
-    """How connections are made and how long one waits.
+class Timeouts:
+    """How long to wait for the network. math.inf means for ever.
 
     Attributes:
         connect_timeout_s: How long a new connection may take.
         read_timeout_s: How long the other side may neither send nor take anything; also how long a head may take from its
             first byte to its last.
         min_bytes_per_s: The speed below which a body is given up; 0 for none.
-        speed_window_s: Over how much waiting for the network that speed is measured.
-        tls: Whom to trust.
     """
 
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     min_bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPOptions:
+    """How connections are made.
+
+    Attributes:
+        timeouts: How long to wait.
+        speed_window_s: Over how much waiting for the network the speed of a body is measured.
+        tls: Which certificates to trust and to show.
+    """
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
     speed_window_s: float = SPEED_WINDOW_S
     tls: TLSOptions = field(default_factory=TLSOptions)
 
@@ -48,8 +59,8 @@ class HTTPClient:
         self._open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         self._outbox = Outbox()
         self._watchdog = Watchdog(
-            options.read_timeout_s,
-            options.min_bytes_per_s,
+            options.timeouts.read_timeout_s,
+            options.timeouts.min_bytes_per_s,
             speed_window_s=options.speed_window_s,
             on_round=functools.partial(_close_idle, self._open_pools),
         )
@@ -65,7 +76,7 @@ class HTTPClient:
         if pool is None:
             opener = OriginOpener(
                 origin,
-                connect_timeout_s=self._options.connect_timeout_s,
+                connect_timeout_s=self._options.timeouts.connect_timeout_s,
                 context=self._context,
                 on_open=self._watchdog.watch,
             )

@@ -1,23 +1,26 @@
-"""Signature version 4, as S3 takes it: of request headers, and of presigned URLs.
-
-What may live here: pure functions of a request, keys and a time. No I/O, no clock.
+"""AWS Signature Version 4 for S3: signs request headers and presigned URLs. No I/O, no clock.
 
 S3 differs from other services: a key is escaped once, and its path is never normalised ('a//b', '.' and '..' stay as they are).
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html and sigv4-query-string-auth.html there.
 tests/unit/test_sigv4.py compares every kind of request with botocore's signer.
+
+What several requests share is computed once: the signing key for a day, its HMAC with the text that is the same for all
+requests of one second for that second, the order of headers for each set of names.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
-__all__ = ['EMPTY_SHA256', 'UNSIGNED_PAYLOAD', 'Signer', 'canonical_query', 'quoted_key']
+__all__ = ['EMPTY_SHA256', 'UNSIGNED_PAYLOAD', 'DatedSigner', 'Signer', 'canonical_headers', 'canonical_query', 'quoted_key']
 
 # What stands in place of the body's SHA-256 where the body is not signed.
 UNSIGNED_PAYLOAD: Final = 'UNSIGNED-PAYLOAD'
@@ -42,11 +45,17 @@ UNSIGNED_HEADERS: Final = frozenset(
         'x-amzn-trace-id',
     }
 )
+# Matches a key that needs no escapes, as most keys. quote() takes 0.4 µs more.
+_is_plain: Final = re.compile(r'[A-Za-z0-9._~/-]*').fullmatch
+# HMAC-SHA256 (RFC 2104): the block size, and the two constants that the key is combined with.
+_BLOCK_BYTES: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def quoted_key(key: str) -> str:
     """A key as it stands in a URL's path: every byte of its UTF-8 escaped but letters, digits and '-._~/'."""
-    return quote(key, safe='/~')
+    return key if _is_plain(key) else quote(key, safe='/~')
 
 
 def canonical_query(query: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
@@ -58,10 +67,10 @@ def canonical_query(query: Mapping[str, str] | Iterable[tuple[str, str]]) -> str
 class Signer:
     """Signs requests with one set of keys, for one region and service.
 
-    It may be used by any thread: what it remembers is replaced as a whole.
+    Any thread may use it: what it keeps is replaced as a whole.
     """
 
-    __slots__ = ('_access_key_id', '_day', '_region', '_second', '_secret', '_service', 'session_token')
+    __slots__ = ('_access_key_id', '_dated', '_day', '_region', '_secret', '_service', 'session_token')
 
     def __init__(
         self, access_key_id: str, secret_access_key: str, session_token: str | None, region: str, service: str = 's3'
@@ -79,10 +88,9 @@ class Signer:
         self._secret = secret_access_key
         self._region = region
         self._service = service
-        # (day, scope, signing key): deriving the key takes four HMACs, and it holds for a day.
+        # (day, scope, signing key): deriving the key takes four HMACs.
         self._day: tuple[str, str, bytes] = ('', '', b'')
-        # (second, timestamp): formatting a time costs as much as an HMAC.
-        self._second = (-1, '')
+        self._dated: tuple[int, DatedSigner | None] = (-1, None)
 
     def __repr__(self) -> str:
         return f'<Signer {self._access_key_id} {self._region}/{self._service}>'
@@ -90,70 +98,21 @@ class Signer:
     def __reduce__(self) -> NoReturn:
         raise TypeError('keys go into no pickle')
 
-    def timestamp(self, seconds: float) -> str:
-        """A time since the epoch in the form that is signed: '20261121T030540Z'."""
+    def at(self, seconds: float) -> DatedSigner:
+        """The signer for requests of one second.
+
+        Args:
+            seconds: The time of the request, in seconds since the epoch.
+        """
         whole = int(seconds)
-        second, text = self._second
-        if second != whole:
-            text = time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(whole))
-            self._second = (whole, text)
-        return text
+        second, dated = self._dated
+        if second != whole or dated is None:
+            dated = self._new_dated(time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(whole)))
+            self._dated = (whole, dated)
+        return dated
 
-    def authorization(
-        self, method: str, path: str, query: str, lines: Sequence[str], names: str, payload: str, timestamp: str
-    ) -> str:
-        """The value of the header Authorization.
-
-        Args:
-            method: Such as 'GET'.
-            path: The escaped path, from its first slash.
-            query: The canonical query, without a question mark.
-            lines: The canonical headers in order: 'name:value', the name in lower case; see canonical_headers().
-            names: Their names, joined by semicolons.
-            payload: The body's SHA-256 in hex, or UNSIGNED_PAYLOAD; the same as in x-amz-content-sha256.
-            timestamp: The same as in x-amz-date.
-        """
-        scope, signature = self._signature(method, path, query, '\n'.join(lines), names, payload, timestamp)
-        return f'AWS4-HMAC-SHA256 Credential={self._access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}'
-
-    def presigned_query(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int, timestamp: str
-    ) -> str:
-        """The query of a presigned URL, signature included. Whoever has the URL may make that one request.
-
-        Args:
-            method: Such as 'GET'.
-            path: The escaped path.
-            query: The request's own query parameters.
-            headers: The headers that the request will have to bear, `host` among them.
-            expires_s: For how many seconds from the timestamp it holds.
-            timestamp: When it was signed.
-        """
-        lines, names = canonical_headers(headers)
-        given = {
-            **query,
-            'X-Amz-Algorithm': 'AWS4-HMAC-SHA256',
-            'X-Amz-Credential': f'{self._access_key_id}/{self._scope_of(timestamp[:8])[0]}',
-            'X-Amz-Date': timestamp,
-            'X-Amz-Expires': str(expires_s),
-            'X-Amz-SignedHeaders': names,
-        }
-        if self.session_token is not None:
-            given['X-Amz-Security-Token'] = self.session_token
-        signed = canonical_query(given)
-        signature = self._signature(method, path, signed, '\n'.join(lines), names, UNSIGNED_PAYLOAD, timestamp)[1]
-        return f'{signed}&X-Amz-Signature={signature}'
-
-    def _signature(
-        self, method: str, path: str, query: str, headers: str, names: str, payload: str, timestamp: str
-    ) -> tuple[str, str]:
-        scope, key = self._scope_of(timestamp[:8])
-        request = f'{method}\n{path}\n{query}\n{headers}\n\n{names}\n{payload}'
-        digest = hashlib.sha256(request.encode()).hexdigest()
-        text = f'AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{digest}'
-        return scope, hmac.digest(key, text.encode(), 'sha256').hex()
-
-    def _scope_of(self, day: str) -> tuple[str, bytes]:
+    def _new_dated(self, timestamp: str) -> DatedSigner:
+        day = timestamp[:8]
         known, scope, key = self._day
         if known != day:
             scope = f'{day}/{self._region}/{self._service}/aws4_request'
@@ -161,16 +120,102 @@ class Signer:
             for step in (day, self._region, self._service, 'aws4_request'):
                 key = hmac.digest(key, step.encode(), 'sha256')
             self._day = (day, scope, key)
-        return scope, key
+        return DatedSigner(timestamp, f'{self._access_key_id}/{scope}', scope, key, self.session_token)
 
 
-def canonical_headers(headers: Mapping[str, str]) -> tuple[list[str], str]:
-    """Headers in the form that is signed: the lines in order, and the names joined by semicolons.
+class DatedSigner:
+    """Signs the requests of one second.
+
+    Attributes:
+        timestamp: The second in the form that is signed: '20261121T030540Z'.
+        token: The token of temporary keys; None for others.
+    """
+
+    __slots__ = ('_credential', '_inner', '_outer', 'timestamp', 'token')
+
+    def __init__(self, timestamp: str, credential: str, scope: str, key: bytes, token: str | None) -> None:
+        """
+        Args:
+            timestamp: The second.
+            credential: The access key and the scope.
+            scope: Day, region and service.
+            key: The signing key of that scope.
+            token: The token of temporary keys; None for others.
+        """
+        self.timestamp = timestamp
+        self._credential = credential
+        self.token = token
+        # The two hashes of an HMAC after the key and the text that all these requests share: hmac.digest() takes 1.5 µs more.
+        padded = key.ljust(_BLOCK_BYTES, b'\0')
+        self._inner: Any = hashlib.sha256(padded.translate(_INNER) + f'AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n'.encode())
+        self._outer: Any = hashlib.sha256(padded.translate(_OUTER))
+
+    def __repr__(self) -> str:
+        return f'<DatedSigner {self._credential} {self.timestamp}>'
+
+    def authorization(self, method: str, path: str, query: str, headers: str, names: str, payload: str) -> str:
+        """The value of the header Authorization.
+
+        Args:
+            method: Such as 'GET'.
+            path: The escaped path, from its first slash.
+            query: The canonical query, without a question mark.
+            headers: The canonical headers, x-amz-date with this timestamp among them; see canonical_headers().
+            names: Their names, joined by semicolons.
+            payload: The body's SHA-256 in hex, or UNSIGNED_PAYLOAD; the same as in x-amz-content-sha256.
+        """
+        signature = self._signature(f'{method}\n{path}\n{query}\n{headers}\n\n{names}\n{payload}')
+        return f'AWS4-HMAC-SHA256 Credential={self._credential}, SignedHeaders={names}, Signature={signature}'
+
+    def presigned_query(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
+    ) -> str:
+        """The query of a presigned URL, signature included. Anyone who has the URL may make that one request.
+
+        Args:
+            method: Such as 'GET'.
+            path: The escaped path.
+            query: The request's own query parameters.
+            headers: The headers that the request must have, `host` among them.
+            expires_s: For how many seconds from the timestamp it holds.
+        """
+        canonical, names = canonical_headers(headers)
+        given = {
+            **query,
+            'X-Amz-Algorithm': 'AWS4-HMAC-SHA256',
+            'X-Amz-Credential': self._credential,
+            'X-Amz-Date': self.timestamp,
+            'X-Amz-Expires': str(expires_s),
+            'X-Amz-SignedHeaders': names,
+        }
+        if self.token is not None:
+            given['X-Amz-Security-Token'] = self.token
+        signed = canonical_query(given)
+        signature = self._signature(f'{method}\n{path}\n{signed}\n{canonical}\n\n{names}\n{UNSIGNED_PAYLOAD}')
+        return f'{signed}&X-Amz-Signature={signature}'
+
+    def _signature(self, canonical_request: str) -> str:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(hashlib.sha256(canonical_request.encode()).hexdigest().encode())
+        outer.update(inner.digest())
+        signature: str = outer.hexdigest()
+        return signature
+
+
+def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Headers in the form that is signed: their lines in order, and their names joined by semicolons.
 
     Args:
         headers: All headers of the request; those that are not signed are left out here.
     """
-    named = sorted((name.lower(), value) for name, value in headers.items())
-    signed = [(name, value) for name, value in named if name not in UNSIGNED_HEADERS]
+    order, names = _order_of(tuple(headers))
     # White space within a value counts as one blank, around it as none.
-    return [f'{name}:{" ".join(value.split())}' for name, value in signed], ';'.join(name for name, _ in signed)
+    return '\n'.join([f'{signed}:{" ".join(headers[name].split())}' for signed, name in order]), names
+
+
+@functools.lru_cache(maxsize=1024)
+def _order_of(names: tuple[str, ...]) -> tuple[list[tuple[str, str]], str]:
+    """The headers that are signed, in order, as (name in lower case, name as given); and the names joined by semicolons."""
+    order = sorted((name.lower(), name) for name in names)
+    order = [each for each in order if each[0] not in UNSIGNED_HEADERS]
+    return order, ';'.join(name for name, _ in order)

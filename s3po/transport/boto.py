@@ -14,11 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.body import Chunk
-from s3po.endpoints.boto_client import credentials_of
+from s3po.credentials.keys import Keys
+from s3po.endpoints.boto_client import keys_of_client
 from s3po.endpoints.boto_errors import translated
 from s3po.endpoints.resolver import SIGNER
 from s3po.errors import ConfigurationError, NetworkError
-from s3po.model import CompletedPart, DeleteFailure, ObjectInfo
+from s3po.model import CompletedPart, DeleteFailure, ObjectInfo, ObjectRef
 from s3po.runtime import isolated, patiently, process
 from s3po.s3 import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.s3.deletions import delete_odd_keys, failures_of
@@ -69,7 +70,7 @@ class BotoTransport:
     def __init__(self, client: S3Client) -> None:
         self.client = client
         self._process = process.mark
-        self._credentials = credentials_of(client)
+        self._keys = keys_of_client(client)
         self._endpoint = redacted(client.meta.endpoint_url)
         client.meta.events.register('before-parse.s3', _note_answer, unique_id='s3po-note-answer')
         for operation in CREATING:
@@ -280,12 +281,26 @@ class BotoTransport:
                 raise NetworkError(f'ListMultipartUploads s3://{bucket}: the answer says that there is more, but not where')
             parameters['KeyMarker'], parameters['UploadIdMarker'] = markers
 
+    def presigned_url(
+        self, operation: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
+    ) -> str:
+        """A URL with which anyone can make one request until it expires. Sends nothing."""
+        from botocore import xform_name  # imported by now; this module must not import it at import time
+
+        # Any: the stubs do not know the configuration, and want literal names.
+        client: Any = self.client
+        if client.meta.config.signature_version != 's3v4':
+            raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
+        parameters = {**extra, **_object_parameters(bucket, key, version_id=version_id)}
+        with translated(f'presigning {method} {ObjectRef(bucket=bucket, key=key, version_id=version_id)}'):
+            return str(client.generate_presigned_url(xform_name(operation), Params=parameters, ExpiresIn=expires_s))
+
     def guards_bodies(self, bucket: str) -> bool:
         # Any: the stubs do not know what a Config holds.
         meta: Any = self.client.meta
         s3 = meta.config.s3 or {}
         # botocore's rule: what is not told otherwise is signed where TLS does not guard it.
-        is_signed = s3.get('payload_signing_enabled', True) and self._credentials is not None
+        is_signed = s3.get('payload_signing_enabled', True) and self._keys is not None
         return meta.endpoint_url.startswith('https:') or bool(is_signed)
 
     def signs_bodies(self, bucket: str) -> bool:
@@ -314,7 +329,7 @@ class BotoTransport:
             theirs.update(known)
             if operation in CREATING:
                 _raw_headers.set(unknown_headers(headers))
-        generation = self._credentials.generation if self._credentials else 0
+        signed_with = None if self._keys is None else self._keys.last
         doing = _doing(operation, parameters)
 
         if self._process is not process.mark:
@@ -322,7 +337,7 @@ class BotoTransport:
             raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
 
         def send() -> dict[str, Any]:
-            with self._translated(doing, generation), _answers_read(doing):
+            with self._translated(doing, signed_with), _answers_read(doing):
                 answer: dict[str, Any] = call(**{**theirs, **parameters})
                 return answer
 
@@ -334,11 +349,11 @@ class BotoTransport:
             if headers:
                 _raw_headers.set(None)
 
-    def _translated(self, doing: str, generation: int) -> AbstractContextManager[None]:
-        credentials = self._credentials
-        if credentials is None or not credentials.can_refresh:
+    def _translated(self, doing: str, signed_with: Keys | None) -> AbstractContextManager[None]:
+        keys = self._keys
+        if keys is None or not keys.can_refresh:
             return translated(doing, endpoint=self._endpoint)
-        return translated(doing, on_expired=lambda: credentials.expire(generation), endpoint=self._endpoint)
+        return translated(doing, on_expired=lambda: keys.expire(signed_with), endpoint=self._endpoint)
 
 
 def _close_body(said: dict[str, Any]) -> None:

@@ -319,7 +319,7 @@ def test_refreshing(service: MetadataService, caplog: pytest.LogCaptureFixture) 
     assert credentials.access_key_id == 'key'
     service.answers.clear()
     credentials.stop()
-    assert credentials.pair() is None
+    assert credentials.keys() is None
     wait_until(lambda: refresher._greenlet.dead)
     asked = len(service.asked)
     gevent.sleep(0.1)
@@ -333,7 +333,7 @@ def test_pauses(service: MetadataService) -> None:
     seconds = []
     for lifetime_s in (6 * 3600, 1800, 600, 60, 0.5):
         service.lifetime_s = int(lifetime_s)
-        pair = services.pair_of({**service.keys(), 'Expiration': service.keys()['Expiration']}, 'x')
+        pair = services.keys_of({**service.keys(), 'Expiration': service.keys()['Expiration']}, 'x')
         seconds.append(round(metadata.pause_s(pair)))
 
     assert seconds[0] == pytest.approx(6 * 3600 - 1200, abs=5)

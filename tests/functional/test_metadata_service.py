@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import s3po
-from s3po.endpoints.boto_client import build_client, credentials_of
+from s3po.endpoints.boto_client import build_client, keys_of_client
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import CredentialsError
 from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN
@@ -134,7 +134,7 @@ def test_never_through_a_proxy(
     """The role's keys are nobody's on the way: the service is asked directly, whatever proxies there are."""
     for name in names:
         monkeypatch.setenv(name, proxy.url)
-    credentials = credentials_of(build_client(ClientSettings(region='us-east-1')))
+    credentials = keys_of_client(build_client(ClientSettings(region='us-east-1')))
     assert credentials is not None
 
     assert credentials.get_frozen_credentials().token == SESSION_TOKEN
@@ -147,7 +147,7 @@ def test_containers_neither(service: MetadataService, proxy: MetadataService, mo
     """The same goes for the service that gives keys to containers."""
     monkeypatch.setenv('HTTP_PROXY', proxy.url)
     monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', f'{service.url}/container')
-    credentials = credentials_of(build_client(ClientSettings(region='us-east-1')))
+    credentials = keys_of_client(build_client(ClientSettings(region='us-east-1')))
     assert credentials is not None
 
     assert credentials.get_frozen_credentials().token == SESSION_TOKEN
@@ -165,7 +165,7 @@ def test_role_by_the_service(
     )
     monkeypatch.setenv('AWS_CONFIG_FILE', str(tmp_path / 'config'))
     client = build_client(ClientSettings(region='eu-west-1', profile='other'))
-    credentials = credentials_of(client)
+    credentials = keys_of_client(client)
     assert credentials is not None
     with pytest.raises(s3po.S3poError), s3po.Connection(region='eu-west-1', profile='other', retries=0) as connection:
         connection.head(BUCKET, 'key')

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from s3po.endpoints.resolver import Places
+from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import key_source
 from s3po.errors import S3poError
@@ -73,7 +74,7 @@ class Both:
         places = Places(given, lambda: self.reference.transport.client)
         keys = key_source(given, lambda: self.reference.transport.client)
         client: Any = self.client
-        self.wire = WireTransport(Requester(places, keys, client))
+        self.wire = WireTransport(Requester(Routes(places, client), keys))
 
     def by_wire(self, call: Call, *answers: Canned) -> Any:
         """What the wire sends for a call, and what the call gives or raises: to be compared with by_reference().

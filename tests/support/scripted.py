@@ -24,7 +24,7 @@ import gevent.server
 import gevent.socket
 import gevent.ssl
 
-from s3po.http import HTTPClient, HTTPOptions, Origin, Pool
+from s3po.http import HTTPClient, HTTPOptions, Origin, Pool, Timeouts
 from tests.support.servers import Authority
 
 __all__ = [
@@ -283,9 +283,11 @@ def pool_to(origin: Origin | ScriptedServer, **options: Any) -> Iterator[Pool]:
 
     Args:
         origin: Where it leads.
-        **options: HTTPOptions.
+        **options: Timeouts and HTTPOptions.
     """
-    client = HTTPClient(HTTPOptions(**{'connect_timeout_s': LIMIT_S, 'read_timeout_s': LIMIT_S, **options}))
+    limits = {'connect_timeout_s': LIMIT_S, 'read_timeout_s': LIMIT_S, 'min_bytes_per_s': 0.0}
+    timeouts = Timeouts(**{name: options.pop(name, limit) for name, limit in limits.items()})
+    client = HTTPClient(HTTPOptions(timeouts=timeouts, **options))
     try:
         with gevent.Timeout(LIMIT_S):
             yield client.pool(origin.origin if isinstance(origin, ScriptedServer) else origin)

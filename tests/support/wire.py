@@ -11,10 +11,11 @@ from typing import Any, Final
 from botocore.awsrequest import AWSResponse
 
 from s3po.body import Chunk
+from s3po.credentials.keys import Keys
 from s3po.endpoints.addressing import Place, is_region
 from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import Keys
 from s3po.http import Origin, Response
 from s3po.transport.boto import BotoTransport
 from s3po.transport.wire.requests import Requester
@@ -303,7 +304,16 @@ class FakePlaces:
         return self._place
 
 
-def requester(client: FakeClient, *, places: FakePlaces | None = None, keys: FakeKeys | None = None, **given: Any) -> Requester:
+def requester(
+    client: FakeClient,
+    *,
+    places: FakePlaces | None = None,
+    keys: FakeKeys | None = None,
+    payload_signing: str = 'auto',
+    user_agent: str = '',
+) -> Requester:
     """A requester over all these."""
     fake: Any = client
-    return Requester(FakePlaces() if places is None else places, FakeKeys() if keys is None else keys, fake, **given)
+    fake_places: Any = FakePlaces() if places is None else places
+    routes = Routes(fake_places, fake, payload_signing=payload_signing)
+    return Requester(routes, FakeKeys() if keys is None else keys, user_agent=user_agent)

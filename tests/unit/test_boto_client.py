@@ -19,11 +19,12 @@ from s3po.endpoints.boto_client import (
     MAX_POOL_CONNECTIONS,
     build_client,
     build_mocked_client,
-    credentials_of,
     find_region,
+    keys_of_client,
 )
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, CredentialsError
+from s3po.http import Timeouts
 from tests.support.servers import Authority
 
 KEYS = {'access_key_id': 'key', 'secret_access_key': 'secret'}
@@ -44,8 +45,7 @@ def test_client(authority: Authority) -> None:
         region='eu-west-1',
         session_token='token',
         verify=str(authority.ca_pem),
-        connect_timeout_s=1.5,
-        read_timeout_s=2.5,
+        timeouts=Timeouts(connect_timeout_s=1.5, read_timeout_s=2.5),
         **KEYS,
     )
     config = config_of(client)
@@ -58,7 +58,7 @@ def test_client(authority: Authority) -> None:
     assert f's3po/{s3po.__version__}' in config.user_agent
     assert (client.meta.endpoint_url, client.meta.region_name) == ('https://s3.example.com', 'eu-west-1')
     assert client._endpoint.http_session._verify == str(authority.ca_pem)
-    assert credentials_of(client).get_frozen_credentials() == ('key', 'secret', 'token', None)
+    assert keys_of_client(client).get_frozen_credentials() == ('key', 'secret', 'token', None)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_derived_client(authority: Authority) -> None:
     assert (config.retries['total_max_attempts'], config.max_pool_connections) == (1, MAX_POOL_CONNECTIONS)
     assert (config.read_timeout, config.s3['addressing_style']) == (7, 'virtual')
     assert client._endpoint.http_session._verify == str(authority.ca_pem)
-    assert credentials_of(client).get_frozen_credentials().token == 'token'
+    assert keys_of_client(client).get_frozen_credentials().token == 'token'
     assert given._request_signer._credentials is theirs
     assert config_of(given).retries['total_max_attempts'] == 10
-    assert credentials_of(given) is None
+    assert keys_of_client(given) is None
 
 
 def test_derived_from_a_connections_client() -> None:
@@ -142,8 +142,8 @@ def test_derived_from_a_connections_client() -> None:
     first = build(region='us-east-1', **KEYS)
     second = build(client=first)
 
-    assert isinstance(credentials_of(second)._inner, Credentials)
-    assert credentials_of(second).get_frozen_credentials().access_key == 'key'
+    assert isinstance(keys_of_client(second)._inner, Credentials)
+    assert keys_of_client(second).get_frozen_credentials().access_key == 'key'
 
 
 def test_derived_from_an_anonymous_client() -> None:
@@ -151,7 +151,7 @@ def test_derived_from_an_anonymous_client() -> None:
     client = build(client=build(region='us-east-1', anonymous=True))
 
     assert config_of(client).signature_version is UNSIGNED
-    assert credentials_of(client) is None
+    assert keys_of_client(client) is None
 
 
 def test_sessions() -> None:
@@ -163,7 +163,7 @@ def test_sessions() -> None:
         session = find()
         client = build(session=session)
         assert client.meta.region_name == find_region(ClientSettings(session=session)) == 'eu-north-1'
-        assert credentials_of(client).get_frozen_credentials().token == 'token'
+        assert keys_of_client(client).get_frozen_credentials().token == 'token'
         assert callable(client.upload_file)
 
     with pytest.raises(ConfigurationError, match='session must be a boto3 or botocore Session, not str'):
@@ -176,7 +176,7 @@ def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
     client = build(endpoint_url='https://s3.example.com', region='us-east-1', anonymous=True)
 
     assert config_of(client).signature_version is UNSIGNED
-    assert credentials_of(client) is None
+    assert keys_of_client(client) is None
     assert 'Signature' not in client.generate_presigned_url('get_object', Params={'Bucket': 'bucket', 'Key': 'key'})
 
 
@@ -187,7 +187,7 @@ def test_no_credentials() -> None:
 
 
 def test_private_attributes_of_botocore() -> None:
-    """What session.py reads of botocore's own is where it was."""
+    """What s3po reads of botocore's own is where it was."""
     client = build(region='us-east-1', **KEYS)
 
     assert hasattr(client._request_signer, '_credentials')

@@ -323,14 +323,16 @@ def test_pickles(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> None:
     for each in kinds(monkeypatch, files):
         connection = s3po.Connection(credentials=each, endpoint_url='http://127.0.0.1:9', region='us-east-1')
         for arrived in (pickle.loads(pickle.dumps(connection)), copy.deepcopy(connection)):
-            keys = arrived._wiring._keys.current
+            source = key_source(arrived._settings, pytest.fail)
+            keys = source.current
+            assert keys is not None
             assert (keys.access_key_id, keys.secret_access_key) == ('key', SECRET_ACCESS_KEY)
-            assert isinstance(arrived._wiring._keys, FixedKeys)
+            assert isinstance(source, FixedKeys)
             assert arrived._arguments['credentials'].reveal().region == each.region
     pickled = pickle.dumps(s3po.Connection(credentials=EnvironmentCredentials()))
     assert SECRET_ACCESS_KEY.encode() not in pickled
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'other')
-    assert pickle.loads(pickled)._wiring._keys.current.access_key_id == 'other'
+    assert pickle.loads(pickled)._settings.access_key_id == 'other'
     assert pickle.loads(pickle.dumps(EnvironmentCredentials('here'))).region == 'here'
     assert pickle.loads(pickle.dumps(ConfigCredentials(region='here'))).region == 'here'
     assert copy.copy(each) is each

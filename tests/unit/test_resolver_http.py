@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 from typing import Any
@@ -14,6 +15,7 @@ from s3po.endpoints.boto_client import build_client
 from s3po.endpoints.resolver import HttpSettings, NotServable
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import S3poError
+from s3po.http import Timeouts, TLSOptions
 from tests.support.addresses import CUSTOM, asking_places, forget_environment, places, plain_places
 
 
@@ -24,8 +26,9 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 
 def test_http_settings() -> None:
     """They are the same, whoever is asked."""
-    given = {**CUSTOM, 'connect_timeout_s': 1.5, 'read_timeout_s': 2.5, 'verify': False}
-    expected = HttpSettings(verify=False, connect_timeout_s=1.5, read_timeout_s=2.5)
+    timeouts = Timeouts(connect_timeout_s=1.5, read_timeout_s=2.5, min_bytes_per_s=3)
+    given = {**CUSTOM, 'timeouts': timeouts, 'verify': False}
+    expected = HttpSettings(timeouts=timeouts, tls=TLSOptions(verify=False))
 
     assert plain_places(**given).http == asking_places(**given).http == expected
 
@@ -35,8 +38,8 @@ def test_authorities_of_the_environment(name: str, monkeypatch: pytest.MonkeyPat
     """They are trusted where the caller does not say otherwise; a blank one is botocore's to refuse."""
     monkeypatch.setenv('REQUESTS_CA_BUNDLE', '/second')
     monkeypatch.setenv(name, '/first')
-    assert plain_places(**CUSTOM).http.verify == asking_places(**CUSTOM).http.verify == '/first'
-    assert plain_places(verify=False, **CUSTOM).http.verify is False
+    assert plain_places(**CUSTOM).http.tls.verify == asking_places(**CUSTOM).http.tls.verify == '/first'
+    assert plain_places(verify=False, **CUSTOM).http.tls.verify is False
 
     monkeypatch.setenv(name, ' ')
     with pytest.raises(S3poError, match='Invalid CA bundle'):
@@ -54,9 +57,8 @@ def test_http_settings_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp
     )
 
     assert places(**CUSTOM, client_config=config).http == HttpSettings(
-        connect_timeout_s=3,
-        read_timeout_s=None,
-        client_cert=('cert', 'key'),
+        timeouts=Timeouts(connect_timeout_s=3, read_timeout_s=math.inf),
+        tls=TLSOptions(client_cert=('cert', 'key')),
         user_agent_extra='mine/1',
         payload_signing=False,
     )

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 import s3po
 from s3po.batch.failed import FailedJob, FailedJobs
+from s3po.credentials.keys import Keys
 from s3po.endpoints.boto_client import build_client
 from s3po.endpoints.boto_errors import translated
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import FixedKeys, Keys, key_source
+from s3po.endpoints.signing_keys import FixedKeys, key_source
 from s3po.errors import ConfigurationError, CredentialsError, JobError, NetworkError, TransferError
 from s3po.model import ObjectRef
 from s3po.s3.sigv4 import Signer
@@ -395,14 +396,14 @@ def test_refresh_that_fails_with_a_secret() -> None:
 
     from botocore.credentials import RefreshableCredentials
 
-    from s3po.endpoints.boto_client import GuardedCredentials
+    from s3po.endpoints.boto_keys import BotoKeys
 
     def refuse() -> dict[str, str]:
         raise KeyError(f'session_token={SESSION_TOKEN}')
 
     expiry = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
     old = {'access_key': 'a', 'secret_key': SECRET_ACCESS_KEY, 'token': SESSION_TOKEN, 'expiry_time': expiry.isoformat()}
-    guarded = GuardedCredentials(RefreshableCredentials.create_from_metadata(old, refuse, 'test'))
+    guarded = BotoKeys(RefreshableCredentials.create_from_metadata(old, refuse, 'test'))
     with pytest.raises(CredentialsError, match='could not be refreshed: KeyError') as caught:
         guarded.get_frozen_credentials()
 

@@ -1,4 +1,4 @@
-"""The keys that requests are signed with: constant where the caller gave them, else as the client finds and refreshes them."""
+"""The keys that requests are signed with: fixed if the caller gave them, else those that the client finds and refreshes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import botocore.session
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from s3po.endpoints.boto_client import build_client
+from s3po.endpoints.boto_client import build_client, keys_of_client
+from s3po.endpoints.boto_keys import ASK_EVERY_S, BotoKeys
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import ASK_EVERY_S, ClientKeys, FixedKeys, key_source
+from s3po.endpoints.signing_keys import FixedKeys, key_source
 from s3po.errors import CredentialsError
 
 FRESH_S, EXPIRED_S = 60 * 60, -60
@@ -36,10 +37,8 @@ class Issuer:
         self.reissues = False
         self.error: Exception | None = None
         self.now_s = 0.0
-        core = botocore.session.get_session()
-        core._credentials = RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
-        client = build_client(ClientSettings(session=core, region='us-east-1'))
-        self.source = ClientKeys(lambda: client, clock=lambda: self.now_s)
+        self.inner: Any = RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
+        self.source = BotoKeys(self.inner, clock=lambda: self.now_s)
 
     def keys(self, lifetime_s: int) -> dict[str, str]:
         """What botocore wants of a source of temporary keys."""
@@ -68,7 +67,7 @@ class Issuer:
 
 
 def test_given_keys() -> None:
-    """They never change, need no client, and are not shown."""
+    """They never change, need no client, and no repr shows them."""
     source = key_source(ClientSettings(access_key_id='key', secret_access_key='hidden', session_token='unseen'), no_client)
     keys = source.current
     assert keys is not None
@@ -82,7 +81,7 @@ def test_given_keys() -> None:
 
 
 def test_anonymous() -> None:
-    """There are no keys, whoever is asked."""
+    """There are no keys, with and without a client."""
     client = build_client(ClientSettings(anonymous=True, region='us-east-1'))
     for source in (
         key_source(ClientSettings(anonymous=True), no_client),
@@ -96,11 +95,8 @@ def test_anonymous() -> None:
 
 def test_found_keys() -> None:
     """What the client finds is the same object as long as it is the same keys."""
-    core = botocore.session.get_session()
-    core._credentials = Credentials('key', 'secret', 'token')
-    client = build_client(ClientSettings(session=core, region='us-east-1'))
     now_s = [0.0]
-    source = ClientKeys(lambda: client, clock=lambda: now_s[0])
+    source = BotoKeys(Credentials('key', 'secret', 'token'), clock=lambda: now_s[0])
     keys = source.current
     assert keys is not None
     source.expire(keys)
@@ -112,19 +108,24 @@ def test_found_keys() -> None:
 
 
 def test_kind_of_source() -> None:
-    """Only where no keys are given is a client asked, and only when they are needed."""
+    """A client is made only where no keys are given; then its keys are used."""
+    core = botocore.session.get_session()
+    core._credentials = Credentials('key', 'secret')
+    client = build_client(ClientSettings(session=core, region='us-east-1'))
+    found = key_source(ClientSettings(session=core), lambda: client)
+
     assert isinstance(key_source(ClientSettings(anonymous=True), no_client), FixedKeys)
-    assert isinstance(key_source(ClientSettings(profile='there'), no_client), ClientKeys)
+    assert isinstance(found, BotoKeys)
+    assert found is keys_of_client(client)
 
 
 def test_refresh() -> None:
-    """Expired keys are replaced; good ones are asked for once a second."""
+    """Expired keys are replaced; valid ones are checked once a second."""
     issuer = Issuer(EXPIRED_S)
     assert issuer.source.can_refresh
     assert issuer.token == 'token1'
 
-    credentials: Any = issuer.source._credentials
-    credentials._inner._expiry_time = datetime.datetime.now(datetime.UTC)
+    issuer.inner._expiry_time = datetime.datetime.now(datetime.UTC)
     issuer.now_s += ASK_EVERY_S / 2
     assert issuer.token == 'token1'
     issuer.now_s += ASK_EVERY_S / 2
@@ -132,7 +133,7 @@ def test_refresh() -> None:
 
 
 def test_expire() -> None:
-    """Keys that the store calls expired are replaced at once, and once however often it says so."""
+    """Keys that the store refuses as expired are replaced at once, and only once, however many requests are refused."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
     for _ in range(3):
@@ -144,13 +145,12 @@ def test_expire() -> None:
     assert issuer.issued == 1
 
 
-def test_keys_that_somebody_else_has_replaced() -> None:
-    """They are only asked for again."""
+def test_keys_that_were_replaced_meanwhile() -> None:
+    """They are not refreshed once more."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
-    credentials: Any = issuer.source._credentials
-    credentials.expire(credentials.generation)
-    credentials.get_frozen_credentials()
+    issuer.source.expire(keys)
+    issuer.source.get_frozen_credentials()
     issuer.source.expire(keys)
 
     assert issuer.token == 'token1'
@@ -158,7 +158,7 @@ def test_keys_that_somebody_else_has_replaced() -> None:
 
 
 def test_keys_that_are_issued_again() -> None:
-    """Where a refresh brings the same keys, refusals of what was signed before it do not ask for another one."""
+    """If a refresh brings equal keys, refusals of earlier requests do not cause another one."""
     issuer = Issuer(FRESH_S)
     issuer.reissues = True
     keys = issuer.source.current
@@ -171,7 +171,7 @@ def test_keys_that_are_issued_again() -> None:
 
 
 def test_failed_refresh() -> None:
-    """It is told as what it is; the next request tries again."""
+    """It raises CredentialsError; the next request tries again."""
     issuer = Issuer(EXPIRED_S)
     issuer.error = LookupError('no keys today')
     with pytest.raises(CredentialsError, match='no keys today'):

@@ -111,6 +111,7 @@ secrets = st.builds(
 EXAMPLE = Secret('AKIAIOSFODNN7EXAMPLE', 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', None, 'us-east-1', 's3')
 EXAMPLE_HOST = 'examplebucket.s3.amazonaws.com'
 EXAMPLE_TIME = '20130524T000000Z'
+EXAMPLE_S = 1_369_353_600
 
 
 def at(moment: datetime.datetime) -> Any:
@@ -129,14 +130,13 @@ def test_headers_as_botocore(secret: Secret, asked: Asked, body: bytes, is_body_
     with at(asked.moment):
         botocore.auth.S3SigV4Auth(*secret.theirs).add_auth(theirs)
 
-    signer = Signer(*secret)
-    timestamp = signer.timestamp(asked.moment.timestamp())
+    signer = Signer(*secret).at(asked.moment.timestamp())
     payload = hashlib.sha256(body).hexdigest() if is_body_signed else UNSIGNED_PAYLOAD
-    own = {'x-amz-content-sha256': payload, 'x-amz-date': timestamp}
+    own = {'x-amz-content-sha256': payload, 'x-amz-date': signer.timestamp}
     if secret.session_token is not None:
         own['x-amz-security-token'] = secret.session_token
     lines, names = canonical_headers({'host': asked.host, **own, **asked.headers})
-    authorization = signer.authorization(asked.method, asked.path, query, lines, names, payload, timestamp)
+    authorization = signer.authorization(asked.method, asked.path, query, lines, names, payload)
 
     assert {name: theirs.headers[name] for name in own} == own
     assert authorization == theirs.headers['Authorization']
@@ -149,10 +149,9 @@ def test_presigned_as_botocore(secret: Secret, asked: Asked, expires_s: int) -> 
     with at(asked.moment):
         botocore.auth.S3SigV4QueryAuth(*secret.theirs, expires=expires_s).add_auth(theirs)
 
-    signer = Signer(*secret)
-    timestamp = signer.timestamp(asked.moment.timestamp())
+    signer = Signer(*secret).at(asked.moment.timestamp())
     headers = {'host': asked.host, **asked.headers}
-    query = signer.presigned_query(asked.method, asked.path, asked.query, headers, expires_s, timestamp)
+    query = signer.presigned_query(asked.method, asked.path, asked.query, headers, expires_s)
 
     assert urlsplit(theirs.url).path == asked.path
     assert sorted(query.split('&')) == sorted(urlsplit(theirs.url).query.split('&'))
@@ -209,7 +208,7 @@ def test_documented_headers(
     sent = {'Host': EXAMPLE_HOST, **headers, 'x-amz-content-sha256': payload, 'x-amz-date': EXAMPLE_TIME}
     lines, names = canonical_headers(sent)
     path = '/' + quoted_key(key)
-    said = Signer(*EXAMPLE).authorization(method, path, canonical_query(query), lines, names, payload, EXAMPLE_TIME)
+    said = Signer(*EXAMPLE).at(EXAMPLE_S).authorization(method, path, canonical_query(query), lines, names, payload)
 
     assert said == (
         'AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, '
@@ -219,7 +218,7 @@ def test_documented_headers(
 
 def test_documented_url() -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html"""
-    query = Signer(*EXAMPLE).presigned_query('GET', '/test.txt', {}, {'host': EXAMPLE_HOST}, 86_400, EXAMPLE_TIME)
+    query = Signer(*EXAMPLE).at(EXAMPLE_S).presigned_query('GET', '/test.txt', {}, {'host': EXAMPLE_HOST}, 86_400)
 
     assert query == (
         'X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request'
@@ -249,7 +248,7 @@ def test_headers_that_are_not_signed(name: str) -> None:
     """Whatever their case; all others are, in order, and blanks count once."""
     headers = {'X-B': ' a  b\tc ', name: 'x', name.upper(): 'y', 'x-a': ''}
 
-    assert canonical_headers(headers) == (['x-a:', 'x-b:a b c'], 'x-a;x-b')
+    assert canonical_headers(headers) == ('x-a:\nx-b:a b c', 'x-a;x-b')
 
 
 def test_unsigned_headers_are_botocores() -> None:
@@ -261,25 +260,25 @@ def test_unsigned_headers_are_botocores() -> None:
 def test_the_key_of_the_day() -> None:
     """It is derived once a day, and anew when the day changes, backwards too, as a clock that is corrected does."""
     signer = Signer(*EXAMPLE)
-    days = ['20130524T000000Z', '20130524T235959Z', '20130525T000000Z', '20130524T235959Z']
+    seconds = [EXAMPLE_S, EXAMPLE_S + 86_399, EXAMPLE_S + 86_400, EXAMPLE_S + 86_399]
     with mock.patch('hmac.digest', wraps=hmac.digest) as digest:
         counted = []
         said = []
-        for day in days:
-            said.append(signer.authorization('GET', '/', '', [], '', EMPTY_SHA256, day))
+        for second in seconds:
+            said.append(signer.at(second).authorization('GET', '/', '', '', '', EMPTY_SHA256))
             counted.append(digest.call_count)
 
-    # Four to derive a key, one to sign with it.
-    assert counted == [5, 6, 11, 16]
-    assert said == [Signer(*EXAMPLE).authorization('GET', '/', '', [], '', EMPTY_SHA256, day) for day in days]
+    # Four derive a key.
+    assert counted == [4, 4, 8, 12]
+    assert said == [Signer(*EXAMPLE).at(second).authorization('GET', '/', '', '', '', EMPTY_SHA256) for second in seconds]
     assert [each.partition('EXAMPLE/')[2][:8] for each in said] == ['20130524', '20130524', '20130525', '20130524']
 
 
 def test_the_second() -> None:
-    """A time is formatted once a second, and is always that of the second that it is in."""
+    """What requests of one second share is made once a second, and is always that of the second of the request."""
     signer = Signer(*EXAMPLE)
     with mock.patch('time.strftime', wraps=time.strftime) as formatted:
-        said = [signer.timestamp(second) for second in (1_369_353_600, 1_369_353_600.999, 1_369_353_601.0, 1_369_353_600.5)]
+        said = [signer.at(second).timestamp for second in (EXAMPLE_S, EXAMPLE_S + 0.999, EXAMPLE_S + 1.0, EXAMPLE_S + 0.5)]
 
     assert said == ['20130524T000000Z', '20130524T000000Z', '20130524T000001Z', '20130524T000000Z']
     assert formatted.call_count == 3

@@ -13,17 +13,17 @@ from typing import Any, Final
 import pytest
 
 from s3po.body import BytesChunk
+from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Place
-from s3po.endpoints.signing_keys import Keys
 from s3po.errors import AccessDenied, CredentialsExpired, InvalidRequest, ResponseError
 from s3po.http import Origin
 from s3po.transport.wire import requests
 from s3po.transport.wire.requests import Requester
-from s3po.transport.wire.response_headers import Doing
+from s3po.transport.wire.response_headers import Operation
 from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePlaces, Sent, requester
 
 NOW: Final = 1_369_353_600.0
-GET: Final = Doing('GetObject', 'bucket', 'key')
+GET: Final = Operation('GetObject', 'bucket', 'key')
 FINE: Final = Canned()
 OTHER_KEYS: Final = Keys(access_key_id='other', secret_access_key='secret')
 

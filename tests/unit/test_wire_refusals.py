@@ -22,12 +22,12 @@ from s3po.errors import (
 )
 from s3po.http import ConnectionLost
 from s3po.transport.wire.requests import MAX_ERROR_BYTES
-from s3po.transport.wire.response_headers import Doing
+from s3po.transport.wire.response_headers import Operation
 from tests.support.both import STORES, Both, Call
 from tests.support.store_xml import error_document
 from tests.support.wire import Canned, FakeClient, requester
 
-GET: Final = Doing('GetObject', 'bucket', 'key')
+GET: Final = Operation('GetObject', 'bucket', 'key')
 
 STATUSES: Final = [304, 400, 401, 403, 404, 405, 408, 409, 411, 412, 416, 429, 499, 500, 501, 502, 503, 504, 599]
 # Every code that has a meaning of its own, and some that have none.
@@ -184,18 +184,18 @@ def test_digests_that_differ() -> None:
 
 @pytest.mark.parametrize('error', [NetworkError, ConnectTimeout, ReadTimeout, CertificateError, ConnectionLost])
 @pytest.mark.parametrize(
-    ('doing', 'named'),
+    ('operation', 'named'),
     [
         (GET, 'GetObject s3://bucket/key'),
-        (Doing('ListObjectsV2', 'bucket'), 'ListObjectsV2 s3://bucket'),
-        (Doing('UploadPart', 'bucket', 'a/key', 7), 'UploadPart 7 of s3://bucket/a/key'),
+        (Operation('ListObjectsV2', 'bucket'), 'ListObjectsV2 s3://bucket'),
+        (Operation('UploadPart', 'bucket', 'a/key', 7), 'UploadPart 7 of s3://bucket/a/key'),
     ],
 )
-def test_errors_of_connections_are_named(error: type[TransportError], doing: Doing, named: str) -> None:
+def test_errors_of_connections_are_named(error: type[TransportError], operation: Operation, named: str) -> None:
     """By what was done; that the connection was lost is of no more interest than any other end of it."""
     client = FakeClient(error('store:9000 does not answer'))
     with pytest.raises(TransportError) as caught:
-        requester(client).send(doing, 'GET')
+        requester(client).send(operation, 'GET')
 
     assert type(caught.value) is (NetworkError if error is ConnectionLost else error)
     assert str(caught.value) == f'{named}: store:9000 does not answer'

@@ -19,21 +19,22 @@ from hypothesis import strategies as st
 
 from s3po.body import BytesChunk, Chunk
 from s3po.config import __version__
+from s3po.credentials.keys import Keys
+from s3po.endpoints import routes
 from s3po.endpoints.resolver import Place
-from s3po.endpoints.signing_keys import Keys
 from s3po.errors import ConfigurationError
 from s3po.http import Origin
 from s3po.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from s3po.transport.wire import requests
 from s3po.transport.wire.requests import Requester
-from s3po.transport.wire.response_headers import Doing
+from s3po.transport.wire.response_headers import Operation
 from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePlaces, Sent, requester
 
 NOW = 1_369_353_600.7
 TEMPORARY = Keys(access_key_id='temporary', secret_access_key='secret', session_token='token/+=')
-GET = Doing('GetObject', 'bucket', 'a/key')
-PUT = Doing('PutObject', 'bucket', 'a/key')
-LIST = Doing('ListObjectsV2', 'bucket')
+GET = Operation('GetObject', 'bucket', 'a/key')
+PUT = Operation('PutObject', 'bucket', 'a/key')
+LIST = Operation('ListObjectsV2', 'bucket')
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +48,9 @@ def client() -> FakeClient:
     return FakeClient(Canned())
 
 
-def send(sender: Requester, client: FakeClient, doing: Doing, method: str, **given: Any) -> Sent:
+def send(sender: Requester, client: FakeClient, operation: Operation, method: str, **given: Any) -> Sent:
     """What one request is sent as."""
-    sender.send(doing, method, **given).close()
+    sender.send(operation, method, **given).close()
     return client.sent[-1]
 
 
@@ -84,7 +85,9 @@ def test_a_whole_head(client: FakeClient) -> None:
 
 
 texts = st.text(st.one_of(st.sampled_from(' /+%=&?#~.é€'), st.characters(min_codepoint=32, exclude_categories=['Cs', 'Cc'])))
-names = st.sampled_from(['content-type', 'x-amz-meta-a', 'x-amz-meta-b', 'range', 'expect', 'cache-control', 'zzz'])
+names = st.sampled_from(
+    ['content-type', 'x-amz-meta-a', 'x-amz-meta-b', 'range', 'expect', 'cache-control', 'x-amz-checksum-mode', 'zzz']
+)
 
 
 @given(
@@ -92,7 +95,7 @@ names = st.sampled_from(['content-type', 'x-amz-meta-a', 'x-amz-meta-b', 'range'
     query=st.dictionaries(texts, texts, max_size=3),
     headers=st.dictionaries(names, texts, max_size=4),
     body=st.sampled_from([b'', b'data', BytesChunk(b'data')]),
-    keys=st.sampled_from([KEYS, TEMPORARY]),
+    keys=st.sampled_from([KEYS, TEMPORARY, replace(TEMPORARY, session_token='a  token')]),
     signing=st.sampled_from(['signed', 'unsigned']),
     place=st.sampled_from(
         [PLACE, replace(PLACE, scheme='https', port=443, host_header='store', region='x', service='s3-outposts')]
@@ -104,11 +107,22 @@ def test_signed_as_botocore(
     """Whatever is asked for, what goes out is what was signed; and headers go out as they were given."""
     client = FakeClient(Canned())
     sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys), payload_signing=signing)
-    doing = Doing('PutObject', 'bucket', key)
-    sent = send(sender, client, doing, 'PUT', query=query, headers=headers, body=body, is_object_data=True)
+    operation = Operation('PutObject', 'bucket', key)
+    sent = send(sender, client, operation, 'PUT', query=query, headers=headers, body=body, is_object_data=True)
 
     assert sent['authorization'] == signed_by_botocore(sent, place, keys, is_body_signed=signing == 'signed')
     assert {name: sent[name] for name in headers} == headers
+
+
+@pytest.mark.parametrize('keys', [KEYS, TEMPORARY])
+@pytest.mark.parametrize('value', ['ENABLED', 'two words', 'two  blanks', '\xa0', ''])
+@pytest.mark.parametrize('name', sorted(requests.SHORT_WAY))
+def test_single_headers(client: FakeClient, name: str, value: str, keys: Keys) -> None:
+    """A request with one known header is signed in a shorter way, with the same signature."""
+    sent = send(requester(client, keys=FakeKeys(keys)), client, GET, 'GET', headers={name: value})
+
+    assert sent[name] == value
+    assert sent['authorization'] == signed_by_botocore(sent, PLACE, keys, is_body_signed=True)
 
 
 def test_headers_go_out_as_they_were_given(client: FakeClient) -> None:
@@ -228,7 +242,7 @@ def test_user_agent(client: FakeClient, added: str, headers: dict[str, str], sai
 
 
 @pytest.mark.parametrize(
-    ('path', 'doing', 'target'),
+    ('path', 'operation', 'target'),
     [
         ('/bucket/', GET, '/bucket/a/key'),
         ('/bucket/', LIST, '/bucket'),
@@ -236,24 +250,24 @@ def test_user_agent(client: FakeClient, added: str, headers: dict[str, str], sai
         ('/', LIST, '/'),
         ('/base/bucket/', GET, '/base/bucket/a/key'),
         ('/base/', LIST, '/base'),
-        ('/bucket/', Doing('GetObject', 'bucket', '/'), '/bucket//'),
-        ('/bucket/', Doing('GetObject', 'bucket', '../x/./y//z'), '/bucket/../x/./y//z'),
-        ('/bucket/', Doing('GetObject', 'bucket', '?a#b c%20+é\n'), '/bucket/%3Fa%23b%20c%2520%2B%C3%A9%0A'),
+        ('/bucket/', Operation('GetObject', 'bucket', '/'), '/bucket//'),
+        ('/bucket/', Operation('GetObject', 'bucket', '../x/./y//z'), '/bucket/../x/./y//z'),
+        ('/bucket/', Operation('GetObject', 'bucket', '?a#b c%20+é\n'), '/bucket/%3Fa%23b%20c%2520%2B%C3%A9%0A'),
         ('/a%20b/', GET, '/a%20b/a/key'),
     ],
 )
-def test_paths(client: FakeClient, path: str, doing: Doing, target: str) -> None:
+def test_paths(client: FakeClient, path: str, operation: Operation, target: str) -> None:
     """Where the bucket is in the path, and where it is in the host; a key is escaped once, a place has been."""
     sender = requester(client, places=FakePlaces(replace(PLACE, path=path)))
 
-    assert send(sender, client, doing, 'GET').target == target
+    assert send(sender, client, operation, 'GET').target == target
 
 
 @pytest.mark.parametrize('operation', ['GetObject', 'HeadObject', 'PutObject', 'DeleteObject', 'AbortMultipartUpload'])
 def test_without_a_key(client: FakeClient, operation: str) -> None:
     """A request for an object is never one for the bucket: DELETE of that would delete it."""
     with pytest.raises(ConfigurationError, match=f'{operation} s3://bucket: the key is empty'):
-        requester(client).send(Doing(operation, 'bucket', ''), 'DELETE')
+        requester(client).send(Operation(operation, 'bucket', ''), 'DELETE')
 
     assert not client.sent
 
@@ -306,7 +320,7 @@ def test_what_is_kept(client: FakeClient) -> None:
     places = FakePlaces()
     sender = requester(client, places=places)
     for bucket in ('bucket', 'other', 'bucket'):
-        send(sender, client, Doing('GetObject', bucket, 'key'), 'GET')
+        send(sender, client, Operation('GetObject', bucket, 'key'), 'GET')
     assert places.found == ['bucket', 'other']
     sender.close()
     send(sender, client, GET, 'GET')
@@ -317,11 +331,11 @@ def test_what_is_kept(client: FakeClient) -> None:
 
 def test_too_many_buckets(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not kept for ever."""
-    monkeypatch.setattr(requests, 'MAX_TARGETS', 2)
+    monkeypatch.setattr(routes, 'MAX_ROUTES', 2)
     places = FakePlaces()
     sender = requester(client, places=places)
     for bucket in ('a', 'b', 'c', 'c', 'a'):
-        send(sender, client, Doing('GetObject', bucket, 'key'), 'GET')
+        send(sender, client, Operation('GetObject', bucket, 'key'), 'GET')
 
     assert places.found == ['a', 'b', 'c', 'a']
 
@@ -330,7 +344,7 @@ def test_new_keys(client: FakeClient) -> None:
     """Each request is signed with the keys of its moment; what is derived from them is kept for as long."""
     keys = FakeKeys()
     sender = requester(client, keys=keys)
-    with mock.patch.object(requests, 'Signer', wraps=requests.Signer) as made:
+    with mock.patch.object(routes, 'Signer', wraps=routes.Signer) as made:
         for current in (KEYS, KEYS, TEMPORARY, TEMPORARY, KEYS, None, KEYS):
             keys.current = current
             sent = send(sender, client, GET, 'GET')

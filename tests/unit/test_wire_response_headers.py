@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from s3po.errors import NetworkError
 from s3po.s3.expected import placed
-from s3po.transport.wire.response_headers import Doing, WireAnswer, moment_of
+from s3po.transport.wire.response_headers import Operation, WireAnswer, moment_of
 from tests.support.both import STORES, Both, Call
 from tests.support.wire import Canned, FakeClient, requester
 
-DOING: Final = Doing('GetObject', 'bucket', 'key')
+DOING: Final = Operation('GetObject', 'bucket', 'key')
 GET: Final[Call] = lambda t: t.get_object('bucket', 'key', byte_range=(2, 5), extra={})  # noqa: E731
 HEAD: Final[Call] = lambda t: t.head_object('bucket', 'key', extra={})  # noqa: E731
 GREENWICH: Final = datetime.UTC
@@ -249,13 +249,13 @@ def test_facts_before_the_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ('doing', 'text'),
+    ('operation', 'text'),
     [
         (DOING, 'GetObject s3://bucket/key'),
-        (Doing('ListObjectsV2', 'bucket'), 'ListObjectsV2 s3://bucket'),
-        (Doing('UploadPart', 'bucket', 'a b', 3), 'UploadPart 3 of s3://bucket/a b'),
+        (Operation('ListObjectsV2', 'bucket'), 'ListObjectsV2 s3://bucket'),
+        (Operation('UploadPart', 'bucket', 'a b', 3), 'UploadPart 3 of s3://bucket/a b'),
     ],
 )
-def test_what_is_done(doing: Any, text: str) -> None:
+def test_what_is_done(operation: Any, text: str) -> None:
     """For messages."""
-    assert str(doing) == text
+    assert str(operation) == text

@@ -15,7 +15,7 @@ from s3po.s3.expected import check_match, placed, unquoted
 from s3po.s3.status import STORE_SIGNS, check_signs, has_own_key, moment_of
 
 __all__ = [
-    'Doing',
+    'Operation',
     'WireAnswer',
     'check_store',
     'checksum_of',
@@ -37,10 +37,10 @@ class WireAnswer:
     """The answer to a GET; see Answer in s3po/s3/protocol.py."""
 
     __slots__ = (
-        '_doing',
         '_got_bytes',
         '_info',
         '_key',
+        '_operation',
         '_response',
         'etag',
         'offset',
@@ -51,27 +51,27 @@ class WireAnswer:
     )
 
     def __init__(
-        self, response: Response, key: str, doing: Doing, *, is_range: bool = False, if_match: str | None = None
+        self, response: Response, key: str, operation: Operation, *, is_range: bool = False, if_match: str | None = None
     ) -> None:
         self._response = response
         self._key = key
-        self._doing = doing
+        self._operation = operation
         self._info: ObjectInfo | None = None
         self.status = response.status
         self._got_bytes = 0
         self.etag = etag_of(response)
         self.version_id = response.text(b'x-amz-version-id')
         try:
-            check_store(response, doing)
+            check_store(response, operation)
             if response.size_bytes < 0 and not response.is_chunked:
                 raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
             said = response.text(b'content-range') or ''
             placing = placed(self.status, said, response.size_bytes, is_range=is_range)
             self.offset, self.size_bytes, self.whole_bytes = placing
-            check_match(if_match, self.etag, doing)
+            check_match(if_match, self.etag, operation)
         except ValueError as error:
             self.close()
-            raise NetworkError(f'{doing}: {error}') from error
+            raise NetworkError(f'{operation}: {error}') from error
         except TransportError:
             self.close()
             raise
@@ -96,7 +96,7 @@ class WireAnswer:
                 return self._read_chunked(size_bytes)
             return self._response.read(size_bytes)
         except TransportError as error:
-            raise self._doing.named(error) from error
+            raise self._operation.named(error) from error
 
     def _read_chunked(self, size_bytes: int) -> bytes:
         data = self._response.read_chunked(size_bytes)
@@ -114,29 +114,36 @@ class WireAnswer:
         try:
             return self._response.read_into(buffer)
         except TransportError as error:
-            raise self._doing.named(error) from error
+            raise self._operation.named(error) from error
 
     def close(self) -> None:
         self._response.close()
 
 
-class Doing:
-    """What is being done, for messages: made into text only when there is a message."""
+class Operation:
+    """One S3 request: its name and its object. Its text stands in error messages, and is made only for them."""
 
-    __slots__ = ('bucket', 'key', 'operation', 'part_number')
+    __slots__ = ('bucket', 'key', 'name', 'part_number')
 
-    def __init__(self, operation: str, bucket: str, key: str = '', part_number: int = 0) -> None:
-        self.operation = operation
+    def __init__(self, name: str, bucket: str, key: str = '', part_number: int = 0) -> None:
+        """
+        Args:
+            name: S3's name of the request, such as 'GetObject'.
+            bucket: The bucket.
+            key: The key; '' for a request on the bucket.
+            part_number: The part of a multipart upload; 0 for none.
+        """
+        self.name = name
         self.bucket = bucket
         self.key = key
         self.part_number = part_number
 
     def __str__(self) -> str:
         part = f' {self.part_number} of' if self.part_number else ''
-        return f'{self.operation}{part} s3://{self.bucket}' + (f'/{self.key}' if self.key else '')
+        return f'{self.name}{part} s3://{self.bucket}' + (f'/{self.key}' if self.key else '')
 
     def named(self, error: TransportError) -> TransportError:
-        """An error of the connection as one of this request."""
+        """Return the same kind of error, with this request in its message."""
         kind = NetworkError if isinstance(error, ConnectionLost) else type(error)
         named = kind(f'{self}: {error}')
         if isinstance(error, NetworkError) and error.is_unresolved:
@@ -144,10 +151,10 @@ class Doing:
         return named
 
 
-def check_store(response: Response, doing: Doing) -> None:
+def check_store(response: Response, operation: Operation) -> None:
     """Refuse the answer to a GET or HEAD that is no store's."""
     if b'etag' not in response.headers:
-        check_signs(doing, response.headers, SIGNS, response.text(b'content-type') or '')
+        check_signs(operation, response.headers, SIGNS, response.text(b'content-type') or '')
 
 
 def etag_of(response: Response) -> str:

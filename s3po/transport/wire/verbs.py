@@ -29,7 +29,7 @@ from s3po.s3.xml_requests import complete_body, delete_body
 from s3po.transport.time_limits import WORKING, answered_within, limit_s
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
 from s3po.transport.wire.response_headers import (
-    Doing,
+    Operation,
     WireAnswer,
     check_store,
     checksum_of,
@@ -74,7 +74,7 @@ class WireTransport:
         wants_checksum: bool = False,
         extra: Extra,
     ) -> WireAnswer:
-        doing = Doing('GetObject', bucket, key)
+        operation = Operation('GetObject', bucket, key)
         headers: dict[str, str] = {}
         if wants_checksum:
             headers['x-amz-checksum-mode'] = 'ENABLED'
@@ -83,8 +83,8 @@ class WireTransport:
             headers['range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
         if if_match is not None:
             headers['if-match'] = quoted_etag(if_match)
-        response = self._send(doing, 'GET', headers=headers, version_id=version_id, extra=extra)
-        return WireAnswer(response, key, doing, is_range=byte_range is not None, if_match=if_match)
+        response = self._send(operation, 'GET', headers=headers, version_id=version_id, extra=extra)
+        return WireAnswer(response, key, operation, is_range=byte_range is not None, if_match=if_match)
 
     def head_object(
         self,
@@ -96,43 +96,43 @@ class WireTransport:
         wants_checksum: bool = False,
         extra: Extra,
     ) -> ObjectInfo:
-        doing = Doing('HeadObject', bucket, key)
+        operation = Operation('HeadObject', bucket, key)
         headers = dict[str, str]()
         if wants_checksum:
             headers['x-amz-checksum-mode'] = 'ENABLED'
         if if_match is not None:
             headers['if-match'] = quoted_etag(if_match)
-        response = self._send(doing, 'HEAD', headers=headers, version_id=version_id, extra=extra)
+        response = self._send(operation, 'HEAD', headers=headers, version_id=version_id, extra=extra)
         response.close()
-        check_store(response, doing)
-        check_match(if_match, etag_of(response), doing)
+        check_store(response, operation)
+        check_match(if_match, etag_of(response), operation)
         try:
             return info_of(response, key, length_of(response.text(b'content-length')))
         except ValueError as error:
-            raise NetworkError(f'{doing}: {error}') from error
+            raise NetworkError(f'{operation}: {error}') from error
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
     ) -> Stored:
-        doing = Doing('PutObject', bucket, key)
+        operation = Operation('PutObject', bucket, key)
         sent: Mapping[str, str] = taken_by('PutObject', headers) if headers else NO_HEADERS
         if checksum is not None:
             name, value = checksum_header(checksum)
             sent = {name: value, **sent} if sent else {name: value}
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
-        response = self._send(doing, 'PUT', headers=sent, extra=extra, body=body)
+        response = self._send(operation, 'PUT', headers=sent, extra=extra, body=body)
         stored = stored_of(response)
         # S3 answers without a body: with one, not even an ETag is proof.
-        return replace(stored, etag='') if self._finished(doing, response) else stored
+        return replace(stored, etag='') if self._finished(operation, response) else stored
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
-        doing = Doing('DeleteObject', bucket, key)
-        response = self._send(doing, 'DELETE', version_id=version_id, extra=extra)
-        self._finished(doing, response)
+        operation = Operation('DeleteObject', bucket, key)
+        response = self._send(operation, 'DELETE', version_id=version_id, extra=extra)
+        self._finished(operation, response)
         return response.text(b'x-amz-version-id')
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
-        doing = Doing('DeleteObjects', bucket)
+        operation = Operation('DeleteObjects', bucket)
         failures, keys = delete_odd_keys(self, bucket, keys, extra)
         if not keys:
             return failures
@@ -140,41 +140,41 @@ class WireTransport:
         # S3 wants a digest of the list; this is the one that every store knows.
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = {'content-md5': digest, 'content-type': 'application/xml'}
-        response = self._send(doing, 'POST', query={'delete': ''}, headers=headers, extra=extra, body=body)
-        return failures + failures_of(bucket, keys, self._document(doing, response, xml.deletion_of))
+        response = self._send(operation, 'POST', query={'delete': ''}, headers=headers, extra=extra, body=body)
+        return failures + failures_of(bucket, keys, self._document(operation, response, xml.deletion_of))
 
     def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
-        doing = Doing('CopyObject', bucket, key)
+        operation = Operation('CopyObject', bucket, key)
         sent = {**taken_by('CopyObject', headers), **_copy_source(source, if_match)}
         if headers:
             sent['x-amz-metadata-directive'] = 'REPLACE'
-        response = self._send(doing, 'PUT', headers=sent, extra=extra)
-        copied = self._document(doing, response, xml.copy_result_of)
+        response = self._send(operation, 'PUT', headers=sent, extra=extra)
+        copied = self._document(operation, response, xml.copy_result_of)
         stored = stored_of(response)
         checksum = copied.checksum or stored.checksum
-        etag = _required_etag(doing, copied.etag or stored.etag)
+        etag = _required_etag(operation, copied.etag or stored.etag)
         return Stored(etag=etag, version_id=stored.version_id, checksum=checksum)
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
-        doing = Doing('GetObjectTagging', bucket, key)
-        response = self._send(doing, 'GET', query={'tagging': ''}, version_id=version_id, extra=extra)
-        return self._document(doing, response, xml.tags_of)
+        operation = Operation('GetObjectTagging', bucket, key)
+        response = self._send(operation, 'GET', query={'tagging': ''}, version_id=version_id, extra=extra)
+        return self._document(operation, response, xml.tags_of)
 
     def presigned_url(
-        self, operation: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
+        self, name: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
     ) -> str:
-        """A URL with which anybody can make one request for a while; as boto3's generate_presigned_url()."""
-        headers, query = serialized_extra(operation, extra) if extra else ({}, {})
+        """A URL with which anyone can make one request until it expires; as boto3's generate_presigned_url()."""
+        headers, query = serialized_extra(name, extra) if extra else ({}, {})
         if version_id is not None:
             query['versionId'] = version_id
-        doing = Doing(operation, bucket, key)
-        return self._requester.presigned_url(doing, method, query=query, headers=headers, expires_s=expires_s)
+        operation = Operation(name, bucket, key)
+        return self._requester.presigned_url(operation, method, query=query, headers=headers, expires_s=expires_s)
 
     def guards_bodies(self, bucket: str) -> bool:
-        return self._requester.guards_bodies(bucket)
+        return self._requester.routes[bucket].guards_bodies
 
     def signs_bodies(self, bucket: str) -> bool:
-        return self._requester.signs_bodies(bucket)
+        return self._requester.routes[bucket].signs_bodies
 
     # --- listings
 
@@ -189,27 +189,27 @@ class WireTransport:
         token: str | None = None,
         extra: Extra,
     ) -> Listing:
-        doing = Doing('ListObjectsV2', bucket)
+        operation = Operation('ListObjectsV2', bucket)
         # Escaped keys: not every character that a key may have can stand in XML.
         query = {'list-type': '2', 'prefix': prefix, 'max-keys': str(page_size), 'encoding-type': 'url'}
         optional = {'delimiter': delimiter, 'start-after': start_after, 'continuation-token': token}
         query.update((name, value) for name, value in optional.items() if value is not None)
-        return self._document(doing, self._send(doing, 'GET', query=query, extra=extra), xml.listing_of)
+        return self._document(operation, self._send(operation, 'GET', query=query, extra=extra), xml.listing_of)
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
-        doing = Doing('ListMultipartUploads', bucket)
+        operation = Operation('ListMultipartUploads', bucket)
         found: list[ListedUpload] = []
         query = {'uploads': '', 'prefix': prefix, 'encoding-type': 'url'}
         places, pages = Loop(), Loop()
         while True:
-            page = self._document(doing, self._send(doing, 'GET', query=query, extra=extra), xml.uploads_of)
+            page = self._document(operation, self._send(operation, 'GET', query=query, extra=extra), xml.uploads_of)
             found += page.uploads
             if not page.is_truncated:
                 return found
             markers = {'key-marker': page.next_key_marker, 'upload-id-marker': page.next_upload_id_marker}
             last = page.uploads[-1].upload_id if page.uploads else None
             if not any(markers.values()) or places.is_closed_by(markers) or pages.is_closed_by(last):
-                raise NetworkError(f'{doing}: the answer says that there is more, but not where')
+                raise NetworkError(f'{operation}: the answer says that there is more, but not where')
             query.update(markers)
 
     # --- multipart uploads
@@ -217,12 +217,12 @@ class WireTransport:
     def create_multipart_upload(
         self, bucket: str, key: str, *, algorithm: str | None = None, headers: Headers, extra: Extra
     ) -> str:
-        doing = Doing('CreateMultipartUpload', bucket, key)
+        operation = Operation('CreateMultipartUpload', bucket, key)
         sent = taken_by('CreateMultipartUpload', headers)
         if algorithm is not None:
             sent.update({'x-amz-checksum-algorithm': algorithm, 'x-amz-checksum-type': checksum_type(algorithm)})
-        response = self._send(doing, 'POST', query={'uploads': ''}, headers=sent, extra=extra)
-        return self._document(doing, response, xml.upload_id_of)
+        response = self._send(operation, 'POST', query={'uploads': ''}, headers=sent, extra=extra)
+        return self._document(operation, response, xml.upload_id_of)
 
     def upload_part(
         self,
@@ -235,13 +235,13 @@ class WireTransport:
         checksum: str | None = None,
         extra: Extra,
     ) -> CompletedPart:
-        doing = Doing('UploadPart', bucket, key, part_number)
+        operation = Operation('UploadPart', bucket, key, part_number)
         query = {'partNumber': str(part_number), 'uploadId': upload_id}
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
         headers = NO_HEADERS if checksum is None else dict([checksum_header(checksum)])
-        response = self._send(doing, 'PUT', query=query, headers=headers, extra=extra, body=body)
-        self._finished(doing, response)
-        etag = _required_etag(doing, etag_of(response))
+        response = self._send(operation, 'PUT', query=query, headers=headers, extra=extra, body=body)
+        self._finished(operation, response)
+        etag = _required_etag(operation, etag_of(response))
         return CompletedPart(
             number=part_number,
             etag=etag,
@@ -262,17 +262,17 @@ class WireTransport:
         if_match: str,
         extra: Extra,
     ) -> CompletedPart:
-        doing = Doing('UploadPartCopy', bucket, key, part_number)
+        operation = Operation('UploadPartCopy', bucket, key, part_number)
         query = {'partNumber': str(part_number), 'uploadId': upload_id}
         headers = {
             **_copy_source(source, if_match),
             'x-amz-copy-source-range': f'bytes={byte_range[0]}-{byte_range[1] - 1}',
         }
-        response = self._send(doing, 'PUT', query=query, headers=headers, extra=extra)
-        copied = self._document(doing, response, xml.copy_result_of)
+        response = self._send(operation, 'PUT', query=query, headers=headers, extra=extra)
+        copied = self._document(operation, response, xml.copy_result_of)
         return CompletedPart(
             number=part_number,
-            etag=_required_etag(doing, copied.etag),
+            etag=_required_etag(operation, copied.etag),
             size_bytes=byte_range[1] - byte_range[0],
             checksum=copied.checksum,
         )
@@ -288,14 +288,14 @@ class WireTransport:
         headers: Headers,
         extra: Extra,
     ) -> Stored:
-        doing = Doing('CompleteMultipartUpload', bucket, key)
+        operation = Operation('CompleteMultipartUpload', bucket, key)
         sent = {**taken_by('CompleteMultipartUpload', headers), 'content-type': 'application/xml'}
         if checksum is not None:
             name, value = checksum_header(checksum)
             sent.update({name: value, 'x-amz-checksum-type': checksum_type(checksum.partition(':')[0])})
         body = complete_body(parts)
-        response = self._send(doing, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
-        said = self._document(doing, response, xml.complete_result_of)
+        response = self._send(operation, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
+        said = self._document(operation, response, xml.complete_result_of)
         return Stored(
             etag=said.etag,
             version_id=response.text(b'x-amz-version-id'),
@@ -304,19 +304,19 @@ class WireTransport:
         )
 
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
-        doing = Doing('AbortMultipartUpload', bucket, key)
-        self._finished(doing, self._send(doing, 'DELETE', query={'uploadId': upload_id}, extra=extra))
+        operation = Operation('AbortMultipartUpload', bucket, key)
+        self._finished(operation, self._send(operation, 'DELETE', query={'uploadId': upload_id}, extra=extra))
 
     def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
-        doing = Doing('ListParts', bucket, key)
-        response = self._send(doing, 'GET', query={'uploadId': upload_id}, extra=extra)
-        return self._document(doing, response, xml.parts_of)
+        operation = Operation('ListParts', bucket, key)
+        response = self._send(operation, 'GET', query={'uploadId': upload_id}, extra=extra)
+        return self._document(operation, response, xml.parts_of)
 
     # --- what they have in common
 
     def _send(
         self,
-        doing: Doing,
+        operation: Operation,
         method: str,
         *,
         query: Mapping[str, str] = NO_QUERY,
@@ -328,56 +328,58 @@ class WireTransport:
         """Send one request: the caller's parameters as far as it knows them, ours on top."""
         if version_id is not None:
             if not isinstance(version_id, str):
-                raise ConfigurationError(f'{doing}: version_id must be a str, not {type(version_id).__name__}')
+                raise ConfigurationError(f'{operation}: version_id must be a str, not {type(version_id).__name__}')
             query = {**query, 'versionId': version_id}
         if extra:
-            their_headers, their_query = serialized_extra(doing.operation, extra)
+            their_headers, their_query = serialized_extra(operation.name, extra)
             headers, query = {**their_headers, **headers}, {**their_query, **query}
-        is_object_data = doing.operation in ('PutObject', 'UploadPart')
-        response = self._requester.send(doing, method, query=query, headers=headers, body=body, is_object_data=is_object_data)
+        is_object_data = operation.name in ('PutObject', 'UploadPart')
+        response = self._requester.send(
+            operation, method, query=query, headers=headers, body=body, is_object_data=is_object_data
+        )
         if response.status != http.client.OK:
             try:
-                check_status(doing.operation, doing, response.status)
+                check_status(operation.name, operation, response.status)
             except NetworkError:
                 response.close()
                 raise
         return response
 
-    def _finished(self, doing: Doing, response: Response) -> bytes:
+    def _finished(self, operation: Operation, response: Response) -> bytes:
         """Read an answer that need not have a body, and give the body. A proxy's page with status 200 is refused."""
         if not response.size_bytes:
             response.close()
             return b''
-        body = self._read(doing, response)
-        self._parsed(doing, response, body, xml.nothing_of)
+        body = self._read(operation, response)
+        self._parsed(operation, response, body, xml.nothing_of)
         return body
 
-    def _document(self, doing: Doing, response: Response, parse: Callable[[bytes], T]) -> T:
+    def _document(self, operation: Operation, response: Response, parse: Callable[[bytes], T]) -> T:
         """Read an answer that is a document.
 
         Raises:
             TransportError: It is not the document that it has to be; or it is one that tells of an error, which S3 may only
                 find out when it has said 200 already.
         """
-        return self._parsed(doing, response, self._read(doing, response), parse)
+        return self._parsed(operation, response, self._read(operation, response), parse)
 
-    def _parsed(self, doing: Doing, response: Response, body: bytes, parse: Callable[[bytes], T]) -> T:
+    def _parsed(self, operation: Operation, response: Response, body: bytes, parse: Callable[[bytes], T]) -> T:
         try:
             return parse(body)
         except xml.ErrorInBody as error:
-            raise self._requester.refusal(doing, response, error.error) from error
+            raise self._requester.refusal(operation, response, error.error) from error
         except xml.MalformedAnswer as error:
             hint = web_page_hint(headers_of(response))
-            raise NetworkError(f'{doing}: {response.status}, but {error}' + (f'; {hint}' if hint else '')) from error
+            raise NetworkError(f'{operation}: {response.status}, but {error}' + (f'; {hint}' if hint else '')) from error
 
-    def _read(self, doing: Doing, response: Response) -> bytes:
+    def _read(self, operation: Operation, response: Response) -> bytes:
         try:
-            if doing.operation in WORKING:
-                with answered_within(limit_s(doing.operation), doing):
+            if operation.name in WORKING:
+                with answered_within(limit_s(operation.name), operation):
                     return response.read_all(MAX_DOCUMENT_BYTES, is_patient=True)
             return response.read_all(MAX_DOCUMENT_BYTES)
         except TransportError as error:
-            raise doing.named(error) from error
+            raise operation.named(error) from error
         finally:
             response.close()
 
@@ -391,7 +393,7 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
     return {'x-amz-copy-source': named, 'x-amz-copy-source-if-match': quoted_etag(if_match)}
 
 
-def _required_etag(doing: Doing, etag: str) -> str:
+def _required_etag(operation: Operation, etag: str) -> str:
     if not is_proof(etag) or not has_xml_form(etag):
-        raise NetworkError(f'{doing}: the answer has no ETag of an object, so nothing proves that it was done')
+        raise NetworkError(f'{operation}: the answer has no ETag of an object, so nothing proves that it was done')
     return etag

@@ -1,23 +1,21 @@
-"""A key pair, with the token and the expiry that belong to it.
+"""Keys, and how they are read from what a function or a service returns.
 
-What may live here: the value, and the one place that reads it from what others return. A pair is never changed and never put
-together from two sources, so an id is never signed with another one's secret.
+Keys are never changed and never put together from two sources, so an id never goes with another id's secret.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from s3po.errors import CredentialsError
-from s3po.secrecy import Secret
 
-__all__ = ['KeyPair', 'issued_by', 'pair_of']
+__all__ = ['Keys', 'keys_from', 'keys_of']
 
-# What each field is called by us and obstore, by botocore, and in the answers of AWS's services.
+# The names of each field in s3po and obstore, in botocore, and in the responses of AWS's services.
 ID_NAMES: Final = ('access_key_id', 'access_key', 'AccessKeyId')
 SECRET_NAMES: Final = ('secret_access_key', 'secret_key', 'SecretAccessKey')
 TOKEN_NAMES: Final = ('session_token', 'token', 'SessionToken', 'Token')
@@ -25,8 +23,10 @@ EXPIRY_NAMES: Final = ('expires_at', 'expiry_time', 'Expiration')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyPair:
-    """Keys that belong together.
+class Keys:
+    """An access key with its secret and, for temporary keys, its token and expiry. Neither repr nor pickle shows a secret.
+
+    A source returns the same object as long as the keys are the same, so that a signer can be kept with them.
 
     Attributes:
         access_key_id: The id.
@@ -36,49 +36,47 @@ class KeyPair:
     """
 
     access_key_id: str
-    secret_access_key: Secret[str]
-    session_token: Secret[str] | None = None
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
     expires_at: datetime | None = None
 
-    @property
-    def token(self) -> str | None:
-        """The token itself: do not show it."""
-        return None if self.session_token is None else self.session_token.reveal()
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('keys go into no pickle')
 
     def seconds_left(self) -> float:
-        """For how long they hold; negative when they have expired, infinite for keys that never do."""
+        """How long they are still valid; negative for expired keys, infinite for keys that never expire."""
         return float('inf') if self.expires_at is None else (self.expires_at - datetime.now(UTC)).total_seconds()
 
 
-def issued_by(function: Callable[[], object]) -> KeyPair:
-    """The keys that a function of the caller's returns.
+def keys_from(function: Callable[[], object]) -> Keys:
+    """The keys that the caller's function returns.
 
     Raises:
-        CredentialsError: What it returned are no keys.
+        CredentialsError: It returned something else.
         BaseException: What the function raised.
     """
     returned = function()
     if inspect.isawaitable(returned):
         if inspect.iscoroutine(returned):
-            # It would warn that it was never awaited.
+            # Else it warns that it was never awaited.
             returned.close()
         raise CredentialsError('the function given as credentials is an async one; give one that returns the keys')
-    return pair_of(returned, 'the function given as credentials')
+    return keys_of(returned, 'the function given as credentials')
 
 
-def pair_of(given: object, giver: str) -> KeyPair:
-    """The keys in a mapping or in an object's attributes, by our, obstore's, botocore's or AWS's names.
+def keys_of(given: object, giver: str) -> Keys:
+    """The keys in a mapping or in an object's attributes, by the names of s3po, obstore, botocore or AWS.
 
     Args:
         given: The mapping or object.
-        giver: Who gave it, for messages.
+        giver: Its source, for messages.
 
     Raises:
-        CredentialsError: Something is missing, or is of no use. No value is told.
+        CredentialsError: A field is missing or invalid. The message shows no value.
     """
     freeze = getattr(given, 'get_frozen_credentials', None)
     if callable(freeze):
-        # botocore's own may be refreshed between the reading of one attribute and the next.
+        # Credentials of botocore's may be refreshed between the reading of one attribute and the next.
         given = freeze()
     if given is None or isinstance(given, str | bytes | int | float | list):
         raise CredentialsError(f'{giver} returned {_kind(given)}, not a mapping or an object with keys')
@@ -88,10 +86,10 @@ def pair_of(given: object, giver: str) -> KeyPair:
     if not access_key_id or not secret_access_key:
         raise CredentialsError(f'{giver} returned no {" and no ".join(missing)}')
     token = _text(given, TOKEN_NAMES, giver)
-    return KeyPair(
+    return Keys(
         access_key_id=access_key_id,
-        secret_access_key=Secret(secret_access_key),
-        session_token=Secret(token) if token else None,
+        secret_access_key=secret_access_key,
+        session_token=token or None,
         expires_at=_expiry(_first(given, EXPIRY_NAMES), giver),
     )
 
@@ -130,5 +128,5 @@ def _expiry(found: object, giver: str) -> datetime | None:
 
 
 def _kind(value: object) -> str:
-    """What a value is, without telling it."""
+    """The type of a value, for a message that must not show it."""
     return 'None' if value is None else f'a value of type {type(value).__name__}'

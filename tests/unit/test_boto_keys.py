@@ -1,4 +1,4 @@
-"""Credentials that refresh themselves: one greenlet does it, and blocks nobody whose keys are good for a while."""
+"""Keys that botocore refreshes: one greenlet at a time does it, and the others go on while their keys are valid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import gevent.pool
 import pytest
 from botocore.credentials import Credentials, DeferredRefreshableCredentials, RefreshableCredentials
 
-from s3po.endpoints.boto_client import GuardedCredentials
 from s3po.endpoints.boto_errors import translated
+from s3po.endpoints.boto_keys import BotoKeys
 from s3po.errors import CredentialsError
 
 MINUTE_S = 60
@@ -22,13 +22,13 @@ FRESH_S, ADVISORY_S, EXPIRED_S = 60 * MINUTE_S, 12 * MINUTE_S, -MINUTE_S
 
 
 class Issuer:
-    """Where refreshed keys come from.
+    """A source of temporary keys.
 
     Attributes:
-        issued: How many times it was asked for new ones.
-        error: What the next one is refused with; None issues it.
-        lifetime_s: How long new ones hold.
-        wait: Called before new ones are issued.
+        issued: How many times it issued keys.
+        error: Raised in place of the next keys; None for no error.
+        lifetime_s: How long new keys are valid.
+        wait: Called before new keys are issued.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Issuer:
         self.wait: Callable[[], object] = gevent.sleep
 
     def keys(self, lifetime_s: int) -> dict[str, str]:
-        """What botocore wants of a source of temporary keys."""
+        """Keys in botocore's form."""
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
         return {
             'access_key': f'key{self.issued}',
@@ -56,7 +56,7 @@ class Issuer:
         return self.keys(self.lifetime_s)
 
     def credentials(self, lifetime_s: int) -> RefreshableCredentials:
-        """Keys that hold so long, and refresh themselves here."""
+        """Credentials of botocore's that are valid for so long and are refreshed from here."""
         return RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
 
 
@@ -66,25 +66,25 @@ def issuer() -> Issuer:
     return Issuer()
 
 
-def ask(credentials: GuardedCredentials, width: int) -> list[str]:
-    """The tokens that many greenlets get, side by side."""
+def ask(credentials: BotoKeys, width: int) -> list[str]:
+    """The tokens that many greenlets get at the same time."""
     return [keys.token for keys in gevent.pool.Pool(width).map(lambda _: credentials.get_frozen_credentials(), range(width))]
 
 
 def test_one_refresh_at_a_time(issuer: Issuer) -> None:
     """Of many greenlets with expired keys one refreshes; all get the new ones."""
-    guarded = GuardedCredentials(issuer.credentials(EXPIRED_S))
+    guarded = BotoKeys(issuer.credentials(EXPIRED_S))
 
     assert ask(guarded, 50) == ['token1'] * 50
     assert issuer.issued == 1
     assert guarded.can_refresh
 
 
-def test_refresh_ahead_of_time_blocks_nobody(issuer: Issuer) -> None:
-    """While one greenlet gets new keys in good time, the others use the old ones."""
+def test_refresh_ahead_of_time(issuer: Issuer) -> None:
+    """While one greenlet refreshes keys that are still valid, the others use the old ones."""
     may_issue = gevent.event.Event()
     issuer.wait = may_issue.wait
-    guarded = GuardedCredentials(issuer.credentials(ADVISORY_S))
+    guarded = BotoKeys(issuer.credentials(ADVISORY_S))
     refreshing = gevent.spawn(guarded.get_frozen_credentials)
     gevent.sleep(0)
 
@@ -97,31 +97,31 @@ def test_refresh_ahead_of_time_blocks_nobody(issuer: Issuer) -> None:
 
 
 def test_refresh_ahead_of_time_that_fails(issuer: Issuer) -> None:
-    """It is nobody's error: the old keys hold."""
+    """It raises nothing: the old keys are still valid."""
     issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='try later')
-    guarded = GuardedCredentials(issuer.credentials(ADVISORY_S))
+    guarded = BotoKeys(issuer.credentials(ADVISORY_S))
 
     assert ask(guarded, 3) == ['token0'] * 3
 
 
-def test_expired_by_the_stores_word(issuer: Issuer) -> None:
-    """expire() forces one refresh, however many requests of the same keys were refused."""
-    guarded = GuardedCredentials(issuer.credentials(FRESH_S))
+def test_expired_as_the_store_says(issuer: Issuer) -> None:
+    """expire() forces one refresh, even if many requests with the same keys were refused."""
+    guarded = BotoKeys(issuer.credentials(FRESH_S))
     assert ask(guarded, 5) == ['token0'] * 5
-    generation = guarded.generation
+    keys = guarded.last
     for _ in range(5):
-        guarded.expire(generation)
+        guarded.expire(keys)
     assert ask(guarded, 5) == ['token1'] * 5
 
-    assert guarded.generation == generation + 1
-    guarded.expire(generation)
+    assert guarded.last is not keys
+    guarded.expire(keys)
     assert ask(guarded, 5) == ['token1'] * 5
     assert issuer.issued == 1
 
 
 def test_refresh_that_fails(issuer: Issuer) -> None:
-    """Whoever needs the keys gets a CredentialsError; the next one tries again."""
-    guarded = GuardedCredentials(issuer.credentials(EXPIRED_S))
+    """A request that needs the keys raises CredentialsError; the next one tries again."""
+    guarded = BotoKeys(issuer.credentials(EXPIRED_S))
     issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='the role is gone')
     with pytest.raises(CredentialsError, match='PutObject s3://b/k: .*the role is gone'), translated('PutObject s3://b/k'):
         guarded.get_frozen_credentials()
@@ -135,10 +135,10 @@ def test_refresh_that_fails(issuer: Issuer) -> None:
 
 
 def test_forced_refresh_that_fails(issuer: Issuer) -> None:
-    """Keys that the store calls expired are not used again, though they say that they hold."""
-    guarded = GuardedCredentials(issuer.credentials(FRESH_S))
+    """Keys that the store refuses as expired are not used again, even if their own expiry is later."""
+    guarded = BotoKeys(issuer.credentials(FRESH_S))
     guarded.get_frozen_credentials()
-    guarded.expire(guarded.generation)
+    guarded.expire(guarded.last)
     issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='try later')
     for _ in range(2):
         with pytest.raises(CredentialsError), translated('PutObject s3://b/k'):
@@ -149,30 +149,33 @@ def test_forced_refresh_that_fails(issuer: Issuer) -> None:
 
 
 def test_static_keys() -> None:
-    """They never block and never refresh; what else botocore asks of them, it gets."""
-    guarded = GuardedCredentials(Credentials('key', 'secret', 'token', method='test', account_id='123'))
-    guarded.expire(guarded.generation)
+    """They never block and never refresh; botocore can read their other attributes."""
+    guarded = BotoKeys(Credentials('key', 'secret', 'token', method='test', account_id='123'))
+    guarded.expire(guarded.last)
 
     assert ask(guarded, 2) == ['token'] * 2
     assert not guarded.can_refresh
     assert (guarded.method, guarded.account_id, guarded.access_key) == ('test', '123', 'key')
-    assert repr(guarded) == '<GuardedCredentials from test>'
+    assert repr(guarded) == '<BotoKeys from test>'
     assert 'secret' not in repr(guarded)
 
 
 def test_other_attributes_are_fresh(issuer: Issuer) -> None:
-    """botocore reads single attributes too, which would refresh behind the guard's back."""
-    guarded = GuardedCredentials(issuer.credentials(EXPIRED_S))
+    """botocore reads single attributes too; these reads refresh through the lock as well."""
+    guarded = BotoKeys(issuer.credentials(EXPIRED_S))
 
     assert guarded.access_key == 'key1'
     assert issuer.issued == 1
 
 
 def test_expired_first_keys(issuer: Issuer) -> None:
-    """A request that began before there were any keys was signed with the first ones: its refusal is about those."""
-    guarded = GuardedCredentials(DeferredRefreshableCredentials(issuer.refresh, 'test'))
-    generation = guarded.generation
+    """A request that began before there were any keys was signed with the first ones, so its refusal expires those."""
+    guarded = BotoKeys(DeferredRefreshableCredentials(issuer.refresh, 'test'))
+    keys = guarded.last
+    assert keys is None
     assert ask(guarded, 5) == ['token1'] * 5
-    guarded.expire(generation)
+    guarded.expire(keys)
+    assert ask(guarded, 5) == ['token2'] * 5
+    guarded.expire(keys)
 
     assert ask(guarded, 5) == ['token2'] * 5
