@@ -1,0 +1,110 @@
+"""A call of a connection as one value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from s3po.checks import slot_setters
+from s3po.errors import JobError
+from s3po.jobs.durable import LOST, durable, restored
+from s3po.jobs.options import DEFAULTS, NAMES
+from s3po.model import ObjectRef, ref_of
+
+__all__ = ['Call']
+
+# The names of the object, as arguments.
+REF: Final = ('bucket', 'key', 'version_id')
+# Options that limit the attempts. The same call with other limits has the same identity.
+LIMITS: Final = frozenset({'retries', 'timeout_s'})
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Call:
+    """A call of one of Connection's methods on one object.
+
+    Attributes:
+        operation: The name of the method, such as 'upload'.
+        ref: The object; of a copy, the source.
+        options: The other arguments, without those that were not given: one of the dicts of this module. Read only.
+    """
+
+    operation: str
+    ref: ObjectRef
+    options: Mapping[str, Any]
+
+    def __init__(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> None:
+        # One is made for each job, and the generated __init__ takes twice the time.
+        _set_operation(self, operation)
+        _set_ref(self, ref)
+        _set_options(self, options)
+
+    def __repr__(self) -> str:
+        # Without the options, which may hold data and secrets.
+        return f'<Call {self}>'
+
+    def __str__(self) -> str:
+        return f'{self.operation} {self.ref}'
+
+    @property
+    def identity(self) -> str:
+        """A hash (SHA-256, in hex) of the operation, the object and the durable options: the same in every process.
+
+        Options at their default count as not given. `retries` and `timeout_s` do not count.
+        """
+        said = self.to_json()
+        del said['lost']
+        said['options'] = {name: value for name, value in said['options'].items() if _is_of_identity(name, value)}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'."""
+        options = {name: durable(name, value) for name, value in self.options.items() if value is not None}
+        lost = [name for name, value in options.items() if value is LOST]
+        # Anything else than text is no name of an object, and its job failed.
+        names = {name: getattr(self.ref, name) for name in REF}
+        lost += [name for name, value in names.items() if not isinstance(value, str) and (name, value) != ('version_id', None)]
+        return {
+            'operation': self.operation,
+            'bucket': str(self.ref.bucket),
+            'key': str(self.ref.key),
+            'version_id': None if 'version_id' in lost else self.ref.version_id,
+            'options': {name: value for name, value in options.items() if value is not LOST},
+            'lost': lost,
+        }
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Call:
+        """The inverse of to_json(). What was lost is LOST in the options.
+
+        Raises:
+            JobError: That is no call.
+        """
+        try:
+            ref = ref_of(said['bucket'], said['key'], said['version_id'])
+            given = cls(said['operation'], ref, {**said['options'], **dict.fromkeys(said['lost'], LOST)})
+            mistake = given.mistake()
+            if mistake is not None:
+                raise JobError(f'that is no call: {mistake}')
+            return cls(given.operation, ref, {name: restored(name, value) for name, value in given.options.items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise JobError(f'that is no call: {error!r}') from error
+
+    def mistake(self) -> str | None:
+        """A sentence on the operation or option that does not exist; None for a usable call."""
+        if self.operation not in NAMES:
+            return f'there is no operation {self.operation!r}'
+        for name in self.options:
+            if name not in NAMES[self.operation] and name not in REF:
+                return f'{self.operation} has no option {name!r}'
+        return None
+
+
+_set_operation, _set_ref, _set_options = slot_setters(Call)
+
+
+def _is_of_identity(name: str, value: object) -> bool:
+    return name not in LIMITS and (name not in DEFAULTS or value != DEFAULTS[name])
