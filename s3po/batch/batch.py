@@ -29,7 +29,8 @@ from s3po.errors import (
     DeadlineExceeded,
     S3poError,
 )
-from s3po.model import ObjectRef, UnusableRef
+from s3po.jobs import Call
+from s3po.model import UnusableRef
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -79,7 +80,7 @@ class Batch(Calls):
         self._watch = watch_hub(self._is_idle)
         self._refusal: S3poError | None = None
         self._is_closed = False
-        self._submitted = self._succeeded = self._cancelled = 0
+        self._submitted = self._pending = self._succeeded = self._cancelled = 0
         self._began_at = self._ended_at = 0.0
         self._failed = FailedJobs()
         self._unread = Unread()
@@ -110,7 +111,7 @@ class Batch(Calls):
     @property
     def pending(self) -> int:
         """How many jobs have not ended."""
-        return self._submitted - self._succeeded - len(self._failed)
+        return self._pending
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all jobs have ended. Another native thread than the batch's may wait too.
@@ -270,42 +271,43 @@ class Batch(Calls):
 
     def submit(
         self,
-        operation: str,
-        ref: ObjectRef,
-        options: dict[str, Any],
+        call: Call,
         callback: Callback | None,
         errback: Errback | None,
-        silent_value: object = None,
+        *,
+        silent: bool | None = None,
         refusal: S3poError | None = None,
     ) -> Job:
-        """Queue one call, or its refusal; blocks while the queue is full, unless it comes from inside a job."""
-        self._check_open()
-        silent = options.pop('silent', None)
-        if options.get('timeout_s', 0) is None:
-            options['timeout_s'] = self._limits.job_timeout_s
-        job = Job(
-            self,
-            operation,
-            ref,
-            options,
-            callback=callback,
-            errback=errback if callable(errback) else None,
-            is_silent=self._connection.silent if silent is None else silent,
-            silent_value=silent_value,
-            refusal=ref.refusal() if isinstance(ref, UnusableRef) else refusal or not_callable(callback, errback),
-        )
+        """Queue a call, or its refusal; blocks while the queue is full, unless it comes from inside a job."""
+        if self._refusal is not None or self._is_closed or not self.home.is_here():
+            self._check_open()
+        if self._limits.job_timeout_s is not None:
+            call = self._limited(call, self._limits.job_timeout_s)
+        if isinstance(call.ref, UnusableRef):
+            refusal = call.ref.refusal()
+        elif refusal is None and (callback is not None or errback is not None):
+            refusal = not_callable(callback, errback)
+            errback = errback if callable(errback) else None
+        is_silent = self._connection.silent if silent is None else silent
+        job = Job(self, call, callback, errback, is_silent=is_silent, refusal=refusal)
         has_room = self._workers.wait_for_room()
         if self._refusal is not None:
             if has_room:
                 self._workers.give_back_room()
             raise self._refused()
-        self._count_in(job)
+        if not self._submitted:
+            self._began_at = time.monotonic()
+        self._submitted += 1
+        self._pending += 1
+        self._is_idle.clear()
+        if self._jobs is not None:
+            self._jobs.append(job)
         self._workers.put(job, has_room=has_room)
         return job
 
     def cancel_job(self, job: Job) -> bool:
         """What Job.cancel() does."""
-        if job.ready():
+        if job.has_ended:
             return False
         if not self.home.is_here():
             return self.home.call(lambda: self.cancel_job(job))
@@ -332,21 +334,21 @@ class Batch(Calls):
         """What is to be told once all is over for this batch; '' where that is nothing. Tells it once."""
         return self._unread.told(self.pending, self._submitted) if self.home.is_own_process() else ''
 
-    # --- counting
+    @staticmethod
+    def _limited(call: Call, timeout_s: float) -> Call:
+        """The call with the batch's time limit for jobs, unless it has its own."""
+        if call.options.get('timeout_s') is not None:
+            return call
+        return Call(call.operation, call.ref, {**call.options, 'timeout_s': timeout_s})
 
-    def _count_in(self, job: Job) -> None:
-        if not self._submitted:
-            self._began_at = time.monotonic()
-        self._submitted += 1
-        self._is_idle.clear()
-        if self._jobs is not None:
-            self._jobs.append(job)
+    # --- counting
 
     def _end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
         if isinstance(error, ConfigurationError):
             # Silent is what happens to a transfer, not a mistake in the call.
             job.is_silent = False
         job.end(value, error)
+        self._pending -= 1
         if error is None:
             self._succeeded += 1
         else:
@@ -358,7 +360,7 @@ class Batch(Calls):
         if self._ended is not None:
             self._ended.append(job)
         self._has_ended_one.set()
-        if not self.pending:
+        if not self._pending:
             self._ended_at = time.monotonic()
             self._is_idle.set()
 
@@ -382,7 +384,7 @@ class Batch(Calls):
         if self._refusal is None:
             self._refusal = reason
         for job in self._workers.drain():
-            if not job.ready():
+            if not job.has_ended:
                 self._end(job, None, reason, is_cancelled=isinstance(reason, Cancelled))
 
     def _interrupt_running(self, reason: S3poError, *, is_urgent: bool = False, besides: object = None) -> None:

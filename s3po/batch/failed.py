@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from s3po import errors
 from s3po.batch.job import Job
 from s3po.errors import ConfigurationError, JobError, LocalError, S3poError
-from s3po.model import ObjectRef, ref_of
-from s3po.secrecy import is_secret_name, redacted
+from s3po.jobs import LOST, Call, read_lines
+from s3po.model import ObjectRef
+from s3po.secrecy import redacted
 
 __all__ = ['FailedJob', 'FailedJobs']
 
-# Options that stand for data or for places: they are kept in a file only where they are paths.
-PLACES = ('source', 'target', 'path')
 # The fields of errors that are kept.
 PLAIN = (str, int, float, bool)
 # How far the causes of an error are followed.
@@ -28,15 +26,13 @@ class FailedJob:
     """One job that failed.
 
     Attributes:
-        operation: The method of Connection.
-        ref: The object concerned.
-        options: The other arguments of the call, the source or target among them.
+        call: The call, with the source or target among its options.
         error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
         is_silent: Whether the job was silent.
         is_cancelled: Whether its batch's or its own cancel() ended it, so that it raises no BatchError.
     """
 
-    __slots__ = ('error', 'is_cancelled', 'is_silent', 'operation', 'options', 'ref')
+    __slots__ = ('call', 'error', 'is_cancelled', 'is_silent')
 
     def __init__(
         self,
@@ -48,18 +44,33 @@ class FailedJob:
         is_silent: bool = False,
         is_cancelled: bool = False,
     ) -> None:
-        self.operation = operation
-        self.ref = ref
-        self.options = options
+        self.call = Call(operation, ref, options)
         self.error = error
         self.is_silent = is_silent
         self.is_cancelled = is_cancelled
 
     @classmethod
     def of(cls, job: Job, *, is_cancelled: bool = False) -> FailedJob:
-        """What is to be kept of a job that failed."""
+        """The record of a job that failed."""
         assert job.failure is not None
-        return cls(job.operation, job.ref, job.options, job.failure, is_silent=job.is_silent, is_cancelled=is_cancelled)
+        assert job.call is not None
+        call = job.call
+        return cls(call.operation, call.ref, call.options, job.failure, is_silent=job.is_silent, is_cancelled=is_cancelled)
+
+    @property
+    def operation(self) -> str:
+        """The method of Connection."""
+        return self.call.operation
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object concerned."""
+        return self.call.ref
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The other arguments of the call that were given, the source or target among them."""
+        return self.call.options
 
     @property
     def bucket(self) -> str:
@@ -80,7 +91,7 @@ class FailedJob:
         return f'<FailedJob {self}>'
 
     def __str__(self) -> str:
-        return f'{self.operation} {self.ref}: {type(self.error).__name__}: {self.error}'
+        return f'{self.call}: {type(self.error).__name__}: {self.error}'
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Sources and targets may be open files; what goes into a file goes through a pickle too.
@@ -91,22 +102,8 @@ class FailedJob:
 
         A source in memory, an open file, and what holds a secret (a key of SSE-C, say) are left out, and told in 'lost'.
         """
-        options: dict[str, Any] = {}
-        lost: list[str] = []
-        for name, value in self.options.items():
-            plain = _plain(name, value)
-            if plain is _LOST:
-                lost.append(name)
-            elif plain is not None:
-                options[name] = plain
-        lost += [name for name in ('bucket', 'key') if not isinstance(getattr(self.ref, name), str)]
         return {
-            'operation': self.operation,
-            'bucket': str(self.ref.bucket),
-            'key': str(self.ref.key),
-            'version_id': self.ref.version_id,
-            'options': options,
-            'lost': lost,
+            **self.call.to_json(),
             'silent': self.is_silent,
             'cancelled': self.is_cancelled,
             'error': _error_to_json(self.error),
@@ -119,15 +116,13 @@ class FailedJob:
         Raises:
             JobError: That is no failed job.
         """
+        call = Call.from_json(said)
         try:
-            ref = ref_of(said['bucket'], said['key'], said['version_id'])
-            options = {name: _unplain(name, value) for name, value in said['options'].items()}
-            options.update((name, _LOST) for name in said['lost'])
-            error = _error_from_json(said['error'])
-            is_cancelled = bool(said.get('cancelled'))
-            return cls(said['operation'], ref, options, error, is_silent=bool(said['silent']), is_cancelled=is_cancelled)
+            failure = _error_from_json(said['error'])
+            is_silent, is_cancelled = bool(said['silent']), bool(said.get('cancelled'))
         except (KeyError, TypeError, AttributeError) as error:
             raise JobError(f'that is no failed job: {error!r}') from error
+        return cls(call.operation, call.ref, call.options, failure, is_silent=is_silent, is_cancelled=is_cancelled)
 
     def refusal(self) -> JobError | None:
         """Why it cannot be done again, as its data are gone; None where it can.
@@ -136,14 +131,14 @@ class FailedJob:
         is no text.
         """
         for name, value in self.options.items():
-            if value is _LOST:
+            if value is LOST:
                 return JobError(
-                    f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, or held a '
+                    f'{self.call} cannot be done again: its {name} was in memory or an open file, or held a '
                     f'secret, and is not in the file of failed jobs; submit it anew'
                 )
         if _is_read_once(self.options.get('source')):
             return JobError(
-                f'{self.operation} {self.ref} cannot be done again: its source can be read only once, and some of it may have '
+                f'{self.call} cannot be done again: its source can be read only once, and some of it may have '
                 f'been read; submit it anew with a new one'
             )
         return None
@@ -201,24 +196,7 @@ class FailedJobs(Sequence[FailedJob]):
         Raises:
             JobError: A line is no failed job.
         """
-        jobs = []
-        with open(path, encoding='utf-8') as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    jobs.append(FailedJob.from_json(json.loads(line)))
-                except (ValueError, JobError) as error:
-                    raise JobError(f'{os.fspath(path)}, line {number}: {error}') from error
-        return cls(jobs)
-
-
-class _Lost:
-    """Stands in for a source or target that was not kept."""
-
-    def __repr__(self) -> str:
-        return '<not kept>'
-
-
-_LOST = _Lost()
+        return cls(read_lines(path, FailedJob.from_json))
 
 
 def _is_read_once(source: Any) -> bool:
@@ -230,34 +208,6 @@ def _is_read_once(source: Any) -> bool:
             # It does not tell, or is closed.
             return not hasattr(source, 'seek')
     return isinstance(source, Iterator)
-
-
-def _plain(name: str, value: object) -> Any:
-    """An option as a JSON value; None for one at its default, _LOST for one that no file can keep."""
-    if isinstance(value, os.PathLike):
-        return {'path': os.fspath(value)}
-    if name in PLACES and isinstance(value, str) and name != 'source':
-        return {'path': value}
-    if (name in PLACES and value is not None) or _has_secret(value):
-        # A str as source is data, and may be large, or secret.
-        return _LOST
-    if isinstance(value, tuple):
-        return list(value)
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return _LOST
-    return value
-
-
-def _has_secret(value: object) -> bool:
-    return isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value)
-
-
-def _unplain(name: str, value: Any) -> Any:
-    if name in PLACES and isinstance(value, dict):
-        return pathlib.Path(value['path'])
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _error_to_json(error: BaseException) -> dict[str, Any]:

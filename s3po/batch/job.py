@@ -1,4 +1,4 @@
-"""One call of a batch: what was asked, and how it ended."""
+"""A job of a batch: a call, and how it ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gevent.event
 
 from s3po.batch.home import Home
 from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
-from s3po.model import ObjectRef
+from s3po.jobs import Call
 
 __all__ = ['Job', 'JobOwner', 'not_callable']
 
@@ -39,9 +39,10 @@ class Job:
     """A call that a batch makes, or has made. Made by the methods of Batch.
 
     Attributes:
+        call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
         ref: The object concerned.
-        options: The other arguments of the call.
+        has_ended: Whether the job has ended, in whatever way.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: Why it cannot be carried out, so that it fails with this; None for most jobs.
         is_read: Whether the caller has seen that it failed: by get(), `exception`, successful() or the errback.
@@ -50,66 +51,65 @@ class Job:
     __slots__ = (
         '__weakref__',
         '_failure',
-        '_has_ended',
         '_owner',
         '_value',
         '_waiter',
+        'call',
         'callback',
         'errback',
+        'has_ended',
         'is_read',
         'is_silent',
         'operation',
-        'options',
         'ref',
         'refusal',
-        'silent_value',
     )
 
     def __init__(
         self,
         owner: JobOwner,
-        operation: str,
-        ref: ObjectRef,
-        options: Mapping[str, Any],
-        *,
+        call: Call,
         callback: Callback | None,
         errback: Errback | None,
+        *,
         is_silent: bool,
-        silent_value: object,
         refusal: S3poError | None = None,
     ) -> None:
-        self.operation = operation
-        self.ref = ref
-        self.options = options
+        self.call: Call | None = call
+        self.operation = call.operation
+        self.ref = call.ref
         self.callback = callback
         self.errback = errback
         self.is_silent = is_silent
-        self.silent_value = silent_value
         self.refusal = refusal
-        self.is_read = False
+        self.has_ended = self.is_read = False
         self._failure: BaseException | None = None
         self._owner: JobOwner | None = owner
         self._value: Any = None
-        self._has_ended = False
         self._waiter: gevent.event.Event | None = None
 
     def __repr__(self) -> str:
-        state = 'pending' if not self._has_ended else 'done' if self._failure is None else f'failed: {self._failure}'
+        state = 'pending' if not self.has_ended else 'done' if self._failure is None else f'failed: {self._failure}'
         return f'<Job {self.operation} {self.ref} {state}>'
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The other arguments of the call; empty once it has succeeded."""
+        return {} if self.call is None else self.call.options
 
     def ready(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self._has_ended
+        return self.has_ended
 
     def successful(self) -> bool:
         """Whether the job has ended well: the transfer and, if there is one, the callback."""
-        self.is_read = self._has_ended
-        return self._has_ended and self._failure is None
+        self.is_read = self.has_ended
+        return self.has_ended and self._failure is None
 
     @property
     def exception(self) -> BaseException | None:
         """Why it failed; None while it has not."""
-        self.is_read = self._has_ended
+        self.is_read = self.has_ended
         return self._failure
 
     @property
@@ -133,13 +133,13 @@ class Job:
             DeadlineExceeded: It did not end in time.
             ConfigurationError: It has not ended, and this is a callback of the same batch: each might wait for the other.
         """
-        if not self._has_ended and not self._wait(timeout_s):
+        if not self.has_ended and not self._wait(timeout_s):
             raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
         self.is_read = True
         if self._failure is None:
             return self._value
-        if self.is_silent:
-            return self.silent_value
+        if self.is_silent and self.call is not None:
+            return self.call.silent_value
         raise self._failure
 
     def cancel(self) -> bool:
@@ -155,11 +155,11 @@ class Job:
         """Called by the batch, once."""
         self._value = value
         self._failure = exception
-        self._has_ended = True
+        self.has_ended = True
         # What is no longer needed may be large: a source in memory, or the caller's objects in a callback.
         self._owner = self.callback = self.errback = None
         if exception is None:
-            self.options = {}
+            self.call = None
         if self._waiter is not None:
             self._waiter.set()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from s3po.errors import ConfigurationError
-from s3po.model import ObjectRef, Outcome
+from s3po.jobs import Call
+from s3po.model import Outcome
 
 __all__ = ['BatchLimits', 'OnError', 'Performer']
 
@@ -23,8 +23,8 @@ class Performer(Protocol):
 
     silent: bool
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out the method named `operation`. Raises what it raises when it is not silent."""
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
     def demand_requests(self, width: int) -> None:

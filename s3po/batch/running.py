@@ -11,10 +11,9 @@ import gevent
 
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import Performer
-from s3po.batch.workers import Worker
+from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
-from s3po.model import Outcome
 from s3po.runtime import leave_child, process
 
 __all__ = ['Runner']
@@ -48,53 +47,51 @@ class Runner:
 
     def run(self, job: Job, worker: Worker) -> None:
         """Carry out one job, and end it. Raises only what ends its worker too."""
+        assert job.call is not None
+        worker.is_interruptible = True
         try:
-            self._run(job, worker)
+            try:
+                if job.refusal is not None:
+                    raise job.refusal
+                outcome = self._connection.perform(job.call)
+            except Exception as error:
+                self._stay_in_parent(error)
+                worker.is_interruptible = False
+                self._fail(job, error, worker)
+            except BaseException as error:
+                self._stay_in_parent(error)
+                worker.is_interruptible = False
+                self._interrupted(job, error, worker)
+                if error is not worker.interruption and _must_go_on(error):
+                    raise
+            else:
+                if self._process is not process.mark:
+                    leave_child()
+                worker.is_interruptible = False
+                self.size_bytes += outcome.size_bytes
+                self.retries += outcome.retries
+                if job.callback is None:
+                    self._end(job, outcome.value, None)
+                else:
+                    self._call_back(job, worker, job.callback, outcome.value, None)
         finally:
-            if not job.ready() and self._process is process.mark:
+            if not job.has_ended and self._process is process.mark:
                 # A defect. The batch would wait for ever.
                 self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
 
-    def _run(self, job: Job, worker: Worker) -> None:
-        worker.is_interruptible = True
-        try:
-            if job.refusal is not None:
-                raise job.refusal
-            outcome = self._connection.perform(job.operation, job.ref, job.options)
-        except Exception as error:
-            self._stay_in_parent(error)
-            worker.is_interruptible = False
-            self._fail(job, error, worker)
-        except BaseException as error:
-            self._stay_in_parent(error)
-            worker.is_interruptible = False
-            if error is worker.interruption:
-                self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
-                return
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                self._end(job, None, _foreign_end(job, error))
-            else:
-                self._fail(job, _foreign_end(job, error), worker)
-            if _must_go_on(error):
-                raise
+    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
+        """End a job whose transfer was ended by something that is no Exception."""
+        if isinstance(error, Interruption) and error is worker.interruption:
+            self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
+            self._end(job, None, _foreign_end(job, error))
         else:
-            if self._process is not process.mark:
-                leave_child()
-            worker.is_interruptible = False
-            self._succeed(job, outcome, worker)
+            self._fail(job, _foreign_end(job, error), worker)
 
     def _stay_in_parent(self, error: BaseException) -> None:
         """End the process if it was forked by a transfer or callback that raised this: the job belongs to the parent."""
         if self._process is not process.mark:
             leave_child(error)
-
-    def _succeed(self, job: Job, outcome: Outcome, worker: Worker) -> None:
-        self.size_bytes += outcome.size_bytes
-        self.retries += outcome.retries
-        if job.callback is None:
-            self._end(job, outcome.value, None)
-            return
-        self._call_back(job, worker, job.callback, outcome.value, None)
 
     def _fail(self, job: Job, error: Exception, worker: Worker) -> None:
         if isinstance(error, TransferError):

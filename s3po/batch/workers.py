@@ -52,10 +52,7 @@ class Worker(Task):
 
     def _work(self) -> None:
         pool = self.pool
-        while True:
-            job = pool.next_job()
-            if job is None:
-                return
+        while (job := pool.next_job()) is not None:
             self.job = job
             try:
                 pool.run(job, self)
@@ -120,7 +117,7 @@ class WorkerPool:
 
     def wait_for_room(self) -> bool:
         """Wait for a place in the queue, unless inside of a job; tells whether one was taken. put() is to follow."""
-        if self.is_inside():
+        if isinstance(gevent.getcurrent(), gevent.Greenlet) and self.is_inside():
             return False
         if not self._room.acquire(blocking=False):
             self._wait_for_room()
@@ -172,7 +169,8 @@ class WorkerPool:
         """Have the job run. has_room: what wait_for_room() said."""
         (self._queue if has_room else self._overflow).append(job)
         self._available.release()
-        self._staff()
+        if len(self._workers) < self._size:
+            self._staff()
 
     def next_job(self) -> Job | None:
         """Wait for a job that has not ended yet; None when the pool was closed."""
@@ -183,7 +181,7 @@ class WorkerPool:
             finally:
                 self._idle -= 1
             job = self._take()
-            if job is not None and not job.ready():
+            if job is not None and not job.has_ended:
                 return job
             if job is None and self._is_closed:
                 return None
@@ -237,10 +235,13 @@ class WorkerPool:
     def _take(self) -> Job | None:
         if self._overflow:
             return self._overflow.popleft()
-        if self._queue:
-            self.give_back_room()
-            return self._queue.popleft()
-        return None
+        if not self._queue:
+            return None
+        if self._lent:
+            self._lent -= 1
+        else:
+            self._room.release()
+        return self._queue.popleft()
 
 
 def _throw(worker: Worker, job: Job, interruption: Interruption, even_callbacks: bool) -> None:  # noqa: FBT001  (called by the hub)

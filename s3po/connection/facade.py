@@ -27,6 +27,7 @@ from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
+from s3po.jobs import Call
 from s3po.mock import Mock
 from s3po.model import (
     DeleteReport,
@@ -526,18 +527,16 @@ class Connection(ObjectCalls):
         limits = {'timeout_s': timeout_s, 'job_timeout_s': job_timeout_s, 'max_failures': max_failures}
         with self.batch(size, on_error=on_error, **limits) as batch:  # type: ignore[arg-type]  # each is what batch() takes
             for job in jobs:
-                options = {**job.options, 'silent': job.is_silent, 'timeout_s': job.options.get('timeout_s')}
-                silent_value = False if job.operation.startswith('upload') else None
                 callbacks = callback_of(job.ref), errback_of(job.ref)
-                batch.submit(job.operation, job.ref, options, *callbacks, silent_value, job.refusal())
+                batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
 
     # --- what a batch needs (s3po.batch.limits.Performer)
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out the method named `operation`, and give its value with the figures for a batch's report."""
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call. Returns its value with the figures for a batch's report."""
         try:
-            return self._operations.perform(operation, ref, options)
+            return self._operations.perform(call)
         except S3poError as error:
             raise shortened(error) from error.__cause__
 

@@ -1,13 +1,24 @@
-"""The calls on one object: their signatures, which are also those of a batch's calls, and what they promise."""
+"""Connection's methods for one object, and their documentation. Their options stand in s3po/jobs/options.py."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
+from s3po.jobs import (
+    NAMES,
+    Call,
+    CopyOptions,
+    DeleteOptions,
+    DownloadFileOptions,
+    DownloadOptions,
+    HeadOptions,
+    UploadOptions,
+    shows,
+    unknown_option,
+)
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
 
 __all__ = ['ObjectCalls']
@@ -24,28 +35,12 @@ class ObjectCalls:
 
     silent: bool
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out one of them; raises whatever happens."""
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call. Raises what it raises when it is not silent."""
         raise NotImplementedError
 
-    def upload(
-        self,
-        bucket: str,
-        key: str,
-        source: Any,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        compress: str | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
+    @shows(UploadOptions)
+    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
         """Upload an object; blocks until the store has confirmed it.
 
         Args:
@@ -77,74 +72,19 @@ class ObjectCalls:
             LocalError: The source cannot be read.
             DeadlineExceeded: timeout_s ran out.
         """
-        options = {
-            'source': source,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'extra': extra,
-            'compress': compress,
-            'if_none_match': if_none_match,
-            'if_match': if_match,
-            'retries': retries,
-            'delete': delete,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('upload', _ref(bucket, key), options, silent, False)
+        result: TransferResult = self._call('upload', bucket, key, {'source': source, **options})
         return result
 
+    @shows(UploadOptions)
     def upload_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        compress: str | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
+        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
     ) -> TransferResult:
         """Upload the file at a path; as upload(), but a str is a path too."""
-        options = {
-            'path': path,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'extra': extra,
-            'compress': compress,
-            'if_none_match': if_none_match,
-            'if_match': if_match,
-            'retries': retries,
-            'delete': delete,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('upload_file', _ref(bucket, key), options, silent, False)
+        result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
-    def download(
-        self,
-        bucket: str,
-        key: str,
-        target: Any = None,
-        *,
-        encoding: str | None = None,
-        decompress: str | bool = 'auto',
-        max_decompressed_size: int | None = None,
-        version_id: str | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> Any:
+    @shows(DownloadOptions)
+    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
         """Download an object; blocks until it is complete.
 
         Args:
@@ -176,78 +116,28 @@ class ObjectCalls:
             LocalError: The target cannot be written.
             DeadlineExceeded: timeout_s ran out.
         """
-        options = {
-            'target': target,
-            'encoding': encoding,
-            'decompress': decompress,
-            'max_decompressed_size': max_decompressed_size,
-            'byte_range': byte_range,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        return self._call('download', _ref(bucket, key, version_id), options, silent, None)
+        return self._call('download', bucket, key, {'target': target, **options})
 
+    @shows(DownloadFileOptions)
     def download_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        decompress: str | bool = 'auto',
-        max_decompressed_size: int | None = None,
-        version_id: str | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
+        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
     ) -> TransferResult:
         """Download an object to a path; as download() with that target."""
-        options = {
-            'path': path,
-            'decompress': decompress,
-            'max_decompressed_size': max_decompressed_size,
-            'byte_range': byte_range,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('download_file', _ref(bucket, key, version_id), options, silent, None)
+        result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
-    def head(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> ObjectInfo:
+    @shows(HeadOptions)
+    def head(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> ObjectInfo:
         """What the store says of an object: size, ETag, metadata, headers.
 
         Raises:
             NotFound: There is none. (An answer to a HEAD does not tell whether it is the bucket that is missing.)
         """
-        options = {'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        info: ObjectInfo = self._call('head', _ref(bucket, key, version_id), options)
+        info: ObjectInfo = self._call('head', bucket, key, options)
         return info
 
-    def exists(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> bool:
+    @shows(HeadOptions)
+    def exists(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> bool:
         """Whether there is such an object.
 
         Raises:
@@ -255,7 +145,7 @@ class ObjectCalls:
                 list the bucket.
         """
         try:
-            self.head(bucket, key, version_id=version_id, extra=extra, retries=retries, timeout_s=timeout_s)
+            self.head(bucket, key, **options)
         except NotFound:
             return False
         except AccessDenied as error:
@@ -263,17 +153,8 @@ class ObjectCalls:
             raise
         return True
 
-    def delete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        missing_ok: bool = True,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> None:
+    @shows(DeleteOptions)
+    def delete(self, bucket: str, key: str, **options: Unpack[DeleteOptions]) -> None:
         """Delete an object. As on S3, a key that is not there is deleted as well as one that is.
 
         Args:
@@ -285,25 +166,10 @@ class ObjectCalls:
             retries: In place of the connection's.
             timeout_s: How long all of it may take; None for ever.
         """
-        options = {'missing_ok': missing_ok, 'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        self._call('delete', _ref(bucket, key, version_id), options)
+        self._call('delete', bucket, key, options)
 
-    def copy(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        version_id: str | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
+    @shows(CopyOptions)
+    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
         """Copy an object within the store; its data do not come here. Above 5 GiB it is copied in parts.
 
         Args:
@@ -325,74 +191,34 @@ class ObjectCalls:
             PreconditionFailed: The source is another one by now.
             UploadError: The retries ran out.
         """
-        options = {
-            'to_bucket': to_bucket,
-            'to_key': to_key,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('copy', _ref(bucket, key, version_id), options)
+        result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
         return result
 
-    def move(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        version_id: str | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
+    @shows(CopyOptions)
+    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
         """Copy an object, then delete the source, if it is still what was copied. Arguments and errors are copy()'s.
 
         Raises:
             SourceChanged: The source was replaced meanwhile: it is copied, and was not deleted.
         """
-        options = {
-            'to_bucket': to_bucket,
-            'to_key': to_key,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('move', _ref(bucket, key, version_id), options)
+        result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
         return result
 
-    def _call(
-        self,
-        operation: str,
-        ref: ObjectRef,
-        options: Mapping[str, Any],
-        silent: bool | None = False,  # noqa: FBT001, FBT002  (private, and called with names in view)
-        silent_value: object = None,
-    ) -> Any:
+    def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
+        """Carry out one call. options: One of the dicts of s3po.jobs, made for this call."""
+        names = NAMES[operation]
+        if not options.keys() <= names:
+            raise unknown_option(operation, options)
+        silent = options.pop('silent', None) if 'silent' in names else False
+        ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
+        call = Call(operation, ref, options)
         if not (self.silent if silent is None else silent):
-            return self.perform(operation, ref, options).value
+            return self.perform(call).value
         try:
-            return self.perform(operation, ref, options).value
+            return self.perform(call).value
         except ConfigurationError:
             # A mistake in the call is not a failed transfer.
             raise
         except S3poError as error:
-            log.info('%s %s failed, silently: %s', operation, ref, error)
-            return silent_value
-
-
-def _ref(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
-    return ObjectRef(bucket=bucket, key=key, version_id=version_id)
+            log.info('%s failed, silently: %s', call, error)
+            return call.silent_value

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import gevent
 
-from s3po.body import Source, compressed, open_sink, open_source
+from s3po.body import Sink, Source, compressed, open_sink, open_source
 from s3po.body.originals import delete_original
 from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
@@ -41,6 +41,7 @@ from s3po.errors import (
     TransferError,
     UploadError,
 )
+from s3po.jobs import DEFAULTS, Call, Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
@@ -101,7 +102,7 @@ class Operations:
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
         self._default_extra = dict(default_extra)
-        self._by_name: dict[str, Callable[..., Outcome]] = {
+        self._by_name: dict[str, Callable[[ObjectRef, Any], Outcome]] = {
             'upload': self._upload,
             'upload_file': self._upload_file,
             'download': self._download,
@@ -112,14 +113,13 @@ class Operations:
             'move': self._move,
         }
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
+    def perform(self, call: Call) -> Outcome:
         """Carry out one call, within its `timeout_s`."""
-        given = dict(options)
-        timeout_s = given.pop('timeout_s', None)
-        function = self._by_name[operation]
+        function = self._by_name[call.operation]
+        timeout_s = call.options.get('timeout_s')
         if timeout_s is None:
-            return function(ref, **given)
-        return within(timeout_s, functools.partial(function, ref, **given), f'{operation} {ref}')
+            return function(call.ref, call.options)
+        return within(timeout_s, functools.partial(function, call.ref, call.options), str(call))
 
     def attempts(self, bucket: str, key: str, retries: int | None, failure: type[TransferError] = TransferError) -> Attempts:
         """The attempts for one object, or (with key '') for a bucket."""
@@ -169,38 +169,28 @@ class Operations:
         """Those of the parameters that one request knows."""
         return known_extra(operation, extra) if extra else {}
 
-    def _upload_file(self, ref: ObjectRef, *, path: Any, **options: Any) -> Outcome:
-        return self._upload(ref, source=pathlib.Path(path_of(path)), **options)
+    def _upload_file(self, ref: ObjectRef, options: UploadFile) -> Outcome:
+        return self._send(ref, pathlib.Path(path_of(options['path'])), options)
 
-    def _upload(
-        self,
-        ref: ObjectRef,
-        *,
-        source: Any,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Extra | None = None,
-        compress: str | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        config: TransferConfig | None = None,
-    ) -> Outcome:
-        extra = self.extra(extra, *UPLOADS)
-        sent = object_headers(headers, metadata, content_type)
-        add_conditions(sent, if_none_match=if_none_match, if_match=if_match)
+    def _upload(self, ref: ObjectRef, options: Upload) -> Outcome:
+        return self._send(ref, options['source'], options)
+
+    def _send(self, ref: ObjectRef, source: Any, options: Send) -> Outcome:
+        extra = self.extra(options.get('extra'), *UPLOADS)
+        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        if 'if_none_match' in options or 'if_match' in options:
+            add_conditions(sent, if_none_match=options.get('if_none_match'), if_match=options.get('if_match'))
+        compress = options.get('compress')
         if compress is not None:
             add_compression(sent, extra, compress)
         opened = open_source(source)
         try:
-            is_to_delete = self._is_to_delete(opened, delete=delete)
+            is_to_delete = self._is_to_delete(opened, delete=options.get('delete'))
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
-            attempts = self.attempts(ref.bucket, ref.key, retries, UploadError)
+            attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError)
             to_send = opened if compress is None else compressed(opened, compress)
-            result = upload(attempts, to_send, config or self.config, sent, extra)
+            result = upload(attempts, to_send, options.get('config', self.config), sent, extra)
             if is_to_delete:
                 assert isinstance(opened, FileSource)
                 delete_original(opened)
@@ -214,75 +204,60 @@ class Operations:
             raise ConfigurationError('delete=True is for paths: what was given as source is no file that could be deleted')
         return is_file and (self._delete if delete is None else delete)
 
-    def _download_file(self, ref: ObjectRef, *, path: Any, **options: Any) -> Outcome:
-        return self._download(ref, target=path_of(path), encoding=None, **options)
+    def _download_file(self, ref: ObjectRef, options: DownloadFile) -> Outcome:
+        return _outcome(self._fetch(ref, path_of(options['path']), options)[0])
 
-    def _download(
-        self,
-        ref: ObjectRef,
-        *,
-        target: Any = None,
-        encoding: str | None = None,
-        decompress: str | bool = 'auto',
-        max_decompressed_size: int | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Extra | None = None,
-        retries: int | None = None,
-        config: TransferConfig | None = None,
-    ) -> Outcome:
-        config = config or self.config
-        check_encoding(encoding, target)
+    def _download(self, ref: ObjectRef, options: Download) -> Outcome:
+        target, encoding = options.get('target'), options.get('encoding')
+        if encoding is not None:
+            check_encoding(encoding, target)
+        result, opened = self._fetch(ref, target, options)
+        if target is not None:
+            return _outcome(result)
+        assert isinstance(opened, BytesSink)
+        value = opened.value if encoding is None else decode(opened.value, encoding, ref)
+        retried = result.attempts - result.parts
+        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=opened.described)
+
+    def _fetch(self, ref: ObjectRef, target: Any, options: Fetch) -> tuple[TransferResult, Sink]:
+        """Download an object. Returns the sink of the target too."""
+        config = options.get('config', self.config)
+        byte_range = options.get('byte_range')
+        decompress = options.get('decompress', DEFAULTS['decompress'])
+        max_decompressed_size = options.get('max_decompressed_size')
         check_byte_range(byte_range)
         check_decompress(decompress, max_decompressed_size, byte_range)
         request = DownloadRequest(
-            byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=self.extra(extra, 'GetObject')
+            byte_range=byte_range,
+            if_match=options.get('if_match'),
+            version_id=ref.version_id,
+            extra=self.extra(options.get('extra'), 'GetObject'),
         )
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
             sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
-        result = download(self.attempts(ref.bucket, ref.key, retries, DownloadError), sink, config, request)
-        if target is not None:
-            return _outcome(result)
-        assert isinstance(opened, BytesSink)
-        data = opened.value
-        value = data if encoding is None else decode(data, encoding, ref)
-        retried = result.attempts - result.parts
-        return Outcome(value=value, size_bytes=result.size_bytes, retries=retried, described=opened.described)
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError)
+        return download(attempts, sink, config, request), opened
 
-    def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
-        attempts = self.attempts(ref.bucket, ref.key, retries)
-        info = head(attempts, ref, self.extra(extra, 'HeadObject'))
+    def _head(self, ref: ObjectRef, options: HeadOptions) -> Outcome:
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'))
+        info = head(attempts, ref, self.extra(options.get('extra'), 'HeadObject'))
         return Outcome(value=info, retries=attempts.retried)
 
-    def _delete_object(
-        self, ref: ObjectRef, *, missing_ok: bool = True, extra: Extra | None = None, retries: int | None = None
-    ) -> Outcome:
-        extra = self.extra(extra, 'DeleteObject', 'HeadObject')
-        attempts = self.attempts(ref.bucket, ref.key, retries)
-        if not missing_ok:
+    def _delete_object(self, ref: ObjectRef, options: DeleteOptions) -> Outcome:
+        extra = self.extra(options.get('extra'), 'DeleteObject', 'HeadObject')
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'))
+        if not options.get('missing_ok', DEFAULTS['missing_ok']):
             head(attempts, ref, extra)
         remove(attempts, ref, extra)
         return Outcome(value=None, retries=attempts.retried)
 
-    def _copy(
-        self,
-        ref: ObjectRef,
-        *,
-        to_bucket: str,
-        to_key: str,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        if_match: str | None = None,
-        extra: Extra | None = None,
-        retries: int | None = None,
-        is_move: bool = False,
-    ) -> Outcome:
+    def _copy(self, ref: ObjectRef, options: Copy, *, is_move: bool = False) -> Outcome:
+        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
         check_name(to_bucket, to_key, prefix='to_')
-        extra = self.extra(extra, *COPIES)
-        sent = object_headers(headers, metadata, content_type)
-        info, tagging = self._look_at_source(ref, if_match, extra, retries)
+        extra = self.extra(options.get('extra'), *COPIES)
+        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
         attempts = self.attempts(to_bucket, to_key, retries, UploadError)
         result = copy_object(attempts, ref, info, self.config, headers=sent, tagging=tagging, extra=extra)
         if is_move or result.parts > 1:
@@ -327,16 +302,16 @@ class Operations:
             tagging = attempts.run('GetObjectTagging', look)
         return info, tagging
 
-    def _move(self, ref: ObjectRef, *, to_bucket: str, to_key: str, if_match: str | None = None, **options: Any) -> Outcome:
+    def _move(self, ref: ObjectRef, options: Copy) -> Outcome:
+        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
         check_name(to_bucket, to_key, prefix='to_')
         if (ref.bucket, ref.key) == (to_bucket, to_key):
             raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
-        extra, retries = options.get('extra'), options.get('retries')
-        given = {**self._default_extra, **(extra or {})}
+        given = {**self._default_extra, **(options.get('extra') or {})}
         reading = {theirs: given[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in given}
         attempts = self.attempts(ref.bucket, ref.key, retries)
-        before = head(attempts, ref, reading, if_match)
-        copied = self._copy(ref, to_bucket=to_bucket, to_key=to_key, if_match=before.etag, is_move=True, **options)
+        before = head(attempts, ref, reading, options.get('if_match'))
+        copied = self._copy(ref, {**options, 'if_match': before.etag}, is_move=True)
         try:
             # What was written to the source meanwhile is not in the copy, and must not go with it.
             head(attempts, ref, reading, before.etag)

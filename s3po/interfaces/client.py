@@ -20,6 +20,7 @@ from s3po.credentials import URLCredentials
 from s3po.errors import ConfigurationError, NoSuchBucket, NotFound
 from s3po.interfaces.places import Place, Places
 from s3po.interfaces.responses import AsyncPieces, Pages, Response, response_of, result_response
+from s3po.jobs import Call
 
 __all__ = ['Response', 'S3Client']
 
@@ -176,7 +177,7 @@ class S3Client:
         place = self._places.find(name)
         options = _reading(headers)
         try:
-            outcome = place.connection.perform('download', place.ref, {'target': None, 'encoding': None, **options})
+            outcome = place.connection.perform(Call('download', place.ref, options))
         except (NotFound, NoSuchBucket) as error:
             return response_of(error)
         assert outcome.described is not None
@@ -275,7 +276,7 @@ class S3Client:
     def _perform(self, operation: str, name: str, parts: _Parts, options: dict[str, Any]) -> Response:
         place = self._places.find(name)
         options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
-        return result_response(place.connection.perform(operation, place.ref, options).value)
+        return result_response(place.connection.perform(Call(operation, place.ref, options)).value)
 
 
 def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | None]:

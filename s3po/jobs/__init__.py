@@ -7,6 +7,7 @@ a JSON form, and an identity that is the same in every process.
 from s3po.jobs.call import Call
 from s3po.jobs.durable import LOST, durable, read_lines, restored
 from s3po.jobs.options import (
+    DEFAULTS,
     NAMES,
     Copy,
     CopyOptions,
@@ -26,6 +27,7 @@ from s3po.jobs.options import (
 )
 
 __all__ = [
+    'DEFAULTS',
     'LOST',
     'NAMES',
     'Call',

@@ -18,6 +18,7 @@ __all__ = ['Call']
 
 # The names of the object, as arguments.
 REF: Final = ('bucket', 'key', 'version_id')
+_ALL_NAMES: Final = frozenset[str]().union(*NAMES.values())
 # Options that limit the attempts. The same call with other limits has the same identity.
 LIMITS: Final = frozenset({'retries', 'timeout_s'})
 
@@ -50,6 +51,11 @@ class Call:
         return f'{self.operation} {self.ref}'
 
     @property
+    def silent_value(self) -> bool | None:
+        """What a silent call returns when it fails."""
+        return False if self.operation.startswith('upload') else None
+
+    @property
     def identity(self) -> str:
         """A hash (SHA-256, in hex) of the operation, the object and the durable options: the same in every process.
 
@@ -78,29 +84,28 @@ class Call:
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> Call:
-        """The inverse of to_json(). What was lost is LOST in the options.
+        """The inverse of to_json(). What was lost is LOST in the options. An unknown option is kept: see mistake().
 
         Raises:
             JobError: That is no call.
         """
         try:
             ref = ref_of(said['bucket'], said['key'], said['version_id'])
-            given = cls(said['operation'], ref, {**said['options'], **dict.fromkeys(said['lost'], LOST)})
-            mistake = given.mistake()
-            if mistake is not None:
-                raise JobError(f'that is no call: {mistake}')
-            return cls(given.operation, ref, {name: restored(name, value) for name, value in given.options.items()})
+            options = {name: restored(name, value) if name in _ALL_NAMES else value for name, value in said['options'].items()}
+            call = cls(said['operation'], ref, {**options, **dict.fromkeys(said['lost'], LOST)})
+            is_known = call.operation in NAMES
         except (KeyError, TypeError, AttributeError) as error:
             raise JobError(f'that is no call: {error!r}') from error
+        if not is_known:
+            raise JobError(f'that is no call: there is no operation {call.operation!r}')
+        return call
 
-    def mistake(self) -> str | None:
-        """A sentence on the operation or option that does not exist; None for a usable call."""
+    def mistake(self) -> JobError | None:
+        """The error for an operation or an option that does not exist; None for a call that can be carried out."""
         if self.operation not in NAMES:
-            return f'there is no operation {self.operation!r}'
-        for name in self.options:
-            if name not in NAMES[self.operation] and name not in REF:
-                return f'{self.operation} has no option {name!r}'
-        return None
+            return JobError(f'there is no operation {self.operation!r}')
+        unknown = self.options.keys() - NAMES[self.operation]
+        return JobError(f'{self.operation} has no option {min(unknown)!r}') if unknown else None
 
 
 _set_operation, _set_ref, _set_options = slot_setters(Call)

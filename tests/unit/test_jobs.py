@@ -126,12 +126,17 @@ def test_functions() -> None:
 
 def test_file_imports_nothing() -> None:
     """An option of a call is never a function, whatever a file says."""
-    said = {**call().to_json(), 'options': {'callback': {'function': 'os:system'}}}
+    for option in ('callback', 'progress', 'metadata'):
+        options = {option: {'function': 'no_such_module:f'}}
 
-    with pytest.raises(JobError, match="upload_file has no option 'callback'"):
-        Call.from_json(said)
-    said['options'] = {'metadata': {'function': 'os:system'}}
-    assert Call.from_json(said).options == {'metadata': {'function': 'os:system'}}
+        assert Call.from_json({**call().to_json(), 'options': options}).options == options
+
+
+def test_mistakes() -> None:
+    """An option that the operation does not have, from a file or a program, is known before the call is carried out."""
+    assert call(path='/a').mistake() is None
+    assert str(call(byte_range=(1, 2)).mistake()) == "upload_file has no option 'byte_range'"
+    assert str(Call('remove', REF, {}).mistake()) == "there is no operation 'remove'"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,6 @@ def test_file_imports_nothing() -> None:
         {},
         {**call().to_json(), 'operation': 'remove'},
         {**call().to_json(), 'operation': []},
-        {**call().to_json(), 'options': {'sauce': 1}},
         {**call().to_json(), 'options': 7},
         {**call().to_json(), 'options': {'path': {}}},
         {**call().to_json(), 'lost': 7},
