@@ -67,7 +67,7 @@ def add_conditions(sent: dict[str, str], *, if_none_match: str | None, if_match:
 
 def add_content_type(sent: dict[str, str], name: str) -> None:
     """Guess the content type from a file name or key, where none was given; an unknown one is left to the store."""
-    if any(header.lower() == 'content-type' for header in sent):
+    if sent and any(header.lower() == 'content-type' for header in sent):
         return
     # Only the last segment: mimetypes takes the whole for a URL, and keys may look like one.
     stem, *suffixes = name.rpartition('/')[2].rsplit('.', 2)
@@ -107,8 +107,6 @@ def check_encoding(encoding: str | None, target: object) -> None:
 
 def check_byte_range(byte_range: object) -> None:
     """Refuse what is no half-open range."""
-    if byte_range is None:
-        return
     if isinstance(byte_range, tuple) and len(byte_range) == 2:
         start, stop = byte_range
         is_start = isinstance(start, int) and not isinstance(start, bool) and start >= 0

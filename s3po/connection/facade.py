@@ -535,8 +535,11 @@ class Connection(ObjectCalls):
 
     def perform(self, call: Call) -> Outcome:
         """Carry out a call. Returns its value with the figures for a batch's report."""
+        operations = self._operations
         try:
-            return self._operations.perform(call)
+            if call.options.get('timeout_s') is None:
+                return operations.by_name[call.operation](call.ref, call.options)
+            return operations.perform_within(call)
         except S3poError as error:
             raise shortened(error) from error.__cause__
 

@@ -88,6 +88,7 @@ class Operations:
 
     Attributes:
         config: How objects are cut, unless a call says otherwise.
+        by_name: The function of each operation. It takes the object and the options of the call, and ignores `timeout_s`.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Operations:
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
         self._default_extra = dict(default_extra)
-        self._by_name: dict[str, Callable[[ObjectRef, Any], Outcome]] = {
+        self.by_name: dict[str, Callable[[ObjectRef, Any], Outcome]] = {
             'upload': self._upload,
             'upload_file': self._upload_file,
             'download': self._download,
@@ -113,13 +114,10 @@ class Operations:
             'move': self._move,
         }
 
-    def perform(self, call: Call) -> Outcome:
+    def perform_within(self, call: Call) -> Outcome:
         """Carry out one call, within its `timeout_s`."""
-        function = self._by_name[call.operation]
-        timeout_s = call.options.get('timeout_s')
-        if timeout_s is None:
-            return function(call.ref, call.options)
-        return within(timeout_s, functools.partial(function, call.ref, call.options), str(call))
+        function = self.by_name[call.operation]
+        return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
 
     def attempts(self, bucket: str, key: str, retries: int | None, failure: type[TransferError] = TransferError) -> Attempts:
         """The attempts for one object, or (with key '') for a bucket."""
@@ -176,7 +174,7 @@ class Operations:
         return self._send(ref, options['source'], options)
 
     def _send(self, ref: ObjectRef, source: Any, options: Send) -> Outcome:
-        extra = self.extra(options.get('extra'), *UPLOADS)
+        extra = self.extra(options['extra'], *UPLOADS) if 'extra' in options else self._default_extra
         sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
         if 'if_none_match' in options or 'if_match' in options:
             add_conditions(sent, if_none_match=options.get('if_none_match'), if_match=options.get('if_match'))
@@ -185,7 +183,8 @@ class Operations:
             add_compression(sent, extra, compress)
         opened = open_source(source)
         try:
-            is_to_delete = self._is_to_delete(opened, delete=options.get('delete'))
+            delete = options.get('delete')
+            is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError)
@@ -225,13 +224,15 @@ class Operations:
         byte_range = options.get('byte_range')
         decompress = options.get('decompress', DEFAULTS['decompress'])
         max_decompressed_size = options.get('max_decompressed_size')
-        check_byte_range(byte_range)
-        check_decompress(decompress, max_decompressed_size, byte_range)
+        if byte_range is not None:
+            check_byte_range(byte_range)
+        if 'decompress' in options or max_decompressed_size is not None:
+            check_decompress(decompress, max_decompressed_size, byte_range)
         request = DownloadRequest(
             byte_range=byte_range,
             if_match=options.get('if_match'),
             version_id=ref.version_id,
-            extra=self.extra(options.get('extra'), 'GetObject'),
+            extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
         )
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:

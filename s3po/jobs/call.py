@@ -39,9 +39,9 @@ class Call:
 
     def __init__(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> None:
         # One is made for each job, and the generated __init__ takes twice the time.
-        _set_operation(self, operation)
-        _set_ref(self, ref)
-        _set_options(self, options)
+        _call_operation(self, operation)
+        _call_ref(self, ref)
+        _call_options(self, options)
 
     def __repr__(self) -> str:
         # Without the options, which may hold data and secrets.
@@ -108,7 +108,7 @@ class Call:
         return JobError(f'{self.operation} has no option {min(unknown)!r}') if unknown else None
 
 
-_set_operation, _set_ref, _set_options = slot_setters(Call)
+_call_operation, _call_ref, _call_options = slot_setters(Call)
 
 
 def _is_of_identity(name: str, value: object) -> bool:

@@ -45,6 +45,10 @@ class Reading(dict[str, Any]):
         self.read.add(name)
         return super().get(name, default)
 
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)
         return super().__getitem__(name)
