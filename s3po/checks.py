@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ['described', 'public_names', 'slot_setters']
+__all__ = ['described', 'is_seconds', 'is_whole', 'public_names', 'slot_setters']
 
 
 def described(error: BaseException | None) -> str:
@@ -14,6 +14,19 @@ def described(error: BaseException | None) -> str:
         return repr(error)
     except Exception:  # noqa: BLE001  (whatever the caller's class raises)
         return f'{type(error).__name__} (its repr() failed)'
+
+
+def is_whole(value: object, least: int | None = None, most: int | None = None) -> TypeGuard[int]:
+    """Whether a value is a whole number from `least` to `most`, both included; None for no limit. True and False are not."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
+def is_seconds(value: object) -> TypeGuard[float]:
+    """Whether a value is a number of seconds above 0. NaN and True are not."""
+    # Not `<= 0`: nothing compares with NaN.
+    return not isinstance(value, bool) and isinstance(value, int | float) and value > 0
 
 
 def public_names(value: object, internal: Collection[str] = ()) -> list[str]:

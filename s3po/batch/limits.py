@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from s3po.checks import is_seconds, is_whole
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
 from s3po.model import Outcome
@@ -51,14 +52,13 @@ class BatchLimits:
     max_failures: int | None
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+        if not is_whole(self.size, 1):
             raise ConfigurationError(f'size must be a whole number from 1: how many calls run at once, not {self.size!r}')
         if self.on_error not in ('raise', 'collect'):
             raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {self.on_error!r}")
         for name, seconds in (('timeout_s', self.timeout_s), ('job_timeout_s', self.job_timeout_s)):
-            # Not `<= 0`: nothing compares with NaN.
-            if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
+            if seconds is not None and not is_seconds(seconds):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {seconds!r}')
         limit = self.max_failures
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from s3po.checks import is_whole
 from s3po.errors import ConfigurationError
 from s3po.model import ObjectRef
 from s3po.s3.parameters import check_headers, metadata_headers
@@ -109,8 +110,7 @@ def check_byte_range(byte_range: object) -> None:
     """Refuse what is no half-open range."""
     if isinstance(byte_range, tuple) and len(byte_range) == 2:
         start, stop = byte_range
-        is_start = isinstance(start, int) and not isinstance(start, bool) and start >= 0
-        if is_start and (stop is None or (isinstance(stop, int) and not isinstance(stop, bool) and stop > start)):
+        if is_whole(start, 0) and (stop is None or is_whole(stop, start + 1)):
             return
     raise ConfigurationError(
         f'byte_range must be (start, stop) with 0 <= start < stop, or (start, None) for all that follows, not {byte_range!r}'

@@ -11,6 +11,7 @@ from typing import Final
 
 from s3po.body import DecompressingSink, Sink
 from s3po.body.coding import CODINGS, check_installed
+from s3po.checks import is_whole
 from s3po.errors import ConfigurationError, DownloadError
 from s3po.model import Described, ObjectRef
 from s3po.s3 import Extra
@@ -67,7 +68,7 @@ def check_decompress(decompress: object, max_decompressed_size: object, byte_ran
     if decompress is True and byte_range is not None:
         raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which is of the stored bytes')
     size = max_decompressed_size
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+    if size is not None and not is_whole(size, 0):
         raise ConfigurationError(f'max_decompressed_size must be a whole number of bytes, or None, not {size!r}')
 
 

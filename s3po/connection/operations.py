@@ -16,6 +16,7 @@ from s3po.body import Sink, Source, compressed, open_sink, open_source
 from s3po.body.originals import delete_original
 from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
+from s3po.checks import is_seconds
 from s3po.config import TransferConfig
 from s3po.connection.arguments import (
     add_conditions,
@@ -355,8 +356,7 @@ def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: f
 
 def check_timeout(timeout_s: object) -> None:
     """Refuse what is no time limit."""
-    # Not `<= 0`: nothing compares with NaN.
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
+    if not is_seconds(timeout_s):
         raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
 
 

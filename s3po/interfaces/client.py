@@ -15,6 +15,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 
+from s3po.checks import is_whole
 from s3po.config import GIB, MAX_PAGE_KEYS, MIB, MIN_PART_BYTES, TransferConfig
 from s3po.credentials import URLCredentials
 from s3po.errors import ConfigurationError, NoSuchBucket, NotFound
@@ -245,7 +246,7 @@ class S3Client:
             NotFound: There is no such object.
             SourceChanged: It was replaced again and again meanwhile.
         """
-        if isinstance(range_step, int) and not isinstance(range_step, bool) and 0 < range_step < MIN_PART_BYTES:
+        if is_whole(range_step, 1, MIN_PART_BYTES):
             range_step = MIN_PART_BYTES
         parts = _Parts(workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
         return self._perform('download_file', name, parts, {'path': path})
@@ -306,9 +307,9 @@ class _Parts:
 
     def __init__(self, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size') -> None:
         for name, value in (('workers_count', workers), (tries_name, tries)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise ConfigurationError(f'{name} must be a whole number from 1, not {value!r}')
-        if isinstance(part_bytes, bool) or not isinstance(part_bytes, int) or not MIN_PART_BYTES <= part_bytes <= 5 * GIB:
+        if not is_whole(part_bytes, MIN_PART_BYTES, 5 * GIB):
             raise ConfigurationError(f'{size_name} must be 5 MiB to 5 GiB, in bytes, not {part_bytes!r}')
         self.tries = tries
         self._sizes = {'multipart_chunksize': part_bytes, 'multipart_threshold': part_bytes, 'max_concurrency': workers}
