@@ -25,15 +25,15 @@ __all__ = ['Calls']
 
 
 class Calls:
-    """Queues calls. Every method takes what Connection's method of that name takes, and gives a Job at once.
+    """Methods that queue a call and return its Job. They take the arguments of Connection's methods of the same names.
 
-    What they have in common:
+    For all of them:
 
-    - callback: Called with the result, in the worker; the job's value is then what it returns. It may submit more work.
-    - errback: Called with the error of a transfer that failed; the job has failed all the same.
-    - Blocks while the queue is full, unless called from inside a job.
-    - Raises Cancelled, DeadlineExceeded or BreakerOpen when the batch takes no more work, and ConfigurationError when it is
-      closed or another thread's. What is wrong with one call, a bucket or key that cannot be one too, fails its job.
+    - callback: Called with the result, in the worker; its return value becomes the value of the job. It may submit more jobs.
+    - errback: Called with the error when the transfer failed; the job has failed all the same.
+    - They block while the queue is full, except when called from inside a job.
+    - They raise Cancelled, DeadlineExceeded or BreakerOpen when the batch accepts no more jobs, and ConfigurationError when it
+      is closed or belongs to another thread. A mistake in one call, also an impossible bucket or key, makes only its job fail.
     """
 
     def submit(self, call: Call, callback: Callback | None, errback: Errback | None, *, silent: bool | None = None) -> Job:

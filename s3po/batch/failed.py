@@ -1,4 +1,4 @@
-"""What failed of a batch, so that it can be looked at, kept in a file, and done again."""
+"""The failed jobs of a batch: to be inspected, saved to a file and repeated."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from s3po.secrecy import redacted
 
 __all__ = ['FailedJob', 'FailedJobs']
 
-# The fields of errors that are kept.
+# The types of the fields of errors that are kept.
 PLAIN = (str, int, float, bool)
-# How far the causes of an error are followed.
+# How many causes of an error are kept.
 MAX_CAUSES = 16
 
 
@@ -28,8 +28,8 @@ class FailedJob:
     Attributes:
         call: The call, with the source or target among its options.
         error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
-        is_silent: Whether the job was silent.
-        is_cancelled: Whether its batch's or its own cancel() ended it, so that it raises no BatchError.
+        is_silent: True if the job was silent.
+        is_cancelled: True if cancel() of the batch or of the job ended it. It raises no BatchError then.
     """
 
     __slots__ = ('call', 'error', 'is_cancelled', 'is_silent')
@@ -84,7 +84,7 @@ class FailedJob:
 
     @property
     def cause(self) -> BaseException | None:
-        """What lies behind the error: of a TransferError, the last attempt's."""
+        """The cause of the error: of a TransferError, the error of the last attempt."""
         return self.error.__cause__
 
     def __repr__(self) -> str:
@@ -94,13 +94,13 @@ class FailedJob:
         return f'{self.call}: {type(self.error).__name__}: {self.error}'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Sources and targets may be open files; what goes into a file goes through a pickle too.
+        # Sources and targets may be open files, which do not pickle. The JSON form has all that is durable.
         return (FailedJob.from_json, (self.to_json(),))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the call, and the error.
+        """The call and the error in JSON values.
 
-        A source in memory, an open file, and what holds a secret (a key of SSE-C, say) are left out, and told in 'lost'.
+        A source in memory, an open file and an option with a secret (such as a key of SSE-C) are left out; 'lost' names them.
         """
         return {
             **self.call.to_json(),
@@ -114,7 +114,7 @@ class FailedJob:
         """The inverse of to_json().
 
         Raises:
-            JobError: That is no failed job.
+            JobError: `said` is not the JSON form of a failed job.
         """
         call = Call.from_json(said)
         try:
@@ -125,10 +125,9 @@ class FailedJob:
         return cls(call.operation, call.ref, call.options, failure, is_silent=is_silent, is_cancelled=is_cancelled)
 
     def refusal(self) -> JobError | None:
-        """Why it cannot be done again, as its data are gone; None where it can.
+        """The error for a job that cannot be repeated, because its data are gone; None for one that can.
 
-        The source is a stream; or it comes from a file, which keeps no source or target but paths, no secrets, and no key that
-        is no text.
+        Its source is a stream, or it was loaded from a file, which keeps only paths as source or target, and no secrets.
         """
         for name, value in self.options.items():
             if value is LOST:
@@ -147,7 +146,7 @@ class FailedJob:
         """Raise what refusal() returns.
 
         Raises:
-            JobError: It cannot be done again.
+            JobError: The job cannot be repeated.
         """
         refusal = self.refusal()
         if refusal is not None:
@@ -155,7 +154,7 @@ class FailedJob:
 
 
 class FailedJobs(Sequence[FailedJob]):
-    """The jobs of a batch that failed, in the order in which they did."""
+    """The failed jobs of a batch, in the order of their failures."""
 
     def __init__(self, jobs: Iterable[FailedJob] = ()) -> None:
         self._jobs = list(jobs)
@@ -179,11 +178,11 @@ class FailedJobs(Sequence[FailedJob]):
         return f'FailedJobs({self._jobs!r})'
 
     def add(self, job: FailedJob) -> None:
-        """Called by the batch."""
+        """Add a job; for the batch."""
         self._jobs.append(job)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one JSON object a line. The file is replaced as a whole."""
+        """Write one JSON object per line. The file is replaced when all is written."""
         written = f'{os.fspath(path)}.part'
         with open(written, 'w', encoding='utf-8') as file:
             file.writelines(json.dumps(job.to_json()) + '\n' for job in self._jobs)
@@ -191,30 +190,30 @@ class FailedJobs(Sequence[FailedJob]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FailedJobs:
-        """Read what save() wrote.
+        """Read a file that save() wrote.
 
         Raises:
-            JobError: A line is no failed job.
+            JobError: A line is not a failed job. The message names the line.
         """
         return cls(read_lines(path, FailedJob.from_json))
 
 
 def _is_read_once(source: Any) -> bool:
-    """Whether a source is a stream: the rest of it would be taken for the whole."""
+    """Whether a source is a stream: reading it again would give only the rest."""
     if hasattr(source, 'read'):
         try:
             return not source.seekable()
         except (AttributeError, ValueError):
-            # It does not tell, or is closed.
+            # It has no seekable(), or is closed.
             return not hasattr(source, 'seek')
     return isinstance(source, Iterator)
 
 
 def _error_to_json(error: BaseException) -> dict[str, Any]:
-    """An error with its fields and causes."""
+    """An error in JSON values, with its fields and causes."""
     chain: list[BaseException] = []
     found: BaseException | None = error
-    # An error of a program's own may be its own cause's cause.
+    # A program can make a cycle of causes.
     while found is not None and len(chain) < MAX_CAUSES:
         chain.append(found)
         found = found.__cause__
@@ -230,7 +229,7 @@ def _error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def _public_name(kind: type[BaseException]) -> str:
-    """The name of the class of s3po.errors that an error is of, its own or the nearest one above; of others, their own."""
+    """The name of the nearest class in s3po.errors; for other errors, the name of their own class."""
     return next((each.__name__ for each in kind.__mro__ if getattr(errors, each.__name__, None) is each), kind.__name__)
 
 
@@ -243,7 +242,7 @@ def _fields(error: BaseException) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    """A field of an error, without secrets: behind our own errors are others', which may show anything."""
+    """A field of an error without secrets: errors of other libraries may show anything."""
     return redacted(value) if isinstance(value, str) else value
 
 
@@ -260,11 +259,11 @@ def _error_from_json(said: Mapping[str, Any]) -> S3poError:
 
 
 def failed_jobs_of(failed: object) -> FailedJobs:
-    """What may be given to `retry_failed`: `batch.failed`, a BatchError, or the path of a file that save() wrote.
+    """The jobs of an argument of `retry_failed`: `batch.failed`, a BatchError, or the path of a file that save() wrote.
 
     Raises:
-        ConfigurationError: It is none of these.
-        JobError: The file holds something else.
+        ConfigurationError: `failed` is none of these.
+        JobError: A line of the file is not a failed job.
     """
     if isinstance(failed, errors.BatchError):
         failed = failed.failed

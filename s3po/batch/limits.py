@@ -1,4 +1,4 @@
-"""What a batch is given: whose methods it calls, and its limits."""
+"""The arguments of a batch: the connection, as a protocol, and the limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnError = Literal['raise', 'collect']
 
 
 class Performer(Protocol):
-    """What a batch needs of a connection.
+    """The part of a connection that a batch uses.
 
     Attributes:
         silent: What `silent=None` means.
@@ -33,7 +33,7 @@ class Performer(Protocol):
         ...
 
     def release_requests(self, width: int) -> None:
-        """Take back one demand_requests(width)."""
+        """Undo one demand_requests(width)."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the calls of a connection do: from checked arguments to requests and back."""
+"""Carries out the calls of a connection: checks their options, opens source or target, and runs the transfer."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ T = TypeVar('T')
 # How long close() waits for clean-up. Half of it is for what is under way, and the rest for what has failed before.
 CLOSE_S: Final = 5.0
 
-# S3's requests that one call may make: their parameters may stand in `extra`.
+# The S3 requests that one call may make: `extra` takes their parameters.
 UPLOADS: Final = ('PutObject', 'CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload')
 COPIES: Final = ('CopyObject', 'CreateMultipartUpload', 'UploadPartCopy', 'CompleteMultipartUpload')
-# The parameters of a copy that concern the reading of its source, by what a HEAD of it calls them.
+# Parameters for reading the source of a copy, with their names in a HEAD.
 OF_THE_SOURCE: Final = {
     'ExpectedSourceBucketOwner': 'ExpectedBucketOwner',
     'CopySourceSSECustomerAlgorithm': 'SSECustomerAlgorithm',
@@ -80,12 +80,12 @@ OF_THE_SOURCE: Final = {
     'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
     'RequestPayer': 'RequestPayer',
 }
-# Headers that give a key of the customer's.
+# Headers with a key of the customer (SSE-C).
 CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 
 
 class Operations:
-    """The calls on one object, with the connection's defaults.
+    """Carries out calls on one object, with the connection's defaults.
 
     Attributes:
         config: How objects are cut, unless a call says otherwise.
@@ -116,7 +116,7 @@ class Operations:
         }
 
     def perform_within(self, call: Call) -> Outcome:
-        """Carry out one call, within its `timeout_s`."""
+        """Carry out a call that has a `timeout_s`."""
         function = self.by_name[call.operation]
         return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
 
@@ -158,14 +158,14 @@ class Operations:
                 )
 
     def extra(self, given: Extra | None, *operations: str) -> dict[str, Any]:
-        """The caller's parameters on top of the connection's."""
+        """The connection's further parameters, updated with the caller's."""
         if given is None:
             return self._default_extra
         check_extra(given, operations)
         return {**self._default_extra, **given}
 
     def known_extra(self, operation: str, extra: Extra) -> dict[str, Any]:
-        """Those of the parameters that one request knows."""
+        """The parameters that one request takes."""
         return known_extra(operation, extra) if extra else {}
 
     def _upload_file(self, ref: ObjectRef, options: UploadFile) -> Outcome:
@@ -277,11 +277,11 @@ class Operations:
         *,
         is_move: bool,
     ) -> None:
-        """Compare a copy with its source; where that must stay in any case, only if the store lets the copy be read."""
+        """Compare a copy with its source. Unless the source is to be deleted, skip it if the copy may not be read."""
         if any(name.lower().startswith(CUSTOMER_KEY) for name in headers):
             # A HEAD takes the key only from `extra`.
             return
-        # The conditions were for what was there before.
+        # The conditions were for the object before the copy.
         reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
         try:
             check_copy(source, head(attempts, ref, reading), f'copy to {ref}')
@@ -292,7 +292,7 @@ class Operations:
     def _look_at_source(
         self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
     ) -> tuple[ObjectInfo, str]:
-        """What is to be copied; its tags only where they have to be copied by hand."""
+        """The description of the source, and its tags if the copy does not take them along."""
         reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
         attempts = self.attempts(ref.bucket, ref.key, retries)
         info = head(attempts, ref, reading, if_match)
@@ -315,7 +315,7 @@ class Operations:
         before = head(attempts, ref, reading, options.get('if_match'))
         copied = self._copy(ref, {**options, 'if_match': before.etag}, is_move=True)
         try:
-            # What was written to the source meanwhile is not in the copy, and must not go with it.
+            # Data written to the source meanwhile are not in the copy, and must not be deleted.
             head(attempts, ref, reading, before.etag)
         except PreconditionFailed as error:
             raise SourceChanged(
@@ -330,16 +330,16 @@ def _outcome(result: TransferResult) -> Outcome:
 
 
 def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: float | None = None) -> T:
-    """Call a function, and end it when its time is up.
+    """Call a function with a time limit.
 
     Args:
-        timeout_s: Its time.
+        timeout_s: The limit.
         function: The function.
-        doing: What it does, for the message.
-        told_s: The time that the message names; None for timeout_s.
+        doing: The operation, for the message.
+        told_s: The limit in the message; None for timeout_s.
 
     Raises:
-        DeadlineExceeded: Its time was up. What it began is cleaned up.
+        DeadlineExceeded: The limit was reached. The function has cleaned up.
     """
     check_timeout(timeout_s)
     timeout = gevent.Timeout.start_new(timeout_s)
@@ -355,16 +355,16 @@ def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: f
 
 
 def check_timeout(timeout_s: object) -> None:
-    """Refuse what is no time limit."""
+    """Refuse a value that is not a time limit."""
     if not is_seconds(timeout_s):
         raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
 
 
 def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:
-    """One HEAD, retried; where that is forbidden or does not tell the size, what a GET of the first byte tells.
+    """The description of an object by a HEAD or, if that is forbidden or lacks the size, by a GET of the first byte.
 
-    Some stores and proxies allow only GET. And the refusal of a HEAD has no body, where that of a GET tells why. Proxies that
-    compress on the way drop the Content-Length.
+    Some stores and proxies allow only GET. The refusal of a HEAD has no body, and that of a GET names the reason. Proxies that
+    compress responses drop the Content-Length.
     """
     look = functools.partial(
         attempts.transport.head_object, ref.bucket, ref.key, if_match=if_match, version_id=ref.version_id, extra=extra
@@ -398,12 +398,12 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
 
 
 def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
-    """One DELETE, retried: deleting twice is deleting once."""
+    """Delete an object, with retries: repeating a DELETE is harmless."""
     delete = functools.partial(attempts.transport.delete_object, ref.bucket, ref.key, version_id=ref.version_id, extra=extra)
     try:
         attempts.run('DeleteObject', delete)
     except NotFound as error:
-        # Some stores mind, where S3 says that it is done; most often it was done by an attempt whose answer was lost.
+        # Some stores refuse to delete a missing key. Usually an attempt whose response was lost has deleted it.
         if not is_gone(error):
             raise
         log.debug('%s is gone already: %s', ref, error)
