@@ -285,11 +285,11 @@ class Batch(Calls):
             call = self._limited(call, self._limits.job_timeout_s)
         if isinstance(call.ref, UnusableRef):
             refusal = call.ref.refusal()
-        elif refusal is None and (callback is not None or errback is not None):
-            refusal = not_callable(callback, errback)
+        if callback is not None or errback is not None:
+            refusal = refusal or not_callable(callback, errback)
             errback = errback if callable(errback) else None
         is_silent = self._connection.silent if silent is None else silent
-        job = Job(self, call, callback, errback, is_silent=is_silent, refusal=refusal)
+        job = Job(self, call, callback, errback, is_silent, refusal)
         has_room = self._workers.wait_for_room()
         if self._refusal is not None:
             if has_room:
@@ -299,7 +299,8 @@ class Batch(Calls):
             self._began_at = time.monotonic()
         self._submitted += 1
         self._pending += 1
-        self._is_idle.clear()
+        if self._pending == 1:
+            self._is_idle.clear()
         if self._jobs is not None:
             self._jobs.append(job)
         self._workers.put(job, has_room=has_room)

@@ -6,7 +6,6 @@ import os
 from typing import Any, Unpack
 
 from s3po.batch.job import Callback, Errback, Job
-from s3po.errors import ConfigurationError
 from s3po.jobs import (
     NAMES,
     Call,
@@ -19,7 +18,7 @@ from s3po.jobs import (
     shows,
     unknown_option,
 )
-from s3po.model import ObjectRef, UnusableRef
+from s3po.model import ref_of
 
 __all__ = ['Calls']
 
@@ -158,10 +157,6 @@ class Calls:
         """Queue one call. options: One of the dicts of s3po.jobs, made for this call."""
         if not options.keys() <= NAMES[operation]:
             raise unknown_option(operation, options)
-        version_id = options.pop('version_id', None)
-        try:
-            ref = ObjectRef(bucket=bucket, key=key, version_id=version_id)
-        except ConfigurationError:
-            ref = UnusableRef(bucket=bucket, key=key, version_id=version_id)
         silent = options.pop('silent', None)
+        ref = ref_of(bucket, key, options.pop('version_id', None))
         return self.submit(Call(operation, ref, options), callback, errback, silent=silent)

@@ -71,8 +71,7 @@ class Job:
         call: Call,
         callback: Callback | None,
         errback: Errback | None,
-        *,
-        is_silent: bool,
+        is_silent: bool,  # noqa: FBT001  (keywords of a class take 150 ns, and each job makes one)
         refusal: S3poError | None = None,
     ) -> None:
         self.call: Call | None = call
