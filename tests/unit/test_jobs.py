@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import io
 import json
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 from typing import Any, Unpack
@@ -34,6 +36,14 @@ def test_is_frozen() -> None:
     assert one == call(path='/a', retries=1)
     assert one != call(path='/b', retries=1)
     assert dataclasses.replace(one, options={}).options == {}
+
+
+def test_pickles() -> None:
+    """It goes from process to process."""
+    one = call(path=pathlib.Path('/a'), retries=1)
+
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert copy.deepcopy(one) == one
 
 
 def test_shows_no_options() -> None:
