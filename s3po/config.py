@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from s3po.checks import is_seconds, is_whole
 from s3po.errors import ConfigurationError
 
 __all__ = ['GIB', 'KIB', 'MIB', 'TransferConfig', '__version__']
@@ -109,13 +110,13 @@ class TransferConfig:
             raise ConfigurationError(f'checksum must be one of {", ".join(map(repr, CHECKSUMS))}, not {self.checksum!r}')
         for name in ('connect_timeout_s', 'read_timeout_s'):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            if not is_seconds(value):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, not {value!r}')
 
 
 def _check_range(name: str, value: object, lowest: int, highest: int | None, *, hint: str = '') -> None:
     """Refuse what is no whole number or lies outside of lowest…highest (both included; None: no upper end)."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         raise ConfigurationError(f'{name} must be a whole number, not {value!r}')
     if value < lowest or (highest is not None and value > highest):
         upper = '' if highest is None else f' and at most {highest:,}'

@@ -6,11 +6,13 @@ What may live here: frozen values, validated on creation. No I/O, no behaviour b
 from __future__ import annotations
 
 import datetime
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from s3po.checks import slot_setters
 from s3po.errors import ConfigurationError, TransportError
 
 __all__ = [
@@ -38,7 +40,7 @@ MAX_KEY_BYTES: Final = 1024
 _BUCKET: Final = re.compile(r'[A-Za-z0-9._-]{3,255}|arn:[a-z0-9-]+:(?:s3|s3-object-lambda|s3-outposts):[^\s/?#]*:[0-9]{12}:\S+')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class ObjectRef:
     """The name of one object, or of one version of it.
 
@@ -52,20 +54,30 @@ class ObjectRef:
     key: str
     version_id: str | None = None
 
-    def __post_init__(self) -> None:
-        check_name(self.bucket, self.key)
+    def __init__(self, *, bucket: str, key: str, version_id: str | None = None) -> None:
+        check_name(bucket, key)
+        _ref_bucket(self, bucket)
+        _ref_key(self, key)
+        _ref_version_id(self, version_id)
 
     def __str__(self) -> str:
         suffix = '' if self.version_id is None else f'?versionId={self.version_id}'
         return f's3://{self.bucket}/{self.key}{suffix}'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_new_ref: Callable[[type[ObjectRef]], ObjectRef] = object.__new__
+_ref_bucket, _ref_key, _ref_version_id = slot_setters(ObjectRef)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class UnusableRef(ObjectRef):
     """A name that no object can have, as a call of a batch gave it: the job fails, and the batch goes on."""
 
-    def __post_init__(self) -> None:
-        """Nothing is checked."""
+    def __init__(self, *, bucket: str, key: str, version_id: str | None = None) -> None:
+        # Nothing is checked.
+        _ref_bucket(self, bucket)
+        _ref_key(self, key)
+        _ref_version_id(self, version_id)
 
     def __str__(self) -> str:
         # It may have no form in UTF-8, and is to be printed and logged all the same.
@@ -81,11 +93,18 @@ class UnusableRef(ObjectRef):
 
 
 def ref_of(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
-    """The name of an object; an UnusableRef where it can be none."""
-    try:
-        return ObjectRef(bucket=bucket, key=key, version_id=version_id)
-    except ConfigurationError:
-        return UnusableRef(bucket=bucket, key=key, version_id=version_id)
+    """The name of an object; an UnusableRef if no object can have it. Faster than ObjectRef() for ASCII keys."""
+    is_text = bucket.__class__ is key.__class__ is str
+    if not (is_text and _is_bucket(bucket) and 0 < len(key) <= MAX_KEY_BYTES and key.isascii()):
+        try:
+            return ObjectRef(bucket=bucket, key=key, version_id=version_id)
+        except ConfigurationError:
+            return UnusableRef(bucket=bucket, key=key, version_id=version_id)
+    ref = _new_ref(ObjectRef)
+    _ref_bucket(ref, bucket)
+    _ref_key(ref, key)
+    _ref_version_id(ref, version_id)
+    return ref
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +222,7 @@ class CompletedPart:
     is_encrypted: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class TransferResult:
     """How an upload, a download or a copy ended: well, or there would be none.
 
@@ -233,6 +252,48 @@ class TransferResult:
     seconds: float
     skipped: bool = False
     warnings: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        key: str,
+        size_bytes: int,
+        etag: str,
+        version_id: str | None,
+        checksum: str | None,
+        parts: int,
+        attempts: int,
+        seconds: float,
+        skipped: bool = False,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        _result_bucket(self, bucket)
+        _result_key(self, key)
+        _result_size_bytes(self, size_bytes)
+        _result_etag(self, etag)
+        _result_version_id(self, version_id)
+        _result_checksum(self, checksum)
+        _result_parts(self, parts)
+        _result_attempts(self, attempts)
+        _result_seconds(self, seconds)
+        _result_skipped(self, skipped)
+        _result_warnings(self, warnings)
+
+
+(
+    _result_bucket,
+    _result_key,
+    _result_size_bytes,
+    _result_etag,
+    _result_version_id,
+    _result_checksum,
+    _result_parts,
+    _result_attempts,
+    _result_seconds,
+    _result_skipped,
+    _result_warnings,
+) = slot_setters(TransferResult)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +327,7 @@ class DeleteReport:
         return iter(self.failed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Outcome:
     """What one call gives to a batch: the caller's value, and the figures for its report.
 
@@ -281,6 +342,15 @@ class Outcome:
     size_bytes: int = 0
     retries: int = 0
     described: Described | None = None
+
+    def __init__(self, *, value: object, size_bytes: int = 0, retries: int = 0, described: Described | None = None) -> None:
+        _outcome_value(self, value)
+        _outcome_size_bytes(self, size_bytes)
+        _outcome_retries(self, retries)
+        _outcome_described(self, described)
+
+
+_outcome_value, _outcome_size_bytes, _outcome_retries, _outcome_described = slot_setters(Outcome)
 
 
 def check_name(bucket: object, key: object, *, prefix: str = '') -> None:
@@ -320,7 +390,12 @@ def check_bucket(bucket: object, *, prefix: str = '') -> None:
     """
     if not isinstance(bucket, str):
         raise ConfigurationError(f'{prefix}bucket must be a str, not {type(bucket).__name__}')
-    if not _BUCKET.fullmatch(bucket):
+    if not _is_bucket(bucket):
         raise ConfigurationError(
             f'{prefix}bucket {bucket!r} is no name of a bucket: 3 to 255 letters, digits, dots, dashes, or an ARN'
         )
+
+
+@functools.lru_cache(maxsize=256)
+def _is_bucket(bucket: str) -> bool:
+    return _BUCKET.fullmatch(bucket) is not None

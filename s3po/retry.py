@@ -21,6 +21,7 @@ from tenacity.retry import retry_if_exception
 from tenacity.stop import stop_after_attempt, stop_base
 from tenacity.wait import wait_base, wait_random_exponential
 
+from s3po.checks import is_whole
 from s3po.errors import (
     ConfigurationError,
     Conflict,
@@ -247,5 +248,5 @@ def check_retries(retries: object) -> None:
     Raises:
         ConfigurationError: It is no whole number from 0.
     """
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+    if not is_whole(retries, 0):
         raise ConfigurationError(f'retries must be a whole number from 0 (attempts after the first), not {retries!r}')

@@ -1,10 +1,9 @@
-"""A bounded pool of workers, fed through a bounded queue, with a callback per call.
+"""A bounded pool of workers with a bounded queue, and a callback for each call.
 
-What may live here: when which call is made, and what becomes of its result. How a call is carried out is the affair of the
-object that is given (a Connection), of which only the methods of the Protocol `Performer` are used.
+The batch decides when a call is made and records its result. A Connection, given as a `Performer`, carries the call out.
 
-Invariants: a job ends exactly once, with a value or an exception; no job is lost, whatever its callback does; work submitted
-from inside a job never blocks; success is what the job says, never what a greenlet's state says.
+Invariants: a job ends exactly once, with a value or an exception; no job is lost, whatever its callback does; submitting from
+inside a job never blocks; the job records success, and the state of a greenlet does not count.
 """
 
 from s3po.batch.batch import Batch

@@ -1,4 +1,4 @@
-"""The batch: queue many calls, wait for them, know what failed."""
+"""The batch: queues many calls, waits for them, and records failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Runner, activity_of
-from s3po.batch.unread import Unread, tell, watch
+from s3po.batch.unread import Unread, warn, watch
 from s3po.batch.workers import Worker, WorkerPool
 from s3po.checks import public_names
 from s3po.errors import (
@@ -29,7 +29,8 @@ from s3po.errors import (
     DeadlineExceeded,
     S3poError,
 )
-from s3po.model import ObjectRef, UnusableRef
+from s3po.jobs import Call
+from s3po.model import UnusableRef
 from s3po.observer import report
 from s3po.runtime import affordable, watch_hub
 
@@ -37,19 +38,19 @@ __all__ = ['Batch']
 
 # Methods that are called only by Calls and Job.
 INTERNAL: Final = frozenset({'submit', 'cancel_job'})
-# How many failures a BatchError tells in full.
+# How many failures the text of a BatchError describes.
 TOLD_FAILURES = 3
 
 
 class Batch(Calls):
-    """Runs calls of a connection in a bounded pool of greenlets. Made by Connection.batch().
+    """A bounded pool of greenlets that runs calls of a connection. Made by Connection.batch().
 
-    Use it in a `with`: leaving it waits for all jobs, those that callbacks submit included, and then raises BatchError if
-    any failed. An exception in the body keeps what has not begun from beginning, waits for what has, and is raised itself;
-    a KeyboardInterrupt (or GreenletExit) interrupts that too.
+    Use it in a `with` block. Leaving the block waits for all jobs, also those that callbacks submit, and raises BatchError if
+    any failed. After an exception in the block, jobs that have not begun are cancelled, running jobs are waited for, and the
+    exception is raised. After a KeyboardInterrupt or GreenletExit, running jobs are interrupted too.
 
-    A batch belongs to the native thread that made it. Others may wait for it and its jobs, and cancel both; submissions from
-    there, and the end of the `with`, raise ConfigurationError.
+    A batch belongs to the native thread that made it. Other threads may wait for it and its jobs, and cancel both; if they
+    submit, or leave the `with` block, ConfigurationError is raised.
     """
 
     def __init__(
@@ -81,12 +82,12 @@ class Batch(Calls):
         self._watch = watch_hub(self._is_idle)
         self._refusal: S3poError | None = None
         self._is_closed = False
-        self._submitted = self._succeeded = self._cancelled = 0
+        self._submitted = self._pending = self._succeeded = self._cancelled = 0
         self._began_at = self._ended_at = 0.0
         self._failed = FailedJobs()
         self._unread = Unread()
         connection.demand_requests(size)
-        # A timer and no greenlet: nothing can kill it.
+        # A timer, because a greenlet could be killed.
         self._deadline: Any = None if timeout_s is None else self.home.hub.loop.timer(timeout_s)
         if self._deadline is not None:
             self._deadline.start(self._expire, timeout_s)
@@ -99,41 +100,41 @@ class Batch(Calls):
         return f'<Batch size={self._limits.size} submitted={self._submitted} pending={self.pending} failed={len(self._failed)}>'
 
     def __del__(self) -> None:
-        # A batch is half made where an argument was wrong.
+        # After a wrong argument, __init__ was not completed.
         if hasattr(self, '_unread'):
-            tell(self)
+            warn(self)
 
     @property
     def failed(self) -> FailedJobs:
-        """The jobs that failed so far, in the order in which they did; saved by failed.save()."""
+        """The jobs that failed so far, in the order of their failures. `failed.save(path)` writes them to a file."""
         self._unread.clear()
         return self._failed
 
     @property
     def pending(self) -> int:
-        """How many jobs have not ended."""
-        return self._submitted - self._succeeded - len(self._failed)
+        """The number of jobs that have not ended."""
+        return self._pending
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all jobs have ended. Another native thread than the batch's may wait too.
+        """Wait until all jobs have ended. May be called from any native thread.
 
         Args:
-            timeout_s: How long to wait at the most; None for ever. The jobs go on.
+            timeout_s: The longest wait; None for no limit. The jobs continue after it.
 
         Returns:
-            Whether all have ended.
+            True if all have ended.
         """
         self.check_outside('wait()')
         return self.home.wait(self._is_idle, timeout_s)
 
     def success(self) -> bool:
-        """Wait for all jobs; tells whether each of them, silent ones too, ended well."""
+        """Wait for all jobs. Returns True if all succeeded, silent ones included."""
         self.check_outside('success()')
         self.wait()
         return not self.failed
 
     def results(self) -> list[Any]:
-        """Wait for all jobs; gives their values in order of submission. A failed job's place holds its exception.
+        """Wait for all jobs. Returns their values in the order of submission; for a failed job, its exception.
 
         Raises:
             ConfigurationError: The batch was made with keep_results=False.
@@ -144,10 +145,10 @@ class Batch(Calls):
         return [job.value if job.exception is None else job.exception for job in jobs]
 
     def as_completed(self) -> Iterator[Job]:
-        """The jobs in the order in which they end, those first that have ended already; ends when none is pending.
+        """An iterator over the jobs in the order in which they end. It stops when no job is pending.
 
         Raises:
-            ConfigurationError: The batch was made with keep_results=False, or this is one of its callbacks.
+            ConfigurationError: The batch was made with keep_results=False, or the caller is one of its callbacks.
         """
         ended = self._kept(self._ended, 'as_completed()')
         self.check_outside('as_completed()')
@@ -155,7 +156,7 @@ class Batch(Calls):
 
     def _completed(self, ended: list[Job]) -> Iterator[Job]:
         seen = 0
-        # Idle is set after the last one was appended, which matters to other threads.
+        # Other threads rely on this order: the last job is appended before `_is_idle` is set.
         while not (self._is_idle.is_set() and seen == len(ended)):
             if seen < len(ended):
                 seen += 1
@@ -168,7 +169,7 @@ class Batch(Calls):
                 self.home.wait_until(lambda known=seen: len(ended) > known, None)  # type: ignore[misc]
 
     def report(self) -> BatchReport:
-        """The figures up to now. Does not wait."""
+        """The current figures. Does not wait."""
         if not self.pending:
             self._unread.clear()
         until = time.monotonic() if self.pending else self._ended_at
@@ -184,12 +185,12 @@ class Batch(Calls):
         )
 
     def raise_for_errors(self) -> None:
-        """Wait for all jobs, and raise if any failed that was not silent.
+        """Wait for all jobs, and raise if a job failed that is not silent.
 
-        Jobs that were cancelled are in `failed`, but do not raise by themselves: whoever cancelled them knows.
+        Cancelled jobs are in `failed`, but raise nothing: the caller cancelled them.
 
         Raises:
-            BatchError: Names what failed; its `failed` holds all of it.
+            BatchError: Describes the first failures; its `failed` has all of them.
         """
         self.check_outside('raise_for_errors()')
         self.wait()
@@ -204,17 +205,17 @@ class Batch(Calls):
         ].error
 
     def cancel(self, grace_s: float = 0.0) -> None:
-        """Take no more work, keep what has not begun from beginning, and interrupt what has. Returns when all have ended.
+        """Accept no more jobs, cancel those that have not begun, and interrupt the running ones. Returns when all have ended.
 
         Args:
-            grace_s: How long jobs that have begun may go on before they are interrupted.
+            grace_s: How long running jobs may continue before they are interrupted.
         """
         if not self.home.is_here():
             self.home.call(lambda: self.cancel(grace_s))
             return
         self._stop(Cancelled('the batch was cancelled'))
         if self._workers.is_inside():
-            # A job cannot wait for its own end; it is the one that goes on.
+            # A job cannot wait for its own end, so the calling job continues.
             self._interrupt_running(Cancelled('the batch was cancelled'), besides=gevent.getcurrent())
             return
         if not self._is_idle.wait(grace_s):
@@ -222,7 +223,7 @@ class Batch(Calls):
             self._is_idle.wait()
 
     def close(self) -> None:
-        """End the workers. Leaving the `with` does it; a batch that is used without one wants it after wait()."""
+        """End the workers. Leaving the `with` block calls it; without a `with` block, call it after wait()."""
         if not self.home.is_here():
             self.home.call(self.close)
         elif not self._is_closed:
@@ -238,7 +239,7 @@ class Batch(Calls):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if not self.home.is_own_process():
-            # A forked child that leaves the block: the batch is its parent's, which waits for it.
+            # A forked child leaves the block. The batch belongs to the parent, which waits for it.
             return
         if not self.home.is_here():
             if error is None:
@@ -253,7 +254,7 @@ class Batch(Calls):
                     self._interrupt_running(Cancelled(f'interrupted by {type(error).__name__}'), is_urgent=True)
                 self._is_idle.wait()
         except BaseException as interruption:
-            # Ctrl-C, or a kill, while we wait: the transfers are ended, and clean up, before it goes on its way.
+            # Ctrl-C or a kill during the wait: raised again after the transfers were interrupted and have cleaned up.
             reason = Cancelled(f'interrupted by {type(interruption).__name__}')
             self._stop(reason)
             self._interrupt_running(reason, is_urgent=True)
@@ -263,51 +264,53 @@ class Batch(Calls):
         finally:
             self.close()
             if error is not None:
-                # What it raises is more than what failed beside it.
+                # The exception of the block is raised, so unread failures are not reported.
                 self._unread.clear()
         if error is None and self._limits.on_error == 'raise':
             self.raise_for_errors()
 
-    # --- what Calls needs
+    # --- for Calls and Job
 
     def submit(
         self,
-        operation: str,
-        ref: ObjectRef,
-        options: dict[str, Any],
+        call: Call,
         callback: Callback | None,
         errback: Errback | None,
-        silent_value: object = None,
+        *,
+        silent: bool | None = None,
         refusal: S3poError | None = None,
     ) -> Job:
-        """Queue one call, or its refusal; blocks while the queue is full, unless it comes from inside a job."""
-        self._check_open()
-        silent = options.pop('silent', None)
-        if options.get('timeout_s', 0) is None:
-            options['timeout_s'] = self._limits.job_timeout_s
-        job = Job(
-            self,
-            operation,
-            ref,
-            options,
-            callback=callback,
-            errback=errback if callable(errback) else None,
-            is_silent=self._connection.silent if silent is None else silent,
-            silent_value=silent_value,
-            refusal=ref.refusal() if isinstance(ref, UnusableRef) else refusal or not_callable(callback, errback),
-        )
+        """Queue a call. Blocks while the queue is full, except from inside a job. With a refusal, the job fails with that."""
+        if self._refusal is not None or self._is_closed or not self.home.is_here():
+            self._check_open()
+        if self._limits.job_timeout_s is not None:
+            call = self._limited(call, self._limits.job_timeout_s)
+        if isinstance(call.ref, UnusableRef):
+            refusal = call.ref.refusal()
+        if callback is not None or errback is not None:
+            refusal = refusal or not_callable(callback, errback)
+            errback = errback if callable(errback) else None
+        is_silent = self._connection.silent if silent is None else silent
+        job = Job(self, call, callback, errback, is_silent, refusal)
         has_room = self._workers.wait_for_room()
         if self._refusal is not None:
             if has_room:
                 self._workers.give_back_room()
             raise self._refused()
-        self._count_in(job)
+        if not self._submitted:
+            self._began_at = time.monotonic()
+        self._submitted += 1
+        self._pending += 1
+        if self._pending == 1:
+            self._is_idle.clear()
+        if self._jobs is not None:
+            self._jobs.append(job)
         self._workers.put(job, has_room=has_room)
         return job
 
     def cancel_job(self, job: Job) -> bool:
-        """What Job.cancel() does."""
-        if job.ready():
+        """Cancel a job, for Job.cancel()."""
+        if job.has_ended:
             return False
         if not self.home.is_here():
             return self.home.call(lambda: self.cancel_job(job))
@@ -318,11 +321,11 @@ class Batch(Calls):
         return True
 
     def check_outside(self, waiting: str) -> None:
-        """Refuse to wait for jobs in a callback.
+        """Refuse to wait for jobs inside a callback.
 
         Raises:
-            ConfigurationError: Jobs are pending, and this is a callback: the wait would be for the callback itself, or for
-                jobs that wait for its worker.
+            ConfigurationError: Jobs are pending and the caller is a callback: it would wait for itself, or for jobs that need
+                its worker.
         """
         if self.pending and self._workers.is_inside():
             raise ConfigurationError(
@@ -331,24 +334,24 @@ class Batch(Calls):
             )
 
     def unread(self) -> str:
-        """What is to be told once all is over for this batch; '' where that is nothing. Tells it once."""
-        return self._unread.told(self.pending, self._submitted) if self.home.is_own_process() else ''
+        """The warning about pending jobs or unread failures; '' for none. A second call returns ''."""
+        return self._unread.message(self.pending, self._submitted) if self.home.is_own_process() else ''
+
+    @staticmethod
+    def _limited(call: Call, timeout_s: float) -> Call:
+        """The call with the batch's time limit for jobs, unless it has its own."""
+        if call.options.get('timeout_s') is not None:
+            return call
+        return Call(call.operation, call.ref, {**call.options, 'timeout_s': timeout_s})
 
     # --- counting
 
-    def _count_in(self, job: Job) -> None:
-        if not self._submitted:
-            self._began_at = time.monotonic()
-        self._submitted += 1
-        self._is_idle.clear()
-        if self._jobs is not None:
-            self._jobs.append(job)
-
     def _end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
         if isinstance(error, ConfigurationError):
-            # Silent is what happens to a transfer, not a mistake in the call.
+            # `silent` covers failed transfers, not mistakes in the call.
             job.is_silent = False
         job.end(value, error)
+        self._pending -= 1
         if self._observer is not None:
             report(self._observer.ended, activity_of(job), error)
         if error is None:
@@ -362,14 +365,14 @@ class Batch(Calls):
         if self._ended is not None:
             self._ended.append(job)
         self._has_ended_one.set()
-        if not self.pending:
+        if not self._pending:
             self._ended_at = time.monotonic()
             self._is_idle.set()
 
     # --- stopping
 
     def _trip(self) -> None:
-        """Stop the batch when it has had too many failures."""
+        """Stop the batch after max_failures failures."""
         limit = self._limits.max_failures
         if limit is None or self._refusal is not None or len(self._failed) - self._cancelled < limit:
             return
@@ -378,15 +381,15 @@ class Batch(Calls):
     def _expire(self, timeout_s: float) -> None:
         reason = DeadlineExceeded(f'the batch was not done within its timeout_s of {timeout_s} s')
         self._stop(reason)
-        # A callback that never ends is ended too.
+        # Callbacks too: one of them may never end.
         self._interrupt_running(reason, is_urgent=True)
 
     def _stop(self, reason: S3poError) -> None:
-        """Refuse further work, and end what has not begun."""
+        """Refuse further jobs, and end those that have not begun."""
         if self._refusal is None:
             self._refusal = reason
         for job in self._workers.drain():
-            if not job.ready():
+            if not job.has_ended:
                 self._end(job, None, reason, is_cancelled=isinstance(reason, Cancelled))
 
     def _interrupt_running(self, reason: S3poError, *, is_urgent: bool = False, besides: object = None) -> None:
@@ -402,7 +405,7 @@ class Batch(Calls):
         self.home.check()
 
     def _refused(self) -> S3poError:
-        # A new one each time: the first one stands in `failed`, and must not collect the tracebacks of all later submissions.
+        # A new one each time: the first one is in `failed`, and would collect the tracebacks of all later submissions.
         return type(self._refusal)(str(self._refusal)) if self._refusal is not None else Cancelled('')
 
     def _kept(self, jobs: list[Job] | None, what: str) -> list[Job]:

@@ -1,26 +1,24 @@
-"""What failed of a batch, so that it can be looked at, kept in a file, and done again."""
+"""The failed jobs of a batch: to be inspected, saved to a file and repeated."""
 
 from __future__ import annotations
 
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from s3po import errors
 from s3po.batch.job import Job
 from s3po.errors import ConfigurationError, JobError, LocalError, S3poError
-from s3po.model import ObjectRef, ref_of
-from s3po.secrecy import is_secret_name, redacted
+from s3po.jobs import LOST, Call, read_lines
+from s3po.model import ObjectRef
+from s3po.secrecy import redacted
 
 __all__ = ['FailedJob', 'FailedJobs']
 
-# Options that stand for data or for places: they are kept in a file only where they are paths.
-PLACES = ('source', 'target', 'path')
-# The fields of errors that are kept.
+# The types of the fields of errors that are kept.
 PLAIN = (str, int, float, bool)
-# How far the causes of an error are followed.
+# How many causes of an error are kept.
 MAX_CAUSES = 16
 
 
@@ -28,15 +26,13 @@ class FailedJob:
     """One job that failed.
 
     Attributes:
-        operation: The method of Connection.
-        ref: The object concerned.
-        options: The other arguments of the call, the source or target among them.
+        call: The call, with the source or target among its options.
         error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
-        is_silent: Whether the job was silent.
-        is_cancelled: Whether its batch's or its own cancel() ended it, so that it raises no BatchError.
+        is_silent: True if the job was silent.
+        is_cancelled: True if cancel() of the batch or of the job ended it. It raises no BatchError then.
     """
 
-    __slots__ = ('error', 'is_cancelled', 'is_silent', 'operation', 'options', 'ref')
+    __slots__ = ('call', 'error', 'is_cancelled', 'is_silent')
 
     def __init__(
         self,
@@ -48,18 +44,33 @@ class FailedJob:
         is_silent: bool = False,
         is_cancelled: bool = False,
     ) -> None:
-        self.operation = operation
-        self.ref = ref
-        self.options = options
+        self.call = Call(operation, ref, options)
         self.error = error
         self.is_silent = is_silent
         self.is_cancelled = is_cancelled
 
     @classmethod
     def of(cls, job: Job, *, is_cancelled: bool = False) -> FailedJob:
-        """What is to be kept of a job that failed."""
+        """The record of a job that failed."""
         assert job.failure is not None
-        return cls(job.operation, job.ref, job.options, job.failure, is_silent=job.is_silent, is_cancelled=is_cancelled)
+        assert job.call is not None
+        call = job.call
+        return cls(call.operation, call.ref, call.options, job.failure, is_silent=job.is_silent, is_cancelled=is_cancelled)
+
+    @property
+    def operation(self) -> str:
+        """The method of Connection."""
+        return self.call.operation
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object concerned."""
+        return self.call.ref
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The other arguments of the call that were given, the source or target among them."""
+        return self.call.options
 
     @property
     def bucket(self) -> str:
@@ -73,40 +84,26 @@ class FailedJob:
 
     @property
     def cause(self) -> BaseException | None:
-        """What lies behind the error: of a TransferError, the last attempt's."""
+        """The cause of the error: of a TransferError, the error of the last attempt."""
         return self.error.__cause__
 
     def __repr__(self) -> str:
         return f'<FailedJob {self}>'
 
     def __str__(self) -> str:
-        return f'{self.operation} {self.ref}: {type(self.error).__name__}: {self.error}'
+        return f'{self.call}: {type(self.error).__name__}: {self.error}'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Sources and targets may be open files; what goes into a file goes through a pickle too.
+        # Sources and targets may be open files, which do not pickle. The JSON form has all that is durable.
         return (FailedJob.from_json, (self.to_json(),))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the call, and the error.
+        """The call and the error in JSON values.
 
-        A source in memory, an open file, and what holds a secret (a key of SSE-C, say) are left out, and told in 'lost'.
+        A source in memory, an open file and an option with a secret (such as a key of SSE-C) are left out; 'lost' names them.
         """
-        options: dict[str, Any] = {}
-        lost: list[str] = []
-        for name, value in self.options.items():
-            plain = _plain(name, value)
-            if plain is _LOST:
-                lost.append(name)
-            elif plain is not None:
-                options[name] = plain
-        lost += [name for name in ('bucket', 'key') if not isinstance(getattr(self.ref, name), str)]
         return {
-            'operation': self.operation,
-            'bucket': str(self.ref.bucket),
-            'key': str(self.ref.key),
-            'version_id': self.ref.version_id,
-            'options': options,
-            'lost': lost,
+            **self.call.to_json(),
             'silent': self.is_silent,
             'cancelled': self.is_cancelled,
             'error': _error_to_json(self.error),
@@ -117,33 +114,30 @@ class FailedJob:
         """The inverse of to_json().
 
         Raises:
-            JobError: That is no failed job.
+            JobError: `said` is not the JSON form of a failed job.
         """
+        call = Call.from_json(said)
         try:
-            ref = ref_of(said['bucket'], said['key'], said['version_id'])
-            options = {name: _unplain(name, value) for name, value in said['options'].items()}
-            options.update((name, _LOST) for name in said['lost'])
-            error = _error_from_json(said['error'])
-            is_cancelled = bool(said.get('cancelled'))
-            return cls(said['operation'], ref, options, error, is_silent=bool(said['silent']), is_cancelled=is_cancelled)
+            failure = _error_from_json(said['error'])
+            is_silent, is_cancelled = bool(said['silent']), bool(said.get('cancelled'))
         except (KeyError, TypeError, AttributeError) as error:
             raise JobError(f'that is no failed job: {error!r}') from error
+        return cls(call.operation, call.ref, call.options, failure, is_silent=is_silent, is_cancelled=is_cancelled)
 
     def refusal(self) -> JobError | None:
-        """Why it cannot be done again, as its data are gone; None where it can.
+        """The error for a job that cannot be repeated, because its data are gone; None for one that can.
 
-        The source is a stream; or it comes from a file, which keeps no source or target but paths, no secrets, and no key that
-        is no text.
+        Its source is a stream, or it was loaded from a file, which keeps only paths as source or target, and no secrets.
         """
         for name, value in self.options.items():
-            if value is _LOST:
+            if value is LOST:
                 return JobError(
-                    f'{self.operation} {self.ref} cannot be done again: its {name} was in memory or an open file, or held a '
+                    f'{self.call} cannot be done again: its {name} was in memory or an open file, or held a '
                     f'secret, and is not in the file of failed jobs; submit it anew'
                 )
         if _is_read_once(self.options.get('source')):
             return JobError(
-                f'{self.operation} {self.ref} cannot be done again: its source can be read only once, and some of it may have '
+                f'{self.call} cannot be done again: its source can be read only once, and some of it may have '
                 f'been read; submit it anew with a new one'
             )
         return None
@@ -152,7 +146,7 @@ class FailedJob:
         """Raise what refusal() returns.
 
         Raises:
-            JobError: It cannot be done again.
+            JobError: The job cannot be repeated.
         """
         refusal = self.refusal()
         if refusal is not None:
@@ -160,7 +154,7 @@ class FailedJob:
 
 
 class FailedJobs(Sequence[FailedJob]):
-    """The jobs of a batch that failed, in the order in which they did."""
+    """The failed jobs of a batch, in the order of their failures."""
 
     def __init__(self, jobs: Iterable[FailedJob] = ()) -> None:
         self._jobs = list(jobs)
@@ -184,11 +178,11 @@ class FailedJobs(Sequence[FailedJob]):
         return f'FailedJobs({self._jobs!r})'
 
     def add(self, job: FailedJob) -> None:
-        """Called by the batch."""
+        """Add a job; for the batch."""
         self._jobs.append(job)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one JSON object a line. The file is replaced as a whole."""
+        """Write one JSON object per line. The file is replaced when all is written."""
         written = f'{os.fspath(path)}.part'
         with open(written, 'w', encoding='utf-8') as file:
             file.writelines(json.dumps(job.to_json()) + '\n' for job in self._jobs)
@@ -196,75 +190,30 @@ class FailedJobs(Sequence[FailedJob]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FailedJobs:
-        """Read what save() wrote.
+        """Read a file that save() wrote.
 
         Raises:
-            JobError: A line is no failed job.
+            JobError: A line is not a failed job. The message names the line.
         """
-        jobs = []
-        with open(path, encoding='utf-8') as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    jobs.append(FailedJob.from_json(json.loads(line)))
-                except (ValueError, JobError) as error:
-                    raise JobError(f'{os.fspath(path)}, line {number}: {error}') from error
-        return cls(jobs)
-
-
-class _Lost:
-    """Stands in for a source or target that was not kept."""
-
-    def __repr__(self) -> str:
-        return '<not kept>'
-
-
-_LOST = _Lost()
+        return cls(read_lines(path, FailedJob.from_json))
 
 
 def _is_read_once(source: Any) -> bool:
-    """Whether a source is a stream: the rest of it would be taken for the whole."""
+    """Whether a source is a stream: reading it again would give only the rest."""
     if hasattr(source, 'read'):
         try:
             return not source.seekable()
         except (AttributeError, ValueError):
-            # It does not tell, or is closed.
+            # It has no seekable(), or is closed.
             return not hasattr(source, 'seek')
     return isinstance(source, Iterator)
 
 
-def _plain(name: str, value: object) -> Any:
-    """An option as a JSON value; None for one at its default, _LOST for one that no file can keep."""
-    if isinstance(value, os.PathLike):
-        return {'path': os.fspath(value)}
-    if name in PLACES and isinstance(value, str) and name != 'source':
-        return {'path': value}
-    if (name in PLACES and value is not None) or _has_secret(value):
-        # A str as source is data, and may be large, or secret.
-        return _LOST
-    if isinstance(value, tuple):
-        return list(value)
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return _LOST
-    return value
-
-
-def _has_secret(value: object) -> bool:
-    return isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value)
-
-
-def _unplain(name: str, value: Any) -> Any:
-    if name in PLACES and isinstance(value, dict):
-        return pathlib.Path(value['path'])
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _error_to_json(error: BaseException) -> dict[str, Any]:
-    """An error with its fields and causes."""
+    """An error in JSON values, with its fields and causes."""
     chain: list[BaseException] = []
     found: BaseException | None = error
-    # An error of a program's own may be its own cause's cause.
+    # A program can make a cycle of causes.
     while found is not None and len(chain) < MAX_CAUSES:
         chain.append(found)
         found = found.__cause__
@@ -280,7 +229,7 @@ def _error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def _public_name(kind: type[BaseException]) -> str:
-    """The name of the class of s3po.errors that an error is of, its own or the nearest one above; of others, their own."""
+    """The name of the nearest class in s3po.errors; for other errors, the name of their own class."""
     return next((each.__name__ for each in kind.__mro__ if getattr(errors, each.__name__, None) is each), kind.__name__)
 
 
@@ -293,7 +242,7 @@ def _fields(error: BaseException) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    """A field of an error, without secrets: behind our own errors are others', which may show anything."""
+    """A field of an error without secrets: errors of other libraries may show anything."""
     return redacted(value) if isinstance(value, str) else value
 
 
@@ -310,11 +259,11 @@ def _error_from_json(said: Mapping[str, Any]) -> S3poError:
 
 
 def failed_jobs_of(failed: object) -> FailedJobs:
-    """What may be given to `retry_failed`: `batch.failed`, a BatchError, or the path of a file that save() wrote.
+    """The jobs of an argument of `retry_failed`: `batch.failed`, a BatchError, or the path of a file that save() wrote.
 
     Raises:
-        ConfigurationError: It is none of these.
-        JobError: The file holds something else.
+        ConfigurationError: `failed` is none of these.
+        JobError: A line of the file is not a failed job.
     """
     if isinstance(failed, errors.BatchError):
         failed = failed.failed

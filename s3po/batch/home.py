@@ -1,7 +1,7 @@
-"""The thread that a batch belongs to, and how other threads reach it.
+"""The thread that a batch belongs to, and access from other threads.
 
-gevent's events and greenlets work within one native thread. From another one, what only reads or waits is done by looking again
-and again, and what changes something is carried out by a greenlet of the batch's own thread.
+gevent's events and greenlets work within one native thread. Another thread waits by polling; changes are made by a greenlet of
+the batch's own thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Home:
     def __init__(self) -> None:
         self.hub: Any = gevent.get_hub()
         self._process = process.mark
-        # Goes when the thread ends.
+        # Collected when the thread ends.
         self._sign = weakref.ref(note_hub())
 
     def is_here(self) -> bool:
@@ -41,11 +41,11 @@ class Home:
         return get_hub_if_exists() is self.hub and self._process is process.mark
 
     def is_own_process(self) -> bool:
-        """Whether the caller runs in this process, in whatever thread."""
+        """Whether the caller runs in this process, in any thread."""
         return self._process is process.mark
 
     def check(self) -> None:
-        """Refuse a caller from elsewhere.
+        """Refuse a caller in another thread or process.
 
         Raises:
             ConfigurationError: The caller runs in another thread or process.
@@ -54,21 +54,21 @@ class Home:
             raise ConfigurationError(_OTHER)
 
     def wait(self, event: gevent.event.Event, timeout_s: float | None) -> bool:
-        """Wait for an event of this thread's, in whatever thread; tells whether it is set."""
+        """Wait for an event of this thread; may be called in any thread. Returns True if it is set."""
         return bool(event.wait(timeout_s)) if self.is_here() else self.wait_until(event.is_set, timeout_s)
 
     def wait_until(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Wait, in another thread, for what happens in this one.
+        """Wait in another thread until something has happened in this one.
 
         Args:
-            is_done: Only reads.
-            timeout_s: How long to wait at the most; None for ever.
+            is_done: Returns True when it has happened. Must not change anything.
+            timeout_s: The longest wait; None for no limit.
 
         Returns:
-            Whether it happened.
+            True if it has happened.
 
         Raises:
-            ConfigurationError: It never will: the thread has ended, or is of another process.
+            ConfigurationError: It cannot happen: the thread has ended, or belongs to another process.
         """
         if self._process is not process.mark:
             raise ConfigurationError(_FORKED)
@@ -78,13 +78,13 @@ class Home:
         return happened
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function in this thread, in a greenlet of its own, and wait for it.
+        """Call a function in a new greenlet of this thread, and wait for its result.
 
-        It runs as soon as this thread's greenlets run: while the thread waits for a transfer, or for the batch.
+        It runs as soon as this thread runs its greenlets: while it waits for a transfer or for the batch.
 
         Raises:
-            ConfigurationError: The thread has ended, or is of another process.
-            BaseException: What the function raised.
+            ConfigurationError: The thread has ended, or belongs to another process.
+            BaseException: The exception of the function.
         """
         outcome: Captured[T] = Captured()
         done: list[bool] = []
@@ -99,5 +99,5 @@ class Home:
         return outcome.unwrap()
 
     def _is_alive(self) -> bool:
-        # The main thread of a program that has come to its end only waits for the other threads.
+        # At the end of a program, the main thread only waits for the other threads.
         return self._sign() is not None and (not self.hub.main_hub or threading.main_thread().is_alive())

@@ -1,4 +1,4 @@
-"""One call of a batch: what was asked, and how it ended."""
+"""A job of a batch: a call, and how it ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gevent.event
 
 from s3po.batch.home import Home
 from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
-from s3po.model import ObjectRef
+from s3po.jobs import Call
 
 __all__ = ['Job', 'JobOwner', 'not_callable']
 
@@ -18,7 +18,7 @@ Errback = Callable[[BaseException], object]
 
 
 class JobOwner(Protocol):
-    """What a job asks of its batch.
+    """The part of a batch that a job uses.
 
     Attributes:
         home: The thread that the batch belongs to.
@@ -27,139 +27,138 @@ class JobOwner(Protocol):
     home: Home
 
     def check_outside(self, waiting: str) -> None:
-        """Refuse to wait in a callback of the batch. waiting: what would."""
+        """Refuse to wait in a callback of the batch. waiting: The method, for the message."""
         ...
 
     def cancel_job(self, job: Job) -> bool:
-        """Cancel it, if it has not ended; tells whether it will end as cancelled."""
+        """Cancel the job if it has not ended. Returns True if it will end as cancelled."""
         ...
 
 
 class Job:
-    """A call that a batch makes, or has made. Made by the methods of Batch.
+    """A call that a batch carries out. Made by the methods of Batch.
 
     Attributes:
+        call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
         ref: The object concerned.
-        options: The other arguments of the call.
+        has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
-        refusal: Why it cannot be carried out, so that it fails with this; None for most jobs.
-        is_read: Whether the caller has seen that it failed: by get(), `exception`, successful() or the errback.
+        refusal: The error of a job that cannot be carried out; None for most jobs.
+        is_read: True if the caller has read the outcome: by get(), `exception`, successful() or the errback.
     """
 
     __slots__ = (
         '__weakref__',
         '_failure',
-        '_has_ended',
         '_owner',
         '_value',
         '_waiter',
+        'call',
         'callback',
         'errback',
+        'has_ended',
         'is_read',
         'is_silent',
         'operation',
-        'options',
         'ref',
         'refusal',
-        'silent_value',
     )
 
     def __init__(
         self,
         owner: JobOwner,
-        operation: str,
-        ref: ObjectRef,
-        options: Mapping[str, Any],
-        *,
+        call: Call,
         callback: Callback | None,
         errback: Errback | None,
-        is_silent: bool,
-        silent_value: object,
+        is_silent: bool,  # noqa: FBT001  (keywords of a class take 150 ns, and each job makes one)
         refusal: S3poError | None = None,
     ) -> None:
-        self.operation = operation
-        self.ref = ref
-        self.options = options
+        self.call: Call | None = call
+        self.operation = call.operation
+        self.ref = call.ref
         self.callback = callback
         self.errback = errback
         self.is_silent = is_silent
-        self.silent_value = silent_value
         self.refusal = refusal
-        self.is_read = False
+        self.has_ended = self.is_read = False
         self._failure: BaseException | None = None
         self._owner: JobOwner | None = owner
         self._value: Any = None
-        self._has_ended = False
         self._waiter: gevent.event.Event | None = None
 
     def __repr__(self) -> str:
-        state = 'pending' if not self._has_ended else 'done' if self._failure is None else f'failed: {self._failure}'
+        state = 'pending' if not self.has_ended else 'done' if self._failure is None else f'failed: {self._failure}'
         return f'<Job {self.operation} {self.ref} {state}>'
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The other arguments of the call; empty once it has succeeded."""
+        return {} if self.call is None else self.call.options
+
     def ready(self) -> bool:
-        """Whether the job has ended, in whatever way."""
-        return self._has_ended
+        """Whether the job has ended: it succeeded, failed or was cancelled."""
+        return self.has_ended
 
     def successful(self) -> bool:
-        """Whether the job has ended well: the transfer and, if there is one, the callback."""
-        self.is_read = self._has_ended
-        return self._has_ended and self._failure is None
+        """Whether the job has succeeded: the transfer and, if there is one, the callback."""
+        self.is_read = self.has_ended
+        return self.has_ended and self._failure is None
 
     @property
     def exception(self) -> BaseException | None:
-        """Why it failed; None while it has not."""
-        self.is_read = self._has_ended
+        """The error of a failed job; None for other jobs."""
+        self.is_read = self.has_ended
         return self._failure
 
     @property
     def failure(self) -> BaseException | None:
-        """The same for the batch, whose look does not count as the caller's."""
+        """The same, for the batch: does not mark the outcome as read by the caller."""
         return self._failure
 
     @property
     def value(self) -> Any:
-        """What the callback returned, or without one what the method of Connection returns; None until then."""
+        """The return value of the callback or, without one, of the method of Connection; None until the job has ended."""
         return self._value
 
     def get(self, timeout_s: float | None = None) -> Any:
-        """Wait for the job to end, and give its value.
+        """Wait for the job to end, and return its value.
 
         Args:
-            timeout_s: How long to wait at the most; None for ever. The job itself goes on.
+            timeout_s: The longest wait; None for no limit. The job continues after it.
 
         Raises:
-            S3poError: What the job failed with. (A silent job raises nothing; it gives what its method gives on failure.)
+            S3poError: The error of the job. (A silent job raises nothing, and returns False for an upload, else None.)
             DeadlineExceeded: It did not end in time.
-            ConfigurationError: It has not ended, and this is a callback of the same batch: each might wait for the other.
+            ConfigurationError: It has not ended, and the caller is a callback of the same batch: each might wait for the other.
         """
-        if not self._has_ended and not self._wait(timeout_s):
+        if not self.has_ended and not self._wait(timeout_s):
             raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
         self.is_read = True
         if self._failure is None:
             return self._value
-        if self.is_silent:
-            return self.silent_value
+        if self.is_silent and self.call is not None:
+            return self.call.silent_value
         raise self._failure
 
     def cancel(self) -> bool:
-        """Cancel the job: keep it from beginning, or interrupt its transfer, which cleans up behind itself.
+        """Cancel the job: it does not begin, or its transfer is interrupted and cleans up.
 
         Returns:
-            True when the job ends as Cancelled; False when it had ended, or only its callback was still running.
+            True if the job ends with Cancelled; False if it had ended, or only its callback was still running.
         """
         owner = self._owner
         return owner is not None and owner.cancel_job(self)
 
     def end(self, value: Any, exception: BaseException | None) -> None:
-        """Called by the batch, once."""
+        """Set the outcome; for the batch, which calls it once."""
         self._value = value
         self._failure = exception
-        self._has_ended = True
-        # What is no longer needed may be large: a source in memory, or the caller's objects in a callback.
+        self.has_ended = True
+        # Release what may be large: a source in memory, and objects that the callbacks refer to.
         self._owner = self.callback = self.errback = None
         if exception is None:
-            self.options = {}
+            self.call = None
         if self._waiter is not None:
             self._waiter.set()
 
@@ -170,13 +169,13 @@ class Job:
         if owner is not None and not owner.home.is_here():
             return owner.home.wait_until(self.ready, timeout_s)
         if self._waiter is None:
-            # Most jobs of a large batch are never waited for, so this is not made for each.
+            # Made here because most jobs are never waited for.
             self._waiter = gevent.event.Event()
         return self._waiter.wait(timeout_s)
 
 
 def not_callable(callback: object, errback: object) -> ConfigurationError | None:
-    """What a job fails with, before its transfer, whose callback or errback cannot be called; None if both can."""
+    """The error of a job whose callback or errback cannot be called; None if both can."""
     for name, function in (('callback', callback), ('errback', errback)):
         if function is not None and not callable(function):
             return ConfigurationError(f'{name} must be a function, or anything that can be called, not {function!r}')

@@ -1,13 +1,14 @@
-"""What a batch is given: whose methods it calls, and its limits."""
+"""The arguments of a batch: the connection, as a protocol, and the limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
+from s3po.checks import is_seconds, is_whole
 from s3po.errors import ConfigurationError
-from s3po.model import ObjectRef, Outcome
+from s3po.jobs import Call
+from s3po.model import Outcome
 from s3po.observer import Observer
 
 __all__ = ['BatchLimits', 'OnError', 'Performer']
@@ -16,7 +17,7 @@ OnError = Literal['raise', 'collect']
 
 
 class Performer(Protocol):
-    """What a batch needs of a connection.
+    """The part of a connection that a batch uses.
 
     Attributes:
         silent: What `silent=None` means.
@@ -28,8 +29,8 @@ class Performer(Protocol):
     @property
     def observer(self) -> Observer | None: ...
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out the method named `operation`. Raises what it raises when it is not silent."""
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
     def demand_requests(self, width: int) -> None:
@@ -37,7 +38,7 @@ class Performer(Protocol):
         ...
 
     def release_requests(self, width: int) -> None:
-        """Take back one demand_requests(width)."""
+        """Undo one demand_requests(width)."""
         ...
 
 
@@ -56,14 +57,13 @@ class BatchLimits:
     max_failures: int | None
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+        if not is_whole(self.size, 1):
             raise ConfigurationError(f'size must be a whole number from 1: how many calls run at once, not {self.size!r}')
         if self.on_error not in ('raise', 'collect'):
             raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {self.on_error!r}")
         for name, seconds in (('timeout_s', self.timeout_s), ('job_timeout_s', self.job_timeout_s)):
-            # Not `<= 0`: nothing compares with NaN.
-            if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
+            if seconds is not None and not is_seconds(seconds):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {seconds!r}')
         limit = self.max_failures
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')

@@ -1,4 +1,4 @@
-"""Callbacks that are also told which object a result is of."""
+"""Callbacks that also take the object of a result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RefCallback = Callable[[Any, ObjectRef], object]
 
 
 def referring(function: Callable[..., object] | None) -> Callable[[ObjectRef], Callable[[Any], object] | None]:
-    """What makes the callback of one job, given the job's ref.
+    """A function that makes the callback of a job from the job's ref.
 
     Args:
-        function: Called with the result; one that needs two positional arguments also with the ref. None for no callback.
+        function: Called with the result and, if it needs two positional arguments, with the ref. None for no callback.
     """
     if function is None or not _needs_two(function):
         return lambda _: function
@@ -28,7 +28,7 @@ def _needs_two(function: Callable[..., object]) -> bool:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        # Some built-in functions do not tell.
+        # Some built-in functions have no signature.
         return False
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(each.kind in positional and each.default is each.empty for each in parameters) == 2

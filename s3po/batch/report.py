@@ -11,17 +11,17 @@ __all__ = ['BatchReport']
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchReport:
-    """How far a batch is, or how it ended.
+    """The figures of a batch that runs or has ended.
 
     Attributes:
-        submitted: The jobs so far.
-        succeeded: Those that ended well.
-        failed: Those that failed, the cancelled ones not among them.
-        cancelled: Those that were cancelled.
-        pending: Those that have not ended.
-        size_bytes: The bytes that the jobs that ended well have moved.
-        retries: The requests that had to be sent again.
-        seconds: From the first submission to the end of the last job, or to now while there are pending ones.
+        submitted: The number of jobs.
+        succeeded: Jobs that succeeded.
+        failed: Jobs that failed, without the cancelled ones.
+        cancelled: Jobs that were cancelled.
+        pending: Jobs that have not ended.
+        size_bytes: The bytes that the successful jobs have moved.
+        retries: Requests that were sent again.
+        seconds: From the first submission to the end of the last job, or to now while jobs are pending.
     """
 
     submitted: int = 0
@@ -35,7 +35,7 @@ class BatchReport:
 
     @property
     def jobs_per_s(self) -> float:
-        """Jobs that ended well, per second."""
+        """Successful jobs per second."""
         return self.succeeded / self.seconds if self.seconds else 0.0
 
     @property

@@ -1,6 +1,6 @@
-"""One job of a batch: the call, then its callback; and what it fails with when something else than the batch ends it.
+"""Runs one job of a batch: the call, then its callback.
 
-Invariant: a job that anything but the batch's own interruption ends has failed, and is no job that was cancelled.
+Invariant: only the batch's own interruption cancels a job. A job that anything else ends has failed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import gevent
 
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import Performer
-from s3po.batch.workers import Worker
+from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
-from s3po.model import Outcome
 from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
@@ -31,8 +30,8 @@ class Runner:
     """Carries out the jobs of one batch.
 
     Attributes:
-        size_bytes: The bytes that the jobs that went well have moved.
-        retries: The requests that had to be sent again.
+        size_bytes: The bytes that the successful jobs have moved.
+        retries: Requests that were sent again.
     """
 
     def __init__(self, connection: Performer, end: End) -> None:
@@ -49,56 +48,54 @@ class Runner:
         self.retries = 0
 
     def run(self, job: Job, worker: Worker) -> None:
-        """Carry out one job, and end it. Raises only what ends its worker too."""
-        try:
-            self._run(job, worker)
-        finally:
-            if not job.ready() and self._process is process.mark:
-                # A defect. The batch would wait for ever.
-                self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
-
-    def _run(self, job: Job, worker: Worker) -> None:
+        """Carry out one job, and end it. Raises only exceptions that end the worker too."""
+        assert job.call is not None
         worker.is_interruptible = True
         try:
-            if job.refusal is not None:
-                raise job.refusal
-            if self._observer is not None:
-                report(self._observer.began, activity_of(job))
-            outcome = self._connection.perform(job.operation, job.ref, job.options)
-        except Exception as error:
-            self._stay_in_parent(error)
-            worker.is_interruptible = False
-            self._fail(job, error, worker)
-        except BaseException as error:
-            self._stay_in_parent(error)
-            worker.is_interruptible = False
-            if error is worker.interruption:
-                self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
-                return
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                self._end(job, None, _foreign_end(job, error))
+            try:
+                if job.refusal is not None:
+                    raise job.refusal
+                if self._observer is not None:
+                    report(self._observer.began, activity_of(job))
+                outcome = self._connection.perform(job.call)
+            except Exception as error:
+                self._stay_in_parent(error)
+                worker.is_interruptible = False
+                self._fail(job, error, worker)
+            except BaseException as error:
+                self._stay_in_parent(error)
+                worker.is_interruptible = False
+                self._interrupted(job, error, worker)
+                if error is not worker.interruption and _must_go_on(error):
+                    raise
             else:
-                self._fail(job, _foreign_end(job, error), worker)
-            if _must_go_on(error):
-                raise
+                if self._process is not process.mark:
+                    leave_child()
+                worker.is_interruptible = False
+                self.size_bytes += outcome.size_bytes
+                self.retries += outcome.retries
+                if job.callback is None:
+                    self._end(job, outcome.value, None)
+                else:
+                    self._call_back(job, worker, job.callback, outcome.value, None)
+        finally:
+            if not job.has_ended and self._process is process.mark:
+                # A defect in s3po: without this, the batch would wait for ever.
+                self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
+
+    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
+        """End a job whose transfer was ended by an exception that is no Exception, such as a kill."""
+        if isinstance(error, Interruption) and error is worker.interruption:
+            self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
+            self._end(job, None, _foreign_end(job, error))
         else:
-            if self._process is not process.mark:
-                leave_child()
-            worker.is_interruptible = False
-            self._succeed(job, outcome, worker)
+            self._fail(job, _foreign_end(job, error), worker)
 
     def _stay_in_parent(self, error: BaseException) -> None:
-        """End the process if it was forked by a transfer or callback that raised this: the job belongs to the parent."""
+        """End a process that the transfer or callback forked: the job belongs to the parent."""
         if self._process is not process.mark:
             leave_child(error)
-
-    def _succeed(self, job: Job, outcome: Outcome, worker: Worker) -> None:
-        self.size_bytes += outcome.size_bytes
-        self.retries += outcome.retries
-        if job.callback is None:
-            self._end(job, outcome.value, None)
-            return
-        self._call_back(job, worker, job.callback, outcome.value, None)
 
     def _fail(self, job: Job, error: Exception, worker: Worker) -> None:
         if isinstance(error, TransferError):
@@ -112,7 +109,7 @@ class Runner:
     def _call_back(
         self, job: Job, worker: Worker, function: Callback | Errback, argument: Any, failure: Exception | None
     ) -> None:
-        """Call the caller's function, and end the job with what it returns or raises, or with the failure it was told."""
+        """Call a callback or errback, and end the job with its result, its error, or the failure that the errback got."""
         try:
             value = function(argument)
         except Exception as error:
@@ -139,7 +136,7 @@ def activity_of(job: Job) -> Activity:
 
 
 def _callback_error(job: Job, error: BaseException, failure: Exception | None) -> CallbackError:
-    """A callback raised, or (where `failure` is what it was told) an errback did."""
+    """The error for a callback that raised or, with a failure, for an errback that raised."""
     raised = f'of {job.operation} {job.ref} raised {described(error)}'
     if failure is None:
         text = f'the callback {raised}; the transfer itself succeeded'
@@ -151,12 +148,12 @@ def _callback_error(job: Job, error: BaseException, failure: Exception | None) -
 
 
 def _interrupted_callback(job: Job, reason: Exception) -> Exception:
-    """The batch ended a callback."""
+    """The error for a callback that the batch interrupted."""
     return type(reason)(f'{reason}; the callback of {job.operation} {job.ref} was ended, the transfer itself succeeded')
 
 
 def _foreign_end(job: Job, error: BaseException) -> S3poError:
-    """A transfer was ended by what is no Exception, and not sent by the batch: a kill, or a time limit of the caller's own."""
+    """The error for a transfer that was ended from outside: by a kill, or by a gevent.Timeout of the program."""
     doing = f'{job.operation} {job.ref}'
     if isinstance(error, gevent.GreenletExit):
         found = S3poError(f'{doing} was killed by other code ({type(error).__name__})')
@@ -167,5 +164,5 @@ def _foreign_end(job: Job, error: BaseException) -> S3poError:
 
 
 def _must_go_on(error: BaseException) -> bool:
-    """Whether an exception ends the worker too: its killer waits for that, and the others are the program's."""
+    """Whether an exception ends the worker too: a kill waits for that, and the others are for the program."""
     return isinstance(error, gevent.GreenletExit | KeyboardInterrupt | SystemExit)

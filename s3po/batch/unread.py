@@ -1,7 +1,7 @@
-"""Batches that nothing waited for, and failures that nothing read: told when the batch goes, or the program ends.
+"""Warnings about batches that were not waited for and failures that were not read.
 
-Python ignores a ResourceWarning by default, and data that were not moved are worse than an open file. So each is an ERROR of
-the log too, which Python prints to stderr where no logging is set up.
+They come when the batch is collected or the program ends. Python ignores a ResourceWarning by default, and lost data are worse
+than an open file, so each is an ERROR in the log too: Python prints that to stderr even without any logging set up.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from typing import Final, Protocol
 from s3po.batch.job import Job
 from s3po.checks import described
 
-__all__ = ['Unread', 'tell', 'watch']
+__all__ = ['Unread', 'warn', 'watch']
 
 log = logging.getLogger(__name__)
 
 
 class Unread:
-    """The failures of one batch of which its caller knows nothing yet."""
+    """The failures of one batch that the caller has not read."""
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []
-        self._is_told = False
+        self._has_warned = False
 
     def add(self, job: Job) -> None:
-        """A job has failed."""
+        """Add a job that failed."""
         self._jobs.append(job)
 
     def clear(self) -> None:
-        """The caller has looked at them."""
+        """Forget all: the caller has read them."""
         self._jobs.clear()
 
-    def told(self, pending: int, submitted: int) -> str:
-        """What is to be told, once; '' for nothing."""
+    def message(self, pending: int, submitted: int) -> str:
+        """The warning; '' for none. A second call returns ''."""
         failures = [job for job in self._jobs if not job.is_read]
         self._jobs.clear()
-        was_told, self._is_told = self._is_told, True
-        if was_told:
+        had_warned, self._has_warned = self._has_warned, True
+        if had_warned:
             return ''
         if pending:
             return (
@@ -60,7 +60,7 @@ class Watched(Protocol):
     """A batch."""
 
     def unread(self) -> str:
-        """What is to be told of it; '' for nothing. Asked a second time, there is nothing."""
+        """The warning about it; '' for none. A second call returns ''."""
         ...
 
 
@@ -68,21 +68,21 @@ _watched: Final[weakref.WeakSet[Watched]] = weakref.WeakSet()
 
 
 def watch(batch: Watched) -> None:
-    """Have it looked at when the program ends."""
+    """Check the batch when the program ends."""
     if not _watched:
-        atexit.unregister(_tell_all)
-        atexit.register(_tell_all)
+        atexit.unregister(_warn_all)
+        atexit.register(_warn_all)
     _watched.add(batch)
 
 
-def tell(batch: Watched) -> None:
-    """Tell what is unread of it."""
+def warn(batch: Watched) -> None:
+    """Log and warn about the batch, if there is something to warn about."""
     text = batch.unread()
     if text:
         log.error('%s', text)
         warnings.warn(text, ResourceWarning, source=batch, stacklevel=2)
 
 
-def _tell_all() -> None:
+def _warn_all() -> None:
     for batch in list(_watched):
-        tell(batch)
+        warn(batch)

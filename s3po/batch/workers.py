@@ -1,4 +1,4 @@
-"""Standing worker greenlets and the bounded queue that feeds them."""
+"""Worker greenlets, and the bounded queue of their jobs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from s3po.runtime import Task
 __all__ = ['Interruption', 'WorkerPool']
 
 
-# All workers are in callbacks, and none has ended for so long: one of them may wait for a producer.
+# When all workers were in callbacks for this long and none has ended, a callback may be waiting for a producer.
 STALL_S: Final = 0.05
-# How long each further producer waits then.
+# The wait of each further producer then.
 STALLED_PAUSE_S: Final = 0.001
 
 
 class Interruption(gevent.GreenletExit):
-    """Thrown into a worker to end its transfer. No Exception, so nothing on the way takes it for a failure and tries again.
+    """Thrown into a worker to end its transfer. Not an Exception, so that no code on the way retries it as a failure.
 
     Attributes:
-        reason: What the job fails with.
+        reason: The error of the job.
     """
 
     def __init__(self, reason: Exception) -> None:
@@ -34,13 +34,13 @@ class Interruption(gevent.GreenletExit):
 
 
 class Worker(Task):
-    """Runs one job after the other.
+    """A greenlet that runs one job after another.
 
     Attributes:
-        pool: The pool that it belongs to.
+        pool: Its pool.
         job: The job that it runs now.
-        is_interruptible: True during the transfer, False during a callback: by then the transfer is done.
-        interruption: What this pool threw into the job; None while it has not.
+        is_interruptible: True during the transfer, False during a callback, when the transfer is done.
+        interruption: The exception that the pool threw into the job; None for none.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -52,10 +52,7 @@ class Worker(Task):
 
     def _work(self) -> None:
         pool = self.pool
-        while True:
-            job = pool.next_job()
-            if job is None:
-                return
+        while (job := pool.next_job()) is not None:
             self.job = job
             try:
                 pool.run(job, self)
@@ -67,21 +64,21 @@ class Worker(Task):
 
 
 class WorkerPool:
-    """At most `size` workers, made as they are needed.
+    """At most `size` workers, made when they are needed.
 
-    A producer outside of the jobs waits while the queue is full. A job that submits more work never waits: if all workers
-    waited for room in a queue that only they empty, none would. Such work goes to an overflow, which is taken first. So does
-    what others submit while all workers are in callbacks and none of these ends: they may be waiting for that very greenlet.
+    A producer outside of the jobs waits while the queue is full. A job that submits another job never waits: if all workers
+    waited for room in the queue, none would make room. Such jobs go to an overflow, which is emptied first. While all workers
+    are in callbacks and none ends, other producers do not wait either: the callbacks may be waiting for them.
 
     Attributes:
-        ended: How many jobs have been left by their workers.
+        ended: The number of jobs that workers have finished.
     """
 
     def __init__(self, size: int, run: Callable[[Job, Worker], None]) -> None:
         """
         Args:
-            size: How many jobs run at once; as many again wait in the queue.
-            run: Runs one job, and never raises for a job that failed.
+            size: The number of jobs that run at once, and of those that wait in the queue.
+            run: Runs one job. Must not raise when the job fails.
         """
         self.run = run
         self._size = size
@@ -94,22 +91,22 @@ class WorkerPool:
         self._idle = 0
         self._is_closed = False
         self.ended = 0
-        # While producers wait: the timer that looks whether all stands still, and what it saw last.
+        # While producers wait: the timer that detects a standstill, the number of producers, and `ended` at its last look.
         self._watch: Any = None
         self._waiting = self._seen = 0
         self._is_stalled = False
-        # Places that were given away in a standstill, and were none.
+        # Places in the queue that were given out in a standstill, beyond its size.
         self._lent = 0
 
     def __repr__(self) -> str:
         return f'<WorkerPool size={self._size} workers={len(self._workers)} idle={self._idle} queued={len(self)}>'
 
     def __len__(self) -> int:
-        """How many jobs wait."""
+        """The number of waiting jobs."""
         return len(self._queue) + len(self._overflow)
 
     def is_inside(self) -> bool:
-        """Whether the caller runs in one of the jobs: in its worker, or in a greenlet that was spawned there."""
+        """Whether the caller runs in a job: in its worker, or in a greenlet that was spawned there."""
         current: Any = gevent.getcurrent()
         while isinstance(current, gevent.Greenlet):
             if isinstance(current, Worker) and current.pool is self:
@@ -119,15 +116,15 @@ class WorkerPool:
         return False
 
     def wait_for_room(self) -> bool:
-        """Wait for a place in the queue, unless inside of a job; tells whether one was taken. put() is to follow."""
-        if self.is_inside():
+        """Wait for a place in the queue, except inside a job. Returns True if a place was taken. Call put() next."""
+        if isinstance(gevent.getcurrent(), gevent.Greenlet) and self.is_inside():
             return False
         if not self._room.acquire(blocking=False):
             self._wait_for_room()
         return True
 
     def give_back_room(self) -> None:
-        """Return a place in which nothing is put after all, or that was taken out of the queue."""
+        """Return a place that is not used."""
         if self._lent:
             self._lent -= 1
         else:
@@ -135,7 +132,7 @@ class WorkerPool:
 
     def _wait_for_room(self) -> None:
         if self._is_stalled:
-            # A bound for what a producer of many puts in while callbacks take their time.
+            # Bounds the number of jobs that one producer adds during long callbacks.
             gevent.sleep(STALLED_PAUSE_S)
         if self._watch is None:
             self._watch = gevent.get_hub().loop.timer(STALL_S, STALL_S)
@@ -157,7 +154,7 @@ class WorkerPool:
         return len(busy) == self._size
 
     def _look(self) -> None:
-        """Called by the timer: let the producers through that wait while nothing moves."""
+        """Called by the timer: in a standstill, let all waiting producers through."""
         self._is_stalled = self._seen == self.ended and self._are_all_in_callbacks()
         self._seen = self.ended
         if not self._waiting and not self._is_stalled:
@@ -169,13 +166,14 @@ class WorkerPool:
                 self._room.release()
 
     def put(self, job: Job, *, has_room: bool) -> None:
-        """Have the job run. has_room: what wait_for_room() said."""
+        """Queue the job. has_room: The result of wait_for_room()."""
         (self._queue if has_room else self._overflow).append(job)
         self._available.release()
-        self._staff()
+        if len(self._workers) < self._size:
+            self._staff()
 
     def next_job(self) -> Job | None:
-        """Wait for a job that has not ended yet; None when the pool was closed."""
+        """Wait for a job that has not ended yet. Returns None when the pool was closed."""
         while True:
             self._idle += 1
             try:
@@ -183,13 +181,13 @@ class WorkerPool:
             finally:
                 self._idle -= 1
             job = self._take()
-            if job is not None and not job.ready():
+            if job is not None and not job.has_ended:
                 return job
             if job is None and self._is_closed:
                 return None
 
     def drain(self) -> Iterator[Job]:
-        """Take all jobs that have not begun out of the queue."""
+        """Remove all jobs that have not begun from the queue."""
         while (job := self._take()) is not None:
             yield job
 
@@ -198,31 +196,31 @@ class WorkerPool:
         return [worker.job for worker in self._workers if worker.job is not None]
 
     def interrupt(self, job: Job, reason: Exception, *, even_callbacks: bool = False) -> bool:
-        """End a job that runs. It fails with `reason` once it has cleaned up, which the caller does not wait for.
+        """End a running job. It fails with `reason` after its clean-up; the caller does not wait for that.
 
         Args:
             job: The job.
-            reason: What it fails with.
-            even_callbacks: Whether a callback is interrupted too, whose transfer is over.
+            reason: The error of the job.
+            even_callbacks: Interrupt it also during its callback, when the transfer is done.
 
         Returns:
-            False when only its callback still runs, and is left alone.
+            False if only its callback still runs, and is not interrupted.
         """
         for worker in self._workers:
             if worker.job is job and (worker.is_interruptible or even_callbacks):
-                # Thrown by the hub, which is where a worker that waits can be reached from.
+                # Thrown by the hub: only from there can a waiting greenlet be reached.
                 gevent.get_hub().loop.run_callback(_throw, worker, job, Interruption(reason), even_callbacks)
                 return True
         return False
 
     def close(self) -> None:
-        """Let the workers end once the queue is empty."""
+        """End the workers when the queue is empty."""
         self._is_closed = True
         for _ in self._workers:
             self._available.release()
 
     def _staff(self) -> None:
-        """Make another worker when there is more to do than there are free ones."""
+        """Make another worker if more jobs wait than workers are idle."""
         if len(self._workers) < self._size and len(self) > self._idle:
             worker = Worker(self)
             self._workers[worker] = None
@@ -230,21 +228,24 @@ class WorkerPool:
             worker.start()
 
     def _forget(self, worker: Worker) -> None:
-        # One that was killed (by Ctrl-C, or by somebody's gevent.killall) may leave jobs behind that wait for it.
+        # A worker that was killed (by Ctrl-C, or by gevent.killall in the program) may leave waiting jobs behind.
         del self._workers[worker]
         self._staff()
 
     def _take(self) -> Job | None:
         if self._overflow:
             return self._overflow.popleft()
-        if self._queue:
-            self.give_back_room()
-            return self._queue.popleft()
-        return None
+        if not self._queue:
+            return None
+        if self._lent:
+            self._lent -= 1
+        else:
+            self._room.release()
+        return self._queue.popleft()
 
 
 def _throw(worker: Worker, job: Job, interruption: Interruption, even_callbacks: bool) -> None:  # noqa: FBT001  (called by the hub)
-    # By now the worker may be in the job's callback, or at another job. And a job that was interrupted is cleaning up.
+    # By now the worker may run the job's callback, or another job. A job that was interrupted before is cleaning up.
     if worker.job is job and worker.interruption is None and (worker.is_interruptible or even_callbacks):
         worker.interruption = interruption
         worker.throw(interruption)

@@ -1,7 +1,7 @@
-"""The facade that wires the rooms together.
+"""The connection: the public class, and what it is made of.
 
-What may live here: which transport, credentials and bound a call gets (`wiring`), what each call does with them (`operations`),
-and the public signatures with their documentation (`facade`). What the faces above need of the rooms below is offered here.
+`wiring` chooses transport, credentials and governor of a call, and `operations` carries it out. `objects` and `facade` have the
+public methods and their documentation. The interfaces above import from here what they need of the lower rooms.
 """
 
 from s3po.batch import Batch, FailedJob, FailedJobs

@@ -1,7 +1,4 @@
-"""The arguments of the calls: checked, and brought into the form that requests take.
-
-What may live here: one function for each kind of argument. No requests.
-"""
+"""Arguments of calls: one function for each kind, which checks it and brings it into the form of a request."""
 
 from __future__ import annotations
 
@@ -12,13 +9,14 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from s3po.checks import is_whole
 from s3po.errors import ConfigurationError
 from s3po.model import ObjectRef
 from s3po.s3.parameters import check_headers, metadata_headers
 
 __all__ = ['add_conditions', 'add_content_type', 'check_byte_range', 'check_encoding', 'decode', 'object_headers', 'path_of']
 
-# mimetypes tells 'backup.tar.gz' as a tar archive that is encoded; sent as it is stored, it is a gzip file.
+# mimetypes reports 'backup.tar.gz' as a tar archive with an encoding; the stored file is a gzip file.
 ENCODED_TYPES: Final = {
     'gzip': 'application/gzip',
     'bzip2': 'application/x-bzip2',
@@ -31,7 +29,7 @@ ENCODED_TYPES: Final = {
 def object_headers(
     headers: Mapping[str, str] | None, metadata: Mapping[str, str] | None, content_type: str | None
 ) -> dict[str, str]:
-    """The headers of a new object, checked: those given, the metadata, and the content type."""
+    """The checked headers of a new object: those given, the metadata and the content type."""
     sent: dict[str, str] = {}
     if headers:
         check_headers(headers)
@@ -66,10 +64,10 @@ def add_conditions(sent: dict[str, str], *, if_none_match: str | None, if_match:
 
 
 def add_content_type(sent: dict[str, str], name: str) -> None:
-    """Guess the content type from a file name or key, where none was given; an unknown one is left to the store."""
-    if any(header.lower() == 'content-type' for header in sent):
+    """Guess the content type from a file name or key if none was given. An unknown type is left to the store."""
+    if sent and any(header.lower() == 'content-type' for header in sent):
         return
-    # Only the last segment: mimetypes takes the whole for a URL, and keys may look like one.
+    # Only the last segment: mimetypes parses a whole key as a URL.
     stem, *suffixes = name.rpartition('/')[2].rsplit('.', 2)
     kind = content_type_of(stem and 'stem', *suffixes) if suffixes else None
     if kind is not None:
@@ -78,13 +76,13 @@ def add_content_type(sent: dict[str, str], name: str) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def content_type_of(*name: str) -> str | None:
-    """The content type of a file name, given between its dots. Kept: looking it up costs as much as signing a request."""
+    """The content type of a file name, given as the texts between its dots. Cached: it takes as long as signing a request."""
     kind, encoding = mimetypes.guess_type('.'.join(name), strict=False)
     return kind if encoding is None else ENCODED_TYPES.get(encoding)
 
 
 def path_of(path: object) -> str:
-    """A path from what the caller gave as `path`, as text: a slash at its end is still there."""
+    """The argument `path` as text. Keeps a slash at the end."""
     if not isinstance(path, str | os.PathLike):
         raise ConfigurationError(f'path must be a str or pathlib.Path, not {type(path).__name__}')
     text = os.fsdecode(path)
@@ -94,7 +92,7 @@ def path_of(path: object) -> str:
 
 
 def check_encoding(encoding: str | None, target: object) -> None:
-    """Refuse an encoding that is unknown, or has nothing to decode."""
+    """Refuse an encoding that is unknown, or given together with a target."""
     if encoding is None:
         return
     if target is not None:
@@ -106,13 +104,10 @@ def check_encoding(encoding: str | None, target: object) -> None:
 
 
 def check_byte_range(byte_range: object) -> None:
-    """Refuse what is no half-open range."""
-    if byte_range is None:
-        return
+    """Refuse a value that is not a half-open range."""
     if isinstance(byte_range, tuple) and len(byte_range) == 2:
         start, stop = byte_range
-        is_start = isinstance(start, int) and not isinstance(start, bool) and start >= 0
-        if is_start and (stop is None or (isinstance(stop, int) and not isinstance(stop, bool) and stop > start)):
+        if is_whole(start, 0) and (stop is None or is_whole(stop, start + 1)):
             return
     raise ConfigurationError(
         f'byte_range must be (start, stop) with 0 <= start < stop, or (start, None) for all that follows, not {byte_range!r}'
@@ -120,7 +115,7 @@ def check_byte_range(byte_range: object) -> None:
 
 
 def decode(data: bytes, encoding: str, ref: ObjectRef) -> str:
-    """The object as text."""
+    """Decode the bytes of an object."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from s3po.checks import is_whole
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
 from s3po.connection.operations import Operations, check_timeout, within
 from s3po.connection.tracebacks import short_tracebacks
@@ -48,7 +49,7 @@ def listing(
     for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
         if not isinstance(value, str):
             raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')
-    if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= MAX_PAGE_KEYS:
+    if not is_whole(page_size, 1, MAX_PAGE_KEYS):
         raise ConfigurationError(f'page_size must be a whole number from 1 to {MAX_PAGE_KEYS:,}, not {page_size!r}')
     turn: Callable[[str | None], Any] = functools.partial(
         _page,
@@ -218,7 +219,7 @@ def presign(
     """A signed URL; no request is made."""
     if method not in PRESIGNED:
         raise ConfigurationError(f'method must be one of {", ".join(PRESIGNED)}, not {method!r}')
-    if isinstance(expires_s, bool) or not isinstance(expires_s, int) or not 1 <= expires_s <= MAX_PRESIGN_S:
+    if not is_whole(expires_s, 1, MAX_PRESIGN_S):
         raise ConfigurationError(
             f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
         )

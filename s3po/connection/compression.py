@@ -1,6 +1,6 @@
-"""What compress= and decompress= mean: how an object says that it is compressed, and which sink reads it.
+"""The options compress= and decompress=: their checks, the headers that mark a compressed object, and the sink for it.
 
-What may live here: the arguments, checked, and the headers. The compression itself is in s3po/body.
+The compression itself is in s3po/body.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from typing import Final
 
 from s3po.body import DecompressingSink, Sink
 from s3po.body.coding import CODINGS, check_installed
+from s3po.checks import is_whole
 from s3po.errors import ConfigurationError, DownloadError
 from s3po.model import Described, ObjectRef
 from s3po.s3 import Extra
 
 __all__ = ['add_compression', 'check_decompress', 'decompressing']
 
-# The metadata by which an object is known as compressed by s3po, and not before it was given to s3po.
+# The metadata of an object that s3po has compressed, in contrast to one that was compressed before.
 MARK: Final = 's3po-compress'
 MARK_HEADER: Final = f'x-amz-meta-{MARK}'
 
 # The names of HTTP (RFC 9110, section 8.4.1; RFC 8878, section 7.2). Its 'deflate' is the zlib format.
 CONTENT_ENCODINGS: Final = {'gzip': 'gzip', 'zlib': 'deflate', 'zstd': 'zstd'}
 CODING_OF: Final = {**{encoding: coding for coding, encoding in CONTENT_ENCODINGS.items()}, 'x-gzip': 'gzip'}
-# What changes nothing of what is stored. The last is the form of a request, which some stores keep by mistake.
+# Encodings that change nothing. The last is the form of a request, which some stores keep by mistake.
 NO_ENCODINGS: Final = frozenset({'', 'identity', 'aws-chunked'})
 
 
 def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
-    """Add what an object says that is compressed.
+    """Add the headers of a compressed object.
 
     Args:
         sent: Its headers; the new ones are added.
@@ -37,8 +38,7 @@ def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
         compress: The name of the compression.
 
     Raises:
-        ConfigurationError: There is no such compression, it is not installed, or the caller says already how the object is
-            encoded.
+        ConfigurationError: There is no such compression, it is not installed, or the caller has given an encoding.
     """
     if compress not in CODINGS:
         raise ConfigurationError(f'compress must be None or one of {", ".join(map(repr, CODINGS))}, not {compress!r}')
@@ -56,7 +56,7 @@ def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
 
 
 def check_decompress(decompress: object, max_decompressed_size: object, byte_range: object) -> None:
-    """Refuse what the two cannot be, and what does not go with them.
+    """Refuse wrong values of the two, and a byte_range together with decompress=True.
 
     Raises:
         ConfigurationError: One of them is wrong.
@@ -67,27 +67,27 @@ def check_decompress(decompress: object, max_decompressed_size: object, byte_ran
     if decompress is True and byte_range is not None:
         raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which is of the stored bytes')
     size = max_decompressed_size
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+    if size is not None and not is_whole(size, 0):
         raise ConfigurationError(f'max_decompressed_size must be a whole number of bytes, or None, not {size!r}')
 
 
 def decompressing(sink: Sink, ref: ObjectRef, *, is_by_encoding: bool, max_bytes: int | None) -> Sink:
-    """A sink that decompresses, in front of another.
+    """A sink that decompresses data for another sink.
 
     Args:
-        sink: Takes what comes of it.
-        ref: What is downloaded.
-        is_by_encoding: Whether a Content-Encoding counts too, or only s3po's own mark.
-        max_bytes: How much may come of it; None for the sink's own limit.
+        sink: Takes the decompressed data.
+        ref: The object.
+        is_by_encoding: True: by the Content-Encoding too. False: only by the metadata `s3po-compress`.
+        max_bytes: The limit for the decompressed data; None for the sink's own limit.
     """
     return DecompressingSink(sink, functools.partial(_coding_of, ref, is_by_encoding=is_by_encoding), max_bytes)
 
 
 def _coding_of(ref: ObjectRef, described: Described, *, is_by_encoding: bool) -> str | None:
-    """How an object is compressed; None where it is not, or where that is not to be undone.
+    """The compression of an object; None if it is to be left as it is.
 
     Raises:
-        DownloadError: It is compressed in a way that is not known here.
+        DownloadError: The compression is unknown.
         ConfigurationError: The library for it is not installed.
     """
     coding = _by_encoding(ref, described) if is_by_encoding else None

@@ -1,4 +1,4 @@
-"""The public face: Connection's signatures and what they promise. What the calls do stands in `operations`."""
+"""The public class Connection. Its methods for one object are in `objects`; `operations` carries out the calls."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
 from s3po.http import Timeouts
+from s3po.jobs import Call
 from s3po.mock import Mock
 from s3po.model import (
     DeleteReport,
@@ -52,7 +53,7 @@ __all__ = ['Connection']
 
 log = logging.getLogger(__name__)
 
-# The arguments that nobody is to see by chance; `default_extra` may hold the keys of SSE-C.
+# Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Methods that only a batch calls.
 INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'})
@@ -61,8 +62,8 @@ INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_
 class Connection(ObjectCalls):
     """Moves objects between Python and an S3-compatible store.
 
-    Making one costs nothing: credentials, region and endpoint are looked for when they are first needed, where boto3 looks
-    for them. It may be used by any greenlet and any native thread, and after a fork.
+    Making one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks
+    them up. Any greenlet and any native thread may use it, also after a fork.
     """
 
     def __init__(
@@ -91,43 +92,43 @@ class Connection(ObjectCalls):
     ) -> None:
         """
         Args:
-            positional: None are taken; they raise ConfigurationError, whose text does not repeat them.
-            endpoint_url: The store, such as 'https://s3.example.com'; None for AWS, or what AWS_ENDPOINT_URL_S3,
-                AWS_ENDPOINT_URL or the configuration file says.
-            region: The store's region; None for what the environment or the configuration file says.
+            positional: Not allowed. ConfigurationError is raised, and its text does not repeat the values.
+            endpoint_url: The URL of the store, such as 'https://s3.example.com'. None: from AWS_ENDPOINT_URL_S3,
+                AWS_ENDPOINT_URL or the configuration file, else AWS.
+            region: The region of the store. None: from the environment or the configuration file.
             profile: A profile of the configuration files.
-            access_key_id: The access key; with secret_access_key. None for what boto3 finds.
-            secret_access_key: Its secret.
+            access_key_id: The access key, together with secret_access_key. None: as boto3 finds it.
+            secret_access_key: The secret of the access key.
             session_token: The token of temporary keys.
-            credentials: Where keys (and perhaps the region) come from, in place of these three: one of s3po.credentials; a
-                boto3 or botocore Session; or a function without arguments that returns a mapping, or an object, with
-                access_key_id, secret_access_key, session_token and expires_at, or by botocore's or obstore's names for them.
-                It is asked again before they expire, and when the store says that they have; expires_at is a datetime with its
-                time zone or a text of ISO 8601, and without it they hold for ever.
-            anonymous: Requests are not signed.
-            session: A boto3 (or botocore) Session that finds credentials and region.
-            client: A boto3 S3 client whose credentials, region, endpoint and configuration are used.
+            credentials: A source of keys (and perhaps the region), instead of these three: an object of s3po.credentials; a
+                boto3 or botocore Session; or a function without arguments that returns a mapping or an object with
+                access_key_id, secret_access_key, session_token and expires_at, or with botocore's or obstore's names for them.
+                The function is called again before the keys expire, and when the store refuses them as expired. expires_at is a
+                datetime with a time zone or a text in ISO 8601; without it, the keys do not expire.
+            anonymous: True: requests are not signed.
+            session: A boto3 or botocore Session that finds credentials and region.
+            client: A boto3 S3 client. Its credentials, region, endpoint and configuration are used.
             client_config: A botocore Config: dualstack, accelerate, FIPS, proxies, client certificates.
             addressing_style: 'path', 'virtual' or 'auto'.
-            verify: False trusts any certificate; a path names the authorities to trust.
-            config: How objects are cut into parts, how many requests there are at once, how long one waits.
-            retries: How many attempts follow a first one that failed.
-            retry: A policy for these attempts, in place of `retries`.
-            transport: 'auto' speaks HTTP itself ('wire'), and leaves to boto3 what it cannot serve (proxies for plain HTTP,
-                directory buckets, signatures of another version) and whatever runs under moto's mocks; 'wire' refuses what
-                it cannot serve; 'boto' uses boto3 for all; or an object with the methods of `s3po.s3.Transport`.
-            delete: Uploads from a path delete the file when the store has confirmed the upload; the default of each call.
-            silent: Uploads that fail return False, downloads None, in place of raising; the default of each call.
-            default_extra: boto3 parameters for every request that knows them ({'RequestPayer': 'requester'}).
+            verify: False: any certificate is trusted. A path: the file or directory of the trusted authorities.
+            config: The sizes of parts, the number of concurrent requests, and timeouts.
+            retries: The number of attempts after the first one.
+            retry: A policy for these attempts, instead of `retries`.
+            transport: 'auto': s3po's own HTTP client ('wire'), and boto3 for what that cannot do (proxies for plain HTTP,
+                directory buckets, other signature versions) and under moto's mocks. 'wire': the own client only. 'boto': boto3
+                only. Or an object with the methods of `s3po.s3.Transport`.
+            delete: The default of each call: uploads from a path delete the file after the store has confirmed the upload.
+            silent: The default of each call: failed uploads return False and failed downloads None, instead of raising.
+            default_extra: boto3 parameters for every request that takes them ({'RequestPayer': 'requester'}).
 
         Raises:
-            ConfigurationError: Arguments contradict each other, or are of no use by themselves.
+            ConfigurationError: Arguments contradict each other, or need another argument.
         """
         if positional:
             raise ConfigurationError(
                 "Connection takes keyword arguments only, as in Connection(access_key_id='…', secret_access_key='…')"
             )
-        # What it was made with, so that it can be made again elsewhere.
+        # For pickles, which make the Connection again.
         given = {name: value for name, value in locals().items() if name not in ('self', 'positional', '__class__')}
         self._arguments = {name: Secret(value) if name in SECRETS else value for name, value in given.items()}
         check_kind('config', config, TransferConfig)
@@ -167,13 +168,13 @@ class Connection(ObjectCalls):
         return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles as what it was made with, keys included: treat the bytes as a secret.
+        """Pickle the arguments of the Connection, keys included: treat the bytes as a secret.
 
-        Of `credentials`, what is found is found anew where it arrives: the environment, files, a metadata service.
+        Keys from the environment, files or a metadata service are not included: they are looked up where the pickle is loaded.
 
         Raises:
-            ConfigurationError: It was made with `session`, `client`, a transport, or a function as `credentials` that does not
-                pickle itself, which belong to their process.
+            ConfigurationError: An argument belongs to this process: `session`, `client`, a transport, or a function as
+                `credentials` that does not pickle.
         """
         arguments = ((name, revealed(value)) for name, value in self._arguments.items())
         given = {name: value for name, value in arguments if value is not None}
@@ -198,22 +199,22 @@ class Connection(ObjectCalls):
 
     @property
     def conn(self) -> S3Client:
-        """The boto3 client behind the connection; while one of moto's mocks is active, one that only moto answers.
+        """A boto3 client with the settings of the connection; while one of moto's mocks is active, a client of moto.
 
-        Its create_bucket also takes the name as its only positional, and adds the region's LocationConstraint.
+        Its create_bucket also takes the name as a positional argument, and adds the LocationConstraint of the region.
         """
         return self._wiring.client()
 
     @property
     def config(self) -> TransferConfig:
-        """How objects are cut into parts, and how long one waits."""
+        """The sizes of parts, the number of concurrent requests, and timeouts."""
         return self._operations.config
 
     def close(self) -> None:
-        """Close the connections to the store that are kept for the next request. The Connection may be used again.
+        """Close the idle connections to the store. The Connection may be used again.
 
-        Clean-up that goes on in the background (the aborts of uploads that failed or were ended) is waited for, and aborts that
-        failed are tried once more, within 5 s in all. What is not done by then is logged with its upload id.
+        Waits for clean-up in the background (aborts of failed uploads), and repeats aborts that failed, for 5 s at most.
+        Uploads that are not aborted by then are logged with their upload ids.
         """
         self._operations.finish_clean_up()
         self._wiring.close()
@@ -230,23 +231,24 @@ class Connection(ObjectCalls):
         retries: int | None = None,
         timeout_s: float | None = None,
     ) -> Iterator[ListEntry | Prefix]:
-        """List the objects of a bucket in order of their keys, page by page as they are asked for.
+        """List the objects of a bucket in the order of their keys. Each page is requested when it is needed.
 
         Args:
             bucket: The bucket.
-            prefix: Only keys that begin so.
-            delimiter: Keys that have it behind the prefix are given as one Prefix each ('/' lists one directory).
-            start_after: Only keys behind this one.
-            page_size: How many are asked for at a time, 1 to 1,000.
+            prefix: Only keys with this prefix.
+            delimiter: Keys with the same text up to this delimiter (after the prefix) become one Prefix; '/' lists one
+                directory.
+            start_after: Only keys after this one.
+            page_size: The number of keys per request, 1 to 1,000.
             extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            timeout_s: How long all its pages may be waited for together; the caller's own time between them does not count.
+            retries: Retries per request; None for the connection's.
+            timeout_s: The time limit for all requests together, without the caller's own time between them; None for no limit.
 
         Raises:
             NoSuchBucket: There is no such bucket.
-            ListingError: The store's pages contradict each other, or come again and again, so keys may be missing.
+            ListingError: The pages contradict each other, or repeat, so that keys may be missing.
             DeadlineExceeded: timeout_s ran out.
-            ConfigurationError: An argument is wrong (at once, not at the first page).
+            ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
         """
         return buckets.listing(
             self._operations,
@@ -333,35 +335,35 @@ class Connection(ObjectCalls):
     ) -> Any:
         """Open an object as a file.
 
-        A reader fetches ahead of what is read in order, and goes on where a connection dropped. A writer sends parts while more
-        is written, and publishes the object when it is closed: whole, or, after an exception in its `with`, not at all.
+        Sequential reads prefetch, and a reader continues after a dropped connection. A writer sends parts while data are
+        written, and publishes the object when it is closed. After an exception in its `with` block, nothing is published.
 
         Args:
             bucket: The bucket.
             key: The key.
-            mode: 'rb' reads, 'wb' writes, 'xb' writes only where there is no object yet (told when it is closed, by
-                PreconditionFailed); 'r', 'w' and 'x' the same as text.
-            encoding: Of text; None for UTF-8.
-            errors: Of text, as of Python's open().
-            newline: Of text, as of Python's open().
-            version_id: Reads one version.
-            block_size: In bytes: of a reader the largest range that is fetched ahead, None for 2 MiB; of a writer a part, 5 MiB
-                to 5 GiB, None for `multipart_chunksize`.
-            read_ahead: How many ranges a reader fetches ahead, side by side; None for 4, 0 for none.
-            headers: HTTP headers of an object that is written.
-            metadata: Its own metadata.
-            content_type: None guesses it from the key.
+            mode: 'rb' reads, 'wb' writes, 'xb' writes a new object only (close() raises PreconditionFailed if there is one);
+                'r', 'w' and 'x' do the same with text.
+            encoding: The encoding of text; None for UTF-8.
+            errors: For text, as in Python's open().
+            newline: For text, as in Python's open().
+            version_id: The version to read; None for the current one.
+            block_size: In bytes. Reading: the largest range that is prefetched; None for 2 MiB. Writing: the size of a part,
+                5 MiB to 5 GiB; None for `multipart_chunksize`.
+            read_ahead: The number of ranges that are prefetched concurrently; None for 4, 0 for none.
+            headers: HTTP headers of the written object.
+            metadata: The user-defined metadata of the written object.
+            content_type: None: guessed from the key.
             extra: Further parameters by boto3's names.
-            if_none_match: '*' writes only where there is no object yet.
-            if_match: An ETag: reads, or writes over, only that.
-            retries: In place of the connection's.
+            if_none_match: '*': write only if there is no such object yet.
+            if_match: An ETag: read or replace only the object that has it.
+            retries: Retries per request; None for the connection's.
 
         Returns:
-            An S3Reader or S3Writer; for text an io.TextIOWrapper over one.
+            An S3Reader or S3Writer; for text an io.TextIOWrapper around one.
 
         Raises:
-            NotFound, NoSuchBucket, AccessDenied: The store refused (a writer's when it is closed, or earlier).
-            ConfigurationError: An argument is wrong, or is for the other mode.
+            NotFound, NoSuchBucket, AccessDenied: The store refused. (A writer raises them at close() at the latest.)
+            ConfigurationError: An argument is wrong, or belongs to the other mode.
         """
         options = OpenOptions(
             encoding=encoding,
@@ -388,16 +390,16 @@ class Connection(ObjectCalls):
         extra: Mapping[str, Any] | None = None,
         retries: int | None = None,
     ) -> DeleteReport:
-        """Delete many objects, 1,000 a request.
+        """Delete many objects, 1,000 per request.
 
         Args:
             bucket: The bucket.
             keys: Keys, entries of a listing, or ObjectRefs of that bucket (with a version_id: that version).
             extra: Further parameters by boto3's names.
-            retries: In place of the connection's; keys that failed for the moment are tried again, alone.
+            retries: Retries per request; None for the connection's. Keys with a retryable error are sent again.
 
         Returns:
-            How many are gone, and what is not, and why.
+            The number of deleted keys, and the failures with their errors.
 
         Raises:
             NoSuchBucket, AccessDenied: The store refused a whole request.
@@ -415,14 +417,14 @@ class Connection(ObjectCalls):
         version_id: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
-        """A URL with which anybody can do one thing with one object for a while (signature version 4). It is a secret.
+        """A presigned URL for one request (signature version 4). Treat it as a secret: it needs no credentials.
 
         Args:
             method: 'GET', 'PUT', 'HEAD' or 'DELETE'.
             bucket: The bucket.
             key: The key.
-            expires_s: For how many seconds it holds, 1 to 604,800 (seven days).
-            version_id: One version.
+            expires_s: The validity in seconds, 1 to 604,800 (seven days).
+            version_id: A version; None for the current one.
             extra: Further parameters by boto3's names (ResponseContentType, …).
         """
         ref = ObjectRef(bucket=bucket, key=key, version_id=version_id)
@@ -433,7 +435,7 @@ class Connection(ObjectCalls):
         """Create a bucket in the connection's region.
 
         Raises:
-            InvalidRequest: There is one already.
+            InvalidRequest: The bucket exists already.
         """
         with short_tracebacks():
             buckets.create_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
@@ -442,16 +444,16 @@ class Connection(ObjectCalls):
         """Delete an empty bucket.
 
         Raises:
-            InvalidRequest: It is not empty.
-            NoSuchBucket: There is none.
+            InvalidRequest: The bucket is not empty.
+            NoSuchBucket: There is no such bucket.
         """
         with short_tracebacks():
             buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
 
     def mock(self, *, buckets: Iterable[str] = ()) -> Mock:
-        """A pretended S3, by moto, under this very connection: a context manager, a decorator, or start() and stop().
+        """An in-process fake S3 (moto) for this connection: a context manager, a decorator, or start() and stop().
 
-        While it is active no socket is opened, whatever endpoint, credentials and region the connection has.
+        While it is active, no socket is opened. Endpoint, credentials and region of the connection do not matter.
 
         Args:
             buckets: Buckets to create when it starts.
@@ -476,16 +478,17 @@ class Connection(ObjectCalls):
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
     ) -> Batch:
-        """A bounded pool that makes calls of this connection side by side; see Batch.
+        """A bounded pool that runs calls of this connection concurrently. See Batch.
 
         Args:
-            size: How many calls run at once; as many again wait in the queue. It is lowered, with a warning, where the process
-                may not have that many open files (`ulimit -n`).
-            on_error: 'raise' raises BatchError on leaving the `with` if anything failed; 'collect' leaves it to `failed`.
-            keep_results: False forgets each job when it has ended: for very many, whose callbacks see the results.
-            timeout_s: How long all of it may take; then what has not ended fails with DeadlineExceeded.
-            job_timeout_s: How long each job may take, unless the call says otherwise.
-            max_failures: Stop after so many failures: what has not begun fails with BreakerOpen.
+            size: The number of calls that run at once, and of those that wait in the queue. Lowered, with a warning, if the
+                process may not have that many open files (`ulimit -n`).
+            on_error: 'raise': leaving the `with` block raises BatchError if a job failed. 'collect': failures are only in
+                `failed`.
+            keep_results: False: jobs are released when they have ended, for very many jobs with callbacks.
+            timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
+            job_timeout_s: The time limit of a job without a timeout_s of its own.
+            max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
         """
         return Batch(
             self,
@@ -509,39 +512,39 @@ class Connection(ObjectCalls):
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
     ) -> Batch:
-        """Do again what failed, and wait for it.
+        """Repeat failed jobs, and wait for them.
 
         Args:
             failed: `batch.failed`, a BatchError, or the path of a file that `batch.failed.save()` wrote.
-            size: As for batch(), like all that are not named here.
-            on_error: 'raise' raises BatchError if anything failed again.
-            callback: Called with each result; callbacks of the first time are not kept. One that needs two arguments is called
-                with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
-            errback: Called with each error; likewise.
-            timeout_s: How long all of it may take.
-            job_timeout_s: How long each job may take, unless its call said otherwise.
-            max_failures: Stop after so many failures.
+            size: As for batch().
+            on_error: 'raise': BatchError is raised if a job fails again.
+            callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
+                arguments is called with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
+            errback: Called with each error, in the same way.
+            timeout_s: The time limit of the batch.
+            job_timeout_s: The time limit of a job without a timeout_s of its own.
+            max_failures: Stop after this many failures.
 
-        A job that was read from a file and had its data in memory or in an open file cannot be done again: it fails once more,
-        with JobError, and the others are done.
+        A job from a file cannot be repeated if its data were in memory or in an open file: it fails with JobError.
         """
         jobs = failed_jobs_of(failed)
         callback_of, errback_of = referring(callback), referring(errback)
         limits = {'timeout_s': timeout_s, 'job_timeout_s': job_timeout_s, 'max_failures': max_failures}
         with self.batch(size, on_error=on_error, **limits) as batch:  # type: ignore[arg-type]  # each is what batch() takes
             for job in jobs:
-                options = {**job.options, 'silent': job.is_silent, 'timeout_s': job.options.get('timeout_s')}
-                silent_value = False if job.operation.startswith('upload') else None
                 callbacks = callback_of(job.ref), errback_of(job.ref)
-                batch.submit(job.operation, job.ref, options, *callbacks, silent_value, job.refusal())
+                batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
 
-    # --- what a batch needs (s3po.batch.limits.Performer)
+    # --- for a batch (s3po.batch.limits.Performer)
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out the method named `operation`, and give its value with the figures for a batch's report."""
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call. Returns its value with the figures for a batch's report."""
+        operations = self._operations
         try:
-            return self._operations.perform(operation, ref, options)
+            if call.options.get('timeout_s') is None:
+                return operations.by_name[call.operation](call.ref, call.options)
+            return operations.perform_within(call)
         except S3poError as error:
             raise shortened(error) from error.__cause__
 
@@ -559,5 +562,5 @@ class Connection(ObjectCalls):
         self._wiring.governor().demand(width)
 
     def release_requests(self, width: int) -> None:
-        """Take back one demand_requests(width)."""
+        """Undo one demand_requests(width)."""
         self._wiring.governor().release_demand(width)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from s3po.body import SizedSource, StreamSource
+from s3po.checks import is_whole
 from s3po.config import MIB, TransferConfig
 from s3po.connection.arguments import add_conditions, add_content_type, object_headers
 from s3po.connection.operations import UPLOADS, Operations
@@ -67,9 +68,9 @@ def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
         if getattr(options, name) is not None:
             raise ConfigurationError(f'{name} is for writing, and mode {opened.binary!r} reads')
     ahead, block_size, config = options.read_ahead, options.block_size, operations.config
-    if ahead is not None and (isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0):
+    if ahead is not None and not is_whole(ahead, 0):
         raise ConfigurationError(f'read_ahead must be a whole number of ranges from 0, not {ahead!r}')
-    if block_size is not None and (isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1):
+    if block_size is not None and not is_whole(block_size, 1):
         raise ConfigurationError(f'block_size must be a whole number of bytes from 1, not {block_size!r}')
     ranges = Ranges(
         ref=ref,

@@ -1,13 +1,24 @@
-"""The calls on one object: their signatures, which are also those of a batch's calls, and what they promise."""
+"""Connection's methods for one object, and their documentation. Their options stand in s3po/jobs/options.py."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
+from s3po.jobs import (
+    NAMES,
+    Call,
+    CopyOptions,
+    DeleteOptions,
+    DownloadFileOptions,
+    DownloadOptions,
+    HeadOptions,
+    UploadOptions,
+    shows,
+    unknown_option,
+)
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
 
 __all__ = ['ObjectCalls']
@@ -24,50 +35,34 @@ class ObjectCalls:
 
     silent: bool
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out one of them; raises whatever happens."""
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call. Raises what it raises when it is not silent."""
         raise NotImplementedError
 
-    def upload(
-        self,
-        bucket: str,
-        key: str,
-        source: Any,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        compress: str | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
+    @shows(UploadOptions)
+    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
         """Upload an object; blocks until the store has confirmed it.
 
         Args:
             bucket: The bucket.
             key: The key, 1 to 1,024 bytes of UTF-8.
             source: Bytes-like data; a str (data too, sent as UTF-8); a pathlib.Path; a binary or text file object, from
-                its present position; or an iterable of bytes of any length. Above `multipart_threshold` it goes in parts.
+                its current position; or an iterable of bytes of any length. Above `multipart_threshold` it is sent in parts.
             headers: HTTP headers of the object (Cache-Control, x-amz-acl, …).
-            metadata: The object's own metadata.
-            content_type: None guesses it from the path or key.
+            metadata: The user-defined metadata of the object.
+            content_type: None: guessed from the path or key.
             extra: Further parameters by boto3's names.
-            compress: 'gzip', 'zlib' or 'zstd': compress the data as they are read, and say so in Content-Encoding and in the
-                metadata `s3po-compress`. The source stays as it is.
-            if_none_match: '*' writes only where there is no object yet.
-            if_match: An ETag: writes only over that.
-            retries: In place of the connection's.
-            delete: Delete the file behind a path once the store has confirmed it; None for the connection's default.
-            silent: Return False in place of raising when the transfer fails; None for the connection's default.
-            timeout_s: How long all of it may take; None for ever.
+            compress: 'gzip', 'zlib' or 'zstd': compress the data while they are read. The Content-Encoding and the metadata
+                `s3po-compress` name the compression. The source is not changed.
+            if_none_match: '*': write only if there is no such object yet.
+            if_match: An ETag: replace only the object that has it.
+            retries: Retries per request; None for the connection's.
+            delete: Delete the file at a path after the store has confirmed the upload; None for the connection's default.
+            silent: Return False instead of raising if the transfer fails; None for the connection's default.
+            timeout_s: The time limit for all of it; None for no limit.
 
         Returns:
-            What was stored. (False, when silent and failed.)
+            Size, ETag, version and checksum of the stored object. (False, if silent and failed.)
 
         Raises:
             ConfigurationError: An argument is wrong.
@@ -77,185 +72,81 @@ class ObjectCalls:
             LocalError: The source cannot be read.
             DeadlineExceeded: timeout_s ran out.
         """
-        options = {
-            'source': source,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'extra': extra,
-            'compress': compress,
-            'if_none_match': if_none_match,
-            'if_match': if_match,
-            'retries': retries,
-            'delete': delete,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('upload', _ref(bucket, key), options, silent, False)
+        result: TransferResult = self._call('upload', bucket, key, {'source': source, **options})
         return result
 
+    @shows(UploadOptions)
     def upload_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        compress: str | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
+        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
     ) -> TransferResult:
-        """Upload the file at a path; as upload(), but a str is a path too."""
-        options = {
-            'path': path,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'extra': extra,
-            'compress': compress,
-            'if_none_match': if_none_match,
-            'if_match': if_match,
-            'retries': retries,
-            'delete': delete,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('upload_file', _ref(bucket, key), options, silent, False)
+        """Upload the file at a path. As upload(), but a str is a path too."""
+        result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
-    def download(
-        self,
-        bucket: str,
-        key: str,
-        target: Any = None,
-        *,
-        encoding: str | None = None,
-        decompress: str | bool = 'auto',
-        max_decompressed_size: int | None = None,
-        version_id: str | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
-    ) -> Any:
+    @shows(DownloadOptions)
+    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
         """Download an object; blocks until it is complete.
 
         Args:
             bucket: The bucket.
             key: The key.
-            target: None gives the bytes; a path is absent, old or complete, whatever happens; a file object, binary or
-                text, is written from its present position, never closed, and truncated back after a failure if it can seek.
-            encoding: Without a target: give a str, decoded so.
-            decompress: 'auto' decompresses what `compress` has compressed; True also whatever has a Content-Encoding of gzip,
-                deflate or zstd, and refuses others; False gives what is stored. A byte_range is always of what is stored.
-            max_decompressed_size: How many bytes a decompressed object may have; None for 1,000 times its stored size and
+            target: None: return the bytes. A path: the file there is absent, old or complete, whatever happens. A file object,
+                binary or text: written from its current position, never closed, and truncated after a failure if it can seek.
+            encoding: Without a target: return a str, decoded with it.
+            decompress: 'auto' decompresses objects that `compress` has compressed; True also those with a Content-Encoding of
+                gzip, deflate or zstd, and refuses other encodings; False returns the stored bytes. A byte_range always counts
+                stored bytes.
+            max_decompressed_size: The limit for a decompressed object in bytes; None for 1,000 times its stored size and
                 64 MiB.
-            version_id: One version.
+            version_id: A version; None for the current one.
             byte_range: (start, stop), half-open; stop None means to the end.
-            if_match: An ETag: only if the object still has it.
+            if_match: An ETag: download only the object that has it.
             extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            silent: Return None in place of raising when the transfer fails; None for the connection's default.
-            timeout_s: How long all of it may take; None for ever.
+            retries: Retries per request; None for the connection's.
+            silent: Return None instead of raising if the transfer fails; None for the connection's default.
+            timeout_s: The time limit for all of it; None for no limit.
 
         Returns:
-            bytes, or str with an encoding; with a target a TransferResult. (None, when silent and failed.)
+            bytes, or with an encoding a str; with a target a TransferResult. (None, if silent and failed.)
 
         Raises:
             ConfigurationError: An argument is wrong.
             NotFound, NoSuchBucket, AccessDenied, PreconditionFailed, InvalidRequest: The store refused.
-            DownloadError: The retries ran out, or what is stored cannot be decompressed.
-            SourceChanged: The object was replaced again and again while it was read.
+            DownloadError: The retries ran out, or the object cannot be decompressed.
+            SourceChanged: The object was replaced repeatedly while it was read.
             LocalError: The target cannot be written.
             DeadlineExceeded: timeout_s ran out.
         """
-        options = {
-            'target': target,
-            'encoding': encoding,
-            'decompress': decompress,
-            'max_decompressed_size': max_decompressed_size,
-            'byte_range': byte_range,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        return self._call('download', _ref(bucket, key, version_id), options, silent, None)
+        return self._call('download', bucket, key, {'target': target, **options})
 
+    @shows(DownloadFileOptions)
     def download_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        decompress: str | bool = 'auto',
-        max_decompressed_size: int | None = None,
-        version_id: str | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        timeout_s: float | None = None,
+        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
     ) -> TransferResult:
-        """Download an object to a path; as download() with that target."""
-        options = {
-            'path': path,
-            'decompress': decompress,
-            'max_decompressed_size': max_decompressed_size,
-            'byte_range': byte_range,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('download_file', _ref(bucket, key, version_id), options, silent, None)
+        """Download an object to a path. As download() with that target."""
+        result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
-    def head(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> ObjectInfo:
-        """What the store says of an object: size, ETag, metadata, headers.
+    @shows(HeadOptions)
+    def head(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> ObjectInfo:
+        """The size, ETag, metadata and headers of an object.
 
         Raises:
-            NotFound: There is none. (An answer to a HEAD does not tell whether it is the bucket that is missing.)
+            NotFound: There is no such object. (Or no such bucket: the response to a HEAD is the same.)
         """
-        options = {'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        info: ObjectInfo = self._call('head', _ref(bucket, key, version_id), options)
+        info: ObjectInfo = self._call('head', bucket, key, options)
         return info
 
-    def exists(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> bool:
+    @shows(HeadOptions)
+    def exists(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> bool:
         """Whether there is such an object.
 
         Raises:
-            AccessDenied: The credentials do not permit it to be known: S3 answers 403 for a missing key too, unless they may
-                list the bucket.
+            AccessDenied: The credentials do not permit an answer. S3 sends 403 also for a missing key, unless they permit
+                listing the bucket.
         """
         try:
-            self.head(bucket, key, version_id=version_id, extra=extra, retries=retries, timeout_s=timeout_s)
+            self.head(bucket, key, **options)
         except NotFound:
             return False
         except AccessDenied as error:
@@ -263,136 +154,73 @@ class ObjectCalls:
             raise
         return True
 
-    def delete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        missing_ok: bool = True,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> None:
-        """Delete an object. As on S3, a key that is not there is deleted as well as one that is.
+    @shows(DeleteOptions)
+    def delete(self, bucket: str, key: str, **options: Unpack[DeleteOptions]) -> None:
+        """Delete an object. As on S3, deleting a missing key succeeds.
 
         Args:
             bucket: The bucket.
             key: The key.
-            missing_ok: False asks first, by a HEAD, and raises NotFound for a missing key. (Somebody else may come between.)
-            version_id: One version; None leaves a delete marker where the bucket has versions.
+            missing_ok: False sends a HEAD first, and raises NotFound for a missing key. (Not atomic: another client may delete
+                the object between the two.)
+            version_id: A version; None leaves a delete marker in a bucket with versions.
             extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            timeout_s: How long all of it may take; None for ever.
+            retries: Retries per request; None for the connection's.
+            timeout_s: The time limit for all of it; None for no limit.
         """
-        options = {'missing_ok': missing_ok, 'extra': extra, 'retries': retries, 'timeout_s': timeout_s}
-        self._call('delete', _ref(bucket, key, version_id), options)
+        self._call('delete', bucket, key, options)
 
-    def copy(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        version_id: str | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Copy an object within the store; its data do not come here. Above 5 GiB it is copied in parts.
+    @shows(CopyOptions)
+    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
+        """Copy an object within the store; its data are not downloaded. Above 5 GiB it is copied in parts.
 
         Args:
             bucket: The source's bucket.
             key: The source's key.
             to_bucket: The copy's bucket.
             to_key: The copy's key.
-            headers: The copy's headers. Any of these three replaces all headers and metadata of the source.
+            headers: The copy's headers. If headers, metadata or content_type is given, nothing of these is copied.
             metadata: The copy's metadata.
             content_type: The copy's content type.
-            version_id: One version of the source.
-            if_match: An ETag: only if the source still has it.
+            version_id: A version of the source; None for the current one.
+            if_match: An ETag: copy only the source that has it.
             extra: Further parameters by boto3's names.
-            retries: In place of the connection's.
-            timeout_s: How long all of it may take; None for ever.
+            retries: Retries per request; None for the connection's.
+            timeout_s: The time limit for all of it; None for no limit.
 
         Raises:
             NotFound: There is no such source.
-            PreconditionFailed: The source is another one by now.
+            PreconditionFailed: The source has another ETag.
             UploadError: The retries ran out.
         """
-        options = {
-            'to_bucket': to_bucket,
-            'to_key': to_key,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('copy', _ref(bucket, key, version_id), options)
+        result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
         return result
 
-    def move(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        version_id: str | None = None,
-        if_match: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> TransferResult:
-        """Copy an object, then delete the source, if it is still what was copied. Arguments and errors are copy()'s.
+    @shows(CopyOptions)
+    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
+        """Copy an object, then delete the source if it has not changed. Arguments and errors are those of copy().
 
         Raises:
-            SourceChanged: The source was replaced meanwhile: it is copied, and was not deleted.
+            SourceChanged: The source was replaced during the copy. It was not deleted.
         """
-        options = {
-            'to_bucket': to_bucket,
-            'to_key': to_key,
-            'headers': headers,
-            'metadata': metadata,
-            'content_type': content_type,
-            'if_match': if_match,
-            'extra': extra,
-            'retries': retries,
-            'timeout_s': timeout_s,
-        }
-        result: TransferResult = self._call('move', _ref(bucket, key, version_id), options)
+        result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
         return result
 
-    def _call(
-        self,
-        operation: str,
-        ref: ObjectRef,
-        options: Mapping[str, Any],
-        silent: bool | None = False,  # noqa: FBT001, FBT002  (private, and called with names in view)
-        silent_value: object = None,
-    ) -> Any:
+    def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
+        """Carry out one call. options: One of the dicts of s3po.jobs, made for this call."""
+        names = NAMES[operation]
+        if not options.keys() <= names:
+            raise unknown_option(operation, options)
+        silent = options.pop('silent', None) if 'silent' in names else False
+        ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
+        call = Call(operation, ref, options)
         if not (self.silent if silent is None else silent):
-            return self.perform(operation, ref, options).value
+            return self.perform(call).value
         try:
-            return self.perform(operation, ref, options).value
+            return self.perform(call).value
         except ConfigurationError:
             # A mistake in the call is not a failed transfer.
             raise
         except S3poError as error:
-            log.info('%s %s failed, silently: %s', operation, ref, error)
-            return silent_value
-
-
-def _ref(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
-    return ObjectRef(bucket=bucket, key=key, version_id=version_id)
+            log.info('%s failed, silently: %s', call, error)
+            return call.silent_value

@@ -1,4 +1,4 @@
-"""What the calls of a connection do: from checked arguments to requests and back."""
+"""Carries out the calls of a connection: checks their options, opens source or target, and runs the transfer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any, Final, TypeVar
 
 import gevent
 
-from s3po.body import Source, compressed, open_sink, open_source
+from s3po.body import Sink, Source, compressed, open_sink, open_source
 from s3po.body.originals import delete_original
 from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
+from s3po.checks import is_seconds
 from s3po.config import TransferConfig
 from s3po.connection.arguments import (
     add_conditions,
@@ -41,6 +42,7 @@ from s3po.errors import (
     TransferError,
     UploadError,
 )
+from s3po.jobs import DEFAULTS, Call, Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy, check_retries
@@ -49,6 +51,7 @@ from s3po.s3.parameters import check_extra, known_extra
 from s3po.s3.status import is_gone
 from s3po.transfer import (
     Attempts,
+    Fetched,
     Guard,
     ObjectDownload,
     ObservedAttempts,
@@ -70,10 +73,10 @@ T = TypeVar('T')
 # How long close() waits for clean-up. Half of it is for what is under way, and the rest for what has failed before.
 CLOSE_S: Final = 5.0
 
-# S3's requests that one call may make: their parameters may stand in `extra`.
+# The S3 requests that one call may make: `extra` takes their parameters.
 UPLOADS: Final = ('PutObject', 'CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload')
 COPIES: Final = ('CopyObject', 'CreateMultipartUpload', 'UploadPartCopy', 'CompleteMultipartUpload')
-# The parameters of a copy that concern the reading of its source, by what a HEAD of it calls them.
+# Parameters for reading the source of a copy, with their names in a HEAD.
 OF_THE_SOURCE: Final = {
     'ExpectedSourceBucketOwner': 'ExpectedBucketOwner',
     'CopySourceSSECustomerAlgorithm': 'SSECustomerAlgorithm',
@@ -81,16 +84,17 @@ OF_THE_SOURCE: Final = {
     'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
     'RequestPayer': 'RequestPayer',
 }
-# Headers that give a key of the customer's.
+# Headers with a key of the customer (SSE-C).
 CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 
 
 class Operations:
-    """The calls on one object, with the connection's defaults.
+    """Carries out calls on one object, with the connection's defaults.
 
     Attributes:
         config: How objects are cut, unless a call says otherwise.
         observer: Receives the events of all requests; None for no observer.
+        by_name: The function of each operation. It takes the object and the options of the call, and ignores `timeout_s`.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Operations:
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
         self._default_extra = dict(default_extra)
-        self._by_name: dict[str, Callable[..., Outcome]] = {
+        self.by_name: dict[str, Callable[[ObjectRef, Any], Outcome]] = {
             'upload': self._upload,
             'upload_file': self._upload_file,
             'download': self._download,
@@ -117,14 +121,10 @@ class Operations:
             'move': self._move,
         }
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        """Carry out one call, within its `timeout_s`."""
-        given = dict(options)
-        timeout_s = given.pop('timeout_s', None)
-        function = self._by_name[operation]
-        if timeout_s is None:
-            return function(ref, **given)
-        return within(timeout_s, functools.partial(function, ref, **given), f'{operation} {ref}')
+    def perform_within(self, call: Call) -> Outcome:
+        """Carry out a call that has a `timeout_s`."""
+        function = self.by_name[call.operation]
+        return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
 
     def attempts(self, bucket: str, key: str, retries: int | None, failure: type[TransferError] = TransferError) -> Attempts:
         """The attempts for one object, or (with key '') for a bucket."""
@@ -166,48 +166,39 @@ class Operations:
                 )
 
     def extra(self, given: Extra | None, *operations: str) -> dict[str, Any]:
-        """The caller's parameters on top of the connection's."""
+        """The connection's further parameters, updated with the caller's."""
         if given is None:
             return self._default_extra
         check_extra(given, operations)
         return {**self._default_extra, **given}
 
     def known_extra(self, operation: str, extra: Extra) -> dict[str, Any]:
-        """Those of the parameters that one request knows."""
+        """The parameters that one request takes."""
         return known_extra(operation, extra) if extra else {}
 
-    def _upload_file(self, ref: ObjectRef, *, path: Any, **options: Any) -> Outcome:
-        return self._upload(ref, source=pathlib.Path(path_of(path)), **options)
+    def _upload_file(self, ref: ObjectRef, options: UploadFile) -> Outcome:
+        return self._send(ref, pathlib.Path(path_of(options['path'])), options)
 
-    def _upload(
-        self,
-        ref: ObjectRef,
-        *,
-        source: Any,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Extra | None = None,
-        compress: str | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-        delete: bool | None = None,
-        config: TransferConfig | None = None,
-    ) -> Outcome:
-        extra = self.extra(extra, *UPLOADS)
-        sent = object_headers(headers, metadata, content_type)
-        add_conditions(sent, if_none_match=if_none_match, if_match=if_match)
+    def _upload(self, ref: ObjectRef, options: Upload) -> Outcome:
+        return self._send(ref, options['source'], options)
+
+    def _send(self, ref: ObjectRef, source: Any, options: Send) -> Outcome:
+        extra = self.extra(options['extra'], *UPLOADS) if 'extra' in options else self._default_extra
+        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        if 'if_none_match' in options or 'if_match' in options:
+            add_conditions(sent, if_none_match=options.get('if_none_match'), if_match=options.get('if_match'))
+        compress = options.get('compress')
         if compress is not None:
             add_compression(sent, extra, compress)
         opened = open_source(source)
         try:
-            is_to_delete = self._is_to_delete(opened, delete=delete)
+            delete = options.get('delete')
+            is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
-            attempts = self.attempts(ref.bucket, ref.key, retries, UploadError)
+            attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError)
             to_send = opened if compress is None else compressed(opened, compress)
-            result = upload(attempts, to_send, config or self.config, sent, extra)
+            result = upload(attempts, to_send, options.get('config', self.config), sent, extra)
             if is_to_delete:
                 assert isinstance(opened, FileSource)
                 delete_original(opened)
@@ -221,76 +212,71 @@ class Operations:
             raise ConfigurationError('delete=True is for paths: what was given as source is no file that could be deleted')
         return is_file and (self._delete if delete is None else delete)
 
-    def _download_file(self, ref: ObjectRef, *, path: Any, **options: Any) -> Outcome:
-        return self._download(ref, target=path_of(path), encoding=None, **options)
+    def _download_file(self, ref: ObjectRef, options: DownloadFile) -> Outcome:
+        return self._download_to(path_of(options['path']), ref, options)
 
-    def _download(
-        self,
-        ref: ObjectRef,
-        *,
-        target: Any = None,
-        encoding: str | None = None,
-        decompress: str | bool = 'auto',
-        max_decompressed_size: int | None = None,
-        byte_range: tuple[int, int | None] | None = None,
-        if_match: str | None = None,
-        extra: Extra | None = None,
-        retries: int | None = None,
-        config: TransferConfig | None = None,
-    ) -> Outcome:
-        config = config or self.config
-        check_encoding(encoding, target)
-        check_byte_range(byte_range)
-        check_decompress(decompress, max_decompressed_size, byte_range)
-        began, extra = time.monotonic(), self.extra(extra, 'GetObject')
+    def _download(self, ref: ObjectRef, options: Download) -> Outcome:
+        target, encoding = options.get('target'), options.get('encoding')
+        if encoding is not None:
+            check_encoding(encoding, target)
+        if target is not None:
+            return self._download_to(target, ref, options)
+        fetched, attempts, opened = self._fetch(ref, None, options)
+        assert isinstance(opened, BytesSink)
+        value = opened.value if encoding is None else decode(opened.value, encoding, ref)
+        return Outcome(value=value, size_bytes=fetched.size_bytes, retries=attempts.retried, described=opened.described)
+
+    def _download_to(self, target: Any, ref: ObjectRef, options: Fetch) -> Outcome:
+        began = time.monotonic()
+        fetched, attempts, _ = self._fetch(ref, target, options)
+        return _outcome(result_of(attempts, fetched, time.monotonic() - began))
+
+    def _fetch(self, ref: ObjectRef, target: Any, options: Fetch) -> tuple[Fetched, Attempts, Sink]:
+        """Download an object. Returns its attempts and the sink of the target too."""
+        config = options.get('config', self.config)
+        byte_range = options.get('byte_range')
+        decompress = options.get('decompress', DEFAULTS['decompress'])
+        max_decompressed_size = options.get('max_decompressed_size')
+        if byte_range is not None:
+            check_byte_range(byte_range)
+        if 'decompress' in options or max_decompressed_size is not None:
+            check_decompress(decompress, max_decompressed_size, byte_range)
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
             sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
-        attempts = self.attempts(ref.bucket, ref.key, retries, DownloadError)
-        version_id = ref.version_id
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError)
         fetched = download(
-            ObjectDownload(attempts, sink, config, byte_range=byte_range, if_match=if_match, version_id=version_id, extra=extra)
+            ObjectDownload(
+                attempts,
+                sink,
+                config,
+                byte_range=byte_range,
+                if_match=options.get('if_match'),
+                version_id=ref.version_id,
+                extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
+            )
         )
-        if target is not None:
-            return _outcome(result_of(attempts, fetched, time.monotonic() - began))
-        assert isinstance(opened, BytesSink)
-        data = opened.value
-        value = data if encoding is None else decode(data, encoding, ref)
-        return Outcome(value=value, size_bytes=fetched.size_bytes, retries=attempts.retried, described=opened.described)
+        return fetched, attempts, opened
 
-    def _head(self, ref: ObjectRef, *, extra: Extra | None = None, retries: int | None = None) -> Outcome:
-        attempts = self.attempts(ref.bucket, ref.key, retries)
-        info = head(attempts, ref, self.extra(extra, 'HeadObject'))
+    def _head(self, ref: ObjectRef, options: HeadOptions) -> Outcome:
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'))
+        info = head(attempts, ref, self.extra(options.get('extra'), 'HeadObject'))
         return Outcome(value=info, retries=attempts.retried)
 
-    def _delete_object(
-        self, ref: ObjectRef, *, missing_ok: bool = True, extra: Extra | None = None, retries: int | None = None
-    ) -> Outcome:
-        extra = self.extra(extra, 'DeleteObject', 'HeadObject')
-        attempts = self.attempts(ref.bucket, ref.key, retries)
-        if not missing_ok:
+    def _delete_object(self, ref: ObjectRef, options: DeleteOptions) -> Outcome:
+        extra = self.extra(options.get('extra'), 'DeleteObject', 'HeadObject')
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'))
+        if not options.get('missing_ok', DEFAULTS['missing_ok']):
             head(attempts, ref, extra)
         remove(attempts, ref, extra)
         return Outcome(value=None, retries=attempts.retried)
 
-    def _copy(
-        self,
-        ref: ObjectRef,
-        *,
-        to_bucket: str,
-        to_key: str,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        if_match: str | None = None,
-        extra: Extra | None = None,
-        retries: int | None = None,
-        is_move: bool = False,
-    ) -> Outcome:
+    def _copy(self, ref: ObjectRef, options: Copy, *, is_move: bool = False) -> Outcome:
+        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
         check_name(to_bucket, to_key, prefix='to_')
-        extra = self.extra(extra, *COPIES)
-        sent = object_headers(headers, metadata, content_type)
-        info, tagging = self._look_at_source(ref, if_match, extra, retries)
+        extra = self.extra(options.get('extra'), *COPIES)
+        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
         attempts = self.attempts(to_bucket, to_key, retries, UploadError)
         result = copy_object(attempts, ref, info, self.config, headers=sent, tagging=tagging, extra=extra)
         if is_move or result.parts > 1:
@@ -308,11 +294,11 @@ class Operations:
         *,
         is_move: bool,
     ) -> None:
-        """Compare a copy with its source; where that must stay in any case, only if the store lets the copy be read."""
+        """Compare a copy with its source. Unless the source is to be deleted, skip it if the copy may not be read."""
         if any(name.lower().startswith(CUSTOMER_KEY) for name in headers):
             # A HEAD takes the key only from `extra`.
             return
-        # The conditions were for what was there before.
+        # The conditions were for the object before the copy.
         reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
         try:
             check_copy(source, head(attempts, ref, reading), f'copy to {ref}')
@@ -323,7 +309,7 @@ class Operations:
     def _look_at_source(
         self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
     ) -> tuple[ObjectInfo, str]:
-        """What is to be copied; its tags only where they have to be copied by hand."""
+        """The description of the source, and its tags if the copy does not take them along."""
         reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
         attempts = self.attempts(ref.bucket, ref.key, retries)
         info = head(attempts, ref, reading, if_match)
@@ -335,18 +321,18 @@ class Operations:
             tagging = attempts.run('GetObjectTagging', look)
         return info, tagging
 
-    def _move(self, ref: ObjectRef, *, to_bucket: str, to_key: str, if_match: str | None = None, **options: Any) -> Outcome:
+    def _move(self, ref: ObjectRef, options: Copy) -> Outcome:
+        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
         check_name(to_bucket, to_key, prefix='to_')
         if (ref.bucket, ref.key) == (to_bucket, to_key):
             raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
-        extra, retries = options.get('extra'), options.get('retries')
-        given = {**self._default_extra, **(extra or {})}
+        given = {**self._default_extra, **(options.get('extra') or {})}
         reading = {theirs: given[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in given}
         attempts = self.attempts(ref.bucket, ref.key, retries)
-        before = head(attempts, ref, reading, if_match)
-        copied = self._copy(ref, to_bucket=to_bucket, to_key=to_key, if_match=before.etag, is_move=True, **options)
+        before = head(attempts, ref, reading, options.get('if_match'))
+        copied = self._copy(ref, {**options, 'if_match': before.etag}, is_move=True)
         try:
-            # What was written to the source meanwhile is not in the copy, and must not go with it.
+            # Data written to the source meanwhile are not in the copy, and must not be deleted.
             head(attempts, ref, reading, before.etag)
         except PreconditionFailed as error:
             raise SourceChanged(
@@ -361,16 +347,16 @@ def _outcome(result: TransferResult) -> Outcome:
 
 
 def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: float | None = None) -> T:
-    """Call a function, and end it when its time is up.
+    """Call a function with a time limit.
 
     Args:
-        timeout_s: Its time.
+        timeout_s: The limit.
         function: The function.
-        doing: What it does, for the message.
-        told_s: The time that the message names; None for timeout_s.
+        doing: The operation, for the message.
+        told_s: The limit in the message; None for timeout_s.
 
     Raises:
-        DeadlineExceeded: Its time was up. What it began is cleaned up.
+        DeadlineExceeded: The limit was reached. The function has cleaned up.
     """
     check_timeout(timeout_s)
     timeout = gevent.Timeout.start_new(timeout_s)
@@ -386,17 +372,16 @@ def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: f
 
 
 def check_timeout(timeout_s: object) -> None:
-    """Refuse what is no time limit."""
-    # Not `<= 0`: nothing compares with NaN.
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
+    """Refuse a value that is not a time limit."""
+    if not is_seconds(timeout_s):
         raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
 
 
 def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:
-    """One HEAD, retried; where that is forbidden or does not tell the size, what a GET of the first byte tells.
+    """The description of an object by a HEAD or, if that is forbidden or lacks the size, by a GET of the first byte.
 
-    Some stores and proxies allow only GET. And the refusal of a HEAD has no body, where that of a GET tells why. Proxies that
-    compress on the way drop the Content-Length.
+    Some stores and proxies allow only GET. The refusal of a HEAD has no body, and that of a GET names the reason. Proxies that
+    compress responses drop the Content-Length.
     """
     look = functools.partial(
         attempts.transport.head_object, ref.bucket, ref.key, if_match=if_match, version_id=ref.version_id, extra=extra
@@ -430,12 +415,12 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
 
 
 def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
-    """One DELETE, retried: deleting twice is deleting once."""
+    """Delete an object, with retries: repeating a DELETE is harmless."""
     delete = functools.partial(attempts.transport.delete_object, ref.bucket, ref.key, version_id=ref.version_id, extra=extra)
     try:
         attempts.run('DeleteObject', delete)
     except NotFound as error:
-        # Some stores mind, where S3 says that it is done; most often it was done by an attempt whose answer was lost.
+        # Some stores refuse to delete a missing key. Usually an attempt whose response was lost has deleted it.
         if not is_gone(error):
             raise
         log.debug('%s is gone already: %s', ref, error)

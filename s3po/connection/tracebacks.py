@@ -1,4 +1,4 @@
-"""Short tracebacks: a caller sees the call that failed and the error, not the library's own 20 frames.
+"""Short tracebacks: they show the failed call and the error, without the 20 internal frames.
 
 The full traceback is logged at DEBUG before it is cut.
 """
@@ -17,7 +17,7 @@ __all__ = ['short_tracebacks', 'shortened']
 
 log = logging.getLogger(__name__)
 
-# Their frames say nothing that the message does not. A cause raised by the caller's own code keeps its traceback.
+# Packages whose frames add nothing to the message. A cause raised by the caller's own code keeps its traceback.
 INTERNAL: Final = frozenset({'s3po', 'botocore', 'urllib3', 'gevent', 'tenacity'})
 
 
@@ -41,7 +41,7 @@ def shortened(error: S3poError) -> S3poError:
         log.debug('the call failed:\n%s', redacted(''.join(traceback.format_exception(error))))
     found: BaseException | None = error
     seen: set[int] = set()
-    # A program can make an error its own cause, or one of its cause's.
+    # A program can make a cycle of causes.
     while found is not None and id(found) not in seen:
         seen.add(id(found))
         if type(found).__module__.partition('.')[0] in INTERNAL:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import gevent
 
+from s3po.checks import is_whole
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files.ranges import Ranges
@@ -213,7 +214,7 @@ class S3Reader(io.BufferedIOBase):
         Args:
             chunk_size: The length of each piece in bytes, but for the last; None for whatever has come.
         """
-        if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
+        if chunk_size is not None and not is_whole(chunk_size, 1):
             raise ConfigurationError(f'chunk_size must be a whole number of bytes from 1, or None, not {chunk_size!r}')
         while piece := self.read1() if chunk_size is None else self.read(chunk_size):
             yield piece

@@ -15,11 +15,13 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 
+from s3po.checks import is_whole
 from s3po.config import GIB, MAX_PAGE_KEYS, MIB, MIN_PART_BYTES, TransferConfig
 from s3po.credentials import URLCredentials
 from s3po.errors import ConfigurationError, NoSuchBucket, NotFound
 from s3po.interfaces.places import Place, Places
 from s3po.interfaces.responses import AsyncPieces, Pages, Response, response_of, result_response
+from s3po.jobs import Call
 
 __all__ = ['Response', 'S3Client']
 
@@ -176,7 +178,7 @@ class S3Client:
         place = self._places.find(name)
         options = _reading(headers)
         try:
-            outcome = place.connection.perform('download', place.ref, {'target': None, 'encoding': None, **options})
+            outcome = place.connection.perform(Call('download', place.ref, options))
         except (NotFound, NoSuchBucket) as error:
             return response_of(error)
         assert outcome.described is not None
@@ -244,7 +246,7 @@ class S3Client:
             NotFound: There is no such object.
             SourceChanged: It was replaced again and again meanwhile.
         """
-        if isinstance(range_step, int) and not isinstance(range_step, bool) and 0 < range_step < MIN_PART_BYTES:
+        if is_whole(range_step, 1, MIN_PART_BYTES):
             range_step = MIN_PART_BYTES
         parts = _Parts(workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
         return self._perform('download_file', name, parts, {'path': path})
@@ -275,7 +277,7 @@ class S3Client:
     def _perform(self, operation: str, name: str, parts: _Parts, options: dict[str, Any]) -> Response:
         place = self._places.find(name)
         options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
-        return result_response(place.connection.perform(operation, place.ref, options).value)
+        return result_response(place.connection.perform(Call(operation, place.ref, options)).value)
 
 
 def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | None]:
@@ -305,9 +307,9 @@ class _Parts:
 
     def __init__(self, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size') -> None:
         for name, value in (('workers_count', workers), (tries_name, tries)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise ConfigurationError(f'{name} must be a whole number from 1, not {value!r}')
-        if isinstance(part_bytes, bool) or not isinstance(part_bytes, int) or not MIN_PART_BYTES <= part_bytes <= 5 * GIB:
+        if not is_whole(part_bytes, MIN_PART_BYTES, 5 * GIB):
             raise ConfigurationError(f'{size_name} must be 5 MiB to 5 GiB, in bytes, not {part_bytes!r}')
         self.tries = tries
         self._sizes = {'multipart_chunksize': part_bytes, 'multipart_threshold': part_bytes, 'max_concurrency': workers}

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 import gevent
 
+from s3po.checks import is_whole
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, TransferError
 from s3po.interfaces.waits import Changes
@@ -81,7 +82,7 @@ class Pipe:
         """
         for name, value, least in (('file_size', file_size, 0), ('buffer_size', buffer_size, 1)):
             is_any = value is None and name == 'file_size'
-            if not is_any and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            if not is_any and not is_whole(value, least):
                 raise ConfigurationError(f'{name} must be a whole number of bytes from {least}, not {value!r}')
         if stall_timeout_s is not None and not stall_timeout_s > 0:
             raise ConfigurationError(f'stall_timeout_s must be a number of seconds above 0, or None, not {stall_timeout_s!r}')

@@ -11,11 +11,12 @@ from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
 from s3po.transfer.pending_aborts import PendingAborts
-from s3po.transfer.requesting import ObjectDownload
+from s3po.transfer.requesting import Fetched, ObjectDownload
 from s3po.transfer.uploading import upload
 
 __all__ = [
     'Attempts',
+    'Fetched',
     'Guard',
     'ObjectDownload',
     'ObservedAttempts',

@@ -11,17 +11,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import gevent
 import pytest
 
-from s3po import Connection, ObjectRef, S3poError, TransferResult, __version__
+from s3po import Connection, S3poError, TransferResult, __version__
 from s3po.batch import BatchReport
 from s3po.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, demo, main, server
 from s3po.config import MIB
+from s3po.jobs import Call
 from s3po.model import Outcome
 
 SMALL_DEMO = ['demo', '--objects', '40', '--large-mib', '24']
@@ -164,9 +165,9 @@ def test_large_object_that_is_refused_for_ever(
 class Corrupting(Connection):
     """Adds a byte to what it downloads into memory."""
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
-        outcome = super().perform(operation, ref, options)
-        if operation == 'download':
+    def perform(self, call: Call) -> Outcome:
+        outcome = super().perform(call)
+        if call.operation == 'download':
             return dataclasses.replace(outcome, value=bytes(outcome.value) + b'!')
         return outcome
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import gevent
 import gevent.event
 
@@ -12,7 +9,8 @@ from s3po.errors import (
     ConfigurationError,
     UploadError,
 )
-from s3po.model import ObjectRef, Outcome
+from s3po.jobs import Call
+from s3po.model import Outcome
 from s3po.observer import Observer
 
 
@@ -29,7 +27,8 @@ class Performer:
         self.demands: list[int] = []
         self.cleaned: list[str] = []
 
-    def perform(self, operation: str, ref: ObjectRef, options: Mapping[str, Any]) -> Outcome:
+    def perform(self, call: Call) -> Outcome:
+        ref = call.ref
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
@@ -41,7 +40,7 @@ class Performer:
             if ref.key.startswith('wrong'):
                 raise ConfigurationError('source must be something else')
             self.performed.append(ref.key)
-            return Outcome(value=(operation, ref.key, dict(options)), size_bytes=10, retries=1)
+            return Outcome(value=(call.operation, ref.key, dict(call.options)), size_bytes=10, retries=1)
         except BaseException:
             self.cleaned.append(ref.key)
             raise

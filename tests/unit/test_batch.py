@@ -327,6 +327,15 @@ def test_bad_names_fail_their_jobs(performer: Performer) -> None:
     assert str(batch.failed[4]).isascii()
 
 
+def test_bad_name_and_bad_errback(performer: Performer) -> None:
+    """The job fails with the first mistake, and the errback is not called."""
+    with Batch(performer, 1, on_error='collect') as batch:
+        job = batch.head('bucket', '', errback=7)  # type: ignore[arg-type]
+
+    assert type(job.exception) is ConfigurationError
+    assert 'key is empty' in str(job.exception)
+
+
 def test_representations(performer: Performer) -> None:
     """State shows."""
     with Batch(performer, 1, on_error='collect') as batch:

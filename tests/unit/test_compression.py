@@ -19,6 +19,7 @@ from s3po.body import coding as coding_module
 from s3po.body.coding import CODINGS
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, DownloadError, LocalError, NetworkError, SourceChanged
+from s3po.jobs import Call
 from tests.conftest import impatient
 from tests.support.faults import Faults
 from tests.support.memory import MemoryTransport
@@ -427,7 +428,7 @@ def test_described(memory: MemoryTransport, memory_conn: s3po.Connection) -> Non
     memory_conn.upload(BUCKET, 'key', TEXT, compress='gzip')
     ref = s3po.ObjectRef(bucket=BUCKET, key='key')
     for options in ({}, {'decompress': False}, {'decompress': True}):
-        outcome = memory_conn.perform('download', ref, options)
+        outcome = memory_conn.perform(Call('download', ref, options))
 
         assert outcome.described is not None
         assert outcome.described.info.size_bytes == outcome.size_bytes == len(stored(memory).body)

@@ -178,6 +178,16 @@ def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memo
     assert isinstance(caught.value.__cause__, JobError)
 
 
+def test_retry_failed_with_an_unknown_option(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """Of a newer version's file, perhaps: that job fails, and the others are done."""
+    jobs = [failed('delete', sauce=1), failed('remove'), failed('delete')]
+
+    again = memory_conn.retry_failed(jobs, on_error='collect')
+
+    assert [call[0] for call in memory.calls] == ['DeleteObject']
+    assert [str(job.error) for job in again.failed] == ["delete has no option 'sauce'", "there is no operation 'remove'"]
+
+
 @pytest.mark.parametrize('callback', [lambda body, ref: (ref.key, body), functools.partial(lambda body, ref: (ref.key, body))])
 def test_retry_failed_tells_the_object(memory_conn: s3po.Connection, callback: Any) -> None:
     """A callback that needs two arguments learns which object a result is of, and so does an errback."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import pathlib
+from typing import Any
 
 import pytest
 
 import s3po
 from s3po.batch.calls import Calls
-from s3po.connection.operations import Operations
+from s3po.jobs import NAMES, Call
+from s3po.model import ObjectRef
+from tests.support.memory import MemoryTransport
 
 CALLS = [name for name in vars(Calls) if not name.startswith('_') and name != 'submit']
 
@@ -30,17 +34,56 @@ def test_same_signature(name: str) -> None:
     assert of_batch == dict(of_connection)
 
 
-@pytest.mark.parametrize('name', CALLS)
-def test_every_option_arrives(name: str) -> None:
-    """What the facade takes is what the operation takes: none is dropped on the way."""
-    taken = set(inspect.signature(getattr(s3po.Connection, name)).parameters)
-    taken -= {'self', 'bucket', 'key', 'version_id', 'silent', 'timeout_s'}
-    operation = {'delete': '_delete_object'}.get(name, f'_{name}')
-    known: set[str] = set()
-    for function in [operation, '_copy'] if name == 'move' else [operation, operation.removesuffix('_file')]:
-        known |= set(inspect.signature(getattr(Operations, function)).parameters)
+class Reading(dict[str, Any]):
+    """Options that remember which of them were read."""
 
-    assert taken <= known
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_every_option_arrives(memory_conn: s3po.Connection, tmp_path: pathlib.Path, name: str) -> None:
+    """The operation reads each option that the method takes: none is dropped on the way."""
+    taken = {*inspect.signature(getattr(s3po.Connection, name)).parameters} - {'self', 'bucket', 'key', 'version_id', 'silent'}
+    memory_conn.upload('bucket', 'key', b'data')
+    (tmp_path / 'file').write_bytes(b'data')
+    given = {'source': b'data', 'path': tmp_path / 'file', 'to_bucket': 'bucket', 'to_key': 'copy', 'if_match': None}
+    read: set[str] = set()
+    # A move hands its options on to a copy.
+    for operation in ['copy', 'move'] if name == 'move' else [name]:
+        options = Reading((option, value) for option, value in given.items() if option in NAMES[operation])
+        memory_conn.perform(Call(operation, ObjectRef(bucket='bucket', key='key'), options))
+        read |= options.read
+
+    assert taken <= read
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_unknown_option(memory_conn: s3po.Connection, memory: MemoryTransport, name: str) -> None:
+    """It raises at once, as Python does for any function; what is for other rooms is unknown to callers."""
+    positional = ['bucket', 'key', 'source', 'to_key'][
+        : 4 if name in ('copy', 'move') else 2 if name in ('head', 'delete') else 3
+    ]
+    with memory_conn.batch(1) as batch:
+        for owner in (memory_conn, batch):
+            for option in ('retires', 'config'):
+                with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument '{option}'"):
+                    getattr(owner, name)(*positional, **{option: 1})
+
+    assert memory.calls == []
 
 
 @pytest.mark.parametrize('name', s3po.__all__)

@@ -1,0 +1,52 @@
+"""A call of a connection as one value: the operation, the object and the options.
+
+Connection, Batch and the failed set carry a `Call`. Its options are a plain dict with only the options that were given. It has
+a JSON form, and an identity that is the same in every process.
+"""
+
+from s3po.jobs.call import Call
+from s3po.jobs.durable import LOST, durable, read_lines, restored
+from s3po.jobs.options import (
+    DEFAULTS,
+    NAMES,
+    Copy,
+    CopyOptions,
+    DeleteOptions,
+    Download,
+    DownloadFile,
+    DownloadFileOptions,
+    DownloadOptions,
+    Fetch,
+    HeadOptions,
+    Send,
+    Upload,
+    UploadFile,
+    UploadOptions,
+    shows,
+    unknown_option,
+)
+
+__all__ = [
+    'DEFAULTS',
+    'LOST',
+    'NAMES',
+    'Call',
+    'Copy',
+    'CopyOptions',
+    'DeleteOptions',
+    'Download',
+    'DownloadFile',
+    'DownloadFileOptions',
+    'DownloadOptions',
+    'Fetch',
+    'HeadOptions',
+    'Send',
+    'Upload',
+    'UploadFile',
+    'UploadOptions',
+    'durable',
+    'read_lines',
+    'restored',
+    'shows',
+    'unknown_option',
+]

@@ -1,0 +1,121 @@
+"""Options as JSON values: which are durable, and the lines of a file of calls.
+
+Durable are absolute paths, text, numbers, and functions that can be imported by name. Data in memory, open files and secrets
+are not.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from s3po.errors import JobError
+from s3po.secrecy import is_secret_name
+
+__all__ = ['LOST', 'durable', 'read_lines', 'restored']
+
+T = TypeVar('T')
+
+# Options that hold the data of an object, or the place of the data.
+PLACES: Final = frozenset({'source', 'target', 'path'})
+# Options that hold a function of the caller.
+FUNCTIONS: Final = frozenset({'callback', 'errback', 'progress'})
+
+
+class _Lost:
+    """Stands for an option that a file of calls does not keep."""
+
+    def __repr__(self) -> str:
+        return '<not kept>'
+
+
+LOST: Final = _Lost()
+
+
+def durable(name: str, value: object) -> Any:
+    """An option as a JSON value; LOST for one that is not durable: data, an open file, a secret, a local function.
+
+    Args:
+        name: The option.
+        value: Its value. A relative path becomes an absolute one.
+    """
+    if name in PLACES:
+        # A str as source is data, and may be large, or secret.
+        is_path = isinstance(value, os.PathLike) or (isinstance(value, str) and name != 'source')
+        return _absolute(value) if is_path else LOST
+    if name in FUNCTIONS:
+        return _named(value)
+    if isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value):
+        return LOST
+    if isinstance(value, tuple):
+        return list(value)
+    try:
+        json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError):
+        return LOST
+    return value
+
+
+def restored(name: str, value: Any) -> Any:
+    """The inverse of durable().
+
+    Raises:
+        JobError: A function cannot be imported.
+    """
+    if name in PLACES and isinstance(value, dict):
+        return pathlib.Path(value['path'])
+    if name in FUNCTIONS and isinstance(value, dict):
+        return _imported(value['function'])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def read_lines(path: str | os.PathLike[str], read: Callable[[Any], T]) -> list[T]:
+    """Read a file with one JSON value a line.
+
+    Args:
+        path: The file.
+        read: Makes an item of each value; raises JobError for a value that it cannot read.
+
+    Raises:
+        JobError: A line is broken; the message names it.
+    """
+    found = []
+    with open(path, 'rb') as file:
+        for number, line in enumerate(file, 1):
+            try:
+                found.append(read(json.loads(line)))
+            except (ValueError, RecursionError, JobError) as error:
+                raise JobError(f'{os.fspath(path)}, line {number}: {error}') from error
+    return found
+
+
+def _absolute(path: Any) -> Any:
+    text = os.fsdecode(path)
+    try:
+        # Not abspath(), which drops a slash at the end.
+        return {'path': text if os.path.isabs(text) else os.path.join(os.getcwd(), text)}
+    except OSError:
+        # The working directory is gone.
+        return LOST
+
+
+def _named(function: object) -> Any:
+    """A function by its name, if importing the name gives the function."""
+    name = f'{getattr(function, "__module__", None)}:{getattr(function, "__qualname__", None)}'
+    try:
+        return {'function': name} if _imported(name) is function else LOST
+    except JobError:
+        return LOST
+
+
+def _imported(name: str) -> Any:
+    module, _, attributes = name.partition(':')
+    try:
+        return functools.reduce(getattr, attributes.split('.'), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise JobError(f'the function {name} cannot be imported: {error}') from error

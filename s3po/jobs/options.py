@@ -1,0 +1,202 @@
+"""The options of each operation: their names, types and defaults, which stand only here.
+
+The methods of Connection and Batch take them as `**options: Unpack[UploadOptions]`, which type checkers read. The decorator
+`shows` puts them into the signatures that help() and inspect.signature() show. A `…Options` class has the keywords of a method,
+and the class without that suffix all options of a `Call`: the source or target too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypedDict, TypeVar
+
+from s3po.config import TransferConfig
+
+__all__ = [
+    'DEFAULTS',
+    'NAMES',
+    'Copy',
+    'CopyOptions',
+    'DeleteOptions',
+    'Download',
+    'DownloadFile',
+    'DownloadFileOptions',
+    'DownloadOptions',
+    'Fetch',
+    'HeadOptions',
+    'Send',
+    'Upload',
+    'UploadFile',
+    'UploadOptions',
+    'shows',
+    'unknown_option',
+]
+
+Method = TypeVar('Method', bound=Callable[..., object])
+
+
+class UploadOptions(TypedDict, total=False):
+    """The keyword options of upload() and upload_file()."""
+
+    headers: Mapping[str, str] | None
+    metadata: Mapping[str, str] | None
+    content_type: str | None
+    extra: Mapping[str, Any] | None
+    compress: str | None
+    if_none_match: str | None
+    if_match: str | None
+    retries: int | None
+    delete: bool | None
+    silent: bool | None
+    timeout_s: float | None
+
+
+class DownloadFileOptions(TypedDict, total=False):
+    """The keyword options of download_file()."""
+
+    decompress: str | bool
+    max_decompressed_size: int | None
+    version_id: str | None
+    byte_range: tuple[int, int | None] | None
+    if_match: str | None
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    silent: bool | None
+    timeout_s: float | None
+
+
+class _Decoding(TypedDict, total=False):
+    encoding: str | None
+
+
+class DownloadOptions(_Decoding, DownloadFileOptions, total=False):
+    """The keyword options of download()."""
+
+
+class HeadOptions(TypedDict, total=False):
+    """The keyword options of head() and exists()."""
+
+    version_id: str | None
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    timeout_s: float | None
+
+
+class _MissingOk(TypedDict, total=False):
+    missing_ok: bool
+
+
+class DeleteOptions(_MissingOk, HeadOptions, total=False):
+    """The keyword options of delete()."""
+
+
+class CopyOptions(TypedDict, total=False):
+    """The keyword options of copy() and move()."""
+
+    headers: Mapping[str, str] | None
+    metadata: Mapping[str, str] | None
+    content_type: str | None
+    version_id: str | None
+    if_match: str | None
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    timeout_s: float | None
+
+
+class Send(UploadOptions, total=False):
+    """What uploads of data and of files have in common.
+
+    `config` is for other rooms of s3po: how this one object is cut into parts.
+    """
+
+    config: TransferConfig
+
+
+class Upload(Send, total=False):
+    """The options of an upload of data."""
+
+    source: Any
+
+
+class UploadFile(Send, total=False):
+    """The options of an upload of a file."""
+
+    path: str | os.PathLike[str]
+
+
+class Fetch(DownloadFileOptions, total=False):
+    """What all downloads have in common; `config` as for uploads."""
+
+    config: TransferConfig
+
+
+class Download(_Decoding, Fetch, total=False):
+    """The options of a download into memory, a file object or a path."""
+
+    target: Any
+
+
+class DownloadFile(Fetch, total=False):
+    """The options of a download to a path."""
+
+    path: str | os.PathLike[str]
+
+
+class Copy(CopyOptions, total=False):
+    """The options of a copy or a move."""
+
+    to_bucket: str
+    to_key: str
+
+
+# The options of each operation.
+_OPTIONS: Final[Mapping[str, Any]] = {
+    'upload': Upload,
+    'upload_file': UploadFile,
+    'download': Download,
+    'download_file': DownloadFile,
+    'head': HeadOptions,
+    'delete': DeleteOptions,
+    'copy': Copy,
+    'move': Copy,
+}
+# The names that callers may give for each operation.
+NAMES: Final = {operation: frozenset(kind.__annotations__) - {'config'} for operation, kind in _OPTIONS.items()}
+# The defaults that are not None.
+DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True}
+
+
+def unknown_option(operation: str, options: Mapping[str, Any]) -> TypeError:
+    """What Python raises for a keyword argument that a method does not have; for options that are not within NAMES."""
+    return TypeError(f'{operation}() got an unexpected keyword argument {min(options.keys() - NAMES[operation])!r}')
+
+
+def shows(options: Any) -> Callable[[Method], Method]:
+    """Decorate a method that takes `**options: Unpack[…]`: its signature shows each option, with its type and default.
+
+    help(), inspect.signature() and the tools built on them read this signature. Type checkers read the TypedDict.
+
+    Args:
+        options: The TypedDict.
+    """
+
+    def decorate(function: Method) -> Method:
+        signature = inspect.signature(function)
+        named = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        shown = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=DEFAULTS.get(name),
+                annotation=getattr(kind, '__forward_arg__', kind),
+            )
+            for name, kind in options.__annotations__.items()
+        ]
+        count = sum(each.kind is not each.KEYWORD_ONLY for each in named)
+        found: Any = function
+        found.__signature__ = signature.replace(parameters=[*named[:count], *shown, *named[count:]])
+        return function
+
+    return decorate

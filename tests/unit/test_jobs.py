@@ -1,0 +1,227 @@
+"""A call is a frozen value with a JSON form, which keeps what is durable, and an identity that is the same everywhere."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import io
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+from typing import Any, Unpack
+
+import pytest
+
+from s3po.errors import JobError
+from s3po.jobs import LOST, NAMES, Call, UploadOptions, durable, read_lines, restored, shows
+from s3po.model import ObjectRef, UnusableRef
+
+REF = ObjectRef(bucket='bucket', key='key', version_id='1')
+
+
+def call(operation: str = 'upload_file', **options: Any) -> Call:
+    return Call(operation, REF, options)
+
+
+def test_is_frozen() -> None:
+    """No field can be set; two equal ones are equal."""
+    one = call(path='/a', retries=1)
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.operation = 'delete'  # type: ignore[misc]
+    assert one == call(path='/a', retries=1)
+    assert one != call(path='/b', retries=1)
+    assert dataclasses.replace(one, options={}).options == {}
+
+
+def test_pickles() -> None:
+    """It goes from process to process."""
+    one = call(path=pathlib.Path('/a'), retries=1)
+
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert copy.deepcopy(one) == one
+
+
+def test_shows_no_options() -> None:
+    """They may be data, or a secret."""
+    one = call(metadata={'a': 'hidden'}, path='/a')
+
+    assert repr(one) == '<Call upload_file s3://bucket/key?versionId=1>'
+    assert str(one) == 'upload_file s3://bucket/key?versionId=1'
+
+
+@pytest.mark.parametrize(
+    ('operation', 'options'),
+    [
+        ('upload_file', {'path': pathlib.Path('/a/b'), 'metadata': {'a': '1'}, 'retries': 2, 'timeout_s': 1.5, 'delete': True}),
+        ('download', {'target': pathlib.Path('/a/b'), 'byte_range': (1, None), 'decompress': False}),
+        ('copy', {'to_bucket': 'other', 'to_key': 'caf\u00e9', 'headers': {'cache-control': 'no-cache'}}),
+        ('delete', {'missing_ok': False}),
+        ('head', {}),
+    ],
+)
+def test_durable_options_come_back(operation: str, options: dict[str, Any]) -> None:
+    """Through JSON text."""
+    said = json.loads(json.dumps(call(operation, **options).to_json()))
+
+    assert said['lost'] == []
+    assert Call.from_json(said) == call(operation, **options)
+
+
+@pytest.mark.parametrize(
+    ('operation', 'options'),
+    [
+        ('upload', {'source': b'data'}),
+        ('upload', {'source': 'text'}),
+        ('upload', {'source': io.BytesIO()}),
+        ('download', {'target': io.BytesIO()}),
+        ('download_file', {'extra': {'SSECustomerKey': 'hidden'}}),
+        ('upload', {'headers': {'Authorization': 'hidden'}}),
+        ('upload', {'metadata': {1: 'a', 'b': 'c'}}),
+        ('head', {'extra': {'Time': object()}}),
+    ],
+)
+def test_other_options_are_named(operation: str, options: dict[str, Any]) -> None:
+    """Data, streams, secrets and objects are not in the JSON form, whose reader knows that they are missing."""
+    said = call(operation, **options).to_json()
+
+    assert said['lost'] == list(options)
+    assert 'hidden' not in json.dumps(said)
+    loaded = Call.from_json(said)
+    assert loaded.options == dict.fromkeys(options, LOST)
+    assert loaded.to_json() == said
+
+
+@pytest.mark.parametrize('name', ['bucket', 'key', 'version_id'])
+def test_names_that_are_no_text(name: str) -> None:
+    """No object has such a name; the call is kept all the same."""
+    said = Call('head', UnusableRef(**{'bucket': 'bucket', 'key': 'key', name: b'bytes'}), {}).to_json()
+
+    assert json.loads(json.dumps(said))['lost'] == [name]
+
+
+def test_relative_paths(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is kept as an absolute one: the program that reads it may run elsewhere."""
+    monkeypatch.chdir(tmp_path)
+
+    assert call(path='a/b').to_json()['options'] == {'path': {'path': f'{tmp_path}/a/b'}}
+    assert call(path=os.fsencode('a')).to_json()['lost'] == ['path']
+    assert call(path='a').identity == call(path=pathlib.Path(f'{tmp_path}/a')).identity
+
+
+def test_relative_path_without_a_working_directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was removed; nothing is known of the path."""
+    gone = tmp_path / 'gone'
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert call(path='a').to_json()['lost'] == ['path']
+
+
+def test_functions() -> None:
+    """One that can be imported by its name is durable."""
+    assert durable('callback', json.dumps) == {'function': 'json:dumps'}
+    assert restored('callback', durable('callback', json.dumps)) is json.dumps
+    assert restored('progress', durable('progress', pathlib.Path.exists)) is pathlib.Path.exists
+    for other in (lambda: None, io.BytesIO().read, 7):
+        assert durable('callback', other) is LOST
+    with pytest.raises(JobError, match='no_such_module:f cannot be imported'):
+        restored('callback', {'function': 'no_such_module:f'})
+
+
+def test_file_imports_nothing() -> None:
+    """An option of a call is never a function, whatever a file says."""
+    for option in ('callback', 'progress', 'metadata'):
+        options = {option: {'function': 'no_such_module:f'}}
+
+        assert Call.from_json({**call().to_json(), 'options': options}).options == options
+
+
+def test_mistakes() -> None:
+    """An option that the operation does not have, from a file or a program, is known before the call is carried out."""
+    assert call(path='/a').mistake() is None
+    assert str(call(byte_range=(1, 2)).mistake()) == "upload_file has no option 'byte_range'"
+    assert str(Call('remove', REF, {}).mistake()) == "there is no operation 'remove'"
+
+
+@pytest.mark.parametrize(
+    'said',
+    [
+        [],
+        {},
+        {**call().to_json(), 'operation': 'remove'},
+        {**call().to_json(), 'operation': []},
+        {**call().to_json(), 'options': 7},
+        {**call().to_json(), 'options': {'path': {}}},
+        {**call().to_json(), 'lost': 7},
+    ],
+)
+def test_something_else(said: Any) -> None:
+    """The error says what is wrong."""
+    with pytest.raises(JobError, match='that is no call: '):
+        Call.from_json(said)
+
+
+@pytest.mark.parametrize('line', [b'nonsense', b'\xff\xfe\xfd', b'[' * 100_000, b'', b'{"a": 1}'])
+def test_broken_line(tmp_path: pathlib.Path, line: bytes) -> None:
+    """The message names file and line."""
+    good = json.dumps(call().to_json()).encode()
+    (tmp_path / 'f').write_bytes(b'\n'.join([good, good, line, good]))
+
+    with pytest.raises(JobError, match=r'/f, line 3: '):
+        read_lines(tmp_path / 'f', Call.from_json)
+
+
+def test_identity() -> None:
+    """Operation, object and durable options make it; their order, defaults and limits do not."""
+    one = call('download', target='/a', byte_range=(1, 2))
+
+    assert one.identity == call('download', byte_range=(1, 2), target=pathlib.Path('/a')).identity
+    assert one.identity == Call.from_json(json.loads(json.dumps(one.to_json()))).identity
+    assert one.identity == call('download', target='/a', byte_range=(1, 2), decompress='auto', extra=None).identity
+    assert one.identity == call('download', target='/a', byte_range=(1, 2), retries=7, timeout_s=1.0).identity
+    others = [
+        call('download_file', target='/a', byte_range=(1, 2)),
+        call('download', target='/b', byte_range=(1, 2)),
+        call('download', target='/a'),
+        call('download', target='/a', byte_range=(1, 2), decompress=True),
+        Call('download', ObjectRef(bucket='bucket', key='key'), one.options),
+    ]
+    assert len({one.identity, *(other.identity for other in others)}) == 6
+
+
+def test_identity_in_another_process() -> None:
+    """It depends on no hash of this process's."""
+    script = (
+        'from s3po.jobs import Call; from s3po.model import ObjectRef, UnusableRef; '
+        "print(Call('delete', ObjectRef(bucket='bucket', key='key', version_id='1'), {'missing_ok': False}).identity)"
+    )
+    other = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
+
+    assert other.stdout.strip() == call('delete', missing_ok=False).identity
+
+
+def test_signature() -> None:
+    """The options stand between the positional arguments and the method's own keywords."""
+
+    @shows(UploadOptions)
+    def upload(bucket: str, *, callback: Any = None, **options: Unpack[UploadOptions]) -> int:
+        """The text."""
+        return len(options)
+
+    parameters = inspect.signature(upload).parameters
+
+    assert list(parameters) == ['bucket', *UploadOptions.__annotations__, 'callback']
+    assert str(parameters['retries']) == "retries: 'int | None' = None"
+    assert (upload('b', retries=1), upload.__doc__) == (1, 'The text.')
+
+
+def test_names() -> None:
+    """What is for other rooms only is no option of a caller."""
+    assert not any('config' in names for names in NAMES.values())
+    assert NAMES['move'] == NAMES['copy']
