@@ -15,7 +15,7 @@ from typing import Any, Final
 import httptools
 
 from s3po.errors import NetworkError
-from s3po.http.connection import Connection, ConnectionLost, monotonic
+from s3po.http.connection import Connection, ConnectionLost
 
 __all__ = ['Response']
 
@@ -134,7 +134,8 @@ class Response:
             received = self._more(b'')
         end = received.find(b'\r\n\r\n')
         if end < 0:
-            received, end = self._rest_of_head(received)
+            with connection.in_head():
+                received, end = self._rest_of_head(received)
         end += 4
         if end > MAX_HEAD_BYTES:
             raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
@@ -148,7 +149,6 @@ class Response:
     def _rest_of_head(self, received: bytes) -> tuple[bytes, int]:
         """Receive what is missing of a head; gives all that was received, and where the head's last line ends."""
         connection = self._connection
-        connection.head_since = monotonic()
         searched, end = 0, -1
         while end < 0:
             if len(received) > MAX_HEAD_BYTES:
@@ -160,7 +160,6 @@ class Response:
             searched = max(0, len(received) - 3)
             received += self._more(received)
             end = received.find(b'\r\n\r\n', searched)
-        connection.head_since = 0.0
         return received, end
 
     def _more(self, received: bytes) -> bytes:
@@ -273,10 +272,7 @@ class Response:
             buffer[:size_bytes] = self._data[:size_bytes]
             self._data = self._data[size_bytes:]
         else:
-            connection = self._connection
-            connection.is_in_body = True
-            size_bytes = connection.receive_into(buffer[:left] if len(buffer) > left else buffer)
-            connection.moved_bytes += size_bytes
+            size_bytes = self._connection.receive_into(buffer[:left] if len(buffer) > left else buffer)
             if not size_bytes:
                 got = self.size_bytes - left
                 raise NetworkError(f'the body ended after {got:,} of {self.size_bytes:,} bytes')
@@ -298,30 +294,28 @@ class Response:
             if self._left > limit_bytes:
                 raise self._too_large(limit_bytes)
             return self.read(self._left)
-        self._connection.is_in_body = not is_patient
         if self.is_chunked:
-            return self._read_chunks(limit_bytes)
+            return self._read_chunks(limit_bytes, is_patient=is_patient)
         pieces, size_bytes = [self._data], len(self._data)
         self._data = b''
         while size_bytes <= limit_bytes:
-            data = self._receive_to_the_end()
+            data = self._receive_to_the_end(is_patient=is_patient)
             if not data:
                 return b''.join(pieces)
-            self._connection.moved_bytes += len(data)
             pieces.append(data)
             size_bytes += len(data)
         raise self._too_large(limit_bytes)
 
-    def _receive_to_the_end(self) -> bytes:
+    def _receive_to_the_end(self, *, is_patient: bool) -> bytes:
         try:
-            return self._connection.receive(READ_BYTES)
+            return self._connection.receive_body(READ_BYTES, is_patient=is_patient)
         except ConnectionLost:
             # Who refuses a request and does not read on resets the connection as it is closed (RFC 9112, section 9.6).
             if self.status < 300:
                 raise
             return b''
 
-    def _read_chunks(self, limit_bytes: int) -> bytes:
+    def _read_chunks(self, limit_bytes: int, *, is_patient: bool) -> bytes:
         # What frames the chunks counts too: a body of empty space is no shorter than one of bytes.
         received = len(self._data)
         data, self._data = self._data, b''
@@ -331,7 +325,7 @@ class Response:
                 raise self._too_large(limit_bytes)
             if self._has_ended:
                 return b''.join(self._pieces)
-            data = self._receive_chunks()
+            data = self._receive_chunks(is_patient=is_patient)
             received += len(data)
 
     def read_chunked(self, size_bytes: int) -> bytes:
@@ -343,15 +337,13 @@ class Response:
         data, self._data = self._data, b''
         self._feed_chunks(data)
         while not (self._pieces or self._has_ended):
-            self._connection.is_in_body = True
             self._feed_chunks(self._receive_chunks())
         found = b''.join(self._pieces)
         self._pieces = [found[size_bytes:]] if len(found) > size_bytes else []
         return found[:size_bytes]
 
-    def _receive_chunks(self) -> bytes:
-        data = self._connection.receive(READ_BYTES)
-        self._connection.moved_bytes += len(data)
+    def _receive_chunks(self, *, is_patient: bool = False) -> bytes:
+        data = self._connection.receive_body(READ_BYTES, is_patient=is_patient)
         if not data:
             raise NetworkError('the chunked body ended before its last chunk')
         return data
