@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import ssl
 import time
 from collections.abc import Iterator
@@ -130,7 +131,8 @@ class Connection:
         """
         self.requests += 1
         self.unsent = request
-        self._enter(SENDING)
+        if self.state is not CLOSED:
+            self.state = SENDING
 
     def begin_body(self) -> None:
         """The body of the request comes next."""
@@ -217,20 +219,20 @@ class Connection:
         self.moved_bytes += size_bytes
         return size_bytes
 
-    def send_unsent(self) -> None:
+    def send_unsent(self, *, is_rest: bool = False) -> None:
         """Send a small request without waiting. What there is no room for follows as soon as there is.
 
         A failure shuts the connection down, and its user finds that the request was not sent.
+
+        Args:
+            is_rest: Whether its beginning was sent before.
         """
         if self.state is CLOSED:
             return
-        if self.requests > 1 and self._is_stale():
+        if self.requests > 1 and not is_rest and self._is_stale():
             # What has come belongs to no request, and would be taken for the answer.
             self.break_off()
             return
-        self._send_rest()
-
-    def _send_rest(self) -> None:
         try:
             sent = self._send(self.unsent)
         except BlockingIOError:
@@ -241,7 +243,7 @@ class Connection:
         if sent < len(self.unsent):
             self.unsent = memoryview(self.unsent)[sent:]
             # Beside the connection's user, who only reads.
-            self._stream.call_when_writable(self._send_rest)
+            self._stream.call_when_writable(functools.partial(self.send_unsent, is_rest=True))
         else:
             self.unsent = b''
             if self.state is SENDING:
@@ -258,8 +260,7 @@ class Connection:
 
     # --- receiving
 
-    def wait_readable(self) -> None:
-        """Wait until there may be something to read."""
+    def _wait(self) -> None:
         self.waits_since = self._head_since or monotonic()
         try:
             self._wait_readable()
@@ -274,8 +275,12 @@ class Connection:
             return True
         return False
 
-    def receive(self, size_bytes: int = HEAD_BYTES) -> bytes:
+    def receive(self, size_bytes: int = HEAD_BYTES, *, waits_first: bool = False) -> bytes:
         """Wait for bytes; b'' at the end of the connection.
+
+        Args:
+            size_bytes: How many are read at most.
+            waits_first: Whether to wait before the first read, because nothing can have come so far.
 
         Raises:
             ConnectionLost: The connection was reset.
@@ -283,10 +288,16 @@ class Connection:
             ReadTimeout: A limit ran out.
         """
         while True:
+            if waits_first:
+                self.waits_since = self._head_since or monotonic()
+                try:
+                    self._wait_readable()
+                finally:
+                    self.waits_since = 0.0
             try:
                 data = self._recv(size_bytes)
             except BlockingIOError:
-                self.wait_readable()
+                waits_first = True
                 continue
             except OSError as error:
                 raise self._unreadable(error) from error
@@ -317,7 +328,7 @@ class Connection:
             try:
                 size_bytes = self._recv_into(buffer)
             except BlockingIOError:
-                self.wait_readable()
+                self._wait()
                 continue
             except OSError as error:
                 raise self._unreadable(error) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Iterator
-from typing import Final, Protocol, TypeGuard
+from typing import Final, Protocol
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
 from s3po.http.connection import Connection, ConnectionLost, State, monotonic
@@ -109,15 +109,20 @@ class Pool:
         Raises:
             TransportError: There was no answer.
         """
-        is_small = _is_small(body)
-        connection = self._take(is_checked=not is_idempotent or not is_small) or self._open()
+        # One system call, and one packet, for a head and a small body.
+        small = (head + body if body else head) if isinstance(body, bytes) and len(body) <= OUTBOX_BYTES else None
+        connection = self._take(is_checked=small is None or not is_idempotent) or self._open()
         while True:
             response = Response(connection, self._release)
             try:
-                if _is_small(body):
-                    self._perform_small(connection, response, head + body if body else head, has_body=has_body)
-                else:
+                if small is None:
                     self._perform_large(connection, response, head, body, has_body=has_body)
+                else:
+                    connection.begin(small)
+                    self._outbox.put(connection)
+                    response.receive_head(has_body=has_body)
+                    if connection.unsent:
+                        self._check_unsent(connection, response)
             except TransportError as error:
                 connection.close()
                 if not _was_lost_before(error, connection, response, is_idempotent=is_idempotent):
@@ -170,16 +175,6 @@ class Pool:
         else:
             connection.close()
 
-    def _perform_small(self, connection: Connection, response: Response, request: bytes, *, has_body: bool) -> None:
-        """Have the outbox send a request: one system call, and one packet, for a head and a small body."""
-        connection.begin(request)
-        self._outbox.put(connection)
-        response.receive_head(has_body=has_body)
-        if connection.unsent:
-            if connection.requests > 1:
-                raise NetworkError(f'{connection.peer} sent bytes that belong to no request')
-            self._check_early(response)
-
     def _perform_large(
         self, connection: Connection, response: Response, head: bytes, body: bytes | Body, *, has_body: bool
     ) -> None:
@@ -221,7 +216,7 @@ class Pool:
         if not connection.wait_readable_for(CONTINUE_WAIT_S):
             self._announces = False
             return False
-        is_answered = response.receive_one_head()
+        is_answered = response.receive_head(is_final=False)
         if is_answered and response.status == 417:
             # RFC 9110, section 15.5.18.
             self._announces = False
@@ -234,20 +229,21 @@ class Pool:
             sent = connection.send(data)
             if sent:
                 data = data[sent:]
-            elif (response.has_more or connection.wait_for_room()) and response.receive_one_head():
+            elif (response.has_more or connection.wait_for_room()) and response.receive_head(is_final=False):
                 return True
         return False
+
+    def _check_unsent(self, connection: Connection, response: Response) -> None:
+        """An answer has come before the outbox has sent the request."""
+        if connection.requests > 1:
+            raise NetworkError(f'{connection.peer} sent bytes that belong to no request')
+        self._check_early(response)
 
     def _check_early(self, response: Response) -> None:
         """An answer that came before the request was sent is a refusal; and nothing else can be sent behind half a body."""
         response.is_reusable = False
         if response.status < 300:
             raise NetworkError(f'{response!r}: the server reports success before it has the whole body')
-
-
-def _is_small(body: bytes | Body) -> TypeGuard[bytes]:
-    """Whether a body goes out together with its head, and with other requests."""
-    return isinstance(body, bytes) and len(body) <= OUTBOX_BYTES
 
 
 def _was_lost_before(error: TransportError, connection: Connection, response: Response, *, is_idempotent: bool) -> bool:
