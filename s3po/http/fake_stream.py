@@ -52,7 +52,7 @@ class FakeStream:
         if self.is_closed:
             raise _error(BrokenPipeError, errno.EPIPE)
         self._pieces += [piece for piece in pieces if piece]
-        self._changed.set()
+        self._change()
 
     def end(self, *, is_reset: bool = False) -> None:
         """Close the stream from the server's end. The end, or a reset, comes when all that was fed has been read.
@@ -60,14 +60,14 @@ class FakeStream:
         As in TCP, the client can send on behind an end that is no reset.
         """
         self._end = _error(ConnectionResetError, errno.ECONNRESET) if is_reset else True
-        self._changed.set()
+        self._change()
 
     def take(self, size_bytes: int) -> bytes:
         """Wait for bytes from the client; b'' when it has closed the stream."""
         self._wait_until(lambda: self.is_closed or len(self.sent) > self._taken_bytes)
         data = bytes(self.sent[self._taken_bytes : self._taken_bytes + size_bytes])
         self._taken_bytes += len(data)
-        self._changed.set()
+        self._change()
         return data
 
     # --- the client's end
@@ -80,7 +80,7 @@ class FakeStream:
         if data and room_bytes <= 0:
             raise BlockingIOError
         self.sent += data[:room_bytes]
-        self._changed.set()
+        self._change()
         return min(len(data), room_bytes)
 
     def recv(self, size_bytes: int) -> bytes:
@@ -129,7 +129,7 @@ class FakeStream:
 
     def close(self) -> None:
         self.is_closed = True
-        self._changed.set()
+        self._change()
 
     # --- both
 
@@ -142,8 +142,12 @@ class FakeStream:
 
     def _wait_until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():
-            self._changed.clear()
             self._changed.wait()
+
+    def _change(self) -> None:
+        # A new event for each change: one that is cleared for one greenlet would be lost for another.
+        changed, self._changed = self._changed, gevent.event.Event()
+        changed.set()
 
 
 def _error(kind: type[OSError], number: int) -> OSError:
