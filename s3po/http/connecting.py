@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import base64
+import functools
 import math
 import socket
 import ssl
@@ -20,7 +21,7 @@ from s3po.http.addresses import Address, Addresses
 from s3po.http.connection import Connection, ConnectionLost
 from s3po.http.response import Response
 from s3po.http.stream import SocketStream, Stream
-from s3po.http.tls_stream import TLSStream
+from s3po.http.tls_stream import READ_BYTES, TLSStream
 from s3po.runtime import isolated, patiently, process
 
 __all__ = ['Origin', 'OriginOpener', 'TLSOptions', 'make_context']
@@ -123,6 +124,7 @@ class OriginOpener:
         self._context = context
         self._on_open = on_open
         self._session: ssl.SSLSession | None = None
+        self._tls_buffer = functools.cache(lambda: memoryview(bytearray(READ_BYTES)))
         if origin.proxy is None:
             self._addresses = Addresses(origin.host, origin.port)
         else:
@@ -208,6 +210,7 @@ class OriginOpener:
             server_hostname=origin.host,
             session=self._session,
             on_session=self._keep_session,
+            buffer=self._tls_buffer(),
         )
         secured.shake_hands()
         return secured

@@ -15,8 +15,8 @@ from s3po.http.stream import Stream
 
 __all__ = ['TLSStream']
 
-# How much is read from the socket at a time: some records.
-READ_BYTES: Final = 64 * 1024
+# How much is read from the socket at a time: some records. 64 KiB cost 6 % of the speed of a large download.
+READ_BYTES: Final = 256 * 1024
 # How much is encrypted before it is sent.
 SEND_BYTES: Final = 128 * 1024
 # How much is decrypted to see whether there is anything.
@@ -31,6 +31,7 @@ class TLSStream:
     """
 
     __slots__ = (
+        '_buffer',
         '_encrypted',
         '_encrypted_bytes',
         '_failure',
@@ -38,7 +39,6 @@ class TLSStream:
         '_is_at_end',
         '_outgoing',
         '_peeked',
-        '_raw',
         '_stream',
         '_taken_bytes',
         '_tls',
@@ -60,6 +60,7 @@ class TLSStream:
         server_hostname: str,
         session: ssl.SSLSession | None = None,
         on_session: Callable[[ssl.SSLSession], None] | None = None,
+        buffer: memoryview | None = None,
     ) -> None:
         """
         Args:
@@ -68,12 +69,13 @@ class TLSStream:
             server_hostname: The name that the certificate must have.
             session: A session of an earlier connection to resume; None for none.
             on_session: Called once with a session that later connections can resume.
+            buffer: Memory for READ_BYTES. Streams of one hub may share it: nothing stays in it. None for memory of its own.
         """
         self._stream = stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
-        self._raw = memoryview(bytearray(READ_BYTES))
+        self._buffer = memoryview(bytearray(READ_BYTES)) if buffer is None else buffer
         # What was encrypted and not yet sent, how many bytes that was at first, and how many of the caller's.
         self._encrypted = memoryview(b'')
         self._encrypted_bytes = 0
@@ -222,11 +224,11 @@ class TLSStream:
         if self._is_at_end:
             return False
         try:
-            size_bytes = self._stream.recv_into(self._raw)
+            size_bytes = self._stream.recv_into(self._buffer)
         except BlockingIOError:
             return False
         if size_bytes:
-            self._incoming.write(self._raw[:size_bytes])
+            self._incoming.write(self._buffer[:size_bytes])
         else:
             self._incoming.write_eof()
         return True
