@@ -135,7 +135,7 @@ class SocketStream:
         return f'<SocketStream {self._socket.fileno()}>'
 
     def wait_readable(self) -> None:
-        # As hub.wait() does it, but without a Waiter, which costs 1 µs.
+        # As hub.wait() does it, but without making a Waiter.
         event = self._read_event
         event.start(getcurrent().switch, event)
         try:
