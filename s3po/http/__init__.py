@@ -1,22 +1,38 @@
-"""HTTP/1.1 over gevent: what a transfer engine needs of it, and nothing else.
+"""HTTP/1.1 over gevent: what a transfer engine needs of it. It does not know S3.
 
-What may live here: connections, their pools, requests as bytes and answers as status, headers and bytes. Nothing of S3.
-
+- `client`: the pools of one hub.
 - `pool`: the connections to one origin, and the exchange of a request for an answer.
 - `response`: one answer, its head and its body.
 - `connecting`: new connections: addresses, proxies, TLS.
-- `addresses`: what a host name leads to.
-- `connection`, `secure`: bytes over TCP, and over TLS.
+- `addresses`: the addresses of a host name.
 - `outbox`: small requests of many greenlets, sent together.
-- `watchdog`: the limits of time and speed.
+- `watchdog`: limits of time and speed.
+- `connection`: one connection and its state.
+- `stream`, `tls_stream`, `fake_stream`: the bytes of a connection, over TCP, over TLS, and in memory for tests.
 
-Errors are s3po's own, and say what happened to the connection; what was being done is added by the caller.
+Errors are s3po's own and describe what happened to the connection; the caller adds which operation failed.
 """
 
 from s3po.http.client import HTTPClient, HTTPOptions, Timeouts
 from s3po.http.connecting import Origin, TLSOptions
-from s3po.http.connection import ConnectionLost
+from s3po.http.connection import Connection, ConnectionLost, State
+from s3po.http.fake_stream import FakeStream
 from s3po.http.pool import Body, Pool
 from s3po.http.response import Response
+from s3po.http.stream import Stream
 
-__all__ = ['Body', 'ConnectionLost', 'HTTPClient', 'HTTPOptions', 'Origin', 'Pool', 'Response', 'TLSOptions', 'Timeouts']
+__all__ = [
+    'Body',
+    'Connection',
+    'ConnectionLost',
+    'FakeStream',
+    'HTTPClient',
+    'HTTPOptions',
+    'Origin',
+    'Pool',
+    'Response',
+    'State',
+    'Stream',
+    'TLSOptions',
+    'Timeouts',
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import base64
+import functools
 import math
 import socket
 import ssl
@@ -17,9 +18,10 @@ import gevent.socket
 
 from s3po.errors import CertificateError, ConfigurationError, ConnectTimeout, NetworkError, TransportError
 from s3po.http.addresses import Address, Addresses
-from s3po.http.connection import Connection
+from s3po.http.connection import Connection, ConnectionLost
 from s3po.http.response import Response
-from s3po.http.secure import SecureConnection
+from s3po.http.stream import SocketStream, Stream
+from s3po.http.tls_stream import READ_BYTES, TLSStream
 from s3po.runtime import isolated, patiently, process
 
 __all__ = ['Origin', 'OriginOpener', 'TLSOptions', 'make_context']
@@ -122,6 +124,7 @@ class OriginOpener:
         self._context = context
         self._on_open = on_open
         self._session: ssl.SSLSession | None = None
+        self._tls_buffer = functools.cache(lambda: memoryview(bytearray(READ_BYTES)))
         if origin.proxy is None:
             self._addresses = Addresses(origin.host, origin.port)
         else:
@@ -174,6 +177,8 @@ class OriginOpener:
                 f'the certificate of {self.origin.peer} is not to be trusted: {error.verify_message or error}; '
                 'give verify= the path of the authority that signed it'
             ) from error
+        except ssl.SSLEOFError as error:
+            raise ConnectionLost(f'{self.origin.peer} closed the connection before TLS was set up') from error
         except ssl.SSLError as error:
             hint = '; it does not speak TLS: should endpoint_url begin with http://?' if error.reason in NO_TLS else ''
             raise NetworkError(f'no connection to {self.origin.peer}: {error.reason or error}{hint}') from error
@@ -185,25 +190,30 @@ class OriginOpener:
         try:
             with timeout:
                 _connect(sock, address)
-                return self._prepared(sock, address)
+                return Connection(self._prepared(sock), self.origin.peer)
         except BaseException:
             sock.close()
             raise
 
-    def _prepared(self, sock: Any, address: Address) -> Connection:
+    def _prepared(self, sock: Any) -> Stream:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        stream = SocketStream(sock)
         origin = self.origin
         if origin.proxy is not None:
-            _ask_proxy(sock, origin)
+            _ask_proxy(stream, origin)
         if origin.scheme != 'https':
-            return Connection(sock, origin.peer, address)
-        connection = SecureConnection(
-            sock, origin.peer, address, context=self._context(), server_hostname=origin.host, session=self._session
+            return stream
+        secured = TLSStream(
+            stream,
+            context=self._context(),
+            server_hostname=origin.host,
+            session=self._session,
+            on_session=self._keep_session,
+            buffer=self._tls_buffer(),
         )
-        connection.on_session = self._keep_session
-        connection.shake_hands()
-        return connection
+        secured.shake_hands()
+        return secured
 
     def _keep_session(self, session: ssl.SSLSession) -> None:
         self._session = session
@@ -221,15 +231,15 @@ def _connect(sock: Any, address: Address) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _ask_proxy(sock: Any, origin: Origin) -> None:
-    """Have the proxy connect us (RFC 9110, section 9.3.6)."""
+def _ask_proxy(stream: Stream, origin: Origin) -> None:
+    """Make the proxy connect us (RFC 9110, section 9.3.6)."""
     proxy = urllib.parse.urlsplit(origin.proxy or '')
     lines = [f'CONNECT {origin.peer} HTTP/1.1', f'Host: {origin.peer}']
     if proxy.username is not None:
         user = urllib.parse.unquote(proxy.username)
         password = urllib.parse.unquote(proxy.password or '')
         lines.append('Proxy-Authorization: Basic ' + base64.b64encode(f'{user}:{password}'.encode()).decode())
-    connection = Connection(sock, f'the proxy {proxy.hostname}:{proxy.port}')
+    connection = Connection(stream, f'the proxy {proxy.hostname}:{proxy.port}')
     response = Response(connection, lambda _: None)
     connection.send('\r\n'.join([*lines, '', '']).encode())
     response.receive_head(has_body=False)

@@ -1,34 +1,29 @@
-"""One connection: bytes in, bytes out, and who waits for how long.
+"""One connection and its state.
 
-The sockets are the operating system's own, non-blocking, with watchers of gevent's loop beside them: gevent's socket class
-costs more than a small request may. A connection belongs to the hub that it was opened under.
-
-Invariants: a connection that failed, or whose user was killed, is closed and never used again; a limit that ran out shuts the
-socket down (see `watchdog`), so that whoever waits wakes up, and finds the reason in `expired`.
+Invariants: only the methods of Connection change its state; a closed connection stays closed; a connection that failed, or
+whose user was killed, is closed and not used again. A limit that runs out (see `watchdog`) shuts the stream down, so that the
+greenlet that waits for it wakes up and raises ReadTimeout.
 """
 
 from __future__ import annotations
 
-import fcntl
-import select
-import socket
-import sys
-import termios
+import contextlib
+import enum
+import functools
+import ssl
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import gevent
-from gevent import monkey
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
+from s3po.http.stream import Stream
 from s3po.runtime import disowned_in_child
 
-__all__ = ['Connection', 'ConnectionLost']
+__all__ = ['Connection', 'ConnectionLost', 'State']
 
 monotonic = time.monotonic
-# The system's own: that of gevent waits for the event loop. It is only asked what is there, which takes no time.
-_new_poller = monkey.get_original('select', 'poll')
 
 # How much of an answer is read at a time until its head is complete: a head, and with it a whole small body.
 HEAD_BYTES: Final = 16 * 1024
@@ -38,173 +33,176 @@ class ConnectionLost(NetworkError):
     """The other side closed or reset the connection."""
 
 
+class State(enum.Enum):
+    """What a connection is doing.
+
+    IDLE: Nothing; it is new, or in its pool.
+    SENDING: A request is being sent, or waits in the outbox.
+    WAITING: The request has been sent, and the answer has not begun; or its body is one that may take its time.
+    IN_HEAD: A part of an answer's head has come. All waits for the rest of it count as one.
+    IN_BODY: A body is on its way, in either direction. Only here a low speed counts.
+    CLOSED: It is of no further use.
+    """
+
+    IDLE = 'idle'
+    SENDING = 'sending'
+    WAITING = 'waiting'
+    IN_HEAD = 'in head'
+    IN_BODY = 'in body'
+    CLOSED = 'closed'
+
+
+# Reading a member from its class takes a function call before Python 3.12.
+IDLE: Final = State.IDLE
+SENDING: Final = State.SENDING
+WAITING: Final = State.WAITING
+IN_HEAD: Final = State.IN_HEAD
+IN_BODY: Final = State.IN_BODY
+CLOSED: Final = State.CLOSED
+
+
 class Connection:
-    """A plain connection. TLSConnection is its other kind.
+    """A connection to a server, over any stream.
 
     Attributes:
-        peer: Where it leads, for messages.
-        requests: How many requests were sent on it.
-        idle_since: When it was last given back (monotonic).
-        waits_since: Since when its user waits for the network; 0.0 while nobody does.
-        head_since: Since when the head of an answer is there in part; 0.0 while none is.
-        has_unsent: Whether the outbox still has its request, or a part of it.
-        is_in_body: Whether a body is on its way now; only then a low speed counts.
+        peer: The server's host and port, for messages.
+        state: What the connection is doing.
+        requests: How many requests were begun on it.
+        unsent: The request, or the rest of it, that the outbox is to send; b'' when all of it was sent.
+        idle_since: When it last became idle (monotonic).
+        waits_since: When the present wait for the network began; 0.0 while its user does not wait.
         moved_bytes: The bytes of bodies so far, in both directions.
-        expired: Why the watchdog ended it; '' if it did not.
     """
 
     __slots__ = (
         '__weakref__',
-        '_either_event',
-        '_hub',
-        '_poll',
-        '_read_event',
+        '_end_reason',
+        '_head_since',
+        '_is_stale',
         '_recv',
         '_recv_into',
-        '_room_event',
         '_send',
-        '_socket',
-        'address',
-        'expired',
-        'has_unsent',
-        'head_since',
+        '_stream',
+        '_wait_readable',
         'idle_since',
-        'is_in_body',
-        'is_open',
         'moved_bytes',
         'peer',
         'requests',
+        'state',
+        'unsent',
         'waits_since',
-        'watched',
     )
 
-    def __init__(self, sock: socket.socket, peer: str, address: Any = None) -> None:
+    def __init__(self, stream: Stream, peer: str) -> None:
         """
         Args:
-            sock: A connected, non-blocking socket; it is closed with the connection.
-            peer: Where it leads, for messages.
-            address: What the pool knows it by.
+            stream: Carries the bytes; it is closed with the connection.
+            peer: The server's host and port, for messages.
         """
-        self._socket = sock
-        self._hub = gevent.get_hub()
-        self._read_event = self._hub.loop.io(sock.fileno(), 1)
-        # Something to read, or room to send: only for bodies that fill the socket's buffer.
-        self._either_event: Any = None
-        # Room to send: only for what does not fit into the socket's buffer while its user waits for the answer.
-        self._room_event: Any = None
-        poller = _new_poller()
-        poller.register(sock.fileno(), select.POLLIN)
-        self._poll = poller.poll
-        self._recv = sock.recv
-        self._recv_into = sock.recv_into
-        self._send = sock.send
+        self._stream = stream
+        self._is_stale = stream.is_stale
+        self._recv = stream.recv
+        self._recv_into = stream.recv_into
+        self._send = stream.send
+        self._wait_readable = stream.wait_readable
         self.peer = peer
-        self.address = address
+        self.state = IDLE
         self.requests = 0
+        self.unsent: bytes | memoryview = b''
         self.idle_since = 0.0
         self.waits_since = 0.0
-        self.head_since = 0.0
-        self.has_unsent = False
-        self.is_in_body = False
-        self.is_open = True
         self.moved_bytes = 0
-        self.expired = ''
-        # The watchdog's own notes.
-        self.watched: Any = None
+        # When the present head began to come; 0.0 while no part of one is there.
+        self._head_since = 0.0
+        # Why the watchdog ended it; '' if it did not.
+        self._end_reason = ''
         disowned_in_child(self)
 
     def __repr__(self) -> str:
-        state = 'closed' if not self.is_open else 'waiting' if self.waits_since else 'open'
-        return f'<{type(self).__name__} {self.peer} {state} requests={self.requests}>'
+        return f'<Connection {self.peer} {self.state.value} requests={self.requests}>'
+
+    # --- its state
+
+    def begin(self, request: bytes = b'') -> None:
+        """Begin an exchange.
+
+        Args:
+            request: What send_unsent() is to send.
+        """
+        self.requests += 1
+        self.unsent = request
+        if self.state is not CLOSED:
+            self.state = SENDING
+
+    def begin_body(self) -> None:
+        """The body of the request comes next."""
+        self._enter(IN_BODY)
+
+    def end_request(self) -> None:
+        """The whole request has been sent."""
+        self._enter(WAITING)
+
+    @contextlib.contextmanager
+    def in_head(self) -> Iterator[None]:
+        """A part of a head has come; the rest of it is received within this block."""
+        before, self._head_since = self.state, monotonic()
+        self._enter(IN_HEAD)
+        yield
+        self._head_since = 0.0
+        self._enter(before)
+
+    def rest(self) -> bool:
+        """End an exchange whose answer was read to its end; returns False if the connection cannot be used again."""
+        # What lies behind a body has not been looked at so far; what came behind a small one came with its head.
+        if self.state is CLOSED or (self.state is IN_BODY and self._is_stale()):
+            return False
+        self.state = IDLE
+        self.idle_since = monotonic()
+        return True
 
     def close(self) -> None:
-        """Close it. May be called twice. Says no good-bye: where a process was forked, its parent may still be using it."""
-        if self.is_open:
-            self.is_open = False
-            self._read_event.close()
-            for event in (self._either_event, self._room_event):
-                if event is not None:
-                    event.close()
-            self._socket.close()
+        """Close it. May be called twice."""
+        if self.state is not CLOSED:
+            self.state = CLOSED
+            self._stream.close()
 
     def disown(self) -> None:
         """In a forked child: close this copy. The connection stays the parent's, and the other side notices nothing."""
         self.close()
 
+    def _enter(self, state: State) -> None:
+        if self.state is not CLOSED:
+            self.state = state
+
+    # --- its end from outside
+
     def shut_down(self, reason: str) -> None:
-        """End it from outside: whoever waits for it wakes up, and raises ReadTimeout with the reason."""
-        self.expired = reason
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            # It is no longer connected, which wakes up as well.
-            return
+        """End it because a limit ran out: the greenlet that waits for it raises ReadTimeout with the reason."""
+        self._end_reason = reason
+        self._stream.shut_down()
 
     def break_off(self) -> None:
-        """End it because it failed: whoever waits for it wakes up, and finds what has come, or the end."""
-        self.shut_down(self.expired)
+        """End it because it failed: the greenlet that waits for it reads what has come, and then the end."""
+        self._stream.shut_down()
+
+    # --- what has come and gone, without waiting
 
     def has_arrived(self) -> bool:
-        """Whether something has come that nobody has taken from the socket: whoever waits to read is about to wake up."""
-        # For each request on a connection that was used before: 0.7 µs, a third of what a recv() that finds nothing takes.
-        return bool(self._poll(0))
-
-    def is_readable(self) -> bool:
-        """Whether bytes, or an end, have come that nobody has read."""
-        return self.has_arrived()
+        """Whether something has come that was not read from the socket: a greenlet that waits to read is about to wake up."""
+        return bool(self._stream.has_arrived())
 
     def is_stale(self) -> bool:
         """Whether an idle connection cannot be used again: it has ended, or bytes have come that belong to no request."""
-        return bool(self._poll(0))
-
-    def has_leftovers(self) -> bool:
-        """Whether bytes were taken from the socket that nobody has read. Only TLS does that."""
-        return False
-
-    def wait_readable(self) -> None:
-        """Wait until there is something to read."""
-        self.waits_since = monotonic()
-        try:
-            self._hub.wait(self._read_event)
-        finally:
-            self.waits_since = 0.0
-
-    def wait_readable_for(self, seconds: float) -> bool:
-        """Wait so long for something to read; tells whether there is. Has its own limit, so that no other one counts."""
-        with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
-            while not self.is_readable():
-                self._hub.wait(self._read_event)
-            return True
-        return False
-
-    def wait_for_room(self) -> bool:
-        """Wait until there is room to send, or something to read; tells whether there is something to read."""
-        if self._either_event is None:
-            self._either_event = self._hub.loop.io(self._socket.fileno(), 3)
-        self.waits_since = monotonic()
-        try:
-            self._hub.wait(self._either_event)
-        finally:
-            self.waits_since = 0.0
-        return self.is_readable()
-
-    def call_when_writable(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Have a function called once, as soon as there is room to send; never, if the connection is closed before."""
-        if self._room_event is None:
-            self._room_event = self._hub.loop.io(self._socket.fileno(), 2)
-
-        def call() -> None:
-            self._room_event.stop()
-            function(*arguments)
-
-        self._room_event.start(call)
+        return bool(self._is_stale())
 
     def progress_bytes(self) -> int:
-        """The bytes of bodies that have come, or that the other side has got.
+        """The bytes of bodies that have come, or that the other side has acknowledged.
 
         The system takes megabytes before any of them is on its way: what only waits there has not moved.
         """
-        return self.moved_bytes - _waiting_bytes(self._socket.fileno())
+        return self.moved_bytes - self._stream.unacknowledged_bytes()
+
+    # --- sending
 
     def send(self, data: bytes | memoryview) -> int:
         """Send as much of the data as there is room for, without waiting.
@@ -213,63 +211,145 @@ class Connection:
             ConnectionLost: There is no connection any more.
         """
         try:
-            return self._send(data)
+            size_bytes = self._send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise self.lost(error) from error
+            raise self._lost(error) from error
+        self.moved_bytes += size_bytes
+        return size_bytes
 
-    def receive(self, size_bytes: int = HEAD_BYTES) -> bytes:
+    def send_unsent(self, *, is_rest: bool = False) -> None:
+        """Send a small request without waiting. What there is no room for follows as soon as there is.
+
+        A failure shuts the connection down, and its user finds that the request was not sent.
+
+        Args:
+            is_rest: Whether its beginning was sent before.
+        """
+        if self.state is CLOSED:
+            return
+        if self.requests > 1 and not is_rest and self._is_stale():
+            # What has come belongs to no request, and would be taken for the answer.
+            self.break_off()
+            return
+        try:
+            sent = self._send(self.unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.break_off()
+            return
+        if sent < len(self.unsent):
+            self.unsent = memoryview(self.unsent)[sent:]
+            # Beside the connection's user, who only reads.
+            self._stream.call_when_writable(functools.partial(self.send_unsent, is_rest=True))
+        else:
+            self.unsent = b''
+            if self.state is SENDING:
+                self.state = WAITING
+
+    def wait_for_room(self) -> bool:
+        """Wait until there is room to send, or something to read; returns whether there is something to read."""
+        self.waits_since = monotonic()
+        try:
+            self._stream.wait_for_room()
+        finally:
+            self.waits_since = 0.0
+        return bool(self._stream.is_readable())
+
+    # --- receiving
+
+    def _wait(self) -> None:
+        self.waits_since = self._head_since or monotonic()
+        try:
+            self._wait_readable()
+        finally:
+            self.waits_since = 0.0
+
+    def wait_readable_for(self, seconds: float) -> bool:
+        """Wait so long for something to read; returns whether there is. No other limit counts meanwhile."""
+        with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
+            while not self._stream.is_readable():
+                self._wait_readable()
+            return True
+        return False
+
+    def receive(self, size_bytes: int = HEAD_BYTES, *, waits_first: bool = False) -> bytes:
         """Wait for bytes; b'' at the end of the connection.
+
+        Args:
+            size_bytes: How many are read at most.
+            waits_first: Whether to wait before the first read, because nothing can have come so far.
 
         Raises:
             ConnectionLost: The connection was reset.
+            NetworkError: TLS failed.
             ReadTimeout: A limit ran out.
         """
         while True:
+            if waits_first:
+                self.waits_since = self._head_since or monotonic()
+                try:
+                    self._wait_readable()
+                finally:
+                    self.waits_since = 0.0
             try:
                 data = self._recv(size_bytes)
             except BlockingIOError:
-                self.wait_readable()
+                waits_first = True
                 continue
             except OSError as error:
-                raise self.lost(error) from error
-            if not data and self.expired:
-                raise ReadTimeout(self.expired)
+                raise self._unreadable(error) from error
+            if not data and self._end_reason:
+                raise ReadTimeout(self._end_reason)
             return data
 
+    def receive_body(self, size_bytes: int, *, is_patient: bool = False) -> bytes:
+        """Wait for bytes of a body; b'' at the end of the connection. Raises as receive().
+
+        Args:
+            size_bytes: How many are read at most.
+            is_patient: Whether the body may be as slow as it likes.
+        """
+        if not is_patient:
+            self._enter(IN_BODY)
+        data = self.receive(size_bytes)
+        self.moved_bytes += len(data)
+        return data
+
     def receive_into(self, buffer: memoryview) -> int:
-        """Wait for bytes, and put them into the buffer; 0 at the end of the connection.
+        """Wait for bytes of a body, and put them into the buffer; 0 at the end of the connection. Raises as receive().
 
         The wait is over before the first byte is written, and nothing waits after it: one buffer may serve many connections.
         """
+        self._enter(IN_BODY)
         while True:
             try:
                 size_bytes = self._recv_into(buffer)
             except BlockingIOError:
-                self.wait_readable()
+                self._wait()
                 continue
             except OSError as error:
-                raise self.lost(error) from error
-            if not size_bytes and self.expired:
-                raise ReadTimeout(self.expired)
+                raise self._unreadable(error) from error
+            if not size_bytes and self._end_reason:
+                raise ReadTimeout(self._end_reason)
+            self.moved_bytes += size_bytes
             return size_bytes
 
+    # --- errors
+
     def tls_hint(self) -> str:
-        """What to say when its first request has no answer: a server that speaks TLS gives none to plain HTTP."""
-        return '; if it speaks TLS, endpoint_url must begin with https://' if self.requests <= 1 else ''
+        """Ends a message about a first request without an answer: a server that expects TLS gives none to plain HTTP."""
+        is_first = self.requests <= 1 and not self._stream.is_tls
+        return '; if it speaks TLS, endpoint_url must begin with https://' if is_first else ''
 
-    def lost(self, error: OSError) -> TransportError:
-        """What an error of the socket means."""
-        if self.expired:
-            return ReadTimeout(self.expired)
+    def _unreadable(self, error: OSError) -> TransportError:
+        if isinstance(error, ssl.SSLError) and not self._end_reason:
+            return NetworkError(f'TLS to {self.peer} failed: {error.reason or error}')
+        return self._lost(error)
+
+    def _lost(self, error: OSError) -> TransportError:
+        if self._end_reason:
+            return ReadTimeout(self._end_reason)
         return ConnectionLost(f'the connection to {self.peer} was lost: {error.strerror or error}')
-
-
-def _waiting_bytes(descriptor: int) -> int:
-    """What the system has taken to be sent, and the other side has not acknowledged; 0 where the system does not tell."""
-    try:
-        # SIOCOUTQ, see tcp(7).
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0

@@ -4,8 +4,8 @@ A request that is sent as soon as it is made wakes the other side up for it alon
 gone to sleep again before the next one comes. Sent one right behind the other, once in a round of the event loop, 50 requests
 cost one such awakening: 54 in place of 79 µs of CPU for each upload of 4 KiB (benchmarks/bench_small.py, on two cores).
 
-Nobody waits here: whoever puts something in goes on to wait for its answer. What cannot be sent shuts the connection down, and
-that is what its user then reads: the last words of the server, or the end.
+Nothing waits here: the connection's user goes on to wait for the answer. What cannot be sent shuts the connection down, so that
+its user reads what the server has sent last, or the end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import gevent
 
-from s3po.errors import TransportError
 from s3po.http.connection import Connection, monotonic
 
 __all__ = ['Outbox']
@@ -31,10 +30,10 @@ FEW: Final = 4
 
 
 class Outbox:
-    """What is to be sent in this round. Belongs to one hub."""
+    """Connections whose requests are sent in this round of the event loop. Belongs to one hub."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Connection, bytes]] = []
+        self._waiting: list[Connection] = []
         self._loop: Any = gevent.get_hub().loop
         self._process = os.getpid()
         # When the first request of this round came, and when the last round's were sent.
@@ -45,13 +44,12 @@ class Outbox:
     def __repr__(self) -> str:
         return f'<Outbox waiting={len(self._waiting)}>'
 
-    def put(self, connection: Connection, data: bytes) -> None:
-        """Have the data sent when all greenlets that can run have run."""
+    def put(self, connection: Connection) -> None:
+        """Send a connection's request as soon as all greenlets that can run have run."""
         waiting = self._waiting
         if not waiting:
             self._begin_round()
-        connection.has_unsent = True
-        waiting.append((connection, data))
+        waiting.append(connection)
         if self._is_idle and len(waiting) == FEW:
             self._send_all()
 
@@ -69,25 +67,6 @@ class Outbox:
         if os.getpid() != self._process:
             # A child that was forked in between has a copy of these; they are its parent's to send.
             return
-        for connection, data in waiting:
-            if not connection.is_open:
-                continue
-            if connection.requests > 1 and connection.is_stale():
-                # What has come belongs to no request of ours, and would be taken for the answer. Its user finds that this
-                # request was never sent.
-                connection.break_off()
-            else:
-                self._send(connection, data)
+        for connection in waiting:
+            connection.send_unsent()
         self._sent_at = monotonic()
-
-    def _send(self, connection: Connection, data: bytes | memoryview) -> None:
-        try:
-            sent = connection.send(data)
-        except TransportError:
-            connection.break_off()
-            return
-        if sent < len(data):
-            # Beside the connection's user, who only reads.
-            connection.call_when_writable(self._send, connection, memoryview(data)[sent:])
-        else:
-            connection.has_unsent = False

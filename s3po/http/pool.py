@@ -9,11 +9,12 @@ Invariants: a connection is in use by one greenlet, or idle in the pool, or clos
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator
 from typing import Final, Protocol
 
 from s3po.errors import NetworkError, ReadTimeout, TransportError
-from s3po.http.connection import Connection, ConnectionLost, monotonic
+from s3po.http.connection import Connection, ConnectionLost, State, monotonic
 from s3po.http.outbox import Outbox
 from s3po.http.response import Response
 
@@ -87,9 +88,14 @@ class Pool:
         self._buffers: list[memoryview] = []
         self._max_idle = MAX_IDLE_CONNECTIONS
         self._announces = True
+        # Only for __repr__: an answer, or the list of idle ones, keeps each of them.
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def __repr__(self) -> str:
-        return f'<Pool {self._opener!r} idle={len(self._idle)}>'
+        states = [connection.state for connection in self._connections]
+        waiting, closed = states.count(State.WAITING), states.count(State.CLOSED)
+        busy = len(states) - len(self._idle) - waiting - closed
+        return f'<Pool {self._opener!r} idle={len(self._idle)} busy={busy} waiting={waiting}>'
 
     def exchange(self, head: bytes, body: bytes | Body = b'', *, has_body: bool = True, is_idempotent: bool = True) -> Response:
         """Send one request, and wait for the head of its answer. The caller reads the answer and closes it.
@@ -103,38 +109,34 @@ class Pool:
         Raises:
             TransportError: There was no answer.
         """
-        is_small = isinstance(body, bytes) and len(body) <= OUTBOX_BYTES
-        connection = self._take(is_checked=not is_idempotent or not is_small)
-        if connection is not None:
+        # One system call, and one packet, for a head and a small body.
+        small = (head + body if body else head) if isinstance(body, bytes) and len(body) <= OUTBOX_BYTES else None
+        connection = self._take(is_checked=small is None or not is_idempotent) or self._open()
+        while True:
             response = Response(connection, self._release)
             try:
-                self._perform(connection, response, head, body, has_body)
+                if small is None:
+                    self._perform_large(connection, response, head, body, has_body=has_body)
+                else:
+                    connection.begin(small)
+                    self._outbox.put(connection)
+                    response.receive_head(has_body=has_body)
+                    if connection.unsent:
+                        self._check_unsent(connection, response)
             except TransportError as error:
                 connection.close()
                 if not _was_lost_before(error, connection, response, is_idempotent=is_idempotent):
                     raise
                 log.debug('%s; it had been used before, so the request goes out on a new one', error)
             except _ExpectationRefused:
+                # At most once: nothing is announced any more.
                 connection.close()
             except BaseException:
                 connection.close()
                 raise
             else:
                 return response
-        self._max_idle = MAX_IDLE_CONNECTIONS
-        connection = self._opener.open()
-        response = Response(connection, self._release)
-        try:
-            self._perform(connection, response, head, body, has_body)
-        except _ExpectationRefused:
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return response
-        # At most once: nothing is announced any more.
-        return self.exchange(head, body, has_body=has_body, is_idempotent=is_idempotent)
+            connection = self._open()
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back. The pool may be used again."""
@@ -161,36 +163,22 @@ class Pool:
             connection.close()
         return None
 
-    def _release(self, connection: Connection) -> None:
-        if not connection.is_open or len(self._idle) >= self._max_idle:
-            connection.close()
-            return
-        # What lies behind a body has not been seen so far; what lies behind a small one came with its head.
-        if connection.is_stale() if connection.is_in_body else connection.has_leftovers():
-            connection.close()
-            return
-        connection.is_in_body = False
-        connection.idle_since = monotonic()
-        self._idle.append(connection)
+    def _open(self) -> Connection:
+        self._max_idle = MAX_IDLE_CONNECTIONS
+        connection = self._opener.open()
+        self._connections.add(connection)
+        return connection
 
-    def _perform(
-        self,
-        connection: Connection,
-        response: Response,
-        head: bytes,
-        body: bytes | Body,
-        has_body: bool,  # noqa: FBT001  (the hot path)
+    def _release(self, connection: Connection) -> None:
+        if len(self._idle) < self._max_idle and connection.rest():
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _perform_large(
+        self, connection: Connection, response: Response, head: bytes, body: bytes | Body, *, has_body: bool
     ) -> None:
-        connection.requests += 1
-        if isinstance(body, bytes) and len(body) <= OUTBOX_BYTES:
-            # One system call, and one packet, for a head and a small body.
-            self._outbox.put(connection, head + body if body else head)
-            response.receive_head(has_body=has_body)
-            if connection.has_unsent:
-                if connection.requests > 1:
-                    raise NetworkError(f'{connection.peer} sent bytes that belong to no request')
-                self._check_early(response)
-            return
+        connection.begin()
         try:
             if isinstance(body, bytes):
                 is_answered = self._send_on(connection, response, memoryview(head + body))
@@ -198,11 +186,13 @@ class Pool:
                 is_answered = self._send_body(connection, response, head, body)
         except ConnectionLost:
             # It may have answered, and closed the connection without reading on.
-            self._receive_last_words(response, has_body=has_body)
-            return
+            response.receive_head(has_body=has_body)
+            is_answered = True
         if is_answered:
             self._check_early(response)
         else:
+            # The server may take its time over the answer.
+            connection.end_request()
             response.receive_head(has_body=has_body)
 
     def _send_body(self, connection: Connection, response: Response, head: bytes, body: Body) -> bool:
@@ -213,15 +203,11 @@ class Pool:
         elif self._send_on(connection, response, memoryview(head)):
             return True
         buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(SEND_BYTES))
-        connection.is_in_body = True
+        connection.begin_body()
         try:
-            if any(self._send_on(connection, response, piece) for piece in body.pieces(buffer)):
-                return True
+            return any(self._send_on(connection, response, piece) for piece in body.pieces(buffer))
         finally:
             self._buffers.append(buffer)
-        # The server may take its time over the answer.
-        connection.is_in_body = False
-        return False
 
     def _announce(self, connection: Connection, response: Response, head: bytes) -> bool:
         """Send a head, and wait for the server to ask for the body; tells whether it refused it."""
@@ -230,7 +216,7 @@ class Pool:
         if not connection.wait_readable_for(CONTINUE_WAIT_S):
             self._announces = False
             return False
-        is_answered = response.receive_one_head()
+        is_answered = response.receive_head(is_final=False)
         if is_answered and response.status == 417:
             # RFC 9110, section 15.5.18.
             self._announces = False
@@ -242,21 +228,22 @@ class Pool:
         while data:
             sent = connection.send(data)
             if sent:
-                connection.moved_bytes += sent
                 data = data[sent:]
-            elif (response.has_more or connection.wait_for_room()) and response.receive_one_head():
+            elif (response.has_more or connection.wait_for_room()) and response.receive_head(is_final=False):
                 return True
         return False
+
+    def _check_unsent(self, connection: Connection, response: Response) -> None:
+        """An answer has come before the outbox has sent the request."""
+        if connection.requests > 1:
+            raise NetworkError(f'{connection.peer} sent bytes that belong to no request')
+        self._check_early(response)
 
     def _check_early(self, response: Response) -> None:
         """An answer that came before the request was sent is a refusal; and nothing else can be sent behind half a body."""
         response.is_reusable = False
         if response.status < 300:
             raise NetworkError(f'{response!r}: the server reports success before it has the whole body')
-
-    def _receive_last_words(self, response: Response, *, has_body: bool) -> None:
-        response.receive_head(has_body=has_body)
-        self._check_early(response)
 
 
 def _was_lost_before(error: TransportError, connection: Connection, response: Response, *, is_idempotent: bool) -> bool:
@@ -265,6 +252,8 @@ def _was_lost_before(error: TransportError, connection: Connection, response: Re
     Either the request was never sent, since the connection had ended or had bytes that belong to no request. Or it was lost
     without a byte of an answer, and may be carried out twice.
     """
-    if connection.has_unsent:
+    if connection.requests == 1:
+        return False
+    if connection.unsent:
         return not isinstance(error, ReadTimeout)
     return isinstance(error, ConnectionLost) and not response.has_begun and is_idempotent

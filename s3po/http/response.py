@@ -15,12 +15,13 @@ from typing import Any, Final
 import httptools
 
 from s3po.errors import NetworkError
-from s3po.http.connection import Connection, ConnectionLost, monotonic
+from s3po.http.chunks import Chunks
+from s3po.http.connection import Connection, ConnectionLost
 
 __all__ = ['Response']
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-# An answer may be preceded by others that only say that it is coming (RFC 9110, section 15.2); more than these are mischief.
+# Interim answers say that the final one is coming (RFC 9110, section 15.2). More than 16: treat the server as hostile.
 MAX_INTERIM_HEADS: Final = 16
 READ_BYTES: Final = 64 * 1024
 # How TLS answers a request that is none of its own (RFC 8446, section 5.1).
@@ -33,27 +34,25 @@ class Response:
     """An answer, from the moment that its head is complete.
 
     Attributes:
-        status: The HTTP status.
-        headers: By name in lower case, as bytes; what came several times is joined by ', '.
-        size_bytes: The length of the body; -1 when it only shows at its end.
+        status: The HTTP status; 0 before the head is complete.
+        headers: By name in lower case, as bytes; the values of a name that came several times are joined by ', '.
+        size_bytes: The length of the body; -1 when only its end shows it.
         is_chunked: Whether it is sent in chunks, of which the last one shows the end.
         is_reusable: Whether the connection may be used again once the body is read.
     """
 
     __slots__ = (
-        '_body_bytes',
+        '_chunks',
         '_connection',
         '_data',
-        '_has_ended',
         '_interim',
-        '_is_head_done',
         '_left',
         '_parser',
-        '_pieces',
         '_release',
         'headers',
         'is_chunked',
         'is_reusable',
+        'on_header',
         'size_bytes',
         'status',
     )
@@ -70,43 +69,42 @@ class Response:
         self._data = b''
         self._left = 0
         self._interim = 0
-        self._pieces: list[bytes] = []
-        self._body_bytes = 0
+        self._chunks: Chunks | None = None
+        self._parser: Any = None
+        self.status = 0
+        self.size_bytes = -1
+        self.headers: dict[bytes, bytes] = {}
         self.is_chunked = False
         self.is_reusable = False
-        self._parser: Any
-        self._begin()
 
     def __repr__(self) -> str:
         return f'<Response {self.status} size_bytes={self.size_bytes} left={self._left} {self._connection!r}>'
 
     # --- the head
 
-    def receive_head(self, *, has_body: bool = True) -> None:
-        """Wait for the head of the final answer.
+    def receive_head(self, *, has_body: bool = True, is_final: bool = True) -> bool:
+        """Wait for a head; returns whether it is that of the final answer.
 
         Args:
             has_body: False for the answer to a HEAD.
+            is_final: True to pass over interim answers; False to return after the first head.
 
         Raises:
             ConnectionLost: The connection ended before the first byte of an answer (or later, if has_begun).
             NetworkError: What came is no answer.
             ReadTimeout: A limit ran out.
         """
-        while not self.receive_one_head(has_body=has_body):
-            pass
-
-    def receive_one_head(self, *, has_body: bool = True) -> bool:
-        """Wait for one head, be it the final one's or that of an interim answer; tells which. Raises as receive_head()."""
-        self._data = self._parse_one_head(self._data)
-        if self.status >= 200:
-            self._frame(has_body=has_body)
-            return True
-        self._interim += 1
-        if self.status < 100 or self.status == 101 or self._interim > MAX_INTERIM_HEADS:
-            raise NetworkError(f'{self._connection.peer} sent interim answers ({self.status}) in place of a final one')
-        self._begin()
-        return False
+        while True:
+            head = self._receive_one_head()
+            if self.status >= 200:
+                self._frame(head, has_body=has_body)
+                return True
+            self._interim += 1
+            if self.status < 100 or self.status == 101 or self._interim > MAX_INTERIM_HEADS:
+                raise NetworkError(f'{self._connection.peer} sent interim answers ({self.status}) in place of a final one')
+            self.status = 0
+            if not is_final:
+                return False
 
     @property
     def has_begun(self) -> bool:
@@ -118,74 +116,81 @@ class Response:
         """Whether bytes came behind an interim answer: the next head, or a part of it, has been received."""
         return bool(self._data)
 
-    def _begin(self) -> None:
-        self.status = 0
-        self.size_bytes = -1
-        self.headers: dict[bytes, bytes] = {}
-        self._is_head_done = self._has_ended = False
-        self._parser = httptools.HttpResponseParser(self)
-
-    def _parse_one_head(self, received: bytes) -> bytes:
-        """Receive and parse one head; gives what came behind it."""
-        connection = self._connection
+    def _receive_one_head(self) -> bytes:
+        """Receive and parse one head, and return it. What came behind it is kept."""
+        connection, received = self._connection, self._data
         if not received:
-            # The answer is never there yet: asking for it first would be a system call in vain.
-            connection.wait_readable()
-            received = self._more(b'')
+            # The answer is never there yet: reading first would be a system call in vain.
+            received = self._data = connection.receive(waits_first=True)
+            if not received:
+                raise self._lost()
         end = received.find(b'\r\n\r\n')
         if end < 0:
-            received, end = self._rest_of_head(received)
+            with connection.in_head():
+                received, end = self._rest_of_head(received)
         end += 4
         if end > MAX_HEAD_BYTES:
-            raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
-        head = received if end == len(received) else received[:end]
-        self._feed(head)
-        if not self._is_head_done or not head.startswith(b'HTTP/1.'):
+            raise self._too_long()
+        head = received[:end]
+        self._parse(head)
+        if not self.status or not head.startswith(b'HTTP/1.'):
             # llhttp takes other versions and protocols, and empty lines first.
             raise NetworkError(f'{connection.peer} sent no HTTP answer: {head[:40]!r}')
-        return received[end:]
+        self._data = received[end:]
+        return head
 
     def _rest_of_head(self, received: bytes) -> tuple[bytes, int]:
-        """Receive what is missing of a head; gives all that was received, and where the head's last line ends."""
+        """Receive what is missing of a head; returns all that was received, and where the head's last line ends."""
         connection = self._connection
-        connection.head_since = monotonic()
         searched, end = 0, -1
         while end < 0:
             if len(received) > MAX_HEAD_BYTES:
-                raise NetworkError(f'{connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
+                raise self._too_long()
             # What will never be a head is refused before it is complete, which it may never be.
             if not received.startswith(b'HTTP/1.'[: len(received)]) or received.find(b'\n\n', searched) >= 0:
                 hint = connection.tls_hint() if received.startswith(TLS_ALERT) else ''
                 raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}{hint}')
             searched = max(0, len(received) - 3)
-            received += self._more(received)
+            # Seen by has_begun, should this be all that comes.
+            self._data = received
+            data = connection.receive()
+            if not data:
+                raise self._lost()
+            received += data
             end = received.find(b'\r\n\r\n', searched)
-        connection.head_since = 0.0
         return received, end
 
-    def _more(self, received: bytes) -> bytes:
-        # Seen by has_begun, should this be all that comes.
-        self._data = received
-        data = self._connection.receive()
-        if not data:
-            where = 'within the head of its answer' if received else 'without an answer'
-            raise ConnectionLost(f'{self._connection.peer} closed the connection {where}{self._connection.tls_hint()}')
-        return data
-
-    def _feed(self, data: bytes) -> None:
+    def _parse(self, head: bytes) -> None:
+        found: dict[bytes, bytes] = {}
+        # llhttp calls it with a name and a value; no Python function runs for each header.
+        self.on_header: Callable[[bytes, bytes], object] = found.setdefault
+        self._parser = httptools.HttpResponseParser(self)
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(head)
+            self.headers = {name.lower(): value for name, value in found.items()}
+            # One line is the status, one is empty, each other one is a header.
+            if len(self.headers) != head.count(b'\r\n') - 2:
+                self.headers = _joined_headers(head)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise NetworkError(f'{self._connection.peer} sent a malformed answer: {error}') from error
+            raise self._malformed(error) from error
+        finally:
+            # It calls back into this object: a cycle that would wait for the garbage collector.
+            self._parser = None
 
-    def _frame(self, *, has_body: bool) -> None:
+    def on_headers_complete(self) -> None:
+        """Called by llhttp."""
+        self.status = self._parser.get_status_code()
+        # False also for a body without a length: its end is that of the connection.
+        self.is_reusable = self._parser.should_keep_alive()
+
+    def _frame(self, head: bytes, *, has_body: bool) -> None:
         """Find out how the body ends."""
         headers = self.headers
         if not has_body or self.status in BODILESS:
             self.size_bytes = 0
-            # What llhttp says counts on a body where no length is told; the answer to a HEAD has none.
+            # llhttp expects a body to the end of the connection where no length is given; the answer to a HEAD has none.
             if not has_body and not self.is_reusable:
-                is_new = self._parser.get_http_version() == '1.1'
+                is_new = head.startswith(b'HTTP/1.1')
                 self.is_reusable = is_new and b'close' not in headers.get(b'connection', b'').lower()
         elif b'transfer-encoding' in headers:
             # llhttp refuses one beside a Content-Length, but none of those that we could not decode.
@@ -193,6 +198,7 @@ class Response:
             if encoding.strip().lower() != b'chunked':
                 raise NetworkError(f'{self._connection.peer} says Transfer-Encoding: {encoding[:40]!r}')
             self.is_chunked = True
+            self._chunks = Chunks(head)
             return
         else:
             length = headers.get(b'content-length')
@@ -203,46 +209,25 @@ class Response:
                 raise NetworkError(f'{self._connection.peer} says Content-Length: {length[:40]!r}')
             self.size_bytes = int(length)
         self._left = self.size_bytes
-        # llhttp calls back into this object, which holds it: a cycle that would wait for the garbage collector.
-        self._parser = None
         if len(self._data) > self._left:
             # Bytes that belong to no request: whatever they are, nothing that follows can be trusted.
             self.is_reusable = False
             self._data = self._data[: self._left]
 
-    # --- what llhttp calls
+    # --- errors
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_head_done:
-            # The trailer of a chunked body.
-            return
-        name = name.lower()
-        headers = self.headers
-        if name in headers:
-            value = headers[name] + b', ' + value
-        headers[name] = value
+    def _lost(self) -> ConnectionLost:
+        where = 'within the head of its answer' if self._data else 'without an answer'
+        return ConnectionLost(f'{self._connection.peer} closed the connection {where}{self._connection.tls_hint()}')
 
-    def on_message_begin(self) -> None:
-        if self._has_ended:
-            # Another answer behind this one, which nobody has asked for.
-            self.is_reusable = False
+    def _too_long(self) -> NetworkError:
+        return NetworkError(f'{self._connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
 
-    def on_headers_complete(self) -> None:
-        if self._has_ended:
-            return
-        self._is_head_done = True
-        parser = self._parser
-        self.status = parser.get_status_code()
-        # False also for a body without a length: its end is that of the connection.
-        self.is_reusable = parser.should_keep_alive()
+    def _malformed(self, error: Exception) -> NetworkError:
+        return NetworkError(f'{self._connection.peer} sent a malformed answer: {error}')
 
-    def on_body(self, data: bytes) -> None:
-        if not self._has_ended:
-            self._pieces.append(data)
-            self._body_bytes += len(data)
-
-    def on_message_complete(self) -> None:
-        self._has_ended = True
+    def _too_large(self, limit_bytes: int) -> NetworkError:
+        return NetworkError(f'{self._connection.peer} sent a body of more than {limit_bytes:,} bytes where none is expected')
 
     # --- the body
 
@@ -273,10 +258,7 @@ class Response:
             buffer[:size_bytes] = self._data[:size_bytes]
             self._data = self._data[size_bytes:]
         else:
-            connection = self._connection
-            connection.is_in_body = True
-            size_bytes = connection.receive_into(buffer[:left] if len(buffer) > left else buffer)
-            connection.moved_bytes += size_bytes
+            size_bytes = self._connection.receive_into(buffer[:left] if len(buffer) > left else buffer)
             if not size_bytes:
                 got = self.size_bytes - left
                 raise NetworkError(f'the body ended after {got:,} of {self.size_bytes:,} bytes')
@@ -298,40 +280,38 @@ class Response:
             if self._left > limit_bytes:
                 raise self._too_large(limit_bytes)
             return self.read(self._left)
-        self._connection.is_in_body = not is_patient
-        if self.is_chunked:
-            return self._read_chunks(limit_bytes)
+        if self._chunks is not None:
+            return self._read_chunks(self._chunks, limit_bytes, is_patient=is_patient)
         pieces, size_bytes = [self._data], len(self._data)
         self._data = b''
         while size_bytes <= limit_bytes:
-            data = self._receive_to_the_end()
+            data = self._receive_to_the_end(is_patient=is_patient)
             if not data:
                 return b''.join(pieces)
-            self._connection.moved_bytes += len(data)
             pieces.append(data)
             size_bytes += len(data)
         raise self._too_large(limit_bytes)
 
-    def _receive_to_the_end(self) -> bytes:
+    def _receive_to_the_end(self, *, is_patient: bool) -> bytes:
         try:
-            return self._connection.receive(READ_BYTES)
+            return self._connection.receive_body(READ_BYTES, is_patient=is_patient)
         except ConnectionLost:
             # Who refuses a request and does not read on resets the connection as it is closed (RFC 9112, section 9.6).
             if self.status < 300:
                 raise
             return b''
 
-    def _read_chunks(self, limit_bytes: int) -> bytes:
+    def _read_chunks(self, chunks: Chunks, limit_bytes: int, *, is_patient: bool) -> bytes:
         # What frames the chunks counts too: a body of empty space is no shorter than one of bytes.
         received = len(self._data)
         data, self._data = self._data, b''
         while True:
-            self._feed_chunks(data)
-            if received > 2 * limit_bytes + MAX_HEAD_BYTES or self._body_bytes > limit_bytes:
+            self._decode(chunks, data)
+            if received > 2 * limit_bytes + MAX_HEAD_BYTES or chunks.body_bytes > limit_bytes:
                 raise self._too_large(limit_bytes)
-            if self._has_ended:
-                return b''.join(self._pieces)
-            data = self._receive_chunks()
+            if chunks.has_ended:
+                return b''.join(chunks.pieces)
+            data = self._receive_chunks(is_patient=is_patient)
             received += len(data)
 
     def read_chunked(self, size_bytes: int) -> bytes:
@@ -340,43 +320,44 @@ class Response:
         Raises:
             NetworkError: It is malformed, or ended before its last chunk.
         """
+        chunks = self._chunks
+        assert chunks is not None
         data, self._data = self._data, b''
-        self._feed_chunks(data)
-        while not (self._pieces or self._has_ended):
-            self._connection.is_in_body = True
-            self._feed_chunks(self._receive_chunks())
-        found = b''.join(self._pieces)
-        self._pieces = [found[size_bytes:]] if len(found) > size_bytes else []
+        self._decode(chunks, data)
+        while not (chunks.pieces or chunks.has_ended):
+            self._decode(chunks, self._receive_chunks())
+        found = b''.join(chunks.pieces)
+        chunks.pieces = [found[size_bytes:]] if len(found) > size_bytes else []
         return found[:size_bytes]
 
-    def _receive_chunks(self) -> bytes:
-        data = self._connection.receive(READ_BYTES)
-        self._connection.moved_bytes += len(data)
+    def _receive_chunks(self, *, is_patient: bool = False) -> bytes:
+        data = self._connection.receive_body(READ_BYTES, is_patient=is_patient)
         if not data:
             raise NetworkError('the chunked body ended before its last chunk')
         return data
 
-    def _feed_chunks(self, data: bytes) -> None:
+    def _decode(self, chunks: Chunks, data: bytes) -> None:
         if not data:
             return
         try:
-            self._feed(data)
-        except NetworkError:
-            # What follows the end of an answer is no answer of ours; the connection is of no further use.
-            if not self._has_ended:
-                raise
+            chunks.feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise self._malformed(error) from error
+        if chunks.has_extra:
+            # The answer stands, but the connection is of no further use.
             self.is_reusable = False
-
-    def _too_large(self, limit_bytes: int) -> NetworkError:
-        return NetworkError(f'{self._connection.peer} sent a body of more than {limit_bytes:,} bytes where none is expected')
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end; close it otherwise. May be called twice."""
         release, self._release = self._release, None
         if release is None:
             return
-        is_at_end = self._has_ended if self.is_chunked else self.size_bytes >= 0 and not self._left
-        self._parser = None
+        chunks = self._chunks
+        if chunks is None:
+            is_at_end = self.size_bytes >= 0 and not self._left
+        else:
+            is_at_end = chunks.has_ended
+            chunks.close()
         if self.is_reusable and is_at_end:
             release(self._connection)
         else:
@@ -386,3 +367,21 @@ class Response:
         """One header as text; None when it is missing."""
         value: Any = self.headers.get(name)
         return None if value is None else str(value, 'utf-8', 'replace')
+
+
+class _JoinedHeaders:
+    """Collects headers of which some come several times."""
+
+    def __init__(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        before = self.headers.get(name)
+        self.headers[name] = value if before is None else before + b', ' + value
+
+
+def _joined_headers(head: bytes) -> dict[bytes, bytes]:
+    joined = _JoinedHeaders()
+    httptools.HttpResponseParser(joined).feed_data(head)
+    return joined.headers

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import gevent
 
-from s3po.http.connection import Connection
+from s3po.http.connection import CLOSED, IN_BODY, IN_HEAD, Connection
 
 __all__ = ['Watchdog']
 
@@ -92,7 +92,7 @@ class Watchdog:
         if self._on_round is not None:
             self._on_round()
         for connection, notes in list(self._watched.items()):
-            if not connection.is_open:
+            if connection.state is CLOSED:
                 del self._watched[connection]
             elif connection.waits_since:
                 self._look_at(connection, notes)
@@ -100,8 +100,7 @@ class Watchdog:
             self._rest()
 
     def _look_at(self, connection: Connection, notes: _Notes) -> None:
-        # A head may come in as many pieces as it likes, but all of them count as one wait.
-        since, progress = connection.head_since or connection.waits_since, connection.progress_bytes()
+        since, progress = connection.waits_since, connection.progress_bytes()
         is_same_wait = notes.since == since and progress <= notes.progress_bytes
         notes.since, notes.progress_bytes = since, progress
         notes.rounds = notes.rounds + 1 if is_same_wait else 0
@@ -114,7 +113,7 @@ class Watchdog:
 
     def _look_at_speed(self, connection: Connection, notes: _Notes) -> None:
         progress = notes.progress_bytes
-        if not connection.is_in_body:
+        if connection.state is not IN_BODY:
             notes.rounds_in_body, notes.body_bytes = 0, progress
             return
         notes.rounds_in_body += 1
@@ -131,4 +130,4 @@ class Watchdog:
 
 
 def _fault(connection: Connection) -> str:
-    return 'has sent no more than a part of a head' if connection.head_since else 'sent and took nothing'
+    return 'has sent no more than a part of a head' if connection.state is IN_HEAD else 'sent and took nothing'

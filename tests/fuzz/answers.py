@@ -1,7 +1,6 @@
 """One case: a request is sent, the bytes of a case come back in pieces, and what the client makes of them is judged.
 
-What may live here: the connection that is fed in place of a network, and the judgement. Whoever makes up the bytes lives
-elsewhere: hypothesis in tests/functional/test_http_fuzz.py, atheris in fuzz_answers.py.
+hypothesis (tests/unit/test_http_fuzz.py) and atheris (fuzz_answers.py) make up the bytes.
 
 A case ends with a whole answer, or with one of s3po's errors of transport. It never waits once the bytes have ended, never
 keeps more than it was allowed to, and comes to the same however the bytes were split on their way.
@@ -16,7 +15,7 @@ from typing import Any, Final
 
 from s3po.body import BytesChunk
 from s3po.errors import ConnectTimeout, TransportError
-from s3po.http import ConnectionLost, Pool, Response
+from s3po.http import Connection, FakeStream, Pool, Response, State
 
 __all__ = ['ASKS', 'LIMIT_BYTES', 'Case', 'Outcome', 'check', 'play']
 
@@ -63,103 +62,50 @@ class Outcome:
     is_failure: bool = False
 
 
-class FedConnection:
-    """In the place of a Connection: it has been fed with all that will ever come.
+class _Stream(FakeStream):
+    """Has all that will ever come.
 
     Attributes:
-        is_open: Whether it was not closed.
-        reads_at_end: How often the client asked for more than there is.
+        reads_at_end: How often the client read behind it.
     """
 
-    peer = 'fed'
-
     def __init__(self, case: Case) -> None:
-        self._pieces = [piece for piece in case.pieces if piece]
-        self._pieces.reverse()
-        self._is_reset = case.is_reset
-        self._room_bytes = 1000 if case.ask == 'put stuck' else 1 << 62
-        self.requests = 0
-        self.idle_since = self.waits_since = self.head_since = 0.0
-        self.is_in_body = self.has_unsent = False
-        self.is_open = True
-        self.moved_bytes = 0
-        self.expired = ''
+        pieces = [piece for piece in case.pieces if piece]
+        super().__init__(*pieces, room_bytes=1000 if case.ask == 'put stuck' else None)
+        self.end(is_reset=case.is_reset)
         self.reads_at_end = 0
 
-    def close(self) -> None:
-        self.is_open = False
-
-    def is_readable(self) -> bool:
-        return bool(self._pieces)
-
-    is_stale = is_readable
-
-    def has_leftovers(self) -> bool:
-        return False
-
-    def tls_hint(self) -> str:
-        return ''
-
-    def wait_readable(self) -> None:
-        """Whatever comes is there."""
-
-    def wait_readable_for(self, seconds: float) -> bool:
-        return bool(self._pieces)
-
-    def wait_for_room(self) -> bool:
-        """There will never be any; what there is to read may be the end."""
-        return True
-
-    def send(self, data: Any) -> int:
-        taken = min(len(data), self._room_bytes)
-        self._room_bytes -= taken
-        return taken
-
-    def receive(self, size_bytes: int = 16 * 1024) -> bytes:
+    def recv(self, size_bytes: int) -> bytes:
         if not self._pieces:
-            return self._end()
-        piece = self._pieces.pop()
-        if len(piece) > size_bytes:
-            self._pieces.append(piece[size_bytes:])
-        return piece[:size_bytes]
-
-    def receive_into(self, buffer: memoryview) -> int:
-        data = self.receive(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _end(self) -> bytes:
-        self.reads_at_end += 1
-        assert self.reads_at_end <= MOST_READS_AT_END, 'it goes on reading behind the end'
-        if self._is_reset:
-            raise ConnectionLost('reset')
-        return b''
+            self.reads_at_end += 1
+            assert self.reads_at_end <= MOST_READS_AT_END, 'it goes on reading behind the end'
+        return super().recv(size_bytes)
 
 
 class _Network:
     """Opens the one connection, once, and sends at once."""
 
-    def __init__(self, connection: FedConnection) -> None:
-        self._connections: list[Any] = [connection]
+    def __init__(self, connection: Connection) -> None:
+        self._connections = [connection]
 
-    def open(self) -> Any:
+    def open(self) -> Connection:
         if not self._connections:
             raise ConnectTimeout('there are no others')
         return self._connections.pop()
 
-    def put(self, connection: Any, data: bytes) -> None:
-        connection.send(data)
+    def put(self, connection: Connection) -> None:
+        connection.send_unsent()
 
 
 def play(case: Case) -> Outcome:
     """Send a request, and read the answer that the case has for it."""
-    connection = FedConnection(case)
+    connection = Connection(_Stream(case), 'fed')
     network: Any = _Network(connection)
     pool = Pool(network, network)
     try:
         response = pool.exchange(HEAD, _body(case), has_body=case.ask != 'HEAD')
     except TransportError:
-        assert not connection.is_open, 'a connection that failed stays open'
+        assert connection.state is State.CLOSED, 'a connection that failed stays open'
         return Outcome(is_failure=True)
     try:
         body = _read(response, case)
@@ -167,9 +113,9 @@ def play(case: Case) -> Outcome:
         return Outcome(is_failure=True)
     finally:
         response.close()
-        assert not response.is_reusable or response.size_bytes or connection.is_open
+        assert not response.is_reusable or response.size_bytes or connection.state is State.IDLE
         is_kept = 'idle=1' in repr(pool)
-        assert is_kept == connection.is_open, 'a connection is neither kept nor closed'
+        assert is_kept == (connection.state is State.IDLE), 'a connection is neither kept nor closed'
     headers = tuple(sorted(response.headers.items()))
     return Outcome(status=response.status, headers=headers, size_bytes=response.size_bytes, body=body)
 

@@ -1,10 +1,10 @@
-"""A server that plays scripts: each connection goes through the steps that the test gave it, byte for byte.
+"""Servers that play scripts: each connection goes through the steps that the test gave it, byte for byte.
 
-What may live here: the listener, the steps, and a client to meet them. The server runs in greenlets of the test's own process;
-nothing in it knows of HTTP, let alone of S3.
+ScriptedServer listens on a socket; FakeServer has streams in memory in place of sockets. Both run in greenlets of the test's
+own process. They do not know HTTP.
 
 Nothing here waits for longer than LIMIT_S. A script that comes to its end leaves the connection open until the server stops;
-one that fails, because the client is gone, ends there, and says so in `Peer.failure`.
+one that fails, because the client has closed the connection, ends there, with the error in `Peer.failure`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ import gevent.server
 import gevent.socket
 import gevent.ssl
 
-from s3po.http import HTTPClient, HTTPOptions, Origin, Pool, Timeouts
+from s3po.http import Connection, FakeStream, HTTPClient, HTTPOptions, Origin, Pool, Timeouts
+from s3po.http.outbox import Outbox
+from s3po.http.watchdog import Watchdog
 from tests.support.servers import Authority
 
 __all__ = [
     'LIMIT_S',
     'Close',
+    'FakeServer',
     'Peer',
     'Receive',
     'ReceiveAll',
@@ -187,35 +190,21 @@ class Secure:
         peer.is_resumed = peer.sock.session_reused
 
 
-class ScriptedServer:
-    """A listener whose connections play scripts, the first one the first script, and so on.
+class _Server:
+    """A server whose connections play scripts, the first one the first script, and so on.
 
     Attributes:
         peers: The connections so far.
         origin: Where it is.
     """
 
-    def __init__(
-        self, *scripts: Sequence[Step], default: Sequence[Step] = (Reset(),), context: Any = None, host: str = LOOPBACK
-    ) -> None:
-        """
-        Args:
-            *scripts: One for each connection that the test expects.
-            default: The script of all others.
-            context: With it, the server speaks TLS (see server_context()).
-            host: The address to listen at.
-        """
-        self._scripts = list(scripts)
+    origin: Origin
+
+    def __init__(self, scripts: Sequence[Sequence[Step]], default: Sequence[Step], context: Any = None) -> None:
+        self._scripts = scripts
         self._default = default
         self._context = context
         self.peers: list[Peer] = []
-        family = socket.AF_INET6 if ':' in host else socket.AF_INET
-        listener = gevent.socket.socket(family, socket.SOCK_STREAM)
-        listener.bind((host, 0))
-        listener.listen(512)
-        # Of a pool of its own it ends all greenlets when it is stopped.
-        self._server = gevent.server.StreamServer(listener, self._play, spawn=gevent.pool.Pool())
-        self.origin = Origin('http' if context is None else 'https', host, listener.getsockname()[1])
 
     @property
     def received(self) -> list[bytes]:
@@ -235,16 +224,7 @@ class ScriptedServer:
             self.peers[number].ended.wait()
         return self.peers[number]
 
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._server.stop(timeout=0)
-        for peer in self.peers:
-            peer.sock.close()
-
-    def _play(self, sock: Any, _: object) -> None:
+    def _play(self, sock: Any, _: object = None) -> None:
         peer = Peer(sock=sock)
         number = len(self.peers)
         self.peers.append(peer)
@@ -259,8 +239,99 @@ class ScriptedServer:
             peer.failure = error
         finally:
             peer.ended.set()
-        # Whoever returns from here has the connection closed.
+        # The connection is closed when this returns.
         gevent.sleep(LIMIT_S)
+
+
+class ScriptedServer(_Server):
+    """A server that listens on a socket."""
+
+    def __init__(
+        self, *scripts: Sequence[Step], default: Sequence[Step] = (Reset(),), context: Any = None, host: str = LOOPBACK
+    ) -> None:
+        """
+        Args:
+            *scripts: One for each connection that the test expects.
+            default: The script of all others.
+            context: With it, the server speaks TLS (see server_context()).
+            host: The address to listen at.
+        """
+        super().__init__(scripts, default, context)
+        family = socket.AF_INET6 if ':' in host else socket.AF_INET
+        listener = gevent.socket.socket(family, socket.SOCK_STREAM)
+        listener.bind((host, 0))
+        listener.listen(512)
+        # Of a pool of its own it ends all greenlets when it is stopped.
+        self._server = gevent.server.StreamServer(listener, self._play, spawn=gevent.pool.Pool())
+        self.origin = Origin('http' if context is None else 'https', host, listener.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._server.stop(timeout=0)
+        for peer in self.peers:
+            peer.sock.close()
+
+
+class FakeServer(_Server):
+    """A server in memory, without a socket or TLS. As an Opener it opens connections to itself.
+
+    What a script sends comes to the client piece by piece, as it was sent.
+    """
+
+    def __init__(self, *scripts: Sequence[Step], default: Sequence[Step] = (Reset(),)) -> None:
+        """
+        Args:
+            *scripts: One for each connection that the test expects.
+            default: The script of all others.
+        """
+        super().__init__(scripts, default)
+        self.origin = Origin('http', 'fake', 80)
+        self._players = gevent.pool.Group()
+        self.on_open: Callable[[Connection], None] = lambda _: None
+
+    def __repr__(self) -> str:
+        return '<FakeServer>'
+
+    def open(self) -> Connection:
+        stream = FakeStream(room_bytes=READ_BYTES)
+        self._players.start(gevent.Greenlet(self._play, _ServerEnd(stream)))
+        connection = Connection(stream, self.origin.peer)
+        self.on_open(connection)
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._players.kill()
+
+
+class _ServerEnd:
+    """The server's end of a stream, with the methods of a socket that steps use."""
+
+    def __init__(self, stream: FakeStream) -> None:
+        self._stream = stream
+        self._lingers = True
+
+    def settimeout(self, _: float) -> None:
+        """The test's own limit is enough."""
+
+    def setsockopt(self, _: int, name: int, __: object) -> None:
+        if name == socket.SO_LINGER:
+            self._lingers = False
+
+    def recv(self, size_bytes: int) -> bytes:
+        return self._stream.take(size_bytes)
+
+    def sendall(self, data: bytes) -> None:
+        self._stream.feed(data)
+        gevent.sleep(0)
+
+    def close(self) -> None:
+        self._stream.end(is_reset=not self._lingers)
 
 
 def server_context(authority: Authority, **attributes: Any) -> Any:
@@ -278,13 +349,17 @@ def server_context(authority: Authority, **attributes: Any) -> Any:
 
 
 @contextlib.contextmanager
-def pool_to(origin: Origin | ScriptedServer, **options: Any) -> Iterator[Pool]:
+def pool_to(origin: Origin | ScriptedServer | FakeServer, **options: Any) -> Iterator[Pool]:
     """A client's pool, closed at the end. What takes longer than LIMIT_S is an error.
 
     Args:
         origin: Where it leads.
         **options: Timeouts and HTTPOptions.
     """
+    if isinstance(origin, FakeServer):
+        with gevent.Timeout(LIMIT_S):
+            yield from _pool_to_fake(origin, **options)
+        return
     limits = {'connect_timeout_s': LIMIT_S, 'read_timeout_s': LIMIT_S, 'min_bytes_per_s': 0.0}
     timeouts = Timeouts(**{name: options.pop(name, limit) for name, limit in limits.items()})
     client = HTTPClient(HTTPOptions(timeouts=timeouts, **options))
@@ -293,3 +368,14 @@ def pool_to(origin: Origin | ScriptedServer, **options: Any) -> Iterator[Pool]:
             yield client.pool(origin.origin if isinstance(origin, ScriptedServer) else origin)
     finally:
         client.close()
+
+
+def _pool_to_fake(server: FakeServer, *, read_timeout_s: float = LIMIT_S) -> Iterator[Pool]:
+    pool = Pool(server, Outbox())
+    watchdog = Watchdog(read_timeout_s, 0.0, on_round=pool.close_idle)
+    server.on_open = watchdog.watch
+    try:
+        yield pool
+    finally:
+        pool.close()
+        watchdog.close()

@@ -16,7 +16,7 @@ from s3po.endpoints.addressing import Place, is_region
 from s3po.endpoints.boto_client import build_client
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.http import Origin, Response
+from s3po.http import Connection, FakeStream, Origin, Response, State
 from s3po.transport.boto import BotoTransport
 from s3po.transport.wire.requests import Requester
 
@@ -123,7 +123,7 @@ class FakeClient:
         self._answers = list(answers)
         self.sent: list[Sent] = []
         self.origins: list[Origin] = []
-        self.connections: list[FakeConnection] = []
+        self.connections: list[Used] = []
         self.is_closed = False
 
     def answer(self, *answers: Canned | Exception) -> None:
@@ -158,51 +158,31 @@ class FakePool:
             raise answer
         has_body = has_body and answer.has_body
         told = answer.body[: len(answer.body) - answer.cut_bytes] if has_body else b''
-        connection: Any = FakeConnection(answer.head(), told)
-        client.connections.append(connection)
-        response = Response(connection, FakeConnection.give_back)
+        used = Used(answer.head(), told)
+        client.connections.append(used)
+        response = Response(used.connection, _give_back)
         response.receive_head(has_body=has_body)
         return response
 
 
-class FakeConnection:
-    """A connection that has an answer to give, and then ends.
+def _give_back(connection: Connection) -> None:
+    # The stream has ended, so that rest() refuses it behind a body.
+    connection._enter(State.IDLE)
 
-    Attributes:
-        state: 'used', 'given back' or 'closed'.
-    """
 
-    peer = 'fake'
+class Used:
+    """A connection that has one answer, and then ends."""
 
     def __init__(self, *pieces: bytes) -> None:
-        self._pieces = [piece for piece in pieces if piece]
-        self.is_in_body = False
-        self.moved_bytes = 0
-        self.state = 'used'
+        stream = FakeStream(*pieces)
+        stream.end()
+        self.connection = Connection(stream, 'fake')
+        self.connection.begin()
 
-    def give_back(self: Any) -> None:
-        assert self.state == 'used'
-        self.state = 'given back'
-
-    def close(self) -> None:
-        assert self.state != 'given back'
-        self.state = 'closed'
-
-    def wait_readable(self) -> None:
-        """There is always something, if only the end."""
-
-    def receive(self, size_bytes: int = 0) -> bytes:
-        return self._pieces.pop(0) if self._pieces else b''
-
-    def receive_into(self, buffer: memoryview) -> int:
-        if not self._pieces:
-            return 0
-        piece = self._pieces[0][: len(buffer)]
-        self._pieces[0] = self._pieces[0][len(piece) :]
-        if not self._pieces[0]:
-            del self._pieces[0]
-        buffer[: len(piece)] = piece
-        return len(piece)
+    @property
+    def state(self) -> str:
+        """'used', 'given back' or 'closed'."""
+        return {State.IDLE: 'given back', State.CLOSED: 'closed'}.get(self.connection.state, 'used')
 
 
 class FakeKeys:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s3po.http import State
 from s3po.http.watchdog import LONGEST_ROUND_S, SHORTEST_ROUND_S, Watchdog
 
 
@@ -21,10 +22,8 @@ class FakeConnection:
     peer = 'fake'
 
     def __init__(self) -> None:
-        self.is_open = True
+        self.state = State.WAITING
         self.waits_since = 0.0
-        self.head_since = 0.0
-        self.is_in_body = False
         self.moved_bytes = 0
         self.is_about_to_wake = False
         self.ends: list[str] = []
@@ -37,7 +36,7 @@ class FakeConnection:
 
     def shut_down(self, reason: str) -> None:
         self.ends.append(reason)
-        self.is_open = False
+        self.state = State.CLOSED
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def test_wait_that_is_about_to_end(watchdog: Watchdog, connection: Any) -> None:
 
 def test_wait_with_progress(watchdog: Watchdog, connection: Any) -> None:
     """What the other side takes from the system's buffers is progress, though there is no room for more."""
-    connection.waits_since, connection.is_in_body = 5.0, True
+    connection.waits_since, connection.state = 5.0, State.IN_BODY
     for _ in range(30):
         connection.moved_bytes += 1000
         go_on(watchdog, 1)
@@ -125,20 +124,17 @@ def test_wait_with_progress(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_waits_within_a_head(watchdog: Watchdog, connection: Any) -> None:
-    """They are one."""
-    connection.head_since = 1.0
-    for number in range(2, 12):
-        connection.waits_since = float(number)
-        go_on(watchdog, 1)
+    """They count as one, and the message names the head."""
+    connection.state, connection.waits_since = State.IN_HEAD, 1.0
+    go_on(watchdog, 10)
     assert connection.ends == []
-    connection.waits_since = 12.0
     go_on(watchdog, 1)
 
     assert connection.ends == ['fake has sent no more than a part of a head for 10 s']
 
 
 def in_body(watchdog: Watchdog, connection: Any, rounds: int, bytes_per_round: int) -> None:
-    connection.is_in_body = True
+    connection.state = State.IN_BODY
     for _ in range(rounds):
         connection.moved_bytes += bytes_per_round
         connection.waits_since += 0.1
@@ -167,7 +163,7 @@ def test_speed_outside_of_bodies(watchdog: Watchdog, connection: Any) -> None:
     """Between bodies nothing is to move, and what moved before does not count."""
     for _ in range(5):
         in_body(watchdog, connection, 19, 0)
-        connection.is_in_body = False
+        connection.state = State.WAITING
         connection.waits_since += 0.1
         go_on(watchdog, 1)
 
@@ -207,7 +203,7 @@ def test_rest() -> None:
     go_on(watchdog, 1)
     assert repr(watchdog) == '<Watchdog watched=1 round_s=1.0>'
     assert watchdog._timer is not None
-    kept.is_open = False
+    kept.state = State.CLOSED
     go_on(watchdog, 1)
 
     assert repr(watchdog) == '<Watchdog watched=0 round_s=1.0>'

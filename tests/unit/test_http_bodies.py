@@ -10,7 +10,7 @@ import pytest
 
 from s3po.errors import NetworkError
 from s3po.http import Response
-from tests.support.scripted import Close, Receive, ReceiveAll, Reset, ScriptedServer, Send, SendSlowly, Step, Wait, pool_to
+from tests.support.scripted import Close, FakeServer, Receive, ReceiveAll, Reset, Send, SendSlowly, Step, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
 OK = b'HTTP/1.1 200 OK\r\n'
@@ -64,7 +64,7 @@ def test_body_with_a_length(size_bytes: int, reader: Any) -> None:
     data = bytes(range(256)) * 80
     answer = with_length(data[:size_bytes])
     script = [Receive(), Send(answer), Receive(), SendSlowly(answer, 1 + len(answer) // 9), Receive(), Send(HELLO)]
-    with ScriptedServer(script) as server, pool_to(server) as pool:
+    with FakeServer(script) as server, pool_to(server) as pool:
         for _ in range(2):
             response = pool.exchange(REQUEST)
             assert (response.size_bytes, reader(response)) == (size_bytes, data[:size_bytes])
@@ -80,7 +80,7 @@ def test_body_with_a_length(size_bytes: int, reader: Any) -> None:
 def test_body_cut_short(sent_bytes: int, reader: Any, end: Step) -> None:
     """A body that ends before its length is an error; what has come of it is no success."""
     answer = OK + b'Content-Length: 6\r\n\r\n' + b'hello'[:sent_bytes]
-    with ScriptedServer([Receive(), Send(answer), Wait(0.001), end]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer), end]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match=f'ended after {sent_bytes} of 6 bytes' if end == Close() else 'lost'):
             reader(response)
@@ -96,7 +96,7 @@ CHUNKS = b'5\r\nhello\r\n0\r\nX: y\r\n\r\n'
 @pytest.mark.parametrize('sent_bytes', range(len(CHUNKS)))
 def test_chunks_cut_short(sent_bytes: int, end: Step) -> None:
     """A body in chunks that ends before the last one does is an error."""
-    with ScriptedServer([Receive(), Send(CHUNKED + CHUNKS[:sent_bytes]), Wait(0.001), end]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(CHUNKED + CHUNKS[:sent_bytes]), end]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='chunked body ended before its last chunk|lost'):
             response.read_all(LIMIT)
@@ -107,7 +107,7 @@ def test_chunks_cut_short(sent_bytes: int, end: Step) -> None:
 
 def test_reset_of_a_body_without_a_length() -> None:
     """A reset is no end."""
-    with ScriptedServer([Receive(), Send(OK + b'\r\nhello'), Wait(0.001), Reset()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(OK + b'\r\nhello'), Reset()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='lost'):
             response.read_all(LIMIT)
@@ -131,7 +131,7 @@ def test_reset_of_a_body_without_a_length() -> None:
 )
 def test_malformed_chunks(body: bytes) -> None:
     """They are refused though the connection stays open, and it is not used again."""
-    with ScriptedServer([Receive(), Send(CHUNKED + body)]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(CHUNKED + body)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='malformed answer'):
             response.read_all(LIMIT)
@@ -163,11 +163,11 @@ def repeat(data: bytes) -> Step:
 )
 def test_endless_bodies(head: bytes, repeated: bytes) -> None:
     """A body that ends nowhere is given up soon behind the limit."""
-    with ScriptedServer([Receive(), Send(head), repeat(repeated)]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(head), repeat(repeated)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='sent a body of more than 65,536 bytes where none is expected'):
             response.read_all(LIMIT)
-        assert sum(map(len, response._pieces)) < 2 * LIMIT + 1
+        assert sum(map(len, response._chunks.pieces if response._chunks else [])) < 2 * LIMIT + 1
         response.close()
         server.ended()
 
@@ -186,7 +186,7 @@ def test_endless_bodies(head: bytes, repeated: bytes) -> None:
 )
 def test_bodies_above_the_limit(answer: bytes) -> None:
     """One byte above it is too much."""
-    with ScriptedServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='sent a body of more than 65,536 bytes where none is expected'):
             response.read_all(LIMIT)
@@ -198,7 +198,7 @@ def test_bodies_above_the_limit(answer: bytes) -> None:
 )
 def test_bodies_of_the_limit(answer: bytes) -> None:
     """The limit itself is not."""
-    with ScriptedServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
         assert pool.exchange(REQUEST).read_all(LIMIT) == b'x' * LIMIT
 
 
@@ -219,7 +219,7 @@ EXTRA = {
 def test_bytes_behind_the_answer(name: str, extra: bytes) -> None:
     """They belong to no request: the answer stands, and the next request goes out on a new connection."""
     answer, has_body = EXTRA[name]
-    with ScriptedServer([Receive(), Send(answer + extra)], [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer + extra)], [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST, has_body=has_body)
         body = response.read_all(LIMIT)
         assert body[:5] == (b'hello' if b'hello' in answer else b'')
@@ -233,7 +233,7 @@ def test_bytes_behind_the_answer(name: str, extra: bytes) -> None:
 def test_empty_line_behind_the_answer(answer: bytes) -> None:
     """Some servers send one. It does no harm, whether its connection is used again or not."""
     script = [Receive(), Send(answer + b'\r\n'), Receive(), Send(HELLO)]
-    with ScriptedServer(script, [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
+    with FakeServer(script, [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
         for _ in range(2):
             response = pool.exchange(REQUEST)
             assert response.read_all(LIMIT) == b'hello'
@@ -243,7 +243,7 @@ def test_empty_line_behind_the_answer(answer: bytes) -> None:
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n', OK + b'\r\nhello'])
 def test_answer_that_is_not_read(answer: bytes) -> None:
     """Its connection is closed: nobody knows what is still to come. Closing twice is closing once."""
-    with ScriptedServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         response.close()
         response.close()
@@ -254,7 +254,7 @@ def test_answer_that_is_not_read(answer: bytes) -> None:
 
 def test_answer_without_a_body_that_is_not_read() -> None:
     """There is nothing to read of it, so that its connection is used again."""
-    with ScriptedServer([Receive(), Send(OK + b'Content-Length: 0\r\n\r\n')]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(OK + b'Content-Length: 0\r\n\r\n')]) as server, pool_to(server) as pool:
         pool.exchange(REQUEST).close()
 
         assert 'idle=1' in repr(pool)
@@ -263,7 +263,7 @@ def test_answer_without_a_body_that_is_not_read() -> None:
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n', OK + b'\r\nhello'])
 def test_answers_are_no_cycles(answer: bytes) -> None:
     """An answer is gone with its last reference; the garbage collector is not needed."""
-    with ScriptedServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
         gc.disable()
         try:
             response = pool.exchange(REQUEST)

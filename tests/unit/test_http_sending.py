@@ -16,11 +16,11 @@ from s3po.errors import NetworkError, SourceChanged
 from s3po.http import pool as room
 from tests.support.scripted import (
     Close,
+    FakeServer,
     Peer,
     Receive,
     ReceiveAll,
     Reset,
-    ScriptedServer,
     Send,
     Step,
     Wait,
@@ -78,7 +78,7 @@ def test_bodies(size_bytes: int, kind: str) -> None:
     body: Any = {'bytes': bytes, 'chunk': BytesChunk, 'pieces': Pieces}[kind](content)
     is_announced = size_bytes > MIB and kind != 'bytes'
     script = [Receive(), Send(CONTINUE if is_announced else b''), Receive(size_bytes), Send(OK)]
-    with ScriptedServer(script * 2) as server, pool_to(server) as pool:
+    with FakeServer(script * 2) as server, pool_to(server) as pool:
         for _ in range(2):
             response = pool.exchange(HEAD, body)
             assert (response.status, response.is_reusable) == (200, True)
@@ -99,7 +99,7 @@ def test_body_that_is_taken_slowly(body: Any) -> None:
                 return
 
     size_bytes = len(body) if isinstance(body, bytes) else body.size_bytes
-    with ScriptedServer([receive_slowly, Send(OK)]) as server, pool_to(server) as pool:
+    with FakeServer([receive_slowly, Send(OK)]) as server, pool_to(server) as pool:
         pool._announces = False
 
         assert pool.exchange(HEAD, body).status == 200
@@ -115,7 +115,7 @@ def test_early_refusal(taken_bytes: int, end: Step | None, answer: bytes) -> Non
     Closing with unread data in its buffers is a reset too (RFC 9112, section 9.6).
     """
     ending = [] if end is None else [Wait(0.01), end]
-    with ScriptedServer([Receive(), Receive(taken_bytes), Send(answer), *ending]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Receive(taken_bytes), Send(answer), *ending]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, LARGE)
         assert response.status in (403, 503)
         if answer == REFUSED or end == Close():
@@ -130,7 +130,7 @@ def test_early_refusal(taken_bytes: int, end: Step | None, answer: bytes) -> Non
 @pytest.mark.parametrize('end', [Wait(0.0), Close()])
 def test_early_refusal_of_bytes(end: Step) -> None:
     """The same holds for bodies that go out at once."""
-    with ScriptedServer([Receive(), Send(REFUSED), end]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(REFUSED), end]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, bytes(64 * MIB))
 
         assert (response.status, response.read_all(100)) == (403, b'no')
@@ -140,7 +140,7 @@ def test_early_refusal_of_bytes(end: Step) -> None:
 @pytest.mark.usefixtures('_no_announcement')
 def test_early_success(end: Step) -> None:
     """Nobody can have stored what he has not got."""
-    with ScriptedServer([Receive(), Send(OK), end]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(OK), end]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, LARGE)
 
@@ -153,7 +153,7 @@ def test_early_success(end: Step) -> None:
 def test_lost_while_sending(begin: bytes, end: Step) -> None:
     """Without a whole answer it is an error, and the request is not sent again."""
     script = [Receive(), Receive(1000), Send(begin), Wait(0.005), end]
-    with ScriptedServer(script) as server, pool_to(server) as pool:
+    with FakeServer(script) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='closed|lost'):
             pool.exchange(HEAD, LARGE)
 
@@ -164,7 +164,7 @@ def test_lost_while_sending(begin: bytes, end: Step) -> None:
 def test_interim_answers_while_sending() -> None:
     """They change nothing."""
     script = [Receive(), Send(b'HTTP/1.1 102 Processing\r\n\r\n' * 2), Wait(0.01), Receive(LARGE.size_bytes), Send(OK)]
-    with ScriptedServer(script) as server, pool_to(server) as pool:
+    with FakeServer(script) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, LARGE)
 
         assert (response.status, response.is_reusable) == (200, True)
@@ -178,7 +178,7 @@ def test_body_waits_for_the_go_ahead() -> None:
         gevent.sleep(0.02)
         before.append(len(peer.received))
 
-    with ScriptedServer([Receive(), note, Send(CONTINUE), Receive(MEDIUM.size_bytes), Send(OK)]) as server:
+    with FakeServer([Receive(), note, Send(CONTINUE), Receive(MEDIUM.size_bytes), Send(OK)]) as server:
         with pool_to(server) as pool:
             assert pool.exchange(HEAD, MEDIUM).status == 200
 
@@ -189,7 +189,7 @@ def test_body_waits_for_the_go_ahead() -> None:
 @pytest.mark.parametrize('answer', [REFUSED, BUSY, b'HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n'])
 def test_refusal_of_the_announcement(answer: bytes) -> None:
     """The body is never sent."""
-    with ScriptedServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, MEDIUM)
         assert response.status == int(answer[9:12])
         response.close()
@@ -200,7 +200,7 @@ def test_refusal_of_the_announcement(answer: bytes) -> None:
 
 def test_success_of_the_announcement() -> None:
     """A server that stores what it was only told of has stored nothing."""
-    with ScriptedServer([Receive(), Send(OK), ReceiveAll()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(OK), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, MEDIUM)
         server.ended()
@@ -211,7 +211,7 @@ def test_success_of_the_announcement() -> None:
 @pytest.mark.parametrize('answer', [CONTINUE + REFUSED, b'HTTP/1.1 102 Processing\r\n\r\n' + CONTINUE + REFUSED])
 def test_refusal_right_behind_the_go_ahead(answer: bytes) -> None:
     """It is seen, though nothing more comes from the network."""
-    with ScriptedServer([Receive(), Send(answer)]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(answer)]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, LARGE)
 
         assert (response.status, response.read_all(100)) == (403, b'no')
@@ -221,7 +221,7 @@ def test_refusal_right_behind_the_go_ahead(answer: bytes) -> None:
 def test_server_that_does_not_know_announcements() -> None:
     """It is sent the body after a short wait, and not asked again."""
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]
-    with ScriptedServer(script * 2) as server, pool_to(server) as pool:
+    with FakeServer(script * 2) as server, pool_to(server) as pool:
         for _ in range(2):
             response = pool.exchange(HEAD, MEDIUM)
             assert (response.status, response.is_reusable) == (200, True)
@@ -235,7 +235,7 @@ def test_server_that_does_not_know_announcements() -> None:
 def test_go_ahead_that_comes_late() -> None:
     """It is no answer to anything."""
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(CONTINUE + OK)]
-    with ScriptedServer(script) as server, pool_to(server) as pool:
+    with FakeServer(script) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, MEDIUM)
 
         assert (response.status, response.is_reusable) == (200, True)
@@ -247,7 +247,7 @@ def test_announcement_that_is_not_expected(is_used: bool) -> None:
     refusal = [Receive(), Send(b'HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n'), ReceiveAll()]
     first = [Receive(), Send(OK), *refusal] if is_used else refusal
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]
-    with ScriptedServer(first, script * 2) as server, pool_to(server) as pool:
+    with FakeServer(first, script * 2) as server, pool_to(server) as pool:
         if is_used:
             pool.exchange(HEAD).close()
         for _ in range(2):
@@ -263,7 +263,7 @@ def test_announcement_that_is_not_expected(is_used: bool) -> None:
 def test_417_without_an_announcement() -> None:
     """It is an answer like any other."""
     script = [Receive(), Send(b'HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n')]
-    with ScriptedServer(script) as server, pool_to(server) as pool:
+    with FakeServer(script) as server, pool_to(server) as pool:
         assert pool.exchange(HEAD, LARGE).status == 417
     assert len(server.peers) == 1
 
@@ -278,7 +278,7 @@ class Changed(Pieces):
 
 def test_source_that_changes() -> None:
     """What was sent is cut short, so that the server takes it for nothing; the connection is closed."""
-    with ScriptedServer([Receive(), ReceiveAll()]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(SourceChanged):
             pool.exchange(HEAD, Changed(bytes(MIB)))
         server.ended()
@@ -294,7 +294,7 @@ def test_short_wait_is_not_a_read_timeout() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, 'CONTINUE_WAIT_S', room_s)
         script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]
-        with ScriptedServer(script) as server, pool_to(server, read_timeout_s=room_s / 4) as pool:
+        with FakeServer(script) as server, pool_to(server, read_timeout_s=room_s / 4) as pool:
             began = time.monotonic()
             assert pool.exchange(HEAD, MEDIUM).status == 200
 

@@ -8,7 +8,7 @@ import pytest
 
 from s3po.errors import NetworkError
 from s3po.http import ConnectionLost
-from tests.support.scripted import Close, Receive, Reset, ScriptedServer, Send, Wait, pool_to
+from tests.support.scripted import Close, FakeServer, Receive, Reset, Send, Wait, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
 OK = b'HTTP/1.1 200 OK\r\n'
@@ -73,9 +73,7 @@ def test_split_anywhere(name: str) -> None:
     """An answer is the same wherever it is cut in two on its way."""
     answer = ANSWERS[name]
     cuts = range(len(answer.data))
-    with ScriptedServer(
-        *([Receive(), Send(answer.data[:cut]), Wait(0.0005), Send(answer.data[cut:]), Close()] for cut in cuts)
-    ) as server:
+    with FakeServer(*([Receive(), Send(answer.data[:cut]), Send(answer.data[cut:]), Close()] for cut in cuts)) as server:
         for _ in cuts:
             with pool_to(server) as pool:
                 response = pool.exchange(REQUEST, has_body=answer.has_body)
@@ -105,7 +103,7 @@ STAGES = {
 @pytest.mark.parametrize('stage', STAGES)
 def test_lost_in_the_head(stage: str, end: Close | Reset) -> None:
     """A connection that ends before the head does is lost; the request is not sent again."""
-    with ScriptedServer([Receive(), Send(STAGES[stage]), Wait(0.001), end]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(STAGES[stage]), end]) as server, pool_to(server) as pool:
         with pytest.raises(ConnectionLost, match=f'{server.origin.peer}'):
             pool.exchange(REQUEST)
 
@@ -115,7 +113,7 @@ def test_lost_in_the_head(stage: str, end: Close | Reset) -> None:
 @pytest.mark.parametrize('end', [Close(), Reset()])
 def test_lost_before_the_request(end: Close | Reset) -> None:
     """A new connection that ends before it is used is lost."""
-    with ScriptedServer([end]) as server, pool_to(server) as pool, pytest.raises(ConnectionLost):
+    with FakeServer([end]) as server, pool_to(server) as pool, pytest.raises(ConnectionLost):
         pool.exchange(REQUEST)
 
     assert len(server.peers) == 1
@@ -183,7 +181,7 @@ def test_malformed(name: str, pause_s: float | None) -> None:
     data = MALFORMED[name]
     cut = len(data) // 2 if pause_s else 0
     script = [Receive(), Send(data[:cut]), Wait(pause_s or 0.0), Send(data[cut:])]
-    with ScriptedServer(script) as server, pool_to(server) as pool:
+    with FakeServer(script) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match=f'{server.origin.peer} (sent|says)'):
             pool.exchange(REQUEST)
 
@@ -205,7 +203,7 @@ LONG = {
 @pytest.mark.parametrize('name', LONG)
 def test_long_heads(name: str) -> None:
     """A head is no longer than 64 KiB."""
-    with ScriptedServer([Receive(), Send(LONG[name])]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(LONG[name])]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='sent a head of more than 65,536 bytes'):
             pool.exchange(REQUEST)
 
@@ -214,7 +212,7 @@ def test_head_just_short_enough() -> None:
     """64 KiB are allowed."""
     head = OK + b'Content-Length: 2\r\nX: '
     head += b'y' * (64 * KIB - len(head) - 4) + b'\r\n\r\n'
-    with ScriptedServer([Receive(), Send(head + b'hi')]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(head + b'hi')]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
 
         assert response.read_all(2) == b'hi'
@@ -227,7 +225,7 @@ def test_endless_head() -> None:
         while True:
             Send(PADDING)(peer)  # type: ignore[arg-type]
 
-    with ScriptedServer([Receive(), Send(OK), send_for_ever]) as server, pool_to(server) as pool:
+    with FakeServer([Receive(), Send(OK), send_for_ever]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='sent a head of more than 65,536 bytes'):
             pool.exchange(REQUEST)
         server.ended()

@@ -1,0 +1,68 @@
+"""Chunked bodies (RFC 9112, section 7.1), decoded by llhttp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httptools
+
+__all__ = ['Chunks']
+
+
+class Chunks:
+    """The body of one answer.
+
+    Attributes:
+        pieces: What was decoded; the reader takes it from here.
+        body_bytes: How many bytes were decoded so far.
+        has_ended: Whether the last chunk and the trailer have come.
+        has_extra: Whether something has come behind them, which is no answer to any request.
+    """
+
+    __slots__ = ('_parser', 'body_bytes', 'has_ended', 'has_extra', 'pieces')
+
+    def __init__(self, head: bytes) -> None:
+        """
+        Args:
+            head: The answer's head, which llhttp has accepted.
+        """
+        self.pieces: list[bytes] = []
+        self.body_bytes = 0
+        self.has_ended = False
+        self.has_extra = False
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser.feed_data(head)
+
+    def __repr__(self) -> str:
+        return f'<Chunks body_bytes={self.body_bytes} has_ended={self.has_ended}>'
+
+    def feed(self, data: bytes) -> None:
+        """Decode what was received.
+
+        Raises:
+            httptools.HttpParserError, httptools.HttpParserUpgrade: It is malformed.
+        """
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self.has_ended:
+                raise
+            self.has_extra = True
+
+    def close(self) -> None:
+        """Let go of the parser. It calls back into this object: a cycle that would wait for the garbage collector."""
+        self._parser = None
+
+    # --- what llhttp calls
+
+    def on_message_begin(self) -> None:
+        # The first one is that of the head.
+        self.has_extra = self.has_ended
+
+    def on_body(self, data: bytes) -> None:
+        if not self.has_ended:
+            self.pieces.append(data)
+            self.body_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        self.has_ended = True
