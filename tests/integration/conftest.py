@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import pathlib
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -113,12 +114,24 @@ def bucket(conn: s3po.Connection) -> Iterator[str]:
     left = uploads_left(conn, name)
     for key, upload_id in left:
         conn.conn.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload_id)
-    # One by one: DeleteObjects names keys in XML, which some odd ones do not fit into.
-    with conn.batch(20) as batch:
-        for entry in conn.list(name):
-            batch.delete(name, entry.key)
-    conn.delete_bucket(name)
+    remove(conn, name)
     assert not left
+
+
+def remove(conn: s3po.Connection, bucket: str) -> None:
+    """Delete a bucket with its objects, also those of interrupted requests that the store is still carrying out."""
+    until = time.monotonic() + CLEANUP_S
+    while True:
+        # One by one: DeleteObjects names keys in XML, which some odd ones do not fit into.
+        with conn.batch(20) as batch:
+            for entry in conn.list(bucket):
+                batch.delete(bucket, entry.key)
+        try:
+            return conn.delete_bucket(bucket)
+        except s3po.InvalidRequest as error:
+            if 'BucketNotEmpty' not in str(error) or time.monotonic() > until:
+                raise
+            gevent.sleep(0.1)
 
 
 @pytest.fixture(scope='session')
