@@ -14,6 +14,7 @@ import pytest
 import s3po
 from s3po.config import MIB
 from s3po.errors import Cancelled, S3poError
+from s3po.files.reader import FIRST_BYTES, GROWTH
 from tests.conftest import BUCKET
 from tests.support.servers import Store
 
@@ -153,9 +154,12 @@ def test_range_of_a_reader(conn: s3po.Connection, store: Store, spawned: Spawned
     with conn.open(BUCKET, 'key', block_size=MIB, read_ahead=2) as reader:
         found += reader.read(128 * 1024)
         if is_begun:
-            store.script({'operation': 'GetObject', 'skip': 1, 'times': 2, 'action': SLOW})
+            # Three ranges are requested at once. Only the first, which read() waits for, is answered at once.
+            wanted = {'range': f'bytes={FIRST_BYTES}-{FIRST_BYTES + FIRST_BYTES * GROWTH - 1}'}
+            store.script({'headers': wanted, 'action': {'delay_s': 0}}, {'operation': 'GetObject', 'times': 2, 'action': SLOW})
             spawned.clear()
             found += reader.read(1)
+            assert wanted['range'] in [seen['headers'].get('range') for seen in store.log('GetObject')]
             for each in living(spawned):
                 each.kill(block=False)
         else:
