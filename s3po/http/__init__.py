@@ -8,7 +8,7 @@
 - `outbox`: small requests of many greenlets, sent together.
 - `watchdog`: limits of time and speed.
 - `connection`: one connection and its state.
-- `stream`, `tls_stream`, `fake_stream`: the bytes of a connection, over TCP, over TLS, and in memory for tests.
+- `stream`, `tls_stream`: the bytes of a connection, over TCP and over TLS.
 
 Errors are s3po's own and describe what happened to the connection; the caller adds which operation failed.
 """
@@ -16,7 +16,6 @@ Errors are s3po's own and describe what happened to the connection; the caller a
 from s3po.http.client import HTTPClient, HTTPOptions, Timeouts
 from s3po.http.connecting import Origin, TLSOptions
 from s3po.http.connection import Connection, ConnectionLost, State
-from s3po.http.fake_stream import FakeStream
 from s3po.http.pool import Body, Pool
 from s3po.http.response import Response
 from s3po.http.stream import Stream
@@ -25,7 +24,6 @@ __all__ = [
     'Body',
     'Connection',
     'ConnectionLost',
-    'FakeStream',
     'HTTPClient',
     'HTTPOptions',
     'Origin',

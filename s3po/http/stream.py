@@ -1,7 +1,7 @@
 """Byte streams that a connection reads and writes, and the one over a TCP socket.
 
 A stream is shaped like a non-blocking socket. Over TCP the socket's own methods are used, so that no Python function comes
-between a connection and the system call. `tls_stream` has the stream over TLS, `fake_stream` one in memory for tests.
+between a connection and the system call. `tls_stream` has the stream over TLS; tests have one in memory.
 
 The sockets are the operating system's own, with watchers of gevent's loop beside them: gevent's socket class costs more than a
 small request may. A stream belongs to the hub that it was made under.

@@ -14,10 +14,11 @@ import gevent.event
 import gevent.socket
 import pytest
 
-from s3po.http import FakeStream, Stream
+from s3po.http import Stream
 from s3po.http.connecting import NativeSocket
 from s3po.http.stream import SocketStream
 from s3po.http.tls_stream import TLSStream
+from tests.support.fake_stream import FakeStream
 from tests.support.scripted import LIMIT_S, server_context
 from tests.support.servers import Authority
 

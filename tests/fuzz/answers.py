@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from s3po.body import BytesChunk
 from s3po.errors import ConnectTimeout, TransportError
-from s3po.http import Connection, FakeStream, Pool, Response, State
+from s3po.http import Connection, Pool, Response, State
+from tests.support.fake_stream import FakeStream
 
 __all__ = ['ASKS', 'LIMIT_BYTES', 'Case', 'Outcome', 'check', 'play']
 

@@ -24,9 +24,10 @@ import gevent.server
 import gevent.socket
 import gevent.ssl
 
-from s3po.http import Connection, FakeStream, HTTPClient, HTTPOptions, Origin, Pool, Timeouts
+from s3po.http import Connection, HTTPClient, HTTPOptions, Origin, Pool, Timeouts
 from s3po.http.outbox import Outbox
 from s3po.http.watchdog import Watchdog
+from tests.support.fake_stream import FakeStream
 from tests.support.servers import Authority
 
 __all__ = [

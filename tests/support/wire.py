@@ -16,9 +16,10 @@ from s3po.endpoints.addressing import Place, is_region
 from s3po.endpoints.boto_client import build_client
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.http import Connection, FakeStream, Origin, Response, State
+from s3po.http import Connection, Origin, Response, State
 from s3po.transport.boto import BotoTransport
 from s3po.transport.wire.requests import Requester
+from tests.support.fake_stream import FakeStream
 
 __all__ = [
     'KEYS',

@@ -9,8 +9,9 @@ import pytest
 
 from s3po.body import BytesChunk
 from s3po.errors import ReadTimeout
-from s3po.http import Connection, ConnectionLost, FakeStream, Pool, State
+from s3po.http import Connection, ConnectionLost, Pool, State
 from s3po.http.outbox import Outbox
+from tests.support.fake_stream import FakeStream
 
 HEAD = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n'

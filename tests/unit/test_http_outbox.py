@@ -7,9 +7,10 @@ import os
 import gevent
 import pytest
 
-from s3po.http import Connection, ConnectionLost, FakeStream, State
+from s3po.http import Connection, ConnectionLost, State
 from s3po.http import outbox as room
 from s3po.http.outbox import Outbox
+from tests.support.fake_stream import FakeStream
 
 
 class Wire:
