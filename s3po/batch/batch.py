@@ -40,6 +40,8 @@ __all__ = ['Batch']
 INTERNAL: Final = frozenset({'submit', 'cancel_job'})
 # How many failures the text of a BatchError describes.
 TOLD_FAILURES = 3
+# After this time, jobs that were interrupted and have not ended are interrupted once more.
+INTERRUPT_S: Final = 1.0
 
 
 class Batch(Calls):
@@ -73,7 +75,7 @@ class Batch(Calls):
         self._observer = connection.observer
         self.home = Home()
         self._runner = Runner(connection, self._end)
-        self._workers = WorkerPool(size, self._runner.run)
+        self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._jobs: list[Job] | None = [] if keep_results else None
         self._ended: list[Job] | None = [] if keep_results else None
         self._has_ended_one = gevent.event.Event()
@@ -82,7 +84,9 @@ class Batch(Calls):
         self._watch = watch_hub(self._is_idle)
         self._refusal: S3poError | None = None
         self._is_closed = False
-        self._submitted = self._pending = self._succeeded = self._cancelled = 0
+        self._submitted = self._cancelled = 0
+        # The jobs that have not ended.
+        self._open: set[Job] = set()
         self._began_at = self._ended_at = 0.0
         self._failed = FailedJobs()
         self._unread = Unread()
@@ -113,7 +117,7 @@ class Batch(Calls):
     @property
     def pending(self) -> int:
         """The number of jobs that have not ended."""
-        return self._pending
+        return len(self._open)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all jobs have ended. May be called from any native thread.
@@ -175,7 +179,7 @@ class Batch(Calls):
         until = time.monotonic() if self.pending else self._ended_at
         return BatchReport(
             submitted=self._submitted,
-            succeeded=self._succeeded,
+            succeeded=self._submitted - self.pending - len(self._failed),
             failed=len(self._failed) - self._cancelled,
             cancelled=self._cancelled,
             pending=self.pending,
@@ -251,14 +255,11 @@ class Batch(Calls):
             else:
                 self._stop(Cancelled(f'the body of the batch raised {kind.__name__ if kind else error!r}'))
                 if not isinstance(error, Exception):
-                    self._interrupt_running(Cancelled(f'interrupted by {type(error).__name__}'), is_urgent=True)
+                    self._interrupt(error)
                 self._is_idle.wait()
         except BaseException as interruption:
             # Ctrl-C or a kill during the wait: raised again after the transfers were interrupted and have cleaned up.
-            reason = Cancelled(f'interrupted by {type(interruption).__name__}')
-            self._stop(reason)
-            self._interrupt_running(reason, is_urgent=True)
-            self._is_idle.wait()
+            self._interrupt(interruption)
             self._unread.clear()
             raise
         finally:
@@ -299,13 +300,18 @@ class Batch(Calls):
             raise self._refused()
         if not self._submitted:
             self._began_at = time.monotonic()
-        self._submitted += 1
-        self._pending += 1
-        if self._pending == 1:
-            self._is_idle.clear()
-        if self._jobs is not None:
-            self._jobs.append(job)
-        self._workers.put(job, has_room=has_room)
+        try:
+            # Python looks for signals behind a call. So these two are carried out together.
+            self._submitted += 1
+            self._open.add(job)
+            if self._jobs is not None:
+                self._jobs.append(job)
+            if len(self._open) == 1:
+                self._is_idle.clear()
+            self._workers.put(job, has_room=has_room)
+        except BaseException as error:
+            self._settle(error)
+            raise
         return job
 
     def cancel_job(self, job: Job) -> bool:
@@ -351,22 +357,43 @@ class Batch(Calls):
             # `silent` covers failed transfers, not mistakes in the call.
             job.is_silent = False
         job.end(value, error)
-        self._pending -= 1
         if self._observer is not None:
             report(self._observer.ended, activity_of(job), error)
-        if error is None:
-            self._succeeded += 1
-        else:
-            self._cancelled += is_cancelled
-            self._failed.add(FailedJob.of(job, is_cancelled=is_cancelled))
-            if not (is_cancelled or job.is_silent or job.is_read):
-                self._unread.add(job)
-            self._trip()
+        if error is not None:
+            self._count_failure(job, is_cancelled=is_cancelled)
+        self._count_end(job)
+
+    def _count_failure(self, job: Job, *, is_cancelled: bool) -> None:
+        failed = FailedJob.of(job, is_cancelled=is_cancelled)
+        self._cancelled += is_cancelled
+        self._failed.add(failed)
+        if not (is_cancelled or job.is_silent or job.is_read):
+            self._unread.add(job)
+        self._trip()
+
+    def _count_end(self, job: Job) -> None:
         if self._ended is not None:
             self._ended.append(job)
+        self._open.discard(job)
         self._has_ended_one.set()
-        if not self._pending:
+        if not self._open:
             self._ended_at = time.monotonic()
+            self._is_idle.set()
+
+    def _settle(self, error: BaseException) -> None:
+        """End the jobs that an exception has lost. Ctrl-C may come between any two steps of queueing and counting a job."""
+        if not self.home.is_own_process():
+            return
+        for job in self._open.difference(self._workers.jobs()):
+            if not job.has_ended:
+                self._end(job, None, _interrupted(error), is_cancelled=True)
+                continue
+            if job.failure is not None and all(failed.error is not job.failure for failed in self._failed):
+                self._count_failure(job, is_cancelled=isinstance(job.failure, Cancelled))
+            if self._ended is not None and job in self._ended:
+                self._ended.remove(job)
+            self._count_end(job)
+        if not self._open:
             self._is_idle.set()
 
     # --- stopping
@@ -392,6 +419,16 @@ class Batch(Calls):
             if not job.has_ended:
                 self._end(job, None, reason, is_cancelled=isinstance(reason, Cancelled))
 
+    def _interrupt(self, error: BaseException) -> None:
+        """End all jobs after Ctrl-C or a kill. Returns when the running ones have cleaned up."""
+        reason = _interrupted(error)
+        self._stop(reason)
+        self._interrupt_running(reason, is_urgent=True)
+        while not self._workers.join(INTERRUPT_S):
+            # Once more: the exception may have come while a job was interrupted.
+            self._interrupt_running(reason, is_urgent=True)
+        self._settle(error)
+
     def _interrupt_running(self, reason: S3poError, *, is_urgent: bool = False, besides: object = None) -> None:
         for job in self._workers.running():
             if not (isinstance(besides, Worker) and besides.job is job):
@@ -412,3 +449,7 @@ class Batch(Calls):
         if jobs is None:
             raise ConfigurationError(f'{what} needs the jobs, and the batch was made with keep_results=False')
         return jobs
+
+
+def _interrupted(error: BaseException) -> Cancelled:
+    return Cancelled(f'interrupted by {type(error).__name__}')

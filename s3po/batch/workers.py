@@ -74,13 +74,15 @@ class WorkerPool:
         ended: The number of jobs that workers have finished.
     """
 
-    def __init__(self, size: int, run: Callable[[Job, Worker], None]) -> None:
+    def __init__(self, size: int, run: Callable[[Job, Worker], None], on_lost: Callable[[BaseException], None]) -> None:
         """
         Args:
             size: The number of jobs that run at once, and of those that wait in the queue.
             run: Runs one job. Must not raise when the job fails.
+            on_lost: Called with the exception that has ended a worker, which may have lost its job.
         """
         self.run = run
+        self._on_lost = on_lost
         self._size = size
         self._queue: collections.deque[Job] = collections.deque()
         self._overflow: collections.deque[Job] = collections.deque()
@@ -191,6 +193,20 @@ class WorkerPool:
         while (job := self._take()) is not None:
             yield job
 
+    def jobs(self) -> list[Job]:
+        """The jobs that wait, and those that have begun."""
+        return [*self._queue, *self._overflow, *self.running()]
+
+    def join(self, timeout_s: float) -> bool:
+        """End the workers when the queue is empty, and wait for their ends. Returns False if the time was not enough."""
+        self.close()
+        for _ in range(self._waiting):
+            # The batch refuses the jobs of waiting producers.
+            self._room.release()
+        # One that Ctrl-C kept from being started is false, as one that has ended.
+        gevent.joinall([worker for worker in self._workers if worker], timeout_s)
+        return not any(self._workers)
+
     def running(self) -> list[Job]:
         """The jobs that have begun."""
         return [worker.job for worker in self._workers if worker.job is not None]
@@ -229,7 +245,11 @@ class WorkerPool:
 
     def _forget(self, worker: Worker) -> None:
         # A worker that was killed (by Ctrl-C, or by gevent.killall in the program) may leave waiting jobs behind.
-        del self._workers[worker]
+        self._workers.pop(worker, None)
+        # A killed greenlet has no exception, and GreenletExit as its value.
+        ended_by = worker.value if worker.exception is None else worker.exception
+        if isinstance(ended_by, BaseException):
+            self._on_lost(ended_by)
         self._staff()
 
     def _take(self) -> Job | None:

@@ -1,0 +1,107 @@
+"""Ctrl-C between any two lines of a batch's own code: the block ends soon, and every job has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import s3po
+from tests.support.programs import Runner
+from tests.support.servers import Authority, Store
+
+# Raises KeyboardInterrupt at one line after another of s3po/batch, in whichever greenlet runs it; prints what went wrong.
+PROGRAM = """
+    import itertools
+    import os
+    import sys
+
+    import gevent
+    import greenlet
+    import s3po
+
+    conn = s3po.Connection(
+        endpoint_url=os.environ['ENDPOINT'], region='us-east-1', access_key_id='a', secret_access_key=os.environ['SECRET']
+    )
+    package = os.path.join(s3po.__path__[0], 'batch', '')
+    # Python drops what is raised here, and the start of __exit__ is before anything that could be done about it.
+    left_out = {'Batch.__del__', 'Batch.unread', 'Batch.pending', 'Unread.message', 'warn', 'Batch.__exit__', 'Home.is_here'}
+    left_out |= {'Home.is_own_process', 'Unread.message.<locals>.<listcomp>'}
+    gevent.get_hub().exception_stream = None
+
+
+    class Interrupter:
+        def __init__(self, step):
+            self.left = step
+            self.where = None
+
+        def trace(self, frame, event, argument):
+            code = frame.f_code
+            if self.where is None and code.co_filename.startswith(package) and code.co_qualname not in left_out:
+                return self.trace_line
+            return None
+
+        def trace_line(self, frame, event, argument):
+            if event == 'line' and self.where is None:
+                self.left -= 1
+                if not self.left:
+                    self.where = f'{frame.f_code.co_qualname}:{frame.f_lineno}'
+                    raise KeyboardInterrupt
+            return self.trace_line
+
+        def __enter__(self):
+            # Each greenlet has a trace function of its own.
+            greenlet.settrace(lambda *_: sys.settrace(self.trace))
+            sys.settrace(self.trace)
+
+        def __exit__(self, *_):
+            greenlet.settrace(None)
+            sys.settrace(None)
+
+
+    def work():
+        with conn.batch(4) as batch:
+            batches.append(batch)
+            for number in range(12):
+                batch.upload('bucket', f'key-{number}', b'data', callback=len if number % 3 else None, errback=str)
+
+
+    batches = []
+    for step in itertools.count(int(os.environ['FIRST']), int(os.environ['STEPS'])):
+        interrupter, outcome = Interrupter(step), 'no interrupt'
+        timeout = gevent.Timeout(10)
+        timeout.start()
+        try:
+            with interrupter:
+                work()
+        except KeyboardInterrupt:
+            outcome = 'interrupt'
+        except gevent.Timeout:
+            outcome = 'hang'
+        except BaseException as error:
+            outcome = repr(error)
+        timeout.close()
+        if interrupter.where is None:
+            break
+        report = batches[-1].report() if batches else s3po.BatchReport()
+        is_right = report.submitted == report.succeeded + report.failed + report.cancelled and not report.pending
+        unended = [job for job in batches[-1]._jobs if not job.has_ended] if batches else []
+        if outcome != 'interrupt' or not is_right or unended:
+            print(interrupter.where, outcome, report, unended)
+    print('steps', step)
+"""
+
+
+@pytest.mark.parametrize('first', [1, 5, 9])
+def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: int) -> None:
+    """No step of queueing, taking, ending and counting a job is one at which Ctrl-C makes the batch wait for ever."""
+    run = Runner(authority, store.endpoint_url, tmp_path)
+    with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', access_key_id='a', secret_access_key='b') as conn:
+        conn.create_bucket('bucket')
+
+    # Coverage traces, too, and each greenlet has one trace function.
+    program = run(PROGRAM, FIRST=str(first), STEPS='23', COVERAGE_PROCESS_START='')
+
+    [line] = program.out.splitlines()
+    assert line.startswith('steps ')
+    assert int(line.split()[1]) > 500
