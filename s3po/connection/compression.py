@@ -56,16 +56,16 @@ def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
 
 
 def check_decompress(decompress: object, max_decompressed_size: object, byte_range: object) -> None:
-    """Refuse wrong values of the two, and a byte_range together with decompress=True.
+    """Check both options, and reject a byte_range together with decompress=True.
 
     Raises:
         ConfigurationError: One of them is wrong.
     """
-    # By identity: 1 is equal to True.
+    # By identity, because 1 == True.
     if decompress is not True and decompress is not False and decompress != 'auto':
         raise ConfigurationError(f"decompress must be 'auto', True or False, not {decompress!r}")
     if decompress is True and byte_range is not None:
-        raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which is of the stored bytes')
+        raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which counts stored bytes')
     size = max_decompressed_size
     if size is not None and not is_whole(size, 0):
         raise ConfigurationError(f'max_decompressed_size must be a whole number of bytes, or None, not {size!r}')
@@ -113,8 +113,8 @@ def _by_encoding(ref: ObjectRef, described: Described) -> str | None:
 
 def _unknown(ref: ObjectRef, what: str, told: str) -> DownloadError:
     return DownloadError(
-        f'{ref} has the {what} {told!r}, which s3po cannot undo (only {", ".join(sorted(CODING_OF))}); decompress=False gives '
-        f'it as it is stored',
+        f'{ref} has the {what} {told!r}, which s3po cannot decompress (only {", ".join(sorted(CODING_OF))}); decompress=False '
+        f'returns it as stored',
         bucket=ref.bucket,
         key=ref.key,
     )

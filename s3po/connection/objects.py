@@ -1,4 +1,4 @@
-"""Connection's methods for one object, and their documentation. Their options stand in s3po/jobs/options.py."""
+"""Connection's methods for one object, and their documentation. Their options are defined in s3po/jobs/options.py."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class ObjectCalls:
     """Connection's calls on one object.
 
     Attributes:
-        silent: What `silent=None` means.
+        silent: The meaning of `silent=None`.
     """
 
     silent: bool
 
     def perform(self, call: Call) -> Outcome:
-        """Carry out a call. Raises what it raises when it is not silent."""
+        """Carry out a call. Raises its errors; `silent` has no effect here."""
         raise NotImplementedError
 
     @shows(UploadOptions)
@@ -79,7 +79,7 @@ class ObjectCalls:
     def upload_file(
         self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
     ) -> TransferResult:
-        """Upload the file at a path. As upload(), but a str is a path too."""
+        """Upload the file at a path. Like upload(), but a str is a path too."""
         result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
@@ -123,7 +123,7 @@ class ObjectCalls:
     def download_file(
         self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
     ) -> TransferResult:
-        """Download an object to a path. As download() with that target."""
+        """Download an object to a path. Like download() with that target."""
         result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
@@ -150,7 +150,7 @@ class ObjectCalls:
         except NotFound:
             return False
         except AccessDenied as error:
-            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 answers so for a missing key too',)
+            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 sends this for a missing key too',)
             raise
         return True
 
@@ -207,7 +207,7 @@ class ObjectCalls:
         return result
 
     def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
-        """Carry out one call. options: One of the dicts of s3po.jobs, made for this call."""
+        """Carry out one call. options: One of the dicts of s3po.jobs, created for this call."""
         names = NAMES[operation]
         if not options.keys() <= names:
             raise unknown_option(operation, options)

@@ -144,7 +144,7 @@ def test_open_at_the_end_of_the_program(conn: s3po.Connection, store: Store, kin
     lines = sorted(ended.stderr.splitlines())
     assert ended.returncode == 0
     assert len(lines) == 2, ended.stderr
-    assert all('was never closed: it is not published' in line for line in lines)
+    assert all('was never closed: its object was not published' in line for line in lines)
     assert 'bucket/large' in lines[0]
     assert 'bucket/small' in lines[1]
     assert not conn.exists(BUCKET, 'large')

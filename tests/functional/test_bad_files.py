@@ -177,7 +177,7 @@ def bad_sources(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, int, str]]:
     yield path / 'missing', errno.ENOENT, 'check the spelling'
     yield path / 'missing' / 'file', errno.ENOENT, 'No such file or directory'
     yield path / 'file' / 'below', errno.ENOTDIR, 'a part of the path is a file'
-    yield path / 'pipe', errno.EINVAL, 'open it yourself and give the file object'
+    yield path / 'pipe', errno.EINVAL, 'open it and pass the file object'
     yield path / 'link', errno.ENOENT, 'check the spelling'
 
 
@@ -253,7 +253,7 @@ def test_paths_that_cannot_be_written(memory_conn: s3po.Connection, memory: Memo
             with pytest.raises(LocalError, match=advice) as caught:
                 download(BUCKET, 'key', path)
             assert caught.value.errno == number
-    with pytest.raises(ConfigurationError, match='names no file; give the path of a file, not of a directory'):
+    with pytest.raises(ConfigurationError, match='has no file name; give the path of a file, not of a directory'):
         memory_conn.download_file(BUCKET, 'key', f'{tmp_path}/')
 
     assert memory.calls == []

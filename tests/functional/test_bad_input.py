@@ -37,9 +37,9 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
     (7, {}, 'source must be .*, not int'),
     (object(), {}, 'source must be .*, not object'),
     ({'a': 1}, {}, 'source must be .*, not dict'),
-    (['text'], {}, 'an iterable must give bytes, not str; encode the text first'),
+    (['text'], {}, 'an iterable must return bytes, not str; encode the text first'),
     (io.BytesIO().writelines, {}, 'source must be'),
-    ('\ud800', {}, 'source is a str that has no UTF-8 form'),
+    ('\ud800', {}, 'source is a str that cannot be encoded as UTF-8'),
     *((b'x', {'headers': {name: 'x'}}, f'headers: {name} is set by s3po; leave it out') for name in OWNED_HEADERS),
     (b'x', {'headers': {'x-custom': 'a\r\nx-evil: 1'}}, 'the value of x-custom has control characters; remove them'),
     (b'x', {'headers': {'x custom': 'a'}}, "headers: 'x custom' is no header's name"),
@@ -52,7 +52,7 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
     (b'x', {'extra': {'CacheControl': 'a\r\nx-evil: 1'}}, 'extra: the value of CacheControl has control characters'),
     (b'x', {'extra': {'Metadata': {'a': '\n'}}}, 'extra: the value of Metadata has control characters'),
     (b'x', {'extra': 'ACL'}, "extra must be a mapping of boto3's parameter names, not str"),
-    (b'x', {'delete': True}, 'delete=True is for paths'),
+    (b'x', {'delete': True}, 'delete=True needs a path as source'),
     (b'x', {'if_match': 'a', 'if_none_match': '*'}, 'if_none_match and if_match exclude each other'),
     (b'x', {'if_match': ''}, "if_match must be an ETag, or '\\*'"),
     (b'x', {'retries': -1}, 'retries must be a whole number from 0'),
@@ -68,8 +68,8 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.upload(BUCKET, '\ud800', b''), 'has no UTF-8 form'),
     (lambda conn: conn.upload(BUCKET, 7, b''), 'key must be a str, not int'),  # type: ignore[arg-type]
     (lambda conn: conn.upload_file(BUCKET, 'key', 7), 'path must be a str or pathlib.Path, not int'),  # type: ignore[arg-type]
-    (lambda conn: conn.upload_file(BUCKET, 'key', ''), "path '' is no path"),
-    (lambda conn: conn.upload_file(BUCKET, 'key', 'a\0b'), 'is no path'),
+    (lambda conn: conn.upload_file(BUCKET, 'key', ''), "path '' cannot be a path"),
+    (lambda conn: conn.upload_file(BUCKET, 'key', 'a\0b'), 'cannot be a path'),
     (
         lambda conn: conn.download(BUCKET, 'key', byte_range=(5, 5)),
         r'byte_range must be \(start, stop\) with 0 <= start < stop',
@@ -80,14 +80,14 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.download(BUCKET, 'key', byte_range='0-5'), 'byte_range must be'),  # type: ignore[arg-type]
     (lambda conn: conn.download(BUCKET, 'key', encoding='utf-9'), "encoding 'utf-9' is unknown"),
     (lambda conn: conn.download(BUCKET, 'key', io.BytesIO(), encoding='utf-8'), 'encoding is for downloads into memory'),
-    (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a file object .*, not int'),
+    (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a writable file object, not int'),
     (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is no parameter of GetObject"),
     (lambda conn: conn.copy(BUCKET, 'key', BUCKET, ''), 'to_key is empty'),
     (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is no name"),
     (lambda conn: conn.move(BUCKET, 'key', BUCKET, 'key'), 'to_key: s3://bucket/key would be moved onto itself'),
     (lambda conn: conn.list(BUCKET, page_size=0), 'page_size must be a whole number from 1 to 1,000, not 0'),
     (lambda conn: conn.list(BUCKET, 7), 'prefix must be a str'),  # type: ignore[arg-type]
-    (lambda conn: conn.delete_many(BUCKET, 'key'), r'for a single key there is delete\(\)'),
+    (lambda conn: conn.delete_many(BUCKET, 'key'), r'use delete\(\) for a single key'),
     (lambda conn: conn.delete_many(BUCKET, 7), 'keys must be an iterable of keys'),  # type: ignore[arg-type]
     (lambda conn: conn.delete_many(BUCKET, ['key', '']), 'key is empty'),
     (lambda conn: conn.delete_many(BUCKET, [s3po.ObjectRef(bucket='other', key='a')]), 's3://other/a is not in bucket bucket'),
@@ -239,7 +239,7 @@ def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransp
         yield b'x' * (17 * MIB)
         yield 'text'
 
-    with pytest.raises(ConfigurationError, match='an iterable must give bytes, not str; encode the text first'):
+    with pytest.raises(ConfigurationError, match='an iterable must return bytes, not str; encode the text first'):
         memory_conn.upload(BUCKET, 'key', pieces())
 
     assert memory.store.uploads(BUCKET) == []

@@ -174,7 +174,7 @@ def test_bad_input(conn: s3po.Connection) -> None:
         made.uploadFile(BUCKET, '', 'file')
     with pytest.raises(TypeError, match="'asynchronous'"):
         made.uploadFile(BUCKET, 'key', 'file', asynchronous=True)
-    with pytest.raises(ConfigurationError, match='connection excludes'):
+    with pytest.raises(ConfigurationError, match='connection cannot be combined with'):
         old(conn, region='x')
     queued = made.uploadFile(BUCKET, 'key', '/no/such/file')
     with pytest.raises(DeadlineExceeded):

@@ -288,7 +288,7 @@ def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport,
     for mode in ('wb', 'w'):
         file = memory_conn.open(BUCKET, 'key', mode)
         file.write(LARGE[:size] if mode == 'wb' else 'x' * size)
-        with pytest.warns(ResourceWarning, match='was never closed: it is not published'):
+        with pytest.warns(ResourceWarning, match='was never closed: its object was not published'):
             file = None
         gevent.sleep(0.01)
         assert not memory_conn.exists(BUCKET, 'key')
@@ -390,11 +390,11 @@ def test_reader_in_other_threads(large: s3po.Connection) -> None:
 @pytest.mark.parametrize(
     ('mode', 'match'),
     [
-        ('a', 'cannot be appended to'),
-        ('ab', 'cannot be appended to'),
-        ('rw', 'either read or written; open it twice'),
-        ('r+', 'either read or written'),
-        ('w+b', 'either read or written'),
+        ('a', 'do not support appending'),
+        ('ab', 'do not support appending'),
+        ('rw', 'either for reading or for writing; open it twice'),
+        ('r+', 'either for reading or for writing'),
+        ('w+b', 'either for reading or for writing'),
         ('', "mode must be 'rb'"),
         ('b', "mode must be 'rb'"),
         ('rbt', "mode must be 'rb'"),

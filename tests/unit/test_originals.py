@@ -174,7 +174,7 @@ def test_two_changes(path: pathlib.Path, source: FileSource, monkeypatch: pytest
     """Neither is lost; the error tells where the first one is."""
     acts = Racing(rename=lambda: replace(path), link=lambda: path.write_bytes(b'third'))
     monkeypatch.setattr(originals, 'os', acts)
-    with pytest.raises(LocalError, match='twice. What stood there last is now called .s3po-[0-9a-f]+.deleting') as caught:
+    with pytest.raises(LocalError, match='The last file at this path is now named .s3po-[0-9a-f]+.deleting') as caught:
         delete_original(source)
 
     name = str(caught.value).partition('called ')[2].partition(',')[0]

@@ -160,9 +160,9 @@ def test_umask_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize('kind', [str, pathlib.Path])
 def test_text_that_is_no_path(tmp_path: pathlib.Path, path: str, kind: Callable[[str], Any]) -> None:
     """What the system cannot even be asked for is a mistake in the call."""
-    with pytest.raises(ConfigurationError, match='target .* is no path'):
+    with pytest.raises(ConfigurationError, match='target .* cannot be a path'):
         open_sink(kind(f'{tmp_path}/{path}'))
-    with pytest.raises(ConfigurationError, match='source .* is no path'):
+    with pytest.raises(ConfigurationError, match='source .* cannot be a path'):
         open_source(pathlib.Path(tmp_path, path))
 
 
@@ -270,7 +270,7 @@ def test_bad_paths(tmp_path: pathlib.Path) -> None:
     ]:
         with pytest.raises(LocalError, match=text):
             open_sink(target)
-    with pytest.raises(ConfigurationError, match='names no file'):
+    with pytest.raises(ConfigurationError, match='has no file name'):
         open_sink(f'{tmp_path}/')
 
 

@@ -269,7 +269,7 @@ def test_what_is_no_source(given: Any) -> None:
 @pytest.mark.parametrize('pieces', [['text'], [b'a', 'text'], [1, 2], [None]], ids=str)
 def test_iterables_of_something_else(pieces: list[Any]) -> None:
     """Lines of text, or numbers, are a mistake."""
-    with pytest.raises(ConfigurationError, match='an iterable must give bytes, not'):
+    with pytest.raises(ConfigurationError, match='an iterable must return bytes, not'):
         read(iter(pieces))
 
 
