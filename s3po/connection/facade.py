@@ -60,9 +60,9 @@ INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_
 
 
 class Connection(ObjectCalls):
-    """Moves objects between Python and an S3-compatible store.
+    """A connection to an S3-compatible store: uploads, downloads and manages objects.
 
-    Making one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks
+    Creating one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks
     them up. Any greenlet and any native thread may use it, also after a fork.
     """
 
@@ -128,7 +128,7 @@ class Connection(ObjectCalls):
             raise ConfigurationError(
                 "Connection takes keyword arguments only, as in Connection(access_key_id='…', secret_access_key='…')"
             )
-        # For pickles, which make the Connection again.
+        # Kept for pickling.
         given = {name: value for name, value in locals().items() if name not in ('self', 'positional', '__class__')}
         self._arguments = {name: Secret(value) if name in SECRETS else value for name, value in given.items()}
         check_kind('config', config, TransferConfig)

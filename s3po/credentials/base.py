@@ -80,7 +80,7 @@ class Credentials:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('credentials go into no pickle by themselves; a Connection may be pickled, and its bytes are a secret')
+        raise TypeError('credentials cannot be pickled on their own; a Connection can be pickled, and its bytes are a secret')
 
     @property
     def can_refresh(self) -> bool:

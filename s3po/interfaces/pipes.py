@@ -80,8 +80,8 @@ class Pipe:
             stall_timeout_s: How long a writer waits for a reader that does not read, and a reader for a writer that has not
                 written yet; None for ever. (The end of a thread is noticed at once.)
 
-            Raises:
-                ConfigurationError: An argument is not such a number.
+        Raises:
+            ConfigurationError: An argument is not such a number.
         """
         for name, value, least in (('file_size', file_size, 0), ('buffer_size', buffer_size, 1)):
             is_any = value is None and name == 'file_size'

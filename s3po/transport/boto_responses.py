@@ -1,7 +1,4 @@
-"""What botocore's answers say.
-
-What may live here: from botocore's dictionaries to our values; no requests but the reading of a body that is handed on.
-"""
+"""Converts botocore's responses to s3po's values. No requests; only the body of a GET is read here."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ __all__ = [
 
 
 class BotoAnswer:
-    """The answer to a GET; see Answer in s3po/s3/protocol.py."""
+    """The response to a GET; implements Answer in s3po/s3/protocol.py."""
 
     def __init__(
         self, said: Mapping[str, Any], key: str, doing: str, *, is_range: bool = False, if_match: str | None = None
@@ -50,7 +47,7 @@ class BotoAnswer:
         try:
             check_store(said, doing)
             if length < 0 and not self._is_chunked:
-                raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
+                raise ValueError('the response has no Content-Length, so a truncated body could not be detected')
             placing = placed(self.status, said.get('ContentRange', ''), length, is_range=is_range)
             self.offset, self.size_bytes, self.whole_bytes = placing
             check_match(if_match, etag_of(said), doing)
@@ -69,14 +66,14 @@ class BotoAnswer:
 
     def read(self, size_bytes: int) -> bytes:
         if self.size_bytes < 0:
-            # In chunks: urllib3 raises an error where the last one is missing.
+            # Chunked: urllib3 raises an error if the last chunk is missing.
             return isolated(functools.partial(self._read_some, size_bytes))
         wanted = min(size_bytes, self._left)
         if not wanted:
             return b''
-        # urllib3 takes the caller's own timeout error, if it is an OSError, for one of the network.
+        # urllib3 would take the caller's own timeout error, if it is an OSError, for a network error.
         data = isolated(functools.partial(self._read_some, wanted))
-        # botocore checks the length only when more is asked for than there is, so it is checked here.
+        # botocore checks the length only when a read goes beyond the end, so it is checked here.
         if len(data) < wanted:
             got = self.size_bytes - self._left + len(data)
             raise NetworkError(f'{self._doing}: the body ended after {got:,} of {self.size_bytes:,} bytes')
@@ -96,28 +93,30 @@ class BotoAnswer:
         return len(data)
 
     def close(self) -> None:
-        # urllib3 puts a connection back by itself when its body was read to the end, and this closes it in any other case.
+        # urllib3 returns the connection to its pool if the body was read to its end; in any other case this closes it.
         try:
             if not self.size_bytes:
-                # The end of an empty body is only seen by reading it.
+                # The end of an empty body is noticed only by reading it.
                 self._body.read()
             self._body.close()
         except (urllib3.exceptions.HTTPError, OSError):
-            # It is being thrown away; how it ends does not matter.
+            # The response is discarded, so errors do not matter.
             return
 
 
 def check_store(said: Mapping[str, Any], doing: str) -> None:
-    """Refuse the answer to a GET or HEAD that is no store's."""
+    """Check that the response to a GET or HEAD comes from a store; raises NetworkError if not."""
     headers = {str(name).lower() for name in said['ResponseMetadata'].get('HTTPHeaders', {})}
     check_signs(doing, headers, STORE_SIGNS, str(said.get('ContentType', '')))
 
 
 def etag_of(said: Mapping[str, Any]) -> str:
+    """The ETag of a response, without quotes; '' for none."""
     return unquoted(str(said.get('ETag', '')))
 
 
 def stored_of(said: Mapping[str, Any]) -> Stored:
+    """The Stored value of a response."""
     return Stored(
         etag=etag_of(said),
         version_id=said.get('VersionId'),
@@ -127,6 +126,7 @@ def stored_of(said: Mapping[str, Any]) -> Stored:
 
 
 def completed_of(said: Mapping[str, Any], number: int, doing: str, size_bytes: int) -> CompletedPart:
+    """The CompletedPart of a response."""
     return CompletedPart(
         number=number,
         etag=required_etag(said, doing),
@@ -137,17 +137,20 @@ def completed_of(said: Mapping[str, Any], number: int, doing: str, size_bytes: i
 
 
 def required_etag(said: Mapping[str, Any], doing: str) -> str:
+    """The ETag of a response; raises NetworkError if it proves nothing."""
     etag = etag_of(said)
     if not is_proof(etag):
-        raise NetworkError(f'{doing}: the answer has no ETag of an object, so nothing proves that it was done')
+        raise NetworkError(f'{doing}: the response has no valid ETag, so there is no proof of success')
     return etag
 
 
 def is_encrypted(said: Mapping[str, Any]) -> bool:
+    """Whether the object is encrypted with a KMS or customer key, so that its ETag is not an MD5."""
     return has_own_key(said.get('ServerSideEncryption'), said.get('SSECustomerAlgorithm'))
 
 
 def checksum_of(said: Mapping[str, Any]) -> str | None:
+    """The strongest checksum of a response, as 'ALGORITHM:base64'; None for none."""
     for name in CHECKSUM_ALGORITHMS:
         if said.get(f'Checksum{name}'):
             return f'{name}:{said[f"Checksum{name}"]}'
@@ -155,6 +158,7 @@ def checksum_of(said: Mapping[str, Any]) -> str | None:
 
 
 def entry_of(item: Mapping[str, Any]) -> ListEntry:
+    """The ListEntry of an item of a listing."""
     return ListEntry(
         key=item['Key'],
         size_bytes=int(item.get('Size', 0)),
@@ -165,6 +169,7 @@ def entry_of(item: Mapping[str, Any]) -> ListEntry:
 
 
 def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
+    """The ObjectInfo of the response to a HEAD or GET."""
     headers = said['ResponseMetadata'].get('HTTPHeaders', {})
     modified: datetime.datetime | None = said.get('LastModified')
     return ObjectInfo(
@@ -174,7 +179,7 @@ def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
         last_modified=modified,
         storage_class=said.get('StorageClass', 'STANDARD'),
         content_type=said.get('ContentType'),
-        # Names of headers have no case; some stores send them capitalised.
+        # Header names are case-insensitive; some stores capitalise them.
         metadata={
             name.lower(): value for name, value in said.get('Metadata', {}).items() if f'x-amz-meta-{name.lower()}' != ID_HEADER
         },
@@ -185,6 +190,7 @@ def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
 
 
 def deletion_of(said: Mapping[str, Any]) -> Deletion:
+    """The keys that a response to DeleteObjects confirms or refuses."""
     failures = [
         NotDeleted(
             key=str(each.get('Key', '')),

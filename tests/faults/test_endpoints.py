@@ -14,7 +14,7 @@ from tests.conftest import BUCKET
 from tests.support.scripted import Receive, ScriptedServer, Send
 from tests.support.servers import Authority, Store
 
-WEB_PAGE = "the answer is a web page, not S3's; is endpoint_url the address of an S3 store's API"
+WEB_PAGE = "the response is a web page, not S3's; is endpoint_url the address of an S3 store's API"
 PAGE = b'<!DOCTYPE html><html><head><title>Welcome</title></head></html>'
 
 Connect = Callable[..., s3po.Connection]
@@ -82,9 +82,9 @@ def test_warning_of_plain_http(
     for bucket in ('one', 'two'):
         conn = connect(store.endpoint_url, config=s3po.TransferConfig(payload_signing='unsigned'))
         conn.create_bucket(bucket)
-        assert 'nothing guards what was uploaded' in conn.upload(bucket, 'key', b'x').warnings[0]
+        assert 'the upload could not be verified' in conn.upload(bucket, 'key', b'x').warnings[0]
 
-    (record,) = [record for record in caplog.records if 'nothing guards what was uploaded' in record.message]
+    (record,) = [record for record in caplog.records if 'the upload could not be verified' in record.message]
     assert "to silence this, set the level of the logger 's3po.transfer' to ERROR" in record.message
 
 

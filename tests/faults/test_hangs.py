@@ -326,7 +326,7 @@ def test_end_of_the_program(conn: s3po.Connection, store: Store, kind: Kind, tmp
 
     (upload,) = conn.conn.list_multipart_uploads(Bucket=BUCKET)['Uploads']
     assert program.returncode == 0
-    assert re.search(f'the program ends before its clean-up: .*{upload["UploadId"]}', err)
+    assert re.search(f'the program ended before its clean-up: .*{upload["UploadId"]}', err)
     if end == 'ctrl-c':
         assert float(out.split()[-1]) - interrupted_at < BOUND_S
 

@@ -141,7 +141,7 @@ def test_lost_create(conn: s3po.Connection, store: Store) -> None:
     result = conn.upload(BUCKET, 'key', DATA)
 
     assert conn.download(BUCKET, 'key') == DATA
-    assert 'the store may keep an upload that nobody will complete' in result.warnings[0]
+    assert 'the store may keep an incomplete upload' in result.warnings[0]
     assert len(open_uploads(conn)) == 1
     assert requests(store, 'AbortMultipartUpload') == 0
 

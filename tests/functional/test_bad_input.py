@@ -42,12 +42,12 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
     ('\ud800', {}, 'source is a str that cannot be encoded as UTF-8'),
     *((b'x', {'headers': {name: 'x'}}, f'headers: {name} is set by s3po; leave it out') for name in OWNED_HEADERS),
     (b'x', {'headers': {'x-custom': 'a\r\nx-evil: 1'}}, 'the value of x-custom has control characters; remove them'),
-    (b'x', {'headers': {'x custom': 'a'}}, "headers: 'x custom' is no header's name"),
+    (b'x', {'headers': {'x custom': 'a'}}, "headers: 'x custom' is not a valid header name"),
     (b'x', {'headers': [('a', 'b')]}, 'headers must be a mapping, not list'),
     (b'x', {'content_type': 'text/plain\n'}, 'the value of Content-Type has control characters'),
     (b'x', {'metadata': {'a': 'ä'}}, 'metadata: the value of a must be printable ASCII'),
     (b'x', {'metadata': [('a', 'b')]}, 'metadata must be a mapping, not list'),
-    (b'x', {'extra': {'Nonsense': 1}}, "extra: 'Nonsense' is no parameter of PutObject"),
+    (b'x', {'extra': {'Nonsense': 1}}, "extra: 'Nonsense' is not a parameter of PutObject"),
     (b'x', {'extra': {'Body': b''}}, 'extra: Body is set by s3po; use the argument source'),
     (b'x', {'extra': {'CacheControl': 'a\r\nx-evil: 1'}}, 'extra: the value of CacheControl has control characters'),
     (b'x', {'extra': {'Metadata': {'a': '\n'}}}, 'extra: the value of Metadata has control characters'),
@@ -81,7 +81,7 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.download(BUCKET, 'key', encoding='utf-9'), "encoding 'utf-9' is unknown"),
     (lambda conn: conn.download(BUCKET, 'key', io.BytesIO(), encoding='utf-8'), 'encoding is for downloads into memory'),
     (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a writable file object, not int'),
-    (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is no parameter of GetObject"),
+    (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is not a parameter of GetObject"),
     (lambda conn: conn.copy(BUCKET, 'key', BUCKET, ''), 'to_key is empty'),
     (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is no name"),
     (lambda conn: conn.move(BUCKET, 'key', BUCKET, 'key'), 'to_key: s3://bucket/key would be moved onto itself'),
@@ -94,7 +94,7 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.presign('POST', BUCKET, 'key'), "method must be one of GET, PUT, HEAD, DELETE, not 'POST'"),
     (lambda conn: conn.presign('GET', BUCKET, 'key', expires_s=0), 'expires_s must be a whole number from 1 to 604,800'),
     (lambda conn: conn.presign('GET', BUCKET, 'key', expires_s=604_801), 'expires_s must be'),
-    (lambda conn: conn.presign('GET', BUCKET, 'key', extra={'Nonsense': 1}), "'Nonsense' is no parameter of GetObject"),
+    (lambda conn: conn.presign('GET', BUCKET, 'key', extra={'Nonsense': 1}), "'Nonsense' is not a parameter of GetObject"),
     (lambda conn: conn.batch(0), 'size must be a whole number from 1'),
     (lambda conn: conn.batch(size='50'), 'size must be'),  # type: ignore[arg-type]
     (lambda conn: conn.batch(on_error='ignore'), "on_error must be 'raise' or 'collect'"),  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({'retries': -1}, 'retries must be a whole number from 0'),
     ({'retry': 3}, 'retry must be an s3po.RetryPolicy, not int'),
     ({'config': {'max_concurrency': 3}}, 'config must be an s3po.TransferConfig, not dict'),
-    ({'default_extra': {'Nonsense': 1}}, "default_extra: 'Nonsense' is no parameter of any S3 request"),
+    ({'default_extra': {'Nonsense': 1}}, "default_extra: 'Nonsense' is not a parameter of any S3 request"),
     ({'default_extra': 7}, 'default_extra must be a mapping'),
 ]
 

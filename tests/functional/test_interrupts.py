@@ -200,4 +200,4 @@ def test_further_interrupts(start: Any, store: Store) -> None:
 
     assert program.wait() == -signal.SIGINT
     assert 'KeyboardInterrupt' in program.err
-    assert program.err.rstrip().endswith('what is left in the store has to be aborted by hand')
+    assert program.err.rstrip().endswith('abort what is left in the store by hand')

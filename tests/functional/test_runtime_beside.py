@@ -69,7 +69,7 @@ def test_beside_a_native_thread_the_full_patch_is_refused(run: Runner, when: str
     )
 
     [warning] = program.warnings
-    assert 'other native threads run already' in warning
+    assert 'other native threads are running' in warning
 
 
 def test_late_and_beside_a_native_thread_everything_works(run: Runner, store: Store) -> None:

@@ -90,7 +90,7 @@ class Game(RuleBasedStateMachine):
     def upload_in_parts(self, key: str, number: int) -> None:
         """Likewise."""
         result = self.conn.upload(self.bucket, key, LARGE[number])
-        self.orphans += any('may keep an upload' in warning for warning in result.warnings)
+        self.orphans += any('may keep an incomplete upload' in warning for warning in result.warnings)
         self.model[key] = {LARGE[number]}
 
     @rule(key=KEYS, data=SMALL)

@@ -314,7 +314,7 @@ def test_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path, 
         if isinstance(each, EnvironmentCredentials | ConfigCredentials):
             assert SECRET_ACCESS_KEY.encode() not in pickle.dumps(each)
             continue
-        with pytest.raises(TypeError, match='credentials go into no pickle'):
+        with pytest.raises(TypeError, match='credentials cannot be pickled on their own'):
             pickle.dumps(each)
 
 

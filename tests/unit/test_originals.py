@@ -177,7 +177,7 @@ def test_two_changes(path: pathlib.Path, source: FileSource, monkeypatch: pytest
     with pytest.raises(LocalError, match='The last file at this path is now named .s3po-[0-9a-f]+.deleting') as caught:
         delete_original(source)
 
-    name = str(caught.value).partition('called ')[2].partition(',')[0]
+    name = str(caught.value).partition('now named ')[2].partition(',')[0]
     assert path.read_bytes() == b'third'
     assert path.with_name(name).read_bytes() == b'precious'
 

@@ -92,7 +92,7 @@ def test_skewed_clock(offset_s: int, text: str) -> None:
 
     told = str(found).replace('7199', '7200').replace('7201', '7200')
     assert f"this machine's clock is {text} the store's" in told
-    assert "this machine's clock is off" in str(error(403, 'RequestTimeTooSkewed'))
+    assert "this machine's clock is wrong" in str(error(403, 'RequestTimeTooSkewed'))
 
 
 @pytest.mark.parametrize(

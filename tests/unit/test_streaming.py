@@ -127,7 +127,7 @@ def test_producer_dies() -> None:
         stream.read(100)
 
     never = S3StreamingUpload(stall_timeout_s=0.1)
-    with pytest.raises(UploadError, match='nobody writes to the stream'):
+    with pytest.raises(UploadError, match='no thread writes to the stream'):
         never.read(1)
 
 

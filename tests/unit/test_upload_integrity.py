@@ -293,7 +293,7 @@ def test_no_etag(wrong: Wrong) -> None:
     wrong.put_object = lambda *_, **__: Stored(etag='')  # type: ignore[method-assign]
     with pytest.raises(UploadError, match='bytes are stored'):
         connected(wrong).upload(BUCKET, 'key', DATA)
-    with pytest.raises(UploadError, match='the object is not there'):
+    with pytest.raises(UploadError, match='the object does not exist'):
         connected(wrong).upload(BUCKET, 'missing', DATA)
 
 
@@ -458,7 +458,7 @@ def test_vanished(wrong: Wrong) -> None:
     assert wrong.count('CreateMultipartUpload') == 2
 
     vanish(wrong, 2)
-    with pytest.raises(UploadError, match='so it was once before'):
+    with pytest.raises(UploadError, match='so it was in the attempt before'):
         connection.upload(BUCKET, 'other', LARGE)
     assert wrong.store.uploads(BUCKET) == []
 
@@ -507,6 +507,6 @@ def test_lost_create(wrong: Wrong) -> None:
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE)
 
-    assert 'the store may keep an upload that nobody will complete' in result.warnings[0]
+    assert 'the store may keep an incomplete upload' in result.warnings[0]
     assert len(wrong.store.uploads(BUCKET)) == 1
     assert wrong.count('AbortMultipartUpload') == 0

@@ -192,7 +192,7 @@ def test_clocks_that_are_off(
     # The day is part of what the signature is for.
     assert [f'/{timestamp(each)[:8]}/' in str(sent['authorization']) for sent, each in zip(client.sent, dates, strict=True)]
     assert [each.getMessage() for each in caplog.records] == [
-        f"this machine's clock is {-off_s:.0f} s off the store's; requests are dated by that from now on"
+        f"this machine's clock is {-off_s:.0f} s off the store's; requests use the store's time from now on"
     ]
 
 

@@ -167,7 +167,7 @@ def test_bodies_that_nobody_asked_for() -> None:
 def test_parts_without_a_name(headers: dict[str, str]) -> None:
     """A part whose ETag cannot be told when the upload is completed is not uploaded."""
     transport, _ = wire(Canned(headers=headers))
-    with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the answer has no ETag'):
+    with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the response has no valid ETag'):
         transport.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={})
 
 
@@ -244,7 +244,7 @@ def test_uploads_on_all_pages(both: Both) -> None:
 def test_uploads_without_an_end(markers: dict[str, str]) -> None:
     """A store that says that there is more, and never where, is not asked for ever."""
     transport, client = wire(uploads('a', IsTruncated='true', **markers))
-    with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the answer says that there is more'):
+    with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the response is truncated without a new marker'):
         transport.list_multipart_uploads('bucket', extra={})
 
     assert len(client.sent) == (2 if markers else 1)

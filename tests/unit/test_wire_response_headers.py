@@ -231,7 +231,7 @@ def test_bodies_of_unknown_length(canned: Canned, said: str) -> None:
     """An answer whose end or place nobody knows is none, and its connection is closed."""
     client = FakeClient(canned)
     response = requester(client).send(DOING, 'GET')
-    with pytest.raises(NetworkError, match=f'^GetObject s3://bucket/key: the answer .*{said}'):
+    with pytest.raises(NetworkError, match=f'^GetObject s3://bucket/key: the response .*{said}'):
         WireAnswer(response, 'key', DOING, is_range=True)
 
     assert client.connections[0].state == 'closed'
