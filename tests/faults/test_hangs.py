@@ -552,4 +552,4 @@ def test_few_descriptors(conn: s3po.Connection, store: Store, kind: Kind, tmp_pa
 
     assert (ended.returncode, ended.stdout) == (0, 'done\n'), ended.stderr
     assert ended.stderr.count('this process may have only 64 open files') == 1
-    assert 'failed, the next one comes' not in ended.stderr
+    assert 'failed, next attempt' not in ended.stderr

@@ -61,11 +61,11 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
 
 # Calls that are refused whatever the store holds.
 CALLS: list[tuple[Call, str]] = [
-    (lambda conn: conn.upload('', 'key', b''), "bucket '' is no name of a bucket"),
-    (lambda conn: conn.upload('a/b', 'key', b''), "bucket 'a/b' is no name of a bucket"),
+    (lambda conn: conn.upload('', 'key', b''), "bucket '' is not a valid bucket name"),
+    (lambda conn: conn.upload('a/b', 'key', b''), "bucket 'a/b' is not a valid bucket name"),
     (lambda conn: conn.upload(BUCKET, '', b''), 'key is empty; S3 needs at least one character'),
-    (lambda conn: conn.upload(BUCKET, 'ä' * 513, b''), 'key is 1,026 bytes long in UTF-8; S3 takes at most 1,024'),
-    (lambda conn: conn.upload(BUCKET, '\ud800', b''), 'has no UTF-8 form'),
+    (lambda conn: conn.upload(BUCKET, 'ä' * 513, b''), 'key is 1,026 bytes long in UTF-8; S3 allows at most 1,024'),
+    (lambda conn: conn.upload(BUCKET, '\ud800', b''), 'cannot be encoded as UTF-8'),
     (lambda conn: conn.upload(BUCKET, 7, b''), 'key must be a str, not int'),  # type: ignore[arg-type]
     (lambda conn: conn.upload_file(BUCKET, 'key', 7), 'path must be a str or pathlib.Path, not int'),  # type: ignore[arg-type]
     (lambda conn: conn.upload_file(BUCKET, 'key', ''), "path '' cannot be a path"),
@@ -83,7 +83,7 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a writable file object, not int'),
     (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is not a parameter of GetObject"),
     (lambda conn: conn.copy(BUCKET, 'key', BUCKET, ''), 'to_key is empty'),
-    (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is no name"),
+    (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is not a valid bucket name"),
     (lambda conn: conn.move(BUCKET, 'key', BUCKET, 'key'), 'to_key: s3://bucket/key would be moved onto itself'),
     (lambda conn: conn.list(BUCKET, page_size=0), 'page_size must be a whole number from 1 to 1,000, not 0'),
     (lambda conn: conn.list(BUCKET, 7), 'prefix must be a str'),  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def test_client_excludes_what_it_brings(conn: s3po.Connection) -> None:
 @pytest.mark.parametrize('name', ['multipart_chunksize', 'multipart_copy_chunksize'])
 @pytest.mark.parametrize('value', [5 * MIB - 1, 5 * GIB + 1, 0, -1, 8.5])
 def test_part_size(name: str, value: Any) -> None:
-    """S3 takes parts of 5 MiB to 5 GiB."""
+    """parts must have 5 MiB to 5 GiB."""
     with pytest.raises(ConfigurationError, match=name):
         s3po.TransferConfig(**{name: value})
 
@@ -217,7 +217,7 @@ def test_bad_names_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransp
 
     assert memory.calls == [('PutObject', 'good', None)]
     assert {type(job.error) for job in caught.value.failed} == {ConfigurationError}
-    assert "os.fsencode(name).decode('utf-8', 'backslashreplace') is a key" in str(caught.value.failed[1].error)
+    assert "os.fsencode(name).decode('utf-8', 'backslashreplace') as the key" in str(caught.value.failed[1].error)
 
 
 def test_callbacks_that_cannot_be_called(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:

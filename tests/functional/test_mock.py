@@ -327,7 +327,7 @@ def test_without_moto(anywhere: s3po.Connection, monkeypatch: pytest.MonkeyPatch
     """The error names the extra to install."""
     monkeypatch.setitem(sys.modules, 'moto', None)
 
-    with pytest.raises(ConfigurationError, match=r"mock\(\) needs moto; install it by: pip install 's3po\[mock\]'"):
+    with pytest.raises(ConfigurationError, match=r"mock\(\) needs moto; install it with: pip install 's3po\[mock\]'"):
         anywhere.mock()
 
 

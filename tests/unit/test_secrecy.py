@@ -69,7 +69,7 @@ def test_secret() -> None:
     assert secret != SECRET_ACCESS_KEY
     with pytest.raises(TypeError, match='not JSON serializable'):
         json.dumps(secret)
-    with pytest.raises(TypeError, match='a secret goes into no pickle by itself'):
+    with pytest.raises(TypeError, match='a Secret cannot be pickled on its own'):
         pickle.dumps(secret)
 
 

@@ -287,7 +287,7 @@ def test_queries(client: FakeClient) -> None:
 @pytest.mark.parametrize('keys', [KEYS, None])
 def test_what_has_no_utf8(client: FakeClient, given: dict[str, Any], keys: Keys | None) -> None:
     """Half a character cannot be sent; nothing is."""
-    with pytest.raises(ConfigurationError, match='ListObjectsV2 s3://bucket: .*no UTF-8 form'):
+    with pytest.raises(ConfigurationError, match='ListObjectsV2 s3://bucket: .*cannot be encoded as UTF-8'):
         requester(client, keys=FakeKeys(keys)).send(LIST, 'GET', **given)
 
     assert not client.sent
