@@ -56,13 +56,16 @@ class Chunks:
     # --- what llhttp calls
 
     def on_message_begin(self) -> None:
+        """Note data behind the last chunk: called by httptools."""
         # The first one is that of the head.
         self.has_extra = self.has_ended
 
     def on_body(self, data: bytes) -> None:
+        """Add bytes of the body: called by httptools."""
         if not self.has_ended:
             self.pieces.append(data)
             self.body_bytes += len(data)
 
     def on_message_complete(self) -> None:
+        """Note the last chunk: called by httptools."""
         self.has_ended = True

@@ -93,7 +93,7 @@ class Stream(Protocol):
 
 
 class SocketStream:
-    """A stream over a TCP socket."""
+    """A Stream over a TCP socket."""
 
     __slots__ = (
         '_either_event',

@@ -24,7 +24,7 @@ PEEK_BYTES: Final = 16 * 1024
 
 
 class TLSStream:
-    """A stream over TLS, on top of another stream.
+    """A Stream over TLS, on top of another Stream.
 
     Attributes:
         on_session: Called once with a session that later connections can resume.

@@ -44,9 +44,11 @@ class Uncommitted(io.BufferedIOBase):
         self.write = writer.write  # type: ignore[method-assign]
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def tell(self) -> int:
+        """Return the number of bytes written."""
         return self._writer.tell()
 
     def commit(self) -> None:
@@ -69,9 +71,11 @@ class Compressed(io.BufferedIOBase):
         self.write = self._compressing.write  # type: ignore[method-assign]
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def close(self) -> None:
+        """Write the end of the compressed data and close the file below, which publishes the object."""
         if not self.closed:
             try:
                 self._compressing.close()

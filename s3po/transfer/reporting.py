@@ -15,7 +15,7 @@ T = TypeVar('T')
 
 
 class ReportedChunk:
-    """A chunk that reports how much of it was sent.
+    """A Chunk that reports how much of it was sent.
 
     For a transport that reads all of it at once (boto), the bytes are reported when the request has succeeded.
     """

@@ -65,7 +65,7 @@ Source = tuple[str, str, str | None]
 
 
 class BotoTransport:
-    """S3 through a boto3 client whose own retries are off."""
+    """A Transport through a boto3 client whose own retries are off."""
 
     def __init__(self, client: S3Client) -> None:
         self.client = client

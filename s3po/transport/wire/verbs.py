@@ -47,7 +47,7 @@ MAX_DOCUMENT_BYTES: Final = xml.MAX_XML_BYTES
 
 
 class WireTransport:
-    """S3 through s3po's own HTTP client. Belongs to one hub."""
+    """A Transport through s3po's own HTTP client. Belongs to one hub."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
