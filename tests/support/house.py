@@ -68,8 +68,8 @@ for verb in ('PUT', 'GET'):
 class Room:
     """A module of the package's top level, or a folder.
 
-    A method without a docstring counts as documented if it implements a documented method of a base class, or of a class that the
-    docstring of its class names ("A Transport through …").
+    A method without a docstring counts as documented if it implements a documented method of a base class, or of another class
+    that the docstring of its class names ("A Transport through …").
 
     Attributes:
         lines: Its lines of code.
