@@ -115,9 +115,9 @@ class _Redacting(logging.Filter):
         if shown != message:
             record.msg, record.args = shown, ()
         if record.exc_info and not record.exc_text:
-            told = _FORMATTER.formatException(record.exc_info)
-            shown = redacted(told)
-            if shown != told:
+            trace = _FORMATTER.formatException(record.exc_info)
+            shown = redacted(trace)
+            if shown != trace:
                 # Formatters print exc_text, and then do not use exc_info.
                 record.exc_info, record.exc_text = None, shown
         return True

@@ -90,8 +90,8 @@ def _pages(turn: Callable[[str | None], Any], bucket: str, prefix: str, start_af
         # Keys and prefixes are each in order; merged they are in the order of the bucket.
         found = _merged(page.entries, page.prefixes)
         if pages.is_closed_by((found[0], found[-1], len(found)) if found else None):
-            told = f'a page came again, {_named_page(found)}'
-            raise ListingError(f'the listing of s3://{bucket} repeats itself: {told}; some keys may be missing from it')
+            page_name = _named_page(found)
+            raise ListingError(f'the listing of s3://{bucket} repeats a page, {page_name}; some keys may be missing from it')
         _check_asked_for(page, f's3://{bucket}', prefix, start_after if token is None else '')
         yield from found
         if not page.is_truncated:
@@ -187,12 +187,12 @@ class _Deletion:
                 self.failed.setdefault((key, version), failure)
 
     def _attempt(self) -> None:
-        said = self._attempts.transport.delete_objects(self._attempts.bucket, self._left, extra=self._extra)
+        failures = self._attempts.transport.delete_objects(self._attempts.bucket, self._left, extra=self._extra)
         # A key that failed in an earlier attempt, and not in this one, is deleted.
         for name in self._left:
             self.failed.pop(name, None)
-        self.failed.update(((failure.key, failure.version_id), failure) for failure in said)
-        again = [failure for failure in said if is_retryable(failure.error)]
+        self.failed.update(((failure.key, failure.version_id), failure) for failure in failures)
+        again = [failure for failure in failures if is_retryable(failure.error)]
         self._left = [(failure.key, failure.version_id) for failure in again]
         if again:
             raise again[0].error
@@ -259,7 +259,7 @@ def _on_bucket(
     def attempt() -> None:
         doing = f'{operation} s3://{bucket}'
         with translated(doing):
-            said = call(**parameters)
-        check_status(operation, doing, said['ResponseMetadata']['HTTPStatusCode'])
+            response = call(**parameters)
+        check_status(operation, doing, response['ResponseMetadata']['HTTPStatusCode'])
 
     operations.attempts(bucket, '', retries).run(operation, attempt)

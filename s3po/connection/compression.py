@@ -102,18 +102,18 @@ def _coding_of(ref: ObjectRef, described: Described, *, is_by_encoding: bool) ->
 
 
 def _by_encoding(ref: ObjectRef, described: Described) -> str | None:
-    told = described.header('content-encoding') or ''
-    encodings = [name for name in (each.strip().lower() for each in told.split(',')) if name not in NO_ENCODINGS]
+    value = described.header('content-encoding') or ''
+    encodings = [name for name in (each.strip().lower() for each in value.split(',')) if name not in NO_ENCODINGS]
     if not encodings:
         return None
     if len(encodings) > 1 or encodings[0] not in CODING_OF:
-        raise _unknown(ref, 'Content-Encoding', told)
+        raise _unknown(ref, 'Content-Encoding', value)
     return CODING_OF[encodings[0]]
 
 
-def _unknown(ref: ObjectRef, what: str, told: str) -> DownloadError:
+def _unknown(ref: ObjectRef, what: str, value: str) -> DownloadError:
     return DownloadError(
-        f'{ref} has the {what} {told!r}, which s3po cannot decompress (only {", ".join(sorted(CODING_OF))}); decompress=False '
+        f'{ref} has the {what} {value!r}, which s3po cannot decompress (only {", ".join(sorted(CODING_OF))}); decompress=False '
         f'returns it as stored',
         bucket=ref.bucket,
         key=ref.key,

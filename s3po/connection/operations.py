@@ -157,12 +157,12 @@ class Operations:
                 abort_pending(self.attempts(bucket, '', 0))
         for bucket in pending_aborts.buckets():
             if upload_ids := pending_aborts.upload_ids(bucket):
-                told = ', '.join(upload_ids)
+                listed = ', '.join(upload_ids)
                 log.warning(
                     '%d multipart uploads to s3://%s are still not aborted; their parts are stored and billed: %s',
                     len(upload_ids),
                     bucket,
-                    told,
+                    listed,
                 )
 
     def extra(self, given: Extra | None, *operations: str) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class _MergedCredentials(Credentials):
 
     @property
     def reason(self) -> str:
-        told = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
-        return f'none of them has keys ({told})' if told else 'nothing was merged; give credentials'
+        reasons = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
+        return f'none of them has keys ({reasons})' if reasons else 'nothing was merged; give credentials'
 
     def keys(self) -> Keys | None:
         return None if self._source is None else self._source.keys()

@@ -133,7 +133,7 @@ class BotoKeys:
         try:
             with _failures_named():
                 if self._is_stale:
-                    log.info('the store says that the credentials have expired; refreshing them')
+                    log.info('the store reports expired credentials; refreshing them')
                     with self._inner._refresh_lock:
                         self._inner._protected_refresh(is_mandatory=True)
                     self._is_stale = False

@@ -129,7 +129,7 @@ class ClientSettings:
         }
         names = [name for name, is_given in given.items() if is_given]
         if len(names) > 1:
-            raise ConfigurationError(f'{" and ".join(names)} exclude each other: each says whose credentials are used')
+            raise ConfigurationError(f'{" and ".join(names)} exclude each other: each selects the credentials')
         if self.client is None:
             return
         if getattr(getattr(getattr(self.client, 'meta', None), 'service_model', None), 'service_name', None) != 's3':

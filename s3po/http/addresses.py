@@ -68,7 +68,7 @@ class Addresses:
         self._rests.pop(address, None)
 
     def failed(self, address: Address) -> None:
-        """No connection to it could be made: others are tried first for a while, and the name is asked for anew."""
+        """Note that no connection to it could be made: others are tried first for a while, and the name is resolved again."""
         self._valid_until = 0.0
         now = monotonic()
         until, failures = self._rests.get(address, (0.0, 0))

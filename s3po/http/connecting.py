@@ -140,7 +140,7 @@ class OriginOpener:
         Raises:
             ConnectTimeout: None answered in time.
             CertificateError: The server's certificate is not to be trusted.
-            NetworkError: There is no such host, nobody listens there, or TLS failed.
+            NetworkError: The host does not exist, the connection was refused, or TLS failed.
         """
         if self._process is not process.mark:
             raise ConfigurationError('a forked child cannot go on with a transfer of its parent')

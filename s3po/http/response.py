@@ -101,7 +101,7 @@ class Response:
                 return True
             self._interim += 1
             if self.status < 100 or self.status == 101 or self._interim > MAX_INTERIM_HEADS:
-                raise NetworkError(f'{self._connection.peer} sent interim answers ({self.status}) in place of a final one')
+                raise NetworkError(f'{self._connection.peer} sent interim responses ({self.status}) instead of a final one')
             self.status = 0
             if not is_final:
                 return False
@@ -196,7 +196,7 @@ class Response:
             # llhttp refuses one beside a Content-Length, but none of those that we could not decode.
             encoding = headers[b'transfer-encoding']
             if encoding.strip().lower() != b'chunked':
-                raise NetworkError(f'{self._connection.peer} says Transfer-Encoding: {encoding[:40]!r}')
+                raise NetworkError(f'{self._connection.peer} sent Transfer-Encoding: {encoding[:40]!r}')
             self.is_chunked = True
             self._chunks = Chunks(head)
             return
@@ -206,7 +206,7 @@ class Response:
                 return
             # llhttp has seen that these are digits; S3's objects need 14 of them.
             if len(length) > 18:
-                raise NetworkError(f'{self._connection.peer} says Content-Length: {length[:40]!r}')
+                raise NetworkError(f'{self._connection.peer} sent Content-Length: {length[:40]!r}')
             self.size_bytes = int(length)
         self._left = self.size_bytes
         if len(self._data) > self._left:

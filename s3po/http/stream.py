@@ -164,7 +164,7 @@ class SocketStream:
             # SIOCOUTQ, see tcp(7).
             return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
         except OSError:
-            # Not every system tells.
+            # Not every system supports it.
             return 0
 
     def shut_down(self) -> None:

@@ -234,6 +234,6 @@ class TLSStream:
         return True
 
     def _send_encrypted(self) -> None:
-        """Send what TLS has to send by itself. It fits into the socket's buffer, or the stream is of no use."""
+        """Send TLS's own records. They fit into the socket's buffer, or the stream is unusable."""
         while data := self._outgoing.read():
             self._stream.send(data)

@@ -70,7 +70,7 @@ class Call:
         """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'."""
         options = {name: durable(name, value) for name, value in self.options.items() if value is not None}
         lost = [name for name, value in options.items() if value is LOST]
-        # Anything else than text is no name of an object, and its job failed.
+        # A name that is not a str is invalid, and its job failed.
         names = {name: getattr(self.ref, name) for name in REF}
         lost += [name for name, value in names.items() if not isinstance(value, str) and (name, value) != ('version_id', None)]
         return {

@@ -54,13 +54,13 @@ def failures_of(bucket: str, asked: Names, answer: Deletion) -> list[DeleteFailu
     """
     known = _Asked(asked)
     strangers = [key for key, version_id in answer.deleted if not known.confirm(key, version_id)]
-    for said in answer.failures:
+    for failure in answer.failures:
         # DeleteObjects has one status, 200, for all keys; with 400, error_for() treats unknown codes as InvalidRequest.
-        doing = f'DeleteObjects s3://{bucket}/{said.key}'
-        error = error_for(doing, status=400, code=said.code, message=said.message, headers={})
+        doing = f'DeleteObjects s3://{bucket}/{failure.key}'
+        error = error_for(doing, status=400, code=failure.code, message=failure.message, headers={})
         is_known = known.confirm if is_gone(error) else functools.partial(known.refuse, error=error)
-        if not is_known(said.key, said.version_id):
-            strangers.append(said.key)
+        if not is_known(failure.key, failure.version_id):
+            strangers.append(failure.key)
     if strangers or answer.deleted:
         unnamed = f'; the response contains {strangers[0]!r} instead' if strangers else ''
         for key, version_id in known.open:

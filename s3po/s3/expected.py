@@ -32,7 +32,7 @@ def length_of(text: str | None) -> int:
     return int(text)
 
 
-def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[int, int, int]:
+def placed(status: int, content_range: str, size_bytes: int, *, is_range: bool) -> tuple[int, int, int]:
     """The offset of a body in its object, its length, and the size of the whole object; -1 for what is unknown.
 
     Some stores answer a range request with status 200 and a correct Content-Range (gofakes3, and so `rclone serve s3`): the
@@ -40,7 +40,7 @@ def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[
 
     Args:
         status: The response's status, 200 or 206.
-        said: The response's Content-Range; '' for none.
+        content_range: The response's Content-Range; '' for none.
         size_bytes: The length of the body; -1 if it is chunked, so that only its end shows the length.
         is_range: Whether a range was requested.
 
@@ -49,13 +49,13 @@ def placed(status: int, said: str, size_bytes: int, *, is_range: bool) -> tuple[
     """
     if status == http.client.PARTIAL_CONTENT and not is_range:
         raise ValueError('the response has status 206, but no range was requested')
-    if not said and status == http.client.OK:
+    if not content_range and status == http.client.OK:
         return 0, size_bytes, size_bytes
-    offset, stop, whole = _content_range(said)
+    offset, stop, whole = _content_range(content_range)
     if size_bytes not in (-1, stop - offset):
-        raise ValueError(f'the response has Content-Range: {said!r} for a body of {size_bytes:,} bytes')
+        raise ValueError(f'the response has Content-Range: {content_range!r} for a body of {size_bytes:,} bytes')
     if not is_range and (offset, stop) != (0, whole):
-        raise ValueError(f'the response has Content-Range: {said!r}, but no range was requested')
+        raise ValueError(f'the response has Content-Range: {content_range!r}, but no range was requested')
     return offset, stop - offset, whole
 
 

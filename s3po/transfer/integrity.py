@@ -112,7 +112,7 @@ def check_echo(doing: str, sent: str | None, stored: str | None) -> None:
         IntegrityError: They are of one algorithm, and differ.
     """
     if sent is not None and stored is not None and sent != stored and kind_of(sent) == kind_of(stored):
-        raise IntegrityError(f'{doing}: what was stored is not what was sent: the store tells {stored}, sent was {sent}')
+        raise IntegrityError(f'{doing}: the stored bytes are not those that were sent: the store has {stored}, sent was {sent}')
 
 
 def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
@@ -145,7 +145,7 @@ def _md5_of(chunk: Chunk) -> str:
 
 
 def wants_id(headers: Headers, extra: Extra, *, is_multipart: bool) -> bool:
-    """Whether an upload needs an id of its own, to be told from another client's write when its response is lost.
+    """Whether an upload needs its own id, to distinguish it from another client's write if its response is lost.
 
     It does if a condition refuses the second attempt whichever client wrote, or if encryption makes unpredictable ETags.
     """
@@ -355,4 +355,6 @@ def _algorithm_of(expected: str) -> str:
 
 def _compare(doing: object, expected: str, computed: str) -> None:
     if computed != expected:
-        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {expected}')
+        raise Mismatch(
+            f'{doing}: the received bytes are not the stored ones: they have {computed}, but the store has {expected}'
+        )

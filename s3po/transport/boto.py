@@ -111,8 +111,8 @@ class BotoTransport:
         if byte_range is not None:
             start, stop = byte_range
             parameters['Range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
-        said = self._call('GetObject', self.client.get_object, parameters, extra)
-        return BotoAnswer(said, key, f'GetObject s3://{bucket}/{key}', is_range=byte_range is not None, if_match=if_match)
+        response = self._call('GetObject', self.client.get_object, parameters, extra)
+        return BotoAnswer(response, key, f'GetObject s3://{bucket}/{key}', is_range=byte_range is not None, if_match=if_match)
 
     def head_object(
         self,
@@ -127,10 +127,10 @@ class BotoTransport:
         parameters = _object_parameters(bucket, key, if_match=if_match, version_id=version_id)
         if wants_checksum:
             parameters['ChecksumMode'] = 'ENABLED'
-        said = self._call('HeadObject', self.client.head_object, parameters, extra)
-        check_store(said, f'HeadObject s3://{bucket}/{key}')
-        check_match(if_match, etag_of(said), f'HeadObject s3://{bucket}/{key}')
-        return info_of(said, key, said.get('ContentLength', -1))
+        response = self._call('HeadObject', self.client.head_object, parameters, extra)
+        check_store(response, f'HeadObject s3://{bucket}/{key}')
+        check_match(if_match, etag_of(response), f'HeadObject s3://{bucket}/{key}')
+        return info_of(response, key, response.get('ContentLength', -1))
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
@@ -140,8 +140,8 @@ class BotoTransport:
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
         parameters = _object_parameters(bucket, key, version_id=version_id)
-        said = self._call('DeleteObject', self.client.delete_object, parameters, extra)
-        return said.get('VersionId')
+        response = self._call('DeleteObject', self.client.delete_object, parameters, extra)
+        return response.get('VersionId')
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
         failures, keys = delete_odd_keys(self, bucket, keys, extra)
@@ -149,8 +149,8 @@ class BotoTransport:
             return failures
         named = [{'Key': key} if version is None else {'Key': key, 'VersionId': version} for key, version in keys]
         parameters = {'Bucket': bucket, 'Delete': {'Objects': named}}
-        said = self._call('DeleteObjects', self.client.delete_objects, parameters, extra)
-        return failures + failures_of(bucket, keys, deletion_of(said))
+        response = self._call('DeleteObjects', self.client.delete_objects, parameters, extra)
+        return failures + failures_of(bucket, keys, deletion_of(response))
 
     def list_objects_v2(
         self,
@@ -167,20 +167,20 @@ class BotoTransport:
         optional = {'Delimiter': delimiter, 'StartAfter': start_after, 'ContinuationToken': token}
         parameters.update((name, value) for name, value in optional.items() if value is not None)
         # botocore itself requests escaped keys, and unescapes them.
-        said = self._call('ListObjectsV2', self.client.list_objects_v2, parameters, extra)
+        response = self._call('ListObjectsV2', self.client.list_objects_v2, parameters, extra)
         return Listing(
-            entries=[entry_of(item) for item in said.get('Contents', ())],
-            prefixes=[item['Prefix'] for item in said.get('CommonPrefixes', ())],
-            is_truncated=bool(said.get('IsTruncated', said.get('NextContinuationToken'))),
-            next_token=said.get('NextContinuationToken'),
+            entries=[entry_of(item) for item in response.get('Contents', ())],
+            prefixes=[item['Prefix'] for item in response.get('CommonPrefixes', ())],
+            is_truncated=bool(response.get('IsTruncated', response.get('NextContinuationToken'))),
+            next_token=response.get('NextContinuationToken'),
         )
 
     def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
         parameters = {'Bucket': bucket, 'Key': key, **_copy_source(source, if_match)}
         if headers:
             parameters['MetadataDirective'] = 'REPLACE'
-        said = self._call('CopyObject', self.client.copy_object, parameters, extra, headers)
-        copied = {**said, **said.get('CopyObjectResult', {})}
+        response = self._call('CopyObject', self.client.copy_object, parameters, extra, headers)
+        copied = {**response, **response.get('CopyObjectResult', {})}
         required_etag(copied, _doing('CopyObject', parameters))
         return stored_of(copied)
 
@@ -190,10 +190,10 @@ class BotoTransport:
         parameters = {'Bucket': bucket, 'Key': key}
         if algorithm is not None:
             parameters.update(ChecksumAlgorithm=algorithm, ChecksumType=checksum_type(algorithm))
-        said = self._call('CreateMultipartUpload', self.client.create_multipart_upload, parameters, extra, headers)
-        if not said.get('UploadId'):
+        response = self._call('CreateMultipartUpload', self.client.create_multipart_upload, parameters, extra, headers)
+        if not response.get('UploadId'):
             raise NetworkError(f'{_doing("CreateMultipartUpload", parameters)}: the response has no UploadId')
-        return str(said['UploadId'])
+        return str(response['UploadId'])
 
     def upload_part(
         self,
@@ -212,8 +212,8 @@ class BotoTransport:
             'PartNumber': part_number,
             'Body': chunk.read(),
         }
-        said = self._call('UploadPart', self.client.upload_part, parameters, extra)
-        return completed_of(said, part_number, f'UploadPart {part_number} of s3://{bucket}/{key}', chunk.size_bytes)
+        response = self._call('UploadPart', self.client.upload_part, parameters, extra)
+        return completed_of(response, part_number, f'UploadPart {part_number} of s3://{bucket}/{key}', chunk.size_bytes)
 
     def upload_part_copy(
         self,
@@ -233,9 +233,9 @@ class BotoTransport:
             'PartNumber': part_number,
             'CopySourceRange': f'bytes={byte_range[0]}-{byte_range[1] - 1}',
         }
-        said = self._call('UploadPartCopy', self.client.upload_part_copy, parameters, extra)
+        response = self._call('UploadPartCopy', self.client.upload_part_copy, parameters, extra)
         doing = f'UploadPartCopy {part_number} of s3://{bucket}/{key}'
-        return completed_of(said.get('CopyPartResult', {}), part_number, doing, byte_range[1] - byte_range[0])
+        return completed_of(response.get('CopyPartResult', {}), part_number, doing, byte_range[1] - byte_range[0])
 
     def complete_multipart_upload(
         self,
@@ -260,23 +260,23 @@ class BotoTransport:
         self._call('AbortMultipartUpload', self.client.abort_multipart_upload, parameters, extra)
 
     def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
-        said = self._call('ListParts', self.client.list_parts, _upload_parameters(bucket, key, upload_id), extra)
-        return [CompletedPart(number=part['PartNumber'], etag=etag_of(part)) for part in said.get('Parts', ())]
+        response = self._call('ListParts', self.client.list_parts, _upload_parameters(bucket, key, upload_id), extra)
+        return [CompletedPart(number=part['PartNumber'], etag=etag_of(part)) for part in response.get('Parts', ())]
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         found: list[ListedUpload] = []
         parameters: dict[str, Any] = {'Bucket': bucket, 'Prefix': prefix}
         places, pages = Loop(), Loop()
         while True:
-            said = self._call('ListMultipartUploads', self.client.list_multipart_uploads, parameters, extra)
+            response = self._call('ListMultipartUploads', self.client.list_multipart_uploads, parameters, extra)
             found.extend(
                 ListedUpload(key=item['Key'], upload_id=item['UploadId'], initiated=item.get('Initiated'))
-                for item in said.get('Uploads', ())
+                for item in response.get('Uploads', ())
             )
-            if not said.get('IsTruncated', said.get('NextKeyMarker')):
+            if not response.get('IsTruncated', response.get('NextKeyMarker')):
                 return found
-            markers = said.get('NextKeyMarker', ''), said.get('NextUploadIdMarker', '')
-            last = found[-1].upload_id if said.get('Uploads') else None
+            markers = response.get('NextKeyMarker', ''), response.get('NextUploadIdMarker', '')
+            last = found[-1].upload_id if response.get('Uploads') else None
             if not any(markers) or places.is_closed_by(markers) or pages.is_closed_by(last):
                 raise NetworkError(f'ListMultipartUploads s3://{bucket}: the response is truncated without a new marker')
             parameters['KeyMarker'], parameters['UploadIdMarker'] = markers
@@ -309,8 +309,8 @@ class BotoTransport:
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         parameters = _object_parameters(bucket, key, version_id=version_id)
-        said = self._call('GetObjectTagging', self.client.get_object_tagging, parameters, extra)
-        return urllib.parse.urlencode([(tag['Key'], tag['Value']) for tag in said.get('TagSet', ())])
+        response = self._call('GetObjectTagging', self.client.get_object_tagging, parameters, extra)
+        return urllib.parse.urlencode([(tag['Key'], tag['Value']) for tag in response.get('TagSet', ())])
 
     def _call(
         self,
@@ -356,9 +356,9 @@ class BotoTransport:
         return translated(doing, on_expired=lambda: keys.expire(signed_with), endpoint=self._endpoint)
 
 
-def _close_body(said: dict[str, Any]) -> None:
-    if 'Body' in said:
-        said['Body'].close()
+def _close_body(response: dict[str, Any]) -> None:
+    if 'Body' in response:
+        response['Body'].close()
 
 
 @contextmanager
@@ -402,8 +402,8 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         # Usually the root is right, and the document is parsed only once.
         if found != expected and not is_document(operation, body):
             hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
-            told = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
-            raise NetworkError(told + (f'; {hint}' if hint else ''))
+            message = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
+            raise NetworkError(message + (f'; {hint}' if hint else ''))
         if found != expected and operation == 'CompleteMultipartUpload':
             # The ETag in a document with another root is no proof.
             response_dict['body'] = f'<{expected}/>'.encode()
@@ -412,8 +412,8 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         nothing_of(body)
     except MalformedAnswer as error:
         hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
-        told = f'{operation}: {response_dict["status_code"]}, but {error}'
-        raise NetworkError(told + (f'; {hint}' if hint else '')) from error
+        message = f'{operation}: {response_dict["status_code"]}, but {error}'
+        raise NetworkError(message + (f'; {hint}' if hint else '')) from error
     if body and operation == 'PutObject':
         # S3's response has no body: with a body, even an ETag is no proof.
         response_dict['headers'].pop('ETag', None)

@@ -120,7 +120,7 @@ def test_async_function() -> None:
 )
 def test_other_sources(other: dict[str, Any]) -> None:
     """Only one says who we are."""
-    with pytest.raises(ConfigurationError, match='exclude each other: each says whose credentials are used'):
+    with pytest.raises(ConfigurationError, match='exclude each other: each selects the credentials'):
         s3po.Connection(credentials=StaticCredentials('key', 'secret'), **other)
 
 

@@ -102,7 +102,7 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
     keeping.spoil = 100
     (tmp_path / 'target').write_bytes(b'old')
     target: Any = {'path': tmp_path / 'target', 'bytes': None, 'file': io.BytesIO()}[kind]
-    with pytest.raises(IntegrityError, match=r'GetObject s3://bucket/key: what came is not what was stored'):
+    with pytest.raises(IntegrityError, match=r'GetObject s3://bucket/key: the received bytes are not the stored ones'):
         conn.download(BUCKET, 'key', target)
 
     assert [path.name for path in tmp_path.iterdir()] == ['target']
@@ -142,7 +142,7 @@ def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: 
     streamed = connected(keeping, checksum=algorithm.lower()).download_file(BUCKET, 'key', tmp_path / 'target')
     assert (streamed.checksum, streamed.parts) == (keeping.checksum, 1 if algorithm == 'SHA256' else result.parts)
     keeping.checksum = text_of(algorithm, [data + b'more'])
-    with pytest.raises(IntegrityError, match=f'it has {algorithm}:.*, and the store tells {algorithm}:'):
+    with pytest.raises(IntegrityError, match=f'they have {algorithm}:.*, but the store has {algorithm}:'):
         connected(keeping, checksum=algorithm.lower()).download_file(BUCKET, 'key', tmp_path / 'target')
 
 

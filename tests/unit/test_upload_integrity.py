@@ -320,7 +320,7 @@ def test_echo_differs(wrong: Wrong) -> None:
     """A store that confirms another checksum than was sent has stored something else."""
     wrong.told = text_of(CRC, [b'something else'])
 
-    with pytest.raises(IntegrityError, match='what was stored is not what was sent: the store tells CRC64NVME'):
+    with pytest.raises(IntegrityError, match='the stored bytes are not those that were sent: the store has CRC64NVME'):
         connected(wrong).upload(BUCKET, 'key', DATA)
 
 

@@ -113,10 +113,10 @@ class Requester:
                 raise operation.named(error) from error
             if response.status < 300:
                 return response
-            said = self._read_error(response, operation, has_body=method != 'HEAD')
-            if is_last or not self._correct(operation.bucket, route, offset_s, response, said):
+            error_body = self._read_error(response, operation, has_body=method != 'HEAD')
+            if is_last or not self._correct(operation.bucket, route, offset_s, response, error_body):
                 break
-        raise self.refusal(operation, response, said, keys)
+        raise self.refusal(operation, response, error_body, keys)
 
     def presigned_url(
         self, operation: Operation, method: str, *, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
@@ -219,17 +219,17 @@ class Requester:
 
     def _read_error(self, response: Response, operation: Operation, *, has_body: bool) -> ErrorBody:
         try:
-            said = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
+            error_body = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
         except TransportError as error:
             # Without its body, the status is enough, except for 400, which has many meanings.
             if response.status == http.client.BAD_REQUEST:
                 raise operation.named(error) from error
-            said = ErrorBody()
+            error_body = ErrorBody()
         finally:
             response.close()
-        return said
+        return error_body
 
-    def _correct(self, bucket: str, route: Route, offset_s: float, response: Response, said: ErrorBody) -> bool:
+    def _correct(self, bucket: str, route: Route, offset_s: float, response: Response, error_body: ErrorBody) -> bool:
         """Correct the region or the clock after a refusal. Returns True if the request should be sent again.
 
         Args:
@@ -237,11 +237,11 @@ class Requester:
             route: The route of the request; other requests may have moved the bucket since.
             offset_s: The clock offset that the request was dated with.
             response: The refusal.
-            said: The error in its body.
+            error_body: The error in its body.
         """
-        code = said.code
+        code = error_body.code
         if code in ASTRAY_CODES or response.status in ASTRAY_STATUSES:
-            region = response.text(b'x-amz-bucket-region') or said.region
+            region = response.text(b'x-amz-bucket-region') or error_body.region
             place = self.routes.move(bucket, region).place if region else route.place
             if place != route.place:
                 log.info('s3://%s is in region %s; further requests go there', bucket, place.region)
@@ -262,29 +262,31 @@ class Requester:
             log.warning("this machine's clock is %.0f s off the store's; requests use the store's time from now on", -offset_s)
         return True
 
-    def refusal(self, operation: Operation, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:
+    def refusal(
+        self, operation: Operation, response: Response, error_body: ErrorBody, keys: Keys | None = None
+    ) -> TransportError:
         """The error for a refusal.
 
         Args:
             operation: The request that was refused.
             response: The refusal.
-            said: The error in its body.
+            error_body: The error in its body.
             keys: The keys that the request was signed with; None for the current ones.
         """
         can_refresh = self._keys.can_refresh
-        if said.code in EXPIRED_CODES and can_refresh:
+        if error_body.code in EXPIRED_CODES and can_refresh:
             self._keys.expire(keys or self._keys.current)
         headers = headers_of(response)
-        if said.request_id:
-            headers.setdefault('x-amz-request-id', said.request_id)
+        if error_body.request_id:
+            headers.setdefault('x-amz-request-id', error_body.request_id)
         return error_for(
             str(operation),
             status=response.status,
-            code=said.code or str(response.status),
-            message=said.message or ('' if said.code else http.client.responses.get(response.status, '')),
+            code=error_body.code or str(response.status),
+            message=error_body.message or ('' if error_body.code else http.client.responses.get(response.status, '')),
             headers=headers,
             can_refresh=can_refresh,
-            region=said.region,
+            region=error_body.region,
             endpoint=self.routes[operation.bucket].endpoint,
         )
 

@@ -62,8 +62,8 @@ class WireAnswer:
             check_store(response, operation)
             if response.size_bytes < 0 and not response.is_chunked:
                 raise ValueError('the response has no Content-Length, so a truncated body could not be detected')
-            said = response.text(b'content-range') or ''
-            placing = placed(self.status, said, response.size_bytes, is_range=is_range)
+            content_range = response.text(b'content-range') or ''
+            placing = placed(self.status, content_range, response.size_bytes, is_range=is_range)
             self.offset, self.size_bytes, self.whole_bytes = placing
             check_match(if_match, self.etag, operation)
         except ValueError as error:

@@ -292,11 +292,11 @@ class WireTransport:
             sent.update({name: value, 'x-amz-checksum-type': checksum_type(checksum.partition(':')[0])})
         body = complete_body(parts)
         response = self._send(operation, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
-        said = self._document(operation, response, xml.complete_result_of)
+        completed = self._document(operation, response, xml.complete_result_of)
         return Stored(
-            etag=said.etag,
+            etag=completed.etag,
             version_id=response.text(b'x-amz-version-id'),
-            checksum=said.checksum,
+            checksum=completed.checksum,
             is_encrypted=is_encrypted(response),
         )
 
