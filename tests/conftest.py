@@ -1,4 +1,4 @@
-"""What all tests share: servers of their own, and nothing of the environment that they happen to run in."""
+"""Fixtures of all tests: local servers, and an environment without the settings of the machine."""
 
 from __future__ import annotations
 

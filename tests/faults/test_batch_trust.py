@@ -1,4 +1,4 @@
-"""Failures that a batch must not keep for itself (F71, F77), and waits that would never end (F79, F80)."""
+"""Failures that a batch must report (F71, F77), and waits that would never end (F79, F80)."""
 
 from __future__ import annotations
 

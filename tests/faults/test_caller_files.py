@@ -1,4 +1,4 @@
-"""Files of the caller's that take or give less than they are asked for, and paths that two downloads write at once."""
+"""The caller's file objects that read or write less than requested, and two downloads to one path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that fail before, within and behind an answer (F01 to F11, F18 to F20)."""
+"""Connections that fail before, during and after a response (F01 to F11, F18 to F20)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads of what comes short, shifted, changed or disguised (F42 to F46, F48 to F50): all of it arrives, or nothing."""
+"""Responses that are short, shifted, changed or compressed (F42 to F46, F48 to F50): the download is complete, or an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint that is not what it was taken for: the error says what is wrong, where, and what to do."""
+"""Wrong endpoints: the error names the problem, the endpoint and the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are none of S3's (F68): a proxy's page, a queue's 202, a 206 to a PUT. None of them counts as done."""
+"""Responses that are not S3's (F68): a proxy's page, a queue's 202, a 206 to a PUT. None of them counts as success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""delete_many (F69): only keys that the caller named are deleted and counted, however the store spells them in its answer."""
+"""delete_many (F69): only the caller's keys are deleted and counted, however the store spells them."""
 
 from __future__ import annotations
 

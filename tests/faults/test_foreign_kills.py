@@ -1,4 +1,4 @@
-"""Greenlets of s3po's that other code kills (F66): what was not moved never counts as moved."""
+"""Greenlets of s3po killed by user code (F66): unfinished transfers never count as finished."""
 
 from __future__ import annotations
 

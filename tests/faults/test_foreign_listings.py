@@ -1,4 +1,4 @@
-"""Listings of what was not asked for (F68), or that end early: no key is deleted for them."""
+"""Listings with keys outside of the request (F68), or that end early: no such key is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forks in the middle of transfers (F65): a child never changes what its parent moves, whatever it does itself."""
+"""Forks in the middle of transfers (F65): a child never changes what its parent transfers."""
 
 from __future__ import annotations
 

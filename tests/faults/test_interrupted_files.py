@@ -1,4 +1,4 @@
-"""Open files whose calls are interrupted, or that are never closed: no hole in what is read or published, and no silence."""
+"""Open files whose calls are interrupted, or that are never closed: no missing bytes, and no silent loss."""
 
 from __future__ import annotations
 

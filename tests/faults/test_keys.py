@@ -1,4 +1,4 @@
-"""Keys and names (F57 to F60): what S3 takes goes there and back byte for byte; all else is refused before a request."""
+"""Keys and names (F57 to F60): valid ones are stored and returned byte for byte; others are rejected before any request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine does wrong (F53 to F56): files that change, targets that cannot be, signals, files that are none."""
+"""Local problems (F53 to F56): changing files, impossible targets, signals, special files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are lost, late or empty: what the store has carried out counts, and nothing is done twice that must not be."""
+"""Responses that are lost, late or empty: what the store has carried out counts, and nothing is done twice."""
 
 from __future__ import annotations
 

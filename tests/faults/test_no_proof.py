@@ -1,4 +1,4 @@
-"""Answers that look like a store's and prove nothing (F68): none of them costs the only copy."""
+"""Responses that look like a store's and prove nothing (F68): none of them leads to the deletion of the only copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials that expire, clocks that are off, buckets that are elsewhere (F32 to F36): corrected once, and told."""
+"""Expired credentials, wrong clocks, buckets in other regions (F32 to F36): corrected once, and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store says no (F29, F38 to F41): what is tried again, what is told, and that no listing is cut short in silence."""
+"""The store refuses (F29, F38 to F41): what is retried, what is reported, and no listing is silently truncated."""
 
 from __future__ import annotations
 

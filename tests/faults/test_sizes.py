@@ -1,4 +1,4 @@
-"""Sizes at the edges (F51): nothing, one byte, a part and one byte more or less, 10,000 parts, and too much."""
+"""Edge cases of sizes (F51): 0, one byte, a part plus or minus one byte, 10,000 parts, and too large."""
 
 from __future__ import annotations
 

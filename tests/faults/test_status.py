@@ -1,4 +1,4 @@
-"""Statuses that ask for patience, and answers that come early (F21 to F25, F30, F31)."""
+"""Statuses that request a wait, and early responses (F21 to F25, F30, F31)."""
 
 from __future__ import annotations
 

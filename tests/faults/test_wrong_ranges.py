@@ -1,4 +1,4 @@
-"""Answers that are a part, another part, or another version of what was asked for (F67, F72)."""
+"""Responses with a part, another part, or another version of the requested object (F67, F72)."""
 
 from __future__ import annotations
 

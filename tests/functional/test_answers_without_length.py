@@ -1,4 +1,4 @@
-"""Answers whose length shows at their end, or never; and numbers that are none. Over both transports."""
+"""Responses whose length is known only at their end, or never; and invalid numbers. Over both transports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are bad, or go bad while they are moved: nothing is published, nothing is left, nothing is lost."""
+"""Bad files, or files that go bad during a transfer: nothing is published, nothing is left, nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: the error names the argument and the fix, comes before any request where it can, and nothing is lost."""
+"""Invalid arguments: the error names the argument and the fix, before any request where possible."""
 
 from __future__ import annotations
 

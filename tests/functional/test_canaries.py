@@ -1,4 +1,4 @@
-"""The watch over the functional tests: a test that lets a secret be seen fails, whichever way it is seen."""
+"""The check for secrets: a functional test that logs or prints one fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checksums of uploads and downloads, over both transports, at every kind of store."""
+"""Checksums of uploads and downloads, over both transports, with every kind of store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3Client beyond its document's examples: which bucket a name means, answers, parts and ranges, and what is refused."""
+"""S3Client beyond the examples of its document: names and buckets, responses, parts and ranges, rejected arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compress= and decompress= over HTTP, by both transports: what a store is told, and bodies that are cut on their way."""
+"""compress= and decompress= over HTTP, by both transports: the requests, and truncated bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials, certificates and connections, over both transports: refreshed once, verified, and no more than are needed."""
+"""Credentials, certificates and connections, over both transports: refreshed once, verified, no more than needed."""
 
 from __future__ import annotations
 

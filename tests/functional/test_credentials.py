@@ -1,4 +1,4 @@
-"""Connections whose keys come from `credentials=`: over both transports, and as in the seed's chapter on credentials."""
+"""Connections with `credentials=`: over both transports, and the examples of the document on credentials."""
 
 from __future__ import annotations
 

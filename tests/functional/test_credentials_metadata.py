@@ -1,4 +1,4 @@
-"""MetadataCredentials: EC2's service and that of containers, whatever they answer, and the greenlet that keeps asking."""
+"""MetadataCredentials: the services of EC2 and containers with any response, and the refreshing greenlet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfers that fail on their way: what failed is done again, alone; what cannot be done leaves all as it was."""
+"""Transfers that fail half-way: failed requests are retried alone; failed transfers leave everything unchanged."""
 
 from __future__ import annotations
 

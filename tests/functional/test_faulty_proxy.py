@@ -1,4 +1,4 @@
-"""Each fault of the proxy of chaos is what it says, comes again with its seed, and is counted only where it was one."""
+"""The proxy of the chaos tests: each fault is as described, repeats with its seed, and is counted only if it occurred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open files over HTTP: connections that drop, parts that wait, processes that end."""
+"""Open files over HTTP: dropped connections, waiting parts, ending processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fsspec file system: fsspec's own abstract tests, and what pandas and pyarrow make of it."""
+"""The fsspec file system: fsspec's own abstract tests, pandas and pyarrow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and their addresses: all are used, and what fails is passed over."""
+"""Host names with several addresses: all are used, and failing ones are skipped."""
 
 from __future__ import annotations
 

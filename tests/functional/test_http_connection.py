@@ -1,4 +1,4 @@
-"""One connection over a pair of sockets: little room, ends from outside, and what is on its way."""
+"""One connection over a pair of sockets: full buffers, ends from outside, bytes in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of time and speed: whoever keeps us waiting is left, and nobody else is."""
+"""Limits of time and speed: slow peers are dropped, others are not."""
 
 from __future__ import annotations
 

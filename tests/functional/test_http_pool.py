@@ -1,4 +1,4 @@
-"""Pools over sockets: exchanges that are killed leave no descriptor open, and each greenlet gets its own answer."""
+"""Pools over sockets: killed exchanges leave no descriptor open, and each greenlet gets its own response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proxies: https goes through them by CONNECT, and what they answer is either a way through or an error."""
+"""Proxies: https uses CONNECT, and a proxy's refusal is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS: whom we trust, what is sent to whom we do not, sessions, ends, and that all bytes arrive."""
+"""TLS: trust, no data to untrusted servers, sessions, ends of connections, complete data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while objects go up in parts: the process ends soon, as Python's do, and leaves nothing in the store."""
+"""Ctrl-C during multipart uploads: the process ends soon, as Python's do, and leaves nothing in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users kept with an older version of s3po can be loaded: pickles, and the failed jobs in a file."""
+"""Files of older versions of s3po can be loaded: pickles, and failed jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3-PO's Connection beyond its document's examples: nothing that was queued is lost, and no failure is only printed."""
+"""S3-PO's Connection beyond the examples of its document: no queued upload is lost, and failures are kept, not just logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where keys come from when none are given: EC2's metadata service is asked as is safe, and it is told who gave the keys."""
+"""Keys from EC2's metadata service, if none are given: the requests are safe, and logs name the source of the keys."""
 
 from __future__ import annotations
 

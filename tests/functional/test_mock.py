@@ -1,4 +1,4 @@
-"""conn.mock(): the same connection over a pretended S3, whatever it is connected to, and no socket is opened."""
+"""conn.mock(): the same connection with an in-process fake S3 (moto), whatever its settings, and no socket is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller meets: names, tracebacks, and errors that say what to do."""
+"""The public interface: names, tracebacks, and errors with advice."""
 
 from __future__ import annotations
 

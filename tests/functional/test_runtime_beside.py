@@ -1,4 +1,4 @@
-"""Imported beside native threads, s3po patches what carries bytes, and nothing that those threads wait for."""
+"""s3po imported beside native threads patches the network, and nothing that those threads wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptors leave gevent's sockets in the mode that the program set."""
+"""Descriptors that leave gevent's sockets have the blocking mode that the program set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native threads in a process that is patched: they import at the same time, come and go, and fork."""
+"""Native threads in a patched process: they import at the same time, start and end, and fork."""
 
 from __future__ import annotations
 

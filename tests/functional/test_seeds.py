@@ -1,4 +1,4 @@
-"""The examples of the other four documents that the project grew from, against moto's server; see tests/support/seeds.py."""
+"""The examples of the other four documents that the project is based on, against moto's server; see tests/support/seeds.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3Storage beyond its document's signatures: modes, copies with progress, links, and what is refused."""
+"""S3Storage beyond the signatures of its document: modes, copies with progress, links, rejected arguments."""
 
 from __future__ import annotations
 

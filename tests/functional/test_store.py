@@ -1,4 +1,4 @@
-"""The store as a client meets it: boto3, and plain sockets where boto3 would hide what happens."""
+"""The tests' own store, used by boto3, and by plain sockets where boto3 hides details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store checks what it is sent and tells checksums as AWS S3 does; over plain HTTP, where no client is in between."""
+"""The store verifies and returns checksums as AWS S3 does; over plain HTTP, without a client in between."""
 
 from __future__ import annotations
 

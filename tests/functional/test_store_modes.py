@@ -1,4 +1,4 @@
-"""The store can be another kind of store: one that ignores checksums, refuses them, or believes whatever it is sent."""
+"""The store imitates other stores: one that ignores checksums, rejects them, or accepts any."""
 
 from __future__ import annotations
 

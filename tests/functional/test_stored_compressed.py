@@ -1,4 +1,4 @@
-"""Nothing is decompressed but what s3po has compressed, or the caller wants it; and then no further than its limit."""
+"""Only what s3po has compressed is decompressed, unless the caller requests more; and only up to the limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads to paths, and what becomes of their temporary files: when processes die, meet, or the disk refuses."""
+"""Temporary files of downloads: when processes die or meet, or the disk fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On their way, data and secrets are guarded, or it is said that they are not; and they go nowhere else."""
+"""Data and secrets are protected on their way, or a warning is logged; and they are sent nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both transports against a store that does wrong: what they send, what they believe, and what is tried again."""
+"""Both transports against a store that misbehaves: their requests, checks and retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests go over the wire, and which through boto3: under a mock, behind a proxy, and where the wire cannot serve."""
+"""Which requests use the wire, and which boto3: under a mock, behind a proxy, and for unsupported settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Connection travels as what it was made with, and opens connections of its own where it arrives."""
+"""A Connection pickles as its arguments, and opens new connections where it is loaded."""
 
 from __future__ import annotations
 

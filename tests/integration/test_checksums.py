@@ -1,4 +1,4 @@
-"""What uploads carry for the store to check, at a real store: what it confirms is told, and nothing else."""
+"""Checksums of uploads to a real store: only what it confirms is reported."""
 
 from __future__ import annotations
 

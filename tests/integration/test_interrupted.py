@@ -1,4 +1,4 @@
-"""Transfers that are ended half-way, or whose object changes meanwhile."""
+"""Transfers that are interrupted half-way, or whose object changes meanwhile."""
 
 from __future__ import annotations
 

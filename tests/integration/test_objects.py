@@ -1,4 +1,4 @@
-"""What can be done with objects that are in a store: look, copy, move, delete, list, hand on, replace on conditions."""
+"""Operations on stored objects: head, copy, move, delete, list, presign, conditional replacement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of the documents that the project grew from, against a real store; see tests/support/seeds.py."""
+"""The examples of the documents that the project is based on, against a real store; see tests/support/seeds.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects of all sizes around that of a part, from every kind of source and to every kind of target, byte by byte."""
+"""Objects of all sizes around that of a part, from every kind of source to every kind of target, byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules that every transport keeps, over a real store: what the tests elsewhere rely on is what it does."""
+"""The rules of every transport, over a real store: other tests rely on them."""
 
 from __future__ import annotations
 

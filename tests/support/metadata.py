@@ -1,4 +1,4 @@
-"""A metadata service, of EC2 and of containers, on real sockets, with scripted answers."""
+"""A metadata service, of EC2 and of containers, on real sockets, with scripted responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands for a connection in the tests of the batch."""
+"""A fake connection for tests of the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the tests of the store speak to it: boto3 as it is, HTTP as it is, and bytes on a socket."""
+"""Clients for the tests of the store: boto3, plain HTTP, and bytes on a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multipart uploads that could not be aborted are aborted later: those of this connection, and no others."""
+"""Multipart uploads whose abort failed are aborted later: those of this connection, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that are told without botocore, and what of the surroundings keeps that from being done."""
+"""Addresses that are computed without botocore, and settings that prevent it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch: each job ends exactly once, nothing is lost, nothing is silently wrong, nothing deadlocks."""
+"""The batch: each job ends exactly once, no job is lost, no failure is silent, nothing deadlocks."""
 
 from __future__ import annotations
 

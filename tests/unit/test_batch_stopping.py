@@ -1,4 +1,4 @@
-"""How a batch ends before it is done: exceptions, kills, cancellation, time-outs, too many failures."""
+"""Early ends of a batch: exceptions, kills, cancellation, timeouts, too many failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client behind a connection: made as s3po needs it, whatever it is made from."""
+"""The boto3 client of a connection: configured as s3po needs it, whatever it is made from."""
 
 from __future__ import annotations
 

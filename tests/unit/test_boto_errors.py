@@ -1,4 +1,4 @@
-"""botocore's errors in s3po's words: each becomes one class, says what was done, and keeps its cause."""
+"""botocore's errors as s3po's errors: each becomes one class, names the operation, and keeps its cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks: the same bytes at every reading, whole or in pieces, and their SHA-256."""
+"""Chunks: the same bytes in every reading, whole or in pieces, and their SHA-256."""
 
 from __future__ import annotations
 

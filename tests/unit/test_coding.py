@@ -1,4 +1,4 @@
-"""Streams of gzip, zlib and zstd: what is written is read again by anybody, in any pieces, and what is spoiled is told."""
+"""Streams of gzip, zlib and zstd: other libraries can read them, in any pieces, and corruption is an error."""
 
 from __future__ import annotations
 

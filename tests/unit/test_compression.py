@@ -1,4 +1,4 @@
-"""compress= and decompress= over a transport in memory: what is stored, what comes back, and what a failure leaves."""
+"""compress= and decompress= over a transport in memory: what is stored, what is returned, and what a failure leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources of keys: what each finds, what is half a pair, what several give together, and that no secret is seen by chance."""
+"""Sources of keys: what each finds, half pairs, merged sources, and no secret in a repr or message."""
 
 from __future__ import annotations
 

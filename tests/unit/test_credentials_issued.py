@@ -1,4 +1,4 @@
-"""What a function given as credentials may return, by whichever names, and what is said of anything else."""
+"""The results of a function given as credentials: all accepted names, and the errors for anything else."""
 
 from __future__ import annotations
 

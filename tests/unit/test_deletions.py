@@ -1,4 +1,4 @@
-"""What an answer to DeleteObjects confirms: the caller's keys only, each at most once."""
+"""What a response to DeleteObjects confirms: only the caller's keys, each at most once."""
 
 from __future__ import annotations
 

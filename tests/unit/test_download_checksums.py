@@ -1,4 +1,4 @@
-"""What came is compared with the checksum that the store keeps of the whole object, and never published when it differs."""
+"""Downloads are compared with the store's checksum of the whole object, and never published if they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failed can be kept in a file and done again, and nothing in memory is quietly left out."""
+"""Failed jobs can be saved in a file and repeated; data in memory is reported as not repeatable."""
 
 from __future__ import annotations
 

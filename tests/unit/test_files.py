@@ -1,4 +1,4 @@
-"""Objects as files: a reader gives one version's bytes from any position, a writer publishes the whole object or nothing."""
+"""Objects as files: a reader returns one version's bytes from any position, a writer publishes the whole object or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of answers: whole or an error, never more than was asked for, and nothing behind them is taken for an answer."""
+"""Bodies of responses: complete or an error, never more than allowed; bytes behind them are not taken for a response."""
 
 from __future__ import annotations
 

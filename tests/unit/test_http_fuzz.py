@@ -1,4 +1,4 @@
-"""Ten thousand answers that nobody would send: see tests/fuzz, which has more of them."""
+"""Ten thousand random responses; tests/fuzz has more of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools: which connection a request goes out on, how often, and what becomes of the connection."""
+"""Pools: which connection a request uses, how often it is sent, and the connection's state afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of requests: all of them arrive, or the answer that came first is the one that is reported."""
+"""Bodies of requests: they arrive completely, or an early response is reported."""
 
 from __future__ import annotations
 

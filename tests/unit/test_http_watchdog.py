@@ -1,4 +1,4 @@
-"""The watchdog, round by round: when it ends a connection, and when it does not."""
+"""The watchdog, round by round: when it closes a connection, and when not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call is a frozen value with a JSON form, which keeps what is durable, and an identity that is the same everywhere."""
+"""A call is a frozen value with a JSON form, which keeps durable options, and an identity that is the same everywhere."""
 
 from __future__ import annotations
 

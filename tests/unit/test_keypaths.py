@@ -1,4 +1,4 @@
-"""A key becomes a path below the root, one of its own, or none."""
+"""A key becomes its own path below the root, or an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values: validated when they are made, never changed, told as text."""
+"""Values: validated on creation, immutable, with a readable text."""
 
 from __future__ import annotations
 

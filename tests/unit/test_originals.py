@@ -1,4 +1,4 @@
-"""A file is deleted behind its upload only if it is the very file that was uploaded, whatever happens to its path."""
+"""A file is deleted after its upload only if it is the file that was uploaded, whatever happens to its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters and headers: what a request knows is sent with it, what is s3po's own is refused."""
+"""Parameters and headers: a request carries those that it takes; those that s3po sets are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans: the parts cover the object exactly, and S3 takes every one of them."""
+"""Plans: the parts cover the object exactly, and satisfy S3's limits."""
 
 from __future__ import annotations
 

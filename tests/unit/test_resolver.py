@@ -1,4 +1,4 @@
-"""Where buckets are: as botocore has it, told by ourselves where that is plain, and by botocore where it is not."""
+"""The addresses of buckets equal botocore's: computed by s3po in plain cases, by botocore in all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How buckets are spoken to: authorities, timeouts and proxies, as botocore has them."""
+"""HTTP settings of buckets (authorities, timeouts, proxies) equal botocore's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries: how many, how long, of what; a kill or a mistake is never one of them."""
+"""Retries: how many, how long, for which errors; never for a kill or a bug."""
 
 from __future__ import annotations
 

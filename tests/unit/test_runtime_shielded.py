@@ -1,4 +1,4 @@
-"""Work that a kill must not cut in two runs to its end, and its result is never lost; its caller does not wait for it long."""
+"""Shielded work runs to its end after a kill, its result is never lost, and its caller does not wait long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets are not seen: not in the repr, text, JSON or pickle of what holds them, and not in what botocore logs."""
+"""Secrets are not shown: not in the repr, text, JSON or pickle of their owners, and not in botocore's logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures: botocore's, for every request that there may be; and those that AWS documents."""
+"""Signatures equal botocore's, for every kind of request, and AWS's documented examples."""
 
 from __future__ import annotations
 

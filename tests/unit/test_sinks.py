@@ -1,4 +1,4 @@
-"""Sinks: a path is absent, old or complete; a file object is written in order and truncated back."""
+"""Sinks: a path is absent, unchanged or complete; a file object is written in order and truncated back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources: every kind is found out, read from where it stands, never closed, and caught when it changes."""
+"""Sources: every kind is recognised, read from its position, never closed, and checked for changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statuses and codes: each means one class of error, and says what to do."""
+"""Statuses and codes: each maps to one error class, with advice."""
 
 from __future__ import annotations
 

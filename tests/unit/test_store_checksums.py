@@ -1,4 +1,4 @@
-"""The store's checksums are S3's: pinned to published values, and to what AWS answers."""
+"""The store's checksums equal S3's: published values, and recorded responses of AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests' own store: how requests are read, and how scripted rules are chosen."""
+"""The tests' own store: how it parses requests and selects scripted rules."""
 
 from __future__ import annotations
 

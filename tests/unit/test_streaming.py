@@ -1,4 +1,4 @@
-"""Streams between two sides: bounded, complete or an error, and neither side waits for one that has gone."""
+"""Streams between two sides: bounded, complete or an error, and neither side waits for one that has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporary files: one name for one download, locked as long as it is written, and never anybody else's file."""
+"""Temporary files: one name per download, locked while it is written, and no other files are touched."""
 
 from __future__ import annotations
 

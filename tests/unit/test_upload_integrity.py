@@ -1,4 +1,4 @@
-"""What uploads carry for the store to check, what its answers are compared with, and what becomes of lost answers."""
+"""Checksums of uploads, checks of their responses, and lost responses."""
 
 from __future__ import annotations
 

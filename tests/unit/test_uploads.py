@@ -1,4 +1,4 @@
-"""Uploads and copies over a transport in memory: which requests are made, and what a failure leaves."""
+"""Uploads and copies over a transport in memory: the requests, and what a failure leaves."""
 
 from __future__ import annotations
 

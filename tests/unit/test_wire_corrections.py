@@ -1,4 +1,4 @@
-"""Requests that were addressed or dated wrongly: corrected, sent once more, and never so again. And keys that have expired."""
+"""Requests with the wrong region or date: corrected, sent once more, and remembered. And expired keys."""
 
 from __future__ import annotations
 

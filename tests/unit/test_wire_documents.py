@@ -1,4 +1,4 @@
-"""Requests and answers that are documents, where the wire is not as the reference transport, and why."""
+"""XML requests and responses: where the wire transport differs from boto's, and why."""
 
 from __future__ import annotations
 

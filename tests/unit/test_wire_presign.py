@@ -1,4 +1,4 @@
-"""Presigned URLs are boto3's: the same parameters, and so the same signature."""
+"""Presigned URLs equal boto3's: the same parameters, and so the same signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a request: each refusal means what it means to the reference transport, and each error says of what."""
+"""Failed requests: each refusal becomes the same error as over boto, and each error names the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request as it goes out: its line, its headers, its signature, and what of it is kept for the next one."""
+"""Requests as they are sent: line, headers, signature, and what is cached for the next one."""
 
 from __future__ import annotations
 

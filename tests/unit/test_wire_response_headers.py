@@ -1,4 +1,4 @@
-"""What an answer says: its headers as values, its body to the last byte."""
+"""Responses: headers as values, bodies to the last byte."""
 
 from __future__ import annotations
 

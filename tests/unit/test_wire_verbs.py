@@ -1,4 +1,4 @@
-"""S3's verbs as the reference transport speaks them: the same call sends the same request, and gives the same value."""
+"""S3's operations over the wire: the same call sends the same request as boto3, and returns the same value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3's XML, both ways: what an answer tells, and what a request holds."""
+"""S3's XML: values from responses, and bodies of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3's XML as botocore reads and writes it: each function gives what the reference transport makes of the same bytes."""
+"""S3's XML: each function returns the same values as botocore for the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents with characters that XML cannot hold: readable afterwards, and otherwise as they were."""
+"""Documents with characters that XML does not allow: parseable afterwards, and otherwise unchanged."""
 
 from __future__ import annotations
 
