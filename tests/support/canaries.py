@@ -1,8 +1,8 @@
-"""The secrets that tests use, and the watch over them: wherever one is logged or printed, the test fails that caused it.
+"""The secrets that tests use, and a check for them: a test that logs or prints one fails.
 
-What may live here: the secrets themselves, which all have the same unmistakable letters in them, and a plugin of pytest.
-`tests/functional/conftest.py` puts every functional test under watch: all records of all loggers, from DEBUG on, and all that
-goes to standard output and error, also of the programs that tests.support.programs runs.
+The secrets all contain the same unmistakable letters. `tests/functional/conftest.py` enables the check for every functional test:
+it covers all records of all loggers, from DEBUG on, and standard output and error, also of the programs that
+tests.support.programs runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What every transport does: the rules that a room runs as its tests, with transports of its own.
+"""The rules of every transport, as tests that a test file runs with its own transports.
 
-A test file takes them with `from tests.support.conformance import *` and brings three fixtures: `transport`, a transport;
-`bucket`, the name of an empty bucket behind it; `shortcomings`, by name the tests that the store behind it is known to fail,
-each with the reason.
+A test file imports them with `from tests.support.conformance import *` and provides three fixtures: `transport`, a transport;
+`bucket`, the name of an empty bucket; `shortcomings`, the tests that the store is known to fail, by name, each with the reason.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A transport whose store lies in this process: for tests that count, fail or repeat more than a server would bear.
+"""A transport whose store is in this process: for tests that count, fail or repeat more than a server could handle.
 
-It passes tests/functional/test_transport_conformance.py like the transports that it stands for.
+It passes tests/functional/test_transport_conformance.py like the real transports.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A way to a store, in this process, that hands on what it is given: once it is open, and as it is or changed.
-
-What may live here: sockets. Nothing of HTTP is known here.
-"""
+"""A TCP relay to a store, in this process, that can delay or change the bytes. It knows nothing of HTTP."""
 
 from __future__ import annotations
 

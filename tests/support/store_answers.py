@@ -1,7 +1,4 @@
-"""The pieces that S3's answers are made of.
-
-What may live here: how answers look. What they say is in store_api and store_uploads.
-"""
+"""Building blocks of S3's responses. Their contents are decided in store_api and store_uploads."""
 
 from __future__ import annotations
 

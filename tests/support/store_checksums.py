@@ -1,10 +1,9 @@
-"""Checksums as AWS S3 takes, checks and tells them.
+"""Checksums as AWS S3 accepts, verifies and returns them.
 
-What may live here: the arithmetic, and S3's rules about headers. No sockets, no state. Sources:
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html (algorithms, FULL_OBJECT and
-COMPOSITE), API_CreateMultipartUpload.html, API_UploadPart.html and API_CompleteMultipartUpload.html of the API reference.
-The errors' codes and messages, which these leave out, are those that the tests of OpenStack Swift and LocalStack record
-of AWS.
+No sockets, no state. Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html (algorithms,
+FULL_OBJECT and COMPOSITE), API_CreateMultipartUpload.html, API_UploadPart.html and API_CompleteMultipartUpload.html of the API
+reference. The error codes and messages, which these do not contain, are those that the tests of OpenStack Swift and LocalStack
+recorded from AWS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A request as S3 sees it: which operation it is, and what its parameters and headers say.
-
-What may live here: reading requests. Nothing here changes the store.
-"""
+"""Parses a request: its S3 operation, parameters and headers. Does not change the store."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Objects, parts, uploads and conditions as the store keeps them, and the errors that it answers with.
+"""Objects, parts, uploads and conditions of the store, and its errors.
 
-What may live here: values, and the rules that one value alone decides.
 Error codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 

@@ -1,7 +1,7 @@
-"""S3's XML, read and written.
+"""Reads and writes S3's XML.
 
-What may live here: documents. Keys may hold what XML 1.0 does not allow; as on S3, such a character is written as a
-reference that XML parsers refuse, and clients ask for encoding-type=url to be safe from it.
+Keys may contain characters that XML 1.0 does not allow; as on S3, such a character is written as a reference that XML parsers
+reject, and clients avoid that with encoding-type=url.
 """
 
 from __future__ import annotations
