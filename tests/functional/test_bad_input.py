@@ -100,8 +100,8 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.batch(on_error='ignore'), "on_error must be 'raise' or 'collect'"),  # type: ignore[arg-type]
     (lambda conn: conn.batch(timeout_s=0), 'timeout_s must be'),
     (lambda conn: conn.mock(buckets='bucket'), r"buckets must be a list of names: \['bucket'\]"),
-    (lambda conn: conn.mock(buckets=['a b']), "bucket 'a b' is no name"),
-    (lambda conn: conn.create_bucket('a b'), "bucket 'a b' is no name"),
+    (lambda conn: conn.mock(buckets=['a b']), "bucket 'a b' is not a valid bucket name"),
+    (lambda conn: conn.create_bucket('a b'), "bucket 'a b' is not a valid bucket name"),
 ]
 
 CONNECTIONS: list[tuple[dict[str, Any], str]] = [

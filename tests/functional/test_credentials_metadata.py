@@ -159,7 +159,7 @@ def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyP
     with pytest.raises(CredentialsError, match='AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: .*token cannot be read'):
         started()
     (tmp_path / 'token').write_text(f'{SECRET_ACCESS_KEY}\r\nX: y')
-    with pytest.raises(CredentialsError, match='token holds a line end') as caught:
+    with pytest.raises(CredentialsError, match='token contains a line end') as caught:
         started()
 
     assert secrets_in(str(caught.value)) == []
@@ -170,7 +170,7 @@ def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyP
 def test_container_elsewhere(container: MetadataService, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """The token goes to AWS's hosts, to this machine, or by https."""
     monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', url)
-    with pytest.raises(CredentialsError, match='AWS_CONTAINER_CREDENTIALS_FULL_URI must be a URL'):
+    with pytest.raises(CredentialsError, match='AWS_CONTAINER_CREDENTIALS_FULL_URI must be an https URL'):
         started()
 
     assert container.asked == []

@@ -1,7 +1,7 @@
 """The secrets that tests use, and a check for them: a test that logs or prints one fails.
 
-The secrets all contain the same unmistakable letters. `tests/functional/conftest.py` enables the check for every functional test:
-it covers all records of all loggers, from DEBUG on, and standard output and error, also of the programs that
+The secrets all contain the same unmistakable letters. `tests/functional/conftest.py` enables the check for all functional
+tests: it covers all records of all loggers, from DEBUG on, and standard output and error, also of the programs that
 tests.support.programs runs.
 """
 

@@ -1,7 +1,7 @@
 """A small HTTP proxy in this process.
 
-It supports CONNECT (RFC 9110, section 9.3.6) and requests in absolute form (RFC 9112, section 3.2.2), one per connection, without
-authentication.
+It supports CONNECT (RFC 9110, section 9.3.6) and requests in absolute form (RFC 9112, section 3.2.2), one per connection,
+without authentication.
 """
 
 from __future__ import annotations

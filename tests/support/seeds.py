@@ -1,7 +1,7 @@
 """The examples of the documents that the project is based on: each is a function that runs it and checks the result.
 
-They are unchanged except for hosts, paths, bucket names, and what is noted at each. The tests run them against moto's server, and
-against a real one in `make integration`.
+They are unchanged except for hosts, paths, bucket names, and what is noted at each. The tests run them against moto's server,
+and against a real one in `make integration`.
 """
 
 from __future__ import annotations

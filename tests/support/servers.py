@@ -1,7 +1,7 @@
 """Starts servers for tests, each in its own process.
 
-It works with and without gevent's patch. A server finds a free port and prints it in its first line, so that parallel test runs do
-not collide. It ends when its standard input closes, so it never outlives the tests.
+It works with and without gevent's patch. A server finds a free port and prints it in its first line, so that parallel test runs
+do not collide. It ends when its standard input closes, so it never outlives the tests.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_strangers() -> None:
     assert found([('a%2Fb', None)], refused('a/b')) == {'a%2Fb': NetworkError}
     assert found([A, ('c\n', None)], 'a', 'c') == {'c\n': NetworkError}
     assert found([A, B], refused('x'), refused('y'), refused('b')) == {'a': NetworkError, 'b': ServerError}
-    with pytest.raises(NetworkError, match="about 'x', which was not in the request"):
+    with pytest.raises(NetworkError, match="contains 'x', which was not in the request"):
         found([A], 'a', 'x')
 
 

@@ -158,7 +158,7 @@ def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None
     assert connected(keeping).download_file(BUCKET, 'key', tmp_path / 'target').checksum is None
     if size_bytes:
         keeping.spoil = 100
-        with pytest.raises(IntegrityError, match='it has MD5:'):
+        with pytest.raises(IntegrityError, match='they have MD5:'):
             connection.download_file(BUCKET, 'key', tmp_path / 'target')
         assert (tmp_path / 'target').read_bytes() == data
 

@@ -78,7 +78,7 @@ def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
     ]
     assert places.relearned == [('bucket', 'eu-west-3')]
     assert [each.getMessage() for each in caplog.records] == [
-        's3://bucket is in region eu-west-3; its requests go there from now on'
+        's3://bucket is in region eu-west-3; further requests go there'
     ]
     assert {each.state for each in client.connections} == {'given back'}
 
