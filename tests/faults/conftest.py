@@ -34,7 +34,7 @@ __all__ = ['_watched', 'jobs_ended', 'pytest_runtest_makereport']
 
 SETTLE_S = 5.0
 
-# All greenlets that were started since this was imported, and are still of use to somebody.
+# All greenlets that were started since this was imported, and are still referenced.
 _started: weakref.WeakSet[Any] = weakref.WeakSet()
 gevent.Greenlet.add_spawn_callback(_started.add)
 

@@ -74,7 +74,7 @@ def test_refused_for_ever(connect: Connect) -> None:
 
 @pytest.mark.fault('F03')
 def test_name_that_is_none(connect: Connect) -> None:
-    """A name that nobody knows is asked for three times, and soon given up."""
+    """An unknown host name is resolved three times, and then is an error."""
     began = time.monotonic()
 
     with pytest.raises(UploadError, match=r'x\.invalid.*gave up after 3 attempts'):
@@ -225,7 +225,7 @@ def test_odd_answers(conn: s3po.Connection, store: Store, answer: str) -> None:
 
 @pytest.mark.fault('F18')
 def test_untrusted(authority: Authority, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that nobody vouches for ends it: one connection, and nothing is sent."""
+    """An untrusted certificate ends the transfer: one connection, and nothing is sent."""
     monkeypatch.delenv('SSL_CERT_FILE', raising=False)
     monkeypatch.delenv('REQUESTS_CA_BUNDLE', raising=False)
     with Store(authority) as tls_store:

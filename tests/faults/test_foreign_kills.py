@@ -213,7 +213,7 @@ def test_request_for_an_upload_id(conn: s3po.Connection, store: Store, spawned: 
 
     killing.get()
     assert not conn.exists(BUCKET, 'key')
-    # Nobody can know its id.
+    # Its id is unknown.
     for upload in conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []):
         conn.conn.abort_multipart_upload(Bucket=BUCKET, Key=upload['Key'], UploadId=upload['UploadId'])
 

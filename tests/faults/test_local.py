@@ -112,7 +112,7 @@ def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, h
 
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Iterator[None]:
-    """Somebody whom permissions bind; root is bound by none."""
+    """A user whom permissions restrict; they do not restrict root."""
     if os.geteuid() != 0:
         yield
         return
@@ -240,7 +240,7 @@ def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_pa
 
 
 @pytest.mark.fault('F55')
-@pytest.mark.leaves_upload('who was killed has not told its id to anybody')
+@pytest.mark.leaves_upload('the killed process has not reported its id')
 def test_sigkill(conn: s3po.Connection, store: Store, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """What ends between two instructions leaves its temporary file and its multipart upload, by their names; no more.
 

@@ -133,7 +133,7 @@ def test_lost_if_none_match_of_another(conn: s3po.Connection, store: Store) -> N
 
 
 @pytest.mark.fault('F17')
-@pytest.mark.leaves_upload('nobody knows its id, and nothing is aborted by guess')
+@pytest.mark.leaves_upload('its id is unknown, and no other upload is aborted')
 def test_lost_create(conn: s3po.Connection, store: Store) -> None:
     """A second upload is begun; the first one is told of, and not aborted by guess."""
     store.script(once('CreateMultipartUpload', **LOST))

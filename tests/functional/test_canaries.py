@@ -116,7 +116,7 @@ def test_without_the_filter_it_would(run: Callable[[], None], monkeypatch: pytes
 
     def let_pass(record: Any) -> bool:
         watch.handle(record)
-        # Nobody else is to see it, the watch over this test included.
+        # Hidden from all other handlers, including the check of this test itself.
         return False
 
     watch = Watch()

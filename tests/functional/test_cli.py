@@ -268,7 +268,7 @@ def test_server_that_does_not_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_interrupted_command(tmp_path: Path) -> None:
     """Ctrl-C ends the command with one line, the code that shells know, and nothing left behind."""
-    # Whoever runs the tests in the background has told their children to ignore Ctrl-C.
+    # A shell that runs the tests in the background makes their children ignore Ctrl-C.
     heed = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)'
     # Not measured: what is raised while coverage's tracer looks up its greenlet, it swallows.
     environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}

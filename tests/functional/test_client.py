@@ -231,7 +231,7 @@ def test_async_iterables(client: S3Client) -> None:
 
 
 def test_copy_rename_presign(client: S3Client, conn: s3po.Connection) -> None:
-    """Within the store; a URL that anybody may use."""
+    """Copies within the store; and a URL that works without keys."""
     client.put(f'{BUCKET}/a', b'data')
     assert client.copy(f'{BUCKET}/a', f'{BUCKET}/b') == 200
     assert client.rename(f'{BUCKET}/b', f'{BUCKET}/c') == 200
@@ -284,7 +284,7 @@ def test_replaced_during_a_parallel_download(client: S3Client, store: Store, tmp
 
 
 def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """What is not said of parts is the connection's; and no failure is silent, as nobody would see it."""
+    """Unset options of parts are the connection's; and `silent` has no effect."""
     settings = {'config': s3po.TransferConfig(checksum='sha256'), 'silent': True, 'retry': impatient(0)}
     (tmp_path / 'file').write_bytes(b'x' * 6 * MIB)
     with S3Client(store.endpoint_url, **KEYS, connection=settings) as client:

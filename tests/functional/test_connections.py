@@ -200,7 +200,7 @@ def _tls_server(authority: Authority) -> Iterator[Store]:
 
 @pytest.fixture
 def tls_store(_tls_server: Store) -> Store:
-    """A store that speaks TLS with a certificate that nobody knows."""
+    """A store with an untrusted TLS certificate."""
     _tls_server.reset()
     return _tls_server
 
@@ -239,7 +239,7 @@ def test_certificate_that_is_trusted(
 
 @pytest.fixture
 def own_store() -> Iterator[Store]:
-    """A store that nobody else is connected to."""
+    """A store without other connections."""
     with Store() as server:
         yield server
 

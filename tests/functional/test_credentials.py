@@ -117,7 +117,7 @@ def test_session(make: Make, store: Store) -> None:
     ],
 )
 def test_empty(make: Make, store: Store, credentials: Callable[[], Credentials], said: str) -> None:
-    """It is told at the first request which source is empty; nobody else's keys are used, and nothing is sent."""
+    """The first request names the empty source; no other keys are used, and nothing is sent."""
     before = len(store.log())
     connection = make(credentials())
     for use in (lambda: connection.upload(BUCKET, 'key', b'data'), lambda: connection.conn):
@@ -139,7 +139,7 @@ def test_empty_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('credentials', [StaticCredentials(), StaticCredentials('k', 's'), lambda: None, lambda: 1 / 0])
 def test_mock(credentials: Any, kind: Kind) -> None:
-    """Under the mock nobody asks for keys."""
+    """Under the mock no keys are requested."""
     connection = s3po.Connection(credentials=credentials, transport=kind.name)
     with connection.mock(buckets=['mocked']):
         connection.upload('mocked', 'key', b'data')

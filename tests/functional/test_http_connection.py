@@ -129,7 +129,7 @@ def test_kill_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_read_timeout_of_a_small_request_without_room(pair: Pair) -> None:
-    """Nobody takes it, and nobody answers."""
+    """The peer neither reads nor responds."""
     watchdog = Watchdog(0.1, 0.0)
     watchdog.watch(pair.connection)
     user = small_request(pair)
@@ -154,7 +154,7 @@ def test_progress(pair: Pair) -> None:
 
 
 def test_ended_from_outside(pair: Pair) -> None:
-    """Whoever waits is told why; and so is whoever goes on."""
+    """A waiting call raises the reason; and so do later calls."""
     connection = pair.connection
     user = gevent.spawn(connection.receive)
     gevent.sleep(0)

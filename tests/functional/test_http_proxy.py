@@ -75,7 +75,7 @@ def test_bytes_behind_the_way(context: Any, authority: Authority) -> None:
 
 
 def test_name_and_password(context: Any, authority: Authority) -> None:
-    """They are told to the proxy, unescaped, and to nobody else."""
+    """They are sent to the proxy, unescaped, and not to the store."""
     script = [Receive(), Send(OPENED), Secure(context), Receive(), Send(HELLO)]
     with ScriptedServer(script) as server:
         with pool_to(through(server, 'me:s%40cret@'), tls=tls(authority)) as pool:
@@ -95,7 +95,7 @@ def test_address_of_ip_version_6() -> None:
 
 
 def test_certificate_is_the_origin_s(context: Any, authority: Authority) -> None:
-    """A proxy that speaks for somebody else is found out."""
+    """A proxy that connects to another host is detected."""
     script = [Receive(), Send(OPENED), Secure(context), ReceiveAll()]
     with ScriptedServer(script) as server:
         with pool_to(through(server, host='elsewhere.example'), tls=tls(authority)) as pool:

@@ -66,7 +66,7 @@ def test_trusted(context: Any, trusting: TLSOptions) -> None:
 
 @pytest.mark.parametrize('verify', [True, 'other'])
 def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
-    """A certificate that nobody vouches for: nothing of the request is sent, and nobody else is tried."""
+    """An untrusted certificate: nothing of the request is sent, and no other address is tried."""
     tls = TLSOptions(verify=verify if verify is True else str(Authority(tmp_path).ca_pem))
     with ScriptedServer([ReceiveAll()], context=context) as server, pool_to(server, tls=tls) as pool:
         with pytest.raises(CertificateError, match=f'certificate of {server.origin.peer} is not to be trusted: .*verify='):
@@ -77,7 +77,7 @@ def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
 
 
 def test_wrong_name(context: Any, trusting: TLSOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate of somebody else's."""
+    """A certificate of another host."""
     with ScriptedServer([ReceiveAll()], context=context) as server:
         find = gevent.socket.getaddrinfo
         monkeypatch.setattr(gevent.socket, 'getaddrinfo', lambda _, *others: find('127.0.0.1', *others))
@@ -328,7 +328,7 @@ def test_read_timeout(context: Any, trusting: TLSOptions, begin: bytes) -> None:
 
 
 def test_bytes_behind_the_answer(context: Any, trusting: TLSOptions) -> None:
-    """An answer that nobody has asked for, in a record of its own, is never the answer to what is asked next."""
+    """An unrequested response, in its own record, is never taken for the response to the next request."""
     wrong = OK + b'Content-Length: 5\r\n\r\nwrong'
     flush = OK + b'Content-Length: 40000\r\n\r\n' + bytes(40000)
     with ScriptedServer([Receive(), Send(flush + wrong)], [Receive(), Send(HELLO)], context=context) as server:

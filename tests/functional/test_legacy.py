@@ -128,7 +128,7 @@ def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.
 
 
 def test_failure_at_exit_is_logged(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """There is nobody left to raise for."""
+    """At the end of the program a failure cannot be raised, so it is logged."""
     file = tmp_path / 'file'
     file.write_bytes(b'data')
     store.script({'operation': 'PutObject', 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})

@@ -131,7 +131,7 @@ def test_nobody_asks_who_has_keys(service: MetadataService, conn: s3po.Connectio
 def test_never_through_a_proxy(
     service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
-    """The role's keys are nobody's on the way: the service is asked directly, whatever proxies there are."""
+    """Requests to the metadata service use no proxy, which would see the role's keys."""
     for name in names:
         monkeypatch.setenv(name, proxy.url)
     credentials = keys_of_client(build_client(ClientSettings(region='us-east-1')))

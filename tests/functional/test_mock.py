@@ -43,7 +43,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def anywhere(offline: None) -> s3po.Connection:
-    """A connection without credentials, to an endpoint where nobody listens."""
+    """A connection without credentials, to an endpoint that refuses connections."""
     return s3po.Connection(endpoint_url='http://127.0.0.1:9')
 
 
@@ -361,7 +361,7 @@ def test_connection_older_than_motos_import(tmp_path: pathlib.Path) -> None:
 
 
 def test_fixture(tmp_path: pathlib.Path) -> None:
-    """s3po.testing brings the fixture to whoever names it; each test has a store of its own."""
+    """s3po.testing provides the fixture to tests that name it; each test has its own store."""
     said = run(
         tmp_path,
         """

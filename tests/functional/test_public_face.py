@@ -75,7 +75,7 @@ def test_short_traceback(conn: s3po.Connection, kind: Kind, call: str) -> None:
 
 
 def test_full_traceback_at_debug(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
-    """For whoever looks for a fault of the library."""
+    """For those who debug the library."""
     with caplog.at_level(logging.DEBUG, 's3po.connection.tracebacks'), pytest.raises(s3po.NotFound):
         conn.download(BUCKET, 'missing')
 

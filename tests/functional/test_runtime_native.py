@@ -157,7 +157,7 @@ def test_hubs_that_their_threads_destroy(run: Runner) -> None:
 
 
 def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
-    """They can be closed, by whoever has them, though their hub is gone."""
+    """Other threads can close them although their hub is destroyed."""
     run(
         NATIVE,
         """

@@ -40,7 +40,7 @@ PRELUDE = """
     import os
     import signal
     import s3po
-    # Whoever runs the tests in the background has had it ignored.
+    # A shell that runs the tests in the background makes them ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     conn = s3po.Connection(endpoint_url=os.environ['ENDPOINT'], region='us-east-1', access_key_id='a', secret_access_key='b')
 """
@@ -181,7 +181,7 @@ def test_many_greenlets_at_the_same(conn: s3po.Connection, tmp_path: pathlib.Pat
 
 @pytest.mark.fault('F55')
 def test_next_process_sweeps(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Its first download to a directory removes what is a day old and nobody writes, of whatever download it was."""
+    """The first download into a directory removes abandoned files of any download that are a day old."""
     conn.upload(BUCKET, 'other', b'data')
     for name, age_s in (('stale', DAY_S + 60), ('young', DAY_S - 600), ('locked', 9 * DAY_S)):
         path = tmp_path / f'.s3po-{name}.part'

@@ -155,7 +155,7 @@ def test_loopback(host: str, *, expected: bool) -> None:
 
 @pytest.mark.security('S04')
 def test_missing_authorities(tmp_path: Any) -> None:
-    """A path that leads nowhere is no reason to trust anybody."""
+    """A path that does not exist is an error, not a reason to trust all certificates."""
     with pytest.raises(ConfigurationError, match='verify: there is no file or directory'):
         s3po.Connection(verify=tmp_path / 'none.pem')
 
@@ -270,7 +270,7 @@ def test_presigned_by_version_4_only(connect: Connect, region: str, endpoint_url
 @pytest.mark.security('S06')
 @pytest.mark.parametrize('signature_version', ['s3', 's3-query', 'v2'])
 def test_presigned_by_version_2(connect: Connect, signature_version: str) -> None:
-    """Whoever wants the old signature gets no URL with it."""
+    """presign() never creates a URL with the old signature."""
     config = Config(signature_version=signature_version)
     with pytest.raises(ConfigurationError):
         connect('https://s3.example.com', client_config=config).presign('GET', BUCKET, 'key')

@@ -338,7 +338,7 @@ def test_skewed_clock(conn: s3po.Connection, store: Store, kind: Kind) -> None:
 
 @pytest.mark.parametrize('kind', [WIRE], ids=['wire'])
 def test_skewed_clock_is_corrected(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever corrects it does so for all requests that follow, and says so once."""
+    """The client corrects it for all further requests, and logs it once."""
     store.script(skewed(1, 30))
     results = [conn.upload(BUCKET, str(number), b'data') for number in range(3)]
     conn.download(BUCKET, '0')

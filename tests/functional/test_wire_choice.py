@@ -58,7 +58,7 @@ CONNECT = """
 
 @pytest.mark.parametrize('chosen', ['auto', 'wire', 'boto'])
 def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
-    """A batch reaches no socket, of whatever class, whoever has started the mock; before and after it is as it was chosen."""
+    """Inside the mock a batch reaches no socket of any class, whoever has started it; outside, the chosen transport is used."""
     run(
         CONNECT,
         """
@@ -132,7 +132,7 @@ def exercise(connection: s3po.Connection, *buckets: str) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    """A proxy that nobody has been told of."""
+    """A proxy that no setting names."""
     with Proxy() as proxy:
         yield proxy
 
@@ -206,7 +206,7 @@ def both(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def tls_store(authority: Authority, connect: Connect) -> Iterator[Store]:
-    """A store that speaks TLS, with a bucket, to which nobody else is connected."""
+    """A store with TLS and a bucket, and without other connections."""
     with Store(authority) as store:
         with connect(store.endpoint_url, verify=authority.ca_pem) as maker:
             maker.create_bucket(BUCKET)

@@ -57,7 +57,7 @@ class Watch(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every logger is at DEBUG, and nobody sees more of it than before but the watch."""
+    """Sets every logger to DEBUG; only the check sees the additional records."""
     watch, root = Watch(), logging.getLogger()
     plugin: Any = request.config.pluginmanager.getplugin('logging-plugin')
     others = [plugin.caplog_handler, plugin.report_handler]

@@ -187,7 +187,7 @@ class Proxy:
     def _hand_back(
         self, client: socket.socket | None, upstream: Stream, method: str, fault: str | None, dice: random.Random
     ) -> None:
-        """An answer, to nobody where there is no client."""
+        """Send a response, if the client is still connected."""
         send = client.sendall if client is not None else len
         head = upstream.head()
         while head.split(b' ', 2)[1].startswith(b'1'):

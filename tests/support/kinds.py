@@ -30,7 +30,7 @@ class Kind:
             since it is not told which of the keys its request went out with.
         resumes: A part of a download that is cut short goes on at the very byte. botocore reads a mebibyte at a time here, and
             gives nothing of one that is cut.
-        certificate_error: What the error says of a certificate whose authority nobody knows.
+        certificate_error: The error for a certificate of an untrusted authority.
     """
 
     name: str

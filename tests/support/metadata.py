@@ -79,11 +79,11 @@ class MetadataService:
                     try:
                         sock.sendall(bytes([byte]))
                     except OSError:
-                        # Whoever asked has given up.
+                        # The client has given up.
                         return
 
     def _answer(self, method: str, target: str) -> tuple[int | None, str]:
-        """Version 1 is answered as well: whoever asks without a token gets the keys."""
+        """Version 1 is supported too: a request without a token gets the keys."""
         for end, answer in self.answers.items():
             if target.endswith(end):
                 return answer

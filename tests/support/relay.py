@@ -17,13 +17,13 @@ PIECE_BYTES = 256 * 1024
 
 
 def free_port() -> int:
-    """A port that nobody listens at, now."""
+    """A port on which no socket listens now."""
     with socket.create_server((LOOPBACK, 0)) as found:
         return int(found.getsockname()[1])
 
 
 class Relay:
-    """Nobody listens at its port until it is opened.
+    """A relay that refuses connections until it is opened.
 
     Attributes:
         endpoint_url: Where it is.

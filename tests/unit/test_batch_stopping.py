@@ -186,7 +186,7 @@ def test_system_exit_in_a_callback(performer: Performer) -> None:
 
 
 def test_killed_worker_loses_no_job(performer: Performer) -> None:
-    """Somebody's gevent.killall() ends a job, not the batch."""
+    """User code's gevent.killall() ends a job, not the batch."""
 
     def kill(value: object) -> None:
         raise gevent.GreenletExit

@@ -155,7 +155,7 @@ def test_derived_from_an_anonymous_client() -> None:
 
 
 def test_sessions() -> None:
-    """boto3's and botocore's: their credentials and region. Each can be used again, whoever used it before."""
+    """boto3's and botocore's: their credentials and region. Each can be used for several connections."""
     core = botocore.session.get_session()
     core._credentials = Credentials('key', 'secret', 'token')
     core.set_config_variable('region', 'eu-north-1')
@@ -171,7 +171,7 @@ def test_sessions() -> None:
 
 
 def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked for credentials, and nothing is signed."""
+    """No credentials are requested, and nothing is signed."""
     monkeypatch.setattr(botocore.credentials.CredentialResolver, 'load_credentials', lambda self: 1 / 0)
     client = build(endpoint_url='https://s3.example.com', region='us-east-1', anonymous=True)
 

@@ -88,7 +88,7 @@ def test_meanings(error: Exception, kind: type[errors.S3poError]) -> None:
 
 
 def test_every_row_is_tested() -> None:
-    """Whoever adds a row adds a case above."""
+    """A new row in the table needs a case above."""
     tested = [error for error, _ in MEANINGS]
 
     for kinds, _, _ in TABLE:
@@ -216,7 +216,7 @@ def test_answer_without_anything() -> None:
 
 
 def test_expired_credentials() -> None:
-    """Whoever can refresh is told, once; for others it is an AccessDenied like any."""
+    """With refreshable keys on_expired is called, once; otherwise it is an AccessDenied like any other."""
     told: list[int] = []
     found = translation_of(refusal('ExpiredToken'), on_expired=lambda: told.append(1))
 

@@ -206,7 +206,7 @@ def test_anything(coding: str, data: bytes) -> None:
 
 
 def test_bomb(coding: str) -> None:
-    """Its pieces are small, and nobody has to take more than one."""
+    """Its pieces are small, and the caller may stop after any."""
     bomb = encoded(coding, bytes(100 * MIB))
     pieces = Decoder(coding).pieces(bomb)
 
@@ -224,7 +224,7 @@ def test_bomb_of_runs() -> None:
 
 
 def test_wide_windows() -> None:
-    """RFC 9659: nobody has to remember more than 8 MiB for the coding zstd."""
+    """RFC 9659: a decoder for the coding zstd need not remember more than 8 MiB."""
     descriptor, block = b'\x00', b'\x01\x00\x00'
     narrow, wide = b'\x68', b'\x69'
     magic = b'\x28\xb5\x2f\xfd'

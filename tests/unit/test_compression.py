@@ -311,7 +311,7 @@ def test_retried_upload(memory_conn: s3po.Connection, memory: MemoryTransport, d
 
 
 def test_only_what_s3po_compressed(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A Content-Encoding of somebody else's is undone only by decompress=True, and nothing by False."""
+    """A Content-Encoding that s3po did not set is decoded only by decompress=True; False decodes nothing."""
     packed = gzip.compress(TEXT)
     put(memory, packed, encoding='gzip')
 

@@ -119,7 +119,7 @@ def test_bad_urls(url: str) -> None:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is when they are made; a token without keys is nobody's."""
+    """They are read at creation; a token without keys is ignored."""
     assert fields(EnvironmentCredentials()) == ('', '', None, None)
     monkeypatch.setenv('AWS_SESSION_TOKEN', 'token')
     assert fields(EnvironmentCredentials()) == ('', '', None, None)
@@ -273,7 +273,7 @@ def test_merging(given: list[Credentials]) -> None:
 
 
 def test_merging_with_a_service() -> None:
-    """One that was not asked has no keys yet, and gets its chance where nobody else has any."""
+    """A source without keys so far is used if no other one has keys."""
     service = MetadataCredentials(region='eu-west-1')
     static = StaticCredentials('key', 'secret')
 

@@ -164,7 +164,7 @@ def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None
 
 
 def test_etag_that_is_none(keeping: Keeping) -> None:
-    """Where somebody's key encrypts, the ETag looks like an MD5, and is none."""
+    """With KMS encryption the ETag looks like an MD5, but is none."""
     found = StoredObject(body=b'data', etag='0' * 32, headers={'x-amz-server-side-encryption': 'aws:kms'})
     keeping.store.put(BUCKET, 'key', found)
 

@@ -139,7 +139,7 @@ def test_early_refusal_of_bytes(end: Step) -> None:
 @pytest.mark.parametrize('end', [Wait(0.0), Close()])
 @pytest.mark.usefixtures('_no_announcement')
 def test_early_success(end: Step) -> None:
-    """Nobody can have stored what he has not got."""
+    """A server cannot have stored a body that it has not received."""
     with FakeServer([Receive(), Send(OK), end]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, LARGE)

@@ -125,14 +125,14 @@ def test_changed_before(path: pathlib.Path, source: FileSource, change: Do) -> N
 
 
 def test_gone(path: pathlib.Path, source: FileSource) -> None:
-    """What somebody else has deleted is not deleted by us."""
+    """A file that another process has deleted is not deleted again."""
     path.unlink()
     with pytest.raises(LocalError, match='not deleted'):
         delete_original(source)
 
 
 class Racing:
-    """The system's calls, with somebody who acts just before one of them.
+    """The system's calls, with another process that acts just before one of them.
 
     Args:
         calls: What to do before which call, once.

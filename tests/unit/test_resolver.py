@@ -156,7 +156,7 @@ def test_botocores_address_for_other_operations() -> None:
 
 
 def test_anonymous() -> None:
-    """Nothing is signed, whoever is asked."""
+    """Nothing is signed, by either resolver."""
     given = {'endpoint_url': 'https://s3.example.com', 'region': 'us-east-1', 'anonymous': True}
 
     assert plain_places(**given).find('bucket') == asking_places(**given).find('bucket')
@@ -221,7 +221,7 @@ def test_directory_bucket_without_sessions() -> None:
 
 
 def test_handler_that_answers_itself() -> None:
-    """A client whose requests are answered by somebody else's handler tells nothing."""
+    """A client with a user's handler that answers requests is left to boto3."""
     found = asking_places(**CUSTOM)
     answer = (AWSResponse('http://127.0.0.1', 200, {}, None), {'ResponseMetadata': {}})
     found._client().meta.events.register('before-call.s3.HeadObject', lambda **_: answer)

@@ -25,7 +25,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 
 
 def test_http_settings() -> None:
-    """They are the same, whoever is asked."""
+    """They are the same in both resolvers."""
     timeouts = Timeouts(connect_timeout_s=1.5, read_timeout_s=2.5, min_bytes_per_s=3)
     given = {**CUSTOM, 'timeouts': timeouts, 'verify': False}
     expected = HttpSettings(timeouts=timeouts, tls=TLSOptions(verify=False))

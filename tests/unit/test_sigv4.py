@@ -70,7 +70,7 @@ controls = st.sampled_from('\x00\x01\t\n\r\x1f\x7f\x85\xa0é€\u2028😀')
 characters = st.one_of(difficult, controls, st.characters(exclude_categories=['Cs']))
 texts = st.lists(characters, max_size=12).map(''.join)
 
-# Set by whoever signs; botocore replaces a caller's.
+# Set by the signer; botocore replaces a caller's.
 OWN_HEADERS = frozenset({'host', 'date', 'authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token'})
 header_names = st.one_of(
     st.sampled_from(sorted(UNSIGNED_HEADERS)),

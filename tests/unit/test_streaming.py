@@ -120,7 +120,7 @@ def test_consumer_dies() -> None:
 
 
 def test_producer_dies() -> None:
-    """A stream that nobody closed is not complete: the reader hears of it, and publishes nothing."""
+    """A stream that was never closed is incomplete: the reader raises, and publishes nothing."""
     stream = S3StreamingUpload()
     in_thread(lambda: stream.write(b'x' * 10)).join()
     with pytest.raises(UploadError, match='writing thread ended without close'):

@@ -115,7 +115,7 @@ def test_names_are_of_one_length(tmp_path: pathlib.Path, name: str) -> None:
 
 
 def test_private_and_locked_until_it_is_published(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else may read it, and its lock is held when it is renamed."""
+    """Only its owner may read it, and its lock is held when it is renamed."""
     sink = begun(tmp_path / 'target')
     path = tmp_path / names(tmp_path)[0]
     replace, seen = os.replace, []
@@ -216,7 +216,7 @@ def test_link_that_comes_later(tmp_path: pathlib.Path) -> None:
 
 
 def test_abandoned_file_is_taken_over(tmp_path: pathlib.Path) -> None:
-    """However young it is: its lock is free, so nobody writes it. What it held is never published."""
+    """Also if it is new: its lock is free, so no process writes it. Its contents are never published."""
     target = tmp_path / 'target'
     left = abandoned(tmp_path / name_of(target), age_s=0)
     left.chmod(0o666)
@@ -316,7 +316,7 @@ def test_other_users_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_file_systems_without_locks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Every download has a name of its own, and what is left stays: nobody can tell whether it is being written."""
+    """Every download has its own name, and old files stay: without locks, files in use cannot be recognised."""
 
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))

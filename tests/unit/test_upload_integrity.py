@@ -482,7 +482,7 @@ def test_replaced_by_another(wrong: Wrong) -> None:
 
 
 def test_no_such_upload_at_once(wrong: Wrong) -> None:
-    """Where no answer was lost, an upload that is gone was aborted by somebody, who may have had a reason."""
+    """Without a lost response, a missing upload was aborted by another client: it is not started again."""
     wrong.fault = Faults('CompleteMultipartUpload', None, NotFound('NoSuchUpload', status=404, code='NoSuchUpload'))
 
     with pytest.raises(NotFound):

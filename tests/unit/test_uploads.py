@@ -112,7 +112,7 @@ def test_part_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTr
 def test_abort_that_fails_is_told(
     memory_conn: s3po.Connection, memory: MemoryTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The upload's id is in the log and in the error's notes, so that somebody can abort it."""
+    """The upload's id is in the log and in the error's notes, so that it can be aborted by hand."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         if operation in ('UploadPart', 'AbortMultipartUpload'):

@@ -77,9 +77,7 @@ def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
         (b'b', 'eu-west-3'),
     ]
     assert places.relearned == [('bucket', 'eu-west-3')]
-    assert [each.getMessage() for each in caplog.records] == [
-        's3://bucket is in region eu-west-3; further requests go there'
-    ]
+    assert [each.getMessage() for each in caplog.records] == ['s3://bucket is in region eu-west-3; further requests go there']
     assert {each.state for each in client.connections} == {'given back'}
 
 
@@ -148,7 +146,7 @@ def test_redirects_never_loop() -> None:
 
 
 def test_other_regions_that_need_botocore() -> None:
-    """Whoever asked is told; the refusal's connection is not kept."""
+    """The caller gets the error; the refusal's connection is closed."""
 
     class Moving(FakePlaces):
         def relearn(self, bucket: str, region: str) -> Place:
@@ -312,7 +310,7 @@ def test_redirects_by_others() -> None:
 
 @pytest.mark.parametrize('code', ['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'])
 def test_expired_keys(code: str) -> None:
-    """They are said to be expired, once; to try again is for whoever has the retries."""
+    """The source is told once that they have expired; the retry is the policy's."""
     client, keys = FakeClient(refusal(400, code)), FakeKeys(can_refresh=True)
     with pytest.raises(CredentialsExpired, match=f'GetObject s3://bucket/key: 400 {code}'):
         requester(client, keys=keys).send(GET, 'GET')

@@ -228,7 +228,7 @@ CHUNKED: Final = {'Content-Length': None, 'Transfer-Encoding': 'chunked'}
     ],
 )
 def test_bodies_of_unknown_length(canned: Canned, said: str) -> None:
-    """An answer whose end or place nobody knows is none, and its connection is closed."""
+    """A response without a known end or offset is an error, and its connection is closed."""
     client = FakeClient(canned)
     response = requester(client).send(DOING, 'GET')
     with pytest.raises(NetworkError, match=f'^GetObject s3://bucket/key: the response .*{said}'):
