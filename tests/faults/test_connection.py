@@ -131,7 +131,7 @@ def test_reset_on_reuse(conn: s3po.Connection, connect: Connect, store: Store) -
 
 @pytest.mark.fault('F07')
 def test_silence_before_the_status(store: Store, conn: s3po.Connection, connect: Connect) -> None:
-    """A store that takes a request and says nothing is given up after the read timeout; the next attempt succeeds."""
+    """A store that does not respond is given up after the read timeout; the next attempt succeeds."""
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=0.5))
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', hang_s=5.0))
@@ -239,7 +239,7 @@ def test_untrusted(authority: Authority, connect: Connect, monkeypatch: pytest.M
 
 @pytest.mark.fault('F19')
 def test_no_handshake(connect: Connect) -> None:
-    """A server that hangs up in the middle of the handshake is tried as often as any, and the text says what happened."""
+    """A server that closes during the handshake is retried like any failure, and the message describes it."""
     met: list[int] = []
 
     def hang_up(client: gevent.socket.socket, _: Any) -> None:

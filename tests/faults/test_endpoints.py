@@ -75,7 +75,7 @@ def test_refusal_names_the_endpoint(conn: s3po.Connection, store: Store) -> None
 def test_warning_of_plain_http(
     store: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It comes once for each process, and says how to silence it."""
+    """It is logged once for each process, with how to silence it."""
     monkeypatch.setattr(attempts, '_logged', set())
     store.mode(checksums='ignore')
     store.script({'operation': 'PutObject', 'action': {'add_headers': {'ETag': '"opaque-1"'}}})

@@ -109,7 +109,7 @@ def test_missing_to_a_proxy(once: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('status', [200, 204])
 def test_deletions_that_stores_confirm(once: s3po.Connection, store: Store, status: int) -> None:
-    """S3 says 204, some stores say 200."""
+    """S3 sends 204, some stores 200."""
     store.script(answering('DeleteObject', status=status, body=''))
 
     once.delete(BUCKET, 'key')

@@ -245,7 +245,7 @@ def test_silent_in_a_download(conn: s3po.Connection, store: Store, tmp_path: Any
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 def test_silent_when_a_lost_answer_is_looked_up(conn: s3po.Connection, store: Store) -> None:
-    """The HEAD that says what became of a CompleteMultipartUpload ends with the call, too."""
+    """The HEAD after a lost response to CompleteMultipartUpload ends with the call, too."""
     store.script({'operation': 'CompleteMultipartUpload', 'action': {'status': 200, 'body': ''}})
     silence(store, 'HeadObject', 'AbortMultipartUpload')
 
@@ -449,7 +449,7 @@ def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: py
 @pytest.mark.fault('F82')
 @pytest.mark.parametrize('body', ['chunked', 'with a length'])
 def test_dripping_page(hasty: s3po.Connection, store: Store, body: str) -> None:
-    """A page that drips is given up, and asked for again."""
+    """A page that arrives too slowly is aborted and requested again."""
     page = PAGE.format(next=1, keys=KEYS.format('a') + ' ' * 5000)
     chunks = ''.join(f'1\r\n{each}\r\n' for each in page)
     action = {

@@ -98,7 +98,7 @@ def test_read_that_is_interrupted(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.parametrize('differing', ['Last-Modified', 'x-amz-version-id'])
 def test_replaced_at_a_store_without_etags(connect: Connect, differing: str) -> None:
-    """Where no ETag tells two versions apart, the date or the version id does."""
+    """Where ETags do not distinguish two versions, the date or the version id does."""
     count = itertools.count()
 
     def answer(asked: Asked) -> Reply:

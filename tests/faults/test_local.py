@@ -171,7 +171,7 @@ def test_key_and_directory_of_one_name(conn: s3po.Connection, tmp_path: Path) ->
 @pytest.mark.fault('F54')
 @pytest.mark.usefixtures('as_nobody')
 def test_directory_without_permission(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Where nothing may be written, the error tells the path and what to check."""
+    """Without write permission the error has the path and what to check."""
     conn.upload(BUCKET, 'key', b'data')
     if os.geteuid() != 65534:
         tmp_path.chmod(0o555)
@@ -306,7 +306,7 @@ def test_sparse_file(conn: s3po.Connection, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F56')
 def test_unreadable_file(conn: s3po.Connection, store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """What may not be read is told with its path, before there is a request."""
+    """An unreadable file is reported with its path, before any request."""
     path = tmp_path / 'secret'
     path.write_bytes(b'data')
     path.chmod(0)

@@ -135,7 +135,7 @@ def test_lost_if_none_match_of_another(conn: s3po.Connection, store: Store) -> N
 @pytest.mark.fault('F17')
 @pytest.mark.leaves_upload('its id is unknown, and no other upload is aborted')
 def test_lost_create(conn: s3po.Connection, store: Store) -> None:
-    """A second upload is begun; the first one is told of, and not aborted by guess."""
+    """A second upload is created; the first one is reported, and not aborted."""
     store.script(once('CreateMultipartUpload', **LOST))
 
     result = conn.upload(BUCKET, 'key', DATA)
@@ -180,7 +180,7 @@ EMPTY = ['', '<?xml version="1.0" encoding="UTF-8"?>\n<CompleteMultipartUplo']
 @pytest.mark.parametrize('body', EMPTY, ids=['empty', 'cut'])
 @pytest.mark.parametrize('work', [True, False], ids=['done', 'not done'])
 def test_empty_answer(conn: s3po.Connection, store: Store, body: str, *, work: bool) -> None:
-    """An answer that says nothing is no success: what is stored is looked up, and the rest made up for."""
+    """An empty response is no success: the stored object is looked up for the missing values."""
     store.script(once('CompleteMultipartUpload', status=200, body=body, work=work))
 
     result = conn.upload(BUCKET, 'key', DATA)

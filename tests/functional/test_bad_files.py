@@ -182,7 +182,7 @@ def bad_sources(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, int, str]]:
 
 
 def test_paths_that_cannot_be_read(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """The message says what is wrong with the path, and the errno is the system's. Nothing is sent."""
+    """The message names the problem with the path, and the errno is the system's. Nothing is sent."""
     (tmp_path / 'file').write_bytes(b'')
     os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
@@ -199,7 +199,7 @@ def test_paths_that_cannot_be_read(memory_conn: s3po.Connection, memory: MemoryT
 def test_unreadable_file(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says that it is a matter of permissions; the job is in `failed`."""
+    """The message mentions permissions; the job is in `failed`."""
     path = tmp_path / 'secret'
     path.write_bytes(b'secret')
     path.chmod(0)

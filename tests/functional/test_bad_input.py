@@ -247,7 +247,7 @@ def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransp
 
 
 def test_no_credentials(store: Store) -> None:
-    """They are looked for when they are first needed; the message says where, and what to give."""
+    """They are looked for on first use; the message names the places, and what to give."""
     connection = s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1')
     with pytest.raises(CredentialsError, match='no credentials found: .* Give access_key_id and secret_access_key, or a prof'):
         connection.upload(BUCKET, 'key', b'x')
@@ -260,7 +260,7 @@ def test_no_credentials(store: Store) -> None:
 
 
 def test_half_a_key_pair_in_the_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What boto3 finds and cannot use is told as well."""
+    """Invalid settings that boto3 finds are reported too."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
     with pytest.raises(CredentialsError, match='AWS_SECRET_ACCESS_KEY'):
         s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1').download(BUCKET, 'key')
@@ -308,7 +308,7 @@ def test_missing_bucket(conn: s3po.Connection, store: Store, tmp_path: pathlib.P
 
 
 def test_missing_object(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Nothing comes of it, and an older file stays."""
+    """No file is created, and an older file stays."""
     path = tmp_path / 'file'
     path.write_bytes(b'precious')
     for call in (
@@ -339,7 +339,7 @@ def test_condition_that_does_not_hold(conn: s3po.Connection, tmp_path: pathlib.P
 
 
 def test_object_that_is_not_in_the_encoding(conn: s3po.Connection) -> None:
-    """The message says how to get the bytes."""
+    """The message tells how to get the bytes."""
     conn.upload(BUCKET, 'key', b'\xff\xfe')
     with pytest.raises(ConfigurationError, match=r'encoding: s3://bucket/key is not utf-8 .*leave it out to get the bytes'):
         conn.download(BUCKET, 'key', encoding='utf-8')

@@ -50,7 +50,7 @@ SUITE = """
 
 
 def test_a_leak_fails_its_test(tmp_path: pathlib.Path) -> None:
-    """It is told which test it was; one that does nothing wrong notices nothing."""
+    """The failure names the test; a correct test is not affected."""
     (tmp_path / 'test_it.py').write_text('\n'.join(line[4:] for line in SUITE.splitlines()))
     command = [sys.executable, '-m', 'pytest', '-p', 'tests.support.canaries', '-p', 'no:cacheprovider', '-rA', 'test_it.py']
     done = subprocess.run(

@@ -106,7 +106,7 @@ def test_bucket_in_host_by_word() -> None:
 
 @pytest.mark.parametrize('url', ['', 'your-s3-host', 'ftp://host', 'http://', 'http:///bucket', 'http://host:port', None])
 def test_urls_that_are_none(url: Any) -> None:
-    """The error says what one looks like."""
+    """The error shows the expected form."""
     with pytest.raises(ConfigurationError, match='url must begin with http'):
         S3Client(url)
 
@@ -149,7 +149,7 @@ def test_keys_go_before_credentials(store: Store, conn: s3po.Connection) -> None
 
 
 def test_response(client: S3Client) -> None:
-    """It equals its status, may be awaited, and tells what the store said."""
+    """It equals its status, may be awaited, and has the store's response."""
     put = client.put(f'{BUCKET}/key', '{"a": 1}', headers={'Content-Type': 'application/json'})
     assert put == 200 == HTTPStatus.OK
     assert put != 404
@@ -301,7 +301,7 @@ def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_pat
 
 
 def test_tries(client: S3Client, store: Store, tmp_path: pathlib.Path) -> None:
-    """As many as were asked for."""
+    """The requested number of attempts."""
     (tmp_path / 'file').write_bytes(b'x' * 11 * MIB)
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'status': 500}})
     with pytest.raises(s3po.UploadError, match='gave up after 2 attempts'):

@@ -114,7 +114,7 @@ def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role:
 
 
 def test_refusal_that_comes_late(store: Store, connect: Connect, role: Role) -> None:
-    """It is about the keys that its request was signed with, and says nothing of those that have replaced them."""
+    """It concerns the keys that signed its request, not those that have replaced them."""
     connection = connect(store.endpoint_url, session=role.session())
     connection.create_bucket(BUCKET)
     refuse(store, f'{TOKEN}0', key='late', delay_s=0.5)

@@ -128,7 +128,7 @@ def test_empty(make: Make, store: Store, credentials: Callable[[], Credentials],
 
 
 def test_empty_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told which variables."""
+    """The error names the variables."""
     monkeypatch.delenv('AWS_ACCESS_KEY_ID')
     monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
     with pytest.raises(
@@ -263,7 +263,7 @@ def test_when_the_store_says_so(make: Make, store: Store, issuer: Issuer) -> Non
     ],
 )
 def test_function_that_fails(make: Make, store: Store, issuer: Issuer, error: Exception, said: str) -> None:
-    """It is said what it raised; the next request asks again."""
+    """The error has its exception; the next request calls it again."""
     issuer.error = error
     with make(issuer) as connection:
         with pytest.raises(CredentialsError, match=said) as caught:
@@ -287,7 +287,7 @@ def test_function_that_fails(make: Make, store: Store, issuer: Issuer, error: Ex
     ],
 )
 def test_function_that_returns_no_keys(make: Make, store: Store, returned: object, said: str) -> None:
-    """What is wrong with it is said, and nothing is sent."""
+    """The error names the problem, and nothing is sent."""
     with make(lambda: returned) as connection, pytest.raises(CredentialsError, match=said):
         connection.upload(BUCKET, 'key', b'')
 

@@ -108,7 +108,7 @@ def test_without_start(service: MetadataService, store: Store, conn: s3po.Connec
 
 
 def test_shared_by_connections(service: MetadataService, store: Store, conn: s3po.Connection) -> None:
-    """Each takes what is there; the store's word that it has expired asks for more."""
+    """Each uses the cached keys; new ones are requested when the store reports that they have expired."""
     with MetadataCredentials() as credentials:
         for _ in range(3):
             with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', credentials=credentials) as connection:
@@ -122,7 +122,7 @@ def test_shared_by_connections(service: MetadataService, store: Store, conn: s3p
 
 
 def test_no_proxy(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says: it would get the role's keys."""
+    """Whatever proxy the environment has: it would get the role's keys."""
     for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
     with MetadataCredentials() as credentials:
@@ -154,7 +154,7 @@ def test_container(container: MetadataService, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """A file that is not there, or that holds a line end, is said to be; what stands in it is not."""
+    """A missing file, or one with a line end, is an error; the message does not show its contents."""
     monkeypatch.setenv('AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE', str(tmp_path / 'token'))
     with pytest.raises(CredentialsError, match='AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: .*token cannot be read'):
         started()
@@ -219,7 +219,7 @@ def without(*names: str) -> str:
 )
 @pytest.mark.security('S08')
 def test_nonsense(service: MetadataService, end: str, status: int, body: str, said: str) -> None:
-    """It is said what was wrong, and where; nothing of the answer is."""
+    """The error has the problem and the place, and nothing of the response."""
     service.answers[end] = status, body
     with pytest.raises(CredentialsError, match=f"^EC2's metadata service returned no keys: .*{said}") as caught:
         started()
@@ -304,7 +304,7 @@ def test_expired_keys_of_a_machine(service: MetadataService) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks at once again."""
+    """It sends a new request at once."""
     monkeypatch.setattr(metadata, 'pause_s', lambda _: 0.01)
 
 
@@ -365,7 +365,7 @@ def test_forgotten(service: MetadataService) -> None:
 
 
 def test_failed_start(service: MetadataService) -> None:
-    """Nothing was started; the next one asks anew, at once."""
+    """Nothing was started; the next call sends a new request at once."""
     service.answers[ROLE] = 500, ''
     credentials = MetadataCredentials()
     with pytest.raises(CredentialsError):
@@ -391,7 +391,7 @@ def test_started_side_by_side(service: MetadataService) -> None:
 
 
 def test_killed_while_it_asks(service: MetadataService) -> None:
-    """Who waits may be killed; the next one asks again."""
+    """A waiting greenlet may be killed; the next one sends a new request."""
     service.answers[ROLE] = None, ''
     credentials = MetadataCredentials()
     asking = gevent.spawn(credentials.start)

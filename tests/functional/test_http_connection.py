@@ -107,7 +107,7 @@ def test_success_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_end_of_a_small_request_without_room(pair: Pair) -> None:
-    """Its user is told."""
+    """Its user gets an error."""
     user = small_request(pair)
     pair.other.close()
     with pytest.raises(ConnectionLost):

@@ -117,7 +117,7 @@ def test_files_that_cannot_be_read(context: Any, tls: Any) -> None:
 
 @pytest.mark.parametrize('is_pair', [False, True])
 def test_client_certificate(context: Any, authority: Authority, is_pair: bool) -> None:
-    """It is shown to a server that asks for it."""
+    """It is sent to a server that requests it."""
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.ca_pem)
     path = str(authority.server_pem)
@@ -127,7 +127,7 @@ def test_client_certificate(context: Any, authority: Authority, is_pair: bool) -
 
 
 def test_missing_client_certificate(context: Any, authority: Authority, trusting: TLSOptions) -> None:
-    """A server that asks for one breaks off."""
+    """A server that requires one ends the handshake."""
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.ca_pem)
     with ScriptedServer([Receive(), Send(HELLO)], context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -200,7 +200,7 @@ def test_silent_handshake(trusting: TLSOptions, how: str) -> None:
     'begin', [b'', b'HTTP/1.1 20', OK + b'Content-Length: 9\r\n\r\nhello', OK + b'Transfer-Encoding: chunked\r\n\r\n5']
 )
 def test_end_within_an_answer(context: Any, trusting: TLSOptions, begin: bytes, end: Step) -> None:
-    """It is an error, whether TLS said good-bye or not."""
+    """It is an error, with or without close_notify."""
     with ScriptedServer([Receive(), Send(begin), end], context=context) as server, pool_to(server, tls=trusting) as pool:
         with pytest.raises(NetworkError, match='closed|ended'):
             pool.exchange(REQUEST).read_all(100)

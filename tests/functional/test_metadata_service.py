@@ -43,7 +43,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
 
 @pytest.fixture
 def proxy() -> Iterator[MetadataService]:
-    """What a proxy is asked."""
+    """The requests to a proxy."""
     found = MetadataService()
     found.start()
     yield found
@@ -60,7 +60,7 @@ def without_keys(store: Store, kind: Kind) -> s3po.Connection:
 
 @pytest.mark.security('S08')
 def test_version_2(service: MetadataService, conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """A token is asked for first, and borne by all that follows."""
+    """A token is requested first, and sent with all further requests."""
     with without_keys(store, kind) as connection:
         connection.upload(BUCKET, 'key', b'data')
 
@@ -72,7 +72,7 @@ def test_version_2(service: MetadataService, conn: s3po.Connection, store: Store
 @pytest.mark.security('S08')
 @pytest.mark.parametrize('status', [403, 404, 405, 400, 500])
 def test_version_1_is_not_used(service: MetadataService, store: Store, kind: Kind, status: int) -> None:
-    """Where there is no token there are no keys, though the service would give them; the error says what to give."""
+    """Without a token no keys are requested, although the service would return them; the error has advice."""
     service.token_status = status
     with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found: .*Give access_'):
         connection.upload(BUCKET, 'key', b'data')
@@ -95,7 +95,7 @@ def test_service_that_hangs(service: MetadataService, store: Store, kind: Kind) 
 
 @pytest.mark.security('S08')
 def test_service_that_is_not_there(service: MetadataService, store: Store, kind: Kind) -> None:
-    """As on any machine that is none of EC2's: the error says what to give, and not that there is no token."""
+    """As on any machine outside of EC2: the error has advice, and does not mention the missing token."""
     service.stop()
     with (
         without_keys(store, kind) as connection,

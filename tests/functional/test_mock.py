@@ -207,7 +207,7 @@ def test_bucket_that_cannot_be_created(conn: s3po.Connection, monkeypatch: pytes
 
 
 def test_start_and_stop(anywhere: s3po.Connection) -> None:
-    """start() may be called again; each has its stop(), and a stop() too many is told."""
+    """start() may be called again; each needs a stop(), and one stop() too many is an error."""
     mock = anywhere.mock(buckets=[BUCKET])
     assert mock.start() is mock
     mock.start()

@@ -110,7 +110,7 @@ def test_copies(storage: S3Storage, tmp_path: pathlib.Path) -> None:
 
 
 def test_links(storage: S3Storage) -> None:
-    """Each allows one thing, for as long as it says."""
+    """Each allows one operation, until it expires."""
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
     with storage.open('file', 'w') as file:
         file.write(b'data')

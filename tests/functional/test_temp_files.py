@@ -67,7 +67,7 @@ def started(store: Store, directory: pathlib.Path, *pieces: str) -> subprocess.P
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """What it said; it must end well."""
+    """Return the output of a process, which must succeed."""
     _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, said
     return said
@@ -291,7 +291,7 @@ def mounted(options: str, then: str) -> tuple[str, ...]:
 @pytest.mark.fault('F52')
 @pytest.mark.parametrize('size_bytes', [int(0.9 * MIB), 3 * MIB, 20 * MIB])
 def test_full_disk(tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """A disk of 1 MiB: no part of the object is asked for twice, nothing is left, and the old file is as it was."""
+    """A disk of 1 MiB: no part of the object is requested twice, nothing is left, and the old file is unchanged."""
     (tmp_path / 'disk').mkdir()
     fill = 'head -c 200000 /dev/zero > disk/old; "$@"; ls -A disk > left; stat -c %s disk/old >> left'
 

@@ -111,7 +111,7 @@ def test_certificates(
 def test_warnings(
     monkeypatch: pytest.MonkeyPatch, warned: Callable[[], list[str]], url: str, asks: str, expected: list[str], *, verify: bool
 ) -> None:
-    """Plain HTTP to another machine is told once, wherever the endpoint comes from; to this machine it is nothing."""
+    """Plain HTTP to another machine is logged once, wherever the endpoint comes from; to this machine it is not."""
     for name in ('AWS_CA_BUNDLE', 'REQUESTS_CA_BUNDLE'):
         monkeypatch.delenv(name, raising=False)
     given: dict[str, Any] = {'endpoint_url': url, 'region': 'us-east-1', 'verify': verify, **KEYS}
@@ -245,7 +245,7 @@ def test_presigned_url_is_seen_by_nobody(store: Store, connect: Connect, caplog:
 @pytest.mark.security('S06')
 @pytest.mark.parametrize('expires_s', [0, -1, 604_801, 3600.0, '3600', True, None])
 def test_life_of_a_presigned_url(connect: Connect, expires_s: Any) -> None:
-    """Seven days at the most, as S3 has it; a mistake is told before anything is signed."""
+    """At most seven days, S3's limit; errors are raised before anything is signed."""
     conn = connect('https://s3.example.com')
     with pytest.raises(ConfigurationError, match='expires_s must be a whole number from 1 to 604,800'):
         conn.presign('GET', BUCKET, 'key', expires_s=expires_s)

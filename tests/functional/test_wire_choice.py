@@ -139,7 +139,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What is said of the choice."""
+    """The log records about the choice."""
     caplog.set_level(logging.DEBUG, 's3po.connection')
     return lambda: [record.getMessage() for record in caplog.records if record.name == 's3po.connection.wiring']
 
@@ -159,7 +159,7 @@ def reason(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, prox
 
 
 def test_what_goes_through_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str, told: Any) -> None:
-    """It works, and is told once for each bucket, with the reason."""
+    """It works, and is logged once for each bucket, with the reason."""
     conn.create_bucket('other')
     connection = connect(store.endpoint_url, **UNSERVABLE[reason])
     exercise(connection, BUCKET, 'other')
@@ -170,7 +170,7 @@ def test_what_goes_through_boto(conn: s3po.Connection, store: Store, connect: Co
 
 
 def test_what_is_not_left_to_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str) -> None:
-    """transport='wire' says what it cannot do, and sends nothing."""
+    """transport='wire' raises the reason, and sends nothing."""
     connection = connect(store.endpoint_url, transport='wire', **UNSERVABLE[reason])
     text = f"transport='wire' cannot serve bucket {BUCKET}: {reason}; use 'auto'"
     for _ in range(2):

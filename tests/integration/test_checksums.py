@@ -20,7 +20,7 @@ LARGE = os.urandom(17 * MIB)
 @pytest.mark.parametrize('algorithm', ['CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5'])
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_checksum(place: Place, bucket: str, kind: str, algorithm: str, data: bytes, tmp_path: pathlib.Path) -> None:
-    """The result tells what the store has confirmed, and nothing else; the object comes back as it was."""
+    """The result has only what the store has confirmed; the object comes back unchanged."""
     config = s3po.TransferConfig(checksum=algorithm.lower())
     with place.connect(transport=kind, config=config) as conn:
         result = conn.upload(bucket, 'key', data)

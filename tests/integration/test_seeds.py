@@ -21,7 +21,7 @@ def test_example(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It runs, and does what it says."""
+    """It runs, with the documented result."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', place.access_key_id)
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', place.secret_access_key)
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')

@@ -196,7 +196,7 @@ def test_spoiled(coding: str) -> None:
 @settings(deadline=None)
 @given(coding=st.sampled_from(CODINGS), data=st.binary(max_size=200))
 def test_anything(coding: str, data: bytes) -> None:
-    """Whatever comes is read, or told to be unreadable."""
+    """Any input is decoded, or raises Undecodable."""
     head = {'gzip': b'\x1f\x8b\x08', 'zlib': b'\x78', 'zstd': b'\x28\xb5\x2f\xfd'}[coding]
     for each in (data, head + data):
         try:
@@ -235,7 +235,7 @@ def test_wide_windows() -> None:
 
 
 def test_missing_zstd(hide: Hide) -> None:
-    """It is said what to install."""
+    """The error names what to install."""
     hide('compression.zstd', 'compression', 'backports.zstd')
 
     for ask in (check_installed, new_encoder, Decoder):

@@ -207,7 +207,7 @@ def by_botocore(operation: str, extra: dict[str, Any]) -> tuple[dict[str, str], 
 
 
 def shapes(operation: str) -> dict[str, Any]:
-    """The parameters that a caller may give, and what botocore's model says of each."""
+    """The parameters that a caller may give, and botocore's model of each."""
     members = client().meta.service_model.operation_model(operation).input_shape.members
     return {
         name: shape

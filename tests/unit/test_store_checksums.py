@@ -148,7 +148,7 @@ def test_composite_is_of_the_raw_checksums() -> None:
     ['', 'short===', 'shrt', 'toolong=', '^^^^^^==', 'y^/^Q5^J^g==', 'y/Q5Jh==', 'y/Q5Jg', 'cbf43926'],
 )
 def test_malformed_values(value: str) -> None:
-    """What cannot be a checksum of the algorithm is no mismatch: 400 InvalidRequest, as AWS says it."""
+    """A value that cannot be a checksum of the algorithm is no mismatch: 400 InvalidRequest, as on AWS."""
     message = refused('InvalidRequest', {'x-amz-checksum-crc32': value})
 
     assert message == 'Value for x-amz-checksum-crc32 header is invalid.'

@@ -358,7 +358,7 @@ def test_lock_that_somebody_else_took(tmp_path: pathlib.Path, monkeypatch: pytes
 
 
 def test_sweep(tmp_path: pathlib.Path) -> None:
-    """It takes what is ours, old and unlocked, and tells how much that was."""
+    """It removes our own old, unlocked files, and returns their number."""
     for name in ('.s3po-1.part', '.s3po-0123456789.part', '.s3po-2-random.part'):
         abandoned(tmp_path / name)
     abandoned(tmp_path / '.s3po-young.part', age_s=STALE_S - 60)
@@ -498,7 +498,7 @@ REFUSALS = [
 def test_refusals(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, advice: str, use_tmp_file: bool
 ) -> None:
-    """Whatever is refused: the error says which path and what to do, nothing is left, and the old file is as it was."""
+    """After any error: the message has the path and advice, nothing is left, and the old file is unchanged."""
     target = tmp_path / 'target'
     target.write_bytes(b'old')
     sink = open_sink(target, use_tmp_file=use_tmp_file, fsync=True)
