@@ -277,7 +277,7 @@ class MemoryTransport:
         """Nothing is kept open."""
 
     def _verified(self, body: bytes, checksum: str | None) -> str | None:
-        """What is told of a body that came with a checksum."""
+        """The checksum to confirm for a body."""
         if checksum is None or not self.keeps_checksums:
             return None
         algorithm = checksum.partition(':')[0]

@@ -157,7 +157,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection. TLS says good-bye first only where it is asked to."""
+    """Close the connection. TLS sends close_notify only on request."""
 
     says_goodbye: bool = False
 

@@ -304,7 +304,7 @@ def _other_algorithm(expected: str, actual: str) -> StoreError:
 
 
 def _decoded(value: str, size_bytes: int) -> bytes | None:
-    """What some base64 says; None where it says nothing of this length, or could be written in another way."""
+    """Decode base64; None if it has another length, or is not in canonical form."""
     try:
         raw = base64.b64decode(value, validate=True)
     except binascii.Error:

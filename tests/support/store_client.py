@@ -79,7 +79,7 @@ def get(client: Any, key: str = 'key', **options: Any) -> bytes:
 
 
 def refused(call: Callable[[], object]) -> tuple[int, str]:
-    """Status and code of the answer that says no."""
+    """Status and code of an error response."""
     with pytest.raises(ClientError) as raised:
         call()
     response = raised.value.response

@@ -41,7 +41,7 @@ def element(name: str, content: object) -> str:
 
 
 def checksum_elements(checksum: Checksum | None, *, with_type: bool = True) -> list[str]:
-    """A checksum as answers hold it; nothing for None. S3 tells no type with a part's."""
+    """A checksum in a response; nothing for None. S3 sends no type with a part's."""
     if checksum is None:
         return []
     told = [element(f'Checksum{checksum.algorithm}', checksum.value)]

@@ -42,7 +42,7 @@ def fields(credentials: Credentials) -> Fields:
 
 @pytest.fixture
 def files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """A home directory with an empty .aws, and an environment that says nothing."""
+    """A home directory with an empty .aws, and an environment without AWS settings."""
     for name in ('AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE'):
         monkeypatch.delenv(name)
     monkeypatch.setenv('HOME', str(tmp_path))
@@ -110,7 +110,7 @@ def test_any_secret_in_a_url(key: str, secret: str) -> None:
     ],
 )
 def test_bad_urls(url: str) -> None:
-    """The error says what it should be like, and shows nothing of what it is."""
+    """The error shows the expected form, and nothing of the value."""
     with pytest.raises(ConfigurationError, match='http://key:secret@host') as caught:
         URLCredentials(url)
 
@@ -319,7 +319,7 @@ def test_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path, 
 
 
 def test_pickles(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> None:
-    """A Connection takes them along: given ones as they are, found ones to be found anew."""
+    """A Connection pickles them: given ones with their keys, found ones to be found again."""
     for each in kinds(monkeypatch, files):
         connection = s3po.Connection(credentials=each, endpoint_url='http://127.0.0.1:9', region='us-east-1')
         for arrived in (pickle.loads(pickle.dumps(connection)), copy.deepcopy(connection)):
@@ -344,7 +344,7 @@ def returned_keys() -> dict[str, Any]:
 
 
 def test_pickles_of_what_changes() -> None:
-    """A function that pickles itself, a service that is asked where it arrives; nothing else."""
+    """Only a function that pickles, or a service that is used where the pickle is loaded."""
     for source in (returned_keys, MetadataCredentials('here'), merge_credentials(MetadataCredentials('here'))):
         arrived = pickle.loads(pickle.dumps(s3po.Connection(credentials=source)))
         assert arrived._settings.credentials is not None

@@ -135,7 +135,7 @@ def test_functions() -> None:
 
 
 def test_file_imports_nothing() -> None:
-    """An option of a call is never a function, whatever a file says."""
+    """An option of a call is never a function, whatever a file contains."""
     for option in ('callback', 'progress', 'metadata'):
         options = {option: {'function': 'no_such_module:f'}}
 
@@ -162,7 +162,7 @@ def test_mistakes() -> None:
     ],
 )
 def test_something_else(said: Any) -> None:
-    """The error says what is wrong."""
+    """The error names the problem."""
     with pytest.raises(JobError, match='that is no call: '):
         Call.from_json(said)
 

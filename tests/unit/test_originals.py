@@ -171,7 +171,7 @@ def test_replaced_when_it_is_too_late(path: pathlib.Path, source: FileSource, mo
 
 
 def test_two_changes(path: pathlib.Path, source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is lost; the error tells where the first one is."""
+    """Neither is lost; the error has the new name of the first one."""
     acts = Racing(rename=lambda: replace(path), link=lambda: path.write_bytes(b'third'))
     monkeypatch.setattr(originals, 'os', acts)
     with pytest.raises(LocalError, match='The last file at this path is now named .s3po-[0-9a-f]+.deleting') as caught:

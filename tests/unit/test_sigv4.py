@@ -258,7 +258,7 @@ def test_unsigned_headers_are_botocores() -> None:
 
 
 def test_the_key_of_the_day() -> None:
-    """It is derived once a day, and anew when the day changes, backwards too, as a clock that is corrected does."""
+    """It is derived once per day, and again when the day changes, also backwards, after the clock was corrected."""
     signer = Signer(*EXAMPLE)
     seconds = [EXAMPLE_S, EXAMPLE_S + 86_399, EXAMPLE_S + 86_400, EXAMPLE_S + 86_399]
     with mock.patch('hmac.digest', wraps=hmac.digest) as digest:

@@ -235,7 +235,7 @@ def test_anything_that_reads() -> None:
 
 
 def test_stream_chunks() -> None:
-    """A stream is cut as asked, whatever its pieces are; fewer bytes only at its end."""
+    """A stream is cut into the requested sizes, whatever its pieces are; fewer bytes only at its end."""
     source = open_source(iter([b'abcde', b'f', b'gh']))
     assert isinstance(source, StreamSource)
 
@@ -282,7 +282,7 @@ def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
 
 
 def test_paths_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
-    """Each says which path, and what to do."""
+    """Each error has the path and advice."""
     os.mkfifo(tmp_path / 'fifo')
 
     with pytest.raises(LocalError, match='cannot upload .*missing: No such file') as caught:

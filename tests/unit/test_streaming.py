@@ -32,7 +32,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_reads_are_full() -> None:
-    """Whatever the pieces, a read gives what it was asked for: also above the bound of the buffer."""
+    """Whatever the pieces, a read returns the requested bytes, also more than the buffer holds."""
     stream = S3StreamingUpload(len(DATA), buffer_size=MIB)
 
     def produce() -> None:
@@ -132,7 +132,7 @@ def test_producer_dies() -> None:
 
 
 def test_sizes() -> None:
-    """Fewer bytes than were told fail the reader; more fail the writer."""
+    """Fewer bytes than file_size fail the reader; more fail the writer."""
     short = S3StreamingUpload(10)
     short.write(b'123')
     short.close()
@@ -239,7 +239,7 @@ def test_arguments(arguments: dict[str, Any]) -> None:
 
 
 def test_generator(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Small pieces are cached, up to a bound that grows; what was taken is told; the rest comes with the end."""
+    """Small pieces are buffered, up to a growing bound; the number of sent bytes is returned; the end sends the rest."""
     called: list[str] = []
     upload = upload_generator(memory_conn, BUCKET, 'key', callback=lambda: called.append('x'), content_type='a/b')
     assert upload.send(None) == 0
@@ -269,7 +269,7 @@ def test_generator_that_is_closed_early(memory_conn: s3po.Connection, memory: Me
 
 
 def test_generator_of_a_wrong_size(memory_conn: s3po.Connection) -> None:
-    """Fewer bytes than were told are an error at the end; more are one at once."""
+    """Fewer bytes than file_size are an error at the end; more are one at once."""
     upload = upload_generator(memory_conn, BUCKET, 'key', file_size=10)
     upload.send(None)
     upload.send(b'123')

@@ -544,7 +544,7 @@ def test_disk_that_is_full_at_a_byte(tmp_path: pathlib.Path, monkeypatch: pytest
 
 @pytest.mark.fault('F52')
 def test_disk_that_tells_at_the_close(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As network file systems do: it is told before anything is published."""
+    """As on network file systems: the error is raised before anything is published."""
     close, refusals = sinks.close_file, [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))]
 
     def close_and_tell(descriptor: int) -> None:
@@ -582,7 +582,7 @@ def test_published_and_not_synchronised(tmp_path: pathlib.Path, monkeypatch: pyt
 
 @pytest.mark.fault('F54')
 def test_directory_that_went_away(tmp_path: pathlib.Path) -> None:
-    """While the first answer came: it is told like one that was never there."""
+    """It was removed during the first response: the error is that of a missing directory."""
     (tmp_path / 'below').mkdir()
     sink = open_sink(tmp_path / 'below' / 'target')
     (tmp_path / 'below').rmdir()

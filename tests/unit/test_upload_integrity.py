@@ -124,7 +124,7 @@ def refusal(status: int, text: str) -> s3po.S3poError:
 
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 def test_put(wrong: Wrong, algorithm: str) -> None:
-    """The named checksum goes with the object, and the result tells what the store confirmed."""
+    """The selected checksum is sent with the object, and the result has what the store confirmed."""
     result = connected(wrong, checksum=algorithm.lower()).upload(BUCKET, 'key', DATA)
 
     expected = text_of(algorithm, [DATA])
@@ -355,7 +355,7 @@ def test_etag_compared(bare: Wrong) -> None:
 def test_nothing_guards(
     bare: Wrong, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_encrypted: bool
 ) -> None:
-    """Where the ETag is none, the result says that nothing guarded the upload; the log says it once for a process."""
+    """If the ETag is not an MD5, the result has a warning about the unverified upload; it is logged once per process."""
     monkeypatch.setattr('s3po.transfer.attempts._logged', set())
     bare.is_encrypted, bare.etag = is_encrypted, md5(b'key') if is_encrypted else 'opaque-1'
     connection = connected(bare)
@@ -422,7 +422,7 @@ def test_no_id(wrong: Wrong) -> None:
 @pytest.mark.parametrize('keeps_checksums', [True, False])
 @pytest.mark.parametrize('condition', [None, '*'])
 def test_lost_complete(wrong: Wrong, *, keeps_checksums: bool, condition: str | None) -> None:
-    """The second answer is that there is no such upload; the object tells that it is ours, by checksum, id or ETag."""
+    """The second response is a missing upload; the object is identified as ours, by checksum, id or ETag."""
     wrong.keeps_checksums, wrong.lost = keeps_checksums, ['CompleteMultipartUpload']
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE, if_none_match=condition)
@@ -448,7 +448,7 @@ def vanish(wrong: Wrong, times: int) -> None:
 
 
 def test_vanished(wrong: Wrong) -> None:
-    """An upload that is gone, without the object, is begun anew, once."""
+    """A missing upload, without the object, is started again, once."""
     vanish(wrong, 1)
     connection = connected(wrong)
 
@@ -464,7 +464,7 @@ def test_vanished(wrong: Wrong) -> None:
 
 
 def test_vanished_stream(wrong: Wrong) -> None:
-    """A stream cannot be, and says so."""
+    """A stream cannot be sent again: an error."""
     vanish(wrong, 1)
 
     with pytest.raises(UploadError, match='a stream cannot be read again'):
@@ -472,7 +472,7 @@ def test_vanished_stream(wrong: Wrong) -> None:
 
 
 def test_replaced_by_another(wrong: Wrong) -> None:
-    """Another's object under the key is not taken for ours: the upload is begun anew."""
+    """Another object under the key is not taken for ours: the upload is started again."""
     vanish(wrong, 1)
     wrong.store.put(BUCKET, 'key', StoredObject(body=DATA, etag=md5(DATA)))
 
@@ -502,7 +502,7 @@ def test_silent_complete(wrong: Wrong) -> None:
 
 
 def test_lost_create(wrong: Wrong) -> None:
-    """What a lost answer may have left is told, and nothing is aborted by guess."""
+    """An upload that a lost response may have left is reported, and no other upload is aborted."""
     wrong.lost = ['CreateMultipartUpload']
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE)
