@@ -121,7 +121,7 @@ class FailedJob:
             failure = _error_from_json(said['error'])
             is_silent, is_cancelled = bool(said['silent']), bool(said.get('cancelled'))
         except (KeyError, TypeError, AttributeError) as error:
-            raise JobError(f'that is no failed job: {error!r}') from error
+            raise JobError(f'not a valid failed job: {error!r}') from error
         return cls(call.operation, call.ref, call.options, failure, is_silent=is_silent, is_cancelled=is_cancelled)
 
     def refusal(self) -> JobError | None:

@@ -38,7 +38,7 @@ def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
         compress: The name of the compression.
 
     Raises:
-        ConfigurationError: There is no such compression, it is not installed, or the caller has given an encoding.
+        ConfigurationError: The compression is unknown, not installed, or the caller has given an encoding.
     """
     if compress not in CODINGS:
         raise ConfigurationError(f'compress must be None or one of {", ".join(map(repr, CODINGS))}, not {compress!r}')

@@ -245,7 +245,7 @@ class Connection(ObjectCalls):
             timeout_s: The time limit for all requests together, without the caller's own time between them; None for no limit.
 
         Raises:
-            NoSuchBucket: There is no such bucket.
+            NoSuchBucket: The bucket does not exist.
             ListingError: The pages contradict each other, or repeat, so that keys may be missing.
             DeadlineExceeded: timeout_s ran out.
             ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
@@ -354,7 +354,7 @@ class Connection(ObjectCalls):
             metadata: The user-defined metadata of the written object.
             content_type: None: guessed from the key.
             extra: Further parameters by boto3's names.
-            if_none_match: '*': write only if there is no such object yet.
+            if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: read or replace only the object that has it.
             retries: Retries per request; None for the connection's.
 
@@ -445,7 +445,7 @@ class Connection(ObjectCalls):
 
         Raises:
             InvalidRequest: The bucket is not empty.
-            NoSuchBucket: There is no such bucket.
+            NoSuchBucket: The bucket does not exist.
         """
         with short_tracebacks():
             buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)

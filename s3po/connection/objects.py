@@ -54,7 +54,7 @@ class ObjectCalls:
             extra: Further parameters by boto3's names.
             compress: 'gzip', 'zlib' or 'zstd': compress the data while they are read. The Content-Encoding and the metadata
                 `s3po-compress` name the compression. The source is not changed.
-            if_none_match: '*': write only if there is no such object yet.
+            if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: replace only the object that has it.
             retries: Retries per request; None for the connection's.
             delete: Delete the file at a path after the store has confirmed the upload; None for the connection's default.
@@ -132,7 +132,7 @@ class ObjectCalls:
         """The size, ETag, metadata and headers of an object.
 
         Raises:
-            NotFound: There is no such object. (Or no such bucket: the response to a HEAD is the same.)
+            NotFound: The object does not exist. (Or the bucket: the response to a HEAD is the same.)
         """
         info: ObjectInfo = self._call('head', bucket, key, options)
         return info
@@ -189,7 +189,7 @@ class ObjectCalls:
             timeout_s: The time limit for all of it; None for no limit.
 
         Raises:
-            NotFound: There is no such source.
+            NotFound: The source does not exist.
             PreconditionFailed: The source has another ETag.
             UploadError: The retries ran out.
         """

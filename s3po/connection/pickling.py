@@ -1,4 +1,4 @@
-"""Pickles a Connection's arguments. Credentials do not pickle by themselves."""
+"""Pickles a Connection's arguments. Credentials cannot be pickled on their own."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class URLCredentials(FixedCredentials):
             region: The region of the keys; None if it is found elsewhere.
 
         Raises:
-            ConfigurationError: It is no such URL, or has only one of user name and password. The message does not show it.
+            ConfigurationError: It is not such a URL, or has only one of user name and password. The message does not show it.
         """
         user, password = _userinfo(url)
         keys = _keys_in(

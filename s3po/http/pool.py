@@ -23,10 +23,10 @@ __all__ = ['Body', 'Opener', 'Pool']
 
 log = logging.getLogger(__name__)
 
-# Servers close what is idle: nginx after 75 s, S3 after some 20 s. What is older than this is not used again.
+# Servers close idle connections: nginx after 75 s, S3 after about 20 s. Connections that were idle for longer are not reused.
 MAX_IDLE_S: Final = 18.0
-# The outbox looks at each connection just before it sends. What was idle for longer than this is looked at before that, when
-# there are others to choose from.
+# The outbox checks each connection just before it sends. One that was idle for longer than this is checked when it is taken
+# from the pool, when there are others to choose from.
 UNCHECKED_IDLE_S: Final = 0.02
 MAX_IDLE_CONNECTIONS: Final = 1024
 
@@ -153,7 +153,7 @@ class Pool:
             self._idle.pop(0).close()
 
     def _take(self, *, is_checked: bool) -> Connection | None:
-        """The connection that was used last, if it can be used again; looked at even if that was a moment ago."""
+        """The connection that was used last, if it can be reused; checked even if it was used a moment ago."""
         idle = self._idle
         while idle:
             connection = idle.pop()

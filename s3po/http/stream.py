@@ -171,7 +171,7 @@ class SocketStream:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            # It is no longer connected, which wakes up as well.
+            # It is no longer connected, which wakes the waiting greenlet too.
             return
 
     def close(self) -> None:

@@ -87,7 +87,7 @@ class Call:
         """The inverse of to_json(). What was lost is LOST in the options. An unknown option is kept: see mistake().
 
         Raises:
-            JobError: That is no call.
+            JobError: The value is not a valid call.
         """
         try:
             ref = ref_of(said['bucket'], said['key'], said['version_id'])
@@ -95,9 +95,9 @@ class Call:
             call = cls(said['operation'], ref, {**options, **dict.fromkeys(said['lost'], LOST)})
             is_known = call.operation in NAMES
         except (KeyError, TypeError, AttributeError) as error:
-            raise JobError(f'that is no call: {error!r}') from error
+            raise JobError(f'not a valid call: {error!r}') from error
         if not is_known:
-            raise JobError(f'that is no call: there is no operation {call.operation!r}')
+            raise JobError(f'not a valid call: there is no operation {call.operation!r}')
         return call
 
     def mistake(self) -> JobError | None:

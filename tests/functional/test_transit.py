@@ -156,7 +156,7 @@ def test_loopback(host: str, *, expected: bool) -> None:
 @pytest.mark.security('S04')
 def test_missing_authorities(tmp_path: Any) -> None:
     """A path that does not exist is an error, not a reason to trust all certificates."""
-    with pytest.raises(ConfigurationError, match='verify: there is no file or directory'):
+    with pytest.raises(ConfigurationError, match='verify: the file or directory'):
         s3po.Connection(verify=tmp_path / 'none.pem')
 
 

@@ -163,7 +163,7 @@ def test_mistakes() -> None:
 )
 def test_something_else(said: Any) -> None:
     """The error names the problem."""
-    with pytest.raises(JobError, match='that is no call: '):
+    with pytest.raises(JobError, match='not a valid call: '):
         Call.from_json(said)
 
 
