@@ -1,23 +1,23 @@
-# make demo         shows s3po at work against an S3 server of its own, on this machine
+# make demo         moves real files to a local S3 server and back
 # make test         unit and functional tests: no root, no system packages
-# make faults       the fault catalogue: each entry, what became of it, and how many requests it took
-# make lint         style, types, and who may import whom
-# make neighbours   s3po beside other libraries (multiprocessing, dask, gunicorn, ...), each in processes of its own
-# make integration  the tests against real S3 servers: Ceph's (installed when missing, which needs root) and rclone's
-# make chaos        10,000 objects through a proxy that spoils some, before that server, which restarts half-way; three seeds
-# make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
-# make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client
-# make clean        removes what these have made
+# make faults       the fault catalogue: each entry with its outcome and its number of requests
+# make lint         style, types and import contracts
+# make neighbours   s3po together with other libraries (multiprocessing, dask, gunicorn, ...), each in its own processes
+# make integration  the tests against real S3 servers: Ceph's (installed if missing, which needs root) and rclone's
+# make chaos        10,000 objects through a faulty proxy to Ceph's server, which is restarted half-way; three seeds
+# make bench        s3po and other clients against a local server (installed if missing, which needs root)
+# make fuzz         feeds a million responses, mutated by coverage, to the HTTP client
+# make clean        removes the files that the others have created
 #
-# Everything is installed into .venv; nothing outside of this directory is touched, but by make integration.
+# Everything is installed into .venv; except for `make integration`, nothing outside of this directory is changed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-# By itself: one of the other clients wants an older botocore.
+# Separate, because one of the other clients requires an older botocore.
 BENCH := .venv-bench
-# By itself: the other libraries are many, and one of them wants an older botocore.
+# Separate, because there are many other libraries, and one of them requires an older botocore.
 NEIGHBOURS := .venv-neighbours
 
 .PHONY: demo test faults lint neighbours integration chaos bench fuzz clean
@@ -25,7 +25,7 @@ NEIGHBOURS := .venv-neighbours
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
 
-# Two processes; a file's tests run in one of them, in order.
+# Two processes; the tests of a file run in one of them, in order.
 test: $(VENV)/dev.done
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/functional tests/faults
@@ -41,7 +41,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Each test is a process, which waits for others; two at once keep the machine busy.
+# Each test starts processes and waits for them; two at a time keep the machine busy.
 neighbours: $(NEIGHBOURS)/done
 	$(NEIGHBOURS)/bin/python -m pytest -n 2 -q tests/neighbours $(NEIGHBOURS_OPTIONS)
 
@@ -64,7 +64,7 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo 's3po needs Python 3.11 or later; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+		|| { echo 's3po needs Python 3.11 or later; select one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.done: $(BIN)/python setup.cfg

@@ -1,7 +1,8 @@
-"""s3po moves very many objects, or very large ones, between Python and any S3-compatible store.
+"""s3po moves many objects, or very large ones, between Python and any S3-compatible store.
 
-Importing it makes sockets, TLS, DNS and `time.sleep` cooperative, before anything else of it is imported; threads and locks
-stay native. `patch_all()`, or S3PO_PATCH=all in the environment, patches everything; S3PO_PATCH=0 nothing. See s3po/runtime/.
+Importing it makes sockets, TLS, DNS and `time.sleep` cooperative, before anything else of s3po is imported; threads and locks
+stay native. `patch_all()`, or S3PO_PATCH=all in the environment, patches everything; S3PO_PATCH=0 patches nothing. See
+s3po/runtime/.
 """
 
 from s3po import runtime

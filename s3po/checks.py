@@ -1,4 +1,4 @@
-"""Small checks and views that several rooms share. Imports nothing of s3po."""
+"""Small checks that several rooms share. Imports nothing of s3po."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ['described', 'is_seconds', 'is_whole', 'public_names', 'slot_setters'
 
 
 def described(error: BaseException | None) -> str:
-    """The repr() of an error of the caller's code; its class name where repr() fails."""
+    """The repr() of an error of the caller's code; its class name if repr() fails."""
     try:
         return repr(error)
-    except Exception:  # noqa: BLE001  (whatever the caller's class raises)
+    except Exception:  # noqa: BLE001  (the caller's class may raise anything)
         return f'{type(error).__name__} (its repr() failed)'
 
 
@@ -36,8 +36,8 @@ def public_names(value: object, internal: Collection[str] = ()) -> list[str]:
 
 
 def slot_setters(kind: type) -> list[Callable[[object, Any], None]]:
-    """The functions that set each field of a frozen, slotted dataclass, for an `__init__` of its own.
+    """The functions that set each field of a frozen, slotted dataclass, for a handwritten `__init__`.
 
-    Such an `__init__` takes half the time of the generated one. It is worth its lines for values made with every request.
+    Such an `__init__` takes half the time of the generated one, which pays for values that are created with every request.
     """
     return [vars(kind)[name].__set__ for name in kind.__annotations__]

@@ -1,13 +1,11 @@
-"""Checksums of objects: computed piece by piece, combined, and written as S3 writes them ('CRC64NVME:base64').
+"""Checksums of objects: computed piece by piece, combined, and written in S3's form ('CRC64NVME:base64'). No I/O.
 
-What may live here: arithmetic, and the names of the algorithms. No I/O.
+Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html and, for multipart objects,
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/tutorial-s3-mpu-additional-checksums.html. The CRCs of an object's parts
+can be combined into that of the object (FULL_OBJECT). For digests, only the digest of the parts' digests is known (COMPOSITE),
+which cannot be compared with the bytes without knowing the size of the parts.
 
-Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html and, for objects in parts,
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/tutorial-s3-mpu-additional-checksums.html. CRCs of an object's parts can
-be combined into that of the object (FULL_OBJECT); of digests only the digest of the parts' digests is known (COMPOSITE), which
-says nothing of the bytes to whoever does not know where they were cut.
-
-awscrt computes a CRC64NVME at 57 GB/s, so that it costs nothing beside a transfer; MD5 makes 0.8 and SHA-256 1.8.
+awscrt computes a CRC64NVME at 57 GB/s, which costs nothing beside a transfer; MD5 reaches 0.8 GB/s and SHA-256 1.8.
 """
 
 from __future__ import annotations
@@ -33,21 +31,21 @@ __all__ = [
     'text_of_crc',
 ]
 
-# What an upload can be told to carry; MD5 goes as Content-MD5, which stores check and do not keep.
+# The checksums of uploads; MD5 is sent as Content-MD5, which stores verify but do not keep.
 ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5')
-# The length (bytes) of a CRC; the others are digests.
+# The length (bytes) of the CRCs; the other algorithms are digests.
 CRC_BYTES: Final[Mapping[str, int]] = {'CRC64NVME': 8, 'CRC32C': 4, 'CRC32': 4}
 
 _MD5: Final = re.compile('[0-9a-f]{32}')
 
 
 def load() -> None:
-    """Import awscrt: it takes 30 ms and 5 MiB, which who checks nothing does not pay, and no transfer should wait for."""
+    """Import awscrt (30 ms, 5 MiB) at start-up, so that no transfer waits for it; not called when checksums are off."""
     import awscrt.checksums  # noqa: F401
 
 
 def crc_function(algorithm: str) -> Callable[[bytes | memoryview, int], int]:
-    """What computes a CRC: of the next bytes, given what it gave for those before (0 at first)."""
+    """Return the function that computes a CRC: it takes the next bytes, and its result for the bytes before (0 at first)."""
     from awscrt import checksums
 
     found: Callable[[bytes | memoryview, int], int] = getattr(checksums, algorithm.lower())
@@ -60,7 +58,7 @@ def text_of_crc(algorithm: str, crc: int) -> str:
 
 
 def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
-    """The checksum of the pieces, one behind the other, as 'ALGORITHM:base64'."""
+    """The checksum of the concatenated pieces, as 'ALGORITHM:base64'."""
     if algorithm == 'CRC64NVME':
         from awscrt.checksums import crc64nvme as compute
     elif algorithm in CRC_BYTES:
@@ -77,16 +75,16 @@ def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
 
 
 def is_combinable(algorithm: str) -> bool:
-    """Whether the checksum of an object can be made of those of its parts."""
+    """Whether the checksum of an object can be computed from those of its parts."""
     return algorithm in CRC_BYTES
 
 
 def combined_text(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
-    """The checksum of an object of its parts': of a CRC that of all bytes, of a digest that of the digests ('…-N').
+    """The checksum of an object from those of its parts: for a CRC that of all bytes, for a digest that of the digests ('…-N').
 
     Args:
         algorithm: One of ALGORITHMS.
-        parts: In order: the part's checksum as text_of() gives it, and its length (bytes).
+        parts: In order, each part's checksum as returned by text_of(), and its length (bytes).
     """
     parts = list(parts)
     raws = [(base64.b64decode(text.partition(':')[2]), size_bytes) for text, size_bytes in parts]
@@ -100,18 +98,18 @@ def combined_text(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
 
 
 def has_md5_form(etag: str) -> bool:
-    """Whether an ETag may be the MD5 of the bytes: 32 digits. (Where a key service encrypts, it looks so and is none.)"""
+    """Whether an ETag may be the MD5 of the bytes: 32 hex digits. (With KMS encryption it has this form, but is no MD5.)"""
     return _MD5.fullmatch(etag) is not None
 
 
 def multipart_count(etag: str) -> int | None:
-    """How many parts an object has by its ETag, 'MD5-N'; None where it has another form."""
+    """The number of parts in an ETag of the form 'MD5-N'; None for another form."""
     md5, _, count = etag.partition('-')
     return int(count) if has_md5_form(md5) and count.isascii() and count.isdigit() and len(count) < 6 else None
 
 
 def multipart_etag(etags: Iterable[str]) -> str | None:
-    """The ETag that S3 gives an object of these parts; None where it cannot be known, as a part's ETag is no MD5."""
+    """The ETag that S3 gives an object of these parts; None if it cannot be computed, because a part's ETag is not an MD5."""
     etags = list(etags)
     if not all(map(has_md5_form, etags)):
         return None

@@ -1,6 +1,4 @@
-"""What can be set, what the default is, and which limits S3 sets.
-
-What may live here: constants with unit and source, and TransferConfig. No I/O.
+"""Settings with their defaults, and the limits of S3.
 
 Limits are from https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html unless another source is named.
 """
@@ -26,7 +24,7 @@ MIN_PART_BYTES = 5 * MIB
 MAX_PART_BYTES = 5 * GIB
 MAX_PUT_BYTES = 5 * GIB
 MAX_PARTS = 10_000
-# 48.8 TiB: 10,000 parts of 5 GiB. A store with a lower limit (5 TiB on many) says so itself.
+# 48.8 TiB: 10,000 parts of 5 GiB. A store with a lower limit (5 TiB on many) returns an error.
 MAX_OBJECT_BYTES = MAX_PARTS * MAX_PART_BYTES
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 MAX_DELETE_KEYS = 1000
@@ -38,42 +36,41 @@ MAX_PRESIGN_S = 7 * 24 * 3600
 CHECKSUMS = ('auto', 'none', 'crc64nvme', 'crc32c', 'crc32', 'sha256', 'md5')
 PAYLOAD_SIGNING = ('auto', 'signed', 'unsigned')
 
-# How many bytes of a stream one upload holds at the most, whatever its parts have grown to; one part is always held.
+# The most bytes of a stream that one upload buffers, whatever the size of its parts; at least one part is buffered.
 STREAM_BUFFER_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferConfig:
-    """How objects are cut and how long one waits for the network.
+    """Settings of transfers: parts, concurrency, timeouts, checksums.
 
     Attributes:
         multipart_threshold: Objects above this size (bytes), and above that of one part, are uploaded in parts; at most 5 GiB.
-        multipart_chunksize: The size (bytes) of a part of an upload and of a range of a download, 5 MiB to 5 GiB. It is
-            raised as far as needed for an object to have at most 10,000 parts.
-        multipart_copy_threshold: Objects above this size (bytes) are copied in parts; at most 5 GiB, S3's limit for
-            CopyObject.
+        multipart_chunksize: The size (bytes) of a part of an upload and of a range of a download, 5 MiB to 5 GiB. It is raised
+            as far as needed for an object to have at most 10,000 parts.
+        multipart_copy_threshold: Objects above this size (bytes) are copied in parts; at most 5 GiB, S3's limit for CopyObject.
         multipart_copy_chunksize: The size (bytes) of a part of a copy, 5 MiB to 5 GiB.
-        max_concurrency: How many parts of one object are moved at once.
-        max_requests: How many requests of a connection are in flight at once, over all objects and parts. None means as
-            many as the widest open batch has places, and at least `max_concurrency`.
+        max_concurrency: How many parts of one object are transferred at once.
+        max_requests: How many requests of a connection are in flight at once, over all objects and parts. None: as many as the
+            size of the widest open batch, and at least `max_concurrency`.
         connect_timeout_s: How long to wait for a connection.
-        read_timeout_s: How long to wait for the next bytes of an answer.
-        min_bytes_per_s: A body that moves more slowly than this, over 30 s of waiting for the network, is given up, and the
-            attempt made again; 0 for no limit. (The boto transport does not know it.)
-        payload_signing: Whether the data of uploads are part of the signature: 'signed', 'unsigned', or 'auto', which signs
-            them where TLS does not guard them. Signing costs a SHA-256 of all data.
-        checksum: What uploads carry for the store to check: 'auto' a CRC64NVME, of each part and of the whole object, and
-            nothing where the store refuses that; 'crc64nvme', 'crc32c', 'crc32', 'sha256' or 'md5' the named one, or the
-            upload fails. Downloads of whole objects are compared with the checksum that the store tells, if it tells one;
-            with 'md5' also with an ETag that is one. 'none' does neither.
-        sends_id: Uploads whose lost answer could not be told from another's write otherwise (conditional ones, and those
-            with a key for encryption) carry an id of their own as metadata (`x-amz-meta-s3po-id`), which
-            `ObjectInfo.metadata` leaves out.
-        use_tmp_file: Downloads to a path go to a temporary file in the same directory that is renamed when it is
-            complete. False writes to the path itself (a symbolic link there is refused), for file systems that cannot rename;
-            then a failure leaves the path absent, even where a file was before. It is written in order, so that a killed
-            process (`kill -9`, power) leaves the beginning of the object, which is shorter; parts that come early wait in
-            memory. Two such downloads into one path at the same time do not mix: the second one fails with LocalError.
+        read_timeout_s: How long to wait for the next bytes of a response.
+        min_bytes_per_s: A slower body, measured over 30 s of waiting for the network, is aborted and retried; 0 for no limit.
+            (Not supported by the boto transport.)
+        payload_signing: Whether the data of uploads is part of the signature: 'signed', 'unsigned', or 'auto', which signs data
+            that TLS does not protect. Signing costs a SHA-256 of all data.
+        checksum: The checksum of uploads, which the store verifies: 'auto' is a CRC64NVME of each part and of the whole object,
+            and nothing if the store rejects it; 'crc64nvme', 'crc32c', 'crc32', 'sha256' or 'md5' is required, and the upload
+            fails if the store rejects it. Downloads of whole objects are compared with the store's checksum, if it has one;
+            with 'md5' also with an ETag that is an MD5. 'none' does neither.
+        sends_id: Add an id as metadata (`x-amz-meta-s3po-id`) to uploads that need it: if the response is lost, only the id
+            distinguishes them from another client's write. These are conditional uploads, and those with an encryption key.
+            `ObjectInfo.metadata` omits the id.
+        use_tmp_file: Downloads to a path are written to a temporary file in the same directory, which is renamed when it is
+            complete. False writes to the path itself (a symbolic link is rejected), for file systems that cannot rename; then a
+            failure leaves the path absent, even if a file existed before. The file is written in order, so that a killed
+            process (`kill -9`, power failure) leaves the beginning of the object, which is shorter; parts that arrive early
+            wait in memory. Of two such downloads to one path at the same time, the second one fails with LocalError.
         fsync: Downloads to a path are synchronised with the disk before they count as done.
 
     Raises:
@@ -99,7 +96,7 @@ class TransferConfig:
         _check_range('multipart_threshold', self.multipart_threshold, 0, MAX_PUT_BYTES)
         _check_range('multipart_copy_threshold', self.multipart_copy_threshold, 0, MAX_PUT_BYTES)
         for name in ('multipart_chunksize', 'multipart_copy_chunksize'):
-            _check_range(name, getattr(self, name), MIN_PART_BYTES, MAX_PART_BYTES, hint=' (S3 takes parts of 5 MiB to 5 GiB)')
+            _check_range(name, getattr(self, name), MIN_PART_BYTES, MAX_PART_BYTES, hint=' (parts must have 5 MiB to 5 GiB)')
         _check_range('max_concurrency', self.max_concurrency, 1, MAX_PARTS)
         if self.max_requests is not None:
             _check_range('max_requests', self.max_requests, 1, None)
@@ -115,7 +112,7 @@ class TransferConfig:
 
 
 def _check_range(name: str, value: object, lowest: int, highest: int | None, *, hint: str = '') -> None:
-    """Refuse what is no whole number or lies outside of lowest…highest (both included; None: no upper end)."""
+    """Check that a value is a whole number from lowest to highest (both included; None: no limit)."""
     if not is_whole(value):
         raise ConfigurationError(f'{name} must be a whole number, not {value!r}')
     if value < lowest or (highest is not None and value > highest):

@@ -1,44 +1,42 @@
-"""Everything that s3po raises.
+"""All errors that s3po raises. Imports nothing of s3po, so that every room can import it.
 
-What may live here: exception classes with plain fields. This file imports nothing of s3po, so that every room can raise.
+The class alone decides whose fault an error is, and whether the attempt is retried:
+        S3poError                      the root: `except s3po.S3poError` catches all of them
+        ├─ ConfigurationError          the caller's fault; nothing was sent (also a ValueError)
+        ├─ CredentialsError            no credentials, half of a pair, or a refresh failed
+        ├─ TransportError              one attempt failed
+        │  ├─ ConnectTimeout           retryable
+        │  ├─ ReadTimeout              retryable
+        │  ├─ NetworkError             retryable: refused, reset, truncated, or not an HTTP response
+        │  ├─ IntegrityError           retryable with a new reading; reaches the caller as itself
+        │  ├─ CertificateError         never retried
+        │  └─ ResponseError            the store responded with an error
+        │     ├─ NotFound              never retried; reaches the caller as itself, like the four below
+        │     ├─ NoSuchBucket
+        │     ├─ AccessDenied
+        │     │  └─ CredentialsExpired retried once, after the credentials were refreshed
+        │     ├─ PreconditionFailed
+        │     ├─ InvalidRequest
+        │     ├─ Conflict              retryable: 408, 409, RequestTimeout
+        │     ├─ Throttled             retryable, after longer waits
+        │     └─ ServerError           retryable
+        ├─ TransferError               the retries were used up; `__cause__` is the last attempt's error
+        │  ├─ UploadError
+        │  └─ DownloadError
+        ├─ DownloadException           base of DownloadError and NotFound too
+        ├─ LocalError                  an error of the local file system (also an OSError)
+        ├─ ListingError                a listing that contradicts itself
+        ├─ BreakerOpen                 the batch stopped after too many failures
+        ├─ DeadlineExceeded            a `timeout_s` ran out
+        ├─ Cancelled                   the job was cancelled
+        ├─ CallbackError               a callback raised; the transfer itself succeeded
+        ├─ BatchError                  jobs of a batch failed
+        ├─ JobError                    a saved job that cannot be carried out
+        ├─ SourceChanged               the data changed during the transfer
+        └─ UnsafePath                  a key that cannot be used as a path
 
-Two questions are answered by the class alone: whose fault was it, and may the attempt be made again?
-
-    S3poError                      the root: `except s3po.S3poError` catches all of s3po
-    ├─ ConfigurationError          the caller's fault; nothing was sent (also a ValueError)
-    ├─ CredentialsError            no credentials, half a pair, or they could not be refreshed
-    ├─ TransportError              one attempt failed
-    │  ├─ ConnectTimeout           retryable
-    │  ├─ ReadTimeout              retryable
-    │  ├─ NetworkError             retryable: refused, reset, cut short, garbage for an answer
-    │  ├─ IntegrityError           retryable with a fresh read; reaches the caller as itself
-    │  ├─ CertificateError         never retried
-    │  └─ ResponseError            the store answered, and said no
-    │     ├─ NotFound              never retried; reaches the caller as itself, like the four below
-    │     ├─ NoSuchBucket
-    │     ├─ AccessDenied
-    │     │  └─ CredentialsExpired retried once, after the credentials were refreshed
-    │     ├─ PreconditionFailed
-    │     ├─ InvalidRequest
-    │     ├─ Conflict              retryable: 408, 409, RequestTimeout
-    │     ├─ Throttled             retryable, more slowly
-    │     └─ ServerError           retryable
-    ├─ TransferError               the retries ran out; `__cause__` is the last attempt's error
-    │  ├─ UploadError
-    │  └─ DownloadError
-    ├─ DownloadException           base of DownloadError and NotFound too
-    ├─ LocalError                  this machine's disk or files (also an OSError)
-    ├─ ListingError                a listing that cannot be trusted
-    ├─ BreakerOpen                 the batch stopped taking work after too many failures
-    ├─ DeadlineExceeded            a `timeout_s` ran out
-    ├─ Cancelled                   a job that was cancelled
-    ├─ CallbackError               a callback raised; the transfer itself succeeded
-    ├─ BatchError                  what failed of a batch
-    ├─ JobError                    a description of a job that cannot be carried out
-    ├─ SourceChanged               the data changed while they were moved
-    └─ UnsafePath                  a key that must not become a path
-
-A retryable error reaches callers only as the `__cause__` of a TransferError. Every error pickles, with its fields and cause.
+    A retryable error reaches callers only as the `__cause__` of a TransferError. Every error pickles, with its fields and
+    cause.
 """
 
 from __future__ import annotations
@@ -89,23 +87,23 @@ class S3poError(Exception):
     """The root of all errors of s3po."""
 
     def __str__(self) -> str:
-        # Not OSError's, where a subclass is one too: the message names the file and the reason already.
+        # Not OSError's form for subclasses that are also OSErrors: the message contains the file and the reason already.
         return str(self.args[0]) if len(self.args) == 1 else super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception forgets __cause__ when it is pickled, and the cause is half of what these errors have to say.
-        # A foreign cause may not pickle at all, so only our own travel.
+        # Exception does not pickle __cause__, which is half of the information of these errors. A foreign cause may not pickle
+        # at all, so only our own are included.
         state = dict(self.__dict__)
         if isinstance(self.__cause__, S3poError):
             state['__cause__'] = self.__cause__
         if isinstance(self, OSError):
-            # Kept outside of __dict__.
+            # OSError keeps these outside of __dict__.
             state |= {'errno': self.errno, 'strerror': self.strerror, 'filename': self.filename}
         return (type(self), self.args, state)
 
 
 class ConfigurationError(S3poError, ValueError):
-    """An argument or a setting is wrong; the message names it, and the fix. Nothing was sent."""
+    """An argument or a setting is wrong; the message names it and the fix. Nothing was sent."""
 
 
 class CredentialsError(S3poError):
@@ -116,7 +114,7 @@ class TransportError(S3poError):
     """One attempt at one request failed.
 
     Attributes:
-        attempts: How many attempts had been made when the error was handed on.
+        attempts: The number of attempts when the error was raised.
     """
 
     def __init__(self, message: str, *, attempts: int = 1) -> None:
@@ -137,17 +135,17 @@ class ReadTimeout(TransportError):
 
 
 class NetworkError(TransportError):
-    """The connection was refused, reset or cut short, or what came was no answer.
+    """The connection was refused, reset or truncated, or the response was not HTTP.
 
     Attributes:
-        is_unresolved: Whether it was the host's name that nobody knew.
+        is_unresolved: Whether the host name could not be resolved.
     """
 
     is_unresolved: bool = False
 
 
 class IntegrityError(TransportError):
-    """The bytes that arrived are not the bytes that were asked for."""
+    """The received bytes do not match their checksum, or are not the requested ones."""
 
 
 class CertificateError(TransportError):
@@ -155,13 +153,13 @@ class CertificateError(TransportError):
 
 
 class ResponseError(TransportError):
-    """The store answered with an error.
+    """The store responded with an error.
 
     Attributes:
         status: The HTTP status, such as 404.
-        code: S3's error code, such as 'NoSuchKey'; of a HEAD, which has no body, the status as text.
-        request_id: The store's id of the request, for its operators; '' when it sent none.
-        retry_after_s: How long the store asks to wait, in seconds; None when it does not say.
+        code: S3's error code, such as 'NoSuchKey'; for a HEAD, whose response has no body, the status as text.
+        request_id: The store's id of the request, for its operators; '' if it sent none.
+        retry_after_s: The wait that the store requests, in seconds; None for none.
     """
 
     def __init__(
@@ -182,39 +180,39 @@ class ResponseError(TransportError):
 
 
 class DownloadException(S3poError):
-    """A download failed: the retries ran out, or there is no such object. The name that users of the first s3po know."""
+    """A download failed: the retries were used up, or the object does not exist. A name of the first s3po."""
 
 
 class NotFound(ResponseError, DownloadException):
-    """There is no such key, version or multipart upload."""
+    """The key, version or multipart upload does not exist."""
 
 
 class NoSuchBucket(ResponseError):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
 
 class AccessDenied(ResponseError):
-    """The credentials are not allowed to do this, or not known."""
+    """The credentials do not allow the operation, or are unknown to the store."""
 
 
 class CredentialsExpired(AccessDenied):
-    """The token had expired, and the credentials are of a kind that can be refreshed."""
+    """The token has expired, and the credentials can be refreshed."""
 
 
 class PreconditionFailed(ResponseError):
-    """`if_match` or `if_none_match` did not hold (412)."""
+    """The condition `if_match` or `if_none_match` is false (412)."""
 
 
 class InvalidRequest(ResponseError):
-    """The store refuses the request as it is."""
+    """The store rejects the request."""
 
 
 class Conflict(ResponseError):
-    """Something else was going on with the object, or the request came too slowly (408, 409)."""
+    """Another operation on the object was running, or the request was too slow (408, 409)."""
 
 
 class Throttled(ResponseError):
-    """The store asks for fewer requests (429, 503 SlowDown)."""
+    """The store requests a lower rate (429, 503 SlowDown)."""
 
 
 class ServerError(ResponseError):
@@ -222,13 +220,13 @@ class ServerError(ResponseError):
 
 
 class TransferError(S3poError):
-    """The retries of a transfer ran out; `__cause__` is the error of the last attempt.
+    """The retries of a transfer were used up; `__cause__` is the error of the last attempt.
 
     Attributes:
         bucket: The object's bucket.
         key: The object's key.
-        attempts: The attempts made at the request that failed for good.
-        part_number: The part that failed, from 1; None where the object was moved by one request.
+        attempts: The attempts of the request that failed.
+        part_number: The part that failed, from 1; None if the object was transferred in one request.
     """
 
     def __init__(
@@ -242,19 +240,19 @@ class TransferError(S3poError):
 
 
 class UploadError(TransferError):
-    """An upload or a copy failed for good; the destination is what it was before."""
+    """An upload or a copy failed after all retries; the destination is unchanged."""
 
 
 class DownloadError(TransferError, DownloadException):
-    """A download failed for good; the target is what it was before."""
+    """A download failed after all retries; the target is unchanged or absent."""
 
 
 class LocalError(S3poError, OSError):
-    """This machine's file system said no: no such file, no access, disk full.
+    """An error of the local file system: no such file, no permission, disk full.
 
     Attributes:
-        errno: The system's error number, as on every OSError; None when there is none.
-        filename: The path concerned, as text.
+        errno: The system's error number, as on every OSError; None if there is none.
+        filename: The path, as text.
     """
 
     def __init__(self, message: str, *, errno: int | None = None, filename: str | None = None) -> None:
@@ -268,7 +266,7 @@ class ListingError(S3poError):
 
 
 class BreakerOpen(S3poError):
-    """The batch had too many failures and takes no more work (`max_failures`)."""
+    """The batch has stopped after too many failures (`max_failures`)."""
 
 
 class DeadlineExceeded(S3poError):
@@ -280,14 +278,14 @@ class Cancelled(S3poError):
 
 
 class CallbackError(S3poError):
-    """A callback or errback raised; `__cause__` is what it raised."""
+    """A callback or errback raised; `__cause__` is its error."""
 
 
 class BatchError(S3poError):
     """Jobs of a batch failed.
 
     Attributes:
-        failed: What failed, a sequence of FailedJob.
+        failed: The failed jobs, a sequence of FailedJob.
     """
 
     def __init__(self, message: str, failed: Sequence[Any] = ()) -> None:
@@ -296,17 +294,17 @@ class BatchError(S3poError):
 
 
 class JobError(S3poError):
-    """A description of a job, read from a file or a queue, that cannot be carried out."""
+    """A job that was read from a file or a queue, and cannot be carried out."""
 
 
 class SourceChanged(S3poError):
-    """The file or object changed while it was moved; nothing was published."""
+    """The file or object changed during the transfer; nothing was published."""
 
 
 class UnsafePath(S3poError):
-    """The key must not become a local path."""
+    """The key cannot be used as a local path."""
 
 
-# The names that users of the first s3po know, beside DownloadException.
+# Names of the first s3po, besides DownloadException.
 UploadException = UploadError
 DeleteException = TransferError

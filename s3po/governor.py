@@ -1,8 +1,8 @@
-"""How many requests of a connection may be in flight now.
+"""Limits how many requests of a connection are in flight.
 
-One bound covers all requests of a connection in one thread: objects of a batch, parts of an object, calls without a batch. A
+One limit covers all requests of a connection in one thread: objects of a batch, parts of an object, calls without a batch. A
 slot is occupied during an attempt, never during the wait between two attempts. The width follows the open batches and the
-configuration. Every slot knows its bucket, outcome and seconds, so that the width can follow throttling later.
+configuration. Every slot records its bucket, outcome and seconds, so that the width can follow throttling later.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ __all__ = ['AttemptOutcome', 'Governor', 'Slot']
 
 
 class AttemptOutcome(enum.Enum):
-    """How an attempt ended."""
+    """The outcome of an attempt."""
 
     SUCCEEDED = 'succeeded'
     THROTTLED = 'throttled'
     FAILED = 'failed'
 
 
-# Looking up a member of an enum costs more than a global.
+# A global, because looking up a member of an enum costs more.
 SUCCEEDED: Final = AttemptOutcome.SUCCEEDED
 
 
 class Slot:
-    """One attempt's place among the requests in flight; see Governor.slot.
+    """The place of one attempt among the requests in flight; see Governor.slot.
 
     Attributes:
         bucket: The bucket of the request.
-        is_kept: Whether the slot stays occupied behind the `with` block, until end().
-        outcome: How the attempt ended; None until then.
-        seconds: How long it took, without the wait for the slot; 0.0 until it has ended.
+        is_kept: Whether the slot stays occupied after the `with` block, until end().
+        outcome: The outcome of the attempt; None before its end.
+        seconds: Its duration, without the wait for the slot; 0.0 before its end.
     """
 
     __slots__ = ('_began_at', '_governor', 'bucket', 'is_kept', 'outcome', 'seconds')
@@ -83,39 +83,38 @@ class Slot:
             governor.free.release()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Give back a slot that was kept. May be called twice.
+        """Release a slot that was kept. May be called twice.
 
         Args:
-            error: What the attempt raised; None if it succeeded.
+            error: The error of the attempt; None if it succeeded.
         """
         self.is_kept = False
         self.__exit__(None, error, None)
 
 
 class Governor:
-    """A semaphore whose width is that of the widest demand made on it. Belongs to one native thread.
+    """A semaphore whose width is that of the widest demand. Belongs to one native thread.
 
     Attributes:
-        slot: `with governor.slot(bucket) as slot:` around one attempt waits until a slot is free. In a forked child it raises
+        slot: `with governor.slot(bucket) as slot:` around one attempt waits for a free slot. In a forked child it raises
             ConfigurationError: the transfer is the parent's.
-        throttled: How many requests the store has refused because of their rate.
+        throttled: The number of requests that the store refused because of their rate.
         free: The free slots.
-        surplus: How many slots to drop when they are given back: the width shrank while they were occupied.
-        process_mark: The process that made the governor.
+        surplus: The number of slots to drop when they are released, because the width shrank while they were occupied.
+        process_mark: The process that created the governor.
     """
 
     def __init__(self, narrowest: int, *, fixed: int | None = None) -> None:
         """
-        Args:
-            narrowest: The width without any demand.
-            fixed: A width that no demand changes; None for none.
+        narrowest: The width without any demand.
+        fixed: A width that demands do not change; None for none.
         """
         self._narrowest = narrowest
         self._fixed = fixed
         self._demands: Counter[int] = Counter()
         self._width = fixed or narrowest
         self._hub = gevent.get_hub()
-        # A partial and no method: one call less for every request.
+        # A partial instead of a method, to save a call per request.
         self.slot: Callable[[str], Slot] = functools.partial(Slot, self)
         self.throttled = 0
         self.free = gevent.lock.Semaphore(self._width)
@@ -137,7 +136,7 @@ class Governor:
         self._fit()
 
     def release_demand(self, width: int) -> None:
-        """Take back one demand(width)."""
+        """Undo one demand(width)."""
         self._demands[width] -= 1
         self._demands += Counter()
         self._fit()
@@ -152,7 +151,7 @@ class Governor:
         return hub is self._hub and bool(self.free.counter < self._width + self.surplus)
 
     def refuse(self) -> None:
-        """End what a forked child goes on with: raise in the greenlet that forked, stop copies of all others."""
+        """Stop a forked child from continuing: raise in the greenlet that forked, stop the copies of all others."""
         if gevent.getcurrent() is not process.origin:
             leave_child()
         raise ConfigurationError('a forked child cannot go on with a transfer of its parent')

@@ -1,7 +1,7 @@
-"""A pretended S3 under a real connection, by moto.
+"""An in-process fake S3 (moto) for a connection.
 
-What may live here: starting and stopping moto. That the connection then speaks to it, and opens no socket, is the connection's
-own doing: it looks for an active mock before each call, so the user's own `moto.mock_aws()` works as well.
+Only starts and stops moto. The connection checks for an active mock before each call, and then uses moto without opening a
+socket; so the program's own `moto.mock_aws()` works as well.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ['Mock']
 
 F = TypeVar('F', bound=Callable[..., Any])
 
-# Calling one of these runs none of its body yet.
+# Calling one of these does not run its body.
 RUNS_LATER: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class Mockable(Protocol):
-    """What a mock needs of a connection."""
+    """The part of a connection that a mock needs."""
 
     def create_bucket(self, bucket: str) -> None:
         """Create a bucket."""
@@ -31,13 +31,13 @@ class Mockable(Protocol):
 
 
 class Mock:
-    """Made by Connection.mock(). Mocks may be nested; the objects are gone when the outermost one stops."""
+    """The mock that Connection.mock() returns. Mocks may be nested; the objects are deleted when the outermost one stops."""
 
     def __init__(self, connection: Mockable, buckets: Sequence[str]) -> None:
         """
         Args:
-            connection: What to create the buckets with.
-            buckets: Created at every start, unless they are there from a mock around this one.
+            connection: Creates the buckets.
+            buckets: Created at every start, unless an outer mock has created them.
 
         Raises:
             ConfigurationError: moto is not installed.
@@ -45,7 +45,7 @@ class Mock:
         try:
             import moto
         except ImportError as error:
-            raise ConfigurationError("mock() needs moto; install it by: pip install 's3po[mock]'") from error
+            raise ConfigurationError("mock() needs moto; install it with: pip install 's3po[mock]'") from error
         self._new = moto.mock_aws
         self._connection = connection
         self._buckets = buckets
@@ -55,7 +55,7 @@ class Mock:
         return f'<Mock {"started" if self._started else "stopped"}>'
 
     def start(self) -> Self:
-        """Begin to pretend. May be called again before stop(), which then has to be called as often."""
+        """Activate the mock. May be called several times; then stop() must be called as often."""
         mock = self._new()
         mock.start()
         self._started.append(mock)
@@ -67,10 +67,10 @@ class Mock:
         return self
 
     def stop(self) -> None:
-        """Stop pretending.
+        """Deactivate the mock.
 
         Raises:
-            ConfigurationError: It was not started.
+            ConfigurationError: The mock is not active.
         """
         if not self._started:
             raise ConfigurationError('stop() without start(): this mock is not active')
@@ -83,20 +83,20 @@ class Mock:
         self.stop()
 
     def __call__(self, function: F) -> F:
-        """Decorate a function or a class; each call, and each test of the class, starts afresh.
+        """Decorate a function or a class; each call, and each test of the class, starts with an empty store.
 
-        Of a unittest.TestCase it covers setUp and tearDown too (not setUpClass), of other classes the methods whose names
-        begin with `test`, and nothing that pytest does around them: for that there is the fixture in s3po.testing.
+        For a unittest.TestCase it covers setUp and tearDown too (not setUpClass), for other classes the methods whose names
+        begin with `test`; pytest's fixtures are not covered: use the fixture in s3po.testing.
 
         Raises:
-            ConfigurationError: The function would run after the call that it is decorated for (async, generators).
+            ConfigurationError: The function runs after its call has returned (async functions, generators).
         """
         if inspect.isclass(function):
             self._decorate_class(function)
             return function
         if any(is_kind(function) for is_kind in RUNS_LATER):
             raise ConfigurationError(
-                f'{function.__name__} would run after the mock has stopped; use `with conn.mock():` inside of it'
+                f'{function.__name__} would run after the mock has stopped; use `with conn.mock():` inside it'
             )
 
         @functools.wraps(function)
@@ -110,7 +110,7 @@ class Mock:
         import unittest  # only who has such classes has imported it
 
         if issubclass(decorated, unittest.TestCase):
-            # What runs one test, with all that belongs to it. A setUp outside of the mock would go to a real store.
+            # run() runs one test with its setUp and tearDown. A setUp outside of the mock would use a real store.
             decorated.run = self(decorated.run)  # type: ignore[method-assign]
             return
         for name in dir(decorated):
@@ -118,7 +118,7 @@ class Mock:
             function = getattr(member, '__func__', member)
             if name.startswith('test') and inspect.isfunction(function):
                 mocked = self(function)
-                # A staticmethod stays one.
+                # Keep staticmethods and classmethods.
                 setattr(decorated, name, mocked if function is member else type(member)(mocked))
 
     def _create_buckets(self) -> None:
@@ -126,6 +126,6 @@ class Mock:
             try:
                 self._connection.create_bucket(bucket)
             except InvalidRequest as error:
-                # There from a mock around this one.
+                # An outer mock has created it.
                 if error.code != 'BucketAlreadyOwnedByYou':
                     raise

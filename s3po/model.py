@@ -1,7 +1,4 @@
-"""The values that go in and out: what an object is called, what the store said of it, how a transfer ended.
-
-What may live here: frozen values, validated on creation. No I/O, no behaviour beyond their own text.
-"""
+"""Frozen values: names of objects, the store's descriptions of them, results of transfers. No I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ __all__ = [
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html: the length of the key's UTF-8.
 MAX_KEY_BYTES: Final = 1024
-# What boto3 sends as well: the letters of bucket names that any store has, or the ARN of an access point.
+# As in boto3: names with the characters that any store allows, or the ARN of an access point.
 _BUCKET: Final = re.compile(r'[A-Za-z0-9._-]{3,255}|arn:[a-z0-9-]+:(?:s3|s3-object-lambda|s3-outposts):[^\s/?#]*:[0-9]{12}:\S+')
 
 
@@ -71,7 +68,7 @@ _ref_bucket, _ref_key, _ref_version_id = slot_setters(ObjectRef)
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class UnusableRef(ObjectRef):
-    """A name that no object can have, as a call of a batch gave it: the job fails, and the batch goes on."""
+    """A name that no object can have, from a call of a batch: its job fails, and the batch continues."""
 
     def __init__(self, *, bucket: str, key: str, version_id: str | None = None) -> None:
         # Nothing is checked.
@@ -80,16 +77,16 @@ class UnusableRef(ObjectRef):
         _ref_version_id(self, version_id)
 
     def __str__(self) -> str:
-        # It may have no form in UTF-8, and is to be printed and logged all the same.
+        # It may not be encodable as UTF-8, but must be printable.
         return f's3://{self.bucket}/{self.key}'.encode('ascii', 'backslashreplace').decode()
 
     def refusal(self) -> ConfigurationError:
-        """What is wrong with it."""
+        """The error for this name."""
         try:
             check_name(self.bucket, self.key)
         except ConfigurationError as error:
             return error
-        return ConfigurationError(f'{self} was no name of an object')
+        return ConfigurationError(f'{self} is not a valid name of an object')
 
 
 def ref_of(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
@@ -114,9 +111,9 @@ class ListEntry:
     Attributes:
         key: The key, unescaped.
         size_bytes: The object's size.
-        etag: The ETag without its quotes; '' when the store sent none.
-        last_modified: When the object was written, with its time zone; None when the store does not say.
-        storage_class: Such as 'STANDARD'.
+        etag: The ETag without its quotes; '' if the store sent none.
+        last_modified: The time of the last write, with its time zone; None if the store sent none.
+        storage_class: For example 'STANDARD'.
     """
 
     key: str
@@ -128,7 +125,7 @@ class ListEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
-    """What a listing with a delimiter gives in place of all keys that begin alike.
+    """The entry of a listing with a delimiter that stands for all keys with the same beginning.
 
     Attributes:
         prefix: The common beginning, up to and including the delimiter.
@@ -142,14 +139,14 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo(ListEntry):
-    """What a HEAD or a GET tells of one object.
+    """The description of one object, from a HEAD or a GET.
 
     Attributes:
-        content_type: The object's Content-Type; None when it has none.
-        metadata: The user's own metadata, names without `x-amz-meta-`, in lower case.
-        headers: All headers of the answer, names in lower case.
-        checksum: The store's checksum of the object as 'ALGORITHM:base64' ('CRC64NVME:…'; of one made of its parts'
-            checksums the value ends in '-N'); None when the store keeps none or sent none.
+        content_type: The object's Content-Type; None if it has none.
+        metadata: The user-defined metadata; names in lower case, without `x-amz-meta-`.
+        headers: All headers of the response, with lower-case names.
+        checksum: The store's checksum of the object as 'ALGORITHM:base64' ('CRC64NVME:…'; if made of the parts' checksums, the
+            value ends with '-N'); None if the store has none or sent none.
         version_id: The version; None in a bucket without versions.
     """
 
@@ -161,32 +158,32 @@ class ObjectInfo(ListEntry):
 
 
 class Described(Protocol):
-    """What the store says of an object whose bytes are to come.
+    """The store's description of an object whose body follows.
 
     Attributes:
-        etag: Its ETag without quotes; '' when the store sent none.
+        etag: The ETag without quotes; '' if the store sent none.
     """
 
     etag: str
 
     @property
     def info(self) -> ObjectInfo:
-        """All of it. Costs some time when it is asked for."""
+        """The whole description. Computed on access, so it has a cost."""
         ...
 
     def header(self, name: str) -> str | None:
-        """One header of the answer, by its name in lower case; None when it is missing. Costs next to nothing."""
+        """Return a header of the response, by its lower-case name; None if it is missing. Cheap."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One contiguous piece of an object, moved by one request.
+    """A contiguous part of an object, transferred by one request.
 
     Attributes:
-        number: From 1, as S3 counts.
-        offset: Where it begins in the object, in bytes.
-        size_bytes: Its length; 0 only for the single part of an empty object.
+        number: The part number, from 1, as in S3.
+        offset: The offset in the object, in bytes.
+        size_bytes: The length; 0 only for the single part of an empty object.
     """
 
     number: int
@@ -195,24 +192,24 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.number < 1 or self.offset < 0 or self.size_bytes < 0:
-            raise ConfigurationError(f'a part has a number from 1 and no negative offset or size: {self!r}')
+            raise ConfigurationError(f'a part needs a number from 1, and an offset and size that are not negative: {self!r}')
 
     @property
     def stop(self) -> int:
-        """The offset of the first byte behind the part."""
+        """The offset behind the last byte of the part."""
         return self.offset + self.size_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedPart:
-    """A part that the store has, as CompleteMultipartUpload names it.
+    """A part that the store has stored, as listed in CompleteMultipartUpload.
 
     Attributes:
-        number: From 1.
-        etag: The ETag that the store gave the part, without quotes.
-        size_bytes: Its length; -1 where it is not known.
-        checksum: The checksum that the store confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
-        is_encrypted: Whether the store says that it encrypts with a key of somebody's, so that the ETag is no MD5.
+        number: The part number, from 1.
+        etag: The ETag of the part, without quotes.
+        size_bytes: Its length; -1 if unknown.
+        checksum: The checksum that the store confirmed, as 'ALGORITHM:base64'; None if it confirmed none.
+        is_encrypted: Whether it is encrypted with a KMS or customer key, so that the ETag is not an MD5.
     """
 
     number: int
@@ -224,21 +221,21 @@ class CompletedPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class TransferResult:
-    """How an upload, a download or a copy ended: well, or there would be none.
+    """The result of a successful upload, download or copy.
 
     Attributes:
-        bucket: The object's bucket; of a copy, that of the new object.
-        key: The object's key; of a copy, that of the new object.
-        size_bytes: The bytes of the object as it is stored (compressed, where it is), or of the range that was asked for.
+        bucket: The object's bucket; for a copy, that of the new object.
+        key: The object's key; for a copy, that of the new object.
+        size_bytes: The size of the stored object (of the compressed one, if it is compressed), or of the requested range.
         etag: The ETag without its quotes.
-        version_id: The version written or read; None in a bucket without versions.
-        checksum: The checksum that the store confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
-        parts: The requests that carried the data; 1 for an object moved in one piece.
-        attempts: `parts`, and one more for every request of the transfer that had to be sent again.
-        seconds: How long it took, waiting included.
-        skipped: True when nothing had to be moved.
-        warnings: What went well and should still be known, as sentences: an upload that nothing guarded, a multipart upload
-            that a lost answer may have left behind.
+        version_id: The version that was written or read; None in a bucket without versions.
+        checksum: The checksum that the store confirmed, as 'ALGORITHM:base64'; None if it confirmed none.
+        parts: The number of requests that carried the data; 1 for an object transferred in one piece.
+        attempts: `parts`, plus one for every request of the transfer that was retried.
+        seconds: The duration, including waits.
+        skipped: True if there was nothing to transfer.
+        warnings: Warnings as sentences: an upload that could not be verified, a multipart upload that a lost response may have
+            left.
     """
 
     bucket: str
@@ -302,8 +299,8 @@ class DeleteFailure:
 
     Attributes:
         key: The key.
-        error: Why: the error that a single delete would have raised.
-        version_id: The version asked for; None for the current one.
+        error: The error that deleting this key alone would have raised.
+        version_id: The requested version; None for the current one.
     """
 
     key: str
@@ -313,11 +310,11 @@ class DeleteFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteReport:
-    """How `delete_many` ended.
+    """The result of `delete_many`.
 
     Attributes:
-        deleted: How many keys are gone; one that was not there before counts as gone.
-        failed: What is still there, and why.
+        deleted: The number of deleted keys; a missing key counts as deleted.
+        failed: The keys that were not deleted, with their errors.
     """
 
     deleted: int
@@ -329,13 +326,13 @@ class DeleteReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Outcome:
-    """What one call gives to a batch: the caller's value, and the figures for its report.
+    """The result of one call, for a batch: its return value, and figures for the report.
 
     Attributes:
-        value: What the method of Connection returns.
-        size_bytes: The bytes moved.
-        retries: The requests that had to be sent again.
-        described: What the store said of an object that was downloaded into memory; None of all other calls.
+        value: The return value of the method of Connection.
+        size_bytes: The number of bytes transferred.
+        retries: The number of retried requests.
+        described: The description of an object that was downloaded into memory; None for all other calls.
     """
 
     value: object
@@ -354,45 +351,45 @@ _outcome_value, _outcome_size_bytes, _outcome_retries, _outcome_described = slot
 
 
 def check_name(bucket: object, key: object, *, prefix: str = '') -> None:
-    """Refuse what cannot be the name of an object, before anything is sent.
+    """Check the name of an object, before anything is sent.
 
     Args:
         bucket: The bucket's name, or an access point's ARN.
         key: The key.
-        prefix: Of the arguments' names, for the message ('to_').
+        prefix: The prefix of the arguments' names, for the message ('to_').
 
     Raises:
-        ConfigurationError: One of them is of the wrong type, empty or too long.
+        ConfigurationError: One of them has the wrong type, is empty or too long.
     """
     check_bucket(bucket, prefix=prefix)
     if not isinstance(key, str):
         raise ConfigurationError(f'{prefix}key must be a str, not {type(key).__name__}')
     if not key:
         raise ConfigurationError(f'{prefix}key is empty; S3 needs at least one character')
-    # UTF-8 takes at most four bytes a character, so short keys need no encoding.
+    # UTF-8 has at most four bytes per character, so short keys need not be encoded.
     if len(key) * 4 > MAX_KEY_BYTES or not key.isascii():
         try:
             size_bytes = len(key.encode())
         except UnicodeEncodeError as error:
             raise ConfigurationError(
-                f'{prefix}key {key!r} has no UTF-8 form ({error.reason}), and S3 takes nothing else. For the name of a file, '
-                f"os.fsencode(name).decode('utf-8', 'backslashreplace') is a key"
+                f'{prefix}key {key!r} cannot be encoded as UTF-8 ({error.reason}), as S3 requires. For the name of a file, use '
+                f"os.fsencode(name).decode('utf-8', 'backslashreplace') as the key"
             ) from error
         if size_bytes > MAX_KEY_BYTES:
-            raise ConfigurationError(f'{prefix}key is {size_bytes:,} bytes long in UTF-8; S3 takes at most {MAX_KEY_BYTES:,}')
+            raise ConfigurationError(f'{prefix}key is {size_bytes:,} bytes long in UTF-8; S3 allows at most {MAX_KEY_BYTES:,}')
 
 
 def check_bucket(bucket: object, *, prefix: str = '') -> None:
-    """Refuse what cannot be the name of a bucket.
+    """Check the name of a bucket.
 
     Raises:
-        ConfigurationError: It is of the wrong type, empty, or has characters that no bucket's name has.
+        ConfigurationError: It has the wrong type, is empty, or has invalid characters.
     """
     if not isinstance(bucket, str):
         raise ConfigurationError(f'{prefix}bucket must be a str, not {type(bucket).__name__}')
     if not _is_bucket(bucket):
         raise ConfigurationError(
-            f'{prefix}bucket {bucket!r} is no name of a bucket: 3 to 255 letters, digits, dots, dashes, or an ARN'
+            f'{prefix}bucket {bucket!r} is not a valid bucket name: 3 to 255 letters, digits, dots, dashes, or an ARN'
         )
 
 

@@ -1,8 +1,8 @@
-"""The seam through which the progress of work can be watched: progress bars, metrics and journals connect here.
+"""The interface for observing work: progress bars, metrics and journals implement it.
 
 A batch reports its jobs, and a transfer its requests. Without an observer nothing is called.
 
-Invariant: an observer cannot fail a transfer. What one of its methods raises is logged.
+Invariant: an observer cannot make a transfer fail. Errors of its methods are logged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ts = TypeVarTuple('Ts')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What an event is about: one job of a batch, or one request with all its attempts.
+    """The subject of an event: one job of a batch, or one request with all its attempts.
 
     Attributes:
         operation: 'upload', 'download' and so on for a job; S3's name ('UploadPart') for a request.
@@ -39,7 +39,7 @@ class Activity:
 class Observer(Protocol):
     """Receives events. Its methods run in the greenlet that does the work, so they must return quickly and must not block.
 
-    Each activity has one began() and one ended(), but for a job that is cancelled before it begins: it has ended() only.
+    Each activity has one began() and one ended(); a job that is cancelled before it begins has ended() only.
     """
 
     def began(self, activity: Activity) -> None:
@@ -47,9 +47,9 @@ class Observer(Protocol):
         ...
 
     def moved(self, activity: Activity, size_bytes: int) -> None:
-        """Bytes of an object were sent or received; a negative number takes back what has to be moved again.
+        """Bytes of an object were sent or received; a negative number takes back bytes that must be transferred again.
 
-        When a transfer has succeeded, the numbers of all its requests add up to the size of the object.
+        After a successful transfer, the numbers of all its requests add up to the size of the object.
         """
         ...
 
@@ -62,12 +62,12 @@ class Observer(Protocol):
         ...
 
     def ended(self, activity: Activity, error: BaseException | None) -> None:
-        """A job or a request has ended: well (None), or with an error."""
+        """A job or a request has ended: with success (None), or with an error."""
         ...
 
 
 def report(event: Callable[[*Ts], None], *arguments: *Ts) -> None:
-    """Call a method of an observer, and log what it raises."""
+    """Call a method of an observer, and log its errors."""
     try:
         event(*arguments)
     except Exception:

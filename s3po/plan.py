@@ -1,9 +1,7 @@
-"""Which requests to make for an object of a given size.
+"""Plans: the requests for an object of a given size. Pure functions of size and configuration. No I/O, no clock.
 
-What may live here: pure functions of (size, config). No I/O, no clock.
-
-The invariants of every plan: the parts cover [0, size) exactly and in order; there are at most 10,000 of them; each is at
-least 5 MiB but the last, and at most 5 GiB. An empty object is one part of 0 bytes.
+Invariants of every plan: the parts cover [0, size) exactly and in order; there are at most 10,000; each has at most 5 GiB and,
+except the last, at least 5 MiB. An empty object is one part of 0 bytes.
 """
 
 from __future__ import annotations
@@ -24,19 +22,19 @@ __all__ = [
     'stream_part_bytes',
 ]
 
-# Of a stream nobody knows the length. Its parts begin with `multipart_chunksize` and double every 1,000 parts, so that
-# 10,000 parts of at first 8 MiB hold 8 TiB, while the first 8 GiB go in small pieces.
+# The length of a stream is unknown. Its parts begin with `multipart_chunksize` and double every 1,000 parts, so that 10,000
+# parts that begin with 8 MiB hold 8 TiB, while the first 8 GiB are sent in small parts.
 STREAM_GROWTH_PARTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The pieces of one object.
+    """The parts of one object.
 
     Attributes:
         size_bytes: The object's size.
-        part_bytes: The size of every part but the last.
-        is_multipart: Whether the object needs a multipart upload (or copy), not just one request.
+        part_bytes: The size of every part except the last.
+        is_multipart: Whether the object needs a multipart upload (or copy) rather than one request.
     """
 
     size_bytes: int
@@ -50,7 +48,7 @@ class Plan:
         return self.parts_from(1)
 
     def parts_from(self, number: int) -> Iterator[Part]:
-        """The parts in order, from part `number` on."""
+        """The parts in order, beginning with part `number`."""
         if not self.is_multipart:
             yield from [Part(number=1, offset=0, size_bytes=self.size_bytes)][number - 1 :]
             return
@@ -60,21 +58,21 @@ class Plan:
 
 
 def plan_upload(size_bytes: int, config: TransferConfig) -> Plan:
-    """One PUT, or a multipart upload with its parts.
+    """Plan an upload: one PUT, or a multipart upload with its parts.
 
     Raises:
-        ConfigurationError: The object is larger than S3 stores.
+        ConfigurationError: The object is larger than S3's limit.
     """
     return _plan(size_bytes, config.multipart_threshold, config.multipart_chunksize)
 
 
 def plan_copy(size_bytes: int, config: TransferConfig) -> Plan:
-    """One CopyObject, or a multipart upload of ranges of the source."""
+    """Plan a copy: one CopyObject, or a multipart upload of ranges of the source."""
     return _plan(size_bytes, config.multipart_copy_threshold, config.multipart_copy_chunksize)
 
 
 def plan_download(size_bytes: int, config: TransferConfig) -> Plan:
-    """One GET, or a GET and ranges. (A store does not count ranges; the part size grows only as that of uploads does.)"""
+    """Plan a download: one GET, or a GET and ranges. (S3 has no limit for ranges; their size grows as that of parts does.)"""
     return _plan(size_bytes, config.multipart_chunksize, config.multipart_chunksize)
 
 
@@ -82,11 +80,11 @@ def stream_part_bytes(number: int, config: TransferConfig) -> int:
     """The size of part `number` (from 1) of a stream of unknown length.
 
     Raises:
-        ConfigurationError: The stream is longer than 10,000 such parts hold.
+        ConfigurationError: The stream is longer than 10,000 such parts.
     """
     if number > MAX_PARTS:
         raise ConfigurationError(
-            f'the stream is longer than {MAX_PARTS:,} growing parts hold; '
+            f'the stream is longer than {MAX_PARTS:,} growing parts; '
             f'raise multipart_chunksize above {config.multipart_chunksize // MIB} MiB'
         )
     doublings = (number - 1) // STREAM_GROWTH_PARTS
@@ -94,7 +92,7 @@ def stream_part_bytes(number: int, config: TransferConfig) -> int:
 
 
 def stream_concurrency(part_bytes: int, config: TransferConfig) -> int:
-    """How many parts of a stream are held in memory and sent at once."""
+    """How many parts of a stream are buffered and sent at once."""
     return max(1, min(config.max_concurrency, STREAM_BUFFER_BYTES // part_bytes))
 
 
@@ -103,15 +101,15 @@ def _plan(size_bytes: int, threshold: int, part_bytes: int) -> Plan:
         raise ConfigurationError(f'size_bytes must not be negative: {size_bytes:,}')
     if size_bytes > MAX_OBJECT_BYTES:
         raise ConfigurationError(
-            f'an object of {size_bytes:,} bytes is larger than S3 stores ({MAX_OBJECT_BYTES:,} bytes); cut it into several'
+            f'an object of {size_bytes:,} bytes is larger than the limit of S3 ({MAX_OBJECT_BYTES:,} bytes); split it'
         )
     part_bytes = _fitting_part_bytes(size_bytes, part_bytes)
-    # What fits into one part is one request, wherever the threshold lies: a multipart upload of one part costs three.
+    # An object of at most one part is one request, whatever the threshold: a multipart upload needs three.
     return Plan(size_bytes, part_bytes, size_bytes > max(threshold, part_bytes))
 
 
 def _fitting_part_bytes(size_bytes: int, part_bytes: int) -> int:
-    """The smallest whole number of MiB, at least part_bytes, of which 10,000 hold the object."""
+    """The smallest whole number of MiB, at least part_bytes, with which 10,000 parts hold the object."""
     needed = -(-size_bytes // MAX_PARTS)
     if needed <= part_bytes:
         return part_bytes

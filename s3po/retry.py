@@ -1,10 +1,9 @@
-"""When an attempt is made again, how often, and after how long.
+"""Retries: which errors are retried, how often, and after how long.
 
-What may live here: the one predicate is_retryable, and policies made of tenacity's values. This is the only loop in the project
-that repeats a request; botocore's own is switched off.
+This is the only loop in the project that repeats a request; botocore's own retries are off.
 
-Invariants: only errors of our own classes are ever retried, so a kill, a gevent.Timeout or a mistake in the code passes at
-once; a tenacity.Retrying is never shared by two greenlets (it keeps state, and would lose failures), hence the copy per loop.
+Invariants: only s3po's own errors are retried, so a kill, a gevent.Timeout or a bug is raised at once. A tenacity.Retrying is
+never shared by two greenlets (it has state, and would lose failures), so each loop uses a copy.
 """
 
 from __future__ import annotations
@@ -44,35 +43,35 @@ T = TypeVar('T')
 
 RETRYABLE: Final = (ConnectTimeout, ReadTimeout, NetworkError, IntegrityError, Conflict, Throttled, ServerError)
 
-# A name that is not found three times in a row is misspelt, or its server is away for longer.
+# After so many retries a host name that cannot be resolved counts as misspelt.
 MAX_NAME_RETRIES = 2
-# A store that asks for more patience than this does not get it.
+# The longest wait that a store can request; longer ones are cut to this.
 MAX_RETRY_AFTER_S = 60.0
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether another attempt may end better, by the error's class alone.
+    """Whether a retry may succeed, by the error's class alone.
 
-    (CredentialsExpired is not among these: it is worth exactly one more attempt, and IntegrityError two; RetryPolicy counts.)
+    (Not for CredentialsExpired, which is worth one retry, and the limit of IntegrityError: RetryPolicy counts these.)
     """
     return isinstance(error, RETRYABLE)
 
 
 def integrity_retries(retries: int) -> int:
-    """How often what arrived wrong is moved anew, of so many retries.
+    """How many of the retries may be used for data that arrived corrupted.
 
-    Twice by default: what is wrong three times in a row is wrong where it is read, or its way will not get better. Who has more
-    patience with a network may have more with this.
+    Two by default: data that is wrong three times in a row is wrong at its source, or the network will not improve. More
+    retries allow more.
     """
     return min(retries, max(2, retries - 1))
 
 
 class wait_as_told(wait_base):  # noqa: N801  (tenacity names its callables in snake case)
-    """Wait as long as the store asks; else by one of two other waits.
+    """Wait as long as the store requests; otherwise by one of two other waits.
 
     Args:
-        wait: For every error but Throttled.
-        throttled: For Throttled, where one should come back later.
+        wait: For every error except Throttled.
+        throttled: For Throttled, which needs longer waits.
     """
 
     def __init__(self, wait: wait_base, throttled: wait_base) -> None:
@@ -83,16 +82,16 @@ class wait_as_told(wait_base):  # noqa: N801  (tenacity names its callables in s
         error = _error_of(retry_state)
         seconds = float((self._throttled if isinstance(error, Throttled) else self._wait)(retry_state))
         if isinstance(error, ResponseError) and error.retry_after_s is not None:
-            # The jitter goes on top: everybody else was told the same.
+            # Plus the jitter: all other clients got the same number.
             return min(error.retry_after_s, MAX_RETRY_AFTER_S) + min(seconds, 1.0)
         return seconds
 
 
 def default_wait() -> wait_base:
-    """Full jitter (a random time up to a bound that grows with every attempt).
+    """Full jitter: a random time up to a bound that grows with every attempt.
 
-    Up to 0.25 s, 1 s, 4 s and so on to 20 s: most failures are a single dropped connection, and are over at once; what is
-    not over then takes seconds. When throttled, up to 1, 2, 4 s and so on to 60 s.
+    Up to 0.25 s, 1 s, 4 s and so on to 20 s: most failures are single dropped connections, after which the next attempt
+    succeeds at once; others last for seconds. If throttled, up to 1, 2, 4 s and so on to 60 s.
     """
     return wait_as_told(
         wait_random_exponential(multiplier=0.25, exp_base=4, max=20),
@@ -102,16 +101,16 @@ def default_wait() -> wait_base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How an attempt that failed is made again.
+    """The policy for failed attempts.
 
     Attributes:
-        retries: How many attempts follow the first one; 0 for none.
-        wait: A tenacity wait: how long to wait before the next attempt.
+        retries: The number of attempts after the first one; 0 for none.
+        wait: A tenacity wait: the time before the next attempt.
         stop: A tenacity stop that ends the attempts earlier, such as `tenacity.stop_after_delay(60)`; None for none.
         sleep: Waits the given seconds; the default lets other greenlets run meanwhile.
 
     Raises:
-        ConfigurationError: `retries` is no whole number from 0.
+        ConfigurationError: `retries` is not a whole number from 0.
     """
 
     retries: int = 3
@@ -123,21 +122,21 @@ class RetryPolicy:
         check_retries(self.retries)
 
     def run(self, attempt: Callable[[], T], *, doing: str, retries: int | None = None) -> tuple[T, int]:
-        """Make attempts until one succeeds. Blocks the greenlet, waits included.
+        """Make attempts until one succeeds. Blocks the greenlet, also during waits.
 
-        The first attempt is made bare: tenacity costs more than a small request may, so it comes in only after a failure.
+        The first attempt is made without tenacity, which costs more than a small request.
 
         Args:
             attempt: Makes one attempt.
-            doing: What is attempted, for the log ('UploadPart 3 of s3://bucket/key').
-            retries: In place of the policy's own; None keeps that.
+            doing: The operation, for the log ('UploadPart 3 of s3://bucket/key').
+            retries: Overrides the policy's number; None for the policy's.
 
         Returns:
-            What the attempt returned, and how many were made.
+            The attempt's return value, and the number of attempts.
 
         Raises:
-            RetriesExhausted: The last attempt that was allowed failed with a retryable error, which is its `__cause__`.
-            TransportError: The attempt failed in a way that another one cannot mend.
+            RetriesExhausted: The last allowed attempt failed with a retryable error, which is its `__cause__`.
+            TransportError: The attempt failed with an error that is not retried.
         """
         try:
             return attempt(), 1
@@ -148,13 +147,13 @@ class RetryPolicy:
     def run_on(
         self, first: TransportError, attempt: Callable[[], T], *, doing: str, retries: int | None = None
     ) -> tuple[T, int]:
-        """As run(), for whoever has made the first attempt already. To tenacity, that one is replayed as its first.
+        """Like run(), if the caller has made the first attempt already. tenacity gets its error again as its first attempt.
 
         Args:
-            first: What the first attempt failed with.
-            attempt: Makes one more.
-            doing: As of run().
-            retries: As of run().
+            first: The error of the first attempt.
+            attempt: Makes one more attempt.
+            doing: As for run().
+            retries: As for run().
         """
         retries = self.retries if retries is None else retries
         replayed = [first]
@@ -170,7 +169,7 @@ class RetryPolicy:
         except TransportError as error:
             attempts = int(retrying.statistics['attempt_number'])
             if is_retryable(error):
-                # Of its kind, these were enough.
+                # The limit for errors of this class was reached.
                 raise RetriesExhausted(attempts) from error
             error.attempts = attempts
             raise
@@ -190,10 +189,10 @@ class RetryPolicy:
 
 
 class RetriesExhausted(Exception):
-    """Tells the room that made the attempts, which alone can say what they were for; never reaches callers.
+    """The retries were used up. Converted by the caller, which knows the operation; never reaches users.
 
     Attributes:
-        attempts: How many were made.
+        attempts: The number of attempts.
     """
 
     def __init__(self, attempts: int) -> None:
@@ -202,7 +201,7 @@ class RetriesExhausted(Exception):
 
 
 class _Retryable:
-    """is_retryable for one loop of attempts: some errors may be met only so often."""
+    """is_retryable() for one loop of attempts, with limits for some errors."""
 
     def __init__(self, retries: int) -> None:
         self._has_expired = False
@@ -226,12 +225,12 @@ class _Retryable:
 def _log_retry(doing: str, attempts: int) -> Callable[[RetryCallState], None]:
     def before_sleep(state: RetryCallState) -> None:
         log.warning(
-            '%s: attempt %d of %d failed, the next one comes in %.2f s: %s',
+            '%s: attempt %d of %d failed, next attempt in %.2f s: %s',
             doing,
             state.attempt_number,
             attempts,
             state.upcoming_sleep,
-            # Most errors begin with what was done.
+            # Most errors begin with the operation.
             str(_error_of(state)).removeprefix(f'{doing}: '),
         )
 
@@ -243,10 +242,10 @@ def _error_of(state: RetryCallState) -> BaseException | None:
 
 
 def check_retries(retries: object) -> None:
-    """Refuse what is no count of retries.
+    """Check a number of retries.
 
     Raises:
-        ConfigurationError: It is no whole number from 0.
+        ConfigurationError: It is not a whole number from 0.
     """
     if not is_whole(retries, 0):
         raise ConfigurationError(f'retries must be a whole number from 0 (attempts after the first), not {retries!r}')

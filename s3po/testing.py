@@ -1,7 +1,7 @@
-"""For the tests of s3po's users: `pytest_plugins = ['s3po.testing']` in conftest.py gives the fixture `s3po_mock`.
+"""For the tests of s3po's users: `pytest_plugins = ['s3po.testing']` in conftest.py provides the fixture `s3po_mock`.
 
-It is no plugin that pytest finds by itself: that would import s3po, and so patch the runtime, in every test run of whoever has
-it installed.
+It is not a plugin that pytest loads automatically: that would import s3po, and so patch the runtime, in every test run on a
+machine where s3po is installed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ['s3po_mock']
 
 @pytest.fixture
 def s3po_mock() -> Iterator[Connection]:
-    """A connection to a pretended, empty S3; create buckets with `s3po_mock.create_bucket(name)`."""
+    """A connection to an empty fake S3; create buckets with `s3po_mock.create_bucket(name)`."""
     connection = Connection()
     with connection.mock():
         yield connection

@@ -1,1 +1,1 @@
-"""The tests of s3po: pure ones, ones against servers of their own, ones against a real store."""
+"""Tests of s3po: of pure code, against local servers, and against a real store."""

@@ -1,4 +1,4 @@
-"""What all tests share: servers of their own, and nothing of the environment that they happen to run in."""
+"""Fixtures of all tests: local servers, and an environment without the settings of the machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
 
 @pytest.fixture(scope='session', autouse=True)
 def _no_environment() -> Iterator[None]:
-    """No credentials, endpoint or region of whoever runs the tests, and no metadata service."""
+    """Remove credentials, endpoint and region from the environment, and disable the metadata service."""
     kept = dict(os.environ)
     for name in [name for name in os.environ if name.startswith('AWS_')]:
         del os.environ[name]
@@ -63,7 +63,7 @@ def _descriptions_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope='session')
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A certificate authority that nobody else knows."""
+    """A new certificate authority, which no client trusts by default."""
     return Authority(tmp_path_factory.mktemp('authority'))
 
 

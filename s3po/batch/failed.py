@@ -121,7 +121,7 @@ class FailedJob:
             failure = _error_from_json(said['error'])
             is_silent, is_cancelled = bool(said['silent']), bool(said.get('cancelled'))
         except (KeyError, TypeError, AttributeError) as error:
-            raise JobError(f'that is no failed job: {error!r}') from error
+            raise JobError(f'not a valid failed job: {error!r}') from error
         return cls(call.operation, call.ref, call.options, failure, is_silent=is_silent, is_cancelled=is_cancelled)
 
     def refusal(self) -> JobError | None:
@@ -132,13 +132,13 @@ class FailedJob:
         for name, value in self.options.items():
             if value is LOST:
                 return JobError(
-                    f'{self.call} cannot be done again: its {name} was in memory or an open file, or held a '
-                    f'secret, and is not in the file of failed jobs; submit it anew'
+                    f'{self.call} cannot be repeated: its {name} was in memory or an open file, or contained a '
+                    f'secret, and is not in the file of failed jobs; submit it again'
                 )
         if _is_read_once(self.options.get('source')):
             return JobError(
-                f'{self.call} cannot be done again: its source can be read only once, and some of it may have '
-                f'been read; submit it anew with a new one'
+                f'{self.call} cannot be repeated: its source can be read only once, and some of it may have '
+                f'been read; submit it again with a new source'
             )
         return None
 

@@ -27,7 +27,9 @@ class Performer(Protocol):
     silent: bool
 
     @property
-    def observer(self) -> Observer | None: ...
+    def observer(self) -> Observer | None:
+        """The observer of the connection; None for no observer."""
+        ...
 
     def perform(self, call: Call) -> Outcome:
         """Carry out a call. Raises what it raises when it is not silent."""

@@ -141,7 +141,7 @@ def _callback_error(job: Job, error: BaseException, failure: Exception | None) -
     if failure is None:
         text = f'the callback {raised}; the transfer itself succeeded'
     else:
-        text = f'the errback {raised}; it was told that the transfer failed: {failure}'
+        text = f'the errback {raised}; it was called because the transfer failed: {failure}'
     found = CallbackError(text)
     found.__cause__ = error
     return found

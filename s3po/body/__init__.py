@@ -1,6 +1,6 @@
-"""Where the bytes of an object come from and go to: sources for uploads, sinks for downloads.
+"""The bytes of objects on this machine: sources for uploads, sinks for downloads.
 
-What may live here: reading and writing on this machine. Nothing here knows of S3, requests or retries.
+This room reads and writes local data. It knows nothing of S3, requests or retries.
 """
 
 from s3po.body.chunks import BytesChunk, Chunk

@@ -1,12 +1,12 @@
 """Chunks: the bytes of one request each.
 
-Invariants: a Chunk gives the same bytes on every read, or raises SourceChanged; what does not lie in memory goes through the
-buffer of whoever asks, piece by piece.
+Invariants: every read of a Chunk returns the same bytes or raises SourceChanged. Bytes that are not in memory are read piece by
+piece into the caller's buffer.
 
-The times of a file do not tell of all changes: a page that is mapped and dirty is written without a trace, and memory has no
-times at all. So what was read for a checksum is compared with what is read to be sent, and the last piece is held back until
-the two are known to be equal: a request with other bytes is never complete. A chunk that passed was, at the moment between its
-two readings, just what was sent.
+File times do not show all changes: writing to a page that is mapped and dirty does not change them, and memory has no times. So
+the bytes that are read for a checksum are compared with those that are read for sending, and the last piece is held back until
+both are known to be equal: a request with other bytes is never complete. A chunk that passed was, between its two readings,
+exactly what was sent.
 """
 
 from __future__ import annotations
@@ -30,68 +30,67 @@ __all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'PiecesChunk', 'SeekableChunk', '
 
 T = TypeVar('T')
 
-# Reading less than this from the page cache is done sooner than another thread is woken.
+# Reading less than this from the page cache takes less time than waking another thread.
 OFFLOAD_BYTES = MIB
-# How much is read at a time to be hashed: little enough to stay in a processor's cache, and much enough not to ask for the
-# interpreter too often.
+# Bytes per read for hashing: small enough for a processor's cache, large enough that the GIL is acquired rarely.
 HASH_BYTES = 256 * KIB
 
-# What readings are compared by: the fastest that there is.
+# The checksum that compares readings; the fastest one.
 COMPARED = 'CRC64NVME'
 
-# Buffers that no thread is using now. A new one costs as much as the hash of what goes through it: its pages have to be had.
+# Unused buffers, shared by all threads. Allocating one (page faults) takes as long as hashing its contents.
 _idle_buffers: list[memoryview] = []
 
 
 class Chunk(Protocol):
-    """The bytes of one request. Every attempt reads them afresh."""
+    """The bytes of one request. Every attempt reads them again."""
 
     size_bytes: int
 
     def read(self) -> bytes:
-        """All bytes of the chunk, in memory.
+        """Return all bytes of the chunk.
 
         Raises:
-            SourceChanged: The source no longer has them.
+            SourceChanged: The source changed.
             LocalError: The source cannot be read.
         """
         ...
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        """The bytes of the chunk one after the other, each piece good until the next is asked for.
+        """Iterate over the bytes of the chunk; each piece is valid until the next one is requested.
 
         Args:
-            buffer: What is not in memory is read into it, as much at a time as it holds.
+            buffer: Bytes that are not in memory are read into it, up to its length at a time.
 
         Raises:
-            SourceChanged: The source no longer has them; before the last piece is given, so no request can be complete.
+            SourceChanged: The source changed. Raised before the last piece, so the request cannot become complete.
             LocalError: The source cannot be read.
         """
         ...
 
     def sha256(self) -> str:
-        """The SHA-256 of the bytes, in hex. Large chunks are hashed in other threads; what has to be read is read once.
+        """Return the SHA-256 of the bytes, in hex. Large chunks are hashed in other threads; the source is read once.
 
         Raises:
-            SourceChanged, LocalError: As of read().
+            SourceChanged, LocalError: As for read().
         """
         ...
 
     def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
-        """The checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads, and once.
+        """Return the checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads, and once.
 
         Args:
             algorithm: One of s3po.checksum.ALGORITHMS.
-            with_sha256: Whether sha256() will be asked for next: what has to be read for both is read once.
+            with_sha256: Whether sha256() will be called next: the source is then read once for both.
 
         Raises:
-            SourceChanged, LocalError: As of read().
+            SourceChanged, LocalError: As for read().
         """
         ...
 
 
 class BytesChunk:
-    """A chunk of immutable bytes."""
+    """A `Chunk` of immutable bytes."""
 
     __slots__ = ('_data', 'size_bytes')
 
@@ -117,7 +116,7 @@ class BytesChunk:
 
 
 class PiecesChunk:
-    """A chunk that lies in memory in several pieces, as a stream gave them: putting them together would copy all of them."""
+    """A `Chunk` of several pieces in memory, as a stream returned them: joining them would copy all bytes."""
 
     __slots__ = ('_pieces', 'size_bytes')
 
@@ -147,49 +146,49 @@ class PiecesChunk:
 
 
 class OpenFile(Protocol):
-    """What a FileChunk needs of its source."""
+    """The interface of a FileChunk's source."""
 
     descriptor: int
     name: str
 
     def check_unchanged(self) -> None:
-        """Raise SourceChanged when the file is not what it was when it was opened."""
+        """Raise SourceChanged if the file has changed since it was opened."""
         ...
 
 
 class Positioned(Protocol):
-    """What a SeekableChunk needs of its source."""
+    """The interface of a SeekableChunk's source."""
 
     name: str
 
     def read_at(self, position: int, size_bytes: int) -> bytes:
-        """The bytes at an absolute position of the file."""
+        """Return size_bytes from an absolute position of the file."""
         ...
 
 
 class _ReadChunk:
-    """A chunk that is read anew each time, and compared with what it was the first time."""
+    """A `Chunk` that is read again each time, and compared with the first reading."""
 
     __slots__ = ('_crc', '_known', 'name', 'offset', 'size_bytes')
 
-    # Whether its source may be read by any thread.
+    # Whether any thread may read the source.
     _is_shared = True
 
     def __init__(self, name: str, offset: int, size_bytes: int) -> None:
         self.name = name
         self.offset = offset
         self.size_bytes = size_bytes
-        # The CRC64NVME of the first reading; None before it.
+        # The CRC64NVME of the first reading; None before.
         self._crc: int | None = None
-        # What else was computed of it, by algorithm; '' stands for the SHA-256 in hex.
+        # Computed values by algorithm; the key '' means the SHA-256 in hex.
         self._known: dict[str, str] = {}
 
     def _read(self) -> bytes:
-        """All bytes, read now."""
+        """Read all bytes."""
         raise NotImplementedError
 
     def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        """The bytes, read now, piece by piece."""
+        """Read the bytes piece by piece."""
         raise NotImplementedError
 
     def read(self) -> bytes:
@@ -227,7 +226,7 @@ class _ReadChunk:
             yield piece
 
     def _learn(self, algorithm: str | None, with_sha256: bool) -> None:  # noqa: FBT001  (called through offload())
-        """Read it, and compute all that is asked for."""
+        """Read the chunk and compute the given algorithms."""
         compute, crc, digest = crc_function(COMPARED), 0, hashlib.sha256()
         is_read_once = algorithm == COMPARED and not with_sha256
 
@@ -239,7 +238,7 @@ class _ReadChunk:
                     digest.update(piece)
                 yield piece
                 if not self._is_shared:
-                    # Others run between the pieces.
+                    # Let other greenlets run between the pieces.
                     gevent.sleep(0)
 
         with _lent_buffer(self.size_bytes) as buffer:
@@ -253,7 +252,7 @@ class _ReadChunk:
             self._known[''] = digest.hexdigest()
 
     def _first_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        """The bytes for one look at each of them, and no second one."""
+        """The bytes for a reading in which each byte is used only once."""
         return self._read_pieces(buffer)
 
 
@@ -270,7 +269,7 @@ class FileChunk(_ReadChunk):
         data = read_range(self.source.descriptor, self.offset, self.size_bytes, self.name)
         if len(data) < self.size_bytes:
             raise shrank(self.name)
-        # Looked at after reading and before sending: what is sent is the file as it was at one moment.
+        # Checked after reading and before sending, so that the bytes are those of one moment.
         self.source.check_unchanged()
         return data
 
@@ -290,7 +289,7 @@ class FileChunk(_ReadChunk):
 
 
 class SeekableChunk(_ReadChunk):
-    """A range of a file object that can seek, which is only read in the caller's thread."""
+    """A range of a seekable file object, which is read in the caller's thread only."""
 
     __slots__ = ('source',)
 
@@ -310,7 +309,7 @@ class SeekableChunk(_ReadChunk):
 
 
 class ViewChunk(_ReadChunk):
-    """A range of memory that others may write to while it is sent: a bytearray, an array, a mapped file."""
+    """A range of writable memory, which may change while it is sent: a bytearray, an array, a mapped file."""
 
     __slots__ = ('_view',)
 
@@ -325,7 +324,7 @@ class ViewChunk(_ReadChunk):
         stop = self.offset + self.size_bytes
         for offset in range(self.offset, stop, len(buffer)):
             window = buffer[: stop - offset]
-            # A copy: what is compared is to be what is sent.
+            # A copy, so that the bytes compared are the bytes sent.
             window[:] = self._view[offset : offset + len(window)]
             yield window
 
@@ -336,7 +335,7 @@ class ViewChunk(_ReadChunk):
 
 
 def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> bytes:
-    """Up to size_bytes from an offset; fewer only at the end of the file."""
+    """Return up to size_bytes from an offset; fewer only at the end of the file."""
     pieces = []
     with local_errors('read', name):
         while size_bytes:
@@ -350,7 +349,7 @@ def read_range(descriptor: int, offset: int, size_bytes: int, name: str) -> byte
 
 
 def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
-    """Read some bytes from an offset into a buffer; 0 only at the end of the file."""
+    """Read some bytes from an offset into a buffer; returns 0 only at the end of the file."""
     if hasattr(os, 'preadv'):
         return os.preadv(descriptor, [buffer], offset)
     data = os.pread(descriptor, len(buffer), offset)
@@ -360,7 +359,7 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
 
 @contextlib.contextmanager
 def _lent_buffer(size_bytes: int) -> Iterator[memoryview]:
-    """A buffer for pieces of so many bytes. Any thread may ask for one."""
+    """A buffer for reading size_bytes in pieces. Any thread may call this."""
     if size_bytes < HASH_BYTES:
         yield memoryview(bytearray(size_bytes or 1))
         return
@@ -379,12 +378,14 @@ def _sha256_of(data: bytes | memoryview) -> str:
 
 
 def changed(name: str) -> SourceChanged:
-    """What is raised for a source that is not what it was before."""
-    return SourceChanged(f'{name} changed while it was uploaded; nothing was published. Upload it again when it is at rest')
+    """The error for a source that changed."""
+    return SourceChanged(
+        f'{name} changed while it was uploaded; nothing was published. Upload it again when the writing is done'
+    )
 
 
 def shrank(name: str) -> SourceChanged:
-    """What is raised for a source that ends before it should."""
+    """The error for a source that became shorter."""
     return SourceChanged(
-        f'{name} became shorter while it was uploaded; nothing was published. Upload it again when it is at rest'
+        f'{name} became shorter while it was uploaded; nothing was published. Upload it again when the writing is done'
     )

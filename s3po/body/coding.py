@@ -1,9 +1,9 @@
-"""Compression: streams of gzip, zlib and zstd, written and read piece by piece.
+"""Compression: encoders and decoders for streams of gzip, zlib and zstd.
 
-What may live here: the choice among the libraries that are installed, and one shape over all of them. No I/O, no waiting.
+The module selects the fastest installed library and gives all of them one interface. No I/O, no waiting.
 
-Invariants: what is compressed follows from the data and the library alone, not from the time or a name; and however little
-it is given, a decoder gives at most STEP_BYTES at a time, so whoever takes its pieces can stop a bomb.
+Invariants: the compressed bytes depend only on the data and the library, not on the time or a file name. A decoder returns at
+most STEP_BYTES at a time, whatever its input, so that the caller can stop a decompression bomb.
 """
 
 from __future__ import annotations
@@ -23,74 +23,83 @@ CODINGS: Final = ('gzip', 'zlib', 'zstd')
 
 # The longest piece that a decoder returns.
 STEP_BYTES: Final = MIB
-# The largest zstd window, which a decoder keeps in memory. RFC 9659 allows no more for the coding 'zstd'.
+# The largest zstd window, which a decoder keeps in memory. RFC 9659 allows no more for the content coding 'zstd'.
 MAX_WINDOW_BYTES: Final = 8 * MIB
 
-# What zlib calls wbits: the format around the compressed data.
+# zlib's wbits argument: the format around the compressed data.
 GZIP: Final = 16 + zlib.MAX_WBITS
 ZLIB: Final = zlib.MAX_WBITS
 RAW: Final = -zlib.MAX_WBITS
 
-# Their own defaults. isal counts to 3 only, and its 2 packs text nearly as well as zlib's 6.
+# The libraries' defaults. isal has levels 0 to 3; its 2 compresses text nearly as well as zlib's 6.
 ISAL_LEVEL: Final = 2
 ZLIB_LEVEL: Final = 6
 ZSTD_LEVEL: Final = 3
 
 
 class Undecodable(Exception):
-    """Data that are not what they are taken for; the text says why."""
+    """The data is not valid in its coding; the message gives the reason."""
 
 
 class Encoder(Protocol):
     """Compresses one stream."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take some data; gives what can be told of them by now, which may be nothing."""
+        """Compress some data; returns the output so far, which may be empty."""
         ...
 
     def flush(self) -> bytes:
-        """The end of the stream."""
+        """Return the end of the stream."""
         ...
 
 
 class Member(Protocol):
-    """One gzip member, zlib stream or zstd frame that is read.
+    """A decompressor of one gzip member, zlib stream or zstd frame.
 
     Attributes:
         eof: Whether its end was reached.
-        needs_input: Whether it has given all that it can give of what it was given.
-        unused_data: What came behind its end.
+        needs_input: Whether all output of the input so far was returned.
+        unused_data: The bytes behind its end.
     """
 
     @property
-    def eof(self) -> bool: ...
+    @property
+    def eof(self) -> bool:
+        """Whether its end was reached."""
+        ...
 
     @property
-    def needs_input(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool:
+        """Whether all output of the input so far was returned."""
+        ...
 
     @property
-    def unused_data(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes:
+        """The bytes behind its end."""
+        ...
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
-        """Take some data, none unless it needs them; gives at most so many bytes."""
+        """Decompress data (b'' unless needs_input); returns at most max_length bytes."""
         ...
 
 
 def check_installed(coding: str) -> None:
-    """Refuse a coding that nothing here can read or write.
+    """Check that the library of a coding is installed.
 
     Raises:
-        ConfigurationError: Its library is not installed.
+        ConfigurationError: It is not.
     """
     if coding == 'zstd':
         _zstd()
 
 
 def new_encoder(coding: str) -> Encoder:
-    """What compresses one stream.
+    """Return an encoder for one stream.
 
     Raises:
-        ConfigurationError: Its library is not installed.
+        ConfigurationError: The library is not installed.
     """
     encoder: Encoder
     if coding == 'zstd':
@@ -104,7 +113,7 @@ def new_encoder(coding: str) -> Encoder:
 
 
 class Decoder:
-    """Reads one stream, in whatever pieces it comes: all of its members, one behind the other."""
+    """Decompresses one stream, including concatenated members, from pieces of any size."""
 
     def __init__(self, coding: str) -> None:
         """
@@ -112,7 +121,7 @@ class Decoder:
             coding: One of CODINGS.
 
         Raises:
-            ConfigurationError: Its library is not installed.
+            ConfigurationError: The library is not installed.
         """
         self._coding = coding
         self._errors: tuple[type[Exception], ...] = (_zstd().ZstdError if coding == 'zstd' else _zlib()[0].error, zlib.error)
@@ -120,12 +129,12 @@ class Decoder:
         self._has_ended = False
 
     def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
-        """What the next bytes of the stream are, in pieces of at most STEP_BYTES, some of which may be empty.
+        """Decompress the next bytes of the stream; returns pieces of at most STEP_BYTES, some of them possibly empty.
 
-        All pieces have to be taken before the next bytes are given. Any thread may take them.
+        All pieces must be consumed before the next call. Any thread may consume them.
 
         Raises:
-            Undecodable: They are not what they should be.
+            Undecodable: The data is invalid.
         """
         while data:
             member = self._member
@@ -143,31 +152,32 @@ class Decoder:
                 data = member.unused_data
 
     def finish(self) -> None:
-        """There are no more bytes.
+        """Mark the end of the stream.
 
         Raises:
-            Undecodable: There should be.
+            Undecodable: The stream is incomplete.
         """
         if self._member is not None or not self._has_ended:
-            raise Undecodable('it ends too early')
+            raise Undecodable('it is truncated')
 
     def _begin(self, first: int) -> Member:
-        """The member that begins with this byte."""
+        """Begin a member, whose first byte is `first`."""
         if self._coding == 'zstd':
             return _new_frame()
         if self._coding == 'gzip':
             return _Inflate(GZIP)
         if self._has_ended:
-            # Unlike the others' (RFC 1952, section 2.2; RFC 8878, section 3), its streams do not follow one another.
-            raise Undecodable('something follows its end')
-        # RFC 9110, section 8.4.1.2: some send 'deflate' without the zlib format around it. As the first byte of such data
-        # the zlib format's (RFC 1950, section 2.2) would be a stored block whose padding is not zero; nobody writes that.
+            # Unlike gzip members (RFC 1952, section 2.2) and zstd frames (RFC 8878, section 3), zlib streams cannot be
+            # concatenated.
+            raise Undecodable('there is data after its end')
+        # Some senders send raw deflate data as 'deflate', without the zlib format (RFC 9110, section 8.4.1.2). A zlib header
+        # (RFC 1950, section 2.2) read as raw deflate would be a stored block with nonzero padding, which no encoder writes.
         has_format = first & 0x0F == zlib.DEFLATED and first >> 4 <= 7
         return _Inflate(ZLIB if has_format else RAW)
 
 
 class _Inflate:
-    """A member that zlib, or one of its like, reads."""
+    """A `Member` that zlib, or a library with its interface, decompresses."""
 
     __slots__ = ('_object', '_tail', 'needs_input')
 
@@ -186,10 +196,10 @@ class _Inflate:
         return data
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
-        # One of the two is always empty.
+        # At least one of the two is empty.
         decoded: bytes = self._object.decompress(self._tail or data, max_length)
         self._tail = self._object.unconsumed_tail
-        # What has filled the room that it had may hold more, of what it has taken already.
+        # If the output filled max_length, more output of the same input may follow.
         self.needs_input = not self._tail and len(decoded) < max_length
         return decoded
 
@@ -203,7 +213,7 @@ def _new_frame() -> Member:
 
 @functools.cache
 def _zlib() -> tuple[Any, int]:
-    """The fastest of zlib and its like, and the level to compress with."""
+    """The fastest installed library with zlib's interface, and its compression level."""
     for name, level in (('isal.isal_zlib', ISAL_LEVEL), ('zlib_ng.zlib_ng', ZLIB_LEVEL)):
         try:
             return importlib.import_module(name), level

@@ -1,7 +1,7 @@
-"""Sources whose bytes are compressed as they are read. The source itself stays as it is, and keeps its own guards.
+"""Sources that compress another source while it is read. The other source keeps its own checks.
 
-Invariants: never more than one piece of the source is in memory beside what is kept to be sent; what the source says of itself
-(that it changed, where a caller's file is to stand) goes on to be asked of it.
+Invariants: at most one piece of the source is in memory, besides the compressed bytes to send. Calls of check_unchanged() and
+finish() are passed on to the source.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from s3po.runtime import offload
 
 __all__ = ['compressed']
 
-# How much of a source is read and compressed at a time. What is no longer than this becomes bytes of known length.
+# Bytes of the source that are read and compressed at a time. A source of at most this size is compressed at once.
 PIECE_BYTES: Final = MIB
-# Compressing less than this is done in a millisecond, even by the standard library.
+# Compressing less than this takes a millisecond at most, even with the standard library.
 INLINE_BYTES: Final = 32 * KIB
 
 
 def compressed(source: SizedSource | StreamSource, coding: str) -> SizedSource | StreamSource:
-    """A source of the compressed bytes of another, which stays open, and is for the caller to close.
+    """Return a source of another source's bytes, compressed. The caller closes the other source.
 
     Args:
         source: An open source.
         coding: One of s3po.body.coding.CODINGS.
 
     Raises:
-        ConfigurationError: Its library is not installed.
-        SourceChanged, LocalError: The source, if it is short, cannot be read as it was.
+        ConfigurationError: The library of the coding is not installed.
+        SourceChanged, LocalError: A short source cannot be read, or changed.
     """
     if isinstance(source, SizedSource) and source.size_bytes <= PIECE_BYTES:
         return _CompressedBytes(source, coding)
@@ -40,22 +40,22 @@ def compressed(source: SizedSource | StreamSource, coding: str) -> SizedSource |
 
 
 class _CompressedBytes(BytesSource):
-    """Of a short source: compressed at once."""
+    """The compressed bytes of a short source, compressed at once."""
 
     def __init__(self, source: Source, coding: str) -> None:
         super().__init__(b''.join(_encoded(source, coding)))
         self.name, self.path = source.name, source.path
-        self.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # it is the source's to say
+        self.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # the source's own check
         self.finish = source.finish  # type: ignore[method-assign]  # likewise
 
 
 class _CompressedStream(StreamSource):
-    """Of a long one, or one of unknown length: compressed as it is sent."""
+    """The compressed bytes of a long source, or of one of unknown length, compressed while it is sent."""
 
     def __init__(self, source: Source, coding: str) -> None:
         super().__init__(_encoded(source, coding), source.name)
         self.path = source.path
-        self.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # it is the source's to say
+        self.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # the source's own check
         self.finish = source.finish  # type: ignore[method-assign]  # likewise
 
 
@@ -75,7 +75,7 @@ def _pieces(source: Source) -> Iterator[bytes]:
             for chunk in chunks:
                 chunk.checksum('CRC64NVME')
         for chunk in chunks:
-            # Each of them is known to be of the unchanged source before it is compressed.
+            # read() checks each chunk against its first reading before it is compressed.
             yield chunk.read()
     elif isinstance(source, StreamSource):
         while data := source.next_chunk(PIECE_BYTES).read():

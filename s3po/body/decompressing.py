@@ -1,7 +1,7 @@
-"""A sink that decompresses what is stored, in front of the one that takes what becomes of it.
+"""A sink that decompresses an object and writes the result to another sink.
 
-Invariants: whoever fetches sees the stored bytes only, and compares those; the sink behind sees the others only, in order.
-Nothing is given to it beyond the limit, and no more than STEP_BYTES is in memory that was not asked for.
+Invariants: the transfer sees only the stored bytes, and verifies those. The other sink gets only the decompressed bytes, in
+order, and never more than the limit. At most STEP_BYTES of decompressed data are in memory.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from s3po.runtime import offload
 
 __all__ = ['DecompressingSink']
 
-# No honest object is packed this well: zlib's own limit is 1,032 (https://zlib.net/zlib_tech.html), for nothing but zeros.
+# Higher ratios are treated as bombs: zlib's own limit is 1,032 (https://zlib.net/zlib_tech.html), for zeros only.
 MAX_RATIO: Final = 1000
-# What any object may come to, however small it is stored.
+# Decompressed size that is allowed for every object, however small its stored size.
 ALWAYS_ALLOWED_BYTES: Final = 64 * MIB
-# How much is decoded at a time: what is not yet used of it is copied at each step.
+# Input per call of a decoder, which copies the unused rest of its input each time.
 SLICE_BYTES: Final = 256 * KIB
-# Decoding less than this is mostly done sooner than another thread is woken.
+# Decoding less than this usually takes less time than waking another thread.
 INLINE_BYTES: Final = 16 * KIB
 
 
 class DecompressingSink(Sink):
-    """In front of another sink: decompresses what is found to be compressed, and lets all else through."""
+    """Decompresses objects that are found to be compressed, and passes all others on unchanged."""
 
     def __init__(self, sink: Sink, coding_of: Callable[[Described], str | None], max_bytes: int | None) -> None:
         """
         Args:
-            sink: Takes what comes of it.
-            coding_of: Tells how an object is compressed; None where it stays as it is.
-            max_bytes: How much may come of it; None for 1,000 times its size and 64 MiB.
+            sink: The sink for the decompressed bytes.
+            coding_of: Returns the coding of an object; None if it is to stay as stored.
+            max_bytes: Limit of the decompressed size; None for 1,000 times the stored size plus 64 MiB.
         """
         self._sink = sink
         self._coding_of = coding_of
@@ -71,7 +71,7 @@ class DecompressingSink(Sink):
             try:
                 self._decode(self._decoder, memoryview(data))
             except Undecodable as error:
-                # Perhaps it was only spoiled on its way: who fetches finds out at the end, and begins anew.
+                # Perhaps the bytes were corrupted on the way: the transfer finds that out at the end, and retries.
                 self._failure = error
 
     def write_whole(self, data: bytes) -> None:
@@ -93,7 +93,7 @@ class DecompressingSink(Sink):
                 self._decoder.finish()
             except Undecodable as error:
                 raise self._failed(
-                    f'what is stored is no valid {self._coding}: {error}. decompress=False gives it as it is'
+                    f'the stored data is not valid {self._coding}: {error}. Use decompress=False to get it as stored'
                 ) from error
         self._sink.commit()
 
@@ -109,7 +109,7 @@ class DecompressingSink(Sink):
             pieces = decoder.pieces(data[start : start + SLICE_BYTES])
             is_inline = len(data) <= INLINE_BYTES
             while (piece := next(pieces, None) if is_inline else offload(next, pieces, None)) is not None:
-                # Where so little becomes so much, more may follow.
+                # After so much output from so little input, more is likely.
                 is_inline = is_inline and len(piece) < STEP_BYTES
                 if piece:
                     self._write(piece)
@@ -120,8 +120,8 @@ class DecompressingSink(Sink):
             limit = MAX_RATIO * self._stored_bytes + ALWAYS_ALLOWED_BYTES
         if self._written_bytes + len(piece) > limit:
             raise self._failed(
-                f'its {self._stored_bytes:,} bytes of {self._coding} are more than {limit:,} bytes when they are decompressed; '
-                f'raise max_decompressed_size if you trust them'
+                f'its {self._stored_bytes:,} bytes of {self._coding} decompress to more than {limit:,} bytes; '
+                f'raise max_decompressed_size if you trust the object'
             )
         self._sink.write_at(self._written_bytes, piece)
         self._written_bytes += len(piece)

@@ -1,14 +1,13 @@
-"""The file behind an upload, deleted once the store has it.
+"""Deletes the local file of an upload after the store has confirmed it.
 
-What may live here: how it is made sure that what is deleted is what was uploaded, whatever others do to the path meanwhile.
+The file that is deleted must be the one that was uploaded, whatever other processes do to the path meanwhile. POSIX has no
+"delete this name if it is that file": another process may replace the file between the check and the deletion. So the file is
+first renamed, within its directory, to a name that no other process uses, then checked again, and only then deleted. If the
+check fails, it is renamed back, unless another file has taken its place; then it stays under the new name, which the error
+gives. The directory is opened once, so it does not matter if its own path changes.
 
-POSIX knows no "delete this name if it is that file": between a look at the name and its deletion somebody may put another file
-there. So the name is first given to nobody but us, by renaming it within its directory, and looked at again; only then it goes.
-What was taken by mistake is put back, unless a third file has come to stand there; then it stays, and the error tells where.
-The directory is opened once and all is done from there, so it does not matter whether its own path is changed.
-
-What remains: a process that has the file open may go on writing into it after the last look, and nobody reads that any more.
-And one that is killed between the two steps leaves the file (uploaded by then) under the name '.s3po-….deleting'.
+Two cases remain: a process that has the file open may write to it after the last check, and that data is lost. And a process
+that is killed between the two steps leaves the file (which is uploaded) under the name '.s3po-….deleting'.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from s3po.errors import LocalError
 
 __all__ = ['delete_original']
 
-# Enough to stat, rename and unlink below a directory, even where it may not be listed. Linux has it, macOS has not.
+# Enough to stat, rename and unlink in a directory, even without permission to list it. Only Linux has it.
 _ONLY_PATH: Final = getattr(os, 'O_PATH', os.O_RDONLY)
 
 
 def delete_original(source: FileSource) -> None:
-    """Delete the file behind a path source, unless the path leads to something else by now.
+    """Delete the file of a path source, unless the path now leads to another file.
 
-    Of a symbolic link that leads to the file, the link is deleted, as `os.unlink` would.
+    If the path is a symbolic link to the file, the link is deleted, as `os.unlink` does.
 
     Raises:
-        LocalError: It cannot be deleted.
+        LocalError: The file cannot be deleted.
     """
     assert source.path is not None
     where, name = os.path.split(source.path)
@@ -61,12 +60,12 @@ def _opened(directory: str) -> Iterator[int]:
 
 def _put_back(path: str, name: str, aside: str, directory: int) -> None:
     try:
-        # Unlike a rename, a link replaces nothing.
+        # Unlike rename(), link() fails if the name exists.
         os.link(aside, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
         raise LocalError(
-            f'{path} was uploaded, but not deleted: it changed meanwhile, twice. What stood there last is now called {aside}, '
-            f'in the same directory',
+            f'{path} was uploaded, but not deleted: it was replaced twice meanwhile. The last file at this path is now named '
+            f'{aside}, in the same directory',
             errno=error.errno,
             filename=path,
         ) from error

@@ -1,11 +1,11 @@
-"""Sinks: where a download goes.
+"""Sinks: the targets of downloads.
 
-A sink is opened before the first request (so that a bad target costs none), begun when the object's size is known (again after
-every restart, which forgets what was written), and ends with either commit() or rollback().
+A sink is opened before the first request (so that a bad target costs no request). begin() is called when the object's size is
+known, and again after every restart, which discards what was written. A sink ends with commit() or rollback().
 
-Invariants: a path is absent, old or complete, whatever happens (without a temporary file a killed process leaves the beginning
-of the object, never zeros, and never the full length before the last bytes); a file object of the caller's is written in order,
-never closed, and (where it can seek) truncated back by rollback().
+Invariants: the file at a path is absent, unchanged or complete, whatever happens. (Without a temporary file, a killed process
+leaves the beginning of the object: never zeros, and never the full length before the last bytes.) A file object of the caller
+is written in order, never closed, and rollback() truncates it back if it can seek.
 """
 
 from __future__ import annotations
@@ -31,74 +31,75 @@ from s3po.runtime import offload, patiently
 
 __all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
 
-# So much is taken without a wait: writing it into the page cache is done sooner than another thread is woken.
+# The largest write that is done without another thread: writing it to the page cache takes less time than waking a thread.
 UNWAITING_BYTES = MIB
-# Unless the disk cannot keep up, and the system lets a writer wait. A file of which one write took longer is written to by
-# another thread from then on: a copy of the bytes, and the way there and back, cost about 0.1 ms for each MiB.
+# If one write to a file took longer than this (the disk cannot keep up, and the kernel makes writers wait), its further writes
+# go to another thread. That copies the bytes, and costs about 0.1 ms for each MiB.
 SLOW_WRITE_S: Final = 0.05
 
-# As open() gives it to the kernel.
+# The mode that open() passes to the kernel.
 NEW_FILE_MODE: Final = 0o666
 
 _seeking: Final = monkey.get_original('_thread', 'allocate_lock')()
 
 
 class Sink:
-    """Where the bytes of one download go.
+    """The target of one download.
 
     Attributes:
-        is_ordered: True when write_at() must be called in order of the offsets, and never twice for one of them.
+        is_ordered: Whether write_at() must be called in order of the offsets, and once for each.
     """
 
     is_ordered = False
 
     def identify(self, bucket: str, key: str, described: Described) -> None:
-        """Learn what will be written, before begin() or write_whole(); again after every restart."""
+        """Set the object that will be written, before begin() or write_whole(); called again after every restart."""
 
     def begin(self, size_bytes: int | None) -> None:
-        """Make ready for an object of this size, None where nobody knows it; forget what an earlier attempt wrote."""
+        """Prepare for an object of this size (None if unknown), and discard what an earlier attempt wrote."""
         raise NotImplementedError
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Take some bytes of the object.
+        """Write some bytes of the object.
 
-        Up to UNWAITING_BYTES of them are taken without a wait, so that they may stand in a buffer that many greenlets use.
+        Up to UNWAITING_BYTES are written before it returns to the event loop, so the data may be in a buffer that greenlets
+        share.
         """
         raise NotImplementedError
 
     def write_whole(self, data: bytes) -> None:
-        """Take all bytes of the object, in place of begin() and write_at()."""
+        """Write the whole object, instead of begin() and write_at()."""
         self.begin(len(data))
         if data:
             self.write_at(0, data)
 
     def window(self, offset: int, size_bytes: int) -> memoryview | None:
-        """Where these bytes of the object can be put directly, in place of write_at(); None where they cannot."""
+        """A buffer for these bytes of the object, to fill instead of write_at(); None if the sink has none."""
         return None
 
     def hold(self) -> None:
-        """Keep it open beyond rollback(), until let_go(): another thread may still write a part of it."""
+        """Keep the target open after rollback(), until let_go(): another thread may still write to it."""
 
     def let_go(self) -> None:
         """Undo one hold()."""
 
     def commit(self) -> None:
-        """The object is complete: publish it."""
+        """Publish the object, which is complete."""
 
     def rollback(self) -> None:
-        """The download failed: leave nothing behind."""
+        """Remove what was written, after a failed download."""
 
     @property
     def value(self) -> bytes | None:
-        """The object's bytes, of a sink in memory; None of the others."""
+        """The object's bytes, for a sink in memory; None for other sinks."""
         return None
 
 
 class BytesSink(Sink):
-    """Into memory.
+    """Writes into memory.
 
     Attributes:
-        described: What the store says of the object; None before it has answered.
+        described: The store's description of the object; None before the response.
     """
 
     def __init__(self) -> None:
@@ -114,7 +115,7 @@ class BytesSink(Sink):
         self._buffer = io.BytesIO()
         self._is_growing = size_bytes is None
         if size_bytes:
-            # Reserved at once: a buffer that grows with its parts would be copied again and again.
+            # Allocated at once: growing the buffer would copy it again and again.
             self._buffer.seek(size_bytes - 1)
             self._buffer.write(b'\0')
 
@@ -136,12 +137,12 @@ class BytesSink(Sink):
 
     @property
     def value(self) -> bytes:
-        # Not a copy: a BytesIO gives its own bytes away, until it is written to again.
+        # Not a copy: BytesIO returns its own bytes, and copies only if it is written to again.
         return self._whole if self._buffer is None else self._buffer.getvalue()
 
 
 class PathSink(Sink):
-    """Into a file: first a temporary one beside it, renamed when it is complete; or into the file itself, in order."""
+    """Writes a file: a temporary file beside it that is renamed when complete, or the file itself, in order."""
 
     def __init__(self, path: str, *, use_tmp_file: bool, fsync: bool) -> None:
         check_path(path, 'target')
@@ -149,15 +150,15 @@ class PathSink(Sink):
         self._path = path
         self._fsync = fsync
         self._use_tmp_file = use_tmp_file
-        # With its closing slash, '' for the current one: what a name is put behind.
+        # The directory prefix, with a trailing slash; '' for the current directory.
         self._directory = path[: path.rfind('/') + 1]
         self._identity = ''
-        # What is written, once it is there; and while it is open.
+        # The path of the file that is being written, once it exists; and its descriptor while it is open.
         self._written: str | None = None
         self._descriptor: int | None = None
         self._holders = 1
         self._is_slow = False
-        # The permissions of the complete file: those of the one that is replaced. None for a new file, until it is made.
+        # The permissions of the complete file: those of the file that it replaces. None for a new file, until it is created.
         self._mode = _check_target(path, self._directory)
         if use_tmp_file:
             sweep_once(self._directory)
@@ -165,7 +166,7 @@ class PathSink(Sink):
             raise local_error('write', path, errno.ELOOP, 'it is a symbolic link')
 
     def identify(self, bucket: str, key: str, described: Described) -> None:
-        # After a restart the file that is there is written anew, under the name that it has.
+        # After a restart the existing temporary file is written again, under the same name.
         self._identity = f'{bucket}\0{key}\0{described.etag}'
 
     def begin(self, size_bytes: int | None) -> None:
@@ -183,7 +184,7 @@ class PathSink(Sink):
             raise as_local_error('write', self._path, error) from error
 
     def _open_empty(self) -> int:
-        """The descriptor of the file that is written, which is empty."""
+        """Empty the file that is being written; returns its descriptor."""
         if self._descriptor is None:
             self._create()
         assert self._descriptor is not None
@@ -191,10 +192,10 @@ class PathSink(Sink):
         return self._descriptor
 
     def _create(self) -> None:
-        """Make the file, which only its owner may read until it is complete.
+        """Create the file, readable only by its owner until it is complete.
 
-        A new file gets its permissions from the kernel, which applies the umask: a process can read its umask only by changing
-        it, for all its threads.
+        The kernel sets the permissions of a new file by the umask: a process can read its umask only by changing it, for all
+        its threads.
         """
         is_new = self._mode is None
         asked = NEW_FILE_MODE if is_new else 0o600
@@ -215,10 +216,10 @@ class PathSink(Sink):
             os.fchmod(self._descriptor, 0o600)
 
     def _lock(self, descriptor: int) -> None:
-        """Keep other downloads from writing into the same file. (Where the file system has no locks, nothing does.)"""
+        """Prevent other downloads from writing to the same file. (Without effect on a file system that has no locks.)"""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The other download may have failed, and removed the file, since it was opened here.
+            # Another download may have failed and removed the file after it was opened here.
             is_free = os.path.samestat(os.fstat(descriptor), os.lstat(self._path))
         except (BlockingIOError, FileNotFoundError):
             is_free = False
@@ -231,7 +232,7 @@ class PathSink(Sink):
         if len(data) > UNWAITING_BYTES:
             offload(self._write, data, offset)
         elif self._is_slow:
-            # Others use the buffer during the wait.
+            # A copy: other greenlets use the buffer during the wait.
             offload(self._write, bytes(data), offset)
         else:
             began = time.monotonic()
@@ -252,7 +253,8 @@ class PathSink(Sink):
             if self._fsync:
                 offload(os.fsync, self._descriptor)
             if self._use_tmp_file:
-                # Network file systems may tell only at a close that the disk was full. Its lock is held until it is renamed.
+                # Network file systems may report a full disk only in close(). The descriptor itself stays open: it holds the
+                # lock until the file is renamed.
                 close_file(os.dup(self._descriptor))
                 os.replace(self._written, self._path)
                 self._written = None
@@ -268,7 +270,7 @@ class PathSink(Sink):
                 with local_errors('delete', self._written), contextlib.suppress(FileNotFoundError):
                     os.unlink(self._written)
         finally:
-            # Behind the unlink: without the lock it could be another download's by then.
+            # After the unlink: once the lock is free, the file could be another download's.
             self.let_go()
 
     def hold(self) -> None:
@@ -279,14 +281,14 @@ class PathSink(Sink):
         if self._descriptor is not None and not self._holders:
             descriptor, self._descriptor = self._descriptor, None
             if not self._use_tmp_file:
-                # At once: a forked child may still have the descriptor, and with it the lock.
+                # Unlocked explicitly: a forked child may still have the descriptor, and the lock with it.
                 with contextlib.suppress(OSError):
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
             close_file(descriptor)
 
 
 class FileSink(Sink):
-    """Into a binary file object of the caller's, from its present position."""
+    """Writes to a binary file object of the caller, from its current position."""
 
     is_ordered = True
 
@@ -313,7 +315,7 @@ class FileSink(Sink):
             self._truncate()
 
     def _flush(self) -> None:
-        # A full disk shows here, not when the caller closes the file.
+        # Reports a full disk here, not when the caller closes the file.
         if hasattr(self._file, 'flush'):
             with local_errors('write', self._name):
                 self._file.flush()
@@ -321,7 +323,7 @@ class FileSink(Sink):
     def _truncate(self) -> None:
         if self._start is None:
             raise ConfigurationError(
-                f'{self._name} cannot seek, so what was written before the failure stands in it; give a path instead'
+                f'{self._name} cannot seek, so it still contains what was written before the failure; give a path instead'
             )
         with local_errors('write', self._name):
             self._file.seek(self._start)
@@ -330,7 +332,7 @@ class FileSink(Sink):
 
 
 class TextSink(FileSink):
-    """Into a text file object that has no binary layer (StringIO): decoded as UTF-8."""
+    """Writes text, decoded from UTF-8, to a text file object without a binary layer (StringIO)."""
 
     def __init__(self, file: Any, name: str) -> None:
         super().__init__(file, name)
@@ -353,22 +355,22 @@ class TextSink(FileSink):
             text = self._decoder.decode(data, is_final)
         except UnicodeDecodeError as error:
             raise ConfigurationError(
-                f'target: {self._name} takes text, and the object is not UTF-8; give a binary file'
+                f'target: {self._name} takes text, but the object is not UTF-8; give a binary file'
             ) from error
         with local_errors('write', self._name):
-            self._file.write(text)  # type: ignore[call-overload]  # it is a text file; see the class
+            self._file.write(text)  # type: ignore[call-overload]  # a text file; see the class
 
 
 def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) -> Sink:
-    """Find out what kind of target this is.
+    """Return the sink for a target.
 
     Args:
-        target: None (into memory), a path (str or os.PathLike), or a file object that can be written, binary or text.
+        target: None (memory), a path (str or os.PathLike), or a writable file object, binary or text.
         use_tmp_file: Whether a path is written through a temporary file; see TransferConfig.
         fsync: Whether a path is synchronised with the disk; see TransferConfig.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: The target is none of these.
         LocalError: The path cannot be written.
     """
     if target is None:
@@ -379,7 +381,7 @@ def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) ->
         return PathSink(os.fsdecode(target), use_tmp_file=use_tmp_file, fsync=fsync)
     if hasattr(target, 'write'):
         return _open_file(target)
-    raise ConfigurationError(f'target must be None, a path or a file object that can be written, not {type(target).__name__}')
+    raise ConfigurationError(f'target must be None, a path or a writable file object, not {type(target).__name__}')
 
 
 def _open_file(target: Any) -> Sink:
@@ -398,13 +400,13 @@ def _open_file(target: Any) -> Sink:
 
 
 def _check_target(path: str, directory: str) -> int | None:
-    """Find what would fail anyway before anything is sent; gives the permissions of the file that is there, if one is."""
+    """Find errors of the path before any request is sent; returns the permissions of an existing file, else None."""
     if len(path) == len(directory):
-        raise ConfigurationError(f'target {path!r} names no file; give the path of a file, not of a directory')
+        raise ConfigurationError(f'target {path!r} has no file name; give the path of a file, not of a directory')
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        # A directory that is a file has another error.
+        # A path whose directory is a file raises ENOTDIR, below.
         if directory and not os.access(directory, os.F_OK):
             raise local_error('write', path, errno.ENOENT, os.strerror(errno.ENOENT)) from None
         return None
@@ -425,7 +427,7 @@ def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def _seek_and_write(descriptor: int, view: memoryview, offset: int) -> int:
-    """What os.pwrite() does, where the system has none. Nothing yields while the lock is held, a native one."""
+    """Do the work of os.pwrite() on systems without it. Nothing yields while the lock, a native one, is held."""
     with _seeking:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.write(descriptor, view)
@@ -440,7 +442,7 @@ def _sync_directory(path: str) -> None:
 
 
 def _position(file: Any) -> int | None:
-    """Where the file stands; None when it cannot seek."""
+    """The position of the file; None if it cannot seek."""
     try:
         if not file.seekable():
             return None

@@ -1,4 +1,4 @@
-"""Finding out what kind of source a caller gave."""
+"""Determines the kind of a caller's source."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from s3po.runtime import patiently
 
 __all__ = ['open_source']
 
-# How much is asked of a stream at a time.
+# Bytes per read() of a stream.
 STREAM_READ_BYTES = MIB
 
 
 def open_source(source: Any) -> SizedSource | StreamSource:
-    """Find out what kind of source this is.
+    """Return the Source for what a caller uploads.
 
     Args:
-        source: Bytes-like, str (sent as UTF-8), os.PathLike, a binary or text file object (from its present position), or an
-            iterable of bytes.
+        source: Bytes-like, str (sent as UTF-8), os.PathLike, a binary or text file object (read from its current position), or
+            an iterable of bytes.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: The source is none of these.
         LocalError: The path or file cannot be read.
     """
     if isinstance(source, bytes):
@@ -52,7 +52,7 @@ def open_source(source: Any) -> SizedSource | StreamSource:
 
 
 def _view(source: Any) -> memoryview | None:
-    """A flat view of anything that has the buffer protocol, else None."""
+    """A flat view of an object that supports the buffer protocol, else None."""
     try:
         view = memoryview(source)
     except TypeError:
@@ -67,19 +67,19 @@ def _encode(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise ConfigurationError(f'source is a str that has no UTF-8 form ({error}); give bytes instead') from error
+        raise ConfigurationError(f'source is a str that cannot be encoded as UTF-8 ({error}); give bytes instead') from error
 
 
 def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
     path = os.fsdecode(source)
     check_path(path, 'source')
     with local_errors('upload', path):
-        # Non-blocking, or opening a named pipe would wait for its writer before it could be refused.
+        # Non-blocking: opening a named pipe would otherwise wait for its writer before the pipe can be rejected.
         descriptor = patiently(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         refuse_special_file(os.fstat(descriptor).st_mode, 'upload', path)
         found = FileSource(descriptor, 0, printable(path), path=path)
-        # Files of /proc and the like say 0 bytes and have more.
+        # Files of /proc and similar file systems report 0 bytes and contain more.
         if found.size_bytes or not read_range(descriptor, 0, 1, path):
             return found
         return StreamSource(_descriptor_pieces(descriptor, path), path, close=found.close)
@@ -101,9 +101,9 @@ def _open_file(source: Any) -> SizedSource | StreamSource:
 
 
 def _sized(source: Any, name: str) -> SizedSource | None:
-    """The file object as a source of known length; None where only reading it to its end tells how long it is.
+    """The file object as a source of known length; None if the length is known only after reading it.
 
-    Files of /proc, and devices, report a size of 0 and have more. A file that is empty costs one read.
+    Files of /proc, and devices, report a size of 0 and contain more. An empty file costs one read.
     """
     if _is_plain_file(source):
         if isinstance(source, io.BufferedRandom):
@@ -117,7 +117,7 @@ def _sized(source: Any, name: str) -> SizedSource | None:
     try:
         found = SeekableSource(source, name)
     except LocalError as error:
-        # Files of /proc again, behind other classes than io's: their end cannot be sought, and the position has not moved.
+        # Files of /proc again, in classes other than io's: seeking to their end fails, and the position has not changed.
         if error.errno != errno.EINVAL:
             raise
         return None
@@ -125,24 +125,22 @@ def _sized(source: Any, name: str) -> SizedSource | None:
 
 
 def _binary_layer(source: Any, name: str) -> Any:
-    """The bytes below a text file, positioned where the text stands; other files as they are."""
+    """The binary layer of a text file, set to the text's position; other files unchanged."""
     if not isinstance(getattr(source, 'encoding', None), str) or not hasattr(source, 'buffer'):
         return source
     try:
         if source.seekable():
-            # The text layer reads ahead; this sets the binary one back to where the text stands.
+            # The text layer reads ahead; this moves the binary layer back to the text's position.
             source.seek(source.tell())
     except OSError as error:
-        raise ConfigurationError(
-            f"source: {name} cannot tell its position while it is iterated; open it with mode 'rb'"
-        ) from error
+        raise ConfigurationError(f"source: {name} has no position while it is iterated; open it with mode 'rb'") from error
     return source.buffer
 
 
 def _is_plain_file(source: Any) -> bool:
-    """Whether reading the descriptor gives what reading the object gives.
+    """Whether reading the descriptor and reading the object return the same bytes.
 
-    A GzipFile, for one, has a fileno() too: that of the compressed file.
+    Counterexample: a GzipFile has a fileno() too, that of the compressed file.
     """
     if type(source) not in (io.FileIO, io.BufferedReader, io.BufferedRandom):
         return False
@@ -150,7 +148,7 @@ def _is_plain_file(source: Any) -> bool:
 
 
 def _can_seek(source: Any) -> bool:
-    """Whether positions of the file count its bytes."""
+    """Whether the file can seek, with positions that count bytes."""
     try:
         if hasattr(source, 'seekable'):
             if not source.seekable():
@@ -159,7 +157,7 @@ def _can_seek(source: Any) -> bool:
             source.seek(source.tell())
     except (AttributeError, OSError, ValueError):
         return False
-    # Text files without a binary layer (codecs.open) count in something else.
+    # Text files without a binary layer (codecs.open) count something else.
     return not isinstance(source.read(0), str)
 
 
@@ -175,7 +173,7 @@ def _reads(source: Any, name: str) -> Iterator[Any]:
 
 
 def _checked_pieces(pieces: Iterator[Any], *, is_text_allowed: bool = False) -> Iterator[bytes]:
-    """The pieces as bytes; text is an error where it may be a mistake (an iterable of lines, say)."""
+    """The pieces as bytes; text is rejected where it may be a mistake (such as an iterable of lines)."""
     for piece in pieces:
         if isinstance(piece, bytes):
             data = piece
@@ -185,8 +183,8 @@ def _checked_pieces(pieces: Iterator[Any], *, is_text_allowed: bool = False) -> 
             view = None if isinstance(piece, str | int) else _view(piece)
             if view is None:
                 hint = '; encode the text first' if isinstance(piece, str) else ''
-                raise ConfigurationError(f'source: an iterable must give bytes, not {type(piece).__name__}{hint}')
-            # A copy: the caller may fill the same buffer again for the next piece.
+                raise ConfigurationError(f'source: an iterable must return bytes, not {type(piece).__name__}{hint}')
+            # A copy: the caller may reuse the buffer for the next piece.
             data = bytes(view)
         if data:
             yield data

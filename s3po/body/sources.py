@@ -1,10 +1,10 @@
-"""Sources: every kind of thing that can be uploaded, behind two small shapes.
+"""Sources: everything that can be uploaded, behind two interfaces.
 
-A SizedSource knows its length and gives any piece of it, any number of times: bytes, text, paths, seekable files.
-A StreamSource gives its pieces once, in order, until it ends: pipes, sockets, iterables.
+A SizedSource has a known length, and any range of it can be read any number of times: bytes, text, paths, seekable files. A
+StreamSource is read once, in order: pipes, sockets, iterables.
 
-Invariants: a source is read from where it stands when it is opened; files of the caller's are never closed; a Chunk gives the
-same bytes on every read, or raises SourceChanged.
+Invariants: a source is read from its position when it is opened. Files of the caller are never closed. Every read of a Chunk
+returns the same bytes or raises SourceChanged.
 """
 
 from __future__ import annotations
@@ -33,45 +33,45 @@ __all__ = [
     'StreamSource',
 ]
 
-# Pieces of a stream below this are put together, up to so much: a request costs less in a few large pieces than in many small
-# ones, and a large one is not worth the copy.
+# Pieces of a stream smaller than SMALL_BYTES are joined, up to GATHERED_BYTES: sending a few large pieces costs less than many
+# small ones, and copying a large one does not pay.
 SMALL_BYTES: Final = 64 * KIB
 GATHERED_BYTES: Final = 256 * KIB
 
 
-# The first write to a clean page of a mapped file moves the file's times; the next ones do not, until the page was written to
-# the disk. Linux does that within 35 s (vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs), so what was not touched for
-# longer than this cannot change unseen. (In tmpfs, which has no disk, it can.)
+# The first write to a clean page of a mapped file updates the file's times; further writes do not, until the page was written
+# to disk. Linux does that within 35 s (vm.dirty_expire_centisecs, vm.dirty_writeback_centisecs), so a file whose times are
+# older than this cannot change unseen. (On tmpfs, which has no disk, it can.)
 SETTLED_S: Final = 60.0
-# So much is read before it is sent where it can change unseen. More would not stay in the page cache until it is sent.
+# The largest source that is read before it is sent, if it can change unseen. More would not stay in the page cache.
 READ_FIRST_BYTES: Final = 4 * GIB
 
 
 class Source:
-    """What both shapes have in common.
+    """The common part of both interfaces.
 
     Attributes:
-        name: What the source is called in messages.
-        path: The local path that was given; None for every other kind of source.
+        name: The source's name in messages.
+        path: The caller's local path; None for every other kind of source.
     """
 
     name = 'source'
     path: str | None = None
 
     def check_unchanged(self) -> None:
-        """Raise SourceChanged when the source is not what it was when it was opened."""
+        """Raise SourceChanged if the source has changed since it was opened."""
 
     def finish(self) -> None:
-        """Leave a file of the caller's where reading it would have left it: behind the bytes that were sent."""
+        """Set the position of a caller's file behind the bytes that were sent, as reading it would have done."""
 
     def hold(self) -> None:
-        """Keep it open beyond close(), until let_go(): another thread may still read a part of it."""
+        """Keep the source open after close(), until let_go(): another thread may still read from it."""
 
     def let_go(self) -> None:
         """Undo one hold()."""
 
     def close(self) -> None:
-        """Give back what open_source() took; never the caller's file."""
+        """Release what open_source() opened; the caller's file stays open."""
 
 
 NO_SOURCE: Final = Source()
@@ -81,17 +81,17 @@ class SizedSource(Source):
     """A source of known length.
 
     Attributes:
-        size_bytes: The bytes from where the source stood when it was opened to its end.
-        can_change_unseen: Whether others may change it without a trace. All its chunks are then to be read, for their
-            checksums, before the first of them is sent: each reading is compared with the first one, so what is sent is the
-            source as it was at the moment in between.
+        size_bytes: The number of bytes from its position when it was opened to its end.
+        can_change_unseen: Whether it may change without a trace. All its chunks must then be read, for their checksums, before
+            the first is sent: each later reading is compared with the first one, so what is sent is the source as it was at one
+            moment between the two.
     """
 
     size_bytes: int
     can_change_unseen = False
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
-        """The piece [offset, offset + size_bytes), counted from where the source stood when it was opened."""
+        """Return the chunk [offset, offset + size_bytes), relative to the source's position when it was opened."""
         raise NotImplementedError
 
 
@@ -113,13 +113,13 @@ class BytesSource(SizedSource):
         return BytesChunk(memoryview(self._data)[offset : offset + size_bytes])
 
     def close(self) -> None:
-        # A view that lives on would keep the caller from resizing a bytearray or closing an mmap.
+        # Without this, the caller could not resize a bytearray or close an mmap.
         if isinstance(self._data, memoryview):
             self._data.release()
 
 
 class FileSource(SizedSource):
-    """A regular file, read by offset: its own position is never used, so parts may be read side by side."""
+    """A regular file, read by offset: its position is not used, so parts can be read in parallel."""
 
     def __init__(
         self, descriptor: int, start: int, name: str, *, file: BinaryIO | None = None, path: str | None = None
@@ -144,11 +144,11 @@ class FileSource(SizedSource):
             raise changed(self.name)
 
     def is_still_at(self, name: str, directory: int) -> bool:
-        """Whether a name still leads to the very file that was read, unchanged since it was opened.
+        """Whether a name still leads to the file that was read, unchanged since it was opened.
 
         Args:
-            name: The name.
-            directory: A descriptor of the directory that it stands in.
+            name: The name in the directory.
+            directory: A descriptor of the directory.
         """
         try:
             found = os.stat(name, dir_fd=directory)
@@ -173,18 +173,19 @@ class FileSource(SizedSource):
 
 
 class SeekableSource(SizedSource):
-    """A file object that can seek but is no plain file on disk: BytesIO, a spooled file, a member of an archive."""
+    """A seekable file object that is not a plain file: BytesIO, a spooled file, a member of an archive."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
         self._file = file
-        # Parts share the one position of the file.
+        # All parts share the file's position.
         self._lock = gevent.lock.RLock()
         with local_errors('read', name):
             self._start = file.tell()
             self.size_bytes = max(0, self._end() - self._start)
             file.seek(self._start)
-        # Where the file is left: after a failure where it stood, so that the same call sends all of it again.
+        # The position in which the file is left: after a failure the original one, so that the same call sends everything
+        # again.
         self._rest = self._start
         self._holders = 1
 
@@ -192,10 +193,10 @@ class SeekableSource(SizedSource):
         return SeekableChunk(self, self._start + offset, size_bytes)
 
     def read_at(self, position: int, size_bytes: int) -> bytes:
-        """The bytes at an absolute position of the file.
+        """Return size_bytes from an absolute position of the file.
 
         Raises:
-            SourceChanged: The file ends before them.
+            SourceChanged: The file is too short.
         """
         with self._lock, local_errors('read', self.name):
             self._file.seek(position)
@@ -220,7 +221,7 @@ class SeekableSource(SizedSource):
     def let_go(self) -> None:
         self._holders -= 1
         if not self._holders:
-            # A file that cannot seek any more is closed, or its owner knows why.
+            # If it cannot seek any more, the caller has closed it, for example.
             with contextlib.suppress(OSError, ValueError):
                 self._file.seek(self._rest)
 
@@ -240,12 +241,12 @@ class StreamSource(Source):
         self._close = close
         self._held: collections.deque[bytes | memoryview] = collections.deque()
         self._held_bytes = 0
-        # What is put together before it counts as one piece: each piece is sent by itself.
+        # Small pieces that will be joined into one: each piece is sent on its own.
         self._small: list[bytes] = []
         self._small_bytes = 0
 
     def next_chunk(self, size_bytes: int) -> Chunk:
-        """The next size_bytes of the stream; fewer, or none, only at its end."""
+        """Return the next size_bytes of the stream; fewer, or none, only at its end."""
         while self._held_bytes + self._small_bytes < size_bytes:
             piece = next(self._pieces, None)
             if piece is None:
@@ -287,14 +288,14 @@ class StreamSource(Source):
 
 
 def _read_fully(read: Callable[[int], bytes | None], size_bytes: int) -> bytes:
-    """Up to size_bytes; fewer only at the end. (An unbuffered file may give less than was asked for.)"""
+    """Read size_bytes; fewer only at the end. (An unbuffered file may return less per read.)"""
     pieces = []
     while size_bytes:
         piece = read(size_bytes)
         if not piece:
             break
         if isinstance(piece, str):
-            raise ConfigurationError("source gives text when it is read; open it with mode 'rb'")
+            raise ConfigurationError("source returns text when it is read; open it with mode 'rb'")
         pieces.append(piece)
         size_bytes -= len(piece)
     return pieces[0] if len(pieces) == 1 else b''.join(pieces)

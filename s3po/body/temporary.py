@@ -1,11 +1,11 @@
-"""Temporary files of downloads: made beside the target, locked while they are written, and removed when nobody writes them.
+"""Temporary files of downloads: created beside the target, locked while they are written, removed if abandoned.
 
-Invariants, which hold for all processes and threads of a machine together, and which PathSink keeps too:
+Invariants, for all processes and threads of a machine together; PathSink keeps them too:
 
-- Who writes a temporary file holds its lock from before the first byte until it was renamed or removed.
-- Only who holds its lock renames or removes it. So the name of a locked file leads to that very file.
-- An empty one may be about to be locked by its maker, and is not taken away from it. (Only the sweep does so, a day later.)
-- Nothing is ever written into a file that was found: it is removed, and made anew.
+- A download holds the lock of its temporary file from before the first byte until the file is renamed or removed.
+- Only the holder of the lock renames or removes the file. So the name of a locked file always leads to that file.
+- An empty file may be about to be locked by its creator, so it is not removed. (Only the sweep does so, after a day.)
+- Nothing is ever written into a file that was found: it is removed and created again.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ __all__ = ['STALE_S', 'open_temporary', 'sweep_once', 'sweep_stale']
 PREFIX: Final = '.s3po-'
 SUFFIX: Final = '.part'
 
-# A file is written to all the time that it is downloaded. A day is beyond every time limit and clock that is off, and beyond
-# a machine that sleeps overnight; it matters only where locks are not seen by all (other machines, on some network shares).
+# A file is written to during its whole download. A day is longer than every timeout, clock error and laptop's sleep; it matters
+# only where not all writers see the locks (other machines, on some network shares).
 STALE_S: Final = 24 * 60 * 60.0
 
-# Of a huge directory so many entries are looked at, which takes some milliseconds.
+# The most entries of a directory that a sweep looks at; takes some milliseconds.
 SWEPT_ENTRIES: Final = 10_000
-# So many directories are remembered. A process that downloads into more of them leaves the others unswept.
+# The most directories that are remembered. Further directories of this process are not swept.
 SWEPT_DIRECTORIES: Final = 10_000
 
-# A link that somebody put there under our name is not followed.
+# Does not follow a link that another user put there under our name.
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# For writing, since some network file systems give an exclusive lock for no less; and without waiting, should it be a pipe.
+# For writing, because some network file systems require it for an exclusive lock; non-blocking, in case it is a pipe.
 _LOOK: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 
-# The one state of this module: what this process has swept, as it was spelled.
+# The directories that this process has swept, as spelled by the callers. The only state of this module.
 _swept: Final[set[str]] = set()
 
 
 def open_temporary(directory: str, identity: str, mode: int) -> tuple[str, int]:
-    """Make the temporary file of a download, which is empty.
+    """Create the empty temporary file of a download.
 
-    Its name follows from the download, so that what a killed process left is found and replaced by the next one of the same.
-    Where another download of the same is running, or something else has that name, it is another, random one. It is a random
-    one too where the file system knows no locks, and nobody could tell whether it is being written.
+    Its name is derived from the download, so that the next download of the same object finds and replaces what a killed process
+    left. If another download of the same object is running, or the name is taken otherwise, the name is random. It is random
+    too if the file system has no locks, because then a file in use cannot be recognised.
 
     Args:
-        directory: Where, with its closing slash; '' for the current one.
-        identity: What is downloaded, and to which name there.
-        mode: Its permissions, from which the kernel takes what the umask forbids.
+        directory: The directory, with a trailing slash; '' for the current one.
+        identity: The object and the target's name.
+        mode: The permissions, from which the kernel removes those of the umask.
 
     Returns:
         Its path, and its descriptor, which holds the lock.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be created.
     """
-    # For a name that is short whatever the target's is; nothing is lost if two are alike.
+    # A digest, so that the name is short whatever the target's is. Collisions are harmless.
     digest = hashlib.blake2b(identity.encode(errors='surrogatepass'), digest_size=12).hexdigest()
     path = f'{directory}{PREFIX}{digest}{SUFFIX}'
     descriptor = _create_locked(path, mode)
@@ -78,25 +78,25 @@ def open_temporary(directory: str, identity: str, mode: int) -> tuple[str, int]:
 
 
 def sweep_once(directory: str) -> None:
-    """Sweep a directory, with its closing slash or '', if this process has not yet done so."""
+    """Sweep a directory (with a trailing slash, or '') if this process has not done so yet."""
     if directory not in _swept and len(_swept) < SWEPT_DIRECTORIES:
         _swept.add(directory)
         offload(sweep_stale, directory or '.')
 
 
 def sweep_stale(directory: str, older_than_s: float = STALE_S) -> int:
-    """Remove the temporary files that killed processes left in a directory. Blocks for as long as the disk takes.
+    """Remove temporary files that killed processes left in a directory. Blocks for as long as the disk takes.
 
-    A file goes if its lock is free, if it is a regular file of this user's, and if nobody has written to it for so long. Where
-    there are no locks, none goes. A directory that cannot be read is left alone; of a huge one the first 10,000 entries are
-    looked at.
+    A file is removed if its lock is free, it is a regular file of this user, and it was not written to for older_than_s.
+    Without locks, no file is removed. An unreadable directory is skipped; of a huge one, only the first 10,000 entries are
+    checked.
 
     Args:
         directory: Its path.
-        older_than_s: How many seconds ago a file was last written to.
+        older_than_s: The minimal time since the last write, in seconds.
 
     Returns:
-        How many were removed.
+        The number of removed files.
     """
     newest = time.time() - older_than_s
     removed = 0
@@ -106,13 +106,13 @@ def sweep_stale(directory: str, older_than_s: float = STALE_S) -> int:
                 if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):
                     removed += _remove_abandoned(entry.path, lambda found: found.st_mtime < newest)
     except OSError:
-        # It is no part of any download; the next process tries again.
+        # Not an error of the download; the next process tries again.
         pass
     return removed
 
 
 def _create_locked(path: str, mode: int) -> int | None:
-    """The descriptor of a new file that is locked; None where the name is taken, or where there are no locks."""
+    """The descriptor of a new, locked file; None if the name is taken or the file system has no locks."""
     try:
         descriptor = os.open(path, _CREATE, mode)
     except FileExistsError:
@@ -120,11 +120,11 @@ def _create_locked(path: str, mode: int) -> int | None:
     try:
         fcntl.flock(descriptor, _LOCK)
     except BlockingIOError:
-        # Somebody was here first who keeps no rules of ours.
+        # Another process holds the lock.
         close_file(descriptor)
         return None
     except OSError:
-        # Without locks nobody takes it away, so it is still the one that was made.
+        # Without locks no process removes it, so it is still the file that was created.
         os.unlink(path)
         close_file(descriptor)
         return None
@@ -140,7 +140,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bool:
-    """Remove a temporary file that nobody writes; whatever else is found there stays. Tells whether it was removed."""
+    """Remove a temporary file that no process is writing; other files stay. Returns whether it was removed."""
     try:
         descriptor = os.open(path, _LOOK)
     except OSError:
@@ -148,7 +148,7 @@ def _remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bo
     try:
         found = os.fstat(descriptor)
         is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
-        # Only now locked: the lock of a file that is not due is never taken, not for a moment.
+        # Locked last: the lock of a file that is not due is never taken, not even for a moment.
         if not (is_ours and is_due(found) and _lock(descriptor) and os.path.samestat(found, os.lstat(path))):
             return False
         os.unlink(path)

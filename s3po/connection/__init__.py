@@ -1,7 +1,7 @@
-"""The connection: the public class, and what it is made of.
+"""The connection: the public class Connection and its parts.
 
-`wiring` chooses transport, credentials and governor of a call, and `operations` carries it out. `objects` and `facade` have the
-public methods and their documentation. The interfaces above import from here what they need of the lower rooms.
+`wiring` selects the transport, credentials and governor of a call, and `operations` carries it out. `objects` and `facade`
+contain the public methods and their documentation. The interfaces import what they need of lower rooms from here.
 """
 
 from s3po.batch import Batch, FailedJob, FailedJobs

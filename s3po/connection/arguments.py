@@ -87,12 +87,12 @@ def path_of(path: object) -> str:
         raise ConfigurationError(f'path must be a str or pathlib.Path, not {type(path).__name__}')
     text = os.fsdecode(path)
     if not text or '\0' in text:
-        raise ConfigurationError(f'path {text!r} is no path')
+        raise ConfigurationError(f'path {text!r} cannot be a path: it is empty or contains a NUL character')
     return text
 
 
 def check_encoding(encoding: str | None, target: object) -> None:
-    """Refuse an encoding that is unknown, or given together with a target."""
+    """Reject an encoding that is unknown, or given together with a target."""
     if encoding is None:
         return
     if target is not None:
@@ -104,13 +104,13 @@ def check_encoding(encoding: str | None, target: object) -> None:
 
 
 def check_byte_range(byte_range: object) -> None:
-    """Refuse a value that is not a half-open range."""
+    """Reject a value that is not a half-open range."""
     if isinstance(byte_range, tuple) and len(byte_range) == 2:
         start, stop = byte_range
         if is_whole(start, 0) and (stop is None or is_whole(stop, start + 1)):
             return
     raise ConfigurationError(
-        f'byte_range must be (start, stop) with 0 <= start < stop, or (start, None) for all that follows, not {byte_range!r}'
+        f'byte_range must be (start, stop) with 0 <= start < stop, or (start, None) for the rest, not {byte_range!r}'
     )
 
 

@@ -1,4 +1,4 @@
-"""What the calls on buckets do: listings, many deletions at once, presigned URLs, making and removing buckets."""
+"""Calls on buckets: listings, DeleteObjects, presigned URLs, creating and deleting buckets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ['create_bucket', 'delete_bucket', 'delete_many', 'listing', 'presign'
 
 PRESIGNED: Final = {'GET': 'GetObject', 'PUT': 'PutObject', 'HEAD': 'HeadObject', 'DELETE': 'DeleteObject'}
 
-# Gives the client to use. It is asked when the arguments have been checked: making one may search the network for credentials.
+# Returns the boto3 client. Called after the arguments were checked: making a client may search the network for credentials.
 ClientFinder: TypeAlias = 'Callable[[], S3Client]'
 
 
@@ -44,7 +44,7 @@ def listing(
     retries: int | None,
     timeout_s: float | None,
 ) -> Iterator[ListEntry | Prefix]:
-    """Check the arguments now, and turn the pages as they are needed."""
+    """Check the arguments, and return an iterator that requests the pages as they are needed."""
     check_bucket(bucket)
     for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
         if not isinstance(value, str):
@@ -67,7 +67,7 @@ def listing(
 
 
 class _Hurried:
-    """Turns pages within a time for all of them, which runs only while a page is waited for."""
+    """Requests pages with a time limit for all of them together, which counts only while a page is awaited."""
 
     def __init__(self, turn: Callable[[str | None], Any], timeout_s: float, doing: str) -> None:
         self._turn = turn
@@ -87,24 +87,24 @@ def _pages(turn: Callable[[str | None], Any], bucket: str, prefix: str, start_af
     tokens, pages = Loop(), Loop()
     while True:
         page = turn(token)
-        # Both are in order by themselves; together they are what the bucket holds, in order.
+        # Keys and prefixes are each in order; merged they are in the order of the bucket.
         found = _merged(page.entries, page.prefixes)
         if pages.is_closed_by((found[0], found[-1], len(found)) if found else None):
-            told = f'a page came again, {_named_page(found)}'
-            raise ListingError(f'the listing of s3://{bucket} goes round: {told}; some keys may be missing from it')
+            page_name = _named_page(found)
+            raise ListingError(f'the listing of s3://{bucket} repeats a page, {page_name}; some keys may be missing from it')
         _check_asked_for(page, f's3://{bucket}', prefix, start_after if token is None else '')
         yield from found
         if not page.is_truncated:
             return
         if page.next_token is None or tokens.is_closed_by(page.next_token):
             raise ListingError(
-                f'the listing of s3://{bucket} says that there is more, but not where; some keys may be missing from it'
+                f'the listing of s3://{bucket} is truncated without a new continuation token; some keys may be missing from it'
             )
         token = page.next_token
 
 
 def _check_asked_for(page: Listing, where: str, prefix: str, start_after: str) -> None:
-    """Refuse a page with names that were not asked for: the caller may delete all of them."""
+    """Reject a page with names outside the request: the caller may delete all of them."""
     names = [entry.key for entry in page.entries]
     for name in (*names, *page.prefixes) if prefix else ():
         if not name.startswith(prefix):
@@ -147,10 +147,10 @@ def delete_many(
     extra: Extra | None,
     retries: int | None,
 ) -> DeleteReport:
-    """Delete 1,000 at a time; of those that fail, try the ones again that may yet succeed."""
+    """Delete 1,000 keys per request, and retry those that failed with a retryable error."""
     check_bucket(bucket)
     if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
-        raise ConfigurationError('keys must be an iterable of keys; for a single key there is delete()')
+        raise ConfigurationError('keys must be an iterable of keys; use delete() for a single key')
     extra = operations.extra(extra, 'DeleteObjects')
     named = (_named(bucket, key) for key in keys)
     deleted = 0
@@ -164,10 +164,10 @@ def delete_many(
 
 
 class _Deletion:
-    """Up to 1,000 keys that are to go.
+    """One DeleteObjects request of up to 1,000 keys, with its retries.
 
     Attributes:
-        failed: Those that are not known to be gone, by key and version id.
+        failed: The keys that may not be deleted, by key and version id.
     """
 
     def __init__(self, attempts: Attempts, keys: Sequence[tuple[str, str | None]], extra: Extra) -> None:
@@ -177,6 +177,7 @@ class _Deletion:
         self.failed: dict[tuple[str, str | None], DeleteFailure] = {}
 
     def run(self) -> None:
+        """Delete the keys; failures are kept in `failed`."""
         try:
             self._attempts.run('DeleteObjects', self._attempt)
         except TransferError as error:
@@ -186,12 +187,12 @@ class _Deletion:
                 self.failed.setdefault((key, version), failure)
 
     def _attempt(self) -> None:
-        said = self._attempts.transport.delete_objects(self._attempts.bucket, self._left, extra=self._extra)
-        # What failed in an earlier attempt, and does not now, is gone.
+        failures = self._attempts.transport.delete_objects(self._attempts.bucket, self._left, extra=self._extra)
+        # A key that failed in an earlier attempt, and not in this one, is deleted.
         for name in self._left:
             self.failed.pop(name, None)
-        self.failed.update(((failure.key, failure.version_id), failure) for failure in said)
-        again = [failure for failure in said if is_retryable(failure.error)]
+        self.failed.update(((failure.key, failure.version_id), failure) for failure in failures)
+        again = [failure for failure in failures if is_retryable(failure.error)]
         self._left = [(failure.key, failure.version_id) for failure in again]
         if again:
             raise again[0].error
@@ -216,7 +217,7 @@ def presign(
     expires_s: int,
     extra: Extra | None,
 ) -> str:
-    """A signed URL; no request is made."""
+    """Return a signed URL; sends no request."""
     if method not in PRESIGNED:
         raise ConfigurationError(f'method must be one of {", ".join(PRESIGNED)}, not {method!r}')
     if not is_whole(expires_s, 1, MAX_PRESIGN_S):
@@ -233,7 +234,7 @@ def presign(
 def create_bucket(
     find_client: ClientFinder, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None
 ) -> None:
-    """CreateBucket, in the client's region."""
+    """Create a bucket in the client's region."""
     check_bucket(bucket)
     given = operations.extra(extra, 'CreateBucket')
     _on_bucket(find_client().create_bucket, operations, 'CreateBucket', bucket, given, retries)
@@ -242,7 +243,7 @@ def create_bucket(
 def delete_bucket(
     find_client: ClientFinder, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None
 ) -> None:
-    """DeleteBucket."""
+    """Delete a bucket."""
     check_bucket(bucket)
     given = operations.extra(extra, 'DeleteBucket')
     _on_bucket(find_client().delete_bucket, operations, 'DeleteBucket', bucket, given, retries)
@@ -258,7 +259,7 @@ def _on_bucket(
     def attempt() -> None:
         doing = f'{operation} s3://{bucket}'
         with translated(doing):
-            said = call(**parameters)
-        check_status(operation, doing, said['ResponseMetadata']['HTTPStatusCode'])
+            response = call(**parameters)
+        check_status(operation, doing, response['ResponseMetadata']['HTTPStatusCode'])
 
     operations.attempts(bucket, '', retries).run(operation, attempt)

@@ -38,7 +38,7 @@ def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
         compress: The name of the compression.
 
     Raises:
-        ConfigurationError: There is no such compression, it is not installed, or the caller has given an encoding.
+        ConfigurationError: The compression is unknown, not installed, or the caller has given an encoding.
     """
     if compress not in CODINGS:
         raise ConfigurationError(f'compress must be None or one of {", ".join(map(repr, CODINGS))}, not {compress!r}')
@@ -56,16 +56,16 @@ def add_compression(sent: dict[str, str], extra: Extra, compress: str) -> None:
 
 
 def check_decompress(decompress: object, max_decompressed_size: object, byte_range: object) -> None:
-    """Refuse wrong values of the two, and a byte_range together with decompress=True.
+    """Check both options, and reject a byte_range together with decompress=True.
 
     Raises:
         ConfigurationError: One of them is wrong.
     """
-    # By identity: 1 is equal to True.
+    # By identity, because 1 == True.
     if decompress is not True and decompress is not False and decompress != 'auto':
         raise ConfigurationError(f"decompress must be 'auto', True or False, not {decompress!r}")
     if decompress is True and byte_range is not None:
-        raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which is of the stored bytes')
+        raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which counts stored bytes')
     size = max_decompressed_size
     if size is not None and not is_whole(size, 0):
         raise ConfigurationError(f'max_decompressed_size must be a whole number of bytes, or None, not {size!r}')
@@ -102,19 +102,19 @@ def _coding_of(ref: ObjectRef, described: Described, *, is_by_encoding: bool) ->
 
 
 def _by_encoding(ref: ObjectRef, described: Described) -> str | None:
-    told = described.header('content-encoding') or ''
-    encodings = [name for name in (each.strip().lower() for each in told.split(',')) if name not in NO_ENCODINGS]
+    value = described.header('content-encoding') or ''
+    encodings = [name for name in (each.strip().lower() for each in value.split(',')) if name not in NO_ENCODINGS]
     if not encodings:
         return None
     if len(encodings) > 1 or encodings[0] not in CODING_OF:
-        raise _unknown(ref, 'Content-Encoding', told)
+        raise _unknown(ref, 'Content-Encoding', value)
     return CODING_OF[encodings[0]]
 
 
-def _unknown(ref: ObjectRef, what: str, told: str) -> DownloadError:
+def _unknown(ref: ObjectRef, what: str, value: str) -> DownloadError:
     return DownloadError(
-        f'{ref} has the {what} {told!r}, which s3po cannot undo (only {", ".join(sorted(CODING_OF))}); decompress=False gives '
-        f'it as it is stored',
+        f'{ref} has the {what} {value!r}, which s3po cannot decompress (only {", ".join(sorted(CODING_OF))}); decompress=False '
+        f'returns it as stored',
         bucket=ref.bucket,
         key=ref.key,
     )

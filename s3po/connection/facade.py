@@ -60,9 +60,9 @@ INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_
 
 
 class Connection(ObjectCalls):
-    """Moves objects between Python and an S3-compatible store.
+    """A connection to an S3-compatible store: uploads, downloads and manages objects.
 
-    Making one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks
+    Creating one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks
     them up. Any greenlet and any native thread may use it, also after a fork.
     """
 
@@ -128,7 +128,7 @@ class Connection(ObjectCalls):
             raise ConfigurationError(
                 "Connection takes keyword arguments only, as in Connection(access_key_id='…', secret_access_key='…')"
             )
-        # For pickles, which make the Connection again.
+        # Kept for pickling.
         given = {name: value for name, value in locals().items() if name not in ('self', 'positional', '__class__')}
         self._arguments = {name: Secret(value) if name in SECRETS else value for name, value in given.items()}
         check_kind('config', config, TransferConfig)
@@ -245,7 +245,7 @@ class Connection(ObjectCalls):
             timeout_s: The time limit for all requests together, without the caller's own time between them; None for no limit.
 
         Raises:
-            NoSuchBucket: There is no such bucket.
+            NoSuchBucket: The bucket does not exist.
             ListingError: The pages contradict each other, or repeat, so that keys may be missing.
             DeadlineExceeded: timeout_s ran out.
             ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
@@ -354,7 +354,7 @@ class Connection(ObjectCalls):
             metadata: The user-defined metadata of the written object.
             content_type: None: guessed from the key.
             extra: Further parameters by boto3's names.
-            if_none_match: '*': write only if there is no such object yet.
+            if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: read or replace only the object that has it.
             retries: Retries per request; None for the connection's.
 
@@ -445,7 +445,7 @@ class Connection(ObjectCalls):
 
         Raises:
             InvalidRequest: The bucket is not empty.
-            NoSuchBucket: There is no such bucket.
+            NoSuchBucket: The bucket does not exist.
         """
         with short_tracebacks():
             buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)

@@ -1,4 +1,4 @@
-"""What Connection.open() does: from a mode to a file object."""
+"""Connection.open(): creates the file object for an object and a mode."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ['File', 'OpenOptions', 'open_object']
 
 File = S3Reader | S3Writer | S3TextWriter | io.TextIOWrapper
 
-# How large the ranges are that a reader fetches ahead, and how many they are: measured by benchmarks/bench_files.py.
+# Size and number of the ranges that a reader fetches ahead, measured by benchmarks/bench_files.py.
 READ_BLOCK_BYTES: Final = 2 * MIB
 READ_AHEAD: Final = 4
-# The arguments that only one of the two takes.
+# Arguments for writing only.
 ONLY_WRITTEN: Final = ('headers', 'metadata', 'content_type', 'if_none_match')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
-    """The arguments of Connection.open() but for the object and the mode."""
+    """The arguments of Connection.open() except the object and the mode."""
 
     encoding: str | None
     errors: str | None
@@ -49,7 +49,7 @@ class OpenOptions:
 
 
 def open_object(operations: Operations, ref: ObjectRef, mode: str, options: OpenOptions) -> File:
-    """Check the arguments, and open it."""
+    """Check the arguments and open the object."""
     opened = open_mode(mode, encoding=options.encoding, errors=options.errors, newline=options.newline)
     encoding = options.encoding or 'utf-8'
     if opened.action == 'r':
@@ -66,7 +66,7 @@ def open_object(operations: Operations, ref: ObjectRef, mode: str, options: Open
 def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, options: OpenOptions) -> S3Reader:
     for name in ONLY_WRITTEN:
         if getattr(options, name) is not None:
-            raise ConfigurationError(f'{name} is for writing, and mode {opened.binary!r} reads')
+            raise ConfigurationError(f'{name} is for writing, but mode {opened.binary!r} is for reading')
     ahead, block_size, config = options.read_ahead, options.block_size, operations.config
     if ahead is not None and not is_whole(ahead, 0):
         raise ConfigurationError(f'read_ahead must be a whole number of ranges from 0, not {ahead!r}')
@@ -88,9 +88,9 @@ def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
 
 def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, options: OpenOptions) -> S3Writer:
     if options.read_ahead is not None:
-        raise ConfigurationError(f'read_ahead is for reading, and mode {opened.binary!r} writes')
+        raise ConfigurationError(f'read_ahead is for reading, but mode {opened.binary!r} is for writing')
     if ref.version_id is not None:
-        raise ConfigurationError(f'version_id is for reading, and mode {opened.binary!r} makes a new version')
+        raise ConfigurationError(f'version_id is for reading; mode {opened.binary!r} creates a new version')
     if_none_match = options.if_none_match
     if opened.action == 'x':
         if if_none_match is not None or options.if_match is not None:
@@ -104,7 +104,7 @@ def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
     config = _with_part_bytes(operations.config, options.block_size)
     attempts = functools.partial(operations.attempts, ref.bucket, ref.key, options.retries, UploadError)
 
-    # It must not know the writer, which may be dropped while an upload is under way.
+    # No reference to the writer, so that an unreferenced writer is garbage collected during an upload.
     def send(source: SizedSource | StreamSource) -> TransferResult:
         with file_errors(str(ref), is_new=if_none_match == '*'):
             return upload(attempts(), source, config, sent, extra)

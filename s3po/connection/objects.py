@@ -1,4 +1,4 @@
-"""Connection's methods for one object, and their documentation. Their options stand in s3po/jobs/options.py."""
+"""Connection's methods for one object, and their documentation. Their options are defined in s3po/jobs/options.py."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class ObjectCalls:
     """Connection's calls on one object.
 
     Attributes:
-        silent: What `silent=None` means.
+        silent: The meaning of `silent=None`.
     """
 
     silent: bool
 
     def perform(self, call: Call) -> Outcome:
-        """Carry out a call. Raises what it raises when it is not silent."""
+        """Carry out a call. Raises its errors; `silent` has no effect here."""
         raise NotImplementedError
 
     @shows(UploadOptions)
@@ -54,7 +54,7 @@ class ObjectCalls:
             extra: Further parameters by boto3's names.
             compress: 'gzip', 'zlib' or 'zstd': compress the data while they are read. The Content-Encoding and the metadata
                 `s3po-compress` name the compression. The source is not changed.
-            if_none_match: '*': write only if there is no such object yet.
+            if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: replace only the object that has it.
             retries: Retries per request; None for the connection's.
             delete: Delete the file at a path after the store has confirmed the upload; None for the connection's default.
@@ -79,7 +79,7 @@ class ObjectCalls:
     def upload_file(
         self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
     ) -> TransferResult:
-        """Upload the file at a path. As upload(), but a str is a path too."""
+        """Upload the file at a path. Like upload(), but a str is a path too."""
         result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
@@ -123,7 +123,7 @@ class ObjectCalls:
     def download_file(
         self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
     ) -> TransferResult:
-        """Download an object to a path. As download() with that target."""
+        """Download an object to a path. Like download() with that target."""
         result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
@@ -132,7 +132,7 @@ class ObjectCalls:
         """The size, ETag, metadata and headers of an object.
 
         Raises:
-            NotFound: There is no such object. (Or no such bucket: the response to a HEAD is the same.)
+            NotFound: The object does not exist. (Or the bucket: the response to a HEAD is the same.)
         """
         info: ObjectInfo = self._call('head', bucket, key, options)
         return info
@@ -150,7 +150,7 @@ class ObjectCalls:
         except NotFound:
             return False
         except AccessDenied as error:
-            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 answers so for a missing key too',)
+            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 sends this for a missing key too',)
             raise
         return True
 
@@ -189,7 +189,7 @@ class ObjectCalls:
             timeout_s: The time limit for all of it; None for no limit.
 
         Raises:
-            NotFound: There is no such source.
+            NotFound: The source does not exist.
             PreconditionFailed: The source has another ETag.
             UploadError: The retries ran out.
         """
@@ -207,7 +207,7 @@ class ObjectCalls:
         return result
 
     def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
-        """Carry out one call. options: One of the dicts of s3po.jobs, made for this call."""
+        """Carry out one call. options: One of the dicts of s3po.jobs, created for this call."""
         names = NAMES[operation]
         if not options.keys() <= names:
             raise unknown_option(operation, options)

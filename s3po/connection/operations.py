@@ -70,7 +70,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
-# How long close() waits for clean-up. Half of it is for what is under way, and the rest for what has failed before.
+# The time limit of close() for clean-up: half of it for what is running, the rest for aborts that failed before.
 CLOSE_S: Final = 5.0
 
 # The S3 requests that one call may make: `extra` takes their parameters.
@@ -92,7 +92,7 @@ class Operations:
     """Carries out calls on one object, with the connection's defaults.
 
     Attributes:
-        config: How objects are cut, unless a call says otherwise.
+        config: The settings of transfers, unless a call has its own.
         observer: Receives the events of all requests; None for no observer.
         by_name: The function of each operation. It takes the object and the options of the call, and ignores `timeout_s`.
     """
@@ -146,23 +146,23 @@ class Operations:
         )
 
     def finish_clean_up(self) -> None:
-        """Wait for the clean-up in the background and abort what is left, within CLOSE_S; report what is not done."""
+        """Wait for the clean-up in the background and abort the remaining uploads, within CLOSE_S; log what is not done."""
         pending_aborts, until = self._pending_aborts, time.monotonic() + CLOSE_S
         for doing in pending_aborts.cleanups.wait(CLOSE_S / 2):
             log.warning('%s was not finished when the connection was closed', doing)
-        # What is ended here is still to be aborted.
+        # The clean-ups that are cancelled here leave their uploads to be aborted below.
         pending_aborts.cleanups.end()
         with gevent.Timeout(until - time.monotonic(), False):  # type: ignore[arg-type]  # False: it ends the block only
             for bucket in pending_aborts.buckets():
                 abort_pending(self.attempts(bucket, '', 0))
         for bucket in pending_aborts.buckets():
             if upload_ids := pending_aborts.upload_ids(bucket):
-                told = ', '.join(upload_ids)
+                listed = ', '.join(upload_ids)
                 log.warning(
-                    '%d multipart uploads to s3://%s are still not aborted; their parts go on costing: %s',
+                    '%d multipart uploads to s3://%s are still not aborted; their parts are stored and billed: %s',
                     len(upload_ids),
                     bucket,
-                    told,
+                    listed,
                 )
 
     def extra(self, given: Extra | None, *operations: str) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class Operations:
     def _is_to_delete(self, opened: Source, *, delete: bool | None) -> bool:
         is_file = isinstance(opened, FileSource) and opened.path is not None
         if delete and not is_file:
-            raise ConfigurationError('delete=True is for paths: what was given as source is no file that could be deleted')
+            raise ConfigurationError('delete=True needs a path as source; this source is not a file that can be deleted')
         return is_file and (self._delete if delete is None else delete)
 
     def _download_file(self, ref: ObjectRef, options: DownloadFile) -> Outcome:
@@ -372,7 +372,7 @@ def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: f
 
 
 def check_timeout(timeout_s: object) -> None:
-    """Refuse a value that is not a time limit."""
+    """Reject a value that is not a time limit."""
     if not is_seconds(timeout_s):
         raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
 
@@ -400,7 +400,7 @@ def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None 
         )
         try:
             if answer.whole_bytes < 0 or answer.offset:
-                raise NetworkError(f'GetObject {ref}: the answer tells neither its length nor the size of the object')
+                raise NetworkError(f'GetObject {ref}: the response has neither a length nor the size of the object')
             return answer.info
         finally:
             answer.close()
@@ -420,7 +420,7 @@ def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
     try:
         attempts.run('DeleteObject', delete)
     except NotFound as error:
-        # Some stores refuse to delete a missing key. Usually an attempt whose response was lost has deleted it.
+        # Some stores reject the deletion of a missing key. Usually an attempt whose response was lost has deleted it.
         if not is_gone(error):
             raise
-        log.debug('%s is gone already: %s', ref, error)
+        log.debug('%s is already deleted: %s', ref, error)

@@ -1,4 +1,4 @@
-"""Pickles a Connection's arguments. Credentials do not pickle by themselves."""
+"""Pickles a Connection's arguments. Credentials cannot be pickled on their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar('T')
 
 
 def packed_credentials(given: object) -> object | None:
-    """The argument `credentials` in a form that pickles; None if it has none: a session, a local function."""
+    """The argument `credentials` in a form that can be pickled; None if there is none (a session, a local function)."""
     if isinstance(given, Credentials):
         return given.packed()
     if not callable(given):

@@ -22,7 +22,7 @@ INTERNAL: Final = frozenset({'s3po', 'botocore', 'urllib3', 'gevent', 'tenacity'
 
 
 class short_tracebacks:  # noqa: N801  (used like a function, and only in a `with`)
-    """Cut the traceback of an S3poError raised in the body. (A class: contextlib would put the traceback back.)"""
+    """Cut the traceback of an S3poError raised in the `with` block. (A class: contextlib would restore the traceback.)"""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class short_tracebacks:  # noqa: N801  (used like a function, and only in a `wit
 def shortened(error: S3poError) -> S3poError:
     """Drop the traceback of an error, and those of its internal causes, before it is raised again."""
     if log.isEnabledFor(logging.DEBUG):
-        # As a text, since a cause from the caller's code may name a secret.
+        # Redacted text, because a cause from the caller's code may contain a secret.
         log.debug('the call failed:\n%s', redacted(''.join(traceback.format_exception(error))))
     found: BaseException | None = error
     seen: set[int] = set()

@@ -1,7 +1,7 @@
-"""Chooses the transport of each call and holds the bound over its requests.
+"""Selects the transport of each call, and keeps the governor of its requests.
 
 Everything that is bound to an event loop (connections, slots, locks) is kept per process and hub. So several native threads and
-a forked child can use one Connection.
+forked children can use one Connection.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ MAX_BUCKETS: Final = 10_000
 
 
 class Wiring:
-    """Makes and keeps the transports and governors of a connection, each when it is first needed."""
+    """Creates and keeps the transports and governors of a connection, each when it is first needed."""
 
     def __init__(self, settings: ClientSettings, config: TransferConfig, kind: str | Transport) -> None:
         """
         Args:
-            settings: What clients are made from.
-            config: How many requests there may be.
-            kind: 'auto', 'wire', 'boto', or a transport of the caller's, which is used for all buckets.
+            settings: The settings of clients.
+            config: Its `max_concurrency` and `max_requests` limit the governors.
+            kind: 'auto', 'wire', 'boto', or the caller's transport, which is used for all buckets.
         """
         self._settings = settings
         self._kind = kind if isinstance(kind, str) else 'given'
@@ -60,7 +60,7 @@ class Wiring:
         self._logged: set[str] = set()
 
     def transport(self, bucket: str) -> Transport:
-        """The transport of a bucket's requests; while a mock of moto is active, one that only moto answers.
+        """The transport for a bucket; while a mock of moto is active, one that only moto answers.
 
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
@@ -68,10 +68,10 @@ class Wiring:
         return self.resolve(bucket)[0]
 
     def resolve(self, bucket: str) -> tuple[Transport, Governor]:
-        """The transport of a bucket's requests and the bound over the requests of this thread: once for each call.
+        """The transport for a bucket, and the governor of this thread. Called once per call.
 
         Raises:
-            ConfigurationError: As transport().
+            ConfigurationError: As for transport().
         """
         state = self._hubs.get()
         if is_mocked():
@@ -81,10 +81,10 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 in place of the caller's own.
+        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller gave a transport.
 
         Raises:
-            ConfigurationError: As transport().
+            ConfigurationError: As for transport().
         """
         state = self._hubs.get()
         if is_mocked():
@@ -98,7 +98,7 @@ class Wiring:
         return self._own_client()
 
     def governor(self) -> Governor:
-        """The bound over the requests of this thread."""
+        """The governor of this thread's requests."""
         return self._hubs.get().governor
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Wiring:
         from s3po.endpoints.boto_client import build_client
         from s3po.transport.boto import BotoTransport
 
-        # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore's.
+        # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore.
         with state.lock:
             if state.boto is None:
                 state.boto = BotoTransport(build_client(self._settings))
@@ -192,7 +192,7 @@ class _HubState:
 
 
 def is_mocked() -> bool:
-    """Whether a mock of moto is active. Without an import of boto3 there is none."""
+    """Whether a mock of moto is active. Does not import boto3 or moto."""
     models = sys.modules.get('moto.core.models')
     return models is not None and bool(models.botocore_stubber.enabled)
 
@@ -219,4 +219,4 @@ def kind_of(given: object) -> str | Transport:
         raise ConfigurationError(
             f"transport must be 'auto', 'wire', 'boto' or an object with the methods of Transport, not {given!r}"
         )
-    return given  # type: ignore[return-value]  # checked as far as it can be: one of its methods is there
+    return given  # type: ignore[return-value]  # only one of its methods was checked

@@ -12,7 +12,7 @@ __all__ = ['Credentials', 'Packed', 'checked_text']
 
 
 class Packed:
-    """How to make credentials again, inside a Connection's pickle, whose bytes are a secret."""
+    """The pickled form of credentials inside a Connection's pickle, whose bytes are a secret."""
 
     __slots__ = ('_arguments', '_make')
 
@@ -24,7 +24,7 @@ class Packed:
         return _packed, (self._make, self._arguments)
 
     def unpack(self) -> Credentials:
-        """Make the credentials again."""
+        """Return the credentials."""
         return self._make(**self._arguments)
 
 
@@ -34,7 +34,7 @@ def _packed(make: Callable[..., Credentials], arguments: dict[str, Any]) -> Pack
 
 
 class Credentials:
-    """Where keys come from. True where there are keys.
+    """A source of keys. True if there are keys.
 
     No repr, dump of variables or pickle shows a secret.
     """
@@ -80,7 +80,7 @@ class Credentials:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('credentials go into no pickle by themselves; a Connection may be pickled, and its bytes are a secret')
+        raise TypeError('credentials cannot be pickled on their own; a Connection can be pickled, and its bytes are a secret')
 
     @property
     def can_refresh(self) -> bool:
@@ -121,7 +121,7 @@ def checked_text(name: str, value: object) -> str:
     """A string that may be blank; '' for None.
 
     Raises:
-        ConfigurationError: It is no string. The message does not show its value.
+        ConfigurationError: It is not a str. The message does not show its value.
     """
     if value is None:
         return ''

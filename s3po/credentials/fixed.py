@@ -64,11 +64,11 @@ class StaticCredentials(FixedCredentials):
 
     @property
     def reason(self) -> str:
-        """They were not given."""
+        """The reason for missing keys."""
         return 'access_key_id and secret_access_key are blank; give both'
 
     def packed(self) -> Packed:
-        """The keys themselves."""
+        """The keys, for a pickle."""
         return packed_keys(self.keys(), self.region)
 
 
@@ -87,7 +87,7 @@ class URLCredentials(FixedCredentials):
             region: The region of the keys; None if it is found elsewhere.
 
         Raises:
-            ConfigurationError: It is no such URL, or has only one of user name and password. The message does not show it.
+            ConfigurationError: It is not such a URL, or has only one of user name and password. The message does not show it.
         """
         user, password = _userinfo(url)
         keys = _keys_in(
@@ -101,11 +101,11 @@ class URLCredentials(FixedCredentials):
 
     @property
     def reason(self) -> str:
-        """The URL has none."""
+        """The reason for missing keys."""
         return f'the URL has no user name and password; give one of the form {URL_FORM}'
 
     def packed(self) -> Packed:
-        """The keys, without the URL."""
+        """The keys, without the URL, for a pickle."""
         return packed_keys(self.keys(), self.region)
 
 
@@ -137,7 +137,7 @@ class EnvironmentCredentials(FixedCredentials):
 
     @property
     def reason(self) -> str:
-        """The variables are not set."""
+        """The reason for missing keys."""
         return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; set both'
 
     def packed(self) -> Packed:
@@ -189,7 +189,7 @@ class ConfigCredentials(FixedCredentials):
 
     @property
     def reason(self) -> str:
-        """The profile has none."""
+        """The reason for missing keys."""
         path = self._arguments[0]
         where = 'the shared credentials and config file' if path is None else path
         return f'{where} has no aws_access_key_id and aws_secret_access_key for profile {self._profile!r}; add them'
@@ -201,7 +201,7 @@ class ConfigCredentials(FixedCredentials):
 
 
 def packed_keys(keys: Keys | None, region: str | None) -> Packed:
-    """The keys themselves, for a pickle."""
+    """The keys, for a pickle."""
     if keys is None:
         return Packed(StaticCredentials, region=region)
     return Packed(
@@ -246,5 +246,5 @@ def _userinfo(url: object) -> tuple[str, str]:
     except ValueError:
         pass
     if found is None:
-        raise ConfigurationError(f"url must be of the form {URL_FORM}, where a secret's '/' is written %2F")
+        raise ConfigurationError(f"url must be of the form {URL_FORM}; in a secret, write '/' as %2F")
     return found

@@ -1,4 +1,4 @@
-"""The first of several sources that has any keys."""
+"""Merges several credentials into one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ['merge_credentials']
 
 
 def merge_credentials(*credentials: Credentials) -> Credentials:
-    """Several credentials as one; of each field the first that is not blank.
+    """Merge several credentials into one.
 
-    Id, secret and token always come from one of them: the first that has keys now, else the first that can get some (a metadata
-    service without an answer so far). The region is the first that any of them has.
+    Id, secret and token always come from the same one: the first that has keys now, else the first that can get keys (a
+    metadata service that has not responded so far). The region is the first that any of them has.
 
     Args:
         credentials: The credentials, in order of precedence.
@@ -49,8 +49,8 @@ class _MergedCredentials(Credentials):
 
     @property
     def reason(self) -> str:
-        told = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
-        return f'none of them has keys ({told})' if told else 'nothing was merged; give credentials'
+        reasons = '; '.join(f'{each.name}: {each.reason}' for each in self._sources)
+        return f'none of them has keys ({reasons})' if reasons else 'nothing was merged; give credentials'
 
     def keys(self) -> Keys | None:
         return None if self._source is None else self._source.keys()

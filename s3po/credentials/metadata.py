@@ -1,4 +1,4 @@
-"""Temporary keys that a metadata service gives to a machine or container."""
+"""Temporary keys from the metadata service of a machine or container."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 # How long before their end keys are replaced: before botocore would, which begins a quarter of an hour ahead.
 AHEAD_S: Final = 20 * 60
-# How long to wait where the service gave the same keys again, or none.
+# The wait after the service returned the same keys again, or none.
 AGAIN_S: Final = 60
-# Greenlets that waited for a request that failed get the same error for so long, instead of one request each.
+# How long other greenlets get the error of a failed request, instead of sending a request each.
 SHARED_S: Final = 1.0
 
 
 class Done:
-    """The result of start() and stop(), which may be awaited; that returns at once."""
+    """The result of start() and stop(): awaiting it returns at once."""
 
     __slots__ = ()
 
@@ -43,13 +43,13 @@ class Done:
 
 
 class MetadataCredentials(Credentials):
-    """Keys of EC2's metadata service, or of the service that the environment of a container names.
+    """Keys from EC2's metadata service, or from the service that a container's environment names.
 
-    A Connection gets them when it needs them, and again before they expire; it needs no start(). start() gets them at once, so
-    that errors show early, and starts a greenlet that replaces the keys ahead of time. After a fork only the parent has that
-    greenlet; the child may start() its own.
+    A Connection gets them when it needs them, and again before they expire, without start(). start() gets them at once, so that
+    errors appear early, and starts a greenlet that replaces the keys ahead of time. After a fork only the parent has that
+    greenlet; the child may call start() itself.
 
-    Several connections, greenlets and native threads may share it.
+    Connections, greenlets and native threads may share it.
     """
 
     __slots__ = ('_failure', '_keys', '_locks', '_refresher')
@@ -77,24 +77,24 @@ class MetadataCredentials(Credentials):
 
     @property
     def can_refresh(self) -> bool:
-        """True: the service gives new keys when they are needed."""
+        """True: the service returns new keys when they are needed."""
         return True
 
     @property
     def reason(self) -> str:
-        """No request was sent yet."""
-        return 'the metadata service has not been asked; call start()'
+        """The reason for missing keys."""
+        return 'no request was sent to the metadata service; call start()'
 
     def start(self) -> Done:
-        """Get keys now, and replace them ahead of time from now on. Does nothing if that is going on.
+        """Get keys now, and replace them ahead of time from now on. Does nothing if this is already running.
 
         Blocks for at most two seconds.
 
         Returns:
-            Something that may be awaited.
+            An awaitable that returns at once.
 
         Raises:
-            CredentialsError: The service gave no keys; nothing was started.
+            CredentialsError: The service returned no keys; nothing was started.
         """
         with self._locks.get():
             if self._refresher is None or not self._refresher.is_running:
@@ -107,7 +107,7 @@ class MetadataCredentials(Credentials):
         """Stop the replacement of keys and drop them. Does nothing if start() was not called.
 
         Returns:
-            Something that may be awaited.
+            An awaitable that returns at once.
         """
         refresher, self._refresher = self._refresher, None
         if refresher is not None:
@@ -123,7 +123,7 @@ class MetadataCredentials(Credentials):
     def issue(self, known: Keys | None) -> Keys:
         with self._locks.get():
             keys = self.keys()
-            # Other greenlets wait for the lock and then use the keys that this one got.
+            # Other greenlets wait for the lock, and then use the keys that this one got.
             return self._ask() if keys is None or keys == known else keys
 
     def _ask(self) -> Keys:
@@ -143,7 +143,7 @@ class MetadataCredentials(Credentials):
 
 
 class _Refresher:
-    """The greenlet that replaces keys ahead of time. It keeps neither its credentials nor the event loop alive."""
+    """The greenlet that replaces keys ahead of time. It keeps neither the credentials nor the event loop alive."""
 
     def __init__(self, owner: MetadataCredentials) -> None:
         self._owner = weakref.ref(owner)
@@ -154,11 +154,11 @@ class _Refresher:
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs in this process. A forked child has none, or a copy that ends by itself."""
+        """Whether it runs in this process. A forked child has none, or a copy that ends on its own."""
         return self._process == os.getpid() and not self._is_stopped and not self._greenlet.dead
 
     def stop(self) -> None:
-        """End it; from another native thread, before its next request."""
+        """Stop it; from another native thread, before its next request."""
         self._is_stopped = True
         if self._process == os.getpid() and is_own_hub(self._hub):
             self._greenlet.kill(block=False)
@@ -174,17 +174,17 @@ class _Refresher:
 
 
 def pause_s(keys: Keys | None) -> float:
-    """How long to wait before these keys are replaced."""
+    """The wait before these keys are replaced, in seconds."""
     left = 0.0 if keys is None else keys.seconds_left()
     return max(left - AHEAD_S, min(AGAIN_S, left / 2), 1.0)
 
 
 def _refreshed(owner: MetadataCredentials) -> float:
-    """Replace the keys. Returns how long to wait."""
+    """Replace the keys. Returns the wait before the next replacement, in seconds."""
     try:
         with under_way():
             return pause_s(owner.issue(owner.keys()))
     except CredentialsError as error:
         pause = min(pause_s(owner.keys()), AGAIN_S)
-        log.warning('the keys could not be replaced ahead of time; trying again in %.0f s: %s', pause, error)
+        log.warning('the keys could not be replaced ahead of time; retrying in %.0f s: %s', pause, error)
         return pause

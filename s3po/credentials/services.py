@@ -1,8 +1,8 @@
 """Requests to metadata services: EC2's, by version 2 of its protocol only, and those of containers.
 
-botocore's fetchers send the requests. They get a session that uses no proxy, which would see the role's keys, and that records
-what happened to the request, since botocore reports little of that. This needs one private attribute of botocore;
-tests/functional/test_credentials_metadata.py fails when it moves. No message shows the body of a response: it may hold keys.
+botocore's fetchers send the requests. They use a session without a proxy, which would see the role's keys, that records the
+result of each request, because botocore reports little of it. This needs one private attribute of botocore;
+tests/functional/test_credentials_metadata.py fails if it changes. No message shows the body of a response: it may contain keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ['LIMIT_S', 'ask_service']
 
 log = logging.getLogger(__name__)
 
-# How long all of it may take: connecting, the token, the role and the keys.
+# The time limit of all requests together: connecting, the token, the role and the keys.
 LIMIT_S: Final = 2
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
@@ -72,22 +72,22 @@ def ask_service() -> Keys:
     session = _Watched(is_container=is_container)
     answer = _within_limit(_container_keys if is_container else _instance_keys, session)
     if answer is None:
-        raise CredentialsError(f'{service} gave no keys within {LIMIT_S:g} s ({session.where}); {ADVICE}')
+        raise CredentialsError(f'{service} returned no keys within {LIMIT_S:g} s ({session.where}); {ADVICE}')
     wrong = session.failure or answer.failure
     if wrong or not answer.keys:
-        raise CredentialsError(f'{service} gave no keys: {wrong or "it has none"} ({session.where}); {ADVICE}')
+        raise CredentialsError(f'{service} returned no keys: {wrong or "it has none"} ({session.where}); {ADVICE}')
     keys = keys_of(answer.keys, f'{service} ({session.where})')
     if keys.expires_at is None or keys.seconds_left() <= 0:
-        raise CredentialsError(f'{service} gave keys that have expired ({session.where})')
+        raise CredentialsError(f'{service} returned keys that have expired ({session.where})')
     return keys
 
 
 class _Useless(Exception):
-    """A response that botocore must not see: it would log it."""
+    """A response that botocore must not get: it would log it."""
 
 
 class _Watched:
-    """The session of botocore's fetchers. It hands on valid responses only.
+    """The session of botocore's fetchers. It returns only valid responses to them.
 
     Attributes:
         failure: What was wrong with the last response; '' for nothing.
@@ -112,7 +112,7 @@ class _Watched:
         path, mark, role = parts.path.partition('/security-credentials/')
         self.where = f'{request.method} {redacted(f"{parts.scheme}://{parts.netloc}")}'
         if not self._is_container:
-            # Without the role, which the service named.
+            # Without the role.
             self.where += path + mark
         self.failure = ''
         try:
@@ -123,18 +123,18 @@ class _Watched:
             self.failure = _failure_of(error)
             raise
         if response.status_code != 200:
-            self.failure = f'it answered with status {response.status_code}'
+            self.failure = f'the response has status {response.status_code}'
         elif self._is_container or role:
             self.failure = _wrong_with_keys(content)
         else:
             name, pattern = ('role', ROLE_NAME) if mark else ('token', TOKEN)
-            self.failure = '' if pattern.fullmatch(content) else f'its answer is no {name}'
+            self.failure = '' if pattern.fullmatch(content) else f'the response is not a {name}'
         if self.failure:
             raise _Useless
         return response
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._session.close()
 
 
@@ -143,32 +143,32 @@ def _failure_of(error: Exception) -> str:
     from botocore import exceptions
 
     if isinstance(error, exceptions.ConnectTimeoutError | exceptions.ReadTimeoutError):
-        return f'no answer within {LIMIT_S:g} s'
+        return f'no response within {LIMIT_S:g} s'
     if isinstance(error, exceptions.EndpointConnectionError):
-        return 'nobody answers there'
+        return 'it cannot be reached'
     if isinstance(error, exceptions.ConnectionClosedError):
-        return 'it closed the connection without an answer'
-    return f'it could not be asked ({type(error).__name__})'
+        return 'it closed the connection without a response'
+    return f'the request failed ({type(error).__name__})'
 
 
 def _wrong_with_keys(content: bytes) -> str:
-    """What is wrong with a response that must hold keys; '' for nothing."""
+    """What is wrong with a response that must contain keys; '' for nothing."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
-        return 'its answer is no JSON'
+        return 'the response is not JSON'
     if not isinstance(found, Mapping):
-        return 'its answer is no JSON object'
+        return 'the response is not a JSON object'
     if found.get('Code', 'Success') != 'Success':
-        return f'it says {redacted(str(found["Code"])[:100])!r}'
+        return f'it returned the code {redacted(str(found["Code"])[:100])!r}'
     missing = [name for name in FIELDS if not isinstance(found.get(name), str) or not found[name]]
-    return f'its answer has no {", ".join(missing)}' if missing else ''
+    return f'the response has no {", ".join(missing)}' if missing else ''
 
 
 def _within_limit(fetch: _Fetch, session: _Watched) -> _Answer | None:
     """Fetch within the limit, even if the bytes arrive one by one; None if it took longer."""
     if not monkey.is_module_patched('socket'):
-        # Sockets are not cooperative here, so a native thread waits. It ends by its own time limits.
+        # Sockets are not cooperative here, so a native thread waits. It ends by its own timeouts.
         result = gevent.get_hub().threadpool.spawn(_captured, fetch, session)
         result.wait(LIMIT_S)
         found: _Answer | None = result.get() if result.ready() else None
@@ -187,9 +187,9 @@ def _captured(fetch: _Fetch, session: _Watched) -> _Answer:
         return _Answer(fetch(session), '')
     except CredentialsError as error:
         return _Answer(None, str(error))
-    except Exception as error:  # noqa: BLE001  (an answer that is nonsense makes botocore fail in any way)
-        log.debug('asking the metadata service ended with %s', type(error).__name__)
-        return _Answer(None, f'its answer is of no use ({type(error).__name__})')
+    except Exception as error:  # noqa: BLE001  (invalid responses make botocore fail with any error)
+        log.debug('the request to the metadata service failed with %s', type(error).__name__)
+        return _Answer(None, f'the response is invalid ({type(error).__name__})')
     finally:
         session.close()
 
@@ -199,7 +199,7 @@ def _instance_keys(session: _Watched) -> object:
     from botocore.utils import InstanceMetadataFetcher
 
     if os.environ.get('AWS_EC2_METADATA_DISABLED', '').lower() == 'true':
-        raise CredentialsError('AWS_EC2_METADATA_DISABLED says that it is not to be asked')
+        raise CredentialsError('AWS_EC2_METADATA_DISABLED is set to true')
     config = {
         'ec2_metadata_service_endpoint': os.environ.get('AWS_EC2_METADATA_SERVICE_ENDPOINT'),
         'ec2_metadata_service_endpoint_mode': os.environ.get('AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE', '').lower(),
@@ -209,7 +209,7 @@ def _instance_keys(session: _Watched) -> object:
     try:
         fetcher: Any = InstanceMetadataFetcher(timeout=LIMIT_S, num_attempts=1, config=config)
     except (InvalidIMDSEndpointError, ValueError):
-        raise CredentialsError('AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL') from None
+        raise CredentialsError('AWS_EC2_METADATA_SERVICE_ENDPOINT is not a URL') from None
     fetcher._session = session  # noqa: SLF001  (see above)
     return fetcher.retrieve_iam_role_credentials()
 
@@ -229,7 +229,7 @@ def _container_keys(session: _Watched) -> object:
         if session.where != UNASKED:
             raise
     # Without the cause, which quotes the URL.
-    raise CredentialsError(f'{FULL_URI} must be a URL of https, of this machine itself, or of the hosts that AWS has for this')
+    raise CredentialsError(f'{FULL_URI} must be an https URL, or one of this machine or of the hosts that AWS uses for this')
 
 
 def _authorization() -> dict[str, str]:
@@ -244,5 +244,5 @@ def _authorization() -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise CredentialsError(f'{AUTH_TOKEN_FILE}: {path} cannot be read ({type(error).__name__})') from error
     if not token.isprintable():
-        raise CredentialsError(f'{AUTH_TOKEN if path is None else path} holds a line end, which no header may have')
+        raise CredentialsError(f'{AUTH_TOKEN if path is None else path} contains a line end, which is not allowed in a header')
     return {'Authorization': token} if token else {}

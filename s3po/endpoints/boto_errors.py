@@ -87,7 +87,7 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endp
 
     Args:
         doing: What is done, for the message: 'GetObject s3://bucket/key'.
-        on_expired: Called when the store says that the credentials have expired; None where they cannot be refreshed.
+        on_expired: Called when the store reports that the credentials have expired; None if they cannot be refreshed.
         endpoint: Where the request goes, for the message.
     """
     try:

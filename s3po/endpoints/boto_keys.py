@@ -1,10 +1,10 @@
 """Keys that botocore finds and refreshes, behind one lock of gevent's.
 
-botocore refreshes while it holds a lock of its own. Where `threading` is not patched that lock is a native one, and a second
-greenlet that waits for it would stop the whole thread, the refreshing greenlet included. So greenlets wait here, and at most
-one of them at a time goes on to botocore when it might have to wait there.
+botocore holds a lock while it refreshes. If `threading` is not patched, the lock is native, and a second greenlet that waits
+for it would block the whole thread, including the refreshing greenlet. So greenlets wait here, and only one at a time calls
+botocore when the call might wait.
 
-It reads private attributes of botocore; tests/unit/test_boto_client.py fails when they move.
+It reads private attributes of botocore; tests/unit/test_boto_client.py fails if they change.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class BotoKeys:
         try:
             with _failures_named():
                 if self._is_stale:
-                    log.info('the store says that the credentials have expired; refreshing them')
+                    log.info('the store reports expired credentials; refreshing them')
                     with self._inner._refresh_lock:
                         self._inner._protected_refresh(is_mandatory=True)
                     self._is_stale = False

@@ -72,7 +72,7 @@ class ClientSettings:
             raise ConfigurationError(f'verify must be True, False or a path, not {type(self.verify).__name__}')
         if isinstance(self.verify, str) and not os.path.exists(self.verify):
             raise ConfigurationError(
-                f'verify: there is no file or directory {self.verify}; give the authorities to trust, as PEM'
+                f'verify: the file or directory {self.verify} does not exist; give the authorities to trust, as PEM'
             )
         self._check_keys()
         self._check_sources()
@@ -129,7 +129,7 @@ class ClientSettings:
         }
         names = [name for name, is_given in given.items() if is_given]
         if len(names) > 1:
-            raise ConfigurationError(f'{" and ".join(names)} exclude each other: each says whose credentials are used')
+            raise ConfigurationError(f'{" and ".join(names)} exclude each other: each selects the credentials')
         if self.client is None:
             return
         if getattr(getattr(getattr(self.client, 'meta', None), 'service_model', None), 'service_name', None) != 's3':
@@ -197,7 +197,7 @@ def check_endpoint(url: str, name: str = 'endpoint_url') -> None:
         has_host, has_user = bool(parts.hostname), '@' in parts.netloc
         _ = parts.port
     except ValueError as error:
-        raise ConfigurationError(f'{name} is no URL: {error}') from error
+        raise ConfigurationError(f'{name} is not a URL: {error}') from error
     if parts.scheme not in ('http', 'https') or not has_host:
         raise ConfigurationError(
             f"{name} must begin with http:// or https:// and name a host: 'https://s3.example.com', not {redacted(url)!r}"

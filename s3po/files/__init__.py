@@ -1,10 +1,9 @@
-"""Objects as files: what Connection.open() gives.
+"""Objects as file objects: the readers and writers that Connection.open() returns.
 
-What may live here: the manners of Python's file objects, on top of the transfers. How bytes come and go (attempts, parts,
-aborts) is theirs; nothing here repeats a request.
+This room adds the interface of Python's file objects to the transfers. Requests, retries, parts and aborts stay in `transfer`.
 
-Invariants: all bytes that a reader gives are of one version of the object; a writer publishes a complete object by close(), or
-nothing: not by an exception in its `with`, not by being forgotten.
+Invariants: a reader returns bytes of one version of the object only. A writer publishes a complete object in close(), or
+nothing: an exception inside the `with` or a writer that is never closed publishes nothing.
 """
 
 from s3po.body.local import write_all

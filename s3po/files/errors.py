@@ -1,4 +1,4 @@
-"""Errors of open files: S3's errors that are also OSErrors, for code that knows files and not S3."""
+"""Errors of open files: s3po's errors that are also OSErrors, for code that expects the errors of files."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ __all__ = ['as_file_error', 'file_errors']
 
 
 class ObjectNotFound(NotFound, FileNotFoundError):
-    """There is no such object (ENOENT)."""
+    """The object does not exist (ENOENT)."""
 
 
 class BucketNotFound(NoSuchBucket, FileNotFoundError):
-    """There is no such bucket (ENOENT)."""
+    """The bucket does not exist (ENOENT)."""
 
 
 class ObjectDenied(AccessDenied, PermissionError):
-    """The credentials do not allow it (EACCES)."""
+    """The credentials do not allow the operation (EACCES)."""
 
 
 class ObjectExists(PreconditionFailed, FileExistsError):
-    """There is such an object already (EEXIST)."""
+    """The object already exists (EEXIST)."""
 
 
 class ReadFailed(DownloadError, OSError):
-    """The retries of a read ran out (EIO)."""
+    """The retries of a read were used up (EIO)."""
 
 
 class WriteFailed(UploadError, OSError):
-    """The retries of a write ran out; nothing was published (EIO)."""
+    """The retries of a write were used up; nothing was published (EIO)."""
 
 
 class ReadCorrupt(IntegrityError, OSError):
-    """The bytes that arrived are not the stored ones (EIO)."""
+    """The received bytes do not match their checksum (EIO)."""
 
 
 class ObjectReplaced(SourceChanged, OSError):
     """The object was replaced while it was open (ESTALE)."""
 
 
-# Error class, what it becomes, errno.
+# (error class, its OSError subclass, errno).
 AS_FILE_ERRORS: Final = (
     (NotFound, ObjectNotFound, errno.ENOENT),
     (NoSuchBucket, BucketNotFound, errno.ENOENT),
@@ -69,12 +69,12 @@ IF_NONE_MATCH: Final = (PreconditionFailed, ObjectExists, errno.EEXIST)
 
 
 def as_file_error(error: S3poError, filename: str, *, is_new: bool = False) -> S3poError:
-    """The same error as an OSError; errors that are not about a file are returned as they are.
+    """Return the error as an OSError; an error that is not about a file is returned unchanged.
 
     Args:
         error: The error of a transfer.
-        filename: What `filename` is set to.
-        is_new: Whether the write was conditional on a missing object, so that a failed condition means that it exists.
+        filename: The value of the error's `filename`.
+        is_new: Whether the write required that the object does not exist; a failed condition then means that it exists.
     """
     for base, kind, number in (IF_NONE_MATCH, *AS_FILE_ERRORS) if is_new else AS_FILE_ERRORS:
         if isinstance(error, base):
@@ -87,7 +87,7 @@ def as_file_error(error: S3poError, filename: str, *, is_new: bool = False) -> S
 
 @contextmanager
 def file_errors(filename: str, *, is_new: bool = False) -> Iterator[None]:
-    """Raise an S3poError of the body as as_file_error() returns it."""
+    """Convert each S3poError of the `with` block by as_file_error()."""
     try:
         yield
     except S3poError as error:

@@ -1,4 +1,4 @@
-"""What a mode means: 'rb', 'r', 'wb', 'w', 'xb', 'x'."""
+"""Parses the modes of Connection.open(): 'rb', 'r', 'wb', 'w', 'xb', 'x'."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from s3po.errors import ConfigurationError
 __all__ = ['OpenMode', 'open_mode']
 
 WHY_NOT: Final = {
-    'a': 'an object cannot be appended to; read it and write it anew',
-    '+': 'an object is either read or written; open it twice',
-    'U': "that mode is gone from Python's open(), too; leave it out",
+    'a': 'objects do not support appending; read the object and write it again',
+    '+': 'an object is opened either for reading or for writing; open it twice',
+    'U': "Python's open() has no such mode any more either; leave the letter out",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenMode:
-    """A mode, taken apart.
+    """A parsed mode.
 
     Attributes:
         action: 'r', 'w' or 'x'.
-        is_text: Whether text goes through, rather than bytes.
+        is_text: Whether the file reads or writes str, not bytes.
     """
 
     action: str
@@ -30,15 +30,15 @@ class OpenMode:
 
     @property
     def binary(self) -> str:
-        """The mode of the binary file below."""
+        """The mode of the binary file under a text file."""
         return f'{self.action}b'
 
 
 def open_mode(mode: object, *, encoding: str | None, errors: str | None, newline: str | None) -> OpenMode:
-    """Take a mode apart, and see that what stands beside it goes with it.
+    """Parse a mode, and check that encoding, errors and newline fit it.
 
     Raises:
-        ConfigurationError: There is no such mode, or it is binary and there is an encoding, errors or newline.
+        ConfigurationError: The mode is unknown, or it is binary and encoding, errors or newline is set.
     """
     letters = mode if isinstance(mode, str) else ''
     for letter, reason in WHY_NOT.items():
@@ -53,5 +53,5 @@ def open_mode(mode: object, *, encoding: str | None, errors: str | None, newline
     is_text = kinds != ['b']
     for name, value in (('encoding', encoding), ('errors', errors), ('newline', newline)):
         if value is not None and not is_text:
-            raise ConfigurationError(f"{name} is for text; mode {mode!r} gives and takes bytes as they are (leave out the 'b')")
+            raise ConfigurationError(f"{name} is for text mode; mode {mode!r} reads and writes bytes (leave out the 'b')")
     return OpenMode(action=actions[0], is_text=is_text)

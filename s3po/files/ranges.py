@@ -1,4 +1,4 @@
-"""The ranges of one version of one object."""
+"""Ranges of one version of one object."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Ranges:
 
     Attributes:
         ref: The object.
-        attempts: Gives what makes the requests of one range.
-        config: How large ranges are fetched in several requests.
+        attempts: Returns a new Attempts, for the requests of one range.
+        config: The settings; large ranges are fetched in several requests.
         extra: The caller's further parameters.
-        if_match: The ETag that it must have; None for any.
-        opened: The object as it was when it was opened, of which all bytes have to be; None before that.
+        if_match: The ETag that the object must have; None for any.
+        opened: The object when it was opened; all bytes must be of this version. None for the first request, which opens it.
     """
 
     ref: ObjectRef
@@ -38,10 +38,10 @@ class Ranges:
     opened: ObjectInfo | None = None
 
     def first(self, size_bytes: int) -> tuple[ObjectInfo, bytes]:
-        """What the object is, and its first bytes: all of them, if there are no more than size_bytes. One request.
+        """Return the object's description and up to size_bytes from its beginning. One request.
 
         Raises:
-            NotFound: There is none.
+            NotFound: The object does not exist.
         """
         sink = BytesSink()
         self._fetch(0, size_bytes, sink)
@@ -49,18 +49,18 @@ class Ranges:
         return sink.described.info, sink.value
 
     def get(self, start: int, stop: int) -> bytes:
-        """The bytes [start, stop), all of them.
+        """Return the bytes [start, stop).
 
         Raises:
-            SourceChanged: The object is another one by now.
-            DownloadError: The retries ran out.
+            SourceChanged: The object was replaced since it was opened.
+            DownloadError: The retries were used up.
         """
         sink = BytesSink()
         self._fetch(start, stop, sink)
         return sink.value
 
     def get_into(self, start: int, stop: int, buffer: bytearray) -> None:
-        """Put the bytes [start, stop) at the beginning of a buffer. Raises what get() raises."""
+        """Write the bytes [start, stop) to the beginning of a buffer. Raises the same errors as get()."""
         self._fetch(start, stop, _BufferSink(buffer))
 
     def _fetch(self, start: int, stop: int, sink: BytesSink | _BufferSink) -> None:
@@ -81,7 +81,7 @@ class Ranges:
                 if opened is None:
                     raise
                 raise self._changed() from error
-            # Where the store has no ETags, or weak ones, the request carries none.
+            # Stores without ETags, or with weak ones: the request had no If-Match, so compare the response.
             if opened is not None:
                 is_same = (result.size_bytes, result.etag) == (stop - start, opened.etag)
                 if not is_same or not (is_strong(opened.etag) or _is_version(sink.described, opened)):
@@ -92,7 +92,7 @@ class Ranges:
 
 
 def _is_version(described: Described | None, opened: ObjectInfo) -> bool:
-    """Whether an answer is of the version that was opened, as far as a store without strong ETags shows it."""
+    """Whether a response describes the opened version, as far as a store without strong ETags shows it."""
     if described is None:
         return True
     info = described.info
@@ -100,10 +100,10 @@ def _is_version(described: Described | None, opened: ObjectInfo) -> bool:
 
 
 class _BufferSink(Sink):
-    """Into a buffer that is there already.
+    """A Sink that writes into an existing buffer.
 
     Attributes:
-        described: What the store says of the object; None before it has answered.
+        described: The store's description of the object; None before the response.
     """
 
     def __init__(self, buffer: bytearray) -> None:
@@ -114,7 +114,7 @@ class _BufferSink(Sink):
         self.described = described
 
     def begin(self, size_bytes: int | None) -> None:
-        """Nothing: it is as long as the range."""
+        """Do nothing: the buffer has the length of the range."""
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         self._view[offset : offset + len(data)] = data

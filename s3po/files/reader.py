@@ -1,7 +1,7 @@
-"""Reading an object as a file.
+"""Reads an object as a file.
 
-Two bookkeepings: the block, which is in memory, and what is fetched ahead of it. Who reads on where the last read ended gets
-more ahead each time; who seeks gets little more than what is asked for, since most that seek go on seeking.
+The reader keeps one block in memory and a queue of ranges that are fetched ahead of it. Sequential reads prefetch more with
+each block. A seek fetches little more than the requested bytes, because most programs that seek once seek again.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 
 __all__ = ['S3Reader']
 
-# No range is shorter: a request costs as much as so many bytes.
+# The shortest range: a smaller one costs about the same, because of the request.
 LEAST_BYTES: Final = 64 * KIB
-# What opening fetches: the whole of a small object.
+# The length of the first request, enough for the whole of a small object.
 FIRST_BYTES: Final = 128 * KIB
-# Each range of those that follow one another is so many times as long as the one before it, up to block_size.
+# Sequential ranges grow by this factor, up to block_size.
 GROWTH: Final = 4
-# What is left is fetched at once, and copied once less, when it is more than this.
+# A read of more than this is fetched in one call, which saves a copy.
 AT_ONCE_BYTES: Final = 8 * MIB
 
 
 class S3Reader(io.BufferedIOBase):
-    """An object, opened for reading in binary. Give it to whatever reads files: csv, zipfile, pandas, pyarrow.
+    """An object opened for reading in binary mode, for any code that reads files: csv, zipfile, pandas, pyarrow.
 
-    All bytes are of the version that was opened (If-Match): when the object is replaced meanwhile, SourceChanged is raised, and
-    where a connection drops, the next attempt goes on at the byte where it ended. It may be used by any native thread, but by
-    one at a time.
+    All bytes are of the version that was opened (If-Match): if the object is replaced, reads raise SourceChanged. After a
+    dropped connection the next attempt continues at the first missing byte. Any native thread may use the reader, but only one
+    at a time.
     """
 
     def __init__(self, ranges: Ranges, *, block_size: int, read_ahead: int) -> None:
         """
         Args:
             ranges: Fetches the object's bytes.
-            block_size: The largest range that is fetched ahead, in bytes; what is below 64 KiB counts as that.
-            read_ahead: How many ranges are fetched ahead, side by side; 0 for none.
+            block_size: The largest range that is fetched ahead, in bytes; values below 64 KiB mean 64 KiB.
+            read_ahead: How many ranges are fetched ahead in parallel; 0 for none.
 
         Raises:
-            NotFound: There is no such object.
+            NotFound: The object does not exist.
         """
         super().__init__()
         self._block_size = max(block_size, LEAST_BYTES)
@@ -62,10 +62,10 @@ class S3Reader(io.BufferedIOBase):
         self._info, self._block = ranges.first(min(FIRST_BYTES, self._block_size))
         etag = self._info.etag
         self._ranges = replace(ranges, if_match=etag if is_strong(etag) else None, opened=self._info)
-        # Where the block begins and ends (its buffer may be longer), where the next read begins, how long the next range is.
+        # Start and end of the block (its buffer may be longer), position of the next read, length of the next range.
         self._start, self._stop, self._position = 0, len(self._block), 0
         self._next_bytes = FIRST_BYTES
-        # Buffers of block_size that nothing is in. New memory for each range would take longer than what is put into it.
+        # Unused buffers of block_size. Allocating memory for each range would take longer than filling it.
         self._spare: list[bytearray] = []
         self._ahead: collections.deque[_Ahead] = collections.deque()
 
@@ -77,7 +77,7 @@ class S3Reader(io.BufferedIOBase):
 
     @property
     def info(self) -> ObjectInfo:
-        """What the store says of the object."""
+        """The store's description of the object."""
         return self._info
 
     @property
@@ -87,7 +87,7 @@ class S3Reader(io.BufferedIOBase):
 
     @property
     def name(self) -> str:
-        """The object as a URL."""
+        """The object's URL, s3://bucket/key."""
         return str(self._ranges.ref)
 
     @property
@@ -104,12 +104,12 @@ class S3Reader(io.BufferedIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return the position of the next read."""
         self._check_open()
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Have the next read begin elsewhere; sends nothing. Behind the end there is nothing to be read."""
+        """Set the position of the next read; sends no request. Reads beyond the end return b''."""
         self._check_open()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
             raise ValueError(f'whence must be os.SEEK_SET, SEEK_CUR or SEEK_END, not {whence!r}')
@@ -120,11 +120,11 @@ class S3Reader(io.BufferedIOBase):
         return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to size bytes, fewer only at the end; all that are left for None and below 0. Blocks.
+        """Return up to size bytes, fewer only at the end; all remaining bytes if size is None or negative. Blocks.
 
         Raises:
             SourceChanged: The object was replaced since it was opened.
-            DownloadError: The retries ran out.
+            DownloadError: The retries were used up.
         """
         self._check_open()
         position = self._position
@@ -132,7 +132,7 @@ class S3Reader(io.BufferedIOBase):
         try:
             return self._read(left if size is None or size < 0 else min(size, left))
         except BaseException:
-            # A caller that reads again is to get the same bytes: what was taken before the failure is not returned.
+            # Nothing was returned, so the caller's next read must return the same bytes.
             self._position = position
             raise
 
@@ -140,7 +140,7 @@ class S3Reader(io.BufferedIOBase):
         if wanted > AT_ONCE_BYTES and wanted > len(self._in_block()) and not self._ahead:
             data = self._ranges.get(self._position, self._position + wanted)
             self._position += wanted
-            # An empty block there: who reads on from it does not seek.
+            # Leave an empty block at the new position, so that the next read counts as sequential.
             self._drop_block(self._position)
             return data
         pieces = []
@@ -151,12 +151,12 @@ class S3Reader(io.BufferedIOBase):
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Up to size bytes of what is in memory already; waits for the next block only when there is nothing."""
+        """Return up to size bytes that are in memory; fetches a block only if there are none."""
         self._check_open()
         return self._take(self._block_size if size < 0 else size) if size else b''
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill a buffer; gives how many bytes, fewer than it holds only at the end."""
+        """Fill a buffer; returns the number of bytes, fewer than its length only at the end."""
         view = memoryview(buffer).cast('B')
         filled, position = 0, self._position
         try:
@@ -168,7 +168,7 @@ class S3Reader(io.BufferedIOBase):
         return filled
 
     def readinto1(self, buffer: Any, /) -> int:
-        """As readinto(), but waits for one block at the most."""
+        """Like readinto(), but waits for one block at most."""
         self._check_open()
         view = memoryview(buffer).cast('B')
         if not len(view) or not self._load(len(view)):
@@ -179,12 +179,12 @@ class S3Reader(io.BufferedIOBase):
         return len(block)
 
     def peek(self, size: int = 0, /) -> bytes:
-        """What the next read begins with, without reading it; at least one byte, unless at the end."""
+        """Return the next bytes without moving the position: at least one byte, unless at the end."""
         self._check_open()
         return bytes(self._in_block()) if self._load(max(1, size)) else b''
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """Up to and with the next line feed, or to the end, or up to size bytes."""
+        """Return bytes up to and including the next line feed, or to the end, or size bytes."""
         self._check_open()
         position = self._position
         try:
@@ -209,10 +209,10 @@ class S3Reader(io.BufferedIOBase):
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
     def iter_chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """What is left, piece by piece.
+        """Iterate over the remaining bytes.
 
         Args:
-            chunk_size: The length of each piece in bytes, but for the last; None for whatever has come.
+            chunk_size: The length of each piece in bytes, except the last; None for pieces as they arrive.
         """
         if chunk_size is not None and not is_whole(chunk_size, 1):
             raise ConfigurationError(f'chunk_size must be a whole number of bytes from 1, or None, not {chunk_size!r}')
@@ -220,7 +220,7 @@ class S3Reader(io.BufferedIOBase):
             yield piece
 
     def close(self) -> None:
-        """Give up what is fetched ahead, and forget what was read. May be called twice."""
+        """Cancel prefetching and free the memory. May be called twice."""
         if not self.closed:
             self._forget_ahead()
             self._drop_block(0)
@@ -228,10 +228,10 @@ class S3Reader(io.BufferedIOBase):
         super().close()
 
     def __del__(self) -> None:
-        # At the end of the interpreter, greenlets can no longer be ended.
+        # During interpreter shutdown, greenlets can no longer be killed.
         if sys.is_finalizing():
             return
-        # A reader is half made when opening it failed.
+        # The attribute is missing if the constructor failed.
         for ahead in getattr(self, '_ahead', ()):
             ahead.give_up()
 
@@ -240,13 +240,13 @@ class S3Reader(io.BufferedIOBase):
             raise ValueError(f'{self._ranges.ref}: the file is closed')
 
     def _in_block(self) -> memoryview:
-        """What the block has at the position and behind it."""
+        """The bytes of the block from the position on."""
         if self._start <= self._position < self._stop:
             return memoryview(self._block)[self._position - self._start : self._stop - self._start]
         return memoryview(b'')
 
     def _piece(self, begin: int, end: int) -> bytes:
-        """A piece of the block; not a copy, where it is all of it."""
+        """A slice of the block; no copy if it is the whole block."""
         return bytes(memoryview(self._block)[begin:end]) if isinstance(self._block, bytearray) else self._block[begin:end]
 
     def _take(self, wanted: int) -> bytes:
@@ -259,7 +259,7 @@ class S3Reader(io.BufferedIOBase):
         return piece
 
     def _load(self, wanted: int) -> bool:
-        """Have the position in the block; False behind the end."""
+        """Make the block contain the position; False at or behind the end."""
         position = self._position
         if self._start <= position < self._stop:
             return True
@@ -280,7 +280,7 @@ class S3Reader(io.BufferedIOBase):
         self._next_bytes = FIRST_BYTES
 
     def _read_on(self, position: int, wanted: int) -> None:
-        """Go on to the next range, and have others follow."""
+        """Take the next range as the block, and start prefetching the following ranges."""
         self._drop_block(position)
         stop = self._ahead[-1].stop if self._ahead else position
         while stop < self.size and len(self._ahead) <= self._read_ahead:
@@ -296,7 +296,7 @@ class S3Reader(io.BufferedIOBase):
         return bytearray(self._block_size if size_bytes > self._block_size // GROWTH else size_bytes)
 
     def _drop_block(self, position: int) -> None:
-        """Have an empty block at a position: who reads on from there does not seek."""
+        """Replace the block by an empty one at a position, so that a read from there counts as sequential."""
         if isinstance(self._block, bytearray) and len(self._block) == self._block_size:
             self._spare.append(self._block)
         self._block, self._start, self._stop = b'', position, position
@@ -307,7 +307,7 @@ class S3Reader(io.BufferedIOBase):
 
 
 class _Ahead:
-    """A range that is on its way, in a greenlet of its own."""
+    """A range that is being fetched in its own greenlet."""
 
     def __init__(self, ranges: Ranges, start: int, stop: int, buffer: bytearray) -> None:
         self._ref = ranges.ref
@@ -317,18 +317,18 @@ class _Ahead:
         self._buffer = buffer
         self._failure: BaseException | None = None
         self._has_come = False
-        # Not a method of the reader's: one that is forgotten is to be collected.
+        # A method of this object, not of the reader: an unreferenced reader must be garbage collected.
         self._greenlet = spawn(self._run, ranges)
 
     def holds(self, position: int) -> bool:
-        """Whether it is what the position needs. What another thread's event loop fetches cannot be waited for here."""
+        """Whether it has the position and belongs to this thread's event loop: other loops cannot be waited for."""
         return self.start <= position < self.stop and self._hub is gevent.get_hub()
 
     def result(self) -> bytearray:
-        """Wait for the bytes, which stand at the beginning of the buffer.
+        """Wait for the range; returns the buffer, which begins with its bytes.
 
         Raises:
-            S3poError: What get() raised.
+            S3poError: The error of Ranges.get_into().
         """
         try:
             self._greenlet.join()
@@ -342,7 +342,7 @@ class _Ahead:
         return self._buffer
 
     def give_up(self) -> None:
-        """End it, without waiting for its end. (Its buffer may still be written to.) Any thread may call this."""
+        """Cancel the fetch without waiting. (The buffer may still be written to.) Any thread may call this."""
         self._greenlet.end_later()
 
     def _run(self, ranges: Ranges) -> None:
@@ -350,7 +350,7 @@ class _Ahead:
             ranges.get_into(self.start, self.stop, self._buffer)
             self._has_come = True
         except gevent.GreenletExit:
-            # Sent by give_up(), and then nobody waits; or by other code, and then nothing has come.
+            # From give_up(): result() is not called any more. From other code: result() finds _has_come unset.
             raise
         except BaseException as error:  # noqa: BLE001  (raised where the reader waits for it)
             self._failure = error

@@ -1,4 +1,4 @@
-"""Text files over the binary ones."""
+"""Text files on top of the binary ones."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ __all__ = ['S3TextWriter']
 
 
 class S3TextWriter(io.TextIOWrapper):
-    """A text file that is published by close(), whole; see S3Writer.
+    """A text file that is published completely by close(); see S3Writer.
 
-    io.TextIOWrapper closes what is below it on every way out, which would publish half of an object.
+    io.TextIOWrapper closes the binary file on every exit path, which would publish an incomplete object.
     """
 
     def __init__(self, writer: Any, *, encoding: str, errors: str | None, newline: str | None) -> None:
         """
         Args:
-            writer: An S3Writer, or a binary file over one that has its `name`, `mode` and `abort()` too.
-            encoding: As of io.TextIOWrapper, like all that follow.
+            writer: An S3Writer, or a binary file on top of one that also has `name`, `mode` and `abort()`.
+            encoding: As for io.TextIOWrapper, like the following.
             errors: How characters that cannot be encoded are handled.
-            newline: What line feeds become.
+            newline: The replacement of line feeds.
         """
         super().__init__(writer, encoding=encoding, errors=errors, newline=newline)
         self._writer = writer
 
     def write(self, text: str, /) -> int:
-        """Write text; returns its length.
+        """Write text; returns its length in characters.
 
         Raises:
-            TypeError: Bytes were given.
+            TypeError: The argument is not a str.
         """
         if not isinstance(text, str):
             name, mode = self._writer.name, self._writer.mode
@@ -38,7 +38,7 @@ class S3TextWriter(io.TextIOWrapper):
         return super().write(text)
 
     def abort(self) -> None:
-        """Publish nothing; see S3Writer.abort()."""
+        """Close without publishing; see S3Writer.abort()."""
         self._writer.abort()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -48,5 +48,5 @@ class S3TextWriter(io.TextIOWrapper):
             self.abort()
 
     def __del__(self) -> None:
-        # Not what TextIOWrapper does, which is close(). The writer says what becomes of what was written.
+        # TextIOWrapper.__del__ would call close(), and so publish. The writer's own __del__ aborts.
         pass

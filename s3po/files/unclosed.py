@@ -1,6 +1,6 @@
-"""Writers that were never closed: logged when they are collected, or when the program ends.
+"""Writers that were never closed: logged when they are garbage collected or when the program ends.
 
-Python ignores a ResourceWarning by default. Each is an ERROR of the log too, since the data that were written are lost.
+The data is lost, so each is logged as an ERROR too: Python ignores ResourceWarning by default.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ['tell', 'watch']
 
 log = logging.getLogger(__name__)
 
-# Writers, each with the process that opened it. (S3Writer imports this module.)
+# Each writer, with the process that opened it. (S3Writer imports this module, so its type is not named here.)
 _watched: Final[weakref.WeakKeyDictionary[Any, object]] = weakref.WeakKeyDictionary()
 
 
 def watch(writer: Any) -> None:
-    """Have a writer aborted when the program ends, unless it is closed by then."""
+    """Abort a writer at the end of the program, unless it is closed by then."""
     if not _watched:
         atexit.unregister(_abort_all)
         atexit.register(_abort_all)
@@ -30,8 +30,8 @@ def watch(writer: Any) -> None:
 
 
 def tell(writer: Any) -> None:
-    """Log that a writer was never closed, and warn of it."""
-    text = f'{writer!r} was never closed: it is not published'
+    """Log an ERROR and emit a ResourceWarning for a writer that was never closed."""
+    text = f'{writer!r} was never closed: its object was not published'
     log.error('%s', text)
     warnings.warn(text, ResourceWarning, source=writer, stacklevel=3)
 

@@ -1,4 +1,4 @@
-"""Writing an object as a file."""
+"""Writes an object as a file."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from s3po.runtime import Task, process
 
 __all__ = ['S3Writer', 'Send']
 
-# Uploads one source.
+# A function that uploads one source.
 Send = Callable[[SizedSource | StreamSource], TransferResult]
 
 END: Final = None
 FORKED: Final = '{}: the file was opened by the parent process, which publishes it; open one in each process'
-# Pieces below this are put together, so much at a time.
+# Pieces below SMALL_BYTES are joined, GATHERED_BYTES at a time.
 SMALL_BYTES: Final = 4 * KIB
 GATHERED_BYTES: Final = 64 * KIB
 
 
 class S3Writer(io.BufferedIOBase):
-    """An object, opened for writing in binary. It is published by close(), whole; abort() publishes nothing.
+    """An object opened for writing in binary mode. close() publishes it completely; abort() publishes nothing.
 
-    What is smaller than a part is one PUT when it is closed. With the first part that is full an upload begins, whose parts go
-    up while more is written. An exception in the `with` aborts. It belongs to the native thread that fills the first part.
+    Less than one part is sent as one PUT in close(). The first full part begins a multipart upload, whose parts are sent while
+    more is written. An exception inside the `with` aborts it. The writer belongs to the native thread that fills the first
+    part.
 
     Attributes:
-        result: The TransferResult, once it is closed; None before, and of one that was aborted.
+        result: The TransferResult after close(); None before, and after abort().
     """
 
     def __init__(self, ref: ObjectRef, send: Send, *, part_bytes: int, mode: str = 'wb') -> None:
         """
         Args:
             ref: The object.
-            send: Uploads what is written.
-            part_bytes: How much is held before it is handed on.
-            mode: 'wb' or 'xb', to be told.
+            send: Uploads a source.
+            part_bytes: The size of a part; as many bytes are buffered before they are sent.
+            mode: 'wb' or 'xb', the value of the `mode` property.
         """
         super().__init__()
         self.result: TransferResult | None = None
@@ -58,11 +59,11 @@ class S3Writer(io.BufferedIOBase):
         self._mode = mode
         self._held: list[bytes] = []
         self._held_bytes = 0
-        # The small ones at its end.
+        # Number and size of the small pieces at the end of _held.
         self._small = self._small_bytes = 0
         self._position = 0
         self._upload: _Upload | None = None
-        # Set by a write() that raised: some of its bytes may be missing, so nothing is published.
+        # Set if a write() raised: some of its bytes may be missing, so nothing is published.
         self._failure: S3poError | None = None
         self._process = process.mark
         unclosed.watch(self)
@@ -75,7 +76,7 @@ class S3Writer(io.BufferedIOBase):
 
     @property
     def name(self) -> str:
-        """The object as a URL."""
+        """The object's URL, s3://bucket/key."""
         return str(self._ref)
 
     @property
@@ -88,18 +89,18 @@ class S3Writer(io.BufferedIOBase):
         return True
 
     def tell(self) -> int:
-        """How many bytes were written."""
+        """Return the number of bytes written."""
         self._check_open()
         return self._position
 
     def write(self, data: Any, /) -> int:
-        """Take all of the data. Blocks while more parts are full than are sent at once.
+        """Write all of the data. Blocks while as many parts are full as are sent in parallel.
 
         Returns:
-            How many bytes were taken.
+            The number of bytes written.
 
         Raises:
-            TypeError: It is no bytes-like object.
+            TypeError: The data is not bytes-like.
             S3poError: The upload failed, or an earlier write() was interrupted; nothing is published. close() raises it again.
         """
         self._check_open()
@@ -109,24 +110,24 @@ class S3Writer(io.BufferedIOBase):
         if not isinstance(data, bytes):
             if isinstance(data, str):
                 raise TypeError(f"{self._ref}: a bytes-like object is required, not 'str'; open it with mode 'w' for text")
-            # A copy: the caller may fill the same buffer again.
+            # A copy: the caller may reuse the buffer.
             data = memoryview(data).tobytes()
         if data:
             try:
                 self._take(data)
             except BaseException as error:
-                # A gevent.Timeout, for example. A caller that catches it and writes on would publish a hole.
+                # For example a gevent.Timeout. If the caller catches it and continues, bytes would be missing in the middle.
                 self._failure = S3poError(f'{self._ref}: a write() was interrupted by {error!r}; nothing is published')
                 self._failure.__cause__ = error
                 raise
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: an object is published whole, and its parts go up by themselves."""
+        """Do nothing: full parts are sent automatically, and the object appears in close()."""
         self._check_open()
 
     def close(self) -> None:
-        """Publish the object, and wait until the store has confirmed it. Called again, it does nothing.
+        """Publish the object and wait until the store confirms it. Further calls do nothing.
 
         Raises:
             S3poError: The upload failed; nothing is published.
@@ -145,12 +146,12 @@ class S3Writer(io.BufferedIOBase):
                     self._upload.put(self._held)
                 self.result = self._upload.finish()
         finally:
-            # Without effect where it succeeded.
+            # No effect after success.
             self._give_up()
             super().close()
 
     def abort(self) -> None:
-        """Publish nothing, and leave nothing behind. Blocks until that is so; called again, it does nothing."""
+        """Discard the data and abort the upload. Blocks until it is aborted; further calls do nothing."""
         if not self.closed:
             try:
                 self._give_up()
@@ -164,13 +165,13 @@ class S3Writer(io.BufferedIOBase):
             self.abort()
 
     def __del__(self) -> None:
-        # A writer is half made when its arguments were wrong; one of the parent process is closed there.
-        # At the end of the interpreter, greenlets can no longer be ended; `unclosed` has aborted it.
+        # _ref is missing if the constructor raised; a writer of the parent process is closed there. During interpreter
+        # shutdown, greenlets can no longer be killed, and `unclosed` has already aborted the writer.
         if getattr(self, '_ref', None) is None or self.closed or self._process is not process.mark or sys.is_finalizing():
             return
         unclosed.tell(self)
         if self._upload is not None:
-            # This may run anywhere, so nothing is waited for.
+            # The garbage collector may call this anywhere, so do not wait.
             self._upload.give_up_later()
         super().close()
 
@@ -194,11 +195,11 @@ class S3Writer(io.BufferedIOBase):
             self._hand_on_parts()
 
     def _gather(self, size_bytes: int) -> None:
-        """Put small pieces together, some of them at a time: each object takes more memory than a few bytes do."""
+        """Join small pieces from time to time: each bytes object has an overhead."""
         self._small += 1
         self._small_bytes += size_bytes
         if self._small_bytes >= GATHERED_BYTES:
-            # (Large ones may stand between them; then a little more is copied.)
+            # Large pieces may stand between them; they are then copied too.
             tail = self._held[-self._small :]
             self._held[-self._small :] = [b''.join(tail)]
             self._small = self._small_bytes = 0
@@ -206,7 +207,7 @@ class S3Writer(io.BufferedIOBase):
     def _hand_on_parts(self) -> None:
         if self._upload is None:
             self._upload = _Upload(self._ref, self._send)
-        # Before they are handed on: what fails there is not to be written twice. They are cut where the parts begin.
+        # Cleared before put(): after a failure there, the pieces must not be sent again. The upload cuts them into parts.
         pieces, self._held = self._held, []
         self._held_bytes = self._small = self._small_bytes = 0
         self._upload.put(pieces)
@@ -218,7 +219,7 @@ class S3Writer(io.BufferedIOBase):
 
 
 class _Upload:
-    """An upload under way, in a greenlet of its own that takes part after part from a queue."""
+    """A running upload in its own greenlet, which takes parts from a queue."""
 
     def __init__(self, ref: ObjectRef, send: Send) -> None:
         self._ref = ref
@@ -228,46 +229,46 @@ class _Upload:
         self._result: TransferResult | None = None
         self._has_ended = gevent.event.Event()
         self._greenlet = Task(self._run, send)
-        # Called too where other code kills it before it began.
+        # A link is also called if other code kills the greenlet before it starts.
         self._greenlet.link(self._note_end)
         self._greenlet.start()
 
     def put(self, pieces: list[bytes]) -> None:
-        """Hand on a part; blocks while there is one that was not taken yet."""
+        """Add a part; blocks while the previous one is still in the queue."""
         self._check_thread()
-        # Nobody takes a part any more when it has failed.
+        # After a failure the queue has no consumer, so put() would block for ever.
         self.check()
         self._parts.put(pieces)
         self.check()
 
     def check(self) -> None:
-        """Raise what the upload failed of."""
+        """Raise the error of the upload, if it failed."""
         if self._failure is not None:
             raise self._failure
 
     def finish(self) -> TransferResult:
-        """Say that there are no more parts, and wait for the store."""
-        self.put(END)  # type: ignore[arg-type]  # the end is no part
+        """Mark the end of the data and wait for the store's confirmation."""
+        self.put(END)  # type: ignore[arg-type]  # END is not a part
         self._has_ended.wait()
         self.check()
         assert self._result is not None
         return self._result
 
     def give_up(self) -> None:
-        """End it, and wait until it has cleaned up. (Another thread's cannot be waited for, and a parent's goes on there.)"""
+        """Cancel it and wait until it is aborted; without waiting, if another thread or the parent process owns it."""
         if self._greenlet.process is process.mark and self._hub is gevent.get_hub():
             self._greenlet.kill()
         else:
             self.give_up_later()
 
     def give_up_later(self) -> None:
-        """End it, without waiting. Any thread may call this."""
+        """Cancel it without waiting. Any thread may call this."""
         self._greenlet.end_later()
 
     def _check_thread(self) -> None:
         if self._hub is not gevent.get_hub():
             raise ConfigurationError(
-                f'{self._ref}: the upload was begun in another thread; an S3Writer is written and closed by one thread'
+                f'{self._ref}: the upload was started in another thread; write and close an S3Writer in one thread'
             )
 
     def _run(self, send: Send) -> None:
@@ -275,14 +276,14 @@ class _Upload:
             self._result = send(StreamSource(self._pieces(), f'what was written to {self._ref}'))
         except gevent.GreenletExit:
             raise
-        except BaseException as error:  # noqa: BLE001  (raised where the writer goes on)
+        except BaseException as error:  # noqa: BLE001  (raised by the writer's next call)
             self._failure = error
 
     def _note_end(self, greenlet: gevent.Greenlet[..., Any]) -> None:
         if self._result is None and self._failure is None:
             self._failure = S3poError(f'{self._ref}: the upload was killed; nothing was published')
             self._failure.__cause__ = greenlet.value if isinstance(greenlet.value, BaseException) else None
-        # Whoever waits to hand on another part is to see what has happened.
+        # Wake a put() that waits for room in the queue: it then raises the failure.
         while not self._parts.empty():
             self._parts.get_nowait()
         self._has_ended.set()

@@ -13,9 +13,9 @@ from s3po.http.connection import monotonic
 
 __all__ = ['Address', 'Addresses']
 
-# How long an answer of the name service is believed. S3's own live for a few seconds, and change with every one.
+# How long addresses are cached. Those of S3 have a TTL of a few seconds, and change with every look-up.
 RESOLVED_S: Final = 30.0
-# How long an address is left alone after a failure: doubled by each further one.
+# How long an address is avoided after a failure; doubled by each further one.
 REST_S: Final = 1.0
 LONGEST_REST_S: Final = 60.0
 
@@ -68,7 +68,7 @@ class Addresses:
         self._rests.pop(address, None)
 
     def failed(self, address: Address) -> None:
-        """No connection to it could be made: others are tried first for a while, and the name is asked for anew."""
+        """Note that no connection to it could be made: others are tried first for a while, and the name is resolved again."""
         self._valid_until = 0.0
         now = monotonic()
         until, failures = self._rests.get(address, (0.0, 0))
@@ -81,7 +81,7 @@ class Addresses:
         try:
             found = gevent.socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)
         except OSError as error:
-            # socket.gaierror is one. A name that was known goes on being used while the name service is away.
+            # Includes socket.gaierror. Cached addresses are used while the name service does not respond.
             if self._found:
                 self._valid_until = now + REST_S
                 return

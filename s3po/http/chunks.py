@@ -16,7 +16,7 @@ class Chunks:
         pieces: What was decoded; the reader takes it from here.
         body_bytes: How many bytes were decoded so far.
         has_ended: Whether the last chunk and the trailer have come.
-        has_extra: Whether something has come behind them, which is no answer to any request.
+        has_extra: Whether bytes have arrived behind them, which belong to no request.
     """
 
     __slots__ = ('_parser', 'body_bytes', 'has_ended', 'has_extra', 'pieces')
@@ -50,19 +50,22 @@ class Chunks:
             self.has_extra = True
 
     def close(self) -> None:
-        """Let go of the parser. It calls back into this object: a cycle that would wait for the garbage collector."""
+        """Drop the parser. It refers to this object: without this, the cycle would wait for the garbage collector."""
         self._parser = None
 
     # --- what llhttp calls
 
     def on_message_begin(self) -> None:
+        """Note data behind the last chunk: called by httptools."""
         # The first one is that of the head.
         self.has_extra = self.has_ended
 
     def on_body(self, data: bytes) -> None:
+        """Add bytes of the body: called by httptools."""
         if not self.has_ended:
             self.pieces.append(data)
             self.body_bytes += len(data)
 
     def on_message_complete(self) -> None:
+        """Note the last chunk: called by httptools."""
         self.has_ended = True

@@ -55,7 +55,7 @@ class HTTPClient:
     def __init__(self, options: HTTPOptions) -> None:
         self._options = options
         self._pools: dict[Origin, Pool] = {}
-        # The same ones, for the watchdog: it is not to keep what nobody else does.
+        # The same pools, weakly, for the watchdog, which must not keep them alive.
         self._open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         self._outbox = Outbox()
         self._watchdog = Watchdog(

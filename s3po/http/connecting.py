@@ -32,7 +32,7 @@ NativeSocket: Any = _socket.socket
 CONNECTING: Final = (11, 36, 115)  # EAGAIN and EINPROGRESS, of Linux and of macOS
 
 
-# What OpenSSL calls an answer that is no TLS.
+# OpenSSL's errors for a response that is not TLS.
 NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
 
 
@@ -140,11 +140,11 @@ class OriginOpener:
         Raises:
             ConnectTimeout: None answered in time.
             CertificateError: The server's certificate is not to be trusted.
-            NetworkError: There is no such host, nobody listens there, or TLS failed.
+            NetworkError: The host does not exist, the connection was refused, or TLS failed.
         """
         if self._process is not process.mark:
             raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
-        # The caller's own timeout error may be an OSError, which is no failure of the network.
+        # The caller's own timeout error may be an OSError, which is not a network error.
         connection = isolated(self._open, on_lost=Connection.close)
         self._on_open(connection)
         return connection

@@ -153,7 +153,7 @@ class Connection:
 
     def rest(self) -> bool:
         """End an exchange whose answer was read to its end; returns False if the connection cannot be used again."""
-        # What lies behind a body has not been looked at so far; what came behind a small one came with its head.
+        # Bytes behind a body were not checked so far; bytes behind a small body were received with its head.
         if self.state is CLOSED or (self.state is IN_BODY and self._is_stale()):
             return False
         self.state = IDLE

@@ -1,11 +1,11 @@
 """Small requests of many greenlets, sent together.
 
-A request that is sent as soon as it is made wakes the other side up for it alone; and where that is faster than we are, it has
-gone to sleep again before the next one comes. Sent one right behind the other, once in a round of the event loop, 50 requests
-cost one such awakening: 54 in place of 79 µs of CPU for each upload of 4 KiB (benchmarks/bench_small.py, on two cores).
+A request that is sent at once wakes the server for it alone; a server that is faster than the client sleeps again before the
+next request. If 50 requests are sent together, once per round of the event loop, the server wakes once: 54 instead of 79 µs of
+CPU for each upload of 4 KiB (benchmarks/bench_small.py, on two cores).
 
-Nothing waits here: the connection's user goes on to wait for the answer. What cannot be sent shuts the connection down, so that
-its user reads what the server has sent last, or the end.
+Nothing waits here: the connection's user waits for the response. If sending fails, the connection is shut down, so that its
+user reads what the server has sent last, or the end.
 """
 
 from __future__ import annotations

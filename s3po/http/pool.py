@@ -3,7 +3,8 @@
 A request goes out once. Only where it died on a connection that had been used before, without a byte of an answer, is it sent a
 second time, on a new one: the server had closed the connection while it was idle, and the two crossed.
 
-Invariants: a connection is in use by one greenlet, or idle in the pool, or closed; whoever is killed in an exchange closes it.
+Invariants: a connection is in use by one greenlet, or idle in the pool, or closed; a greenlet that is killed in an exchange
+closes it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ __all__ = ['Body', 'Opener', 'Pool']
 
 log = logging.getLogger(__name__)
 
-# Servers close what is idle: nginx after 75 s, S3 after some 20 s. What is older than this is not used again.
+# Servers close idle connections: nginx after 75 s, S3 after about 20 s. Connections that were idle for longer are not reused.
 MAX_IDLE_S: Final = 18.0
-# The outbox looks at each connection just before it sends. What was idle for longer than this is looked at before that, when
-# there are others to choose from.
+# The outbox checks each connection just before it sends. One that was idle for longer than this is checked when it is taken
+# from the pool, when there are others to choose from.
 UNCHECKED_IDLE_S: Final = 0.02
 MAX_IDLE_CONNECTIONS: Final = 1024
 
@@ -104,7 +105,7 @@ class Pool:
             head: The request's head, to the empty line.
             body: Its body, as bytes or as a Body that is read piece by piece.
             has_body: False for a HEAD, whose answer has no body.
-            is_idempotent: Whether it may go out once more where nobody knows what became of it (RFC 9110, section 9.2.2).
+            is_idempotent: Whether it may be sent again if its outcome is unknown (RFC 9110, section 9.2.2).
 
         Raises:
             TransportError: There was no answer.
@@ -152,7 +153,7 @@ class Pool:
             self._idle.pop(0).close()
 
     def _take(self, *, is_checked: bool) -> Connection | None:
-        """The connection that was used last, if it can be used again; looked at even if that was a moment ago."""
+        """The connection that was used last, if it can be reused; checked even if it was used a moment ago."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -196,7 +197,7 @@ class Pool:
             response.receive_head(has_body=has_body)
 
     def _send_body(self, connection: Connection, response: Response, head: bytes, body: Body) -> bool:
-        """Send a head and a body that is too large for one piece; tells whether the answer came before its end."""
+        """Send a head and a body that is too large for one piece; returns whether the response came before its end."""
         if body.size_bytes > EXPECT_BYTES and self._announces:
             if self._announce(connection, response, head):
                 return True
@@ -210,7 +211,7 @@ class Pool:
             self._buffers.append(buffer)
 
     def _announce(self, connection: Connection, response: Response, head: bytes) -> bool:
-        """Send a head, and wait for the server to ask for the body; tells whether it refused it."""
+        """Send a head, and wait for 100 Continue; returns whether the server refused the request."""
         if self._send_on(connection, response, memoryview(head[:-2] + b'expect: 100-continue\r\n\r\n')):
             return True
         if not connection.wait_readable_for(CONTINUE_WAIT_S):
@@ -224,7 +225,7 @@ class Pool:
         return is_answered
 
     def _send_on(self, connection: Connection, response: Response, data: memoryview) -> bool:
-        """Send all of the data, unless the final answer comes first; tells whether it did."""
+        """Send all of the data, unless the final response comes first; returns whether it did."""
         while data:
             sent = connection.send(data)
             if sent:
@@ -247,7 +248,7 @@ class Pool:
 
 
 def _was_lost_before(error: TransportError, connection: Connection, response: Response, *, is_idempotent: bool) -> bool:
-    """Whether a failure on a used connection says nothing of the request, which may go out on a new one.
+    """Whether a failure on a used connection is not the request's, which may be sent on a new one.
 
     Either the request was never sent, since the connection had ended or had bytes that belong to no request. Or it was lost
     without a byte of an answer, and may be carried out twice.

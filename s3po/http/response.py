@@ -21,10 +21,10 @@ from s3po.http.connection import Connection, ConnectionLost
 __all__ = ['Response']
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-# Interim answers say that the final one is coming (RFC 9110, section 15.2). More than 16: treat the server as hostile.
+# Interim responses precede the final one (RFC 9110, section 15.2). More than 16: treat the server as hostile.
 MAX_INTERIM_HEADS: Final = 16
 READ_BYTES: Final = 64 * 1024
-# How TLS answers a request that is none of its own (RFC 8446, section 5.1).
+# The beginning of a TLS alert, the response of a TLS server to plain HTTP (RFC 8446, section 5.1).
 TLS_ALERT: Final = b'\x15\x03'
 # The statuses whose answers have no body, whatever their headers say (RFC 9112, section 6.3).
 BODILESS: Final = (204, 304)
@@ -91,7 +91,7 @@ class Response:
 
         Raises:
             ConnectionLost: The connection ended before the first byte of an answer (or later, if has_begun).
-            NetworkError: What came is no answer.
+            NetworkError: The received bytes are not a response.
             ReadTimeout: A limit ran out.
         """
         while True:
@@ -101,7 +101,7 @@ class Response:
                 return True
             self._interim += 1
             if self.status < 100 or self.status == 101 or self._interim > MAX_INTERIM_HEADS:
-                raise NetworkError(f'{self._connection.peer} sent interim answers ({self.status}) in place of a final one')
+                raise NetworkError(f'{self._connection.peer} sent interim responses ({self.status}) instead of a final one')
             self.status = 0
             if not is_final:
                 return False
@@ -196,7 +196,7 @@ class Response:
             # llhttp refuses one beside a Content-Length, but none of those that we could not decode.
             encoding = headers[b'transfer-encoding']
             if encoding.strip().lower() != b'chunked':
-                raise NetworkError(f'{self._connection.peer} says Transfer-Encoding: {encoding[:40]!r}')
+                raise NetworkError(f'{self._connection.peer} sent Transfer-Encoding: {encoding[:40]!r}')
             self.is_chunked = True
             self._chunks = Chunks(head)
             return
@@ -206,7 +206,7 @@ class Response:
                 return
             # llhttp has seen that these are digits; S3's objects need 14 of them.
             if len(length) > 18:
-                raise NetworkError(f'{self._connection.peer} says Content-Length: {length[:40]!r}')
+                raise NetworkError(f'{self._connection.peer} sent Content-Length: {length[:40]!r}')
             self.size_bytes = int(length)
         self._left = self.size_bytes
         if len(self._data) > self._left:
@@ -302,7 +302,7 @@ class Response:
             return b''
 
     def _read_chunks(self, chunks: Chunks, limit_bytes: int, *, is_patient: bool) -> bytes:
-        # What frames the chunks counts too: a body of empty space is no shorter than one of bytes.
+        # The framing of the chunks counts too, so that a body of framing only is limited.
         received = len(self._data)
         data, self._data = self._data, b''
         while True:

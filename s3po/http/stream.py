@@ -93,7 +93,7 @@ class Stream(Protocol):
 
 
 class SocketStream:
-    """A stream over a TCP socket."""
+    """A Stream over a TCP socket."""
 
     __slots__ = (
         '_either_event',
@@ -164,14 +164,14 @@ class SocketStream:
             # SIOCOUTQ, see tcp(7).
             return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
         except OSError:
-            # Not every system tells.
+            # Not every system supports it.
             return 0
 
     def shut_down(self) -> None:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            # It is no longer connected, which wakes up as well.
+            # It is no longer connected, which wakes the waiting greenlet too.
             return
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ PEEK_BYTES: Final = 16 * 1024
 
 
 class TLSStream:
-    """A stream over TLS, on top of another stream.
+    """A Stream over TLS, on top of another Stream.
 
     Attributes:
         on_session: Called once with a session that later connections can resume.
@@ -234,6 +234,6 @@ class TLSStream:
         return True
 
     def _send_encrypted(self) -> None:
-        """Send what TLS has to send by itself. It fits into the socket's buffer, or the stream is of no use."""
+        """Send TLS's own records. They fit into the socket's buffer, or the stream is unusable."""
         while data := self._outgoing.read():
             self._stream.send(data)

@@ -1,7 +1,7 @@
 """Ends connections that keep their users waiting for too long.
 
 One timer watches all connections: a timer for every request would cost more than a small request may. It counts its own rounds
-in place of reading the clock, so that time in which this process was busy, or stopped, is nobody's fault but its own.
+instead of reading the clock, so that time in which this process was busy or stopped does not count.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Watchdog:
         self._min_bytes_per_s = min_bytes_per_s
         self._window_s = speed_window_s
         self._on_round = on_round
-        # The timer keeps this object, but a connection that nobody else holds is to go.
+        # Weak: the timer keeps this object alive, which must not keep unused connections alive.
         self._watched: weakref.WeakKeyDictionary[Connection, _Notes] = weakref.WeakKeyDictionary()
         self._timer: Any = None
 
@@ -74,7 +74,7 @@ class Watchdog:
         """Watch a connection until it is closed."""
         self._watched[connection] = _Notes()
         if self._timer is None:
-            # Not a reason by itself for the event loop to go on.
+            # ref=False: the timer alone does not keep the event loop running.
             self._timer = gevent.get_hub().loop.timer(self._round_s, self._round_s, ref=False)
             self._timer.start(self._look)
 

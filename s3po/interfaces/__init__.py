@@ -1,12 +1,11 @@
-"""Other shapes of the same engine: faces that users of other libraries know, each over a Connection.
+"""Interfaces of other libraries, each on top of a Connection.
 
-What may live here: names, defaults and shapes. No face has retries, signing, planning or connections of its own; what it needs
-of these it gets from s3po.connection.
+Only names, defaults and return types are defined here. Retries, signing, planning and connections are those of s3po.connection.
 
-- `client`: handtruck's S3Client. `places` finds what its names mean, `answers` are what it gives.
+- `client`: handtruck's S3Client. `places` maps its names to buckets and keys, `responses` are its results.
 - `storage`: keg_storage's S3Storage.
-- `streaming`: files that one side writes while the other moves them, without a disk; and an upload that is fed by send().
-  `pipes` is what these stand on.
+- `streaming`: file objects that one side writes while the other one transfers them, without a disk; and an upload that is fed
+  by send(). Both are built on `pipes`.
 - `legacy`: S3-PO's Connection, with uploads in the background.
-- `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` are the files and directories it tells of.
+- `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` builds its files and directories.
 """

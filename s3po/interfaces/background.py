@@ -1,6 +1,7 @@
-"""Uploads that go on while the program does something else: a native thread with a batch of its own.
+"""Uploads in the background: a native thread with its own batch.
 
-Invariants: what was queued is carried out or stands in `failed`, also at the end of the program; a forked child has none of it.
+Invariants: a queued upload is carried out or is in `failed`, also at the end of the program. A forked child inherits none of
+them.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ __all__ = ['Background', 'Queued']
 
 log = logging.getLogger(__name__)
 
-# How often a thread that waits for another one looks. Locks of gevent's do not reach from one to the other.
+# Polling interval of a thread that waits for another one: gevent's locks do not work between threads.
 LOOK_S: Final = 0.01
 
-# Native ones, patched or not: a greenlet would stand still while the program computes.
+# Native, also in a patched program: a greenlet would not run while the program computes.
 _start_new_thread: Any = monkey.get_original('_thread', 'start_new_thread')
 _allocate_lock: Any = monkey.get_original('_thread', 'allocate_lock')
 
@@ -37,8 +38,8 @@ class Queued:
 
     Attributes:
         ref: The object.
-        exception: Why it failed; None while it has not.
-        value: The TransferResult, once it is done.
+        exception: Its error; None if it has not failed.
+        value: The TransferResult after success.
     """
 
     def __init__(self, ref: ObjectRef) -> None:
@@ -52,15 +53,15 @@ class Queued:
         return f'<Queued {self.ref} {state}>'
 
     def ready(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether it has ended, with success or not."""
         return self._is_ready
 
     def get(self, timeout_s: float | None = None) -> Any:
-        """Wait for the TransferResult.
+        """Wait for the TransferResult and return it.
 
         Raises:
-            S3poError: It failed.
-            DeadlineExceeded: It is not done within timeout_s.
+            S3poError: The upload failed.
+            DeadlineExceeded: It did not end within timeout_s.
         """
         began = time.monotonic()
         while not self._is_ready:
@@ -72,17 +73,17 @@ class Queued:
         return self.value
 
     def succeed(self, value: Any) -> Any:
-        """The batch's callback."""
+        """Store the result: the batch's callback."""
         self.value, self._is_ready = value, True
         return value
 
     def fail(self, error: BaseException) -> None:
-        """The batch's errback."""
+        """Store the error: the batch's errback."""
         self.exception, self._is_ready = error, True
 
 
 class Background:
-    """Carries out what is queued, in the order in which it was, several at a time."""
+    """Carries out the queued uploads in their order, several at a time."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -97,7 +98,7 @@ class Background:
 
     @property
     def failed(self) -> list[FailedJob]:
-        """What has failed so far, and was not raised yet."""
+        """The failures that were not raised yet."""
         runner = self._runner
         return [*self._failed, *([] if runner is None else runner.failed)]
 
@@ -114,7 +115,7 @@ class Background:
         return queued
 
     def start(self) -> None:
-        """Have it carried out; without effect where that is so."""
+        """Start the thread that carries out the uploads; no effect if it runs."""
         self._forget_parent()
         with self._lock:
             if self._runner is None:
@@ -122,7 +123,7 @@ class Background:
                 self._runner = _Runner(self._connection, self._queue)
 
     def stop(self) -> None:
-        """Wait until all is done that is queued, and raise what failed."""
+        """Wait for all queued uploads, and raise BatchError if any failed."""
         failed = [job for job in self._finish() if not job.is_silent]
         if failed:
             first = failed[0]
@@ -147,19 +148,19 @@ class Background:
         return failed
 
     def _drain(self) -> None:
-        """At the end of the program, where nobody is left to raise for."""
+        """Finish at the end of the program, and log the failures: no caller is left to raise them to."""
         for job in self._finish():
             if not job.is_silent:
                 log.error('the upload to %s in the background failed: %s', job.ref, job.error)
 
     def _forget_parent(self) -> None:
         if self._process != os.getpid():
-            # The parent's queue is the parent's to carry out, and its thread is not here.
+            # The parent carries out its own queue; its thread does not exist in this process.
             self._begin()
 
 
 class _Runner:
-    """The thread."""
+    """The native thread of the uploads."""
 
     def __init__(self, connection: Connection, queue: collections.deque[Any]) -> None:
         self._connection = connection
@@ -173,17 +174,17 @@ class _Runner:
 
     @property
     def failed(self) -> list[FailedJob]:
-        """What has failed so far."""
+        """The failures so far."""
         return [] if self._batch is None else list(self._batch.failed)
 
     def wake(self) -> None:
-        """Have it look at the queue. Any thread may call this."""
+        """Make the thread check the queue. Any thread may call this."""
         with self._lock:
             if self._watcher is not None:
                 self._watcher.send()
 
     def finish(self) -> None:
-        """Wait until the queue is empty and all is done."""
+        """Wait until the queue is empty and all uploads have ended."""
         self._is_stopping = True
         while not self._has_ended:
             self.wake()
@@ -197,7 +198,7 @@ class _Runner:
             watcher = gevent.get_hub().loop.async_()
             watcher.start(something.set)
             self._watcher = watcher
-            # (What else is needed of this thread's event loop, s3po gives back when the thread has ended.)
+            # (The other resources of this thread's event loop are released by s3po when the thread ends.)
             with self._connection.batch(on_error='collect', keep_results=False) as self._batch:
                 while not self._is_stopping or self._queue:
                     something.clear()
@@ -205,7 +206,7 @@ class _Runner:
                         self._submit(self._batch, *self._queue.popleft())
                     if not self._is_stopping:
                         something.wait()
-        except BaseException as error:  # noqa: BLE001  (raised where finish() waits)
+        except BaseException as error:  # noqa: BLE001  (raised by finish())
             self._error = error
         finally:
             with self._lock:

@@ -1,7 +1,7 @@
-"""handtruck's S3Client: objects by one name, answers that may be awaited.
+"""handtruck's S3Client: objects by name, results that may be awaited.
 
-What may live here: its names and shapes, and which bucket and key a name means. What is awaited is there already: the calls are
-plain ones that let other greenlets run while they wait.
+All calls are synchronous: they return when the result is there, and other greenlets run meanwhile. Awaiting a result returns at
+once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DAY_S: Final = 24 * 3600
 
 
 class S3Client:
-    """A store, or a bucket of it, at a URL. A name is what stands behind that in the path: 'bucket/key', or 'key'."""
+    """A store, or one of its buckets, at a URL. A name is the path after the URL: 'bucket/key', or 'key'."""
 
     def __init__(
         self,
@@ -51,26 +51,24 @@ class S3Client:
     ) -> None:
         """
         Args:
-            url: The store; a bucket may lead its host name or stand in its path. It may hold the keys
-                ('https://key:secret@host'), which then sign, and are sent nowhere.
-            access_key_id: The access key. Keys come from these arguments, then from `credentials`, then from the URL, then from
-                where boto3 takes them.
-            secret_access_key: Its secret.
+            url: The store's URL; a bucket may be the first label of its host name, or in its path. It may contain the keys
+                ('https://key:secret@host'), which sign the requests and are never sent.
+            access_key_id: The access key. The keys are taken from these arguments, else from `credentials`, else from the URL,
+                else from where boto3 finds them.
+            secret_access_key: The secret key.
             session_token: The token of temporary keys.
             region: The store's region.
-            credentials: One of s3po.credentials, a boto3 session or a function, as of Connection.
-            client: Not needed: s3po has connections of its own.
-            bucket_in_host: Whether the bucket leads the host name. None finds it out: by the form of AWS's names; elsewhere
-                the bucket leads the host when a name cannot hold one ('key', at a URL without a path).
+            credentials: One of s3po.credentials, a boto3 session or a function, as for Connection.
+            client: Ignored: s3po has its own HTTP client.
+            bucket_in_host: Whether the bucket is the first label of the host name. None detects it: by AWS's host names; for
+                other hosts, if a name has no room for a bucket ('key' and a URL without a path).
             connection: Further arguments of Connection, such as {'verify': …, 'retries': …}.
 
         Raises:
             ConfigurationError: An argument is wrong.
         """
         if client is not None:
-            warnings.warn(
-                'client= is not needed: s3po has connections of its own; leave it out', DeprecationWarning, stacklevel=2
-            )
+            warnings.warn('client= is not needed: s3po has its own HTTP client; leave it out', DeprecationWarning, stacklevel=2)
         bare, keys = _without_keys(url, region)
         given: dict[str, Any] = {'region': region, **(connection or {})}
         if access_key_id is not None or secret_access_key is not None or session_token is not None:
@@ -111,13 +109,13 @@ class S3Client:
         """Upload an object.
 
         Args:
-            name: Its name.
-            data: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. The
-                last is driven to its end within this call, by an event loop of its own.
+            name: The object's name.
+            data: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. An
+                async iterable is consumed within this call, by a separate event loop.
             headers: HTTP headers of the object.
 
         Raises:
-            S3poError: As of Connection.upload().
+            S3poError: As for Connection.upload().
         """
         place = self._places.find(name)
         return result_response(place.connection.upload(place.bucket, place.key, _source(data), headers=headers, silent=False))
@@ -137,19 +135,19 @@ class S3Client:
         part_size: int = PART_BYTES,
         part_upload_tries: int = 4,
     ) -> Response:
-        """Upload the file at a path in parts; what fits into one is one request.
+        """Upload the file at a path in parts; a file of at most one part is sent in one request.
 
         Args:
             name: The object's name.
             path: The file.
             headers: HTTP headers of the object.
-            workers_count: How many parts are sent at once.
+            workers_count: How many parts are sent in parallel.
             part_size: The size of a part, 5 MiB to 5 GiB.
-            part_upload_tries: How many attempts each part has.
+            part_upload_tries: The number of attempts per part.
 
         Raises:
             ConfigurationError: A number is out of its range.
-            UploadError: A part failed for good. Nothing is published, and nothing is left.
+            UploadError: The attempts for a part were used up. Nothing is published, and no parts are left.
         """
         parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
         return self._perform('upload_file', name, parts, {'path': path, 'headers': headers})
@@ -164,16 +162,16 @@ class S3Client:
         part_size: int = PART_BYTES,
         part_upload_tries: int = 4,
     ) -> Response:
-        """Upload an iterable of bytes, sync or async, in parts; the arguments are put_file_multipart()'s."""
+        """Upload an iterable of bytes, sync or async, in parts; the arguments are those of put_file_multipart()."""
         parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
         return self._perform('upload', name, parts, {'source': _source(data), 'headers': headers})
 
     def get(self, name: str, *, headers: Mapping[str, str] | None = None) -> Response:
-        """Download an object into memory; its bytes are `content`. A missing one is a Response of 404.
+        """Download an object into memory; `content` has its bytes. A missing object returns a Response with status 404.
 
         Args:
-            name: Its name.
-            headers: 'Range' ('bytes=0-99') or 'If-Match'; others are refused.
+            name: The object's name.
+            headers: 'Range' ('bytes=0-99') or 'If-Match'; others are rejected.
         """
         place = self._places.find(name)
         options = _reading(headers)
@@ -187,7 +185,7 @@ class S3Client:
         return Response(status, outcome.described.info.headers, outcome.value)
 
     def head(self, name: str) -> Response:
-        """What the store says of an object, in `headers`. A missing one is a Response of 404."""
+        """Return the object's headers in `headers`. A missing object returns a Response with status 404."""
         place = self._places.find(name)
         try:
             info = place.connection.head(place.bucket, place.key)
@@ -196,7 +194,7 @@ class S3Client:
         return Response(HTTPStatus.OK, info.headers)
 
     def delete(self, name: str) -> Response:
-        """Delete an object; a missing one is deleted as well."""
+        """Delete an object; a missing object is no error."""
         place = self._places.find(name)
         place.connection.delete(place.bucket, place.key)
         return Response(HTTPStatus.NO_CONTENT)
@@ -210,14 +208,14 @@ class S3Client:
         *,
         start_after: str | None = None,
     ) -> Pages:
-        """List objects: pages, for `for` and `async for`, each a list of what is known of one object.
+        """List objects. Returns pages for `for` and `async for`; each is a list of Listed.
 
         Args:
-            bucket: The bucket ('bucket/'); '' where the URL has it.
-            prefix: Only keys that begin so.
-            delimiter: Keys that have it behind the prefix are one of the page's `prefixes`.
-            max_keys: How many a page has at the most, 1 to 1,000; None for 1,000.
-            start_after: Only keys behind this one.
+            bucket: The bucket ('bucket/'); '' if the URL contains it.
+            prefix: Return only keys with this prefix.
+            delimiter: Keys that contain it after the prefix are grouped in the page's `prefixes`.
+            max_keys: The most keys per page, 1 to 1,000; None for 1,000.
+            start_after: Return only keys after this one.
         """
         place = self._places.find_bucket(bucket)
         size = MAX_PAGE_KEYS if max_keys is None else max_keys
@@ -233,18 +231,18 @@ class S3Client:
         range_step: int = RANGE_BYTES,
         range_get_tries: int = 4,
     ) -> Response:
-        """Download an object to a path, in ranges side by side that all have the ETag of the first.
+        """Download an object to a path, in parallel ranges of one version (the ETag of the first range).
 
         Args:
             name: The object's name.
-            path: The file: it is old or complete, whatever happens.
-            workers_count: How many ranges are fetched at once.
-            range_step: The size of a range in bytes; what is below 5 MiB counts as that.
-            range_get_tries: How many attempts each range has.
+            path: The file: it is unchanged or complete, whatever happens.
+            workers_count: How many ranges are fetched in parallel.
+            range_step: The size of a range in bytes; values below 5 MiB mean 5 MiB.
+            range_get_tries: The number of attempts per range.
 
         Raises:
-            NotFound: There is no such object.
-            SourceChanged: It was replaced again and again meanwhile.
+            NotFound: The object does not exist.
+            SourceChanged: The object was replaced repeatedly during the download.
         """
         if is_whole(range_step, 1, MIN_PART_BYTES):
             range_step = MIN_PART_BYTES
@@ -252,25 +250,25 @@ class S3Client:
         return self._perform('download_file', name, parts, {'path': path})
 
     def presign_url(self, method: str, name: str, *, expires: int = DAY_S) -> str:
-        """A URL with which anybody can do one thing with an object for so many seconds. It is a secret."""
+        """Return a URL that allows anyone one request for an object, for `expires` seconds. Keep it secret."""
         place = self._places.find(name)
         return place.connection.presign(method.upper(), place.bucket, place.key, expires_s=expires)
 
     def copy(self, name: str, to_name: str, *, headers: Mapping[str, str] | None = None) -> Response:
-        """Copy an object within the store; headers, where given, take the place of the source's."""
+        """Copy an object within the store; headers replace those of the source."""
         source, target = self._both(name, to_name)
         connection = source.connection
         return result_response(connection.copy(source.bucket, source.key, target.bucket, target.key, headers=headers))
 
     def rename(self, name: str, to_name: str) -> Response:
-        """Copy an object, then delete the source, if it is still what was copied."""
+        """Copy an object, then delete the source if it has not changed."""
         source, target = self._both(name, to_name)
         return result_response(source.connection.move(source.bucket, source.key, target.bucket, target.key))
 
     def _both(self, name: str, to_name: str) -> tuple[Place, Place]:
         source, target = self._places.find(name), self._places.find(to_name)
         if source.connection is not target.connection:
-            # A name that holds no bucket shows that the host does.
+            # A name without a bucket shows that the bucket is in the host name.
             source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
         return source, target
 
@@ -281,21 +279,21 @@ class S3Client:
 
 
 def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | None]:
-    """The URL, and the keys that stand in it."""
+    """The URL without the keys, and the keys in it."""
     parts, port = None, None
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except (ValueError, AttributeError, TypeError):
         parts = None
-    # Raised out here, and without the URL: pieces of a secret may stand where the port should.
+    # Raised outside the `except`, and without the URL: parts of a secret may be in the text of the port.
     if parts is None or parts.scheme not in ('http', 'https') or not parts.hostname:
         raise ConfigurationError(
-            "url must begin with http:// or https:// and name a host ('https://s3.example.com'); in keys that stand in it, "
-            "a '/' is written %2F, and an '@' %40"
+            "url must begin with http:// or https:// and have a host ('https://s3.example.com'); in keys inside the URL, "
+            "write '/' as %2F and '@' as %40"
         )
     if parts.query or parts.fragment:
-        raise ConfigurationError('url must end with the host, port or path, not with a query')
+        raise ConfigurationError('url must end with the host, port or path; it has a query or a fragment')
     keys = URLCredentials(url, region=region) if '@' in parts.netloc else None
     host = f'[{parts.hostname}]' if ':' in parts.hostname else parts.hostname
     netloc = host if port is None else f'{host}:{port}'
@@ -303,7 +301,7 @@ def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | N
 
 
 class _Parts:
-    """How one object is cut: checked, under the names of the arguments."""
+    """The checked sizes and numbers of one transfer; errors use the caller's argument names."""
 
     def __init__(self, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size') -> None:
         for name, value in (('workers_count', workers), (tries_name, tries)):
@@ -315,12 +313,12 @@ class _Parts:
         self._sizes = {'multipart_chunksize': part_bytes, 'multipart_threshold': part_bytes, 'max_concurrency': workers}
 
     def config(self, config: TransferConfig) -> TransferConfig:
-        """The connection's, but for that."""
+        """The connection's settings with these sizes."""
         return replace(config, **self._sizes)  # type: ignore[arg-type]  # each of them is a whole number
 
 
 def _reading(headers: Mapping[str, str] | None) -> dict[str, Any]:
-    """What of a GET's headers s3po can send: a range, and a condition."""
+    """The options of a download from a GET's headers: a range and a condition."""
     options: dict[str, Any] = {}
     for name, value in (headers or {}).items():
         if name.lower() == 'range':
@@ -328,12 +326,12 @@ def _reading(headers: Mapping[str, str] | None) -> dict[str, Any]:
         elif name.lower() == 'if-match':
             options['if_match'] = value.strip('"')
         else:
-            raise ConfigurationError(f"headers: get() takes 'Range' and 'If-Match', not {name!r}")
+            raise ConfigurationError(f"headers: get() accepts 'Range' and 'If-Match', not {name!r}")
     return options
 
 
 def _byte_range(text: str) -> tuple[int, int | None]:
-    """One range of RFC 9110, section 14.1.2, half-open."""
+    """Parse one range of RFC 9110, section 14.1.2; returns it half-open."""
     unit, _, numbers = text.partition('=')
     first, dash, last = numbers.partition('-')
     if unit.strip() == 'bytes' and dash and first.isdecimal() and (not last or last.isdecimal()):

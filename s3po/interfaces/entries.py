@@ -1,4 +1,4 @@
-"""What fsspec expects of files, directories and errors, made of what S3 has."""
+"""The files, directories and errors that fsspec expects, made from those of S3."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ __all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'directory', 'file
 
 
 class Moves:
-    """The jobs of one get() or put()."""
+    """The batch jobs of one get(), put() or copy()."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
 
     def add(self, path: str, job: Any, is_no_failure: Callable[[BaseException], bool] = lambda _: False) -> None:
+        """Add a job; `is_no_failure` tells which of its errors to ignore."""
         self.jobs.append((path, job, is_no_failure))
 
     def check(self, callback: Any) -> None:
@@ -35,7 +36,7 @@ class Moves:
 
 
 class Uncommitted(io.BufferedIOBase):
-    """A file of a transaction: published by its end, whenever it is closed."""
+    """A file in a transaction: published by the transaction's end, not by close()."""
 
     def __init__(self, writer: S3Writer) -> None:
         super().__init__()
@@ -43,9 +44,11 @@ class Uncommitted(io.BufferedIOBase):
         self.write = writer.write  # type: ignore[method-assign]
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def tell(self) -> int:
+        """Return the number of bytes written."""
         return self._writer.tell()
 
     def commit(self) -> None:
@@ -53,12 +56,12 @@ class Uncommitted(io.BufferedIOBase):
         self._writer.close()
 
     def discard(self) -> None:
-        """Throw it away."""
+        """Discard the data."""
         self._writer.abort()
 
 
 class Compressed(io.BufferedIOBase):
-    """A file that is compressed as it is written. (What compresses, as GzipFile, leaves the file below it open.)"""
+    """A file that is compressed while it is written. (GzipFile and others do not close the file below them.)"""
 
     def __init__(self, file: Any, compress: Any, path: str, mode: str) -> None:
         super().__init__()
@@ -68,9 +71,11 @@ class Compressed(io.BufferedIOBase):
         self.write = self._compressing.write  # type: ignore[method-assign]
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def close(self) -> None:
+        """Write the end of the compressed data and close the file below, which publishes the object."""
         if not self.closed:
             try:
                 self._compressing.close()
@@ -81,7 +86,7 @@ class Compressed(io.BufferedIOBase):
         super().close()
 
     def abort(self) -> None:
-        """Publish nothing."""
+        """Close without publishing."""
         getattr(self._file, 'abort', self._file.close)()
         super().close()
 
@@ -92,13 +97,13 @@ class Compressed(io.BufferedIOBase):
             self.abort()
 
     def __del__(self) -> None:
-        # Not IOBase's, which is close(): the file below tells that it was forgotten.
+        # Not IOBase's __del__, which calls close(): the file below logs that it was not closed.
         pass
 
 
 @contextlib.contextmanager
 def as_fsspec(path: str) -> Iterator[None]:
-    """Raise errors about files as the OSErrors that users of fsspec expect."""
+    """Raise errors about files as the OSErrors that fsspec's users expect."""
     try:
         yield
     except S3poError as error:
@@ -106,15 +111,18 @@ def as_fsspec(path: str) -> Iterator[None]:
 
 
 def split(path: str) -> tuple[str, str]:
+    """Split a path into bucket and key."""
     bucket, _, key = path.partition('/')
     return bucket, key
 
 
 def directory(name: str) -> dict[str, Any]:
+    """The entry of a directory, as fsspec expects it."""
     return {'name': name, 'size': 0, 'type': 'directory'}
 
 
 def file_entry(bucket: str, entry: ListEntry) -> dict[str, Any]:
+    """The entry of an object, as fsspec expects it."""
     found = {
         'name': f'{bucket}/{entry.key}',
         'size': entry.size_bytes,
@@ -129,7 +137,7 @@ def file_entry(bucket: str, entry: ListEntry) -> dict[str, Any]:
 
 
 def with_parents(entry: dict[str, Any], root: str, maxdepth: int | None, *, is_with: bool) -> dict[str, dict[str, Any]]:
-    """A file below a root and, where wanted, the directories between them, no deeper than maxdepth."""
+    """The entry of a file below a root and, if is_with, those of the directories between them, at most maxdepth deep."""
     steps = entry['name'][len(root) + 1 :].split('/')
     found = {}
     if is_with:

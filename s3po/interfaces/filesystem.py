@@ -1,7 +1,7 @@
-"""fsspec's file system over a Connection: 's3po://bucket/key' for pandas, pyarrow, dask and zarr.
+"""fsspec's file system on top of a Connection: 's3po://bucket/key' for pandas, pyarrow, dask and zarr.
 
-What may live here: fsspec's names, and the directories that it expects where S3 has only keys: one is there while an object
-lies below it. Nothing is cached; what is listed is what there is. Bytes are moved as they are stored.
+S3 has only keys: a directory exists while an object is below it. Nothing is cached, so listings are current. Bytes are
+transferred as stored.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ except ImportError as error:
 
 __all__ = ['S3poFileSystem']
 
-# How many objects are moved at once, unless batch_size says otherwise.
+# How many objects are transferred in parallel, unless batch_size is given.
 BATCH_SIZE: Final = 50
-# What fsspec's own __init__ takes.
+# Arguments of fsspec's own __init__.
 OF_FSSPEC: Final = ('use_listings_cache', 'listings_expiry_time', 'max_paths', 'asynchronous', 'loop', 'batch_size')
-# What only a text file takes.
+# Arguments for text files only.
 TEXT: Final = ('encoding', 'errors', 'newline')
-# What is told apart by its text, as fsspec tells file systems apart that it keeps.
+# Option types that fsspec can use as a cache key.
 PLAIN: Final = (str, int, float, bool, type(None), os.PathLike)
 
-# The batch of the get() or put() that is being carried out here.
+# The batch of the get(), put() or copy() that is running in this context.
 _current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
 
 
 class _Kept(type(fsspec.spec.AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
-    """fsspec keeps file systems by the text of their options. Credentials and connections have none that tells them apart."""
+    """Prevents fsspec from caching file systems with options that have no text to identify them: credentials, connections."""
 
     def __call__(cls, *arguments: Any, **options: Any) -> Any:
         if not all(isinstance(value, PLAIN) for value in (*arguments, *options.values())):
@@ -61,17 +61,17 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def __init__(self, *, batch_size: int = BATCH_SIZE, connection: Connection | None = None, **storage_options: Any) -> None:
         """
         Args:
-            batch_size: How many objects are moved at once.
-            connection: A Connection, in place of what follows.
-            storage_options: Connection's arguments by their names.
+            batch_size: How many objects are transferred in parallel.
+            connection: A Connection, instead of the storage_options.
+            storage_options: Arguments of Connection.
 
         Raises:
-            ConfigurationError: As of Connection.
+            ConfigurationError: As for Connection.
         """
         of_fsspec = {name: storage_options.pop(name) for name in OF_FSSPEC if name in storage_options}
         super().__init__(**of_fsspec)
         if connection is not None and storage_options:
-            raise ConfigurationError(f'connection excludes {", ".join(storage_options)}')
+            raise ConfigurationError(f'connection cannot be combined with {", ".join(storage_options)}')
         self.connection = connection or Connection(**storage_options)
         self.batch_size = batch_size
 
@@ -81,10 +81,10 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return [cls._strip_protocol(one) for one in path]
         return super()._strip_protocol(path).lstrip('/')
 
-    # --- what there is
+    # --- listing
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002  (fsspec's signature)
-        """The files and directories of a directory; of a file, itself."""
+        """List a directory; for a file, return the file itself."""
         path = self._strip_protocol(path).rstrip('/')
         bucket, key = split(path)
         if not bucket:
@@ -96,7 +96,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         return found if detail else [entry['name'] for entry in found]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """What a file or directory is: name, size and type; of a file also ETag, LastModified, ContentType and metadata."""
+        """Describe a file or directory: name, size and type; for a file also ETag, LastModified, ContentType and metadata."""
         path = self._strip_protocol(path)
         bucket, key = split(path.rstrip('/'))
         if key and not path.endswith('/'):
@@ -114,7 +114,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         detail: bool = False,  # noqa: FBT001, FBT002
         **_: Any,
     ) -> Any:
-        """All files below a directory, by one listing of all keys; with `withdirs` the directories too."""
+        """List all files below a directory, by one listing of all keys; with `withdirs` also the directories."""
         if maxdepth is not None and maxdepth < 1:
             raise ValueError('maxdepth must be at least 1')
         path = self._strip_protocol(path).rstrip('/')
@@ -137,7 +137,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         return {name: found[name] for name in names} if detail else names
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether there is such a file or directory. Raises whatever keeps it from being known."""
+        """Whether the file or directory exists. Raises errors other than FileNotFoundError."""
         try:
             self.info(path)
         except FileNotFoundError:
@@ -145,26 +145,26 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         return True
 
     def checksum(self, path: str) -> str:
-        """The ETag, which changes with the content."""
+        """Return the ETag, which changes with the content."""
         return str(self.info(path).get('ETag', ''))
 
     def modified(self, path: str) -> Any:
-        """When a file was written, with its time zone."""
+        """Return the time of the last write, with its time zone."""
         return self.info(path)['LastModified']
 
     created = modified
 
     def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
-        """A URL with which anybody can read the file for so many seconds."""
+        """Return a URL that allows anyone to read the file, for `expiration` seconds."""
         return self.connection.presign('GET', *self._object(path), expires_s=expiration)
 
     # --- reading and writing
 
     def open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
-        """A file; as Connection.open(), but of a text that is compressed."""
+        """Open a file, like Connection.open(), but with fsspec's `compression`."""
         compression = get_compression(path, options.pop('compression', None))
         if 'b' not in mode and compression is not None and 'r' not in mode:
-            # Not fsspec's io.TextIOWrapper, which publishes after an exception.
+            # Not fsspec's io.TextIOWrapper, which would publish after an exception.
             text = {name: options.pop(name, None) for name in TEXT}
             file = self.open(path, f'{mode.replace("t", "")}b', block_size=block_size, compression=compression, **options)
             return S3TextWriter(file, encoding=text['encoding'] or 'utf-8', errors=text['errors'], newline=text['newline'])
@@ -178,7 +178,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def _open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
         if 'a' in mode:
-            raise NotImplementedError(f'{path}: an object cannot be appended to; read it and write it anew')
+            raise NotImplementedError(f'{path}: objects do not support appending; read the object and write it again')
         if 'x' in mode and self.exists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         with as_fsspec(path):
@@ -186,7 +186,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         return file if options.get('autocommit', True) or 'r' in mode else Uncommitted(file)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        """A file's bytes, or those from start to end; what is negative is counted from the file's end."""
+        """Return a file's bytes from start to end; negative values count from the file's end."""
         first, last = start or 0, end
         bucket, key = self._object(path)
         with as_fsspec(path):
@@ -206,7 +206,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 return b''
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = 'raise', **_: Any) -> Any:  # noqa: FBT001, FBT002
-        """The bytes of one file; of several, fetched side by side, a dict by their names."""
+        """Return the bytes of one file; for several, which are fetched in parallel, a dict by name."""
         paths = self.expand_path(path, recursive=recursive)
         if isinstance(path, str) and not recursive and paths == [self._strip_protocol(path)]:
             return self.cat_file(paths[0])
@@ -218,16 +218,16 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def cat_ranges(
         self, paths: Sequence[str], starts: Any, ends: Any, max_gap: Any = None, on_error: str = 'return', **_: Any
     ) -> list[Any]:
-        """Ranges of files, fetched side by side. One that fails is given as its error, or raises it (on_error='raise')."""
+        """Fetch ranges of files in parallel. A failed range returns its error, or raises it with on_error='raise'."""
         first = starts if isinstance(starts, Sequence) else [starts] * len(paths)
         last = ends if isinstance(ends, Sequence) else [ends] * len(paths)
         if not len(paths) == len(first) == len(last):
-            raise ValueError('paths, starts and ends must be as many')
+            raise ValueError('paths, starts and ends must have the same length')
         wanted = [(path, (start or 0, end)) for path, start, end in zip(paths, first, last, strict=True)]
         return self._download_all(wanted, on_error)
 
     def pipe_file(self, path: str, value: bytes, mode: str = 'overwrite', **_: Any) -> None:
-        """Write a file; with mode='create' only where there is none."""
+        """Write a file; with mode='create' only if it does not exist."""
         condition = '*' if mode == 'create' else None
         try:
             self.connection.upload(*self._object(path), value, if_none_match=condition, silent=False)
@@ -237,17 +237,17 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     # --- copying
 
     def get(self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:  # noqa: FBT001, FBT002
-        """Copy files, or all of a directory, to local paths: batch_size of them at a time."""
+        """Copy files, or a whole directory, to local paths, batch_size of them at a time."""
         with self._moving(callback):
             super().get(rpath, lpath, recursive=recursive, **options)
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:  # noqa: FBT001, FBT002
-        """Copy local files, or all of a directory, into the store: batch_size of them at a time."""
+        """Copy local files, or a whole directory, to the store, batch_size of them at a time."""
         with self._moving(callback):
             super().put(lpath, rpath, recursive=recursive, **options)
 
     def copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
-        """Copy within the store: batch_size files at a time; their data do not come here."""
+        """Copy within the store, batch_size files at a time; the data is not downloaded."""
         with self._moving(DEFAULT_CALLBACK):
             super().copy(path1, path2, recursive=recursive, **options)
 
@@ -260,7 +260,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             os.makedirs(os.path.dirname(target) or '.', exist_ok=True)
 
         def missing(failure: BaseException) -> bool:
-            """A name that is no file may be a directory's: then one is made, and that was no failure."""
+            """Whether the failed name is a directory: then create it locally; the failure is ignored."""
             is_directory = is_path and isinstance(failure, NotFound | LocalError) and self.isdir(rpath)
             if is_directory:
                 os.makedirs(target, exist_ok=True)
@@ -272,7 +272,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             moves.add(rpath, moves.batch.download(bucket, key, target, decompress=False, silent=False), missing)
 
     def put_file(self, lpath: str, rpath: str, mode: str = 'overwrite', **_: Any) -> None:
-        """Copy a local file into the store; with mode='create' only where there is none."""
+        """Copy a local file to the store; with mode='create' only if it does not exist."""
         if os.path.isdir(lpath):
             return
         condition = '*' if mode == 'create' else None
@@ -291,7 +291,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     # --- making and removing
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: FBT001, FBT002
-        """Delete files; with recursive=True directories and buckets, with all that is in them."""
+        """Delete files; with recursive=True also directories and buckets, with their contents."""
         paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
         by_bucket: dict[str, list[str]] = {}
         for name in paths:
@@ -307,13 +307,13 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 self.connection.delete_bucket(bucket)
 
     def rm_file(self, path: str) -> None:
-        """Delete a file; one that is not there is deleted as well."""
+        """Delete a file; a missing file is no error."""
         self.connection.delete(*self._object(path))
 
     _rm = rm_file
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
-        """Create a bucket. Directories are there when something is in them."""
+        """Create a bucket. Directories need not be created."""
         bucket, key = split(self._strip_protocol(path).rstrip('/'))
         if bucket and not self.exists(bucket) and (create_parents or not key):
             self.connection.create_bucket(bucket)
@@ -321,7 +321,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
-        """As mkdir()."""
+        """Create a bucket, like mkdir()."""
         try:
             self.mkdir(path)
         except FileExistsError:
@@ -332,25 +332,25 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         """Delete an empty bucket."""
         bucket, key = split(self._strip_protocol(path).rstrip('/'))
         if key:
-            raise OSError(errno.ENOTEMPTY, 'a directory is gone when nothing is in it; rm(recursive=True) empties it', path)
+            raise OSError(errno.ENOTEMPTY, 'a directory exists while it has files; rm(recursive=True) deletes them', path)
         self.connection.delete_bucket(bucket)
 
     def touch(self, path: str, truncate: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
         """Write an empty file.
 
         Raises:
-            ValueError: With truncate=False, of a file that is there: an object's time cannot be set.
+            ValueError: truncate=False and the file exists: an object's time cannot be set.
         """
         if not truncate and self.exists(path):
-            raise ValueError(f'{path}: the time of an object cannot be set; with truncate=True it is written anew, empty')
+            raise ValueError(f'{path}: the time of an object cannot be set; use truncate=True to replace it by an empty one')
         self.pipe_file(path, b'')
 
-    # --- below the names
+    # --- internals
 
     def _object(self, path: str) -> tuple[str, str]:
         bucket, key = split(self._strip_protocol(path))
         if not key:
-            raise IsADirectoryError(errno.EISDIR, "a file's path is 'bucket/key'", path)
+            raise IsADirectoryError(errno.EISDIR, "the path of a file is 'bucket/key'", path)
         return bucket, key
 
     def _listed(self, bucket: str, prefix: str, delimiter: str | None = None) -> Iterator[dict[str, Any]]:
@@ -358,19 +358,19 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             for entry in self.connection.list(bucket, prefix, delimiter=delimiter):
                 if not isinstance(entry, ListEntry):
                     yield directory(f'{bucket}/{entry.prefix[:-1]}')
-                # An object that only marks a directory is not in it.
+                # A key with a trailing slash only marks its directory.
                 elif not entry.key.endswith('/'):
                     yield file_entry(bucket, entry)
 
     def _listed_any(self, bucket: str, prefix: str) -> bool | None:
-        """Whether there is any key with the prefix; None where there is no such bucket."""
+        """Whether any key has the prefix; None if the bucket does not exist."""
         try:
             return next(iter(self.connection.list(bucket, prefix, page_size=1)), None) is not None
         except NoSuchBucket:
             return None
 
     def _download_all(self, wanted: Sequence[tuple[str, tuple[int, int | None] | None]], on_error: str) -> list[Any]:
-        """Bytes, or errors, of many files or ranges."""
+        """The bytes, or errors, of many files or ranges."""
         with self.connection.batch(self.batch_size, on_error='collect') as batch:
             options: dict[str, Any] = {'decompress': False, 'silent': False}
             jobs = [
@@ -379,7 +379,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 else None
                 for path, found in wanted
             ]
-        # The failures are reported one by one, below.
+        # Marks the failures as read; each is reported below.
         batch.success()
         return [self._answer(path, found, job, on_error) for (path, found), job in zip(wanted, jobs, strict=True)]
 
@@ -400,7 +400,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     @contextlib.contextmanager
     def _moving(self, callback: Any) -> Iterator[Moves]:
-        """Collect what is to be moved in one batch; within one that is open already, in that."""
+        """Collect the transfers of the `with` block in one batch; inside another such block, in its batch."""
         moves = _current.get()
         if moves is not None:
             yield moves
@@ -413,13 +413,13 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             finally:
                 _current.reset(token)
             callback.set_size(len(moves.jobs))
-        # Its first failure is raised by check().
+        # Marks the failures as read; check() raises the first one.
         batch.success()
         moves.check(callback)
 
 
 def _is_plain(found: tuple[int, int | None] | None) -> bool:
-    """Whether a range is one of S3's: neither counted from the end, nor empty."""
+    """Whether S3 can serve the range: it is not empty and does not count from the end."""
     return found is None or (found[0] >= 0 and (found[1] is None or found[1] > found[0]))
 
 

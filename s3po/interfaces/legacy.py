@@ -1,7 +1,4 @@
-"""S3-PO's Connection: its names and its defaults, over a Connection of today.
-
-What may live here: those names. What is done in the background is the affair of `background`.
-"""
+"""S3-PO's Connection: its names and defaults, on top of s3po's Connection. `background` has its queue."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from s3po.model import ObjectRef, TransferResult
 
 __all__ = ['Connection']
 
-# S3-PO's waits between attempts: 1, 2, 4 minutes and so on.
+# S3-PO's waits between attempts: 1, 2, 4, … minutes.
 FIRST_WAIT_S = 60
 
 
 class Connection:
-    """Uploads that delete their files and go on in the background, and downloads that wait, unless told otherwise.
+    """S3-PO's Connection: by default, uploads delete their files and run in the background; downloads block.
 
-    What is queued for the background is carried out once runLoop() was called, or else when the program ends.
+    Background uploads are carried out after runLoop() was called, or at the end of the program.
     """
 
     def __init__(
@@ -47,23 +44,25 @@ class Connection:
         """
         Args:
             access_id: The access key; None for what boto3 finds.
-            secret_key: Its secret.
-            delete: Files are deleted when the store has confirmed their upload.
-            background: Uploads are queued, and return at once.
-            retries: How many attempts follow one that failed: after 1 minute, 2, 4 and so on.
-            silent: Failures return False (uploads) or None (downloads), and are logged.
-            endpoint_url: The store; None for AWS, or what the environment says.
-            region: Its region.
+            secret_key: The secret key.
+            delete: Whether files are deleted after the store has confirmed their upload.
+            background: Whether uploads are queued and return at once.
+            retries: The number of retries, after waits of 1, 2, 4, … minutes.
+            silent: Whether failures are logged and return False (uploads) or None (downloads).
+            endpoint_url: The store's URL; None for AWS, or the environment's setting.
+            region: The region.
             profile: A profile of the configuration files.
-            connection: An s3po.Connection that carries all out, with waits and keys of its own.
-            options: S3-PO's name for `background`, which is a word of Python's since: **{'async': True}.
+            connection: An s3po.Connection to use, with its own keys and waits.
+            options: S3-PO's name for `background`, today a keyword of Python: **{'async': True}.
 
         Raises:
-            ConfigurationError: Arguments contradict each other, or are wrong.
+            ConfigurationError: Arguments are wrong, or contradict each other.
         """
         given = (access_id, secret_key, endpoint_url, region, profile)
         if connection is not None and any(value is not None for value in given):
-            raise ConfigurationError('connection excludes access_id, secret_key, endpoint_url, region and profile')
+            raise ConfigurationError(
+                'connection cannot be combined with access_id, secret_key, endpoint_url, region and profile'
+            )
         self.connection = connection or Engine(
             access_key_id=access_id,
             secret_access_key=secret_key,
@@ -80,7 +79,7 @@ class Connection:
 
     @property
     def failed(self) -> list[FailedJob]:
-        """What failed in the background since the last stopLoop() that raised it."""
+        """The failures in the background that stopLoop() has not raised yet."""
         return self._loop.failed
 
     def uploadFile(  # noqa: N802  (S3-PO's name, like those below)
@@ -104,15 +103,15 @@ class Connection:
             key: The key.
             path: The file.
             headers: HTTP headers of the object.
-            compress: 'gzip', 'zlib' or 'zstd': what is stored is compressed, with the Content-Encoding that says so.
-            delete: Delete the file when the store has confirmed it; None for the connection's default, like the next three.
-            background: Queue it, and return at once.
-            retries: How many attempts follow one that failed.
-            silent: Return False in place of raising.
-            options: As of the connection.
+            compress: 'gzip', 'zlib' or 'zstd': store the data compressed, with the Content-Encoding.
+            delete: Delete the file after the store has confirmed it; None for the connection's default, like the next three.
+            background: Queue the upload and return at once.
+            retries: The number of retries.
+            silent: Return False instead of raising.
+            options: As for the connection.
 
         Returns:
-            A TransferResult; or, in the background, a Queued, to be asked whether it is done. (False, when silent and failed.)
+            A TransferResult; in the background, a Queued with the state of the upload. (False, if silent and failed.)
         """
         return self._upload(
             'upload_file',
@@ -142,7 +141,7 @@ class Connection:
         silent: bool | None = None,
         **options: bool,
     ) -> Any:
-        """Upload bytes, or text as UTF-8; as uploadFile()."""
+        """Upload bytes, or text as UTF-8; like uploadFile()."""
         return self._upload(
             'upload',
             bucket,
@@ -160,7 +159,7 @@ class Connection:
     def downloadFile(  # noqa: N802
         self, bucket: str, key: str, path: str | os.PathLike[str], *, retries: int | None = None, silent: bool | None = None
     ) -> TransferResult | None:
-        """Download to a file, which is old or complete, whatever happens. Blocks."""
+        """Download to a file, which is unchanged or complete, whatever happens. Blocks."""
         return self.connection.download_file(
             bucket,
             key,
@@ -172,7 +171,7 @@ class Connection:
     def downloadString(  # noqa: N802
         self, bucket: str, key: str, *, encoding: str | None = None, retries: int | None = None, silent: bool | None = None
     ) -> Any:
-        """Download into memory: bytes, or with an encoding text. Blocks."""
+        """Download into memory: bytes; with an encoding, str. Blocks."""
         return self.connection.download(
             bucket,
             key,
@@ -182,14 +181,14 @@ class Connection:
         )
 
     def runLoop(self) -> None:  # noqa: N802
-        """Carry out in the background what is queued, and what will be. Called again, it does nothing."""
+        """Start carrying out the background uploads. Further calls do nothing."""
         self._loop.start()
 
     def stopLoop(self) -> None:  # noqa: N802
-        """Wait until all that was queued is done. May be called from any thread, and again.
+        """Wait for all queued uploads. May be called from any thread, and repeatedly.
 
         Raises:
-            BatchError: Some of it failed, and was not silent. (Raised once.)
+            BatchError: Uploads failed that were not silent. (Raised once.)
         """
         self._loop.stop()
 
@@ -201,7 +200,7 @@ class Connection:
 
 
 def _is_background(background: bool | None, options: Mapping[str, bool]) -> Any:  # noqa: FBT001
-    """What `background` says, or `async`, as S3-PO called it."""
+    """The value of `background`, or of `async`, its name in S3-PO."""
     for name in options:
         if name != 'async':
             raise TypeError(f'unexpected keyword argument {name!r}')

@@ -1,8 +1,11 @@
-"""A bounded pipe between two threads, or two greenlets.
+"""A bounded pipe between two threads or greenlets.
 
-Invariants: at most `buffer_size` bytes lie in it, whatever the pieces; a read gives all that it was asked for, unless the
-stream has ended; an end that nobody declared is an error, so a transfer never publishes half of a stream; neither side waits
-for one that has gone; neither stops the greenlets of its thread.
+Invariants:
+
+- At most `buffer_size` bytes are buffered, whatever the size of the pieces.
+- A read returns all requested bytes, unless the stream has ended.
+- An end without close() is an error, so that a transfer never publishes an incomplete stream.
+- Neither side waits for one that has ended, and neither blocks the other greenlets of its thread.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ __all__ = ['Data', 'Pipe', 'joined']
 
 Data = bytes | bytearray | memoryview
 
-# Pieces below this are gathered: each object costs some 60 bytes, and a buffer of 3-byte pieces would be all overhead.
+# Smaller pieces are joined: each bytes object costs about 60 bytes, so a buffer of 3-byte pieces would be all overhead.
 SMALL_BYTES: Final = 64 * KIB
-# How long a side waits before it looks whether the other one is still there.
+# Interval at which a waiting side checks whether the other one still exists.
 LOOK_S: Final = 0.2
 
 
@@ -37,8 +40,8 @@ class _Side:
     """One side of a pipe.
 
     Attributes:
-        runner: The greenlet or thread that was last seen there; None while none has come.
-        seen_at: When that was.
+        runner: The greenlet or thread that last used it; None before.
+        seen_at: The time of its last use.
     """
 
     __slots__ = ('runner', 'seen_at')
@@ -60,11 +63,11 @@ class _Side:
 
 
 class Pipe:
-    """A bounded pipe with a writing and a reading side, each in a thread or greenlet of its own."""
+    """A bounded pipe with a writing and a reading side, each in its own thread or greenlet."""
 
-    # What is raised where nothing narrower is known.
+    # The error class if no narrower one applies.
     _failure: type[TransferError]
-    # False where something else tells that a side has gone.
+    # False if the end of a side is reported in another way.
     _is_watched = True
 
     def __init__(
@@ -72,13 +75,13 @@ class Pipe:
     ) -> None:
         """
         Args:
-            file_size: How many bytes there will be: fewer or more are an error. None for any number.
-            buffer_size: How many bytes may lie in the pipe; a writer waits while they do.
-            stall_timeout_s: How long a writer waits for a reader that gives no sign, and a reader for a writer that never came;
-                None for ever. (A thread that has ended is noticed at once.)
+            file_size: The length of the stream in bytes: fewer or more bytes are an error. None for any length.
+            buffer_size: The most bytes in the pipe; the writer waits while it is full.
+            stall_timeout_s: How long a writer waits for a reader that does not read, and a reader for a writer that has not
+                written yet; None for ever. (The end of a thread is noticed at once.)
 
         Raises:
-            ConfigurationError: An argument is no such number.
+            ConfigurationError: An argument is not such a number.
         """
         for name, value, least in (('file_size', file_size, 0), ('buffer_size', buffer_size, 1)):
             is_any = value is None and name == 'file_size'
@@ -92,7 +95,7 @@ class Pipe:
         self._changed = Changes()
         self._pieces: collections.deque[Data] = collections.deque()
         self._buffered = self._written = 0
-        # How many bytes the reader waits for.
+        # The number of bytes that the reader waits for.
         self._wanted = 0
         self._is_closed = self._is_at_end = False
         self._error: BaseException | None = None
@@ -106,7 +109,7 @@ class Pipe:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Close it; or, after an exception in the body, fail, so that nothing is published."""
+        """Close the stream; after an exception in the `with` block fail it, so that nothing is published."""
         if error is not None:
             self.fail(error)
         else:
@@ -114,9 +117,9 @@ class Pipe:
 
     @property
     def error(self) -> BaseException | None:
-        """Why the stream has failed; None while it has not."""
+        """The error of the stream; None if it has not failed."""
         with self._changed:
-            # What it raises, it has noted.
+            # It records the error that it raises.
             with contextlib.suppress(S3poError):
                 self._refuse_ended()
             return self._error
@@ -130,11 +133,11 @@ class Pipe:
         return True
 
     def seekable(self) -> bool:
-        """False: what was read is gone."""
+        """False: bytes that were read are not kept."""
         return False
 
     def fail(self, error: BaseException) -> None:
-        """End the stream as failed: both sides raise from now on. The first error is kept."""
+        """Mark the stream as failed: both sides raise from now on. The first error is kept."""
         with self._changed:
             if self._error is None:
                 self._error = error
@@ -143,16 +146,16 @@ class Pipe:
                 self._changed.notify_all()
 
     def check_failed(self) -> None:
-        """Raise what the stream has failed with, if it has."""
+        """Raise the error of the stream, if it has failed."""
         if isinstance(self._error, S3poError):
             raise self._error
         if self._error is not None:
             raise self._failure(f'the stream has failed: {self._error!r}') from self._error
 
     def close(self) -> None:
-        """Say that all has been written. Does not wait; a second call does nothing.
+        """Mark the end of the data. Does not wait; further calls do nothing.
 
-        With a file_size, a stream that is closed short has failed: the reader raises SourceChanged.
+        A stream that is closed before file_size bytes has failed: the reader raises SourceChanged.
         """
         with self._changed:
             if self._is_closed:
@@ -164,14 +167,14 @@ class Pipe:
                 self.fail(SourceChanged(short))
 
     def write(self, data: Data) -> int:
-        """Write all of the data; blocks while the buffer is full. (Bytes are kept as they are; other data are copied.)
+        """Write all of the data; blocks while the buffer is full. (Bytes are not copied, other data is.)
 
         Returns:
-            How many bytes: all.
+            The number of bytes, always all.
 
         Raises:
-            ValueError: The stream is closed, or it would become longer than file_size (which fails it).
-            S3poError: The stream has failed, or there is nobody to read it any more.
+            ValueError: The stream is closed, or would become longer than file_size (which fails it).
+            S3poError: The stream has failed, or its reader has ended.
         """
         view = memoryview(data).cast('B')
         size = left = len(view)
@@ -186,7 +189,7 @@ class Pipe:
                     left -= room
             except BaseException as error:
                 if left < size:
-                    # (A gevent.Timeout, say.) The caller cannot know how much of it is in the stream.
+                    # (For example a gevent.Timeout.) The caller cannot know how many bytes are in the stream.
                     self.fail(error)
                 raise
             self._written += size
@@ -196,19 +199,19 @@ class Pipe:
         """Read exactly `size` bytes, or all; fewer only at the end of the stream. Blocks until they are there.
 
         Raises:
-            S3poError: The stream has failed: it is not complete, and never will be.
+            S3poError: The stream has failed: it is incomplete.
         """
         return self._read(math.inf if size is None or size < 0 else size, is_full=True)
 
     def read1(self, size: int = MIB) -> bytes:
-        """Read what there is, up to `size` bytes; blocks while there is nothing. Empty only at the end of the stream.
+        """Read up to `size` available bytes; blocks while there are none. Returns b'' only at the end of the stream.
 
         Raises:
-            S3poError: As of read().
+            S3poError: As for read().
         """
         return self._read(size, is_full=False)
 
-    # --- all that follows is called with the lock held
+    # --- the lock is held in all methods below
 
     def _read(self, size: float, *, is_full: bool) -> bytes:
         taken: list[Data] = []
@@ -217,7 +220,7 @@ class Pipe:
             self._reader.note()
             try:
                 while left > 0:
-                    # A full buffer is taken even by a reader that wants more: the writer would wait for ever.
+                    # A full buffer is emptied even if it has fewer bytes than requested: the writer would wait for ever.
                     self._wanted = int(min(left, self._buffer_size)) if is_full else 1
                     self._wait(self._has_wanted, self._writer)
                     left -= self._take(left, taken)
@@ -235,10 +238,10 @@ class Pipe:
     def _check_writable(self, size: int) -> None:
         self.check_failed()
         if self._is_closed:
-            raise ValueError('write() to a stream that is closed: close() says that all has been written')
+            raise ValueError('write() to a stream after close()')
         self._refuse_ended()
         if self._file_size is not None and self._written + size > self._file_size:
-            error = ValueError(f'write() of {self._written + size:,} bytes in all, but file_size said {self._file_size:,}')
+            error = ValueError(f'write() of {self._written + size:,} bytes in total exceeds file_size={self._file_size:,}')
             self.fail(error)
             raise error
 
@@ -285,7 +288,7 @@ class Pipe:
             is_awaited = other is self._reader or other.runner is None
             if is_awaited and time.monotonic() - max(began_at, other.seen_at) > self._stall_timeout_s:
                 name = 'reads from' if other is self._reader else 'writes to'
-                self.fail(self._failure(f'nobody {name} the stream for {self._stall_timeout_s} s (stall_timeout_s)'))
+                self.fail(self._failure(f'no thread {name} the stream for {self._stall_timeout_s} s (stall_timeout_s)'))
                 continue
             self._changed.wait(LOOK_S)
 
@@ -293,14 +296,14 @@ class Pipe:
         if not self._is_watched or self._error is not None:
             return
         if not self._is_at_end and self._reader.has_ended():
-            self.fail(self._failure('the reading thread has ended before the stream did'))
+            self.fail(self._failure('the reading thread ended before the stream'))
         elif not self._is_closed and self._writer.has_ended():
-            self.fail(self._failure('the writing thread has ended without close(); the stream is not complete'))
+            self.fail(self._failure('the writing thread ended without close(); the stream is incomplete'))
         self.check_failed()
 
 
 def joined(pieces: list[Data]) -> bytes:
-    """The pieces as one; a single one that is bytes, whole, is not copied."""
+    """Join pieces; a single one that is a whole bytes object is not copied."""
     if len(pieces) != 1:
         return b''.join(pieces)
     piece = pieces[0]

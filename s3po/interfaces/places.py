@@ -1,7 +1,7 @@
-"""Which bucket and key a name means, at a URL.
+"""Maps the names of S3Client to buckets and keys.
 
-handtruck sends a request to the URL's host, for the URL's path and the name behind it, and does not ask which of these is the
-bucket. A Connection does; what it sends is the same.
+handtruck sends a request to the URL's host, for the URL's path followed by the name, and does not need to know the bucket. A
+Connection does; the requests are the same.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from s3po.model import ObjectRef
 
 __all__ = ['Place', 'Places']
 
-# AWS's names of hosts: https://docs.aws.amazon.com/general/latest/gr/s3.html
+# AWS's host names: https://docs.aws.amazon.com/general/latest/gr/s3.html
 _AWS: Final = re.compile(r'(?:(?P<bucket>.+)\.)?s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?')
 
 
 class Place(NamedTuple):
-    """An object, and the connection by which it is reached."""
+    """An object, and the connection to its store."""
 
     connection: Connection
     bucket: str
@@ -31,19 +31,19 @@ class Place(NamedTuple):
 
     @property
     def ref(self) -> ObjectRef:
-        """Its name."""
+        """The object's bucket and key."""
         return ObjectRef(bucket=self.bucket, key=self.key)
 
 
 class Places:
-    """Finds them."""
+    """Maps names to places, for one URL."""
 
     def __init__(self, url: str, arguments: Mapping[str, Any], is_in_host: bool | None) -> None:  # noqa: FBT001
         """
         Args:
-            url: Without keys, and without a slash at its end.
-            arguments: Of the Connection, but for the endpoint and the addressing.
-            is_in_host: Whether the bucket leads the host name; None to find it out.
+            url: The URL without keys, and without a trailing slash.
+            arguments: The Connection's arguments, except endpoint and addressing.
+            is_in_host: Whether the bucket is the first label of the host name; None to detect it.
         """
         parts = urllib.parse.urlsplit(url)
         self._arguments = arguments
@@ -60,10 +60,10 @@ class Places:
         self._connections: dict[str, Connection] = {}
 
     def find(self, name: str) -> Place:
-        """The object of a name.
+        """The place of a name.
 
         Raises:
-            ConfigurationError: The name holds no key, or no bucket where it has to.
+            ConfigurationError: The name has no key, or lacks a bucket.
         """
         path = self._joined(name)
         if self._is_in_host is True:
@@ -76,19 +76,19 @@ class Places:
         raise ConfigurationError(f"name {name!r} must be 'bucket/key': neither {self._url} nor the name has both")
 
     def find_in_host(self, name: str) -> Place:
-        """The object of a name at a host that its bucket leads."""
+        """The place of a name if the bucket is in the host name."""
         path = self._joined(name)
         if not path:
             raise ConfigurationError(f'name {name!r} is empty; it must be a key of bucket {self._leading}')
         return Place(self._by_host(), self._leading, path)
 
     def find_bucket(self, name: str) -> Place:
-        """The bucket of a name, with an empty key."""
+        """The place of a bucket, with an empty key."""
         path = self._joined(name).strip('/')
         if self._is_in_host is True or (self._is_in_host is None and not path):
             return Place(self._by_host(), self._leading, '')
         if not path or '/' in path:
-            raise ConfigurationError(f'bucket {name!r} must be the name of a bucket: neither it nor {self._url} names one')
+            raise ConfigurationError(f'bucket {name!r} must be the name of a bucket; {self._url} has none either')
         return Place(self._by_path(), path, '')
 
     def close(self) -> None:
@@ -116,13 +116,13 @@ class Places:
 
 
 def _is_in_host(host: str) -> bool | None:
-    """Whether a bucket leads a host's name; None where only a name can tell."""
+    """Whether the first label of a host name is a bucket; None if only the object's name can show it."""
     aws = _AWS.fullmatch(host)
     if aws is not None:
         return aws['bucket'] is not None
     try:
         ipaddress.ip_address(host.partition('%')[0])
     except ValueError:
-        # localhost is a whole name (RFC 6761), and what has no dot is one as well.
+        # localhost (RFC 6761) and names without a dot have no label before the host.
         return host.endswith('.localhost') or (None if '.' in host else False)
     return False

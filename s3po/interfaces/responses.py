@@ -1,4 +1,4 @@
-"""What S3Client answers: responses and pages, which may be awaited and are there at once."""
+"""Results of S3Client: responses and pages, which are complete and may be awaited."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ['AsyncPieces', 'Listed', 'Page', 'Pages', 'Response', 'response_of', 
 
 
 class Response:
-    """An answer. It equals its status, and may be awaited, which gives it at once.
+    """A response. It equals its status code, and awaiting it returns it at once.
 
     Attributes:
         status_code: The HTTP status.
-        headers: Of the answer, names in lower case.
+        headers: The response headers, with lower-case names.
         content: The body.
-        error: What the store refused with; None where it did not.
+        error: The store's error; None after success.
     """
 
     def __init__(
@@ -49,32 +49,32 @@ class Response:
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self
-        yield  # makes it a generator, which ends at once
+        yield  # makes this method a generator, which ends at once
 
     @property
     def text(self) -> str:
-        """The body, as UTF-8; what is none is replaced."""
+        """The body, decoded as UTF-8; invalid bytes are replaced."""
         return self.content.decode('utf-8', 'replace')
 
     @property
     def etag(self) -> str:
-        """The object's ETag without quotes; '' where there is none."""
+        """The object's ETag without quotes; '' if there is none."""
         return self.headers.get('etag', '').strip('"')
 
     def json(self) -> Any:
-        """The body, as JSON."""
+        """Return the body, parsed as JSON."""
         return json.loads(self.content)
 
 
 class Listed(NamedTuple):
-    """What is known of one object of a listing.
+    """One object of a listing.
 
     Attributes:
         key: The key.
         etag: The ETag without quotes.
-        size: In bytes.
-        last_modified: When it was written, with its time zone.
-        storage_class: Such as 'STANDARD'.
+        size: The size in bytes.
+        last_modified: The time of its last write, with its time zone.
+        storage_class: For example 'STANDARD'.
     """
 
     key: str
@@ -88,7 +88,7 @@ class Page(list[Listed]):
     """The objects of one page.
 
     Attributes:
-        prefixes: What stands for the keys that have the delimiter.
+        prefixes: The common prefixes of the keys that contain the delimiter.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Page(list[Listed]):
 
 
 class Pages:
-    """The pages of a listing, once: for `for` and for `async for`."""
+    """The pages of a listing, to iterate once, with `for` or `async for`."""
 
     def __init__(self, found: Iterator[ListEntry | Prefix], page_size: int) -> None:
         self._found = found
@@ -130,16 +130,16 @@ class Pages:
 
 
 class AsyncPieces:
-    """The pieces of an async iterable, for `for`: driven by an event loop of their own, also within a running one.
+    """The pieces of an async iterable, for `for`. A separate event loop runs it, also while another loop is running.
 
-    That one stands still meanwhile. So what belongs to it (a connection that it serves) must not be waited for in them.
+    The running loop is blocked meanwhile, so the iterable must not wait for anything that belongs to that loop.
     """
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[bytes]:
-        # Here, since it takes as long to import as all of s3po.
+        # Imported here: asyncio takes as long to import as all of s3po.
         import asyncio
 
         loop = asyncio.new_event_loop()
@@ -159,13 +159,13 @@ class AsyncPieces:
 
 
 def _run(loop: asyncio.AbstractEventLoop, awaited: Any) -> Any:
-    """Run one step in a loop of its own; the one that runs now, if one does, is put aside for so long."""
+    """Run one step in a separate event loop; the running loop, if any, is set aside meanwhile."""
     from asyncio import events
 
     async def step() -> Any:
         return await awaited
 
-    # What asyncio names for whoever writes event loops (it is in their documentation's __all__), with an underscore.
+    # asyncio documents these two for authors of event loops (they are in its __all__), despite the underscore.
     running = events._get_running_loop()  # noqa: SLF001
     events._set_running_loop(None)  # noqa: SLF001
     try:
@@ -175,13 +175,13 @@ def _run(loop: asyncio.AbstractEventLoop, awaited: Any) -> Any:
 
 
 def response_of(error: ResponseError) -> Response:
-    """The answer that says that something is missing."""
+    """The response for a missing bucket or object."""
     headers = {'x-amz-request-id': error.request_id} if error.request_id else {}
     return Response(error.status or HTTPStatus.NOT_FOUND, headers, str(error).encode(), error)
 
 
 def result_response(result: object) -> Response:
-    """The answer to a transfer that went well."""
+    """The response for a successful transfer."""
     assert isinstance(result, TransferResult)
     headers = {'etag': f'"{result.etag}"'}
     if result.version_id is not None:

@@ -1,6 +1,6 @@
-"""keg_storage's S3 backend: S3Storage, and the two files that it opens.
+"""keg_storage's S3 backend: S3Storage and its two file classes, with keg_storage's names and signatures.
 
-What may live here: its names, signatures and manners. The files themselves are Connection.open()'s.
+The files are those of Connection.open().
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ __all__ = [
     'ShareLinkOperation',
 ]
 
-# keg_storage's size of a part, and of the pieces of a copy.
+# keg_storage's default size of a part, and of the pieces of a copy.
 CHUNK_BYTES: Final = 10 * MIB
 
 Progress = Callable[[int], object]
 
 
 class FileMode(enum.Flag):
-    """What a file is opened for."""
+    """The directions of a file: read, write, or both."""
 
     read = enum.auto()
     write = enum.auto()
 
     @classmethod
     def as_mode(cls, mode: FileMode | str) -> FileMode:
-        """A mode from one of open()'s letters: 'r', 'rb', 'w', 'wb', 'rw'. All files are binary.
+        """Convert one of open()'s modes: 'r', 'rb', 'w', 'wb', 'rw'. All files are binary.
 
         Raises:
-            ValueError: It says neither.
+            ValueError: The mode has neither 'r' nor 'w'.
         """
         found = mode if isinstance(mode, cls) else cls(0)
         if isinstance(mode, str) and not set(mode) - set('rwb'):
@@ -64,7 +64,7 @@ class FileMode(enum.Flag):
 
 
 class ShareLinkOperation(enum.Flag):
-    """What a link allows."""
+    """What a presigned URL allows."""
 
     download = enum.auto()
     upload = enum.auto()
@@ -82,9 +82,9 @@ class ListEntry(NamedTuple):
     """One object of a listing.
 
     Attributes:
-        name: Its key.
-        last_modified: When it was written, with its time zone.
-        size: In bytes.
+        name: The key.
+        last_modified: The time of its last write, with its time zone.
+        size: The size in bytes.
     """
 
     name: str
@@ -93,7 +93,7 @@ class ListEntry(NamedTuple):
 
 
 class FileNotFoundInStorageError(S3poError, FileNotFoundError):
-    """There is no such file in the storage.
+    """The file does not exist in the storage.
 
     Attributes:
         storage_type: The storage's name.
@@ -101,7 +101,7 @@ class FileNotFoundInStorageError(S3poError, FileNotFoundError):
     """
 
     def __init__(self, storage_type: str, filename: str) -> None:
-        super().__init__(f'there is no file {filename} in the storage {storage_type}')
+        super().__init__(f'the file {filename} does not exist in the storage {storage_type}')
         self.storage_type = storage_type
         self.filename = filename
 
@@ -113,12 +113,12 @@ class FileNotFoundInStorageError(S3poError, FileNotFoundError):
 
 
 class S3FileBase:
-    """What both files have in common: they are either read or written, never both."""
+    """The common part of both files. A file is read or written, never both."""
 
     def __init__(self, mode: FileMode | str, bucket: str, filename: str, client: Any) -> None:
         """
         Args:
-            mode: What it is opened for.
+            mode: FileMode.read or FileMode.write, or one of open()'s modes.
             bucket: The bucket.
             filename: The key.
             client: A boto3 S3 client, or an s3po Connection.
@@ -135,15 +135,15 @@ class S3FileBase:
         self.close()
 
     def close(self) -> None:
-        """Give back what is held; called again, it does nothing."""
+        """Release the resources; further calls do nothing."""
         raise NotImplementedError
 
     def read(self, size: int) -> bytes:
-        """Refused, of a file that is written."""
+        """Raise OSError: the file is open for writing."""
         raise _refused(self, 'reading')
 
     def write(self, data: bytes) -> None:
-        """Refused, of a file that is read."""
+        """Raise OSError: the file is open for reading."""
         raise _refused(self, 'writing')
 
 
@@ -152,7 +152,7 @@ def _refused(file: S3FileBase, doing: str) -> OSError:
 
 
 class S3Reader(S3FileBase):
-    """A file that is read."""
+    """A file open for reading."""
 
     def __init__(self, bucket: str, filename: str, client: Any) -> None:
         """
@@ -162,7 +162,7 @@ class S3Reader(S3FileBase):
             client: A boto3 S3 client, or an s3po Connection.
 
         Raises:
-            FileNotFoundInStorageError: There is no such object.
+            FileNotFoundInStorageError: The object does not exist.
         """
         super().__init__(FileMode.read, bucket, filename, client)
         try:
@@ -171,20 +171,20 @@ class S3Reader(S3FileBase):
             raise FileNotFoundInStorageError('s3', filename) from error
 
     def read(self, size: int = -1) -> bytes:
-        """Up to size bytes; b'' at the end."""
+        """Return up to size bytes; b'' at the end."""
         return self._file.read(size)
 
     def iter_chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """What is left, in pieces of chunk_size bytes; None for as much as comes at a time."""
+        """Iterate over the remaining bytes in pieces of chunk_size; None for pieces as they arrive."""
         return self._file.iter_chunks(chunk_size)
 
     def close(self) -> None:
-        """Give back what is held; called again, it does nothing."""
+        """Close the file; further calls do nothing."""
         self._file.close()
 
 
 class S3Writer(S3FileBase):
-    """A file that is written: in parts of chunk_size, of which the first one that is full begins the upload."""
+    """A file open for writing. Data is sent in parts of chunk_size; the first full part begins the upload."""
 
     def __init__(self, bucket: str, filename: str, client: Any, chunk_size: int = CHUNK_BYTES) -> None:
         """
@@ -195,7 +195,7 @@ class S3Writer(S3FileBase):
             chunk_size: The size of a part in bytes, 5 MiB to 5 GiB.
 
         Raises:
-            ConfigurationError: chunk_size is no size of a part.
+            ConfigurationError: chunk_size is not a valid size of a part.
         """
         super().__init__(FileMode.write, bucket, filename, client)
         try:
@@ -206,20 +206,20 @@ class S3Writer(S3FileBase):
             raise ConfigurationError(f'chunk_size must be 5 MiB to 5 GiB, in bytes, not {chunk_size!r}') from error
 
     def write(self, data: bytes) -> None:
-        """Take all of the data.
+        """Write all of the data.
 
         Raises:
-            ValueError: It is closed.
+            ValueError: The file is closed.
             S3poError: The upload has failed.
         """
         self._file.write(data)
 
     def close(self) -> None:
-        """Publish the object; called again, it does nothing."""
+        """Publish the object; further calls do nothing."""
         self._file.close()
 
     def abort(self) -> None:
-        """Throw all away that was written; no object is made."""
+        """Discard the data; no object is created."""
         self._file.abort()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -243,16 +243,18 @@ class S3Storage:
         """
         Args:
             bucket: The bucket.
-            aws_region: Its region.
+            aws_region: The region.
             aws_access_key_id: The access key; None for what boto3 finds.
-            aws_secret_access_key: Its secret.
+            aws_secret_access_key: The secret key.
             aws_profile: A profile of the configuration files.
-            name: What the storage is called in errors.
-            connection: An s3po Connection in place of region, keys and profile.
+            name: The storage's name in errors.
+            connection: An s3po Connection, instead of region, keys and profile.
         """
         given = (aws_region, aws_access_key_id, aws_secret_access_key, aws_profile)
         if connection is not None and any(value is not None for value in given):
-            raise ConfigurationError('connection excludes aws_region, aws_access_key_id, aws_secret_access_key and aws_profile')
+            raise ConfigurationError(
+                'connection cannot be combined with aws_region, aws_access_key_id, aws_secret_access_key and aws_profile'
+            )
         self.name = name
         self.bucket = bucket
         self.connection = connection or Connection(
@@ -266,7 +268,7 @@ class S3Storage:
         return f'<S3Storage {self.name} s3://{self.bucket}>'
 
     def list(self, path: str) -> list[ListEntry]:
-        """All files whose names begin with the path: those of a directory, when it ends in a slash."""
+        """Return all files whose names begin with the path; for the files of a directory, end it with a slash."""
         found = self.connection.list(self.bucket, _key(path))
         return [ListEntry(entry.key, entry.last_modified, entry.size_bytes) for entry in found if isinstance(entry, Listed)]
 
@@ -274,13 +276,13 @@ class S3Storage:
         """Open a file for reading or for writing.
 
         Raises:
-            NotImplementedError: For both at once.
-            ValueError: For neither.
-            FileNotFoundInStorageError: It is to be read, and is not there.
+            NotImplementedError: The mode has both.
+            ValueError: The mode has neither.
+            FileNotFoundInStorageError: The file to read does not exist.
         """
         wanted = FileMode.as_mode(mode)
         if wanted == FileMode.read | FileMode.write:
-            raise NotImplementedError("an object is either read or written: open it with 'rb' or with 'wb'")
+            raise NotImplementedError("an object is opened either for reading or for writing: use 'rb' or 'wb'")
         if wanted == FileMode.write:
             return S3Writer(self.bucket, _key(path), self.connection)
         try:
@@ -289,27 +291,27 @@ class S3Storage:
             raise FileNotFoundInStorageError(self.name, path) from error
 
     def delete(self, path: str) -> None:
-        """Delete a file; one that is not there is deleted as well."""
+        """Delete a file; a missing file is no error."""
         self.connection.delete(self.bucket, _key(path))
 
     def get(self, path: str, dest: str | os.PathLike[str]) -> None:
-        """Copy a file of the storage to a local path, which is old or complete, whatever happens."""
+        """Download a file to a local path, which is unchanged or complete, whatever happens."""
         self._found(path, lambda: self.connection.download_file(self.bucket, _key(path), dest, silent=False))
 
     def put(self, path: str | os.PathLike[str], dest: str) -> None:
-        """Copy the file at a local path into the storage."""
+        """Upload the file at a local path."""
         self.connection.upload_file(self.bucket, _key(dest), path, silent=False)
 
     def upload(
         self, file: IO[bytes], path: str, *, buffer_size: int | None = None, progress_callback: Progress | None = None
     ) -> None:
-        """Copy a file object, from its present position, into the storage.
+        """Upload a file object, from its current position.
 
         Args:
-            file: Read to its end, and not closed.
-            path: Where to.
-            buffer_size: How much is read at a time, in bytes; None for 10 MiB.
-            progress_callback: Called with the bytes read so far, after each piece.
+            file: Read to its end; stays open.
+            path: The name in the storage.
+            buffer_size: Bytes per read; None for 10 MiB.
+            progress_callback: Called with the number of bytes read so far, after each read.
         """
         pieces = _pieces(file, buffer_size or CHUNK_BYTES, progress_callback)
         self.connection.upload(self.bucket, _key(path), pieces, silent=False)
@@ -317,13 +319,13 @@ class S3Storage:
     def download(
         self, path: str, file: IO[bytes], *, buffer_size: int | None = None, progress_callback: Progress | None = None
     ) -> None:
-        """Copy a file of the storage into a file object, from its present position.
+        """Download a file into a file object, from its current position.
 
         Args:
-            path: Which.
-            file: Written in order, and not closed.
-            buffer_size: How much is written at a time, in bytes; None for what comes.
-            progress_callback: Called with the bytes written so far, after each piece.
+            path: The name in the storage.
+            file: Written in order; stays open.
+            buffer_size: Bytes per write; None for pieces as they arrive.
+            progress_callback: Called with the number of bytes written so far, after each write.
         """
         with self._found(path, lambda: self.connection.open(self.bucket, _key(path), 'rb')) as reader:
             written = 0
@@ -334,19 +336,19 @@ class S3Storage:
                     progress_callback(written)
 
     def copy(self, current_path: str, new_path: str) -> None:
-        """Copy a file within the storage; its data do not come here."""
+        """Copy a file within the storage; the data is not downloaded."""
         self._found(current_path, lambda: self.connection.copy(self.bucket, _key(current_path), self.bucket, _key(new_path)))
 
     def link_to(self, path: str, operation: ShareLinkOperation, expire: datetime.datetime) -> str:
-        """A URL with which anybody can do one thing with a file, until it expires. It is a secret.
+        """Return a URL that allows anyone one operation on a file, until it expires. Keep it secret.
 
         Args:
-            path: Which.
-            operation: One of them.
-            expire: When it expires, at most in seven days; without a time zone it is UTC.
+            path: The name in the storage.
+            operation: One ShareLinkOperation.
+            expire: The time of expiry, at most in seven days; UTC if it has no time zone.
 
         Raises:
-            ValueError: It is more than one operation, or has expired already.
+            ValueError: More than one operation, or a time in the past.
         """
         method = METHODS.get(operation)
         if method is None:
@@ -355,7 +357,7 @@ class S3Storage:
             expire = expire.replace(tzinfo=datetime.UTC)
         left_s = int((expire - datetime.datetime.now(datetime.UTC)).total_seconds())
         if left_s < 1:
-            raise ValueError(f'expire: {expire.isoformat()} has passed; a link must be good for at least a second')
+            raise ValueError(f'expire: {expire.isoformat()} is in the past; a link must be valid for at least a second')
         return self.connection.presign(method, self.bucket, _key(path), expires_s=left_s)
 
     def _found(self, path: str, call: Callable[[], Any]) -> Any:

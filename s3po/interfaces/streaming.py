@@ -1,6 +1,6 @@
-"""Streams that need no disk: files whose other end is a transfer of boto3's, and an upload that is fed by send().
+"""Streams without a disk: file objects whose other end is a transfer of boto3, and an upload that is fed by send().
 
-What may live here: what is S3's about them. How bytes get from one side to the other is the affair of `pipes`.
+The pipes themselves are in `pipes`.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from s3po.interfaces.pipes import Data, Pipe, joined
 
 __all__ = ['S3StreamingDownload', 'S3StreamingUpload', 'upload_generator']
 
-# The write cache of upload_generator: where it begins, by how much it grows with each write, and where that ends.
+# The write buffer of upload_generator: its initial size, which is also its growth per write, and its largest size.
 CACHE_BYTES: Final = 4 * KIB
 MAX_CACHE_BYTES: Final = 80 * KIB
 
 
 class S3StreamingUpload(Pipe):
-    """A file that is written while boto3 uploads it: `client.upload_fileobj(file_obj, …)` in a thread, write() in another.
+    """A file to write to while boto3 uploads it: `client.upload_fileobj(file_obj, …)` in one thread, write() in another.
 
-    It cannot know whether boto3 has published what it read: that is for the thread to tell, which may call fail().
+    It cannot know whether boto3 has published what it read: boto3's thread must report a failure by fail().
 
     Attributes:
-        bytes_sent: What boto3 has told of as sent; a part that it sends again is counted once.
+        bytes_sent: The bytes that boto3 has reported as sent; a part that is sent again counts once.
     """
 
     _failure = UploadError
     bytes_sent = 0
 
     def prune(self, bytes_amount: int) -> None:
-        """boto3's `Callback`: count what was sent."""
+        """Count sent bytes: boto3's `Callback`."""
         with self._changed:
             self.bytes_sent += bytes_amount
             self._reader.seen_at = time.monotonic()
 
 
 class S3StreamingDownload(Pipe):
-    """A file that is read while boto3 downloads into it: `client.download_fileobj(…, file_obj, Config=…)` in a thread.
+    """A file to read from while boto3 downloads into it: `client.download_fileobj(…, file_obj, Config=…)` in a thread.
 
-    The thread closes it when boto3 is done: `with file_obj: client.download_fileobj(…)`. The Config has to say
-    `use_threads=False`: a thread of boto3's that ends would be taken for the writer.
+    The thread closes it after the download: `with file_obj: client.download_fileobj(…)`. The Config must have
+    `use_threads=False`: a thread of boto3 that ends would be mistaken for the writer.
     """
 
     _failure = DownloadError
 
     def __iter__(self) -> Iterator[bytes]:
-        """The data as they come, in pieces of any size up to 1 MiB."""
+        """Iterate over the data as it arrives, in pieces of up to 1 MiB."""
         while piece := self.read1():
             yield piece
 
 
 class _FedStream(S3StreamingUpload):
-    # The greenlet that reads tells its failure, and whoever calls send() may each time be another.
+    # The reading greenlet reports its failure, and send() may be called from different greenlets.
     _is_watched = False
 
 
@@ -76,24 +76,25 @@ def upload_generator(
     retries: int | None = None,
     buffer_size: int = 16 * MIB,
 ) -> Generator[int, Data | None, None]:
-    """An upload that is fed by send(), in the thread that began it.
+    """An upload that is fed by send(), in the thread that started it.
 
-    send(None) begins it. send(data) gives how many bytes it has handed on to the upload: 0 while they are only cached, which
-    saves many small writes. The next send(None) hands on the rest and blocks until the store has confirmed the object. close()
-    ends it; before that it aborts, and nothing is published. Whatever the upload fails with is raised by send().
+    send(None) starts it. send(data) returns how many bytes were passed on to the upload: 0 while they are only buffered, which
+    saves many small writes. The next send(None) passes on the rest and blocks until the store has confirmed the object. close()
+    ends the generator; before that confirmation it aborts the upload, and nothing is published. send() raises the errors of the
+    upload.
 
     Args:
         conn: The connection.
         bucket: The bucket.
         key: The key.
-        file_size: How many bytes there will be: fewer (SourceChanged) or more (ValueError) abort the upload. None for any.
+        file_size: The length in bytes: fewer (SourceChanged) or more (ValueError) abort the upload. None for any length.
         callback: Called without arguments by close().
-        headers: As of Connection.upload(), like the next four.
-        metadata: The object's own metadata.
+        headers: As for Connection.upload(), like the next four.
+        metadata: The user-defined metadata of the object.
         content_type: None guesses it from the key.
         extra: Further parameters by boto3's names.
-        retries: In place of the connection's.
-        buffer_size: How many bytes may wait for the upload; then send() blocks.
+        retries: Retries per request; None for the connection's.
+        buffer_size: The most bytes that wait for the upload; send() blocks while they do.
     """
     stream = _FedStream(file_size, buffer_size, stall_timeout_s=None)
     ended: list[bool] = []
@@ -107,7 +108,7 @@ def upload_generator(
             stream.fail(error)
 
     def note_end(_: object) -> None:
-        # Of work that other code killed before it began, nothing else would tell.
+        # The only report if other code killed the greenlet before it started.
         if not ended:
             stream.fail(UploadError(f'the upload to s3://{bucket}/{key} was killed', bucket=bucket, key=key, attempts=0))
 
@@ -126,17 +127,17 @@ def upload_generator(
                 written, cached = stream.write(joined(cache)), 0
                 cache.clear()
                 threshold = min(threshold + CACHE_BYTES, MAX_CACHE_BYTES)
-                # Or the upload would have its turn only when the buffer is full.
+                # Otherwise the upload would run only when the buffer is full.
                 gevent.sleep(0)
         written = stream.write(joined(cache))
         stream.close()
         upload.join()
         if not ended:
-            # Its link may be called behind that.
+            # gevent may call the link later.
             note_end(upload)
         stream.check_failed()
         yield written
-        raise ValueError('send() to an upload that has ended; close() it')
+        raise ValueError('send() after the end of the upload; call close()')
     except GeneratorExit:
         upload.kill()
         if callback is not None:

@@ -1,7 +1,7 @@
-"""A lock with waits, for native threads and greenlets on either side, patched or not.
+"""A lock with a condition, for native threads and greenlets on either side, patched or not.
 
-The lock is a native one, and is held for moments only: nothing may yield under it. A wait is woken by the event loop's async
-watcher in a thread that has greenlets, which go on meanwhile, and by a native lock in one that has none.
+The lock is native and held only briefly: nothing may yield while it is held. In a thread with greenlets, a wait is woken by an
+async watcher of its event loop, so that the other greenlets go on; in a thread without, by a native lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RLock: Final[Any] = monkey.get_original('_thread', 'RLock')
 
 
 class Changes:
-    """A reentrant lock, whose holder may wait for a change that another holder tells of. It is a context manager."""
+    """A reentrant lock whose holder can wait for another holder's notify_all(). It is a context manager."""
 
     __slots__ = ('_lock', '_waiting')
 
@@ -37,12 +37,12 @@ class Changes:
         self._lock.release()
 
     def notify_all(self) -> None:
-        """Wake all that wait. To be called with the lock held."""
+        """Wake all waiting holders. The lock must be held."""
         for waiter in self._waiting:
             waiter.wake()
 
     def wait(self, seconds: float) -> None:
-        """Release the lock, which must be held once, until a change or for so many seconds; then take it again."""
+        """Release the lock, which must be held once, until notify_all() or for so many seconds; then acquire it again."""
         waiter: _Waiter = _Greenlet() if has_greenlets() else _Thread()
         self._waiting.append(waiter)
         self._lock.release()
@@ -55,7 +55,7 @@ class Changes:
 
 
 class _Waiter(Protocol):
-    """One wait. All but wait() is called with the lock held, wake() in any thread."""
+    """One wait. All methods except wait() are called with the lock held; wake() may be called in any thread."""
 
     def wake(self) -> None: ...
     def wait(self, seconds: float) -> None: ...
@@ -77,7 +77,7 @@ class _Thread:
         self._lock.acquire(True, seconds)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""
 
 
 class _Greenlet:

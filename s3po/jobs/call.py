@@ -70,7 +70,7 @@ class Call:
         """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'."""
         options = {name: durable(name, value) for name, value in self.options.items() if value is not None}
         lost = [name for name, value in options.items() if value is LOST]
-        # Anything else than text is no name of an object, and its job failed.
+        # A name that is not a str is invalid, and its job failed.
         names = {name: getattr(self.ref, name) for name in REF}
         lost += [name for name, value in names.items() if not isinstance(value, str) and (name, value) != ('version_id', None)]
         return {
@@ -87,7 +87,7 @@ class Call:
         """The inverse of to_json(). What was lost is LOST in the options. An unknown option is kept: see mistake().
 
         Raises:
-            JobError: That is no call.
+            JobError: The value is not a valid call.
         """
         try:
             ref = ref_of(said['bucket'], said['key'], said['version_id'])
@@ -95,9 +95,9 @@ class Call:
             call = cls(said['operation'], ref, {**options, **dict.fromkeys(said['lost'], LOST)})
             is_known = call.operation in NAMES
         except (KeyError, TypeError, AttributeError) as error:
-            raise JobError(f'that is no call: {error!r}') from error
+            raise JobError(f'not a valid call: {error!r}') from error
         if not is_known:
-            raise JobError(f'that is no call: there is no operation {call.operation!r}')
+            raise JobError(f'not a valid call: there is no operation {call.operation!r}')
         return call
 
     def mistake(self) -> JobError | None:

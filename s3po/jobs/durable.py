@@ -105,7 +105,7 @@ def _absolute(path: Any) -> Any:
 
 
 def _named(function: object) -> Any:
-    """A function by its name, if importing the name gives the function."""
+    """The name of a function, if importing the name returns the function."""
     name = f'{getattr(function, "__module__", None)}:{getattr(function, "__qualname__", None)}'
     try:
         return {'function': name} if _imported(name) is function else LOST

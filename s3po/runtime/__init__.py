@@ -1,21 +1,22 @@
-"""The gevent runtime that everything else of s3po runs on.
+"""The gevent runtime under all of s3po.
 
 It is imported before any other room, and imports none of them:
 
-- `patching`: what `import s3po` and `s3po.patch_all()` do to the standard library.
-- `tls`: repairs what was made of `ssl` before the patch, so that a late import does not break existing HTTPS clients.
-- `sockets`: lets connections opened before the patch wait without stopping other greenlets.
-- `blocking`: lets descriptors leave gevent's sockets in the mode that the program set.
+- `patching`: what `import s3po` and `s3po.patch_all()` patch in the standard library.
+- `tls`: repairs objects of `ssl` that were created before the patch, so that a late import does not break existing HTTPS
+  clients.
+- `sockets`: lets connections that were opened before the patch wait without blocking other greenlets.
+- `blocking`: restores the blocking mode of descriptors that leave gevent's sockets.
 - `threads`: keeps sockets usable by native threads, which the narrow patch leaves native.
 - `locks`: locks and waits that work between greenlets and between native threads.
-- `botolocks`: the locks that botocore waits for become locks that yield.
-- `imports`: lets several native threads import at once, where everything is patched.
-- `forks`: keeps the parent's greenlets from going on in a forked child.
-- `hubs`: frees what native threads leave behind when they end.
-- `monitor`: names what blocks an event loop while a batch has jobs there; `remedies`: what to do about it.
-- `descriptors`: what is done where open files are few.
-- `greenlets`: blocking work off the event loop, values per event loop.
-- `cleanups`: work that a kill must not cut in two, and clean-up that goes on behind its caller.
+- `botolocks`: makes the locks that botocore waits for yield.
+- `imports`: lets several native threads import at the same time in a fully patched process.
+- `forks`: prevents the parent's greenlets from running in a forked child.
+- `hubs`: frees the event loops of native threads that have ended.
+- `monitor`: reports what blocks an event loop while a batch has jobs there; `remedies`: what to do about it.
+- `descriptors`: what to do if file descriptors run out.
+- `greenlets`: blocking work outside of the event loop, values per event loop.
+- `cleanups`: work that a kill must not interrupt, and clean-up that continues in the background.
 """
 
 from s3po.runtime.cleanups import GRACE_S, CleanUps

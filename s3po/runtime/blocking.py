@@ -1,16 +1,16 @@
-"""Descriptors leave gevent's sockets in the mode that the program set.
+"""Restores the blocking mode of descriptors that leave gevent's sockets.
 
-Whether a descriptor blocks is a property of the open file description, which all its duplicates share, in other processes too.
-gevent makes the description of each of its sockets non-blocking and waits by itself. Code that takes the descriptor over
-(multiprocessing's pipes, a child process) then meets BlockingIOError. So, here:
+The blocking mode is a property of the open file description, which all duplicates of a descriptor share, also in other
+processes. gevent makes the description of each of its sockets non-blocking and waits itself. Code that takes over the
+descriptor (multiprocessing's pipes, a child process) then gets BlockingIOError. So this module changes:
 
 - `detach()` makes the descriptor blocking again, unless the socket's timeout is 0.
-- `socket.fromfd()` gives a socket of the standard library's own class: the description is the caller's, and stays as it is.
-- A socket that goes to a child process (`Popen(stdin=sock)`) or into a message (SCM_RIGHTS, `reduction.send_handle`) becomes
-  blocking in the same way. The program's own object, if it is used again, then blocks its thread.
+- `socket.fromfd()` returns a socket of the standard library's own class, and leaves the caller's description unchanged.
+- A socket that is passed to a child process (`Popen(stdin=sock)`) or in a message (SCM_RIGHTS, `reduction.send_handle`) becomes
+  blocking in the same way. If the program continues to use its own object, that blocks its thread.
 
-Not covered: `os.dup(sock.fileno())` and other uses of the bare number; `socket.socket(fileno=…)` over a descriptor that other
-code goes on using.
+Not covered: `os.dup(sock.fileno())` and other uses of the bare number; `socket.socket(fileno=…)` for a descriptor that other
+code continues to use.
 """
 
 import array
@@ -29,15 +29,15 @@ from gevent import monkey
 
 __all__ = ['repair_functions', 'repair_sockets']
 
-# Popen's arguments from the fourth one on.
+# Popen's arguments from the fourth on.
 _STREAMS: Final = ('stdin', 'stdout', 'stderr')
 
-# gevent's sockets by descriptor. One that has been closed or detached may still be here.
+# gevent's sockets by descriptor. Closed or detached ones may still be in it.
 _sockets: Final[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()
 
 
 def repair_sockets() -> None:
-    """Repair the classes of sockets. To be called once."""
+    """Repair the socket classes. Called once."""
     cooperative: Any = gevent.socket.socket
     _note_sockets(cooperative)
     _leave_on_detach(cooperative)
@@ -50,11 +50,11 @@ def repair_sockets() -> None:
 
 
 def repair_functions() -> None:
-    """Repair what gevent's patch has bound. To be called after each patch."""
+    """Repair the functions that gevent's patch has bound. Called after each patch."""
     plain: Any = monkey.get_original('socket', 'socket')
 
     def fromfd(fd: int, family: int, type: int, proto: int = 0) -> Any:  # noqa: A002  (the original's name)
-        """A socket object from a duplicate of a descriptor, which goes on blocking if it did."""
+        """Return a socket for a duplicate of a descriptor, whose blocking mode does not change."""
         return plain(family, type, proto, os.dup(fd))
 
     socket.fromfd = fromfd  # type: ignore[assignment]  # its stub takes more kinds of integers
@@ -75,9 +75,9 @@ def _leave_on_detach(cooperative: Any) -> None:
     detach = cooperative.detach
 
     def detach_blocking(sock: Any) -> Any:
-        """Close the socket object, and return its descriptor, in the mode that the socket had."""
+        """Close the socket object, and return its descriptor, with the blocking mode of the socket."""
         descriptor = sock.fileno()
-        # ssl makes its socket of the same descriptor first, and detaches the plain one then.
+        # ssl first creates its socket for the same descriptor, and then detaches the plain one.
         if _sockets.get(descriptor) is sock:
             _leave((descriptor,))
         return detach(sock)
@@ -116,13 +116,13 @@ def _descriptors(streams: Iterable[Any]) -> Iterable[int]:
         if isinstance(stream, int):
             yield stream
         elif stream is not None:
-            # What is wrong with it, the caller will hear from Popen.
+            # Popen reports invalid arguments to the caller.
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 yield stream.fileno()
 
 
 def _leave(descriptors: Iterable[int]) -> None:
-    """Make those blocking that belong to gevent's sockets, unless their timeout is 0."""
+    """Make the descriptors of gevent's sockets blocking, unless the socket's timeout is 0."""
     for descriptor in descriptors:
         sock = _sockets.get(descriptor)
         if sock is not None and sock.fileno() == descriptor and sock.timeout != 0.0:

@@ -1,10 +1,10 @@
-"""The locks and events that botocore and s3transfer wait for, of s3po's and of users' own clients.
+"""Makes the locks and events of botocore and s3transfer yield, for s3po's clients and the program's own.
 
-botocore refreshes credentials and tokens while it holds a native lock, and refreshing does I/O: a second greenlet that waits
-for the lock stops its thread for ever, the refreshing greenlet included. The bucket of its adaptive retries waits for a native
-condition, which stops the thread for up to 2 s. boto3's upload_file and download_file wait for an event that their own threads
-set, which may need a lock that a greenlet holds. Their classes get attributes here that turn these into ones that yield as they
-are read, so that objects made before are covered too. Locks that are held over no I/O are left alone.
+botocore refreshes credentials and tokens while it holds a native lock, and the refresh does I/O: a second greenlet that waits
+for the lock blocks its thread for ever, including the refreshing greenlet. The bucket of its adaptive retries waits for a
+native condition, which blocks the thread for up to 2 s. boto3's upload_file and download_file wait for an event that their own
+threads set, and these threads may need a lock that a greenlet holds. Here the classes get attributes that convert these locks
+to yielding ones when they are read, so that existing objects are covered too. Locks that are not held during I/O are unchanged.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from s3po.runtime.threads import has_greenlets
 
 __all__ = ['share_botocore_locks']
 
-# What a waiter for botocore's bucket sleeps at a time; the bucket's fill rate may have risen meanwhile.
+# The interval at which a waiter checks botocore's bucket again, because its fill rate may have risen.
 _LOOK_EVERY_S: Final = 0.05
 
 
 def share_botocore_locks() -> None:
-    """Let greenlets of one thread wait for botocore's locks, at once or when botocore is imported; it is not imported here."""
+    """Repair botocore's locks, now or when botocore is imported; does not import it."""
     awaited = set(_ATTRIBUTES) - set(sys.modules)
     for name in set(_ATTRIBUTES) - awaited:
         _repair(sys.modules[name])
     if awaited:
-        # First, because the others find botocore without asking any further.
+        # In the first place, because the other finders find botocore without calling later ones.
         sys.meta_path.insert(0, _Finder(awaited))
 
 
@@ -55,7 +55,7 @@ def _yielding_event(held: Any) -> Any:
     return _YieldingEvent(held) if type(lock) is NATIVE_LOCK else held
 
 
-# By module: class, attribute, and what makes it yield.
+# By module: class, attribute, and the function that converts its value.
 _ATTRIBUTES: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]] = {
     'botocore.credentials': (('RefreshableCredentials', '_refresh_lock', _yielding_lock),),
     'botocore.tokens': (('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),),
@@ -65,11 +65,11 @@ _ATTRIBUTES: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]]
 
 
 class _Yielding:
-    """An attribute that holds what its objects set, and gives it in a form that yields.
+    """A descriptor for an attribute; reading it converts the value to a yielding form.
 
     Args:
         name: The name of the attribute.
-        convert: Gives that form, or the same object where nothing is to be changed.
+        convert: Returns the yielding form, or the same object if there is nothing to convert.
     """
 
     def __init__(self, name: str, convert: Callable[[Any], Any]) -> None:
@@ -94,7 +94,7 @@ class _Yielding:
 
 
 class _YieldingCondition:
-    """As much of a `threading.Condition` as botocore's bucket uses. Its waiters wake by themselves, and look again."""
+    """The part of `threading.Condition` that botocore's bucket uses. Waiters wake at intervals and check again."""
 
     __slots__ = ('_lock',)
 
@@ -109,7 +109,7 @@ class _YieldingCondition:
             self._lock.acquire()
 
     def notify(self) -> None:
-        """Nothing to do: see wait()."""
+        """Do nothing: waiters wake at intervals."""
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -120,7 +120,7 @@ class _YieldingCondition:
 
 
 class _YieldingEvent:
-    """As much of a `threading.Event` as s3transfer uses."""
+    """The part of `threading.Event` that s3transfer uses."""
 
     __slots__ = ('_event', 'is_set', 'set')
 
@@ -134,7 +134,7 @@ class _YieldingEvent:
 
 
 class _Finder:
-    """Has modules repaired as soon as they are imported. Leaves the import system when it has seen all of them."""
+    """Repairs modules as soon as they are imported. Removes itself from the import system after the last one."""
 
     def __init__(self, awaited: set[str]) -> None:
         self._awaited = awaited
@@ -142,7 +142,7 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find a module as the other finders do."""
+        """Find a module by the other finders."""
         if fullname not in self._awaited:
             return None
         for finder in [each for each in sys.meta_path if each is not self]:
@@ -153,7 +153,7 @@ class _Finder:
         return None
 
     def _repair_after(self, spec: importlib.machinery.ModuleSpec) -> None:
-        # The loader is this module's own. A wrapper around it would have to do all that loaders can do.
+        # Each module has its own loader, so patching one method of it is safe. A wrapper would need all methods of loaders.
         loader: Any = spec.loader
         execute = loader.exec_module
 
@@ -162,7 +162,7 @@ class _Finder:
             _repair(module)
             self._awaited.discard(module.__name__)
             if not self._awaited:
-                with contextlib.suppress(ValueError):  # another thread has come first
+                with contextlib.suppress(ValueError):  # another thread was faster
                     sys.meta_path.remove(self)
 
         loader.exec_module = exec_module

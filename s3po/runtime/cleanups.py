@@ -1,11 +1,11 @@
-"""Clean-up that goes on in the background when its caller cannot wait for it.
+"""Clean-up that continues in the background if its caller cannot wait for it.
 
-Control returns to the caller within GRACE_S of a kill, a timeout or Ctrl-C, however long the store or a disk is silent. What
-was begun is finished behind the caller, within a limit of its own. Connection.close() waits for it, and so does the end of the
-program; both for a bounded time, and both report what is not finished by then.
+Control returns to the caller within GRACE_S of a kill, a timeout or Ctrl-C, however long the store or a disk does not respond.
+The work continues in the background, with its own time limit. Connection.close() and the end of the program wait for it, for a
+limited time, and report what has not ended by then.
 
-Invariants: clean-up runs in greenlets of its own, which no kill of the caller reaches; a forked child neither runs, waits for
-nor reports what its parent began.
+Invariants: clean-up runs in its own greenlets, which a kill of the caller does not reach. A forked child neither runs, awaits
+nor reports its parent's clean-up.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ['GRACE_S', 'CleanUps']
 
 log = logging.getLogger(__name__)
 
-# How long a caller that was interrupted waits for its clean-up. Mostly it is done by then.
+# How long an interrupted caller waits for its clean-up, which has usually ended by then.
 GRACE_S: Final = 0.2
-# How long work whose caller was interrupted may go on before it is given up.
+# The time limit of work whose caller was interrupted.
 LATE_S: Final = 10.0
 # How long the end of the program waits for all clean-up.
 EXIT_S: Final = 3.0
-# How often a wait looks. The greenlets may belong to another thread, where no event reaches.
+# Polling interval of waits. The greenlets may belong to another thread, so events cannot be used.
 LOOK_S: Final = 0.01
 
 T = TypeVar('T')
@@ -45,30 +45,30 @@ class CleanUps:
     """The clean-up of one connection. Any thread may use it."""
 
     def __init__(self) -> None:
-        # Each greenlet with its process, its hub and what it does, for reports.
+        # Each greenlet with its process, its hub and a description, for reports.
         self._running: dict[Any, tuple[int, Any, str]] = {}
 
     def __repr__(self) -> str:
         return f'<CleanUps running={self.running()}>'
 
     def running(self) -> list[str]:
-        """What has not ended."""
+        """The descriptions of the work that has not ended."""
         found = [doing for process, _, doing in list(self._running.values()) if process == os.getpid()]
         return list(dict.fromkeys(found))
 
     def run(self, function: Callable[[], object], doing: str, *, patience_s: float = GRACE_S) -> bool:
-        """Clean up, and wait for it, but not for long.
+        """Run a clean-up, and wait for it for a limited time.
 
         Args:
-            function: The work. It needs a time limit of its own.
-            doing: What it does, for reports: 'the abort of upload 1234 of s3://bucket/key'.
-            patience_s: How long to wait for its end; math.inf for no limit. GRACE_S at the most from an interruption on.
+            function: The work. It needs its own time limit.
+            doing: Its description, for reports: 'the abort of upload 1234 of s3://bucket/key'.
+            patience_s: How long to wait for its end, in seconds; math.inf for no limit. After an interruption at most GRACE_S.
 
         Returns:
-            Whether it has ended; if not, it goes on in the background.
+            Whether it has ended; if not, it continues in the background.
 
         Raises:
-            BaseException: What interrupted the wait, or what the function raised before the wait was over.
+            BaseException: The interruption of the wait, or the error of the function, if it ended in time.
         """
         work = _Work(function)
         self._start(work, doing)
@@ -85,23 +85,23 @@ class CleanUps:
         return True
 
     def shielded(self, function: Callable[[], T], on_late: Callable[[T], object], doing: str) -> T:
-        """Call a function that must not be cut in two, and wait for it.
+        """Call a function that must not be interrupted, and wait for it.
 
-        It runs in a greenlet of its own. If the caller is interrupted while it waits, the function goes on; if it succeeds
-        within LATE_S, `on_late` is called with its result, so that what was created can be undone. The interruption is raised
-        when that is done, or after GRACE_S. So the result is always either returned or given to `on_late`.
+        It runs in its own greenlet. If the caller is interrupted during the wait, the function continues; if it succeeds within
+        LATE_S, `on_late` is called with its result, so that what was created can be undone. The interruption is raised after
+        that, or after GRACE_S. So the result is always either returned or passed to `on_late`.
 
         Args:
-            function: The work. It must not need locks that belong to the calling greenlet.
-            on_late: What to do with a result that has no caller any more. It needs a time limit of its own.
-            doing: What the function does, for reports.
+            function: The work. It must not need locks that the calling greenlet holds.
+            on_late: Handles a result whose caller was interrupted. It needs its own time limit.
+            doing: The description of the work, for reports.
 
         Returns:
-            What the function returned.
+            The function's return value.
 
         Raises:
-            WorkKilled: Other code killed the greenlet in which the function ran.
-            BaseException: What the function raised, or what was raised into the waiting greenlet; of several interruptions the
+            WorkKilled: Other code killed the greenlet of the function.
+            BaseException: The error of the function, or the exception that was raised into the waiting greenlet; of several the
                 gravest (KeyboardInterrupt and SystemExit before GreenletExit before all others, then the first).
         """
         work: _Work[T] = _Work(function)
@@ -115,10 +115,10 @@ class CleanUps:
         return work.outcome.unwrap_killed()
 
     def wait(self, timeout_s: float) -> list[str]:
-        """Wait until all has ended, in other threads too.
+        """Wait until all work has ended, also in other threads.
 
         Returns:
-            What has not.
+            The descriptions of the work that has not ended.
         """
         until = time.monotonic() + timeout_s
         while (left := self.running()) and time.monotonic() < until:
@@ -126,7 +126,7 @@ class CleanUps:
         return left
 
     def end(self) -> None:
-        """Kill what still runs in this thread."""
+        """Kill the work that still runs in this thread."""
         hub = gevent.get_hub()
         mine = [work for work, (process, its_hub, _) in list(self._running.items()) if (process, its_hub) == (os.getpid(), hub)]
         gevent.killall(mine, timeout=GRACE_S)
@@ -134,7 +134,7 @@ class CleanUps:
     def _start(self, work: _Work[Any], doing: str) -> None:
         _report_at_exit(self)
         self._running[work] = (os.getpid(), gevent.get_hub(), doing)
-        # The greenlet holds this object with it until it has ended.
+        # The link keeps this object alive until the greenlet has ended.
         work.link(self._forget)
         work.start()
 
@@ -143,7 +143,7 @@ class CleanUps:
 
 
 class _Work(Task, Generic[T]):
-    """A function in a greenlet, and what became of it. gevent would print its error."""
+    """A function in a greenlet, with its outcome. Without this, gevent would print its error."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         super().__init__(self._work)
@@ -156,26 +156,26 @@ class _Work(Task, Generic[T]):
         error = self.outcome.error
         if not self.is_awaited and error is not None:
             if gravity(error) == GRAVEST:
-                # Ctrl-C hit this greenlet by chance: the hub raises it in the main one.
+                # Ctrl-C reached this greenlet by chance: the hub raises it in the main greenlet.
                 raise error
             log.info('clean-up in the background failed: %r', error)
 
 
 def _wait(work: _Work[Any], patience_s: float, interruption: BaseException | None = None) -> BaseException | None:
-    """Wait for the end of some work, GRACE_S at the most from an interruption on.
+    """Wait for the end of some work; after an interruption for GRACE_S at most.
 
     Returns:
-        What is to be raised; None without an interruption.
+        The exception to raise; None without an interruption.
     """
     until = time.monotonic() + patience_s
-    while not isinstance(interruption, LoopExit):  # nothing is left that could end the wait
+    while not isinstance(interruption, LoopExit):  # the event loop has nothing left that could end the wait
         try:
             work.join(None if until == math.inf else max(0.0, until - time.monotonic()))
         except BaseException as further:
             if interruption is None:
                 until = min(until, time.monotonic() + GRACE_S)
             elif gravity(further) == gravity(interruption) == GRAVEST:
-                # The second Ctrl-C, of an impatient user.
+                # The user has pressed Ctrl-C again.
                 interruption = further
                 break
             if interruption is None or gravity(further) > gravity(interruption) or isinstance(further, LoopExit):
@@ -192,11 +192,11 @@ def _deliver_late(work: _Work[T], on_late: Callable[[T], object], doing: str) ->
     if not work.dead:
         work.kill()
         log.warning(
-            '%s was not answered within %g s after its caller had gone; the store may have carried it out', doing, LATE_S
+            '%s got no response within %g s after its caller was interrupted; the store may have carried it out', doing, LATE_S
         )
         return
     if work.outcome.error is not None:
-        log.info('%s failed after its caller had gone: %r', doing, work.outcome.error)
+        log.info('%s failed after its caller was interrupted: %r', doing, work.outcome.error)
         return
     try:
         on_late(work.outcome.result)
@@ -204,26 +204,24 @@ def _deliver_late(work: _Work[T], on_late: Callable[[T], object], doing: str) ->
         log.warning('the clean-up after %s failed', doing, exc_info=True)
 
 
-# Those that have ever begun something, for the end of the program.
+# All instances that have run something, for the end of the program.
 _used: weakref.WeakSet[CleanUps] = weakref.WeakSet()
 
 
 def _report_at_exit(cleanups: CleanUps) -> None:
     if not _used:
-        # They may all have gone since the last time.
+        # All earlier instances may be gone, and the handler still registered.
         atexit.unregister(_finish)
         atexit.register(_finish)
     _used.add(cleanups)
 
 
 def _finish() -> None:
-    """At the end of the program: wait a little, and report what is not finished."""
+    """Wait for clean-up at the end of the program, for EXIT_S, and report what has not ended."""
     until = time.monotonic() + EXIT_S
     try:
         left = [doing for each in list(_used) for doing in each.wait(max(0.0, until - time.monotonic()))]
     except KeyboardInterrupt:
         left = [doing for each in list(_used) for doing in each.running()]
     if left:
-        log.warning(
-            'the program ends before its clean-up: %s; what is left in the store has to be aborted by hand', '; '.join(left)
-        )
+        log.warning('the program ended before its clean-up: %s; abort what is left in the store by hand', '; '.join(left))

@@ -1,7 +1,7 @@
-"""File descriptors where they are few: `ulimit -n`.
+"""Handles a shortage of file descriptors (`ulimit -n`).
 
-A batch is made no wider than there are descriptors for, with some left for the program. Where they run out all the same, who
-needs one waits until others have finished, in place of failing.
+A batch runs no more jobs at once than there are descriptors for, with a reserve for the program. If descriptors run out
+nevertheless, calls wait until others have finished, instead of failing.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ['affordable', 'give_up_idle', 'patiently']
 
 log = logging.getLogger(__name__)
 
-# Of one job: its connection, its file, and one for its callback.
+# Per job: its connection, its file, and one for its callback.
 PER_JOB: Final = 3
-# For the program, and for what looks up names and sweeps directories.
+# For the program, for name look-ups and for sweeping directories.
 RESERVE: Final = 16
-# How long a call waits for a descriptor, and how often it looks.
+# How long a call waits for a descriptor, and its polling interval.
 WAIT_S: Final = 30.0
 LOOK_S: Final = 0.05
 
 DIRECTORY: Final = '/dev/fd'
 SHORTAGE: Final = (errno.EMFILE, errno.ENFILE)
-# How deep an error's causes are looked through.
+# How many causes of an error are checked.
 DEPTH: Final = 10
 
 T = TypeVar('T')
@@ -41,31 +41,31 @@ Ts = TypeVarTuple('Ts')
 
 
 class Closable(Protocol):
-    """Keeps connections that are idle."""
+    """An object that keeps idle connections."""
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         ...
 
 
-# What can give up idle connections when descriptors run out, of each event loop.
+# The objects with idle connections to close if descriptors run out, per event loop.
 _keepers: Final = PerHub[weakref.WeakSet[Closable]](weakref.WeakSet)
-# The one warning of this process.
+# The processes (one, except after a fork) that have logged the warning.
 _told: Final = set[int]()
 
 
 def give_up_idle(keeper: Closable) -> None:
-    """Have something closed when descriptors run out; by its own thread, and for as long as it lives."""
+    """Register an object to be closed by its own thread if descriptors run out, for as long as it exists."""
     _keepers.get().add(keeper)
 
 
 def affordable(size: int) -> int:
-    """How many jobs may run at once, by the descriptors that are free now: `size`, or fewer, at least 1."""
+    """The number of jobs for which there are descriptors now: `size` or less, at least 1."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         free = limit - len(os.listdir(DIRECTORY)) - RESERVE
     except OSError:
-        # Even this takes one.
+        # Listing the directory needs a descriptor, too.
         free = 0 if limit != resource.RLIM_INFINITY else size * PER_JOB
     if limit == resource.RLIM_INFINITY or free >= size * PER_JOB:
         return size
@@ -75,10 +75,10 @@ def affordable(size: int) -> int:
 
 
 def patiently(function: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Call a function that opens something; where there are no descriptors left, close idle connections, wait, and try again.
+    """Call a function that opens a descriptor; if none is free, close idle connections, wait and try again.
 
     Raises:
-        Exception: What the function raised, a shortage after WAIT_S.
+        Exception: The function's error; a shortage after WAIT_S.
     """
     began_at = 0.0
     while True:
@@ -97,7 +97,7 @@ def patiently(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 def _is_shortage(error: BaseException | None) -> bool:
-    """Whether descriptors had run out, be it told by an error's cause."""
+    """Whether an error or one of its causes is a shortage of descriptors."""
     for _ in range(DEPTH):
         if error is None:
             return False

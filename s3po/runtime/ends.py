@@ -1,7 +1,7 @@
-"""Native threads end before a fork: from Python 3.12 on, forking beside threads warns.
+"""Ends native threads before a fork: from Python 3.12 on, forking a process with threads emits a warning.
 
-The idle threads of the forking thread's pool (names, disk, hashing) end here, and start again when there is work. Where one
-of them works, Python's warning is right.
+The idle threads of the forking thread's pool (name look-ups, disk, hashing) end here, and start again when there is work. If
+one of them is busy, Python's warning is right.
 """
 
 import os
@@ -14,7 +14,7 @@ from gevent._hub_local import get_hub_if_exists
 
 __all__ = ['await_ends']
 
-# Threads without work end in less than a millisecond; one that writes a report takes longer.
+# Idle threads end in less than a millisecond; one that writes a report takes longer.
 _TIMEOUT_S: Final = 1.0
 _LOOK_S: Final = 0.0005
 
@@ -22,10 +22,10 @@ _sleep_natively: Final = monkey.get_original('time', 'sleep')
 
 
 def await_ends(idents: set[int]) -> None:
-    """Wait until native threads have ended, for a second at most. No other greenlet of this thread runs meanwhile."""
+    """Wait until native threads have ended, at most a second. Blocks all greenlets of this thread meanwhile."""
     ends_at = time.monotonic() + _TIMEOUT_S
     while idents and time.monotonic() < ends_at:
-        # A thread whose frame is gone has a few microseconds to go still.
+        # A thread without a frame ends within microseconds.
         idents = idents & set(sys._current_frames())
         _sleep_natively(_LOOK_S)
 
@@ -39,7 +39,7 @@ def _end_idle_threads() -> None:
     for _ in workers:
         pool.task_queue.put(None)
     ends_at = time.monotonic() + _TIMEOUT_S
-    # One that was started a moment ago may not have begun, and has no frame then.
+    # A thread that was just started may have no frame yet.
     while pool._worker_greenlets and time.monotonic() < ends_at:
         _sleep_natively(_LOOK_S)
     await_ends({worker._thread_ident for worker in workers})

@@ -1,15 +1,15 @@
-"""Forked children: none of the parent's greenlets goes on in one.
+"""Forked children: none of the parent's greenlets continues in a child.
 
-fork() copies all greenlets, with what they wait for: sockets that the parent goes on using, timers, locks. As soon as a
-child waits as gevent does (`time.sleep`, a socket), they would go on there: read the parent's answers, send its requests,
-write into its files and call its callbacks a second time.
+fork() copies all greenlets, with what they wait for: sockets that the parent continues to use, timers, locks. As soon as a
+child waits cooperatively (`time.sleep`, a socket), they would continue there: read the parent's responses, send its requests,
+write to its files and call its callbacks a second time.
 
-So, where s3po has something under way in the thread that forks, the child gets an event loop of its own, and the parent's is
-destroyed there: nothing wakes a greenlet of the parent's, but for the one that called fork(). They are not killed either: their
-clean-up would abort the parent's uploads and remove its files. Where nothing is under way, all is as gevent has it.
+So if s3po has work in progress in the forking thread, the child gets a new event loop, and the copy of the parent's is
+destroyed: no greenlet of the parent is woken any more, except the one that called fork(). They are not killed either: their
+clean-up would abort the parent's uploads and remove its files. If no work is in progress, nothing is changed.
 
-What s3po gave the forking greenlet to do (a callback in a worker, a source that is read) ends with the user's code: the child
-process then ends, as it would go on with a transfer of the parent's.
+If the forking greenlet is one of s3po's own (a callback in a worker, a source that is read), the child process ends when the
+user's code returns: it would continue a transfer of the parent otherwise.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 
 class _Process:
-    """Stands for the running process: a forked child bears another mark than its parent.
+    """Identifies the running process: a forked child has another mark than its parent.
 
-    Asking for the process id would do too, but is a system call: 50 to 200 ns.
+    The process id would do too, but is a system call: 50 to 200 ns.
 
     Attributes:
-        mark: What to remember, and to compare with `is`.
+        mark: An object to store, and to compare with `is`.
         origin: In a forked child, the greenlet that called fork().
-        under_way: How much goes on that is neither a Task nor watched.
+        under_way: The number of operations in progress that are neither a Task nor watched.
     """
 
     __slots__ = ('mark', 'origin', 'under_way')
@@ -60,23 +60,23 @@ class _Process:
         self.under_way = 0
 
 
-# The one state of this module, which nothing but a fork changes; and what there is to look at then.
+# The state of this module, changed only by a fork; and the objects that a fork checks.
 process: Final = _Process()
 
 
 class Busy(Protocol):
-    """What may have something under way."""
+    """An object that may have work in progress."""
 
     def is_busy(self, hub: Any) -> bool:
-        """Whether it has, in the thread of that hub."""
+        """Whether it has work in progress in the thread of that hub."""
         ...
 
 
 class Disowned(Protocol):
-    """What belongs to the parent."""
+    """An object of the parent, such as a connection."""
 
     def disown(self) -> None:
-        """Make it useless in a forked child, without a word to the other side. Must not wait."""
+        """Make it unusable in a forked child, without sending anything to the peer. Must not wait."""
         ...
 
 
@@ -86,7 +86,7 @@ _disowned: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 
 class Task(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs only
-    """A greenlet of s3po's. In a forked child it never goes on."""
+    """A greenlet of s3po. It never continues in a forked child."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         super().__init__(_run_in_parent, process.mark, function, arguments)
@@ -95,11 +95,11 @@ class Task(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs o
         _tasks.add(self)
 
     def __repr__(self) -> str:
-        # Not gevent's, which shows the arguments: methods of the greenlet itself are among them, and would recurse for ever.
+        # Not gevent's repr, which shows the arguments: methods of the greenlet itself are among them, which recurses for ever.
         return f'<{type(self).__name__} at {id(self):#x}>'
 
     def end_later(self, exception: type[gevent.GreenletExit] = gevent.GreenletExit) -> None:
-        """End it, without waiting for its end. Any thread may call this; in a forked child it does nothing."""
+        """Kill it without waiting for its end. Any thread may call this; no effect in a forked child."""
         if self.process is not process.mark:
             return
         if self.hub is gevent.get_hub():
@@ -109,25 +109,25 @@ class Task(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs o
 
 
 def spawn(function: Callable[..., object], *arguments: object) -> Task:
-    """Start a Task."""
+    """Create and start a Task."""
     task = Task(function, *arguments)
     task.start()
     return task
 
 
 def watched(busy: Busy) -> None:
-    """Have something asked whether it is busy, when the process forks."""
+    """Register an object whose is_busy() is called when the process forks."""
     _busy.add(busy)
 
 
 def disowned_in_child(owned: Disowned) -> None:
-    """Have something disowned in forked children."""
+    """Register an object whose disown() is called in forked children."""
     _disowned.add(owned)
 
 
 @contextlib.contextmanager
 def under_way() -> Iterator[None]:
-    """Count as something under way, whatever greenlet it runs in."""
+    """Count the `with` block as work in progress, in any greenlet."""
     mark = process.mark
     process.under_way += 1
     try:
@@ -138,13 +138,13 @@ def under_way() -> Iterator[None]:
 
 
 def leave_child(error: BaseException | None = None) -> NoReturn:
-    """Keep a greenlet that is a copy of the parent's from going on.
+    """Stop a greenlet that is a copy of the parent's from continuing.
 
     The one that forked ends the process: the code that s3po called has returned, or raised `error`. Any other waits for ever.
     """
     if gevent.getcurrent() is process.origin:
         _exit(error)
-    # It keeps itself, so that it is not ended as garbage, with all its clean-up.
+    # The local variable refers to the greenlet itself, so that it is not garbage collected, which would run its clean-up.
     myself = gevent.getcurrent()
     while myself is not None:
         gevent.get_hub().switch()
@@ -173,7 +173,7 @@ def _exit(error: BaseException | None) -> NoReturn:
         if status and not isinstance(error.code, int):
             print(error.code, file=sys.stderr)  # noqa: T201  (as the interpreter does)
     elif error is None:
-        log.error('code that s3po called has forked and then returned in the child; the child ends here (use os._exit there)')
+        log.error('code called by s3po forked, and then returned in the child; the child ends here (call os._exit() there)')
     else:
         traceback.print_exception(error)
     with contextlib.suppress(Exception):
@@ -192,15 +192,15 @@ def _begin_in_child() -> None:
     hub: Any = get_hub_if_exists()
     if hub is None:
         return
-    # The hub cannot be left from within one of its own callbacks.
+    # The hub cannot be replaced from one of its own callbacks.
     if gevent.getcurrent() is not hub and (counted or _has_work(hub)):
         _leave(hub)
         return
     for worker in () if hub._threadpool is None else list(hub._threadpool._worker_greenlets):
-        # gevent would destroy its event loop, and wait for threads that are not here.
+        # gevent would destroy its event loop, and wait for threads that do not exist in this process.
         worker._hub_of_worker = None
     if not monkey.is_module_patched('os'):
-        # gevent's own fork() does so. Without it the threads that look names up are missed for ever, for example.
+        # gevent's own fork() does the same. Without it, name look-ups would wait for threads that do not exist, for example.
         gevent.reinit()
 
 
@@ -209,34 +209,34 @@ def _has_work(hub: Any) -> bool:
 
 
 class _ParentsHub(gevent.hub.Hub):
-    """A hub that was left. gevent's locks look whether their hub is dead, and then take the present one."""
+    """A hub that was replaced. gevent's locks check whether their hub is dead, and then use the current one."""
 
     dead = True
 
 
 def _leave(old: Any) -> None:
-    """Go on with a new hub and loop; the old ones, and all that waits for them, are never used again, and never freed."""
+    """Replace the hub and its loop; the old ones, and everything that waits for them, are never used again and never freed."""
     loop = old.loop
     _keep([old, loop, loop._callbacks, old._threadpool, old._resolver])
     if get_loop() is loop:
-        set_loop(None)  # type: ignore[arg-type]  # as gevent does it itself
+        set_loop(None)  # type: ignore[arg-type]  # gevent itself does so
     loop.destroy()
-    set_hub(None)  # type: ignore[arg-type]  # as gevent does it itself
+    set_hub(None)  # type: ignore[arg-type]  # gevent itself does so
     old.__class__ = _ParentsHub
     new: Any = gevent.get_hub()
     new.parent = old.parent
     old._threadpool = old._resolver = None
-    # For sockets and locks that were made under it, and are the child's as well.
+    # For sockets and locks that were created with the old hub, and that the child uses too.
     old.loop = new.loop
     cooperative: Any = gevent.socket.socket
     watchers: list[Any] = []
-    # (Few objects are looked at for long here.)
+    # (The loop below is short: few objects refer to a hub.)
     for found in gc.get_referrers(old):
         if isinstance(found, greenlet) and found is not new and found.parent is old:
-            # A greenlet that ends goes on with its parent, which must not be the old hub.
+            # When a greenlet ends, its parent continues, which must not be the old hub.
             found.parent = new
         elif isinstance(found, cooperative) and found.fileno() >= 0:
-            # Its watchers are of the destroyed loop, and could not even be closed.
+            # Its watchers belong to the destroyed loop, and cannot even be closed.
             watchers += [found._read_event, found._write_event]
             threads.take_over(found)
     _keep(watchers)
@@ -245,7 +245,7 @@ def _leave(old: Any) -> None:
 
 
 def _keep(kept: list[Any]) -> None:
-    """Keep objects for ever, the end of the interpreter included: in the frame of a greenlet that keeps itself."""
+    """Keep objects alive for ever, also during interpreter shutdown: in the frame of a greenlet that refers to itself."""
 
     def hold() -> None:
         kept.append(gevent.getcurrent())

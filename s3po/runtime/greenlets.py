@@ -1,6 +1,7 @@
-"""Work that must not stop the other greenlets, and values of one event loop."""
+"""Work that must not block the other greenlets, and values per event loop."""
 
-# gevent's threadpool needs it, and it cannot be imported while the process ends: that would break transfers at exit.
+# Imported here because gevent's threadpool needs it, and importing it during interpreter shutdown fails: transfers at exit
+# would break.
 import concurrent.futures.thread  # noqa: F401
 import contextvars
 import logging
@@ -26,32 +27,32 @@ GRAVEST: Final = 2
 T = TypeVar('T')
 Ts = TypeVarTuple('Ts')
 
-# A thread's own, patched or not: all greenlets of a native thread share it, and it goes when the thread ends.
+# A native thread local, patched or not: all greenlets of a thread share it, and it ends with the thread.
 _ThreadLocal: Any = monkey.get_original('_thread', '_local')
 
 
 class WorkKilled(RuntimeError):
-    """Other code killed the greenlet that did shielded work; how far it came is not known."""
+    """Other code killed the greenlet of shielded work; how much of it was done is unknown."""
 
 
 def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Run blocking work (disk, hashing of large data) in gevent's threadpool, while other greenlets go on.
+    """Run blocking work (disk, hashing of large data) in gevent's threadpool, while other greenlets continue.
 
-    In a thread that has no greenlets the function is called directly: there is nobody to make way for. The hop to the pool and
-    back costs about 50 us, so small things are cheaper inline. The pool has ten threads, which also look up host names.
+    In a thread without greenlets the function is called directly. The way to the pool and back costs about 50 µs, so small work
+    is cheaper inline. The pool has ten threads, which also look up host names.
 
-    If the waiting greenlet is killed or interrupted, it still waits for the function to return, and only then raises. What
-    the function uses (a descriptor, a buffer) may therefore be closed or reused as soon as this call is left in any way.
+    If the waiting greenlet is killed or interrupted, it still waits for the function to return, and raises only then. So what
+    the function uses (a descriptor, a buffer) may be closed or reused as soon as this call has ended in any way.
 
     Args:
-        function: The work. It runs in another native thread, so it must not touch greenlets, gevent's locks or its sockets.
+        function: The work. It runs in another native thread, so it must not use greenlets, gevent's locks or its sockets.
         args: Its arguments.
 
     Returns:
-        What the function returned.
+        The function's return value.
 
     Raises:
-        BaseException: What the function raised, or what was raised into the waiting greenlet.
+        BaseException: The function's error, or the exception that was raised into the waiting greenlet.
     """
     if not has_greenlets():
         return function(*args)
@@ -62,25 +63,25 @@ def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 def isolated(function: Callable[[], T], on_lost: Callable[[T], object] | None = None) -> T:
-    """Call a function in a greenlet of its own, and wait for it.
+    """Call a function in its own greenlet, and wait for it.
 
-    What is raised into the caller meanwhile (a kill, a gevent.Timeout, or the caller's own `gevent.Timeout(1, MyError())`) is
-    raised here as it is, and ends the function with GreenletExit. Without this, libraries that translate every Exception would
-    take MyError for a failure of the network.
+    An exception that is raised into the caller meanwhile (a kill, a gevent.Timeout, or the caller's own `gevent.Timeout(1,
+    MyError())`) is raised here unchanged, and ends the function with GreenletExit. Without this, libraries that convert every
+    Exception would take MyError for a network error.
 
     Args:
-        function: The work. It must not need locks that belong to the calling greenlet.
-        on_lost: Called with a result that came just when the caller was interrupted, to close it. It must not wait.
+        function: The work. It must not need locks that the calling greenlet holds.
+        on_lost: Called with a result that arrived just when the caller was interrupted, to close it. It must not wait.
 
     Returns:
-        What the function returned.
+        The function's return value.
 
     Raises:
-        WorkKilled: Other code killed the greenlet in which the function ran.
-        BaseException: What the function raised, or what was raised into the waiting greenlet.
+        WorkKilled: Other code killed the greenlet of the function.
+        BaseException: The function's error, or the exception that was raised into the waiting greenlet.
     """
     outcome: Captured[T] = Captured()
-    # A greenlet has no context variables of the one that made it; boto.py keeps headers in one.
+    # A greenlet does not inherit context variables; boto.py keeps headers in one.
     work = gevent.spawn(contextvars.copy_context().run, outcome.capture, function)
     try:
         work.join()
@@ -93,18 +94,18 @@ def isolated(function: Callable[[], T], on_lost: Callable[[T], object] | None = 
 
 
 class PerHub(Generic[T]):
-    """One value per process and gevent hub, which in effect is one per native thread.
+    """One value per process and gevent hub, which in effect means per native thread.
 
-    Sockets, locks and pools of gevent's belong to the hub that they were made under. Kept in a PerHub, they are never seen by
-    another native thread, nor by a forked child, which gets values of its own. A value goes when its native thread ends.
+    gevent's sockets, locks and pools belong to the hub under which they were created. In a PerHub, no other native thread gets
+    them, and a forked child gets new values. A value is dropped when its native thread ends.
 
     Any thread may call any method. `get` costs about 200 ns.
 
     Args:
-        factory: Makes a hub's value when it is first asked for. If it lets other greenlets run, two of them may call it at
-            the same time; the first to finish wins, and the other value is dropped.
-        on_end: Called with a value that goes, in its own thread and process, but not where the process ends. It must neither
-            wait nor fail.
+        factory: Creates a hub's value on first use. If it lets other greenlets run, two of them may call it at the same time;
+            the first to finish wins, and the other value is dropped.
+        on_end: Called with a value that is dropped, in its own thread and process, except at the end of the process. It must
+            neither wait nor fail.
     """
 
     __slots__ = ('_factory', '_local', '_on_end', '_slots')
@@ -115,10 +116,10 @@ class PerHub(Generic[T]):
         self.clear()
 
     def get(self) -> T:
-        """Return the calling thread's value, which is made if it does not exist.
+        """Return the calling thread's value, and create it if it does not exist.
 
         Returns:
-            The one value of this process and hub.
+            The value of this process and hub.
         """
         slot: _Slot[T] | None = getattr(self._local, 'slot', None)
         if slot is not None and slot.process is process.mark and slot.hub is get_hub():
@@ -126,19 +127,19 @@ class PerHub(Generic[T]):
         return self._make(slot)
 
     def values(self) -> list[T]:
-        """Return all values of this process, those of other native threads too, for instance to close them.
+        """Return all values of this process, also those of other native threads, for example to close them.
 
         Returns:
-            The values of threads that live, in no particular order.
+            The values of the threads that exist, in no particular order.
         """
         slots = [reference() for reference in self._slots.valuerefs()]
         return [slot.value for slot in slots if slot is not None and slot.process is process.mark]
 
     def clear(self) -> None:
-        """Forget all values, of all threads. The next `get` makes a new one."""
-        # A local's values live as long as it does: so the other threads' go too.
+        """Drop the values of all threads. The next `get` creates a new one."""
+        # Replacing the local drops the values of all threads.
         self._local = _ThreadLocal()
-        # Weak, because a value mostly holds its hub: kept here, a thread's value and hub would outlive the thread.
+        # Weak, because a value usually refers to its hub: a strong reference would keep both alive after the thread has ended.
         self._slots: weakref.WeakValueDictionary[int, _Slot[T]] = weakref.WeakValueDictionary()
 
     def _make(self, stale: '_Slot[T] | None') -> T:
@@ -155,63 +156,63 @@ class PerHub(Generic[T]):
 
 
 class _Slot(Generic[T]):
-    """A value, and the process and hub that it belongs to."""
+    """A value, with its process and hub."""
 
     __slots__ = ('__weakref__', 'hub', 'on_end', 'process', 'sign', 'value')
 
     def __init__(self, value: T, on_end: Callable[[T], object] | None, sign: object) -> None:
         self.value = value
         self.on_end = on_end
-        # Keeps the hub for on_end.
+        # Keeps the hub alive for on_end.
         self.sign = sign
         self.hub = get_hub()
         self.process = process.mark
 
     def __del__(self) -> None:
-        # No weakref.finalize(): it would hold the value, and most values hold the PerHub that they are of.
+        # Not weakref.finalize(): it would refer to the value, and most values refer to their PerHub.
         if self.on_end is not None and self.process is process.mark and is_own_hub(self.hub) and not sys.is_finalizing():
             self.on_end(self.value)
 
 
 class Captured(Generic[T]):
-    """What became of a call that was made elsewhere: in another greenlet or thread.
+    """The outcome of a call in another greenlet or thread.
 
-    Kept here and not in the greenlet or the threadpool's result, because gevent prints the errors of both.
+    Not kept in the greenlet or in the threadpool's result, because gevent prints the errors of both.
     """
 
     __slots__ = ('error', 'result')
 
     def __init__(self) -> None:
-        # For work that was killed before it began.
+        # The outcome of work that was killed before it began.
         self.error: BaseException | None = gevent.GreenletExit('it never began')
         self.result: T
 
     def capture(self, function: Callable[[], T]) -> None:
-        """Call it, and keep what it returns or raises."""
+        """Call the function, and store its return value or error."""
         self.error = None
         try:
             self.result = function()
-        except BaseException as error:  # raised again by unwrap, in the greenlet that waits
+        except BaseException as error:  # raised by unwrap() in the waiting greenlet
             self.error = error
 
     def unwrap_killed(self) -> T:
-        """As unwrap(), for a greenlet that only other code kills.
+        """Like unwrap(), for a greenlet that only other code kills.
 
         Raises:
             WorkKilled: Other code has killed it.
         """
         if isinstance(self.error, gevent.GreenletExit):
-            raise WorkKilled('other code killed the greenlet that did it') from self.error
+            raise WorkKilled('other code killed the greenlet that ran it') from self.error
         return self.unwrap()
 
     def unwrap(self) -> T:
-        """Return what it returned, or raise what it raised."""
+        """Return the call's return value, or raise its error."""
         if self.error is None:
             return self.result
         try:
             raise self.error
         finally:
-            # The error's traceback holds this frame: without the cycle it is freed at once, and all its frames with it.
+            # The error's traceback refers to this frame: without this cycle, the error and its frames are freed at once.
             del self
 
 
@@ -223,8 +224,8 @@ def _wait_until_done(wait: Callable[[], object]) -> None:
 
 
 def _outlast(wait: Callable[[], object], interruption: BaseException) -> BaseException:
-    """Wait to the end, whatever is raised meanwhile, and return what is to be raised then."""
-    while not isinstance(interruption, LoopExit):  # nothing is left that could end the wait
+    """Wait to the end, whatever is raised meanwhile; returns the exception to raise afterwards."""
+    while not isinstance(interruption, LoopExit):  # the event loop has nothing left that could end the wait
         try:
             wait()
         except BaseException as further:
@@ -238,6 +239,7 @@ def _outlast(wait: Callable[[], object], interruption: BaseException) -> BaseExc
 
 
 def gravity(interruption: BaseException) -> int:
+    """Rank an interruption: of several, the one with the highest number is raised."""
     if isinstance(interruption, KeyboardInterrupt | SystemExit):
         return GRAVEST
     return 1 if isinstance(interruption, gevent.GreenletExit) else 0

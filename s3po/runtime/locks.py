@@ -1,8 +1,8 @@
 """Locks and waits that work between greenlets and between native threads.
 
-A native lock that a greenlet holds across a yield stops its whole thread when a second greenlet of that thread waits for it. A
-lock of gevent's cannot be relied on between native threads. The waits here do not wait in the system or in gevent: they try
-again and again, and pause in between, in the way that suits the calling thread.
+A native lock that a greenlet holds while it yields blocks the whole thread when a second greenlet of that thread waits for it.
+gevent's locks are not reliable between native threads. The waits here block neither in the system nor in gevent: they poll, and
+pause in between in the way that suits the calling thread.
 """
 
 import time
@@ -23,15 +23,15 @@ _sleep_natively: Final = monkey.get_original('time', 'sleep')
 # The class of a native lock.
 NATIVE_LOCK: Final[type] = type(_allocate_native())
 
-# Short against the requests and imports that locks are held for.
+# Polling interval; short compared with the requests and imports during which locks are held.
 _ASK_EVERY_S: Final = 0.002
 
 
 class YieldingLock:
-    """A lock between greenlets, of whichever threads. It has the methods of `threading.Lock`.
+    """A lock between greenlets of any threads. It has the methods of `threading.Lock`.
 
     Args:
-        native: The native lock to take. The lock may be held when it is wrapped, and its holder may release the native one.
+        native: The native lock to use. It may be locked already, and its holder may release it directly.
     """
 
     __slots__ = ('_native', 'locked', 'release')
@@ -42,14 +42,14 @@ class YieldingLock:
         self.locked = native.locked
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002  (as threading has it)
-        """Take the lock.
+        """Acquire the lock.
 
         Args:
             blocking: Whether to wait for it.
-            timeout: How many seconds to wait at the most; -1 for ever.
+            timeout: The longest wait in seconds; -1 for no limit.
 
         Returns:
-            Whether it was taken.
+            Whether it was acquired.
         """
         take = self._native.acquire
         if not blocking or not has_greenlets():
@@ -65,14 +65,14 @@ class YieldingLock:
 
 
 def wait_until(is_done: Callable[[], bool], timeout_s: float | None = None) -> bool:
-    """Wait for a condition, in any native thread, without stopping the greenlets of that thread.
+    """Wait for a condition, in any native thread, without blocking the greenlets of that thread.
 
     Args:
         is_done: Called every 2 ms.
-        timeout_s: How long to wait at the most; None for ever.
+        timeout_s: The longest wait in seconds; None for no limit.
 
     Returns:
-        Whether the condition came true.
+        Whether the condition became true.
     """
     until = None if timeout_s is None else time.monotonic() + timeout_s
     while not is_done():
@@ -84,7 +84,7 @@ def wait_until(is_done: Callable[[], bool], timeout_s: float | None = None) -> b
 
 def pause(seconds: float) -> None:
     """Let other greenlets run for a while, or sleep natively in a thread without greenlets."""
-    # The hub itself cannot give way.
+    # The hub itself cannot yield.
     if has_greenlets() and gevent.getcurrent() is not get_hub_if_exists():
         gevent.sleep(seconds)
     else:

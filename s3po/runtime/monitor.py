@@ -1,13 +1,14 @@
-"""Names what blocks an event loop while a batch has jobs there, as long as it is blocked.
+"""Reports what blocks an event loop while a batch has jobs there, during the block.
 
-One native thread per process, which runs while batches are open, calls each of their event loops every half second. A loop that
-waits for I/O answers at once. One that does not answer for 5 s is blocked: by a native lock, another thread, a process or a
-computation. That is logged once per place, with the stack and the remedy.
+One native thread per process runs while batches are open, and calls each of their event loops every half second. A loop that
+waits for I/O responds at once. One that does not respond for 5 s is blocked: by a native lock, another thread, a process or a
+computation. This is logged once per place, with the stack and advice.
 
-Calls are counted, not seconds: a process that was stopped, or a machine that slept, has missed one call only. (gevent's own
-monitoring thread traces every switch of greenlets, has its settings for the whole process, and prints its report.)
+Calls are counted, not seconds: if the process was stopped or the machine slept, only one call is missed. (gevent's own
+monitoring thread traces every switch of greenlets, has settings for the whole process, and prints its report.)
 
-A fork ends the thread before, and starts another one after it in the parent: from Python 3.12 on, forking beside threads warns.
+The thread ends before a fork and is started again in the parent: from Python 3.12 on, forking a process with threads emits a
+warning.
 """
 
 import logging
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 CALL_EVERY_S: Final = 0.5
 MISSED_CALLS: Final = 10
 
-# How long a fork waits for the thread to end, which takes a millisecond unless it is writing a report.
+# How long a fork waits for the end of the thread, which takes a millisecond unless it is writing a report.
 _END_TIMEOUT_S: Final = 1.0
 
 _allocate_native: Any = monkey.get_original('_thread', 'allocate_lock')
@@ -38,7 +39,7 @@ _start_native: Any = monkey.get_original('_thread', 'start_new_thread')
 
 
 class IdleEvent(Protocol):
-    """Set while there is nothing to do."""
+    """An event that is set while there is nothing to do."""
 
     def is_set(self) -> bool:
         """Whether it is set. Called in another thread."""
@@ -46,7 +47,7 @@ class IdleEvent(Protocol):
 
 
 class Watch:
-    """One batch's wish to have its event loop watched. It ends with close(), or when nothing refers to it."""
+    """A batch's registration of its event loop. It ends with close(), or when it is no longer referenced."""
 
     __slots__ = ('__weakref__', 'is_idle')
 
@@ -59,10 +60,10 @@ class Watch:
 
 
 def watch_hub(is_idle: IdleEvent) -> Watch:
-    """Watch the calling thread's event loop.
+    """Monitor the calling thread's event loop.
 
     Args:
-        is_idle: While it is set, the loop may be blocked for as long as it likes.
+        is_idle: While it is set, a blocked loop is not reported.
     """
     watch = Watch(is_idle)
     _monitor.add(get_hub(), watch)
@@ -70,7 +71,7 @@ def watch_hub(is_idle: IdleEvent) -> Watch:
 
 
 class _Watched:
-    """An event loop, and whether it answers. Made in its thread."""
+    """A monitored event loop, and whether it responds. Created in its thread."""
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
@@ -82,10 +83,11 @@ class _Watched:
         self._told: set[tuple[tuple[str, str], ...]] = set()
 
     def is_busy(self) -> bool:
+        """Whether any of its batches has work."""
         return any(watch is not None and not watch.is_idle.is_set() for watch in [each() for each in self.watches])
 
     def look(self) -> None:
-        """Call the loop, or count one more call that it has not answered."""
+        """Call the loop, or count one more call without a response."""
         if not self.is_busy():
             self._missed = 0
         elif self._is_answered:
@@ -104,12 +106,12 @@ class _Watched:
 
     def _report(self) -> None:
         frame = sys._current_frames().get(self.hub.thread_ident)
-        # No frame: the thread has ended, or is at an interactive prompt.
+        # No frame: the thread has ended, or waits at an interactive prompt.
         if frame is None or self._is_told(frame):
             return
         blocked_s = MISSED_CALLS * CALL_EVERY_S
         log.warning(
-            'a call has blocked the event loop for %.0f s: no transfer of this thread goes on. %s\nMost recent call last:\n%s',
+            'a call has blocked the event loop for %.0f s: all transfers of this thread wait. %s\nMost recent call last:\n%s',
             blocked_s,
             remedy(frame, self._clock.seconds() - self._cpu_s, blocked_s),
             ''.join(traceback.format_stack(frame)),
@@ -123,13 +125,13 @@ class _Watched:
 
 
 class _Monitor:
-    """The thread and what it watches."""
+    """The monitoring thread and the loops that it calls."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew: in a forked child there is no thread, and nothing to watch yet."""
+        """Reset in a forked child, which has no such thread and nothing to monitor yet."""
         self._lock = _allocate_native()
         self._watched: dict[int, _Watched] = {}
         self._ending: Any = None
@@ -137,6 +139,7 @@ class _Monitor:
         self._ident = 0
 
     def add(self, hub: Any, watch: Watch) -> None:
+        """Monitor a loop for one more batch; starts the thread if necessary."""
         with self._lock:
             watched = self._watched.get(id(hub))
             if watched is None:
@@ -145,22 +148,23 @@ class _Monitor:
             self._start()
 
     def remove(self, watch: Watch) -> None:
+        """End a batch's registration."""
         with self._lock:
             for watched in self._watched.values():
                 watched.watches = [each for each in watched.watches if each() is not watch]
 
     def end_thread(self) -> None:
-        """End the thread, and wait for that."""
+        """End the thread, and wait for its end."""
         with self._lock:
             ending, has_ended, self._ending = self._ending, self._has_ended, None
         if ending is not None:
             ending.release()
-            # First this: a thread that has just been started may not have begun.
+            # Acquired first: a thread that was just started may not have begun.
             has_ended.acquire(True, _END_TIMEOUT_S)
             await_ends({self._ident})
 
     def start_thread(self) -> None:
-        """Start the thread again, if there is something to watch."""
+        """Start the thread again, if there are loops to monitor."""
         with self._lock:
             if self._pruned():
                 self._start()
@@ -198,10 +202,10 @@ def _look(watched: _Watched) -> None:
     try:
         watched.look()
     except Exception:
-        # Its thread may have destroyed the loop a moment ago.
+        # The thread may have destroyed its loop a moment ago.
         log.debug('the event loop could not be watched', exc_info=True)
 
 
-# The one state of this module.
+# The only state of this module.
 _monitor: Final = _Monitor()
 os.register_at_fork(before=_monitor.end_thread, after_in_parent=_monitor.start_thread, after_in_child=_monitor.renew)

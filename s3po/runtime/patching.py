@@ -1,4 +1,4 @@
-"""What `import s3po` does to the standard library.
+"""What `import s3po` patches in the standard library.
 
 | the program                          | what is patched                                               |
 |--------------------------------------|---------------------------------------------------------------|
@@ -8,14 +8,14 @@
 | has patched with gevent itself       | nothing more                                                  |
 | sets S3PO_PATCH=0                    | nothing                                                       |
 
-The narrow patch leaves threads, locks, queues, subprocess, select, signals and os as they are, because other libraries need
-native ones: multiprocessing, asyncio in a thread, threaded servers, notebooks. It also works after other modules have begun
-to use the network: contexts, sessions and open connections made before are repaired (see `tls` and `sockets`).
+The narrow patch leaves threads, locks, queues, subprocess, select, signals and os unchanged, because other libraries need
+native ones: multiprocessing, asyncio in a thread, threaded servers, notebooks. It also works after other modules have used the
+network: contexts, sessions and open connections from before are repaired (see `tls` and `sockets`).
 
-`patch_all` also replaces the locks. What waits for a native lock at that moment, or holds one from before, cannot be
-repaired: so it needs a process without other native threads, and warns about HTTPS clients that exist already.
+`patch_all` also replaces the locks. Code that waits for a native lock at that moment, or holds one from before, cannot be
+repaired. So it requires a process without other native threads, and warns about existing HTTPS clients.
 
-Where the locks are patched, by whomever, those of the import system are replaced once more: see `imports`.
+If the locks are patched, by s3po or by the program, those of the import system are replaced again: see `imports`.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _FIX = 'Set S3PO_PATCH=all, or call s3po.patch_all() in the first lines of the program'
 
-# What has locks of its own in HTTP clients. httpcore serves httpx.
+# HTTP clients that have their own locks. httpcore is httpx's.
 _CLIENTS = (
     ('botocore.client', 'BaseClient'),
     ('requests', 'Session'),
@@ -51,16 +51,15 @@ _CLIENTS = (
 class LateImportWarning(RuntimeWarning):
     """The full patch came too late for a part of this process, which stays blocking.
 
-    Raised only where the program asks for the full patch (`s3po.patch_all()` or S3PO_PATCH=all). The narrow patch is never too
-    late. Under warnings as errors it becomes a WARNING log record: the patch has been applied and must not fail half-way.
+    Emitted only if the program requests the full patch (`s3po.patch_all()` or S3PO_PATCH=all). The narrow patch is never too
+    late. If warnings are errors, it is logged as a WARNING instead: the patch has been applied and must not fail half-way.
     """
 
 
 def patch() -> None:
-    """Make the standard library cooperative, as S3PO_PATCH says; without it, by the narrow patch.
+    """Make the standard library cooperative, as S3PO_PATCH selects; by default with the narrow patch.
 
-    Called by `import s3po` before anything else of s3po is imported; calling it again does nothing. The module's docstring
-    tells what is patched when.
+    Called by `import s3po` before anything else of s3po is imported; further calls do nothing. See the module's docstring.
     """
     wanted = os.environ.get('S3PO_PATCH', '').lower()
     if wanted == '0':
@@ -75,7 +74,7 @@ def patch() -> None:
 
 
 def patch_all() -> None:
-    """Patch everything for gevent: threads, locks, queues, subprocess, select, signals and os, not only what carries bytes.
+    """Patch everything for gevent: threads, locks, queues, subprocess, select, signals and os, not only the network.
 
     For programs in which all concurrency is gevent's. Afterwards `threading.Thread` is a greenlet, and waiting for a lock, a
     queue, a future or a subprocess lets other greenlets run. Call it in the first lines of the program::
@@ -86,11 +85,11 @@ def patch_all() -> None:
 
     It works with S3PO_PATCH=0 too; a second call does nothing. S3PO_PATCH=all does the same at `import s3po`.
 
-    What a late call cannot reach: locks and queues made before it stay native, and stop all greenlets while one waits (those
-    of boto3, requests and urllib3 clients that exist, for example); so do names bound before it, as by
-    `from time import sleep`. A LateImportWarning tells of such clients. Where other native threads run already (a notebook,
-    pytest-xdist, a threaded server, a batch that has read files), replacing their locks would hang them: then only the narrow
-    patch is applied, and a LateImportWarning is given.
+    A late call cannot change existing objects: locks and queues from before stay native, and block all greenlets during a wait
+    (for example in existing boto3, requests and urllib3 clients); so do names bound before it, for example by `from time import
+    sleep`. A LateImportWarning names such clients. If other native threads are running (a notebook, pytest-xdist, a threaded
+    server, a batch that has read files), replacing their locks would hang them: then only the narrow patch is applied, and a
+    LateImportWarning is emitted.
     """
     if monkey.is_module_patched('threading'):
         _share_imports()
@@ -98,23 +97,23 @@ def patch_all() -> None:
     if other_threads_run():
         if not monkey.is_module_patched('socket'):
             _patch_narrowly()
-        _warn('other native threads run already, so only socket, ssl, dns and time are patched')
+        _warn('other native threads are running, so only socket, ssl, dns and time are patched')
         return
     clients = _clients()
     with _repaired(), _interrupts_held_back():
         monkey.patch_all()
     _share_imports()
     if clients:
-        _warn(f'clients made before ({", ".join(clients)}) keep native locks, which stop all greenlets where two meet at one')
+        _warn(f'existing clients ({", ".join(clients)}) keep native locks, which block all greenlets when two wait for one')
 
 
 def other_threads_run() -> bool:
-    """Tell whether native threads besides the calling one run Python code now."""
+    """Whether native threads other than the calling one run Python code now."""
     return len(sys._current_frames()) > 1
 
 
 def _clients() -> list[str]:
-    """Names of the classes of HTTP clients of which there are instances."""
+    """Names of the HTTP client classes that have instances."""
     kinds = [getattr(sys.modules[module], name) for module, name in _CLIENTS if module in sys.modules]
     # By type(): isinstance() would run the properties of proxy objects.
     found = {type(each) for each in gc.get_objects()} if kinds else set()
@@ -122,7 +121,7 @@ def _clients() -> list[str]:
 
 
 def _patch_narrowly() -> None:
-    """Patch what carries bytes, and leave the locks and queues that other threads may be waiting for."""
+    """Patch the network and time.sleep; locks and queues, for which other threads may be waiting, stay unchanged."""
     with _repaired(), _interrupts_held_back():
         threads.share_sockets()
         monkey.patch_socket(dns=True)
@@ -138,11 +137,11 @@ def _share_imports() -> None:
 
 @contextlib.contextmanager
 def _repaired() -> Iterator[None]:
-    """Repair, around the first patch, what was made of ssl and socket before it."""
+    """Repair, around the first patch, objects of ssl and socket that were created before it."""
     is_first = not monkey.is_module_patched('ssl')
     is_ours = is_first or ssl.SSLContext is tls.original_context_class()
     with warnings.catch_warnings():
-        # It warns of what is repaired here.
+        # gevent warns of problems that are repaired here.
         warnings.simplefilter('ignore', monkey.MonkeyPatchWarning)
         if is_first:
             # Before the patch, because other threads may be using a context at this moment.
@@ -158,10 +157,10 @@ def _repaired() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let a Ctrl-C wait until the patch is whole.
+    """Delay a Ctrl-C until the patch is complete.
 
-    In the middle of `patch_all` (20 ms), locks are native ones here and gevent's there: the import fails with "cannot release
-    un-acquired lock", and the process then waits for ever at its end.
+    In the middle of `patch_all` (20 ms), some locks are native and others gevent's: the import would fail with "cannot release
+    un-acquired lock", and the process would then hang at its end.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -171,7 +170,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _warn(reason: str) -> None:
-    """Warn at the line that imported s3po, or called patch_all()."""
+    """Emit the warning at the line that imported s3po or called patch_all()."""
     message = f'The full patch came late: {reason}. {_FIX}.'
     frame = _user_frame()
     registry = frame.f_globals.setdefault('__warningregistry__', {})
@@ -181,12 +180,12 @@ def _warn(reason: str) -> None:
             message, LateImportWarning, frame.f_code.co_filename, frame.f_lineno, module=module, registry=registry
         )
     except LateImportWarning:
-        # Warnings are errors here. The import would fail with everything patched, and pytest with its conftest.
+        # Warnings are errors here. The import would fail although everything is patched, and pytest with its conftest.
         log.warning('%s', message)
 
 
 def _user_frame() -> types.FrameType:
-    """The innermost frame that is neither s3po's nor the import system's."""
+    """The innermost frame that belongs neither to s3po nor to the import system."""
     frame = sys._getframe()
     while frame.f_back is not None and _is_import_machinery(frame):
         frame = frame.f_back

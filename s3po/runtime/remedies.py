@@ -1,4 +1,4 @@
-"""What to do about a call that blocks an event loop, as far as its stack tells."""
+"""Advice about a call that blocks an event loop, derived from its stack."""
 
 import itertools
 import time
@@ -15,11 +15,11 @@ _ELSE: Final = f'run it by {_POOL}; or start the program with S3PO_PATCH=all'
 
 _COMPUTES: Final = f'It computes: call gevent.sleep(0) now and then, or run it by {_POOL}.'
 _WAITS: Final = (
-    'It waits natively, for a lock that another greenlet holds or for a device: use gevent.lock in place of '
+    'It waits natively, for a lock that another greenlet holds or for a device: use gevent.lock instead of '
     f"threading's locks, or {_ELSE}."
 )
 
-# By the package of the innermost frames. The first hit counts: each calls those below it.
+# By the package of the innermost frames, from callers to callees; the first match counts.
 _BY_PACKAGE: Final = {
     's3transfer': f"It waits for boto3's transfer threads: use upload_file and download_file of s3po, or {_ELSE}.",
     'subprocess': f'It waits for a process: {_ELSE}.',
@@ -31,32 +31,32 @@ _BY_PACKAGE: Final = {
     'selectors': _WAITS,
 }
 
-# Under load, a thread that computes may get no more than this part of the time. One that waits computes nothing.
+# Minimal share of CPU time of a thread that computes: under load it may get little. A thread that waits uses none.
 _COMPUTING: Final = 0.05
 
 
 class CpuClock:
-    """Tells, in any thread, how long the thread that made it has computed."""
+    """Measures, in any thread, the CPU time of the thread that created it."""
 
     __slots__ = ('_clock',)
 
     def __init__(self) -> None:
         clock_of: Any = getattr(time, 'pthread_getcpuclockid', None)
-        # Asked for in the thread itself: of one that has ended it must not be asked for.
+        # Created in the thread itself: for a thread that has ended, the call is undefined.
         self._clock = None if clock_of is None else clock_of(monkey.get_original('_thread', 'get_ident')())
 
     def seconds(self) -> float:
-        """Return the seconds up to now; 0.0 where the system does not tell."""
+        """Return the CPU seconds so far; 0.0 if the system has no such clock."""
         return 0.0 if self._clock is None else time.clock_gettime(self._clock)
 
 
 def remedy(frame: types.FrameType, cpu_s: float, blocked_s: float) -> str:
-    """Say what a blocked thread does, and what to do about it.
+    """Describe what a blocked thread does, and what to do about it.
 
     Args:
         frame: Its innermost frame.
-        cpu_s: How long it has computed meanwhile.
-        blocked_s: For how long it has been blocked.
+        cpu_s: Its CPU time during the block, in seconds.
+        blocked_s: The duration of the block, in seconds.
     """
     if cpu_s >= _COMPUTING * blocked_s:
         return _COMPUTES

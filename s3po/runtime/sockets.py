@@ -1,9 +1,9 @@
-"""Repair of connections that were opened before the sockets were patched.
+"""Repairs connections that were opened before the sockets were patched.
 
-They stay what they are, and mostly lie idle in the pool of a session or client. Its greenlets then find them there first: one
-would wait for its answer with the whole thread standing still, put the connection back, and the next would take it, so that of
-50 requests no two would be under way together. So here the old classes wait in gevent's way before they read, where there are
-greenlets to make way for. Requests are mostly small and are sent as before.
+They keep their class, and usually are idle in the pool of a session or client. Its greenlets would use them first: one would
+wait for its response and block the whole thread, return the connection, and the next would use it, so that no two of 50
+requests run in parallel. So the old classes wait cooperatively here before they read, if the thread has greenlets. Sending is
+unchanged, because requests are usually small.
 """
 
 import socket
@@ -19,7 +19,7 @@ __all__ = ['repair_open_sockets']
 
 
 def repair_open_sockets() -> None:
-    """Let sockets of the standard library's own classes give way to other greenlets while they wait for data."""
+    """Let sockets of the standard library's own classes yield to other greenlets while they wait for data."""
     plain: Any = monkey.get_original('socket', 'socket')
     secure: Any = monkey.get_original('ssl', 'SSLSocket')
     receive, receive_into, accept_next, read_secure = plain.recv, plain.recv_into, plain.accept, secure.read
@@ -45,7 +45,7 @@ def repair_open_sockets() -> None:
 
 
 def _wait_for_data(sock: socket.socket, flags: int) -> None:
-    """Wait until data or the end has come, within the socket's timeout, unless the caller would not wait."""
+    """Wait for data or the end, within the socket's timeout, unless the socket is non-blocking."""
     timeout_s = sock.gettimeout()
     descriptor = sock.fileno()
     if timeout_s != 0 and not flags and descriptor >= 0 and has_greenlets():

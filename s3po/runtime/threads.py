@@ -1,15 +1,15 @@
-"""Sockets, name look-ups and sleeps for native threads beside which only a part is patched.
+"""Sockets, name look-ups and sleeps in native threads of a partially patched process.
 
 In a fully patched process all threads are greenlets of one native thread. In a notebook, under pytest-xdist or in a threaded
-server they are not, and gevent's own replacements do harm there:
+server they are not, and gevent's replacements cause problems there:
 
-- A gevent socket belongs to the thread that made it: in any other, waiting for it raises greenlet.error. But connection pools
-  (requests, boto3's transfers) and `socketserver` hand sockets from thread to thread.
-- Each native thread that waits even once in gevent's way gets an event loop, which is not freed when the thread ends: two
-  descriptors and, after a name look-up, a further thread, for each request that a threaded server answers.
+- A gevent socket belongs to the thread that created it: in any other thread, waiting for it raises greenlet.error. But
+  connection pools (requests, boto3's transfers) and `socketserver` pass sockets from thread to thread.
+- Each native thread that waits cooperatively even once gets an event loop, which is not freed when the thread ends: two
+  descriptors and, after a name look-up, another thread, for each request of a threaded server.
 
-So, here: a thread without greenlets has nobody to give way to. It waits natively, and is left as it was. A thread with
-greenlets takes a socket over when it waits for it.
+So a thread without greenlets waits natively, and gets no event loop. A thread with greenlets takes over a socket when it waits
+for it.
 """
 
 import select
@@ -36,21 +36,21 @@ _NAME_LOOKUPS: Final = (
 
 
 def has_greenlets() -> bool:
-    """Tell whether the calling native thread has greenlets, or timers, that a blocking call would stop."""
+    """Whether the calling native thread has greenlets or timers, which a blocking call would stop."""
     hub = get_hub_if_exists()
-    # True once its loop has run; before that, what has been spawned or started shows as active.
+    # True once its loop has run; before that, spawned or started greenlets count as active.
     return hub is not None and (bool(hub) or hub.loop.activecnt > 0)
 
 
 def share_sockets() -> None:
-    """Let gevent's sockets be used from any native thread. Only for a process that is patched in part."""
+    """Let any native thread use gevent's sockets. Only for a partially patched process."""
     cooperative: Any = gevent.socket.socket
     cooperative._wait = _waiting_in_any_thread(cooperative._wait)
     cooperative._internal_connect = _connecting_in_any_thread(cooperative._internal_connect)
 
 
 def keep_blocking_calls() -> None:
-    """Let threads without greenlets sleep and look names up as before the patch."""
+    """Let threads without greenlets sleep and look up names natively."""
     time.sleep = _dispatched('time', 'sleep')
     for name in _NAME_LOOKUPS:
         setattr(socket, name, _dispatched('socket', name))
@@ -105,8 +105,7 @@ def _connecting_in_any_thread(connect_cooperatively: Callable[..., Any]) -> Call
     def _internal_connect(sock: Any, address: Any) -> Any:
         if sock.timeout == 0.0 or has_greenlets():
             return connect_cooperatively(sock, address)
-        # Blocking, with the timeout and the name look-up in the system's hands. gevent's way would start a timer, and with
-        # it an event loop.
+        # Natively: the system handles the timeout and the name look-up. gevent would start a timer, and an event loop with it.
         native = sock._sock
         native.settimeout(sock.timeout)
         try:

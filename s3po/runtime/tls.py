@@ -1,12 +1,11 @@
-"""Repair of what was made of `ssl` before it was patched.
+"""Repairs objects of `ssl` that were created before it was patched.
 
-gevent puts a subclass of its own in the place of `ssl.SSLContext`. Whoever holds the original class, or a context made of it
-(urllib3, requests and boto3 all do), is left with setters that look the class up by its name and, finding the subclass, call
-themselves until RecursionError (https://github.com/gevent/gevent/issues/1016), and with blocking sockets. Binding the new class
-wherever the old one is bound does not reach contexts that exist. So the original class itself is changed: all contexts, old and
-new, then make gevent's sockets.
+gevent replaces `ssl.SSLContext` by a subclass. Code that keeps the original class, or a context of it (urllib3, requests and
+boto3 do), then has setters that look up the class by its name, find the subclass and call themselves until RecursionError
+(https://github.com/gevent/gevent/issues/1016), and blocking sockets. Binding the new class wherever the old one is bound does
+not reach existing contexts. So the original class itself is changed: all contexts, old and new, then create gevent's sockets.
 
-A rule that the original must keep: it is still the base class of gevent's, whose methods call it.
+Invariant: the original class stays the base class of gevent's, whose methods call it.
 """
 
 import gc
@@ -21,7 +20,7 @@ __all__ = ['original_context_class', 'rejoin_classes', 'repair_contexts']
 # Much of what is needed here is neither documented nor typed.
 _gevent_ssl: Any = gevent.ssl
 
-# Their setters in the standard library name the class by its global name. gevent's do not.
+# Properties whose setters in the standard library look up the class by its global name. gevent's do not.
 _REPAIRED_PROPERTIES = ('options', 'verify_flags', 'verify_mode', 'minimum_version', 'maximum_version')
 
 
@@ -32,7 +31,7 @@ def original_context_class() -> type[ssl.SSLContext]:
 
 
 def repair_contexts() -> None:
-    """Give the original SSLContext class what gevent's subclass has, for all contexts that exist or will."""
+    """Give the original SSLContext class the properties of gevent's subclass, for all existing and future contexts."""
     original: Any = original_context_class()
     made_before = [holder for holder in gc.get_referrers(original) if isinstance(holder, original)]
     for name in _REPAIRED_PROPERTIES:
@@ -43,22 +42,22 @@ def repair_contexts() -> None:
     original.wrap_socket = _gevent_ssl.SSLContext.wrap_socket
     for context in made_before:
         if context.sni_callback is not None:
-            context.sni_callback = context.sni_callback  # through the property just set
+            context.sni_callback = context.sni_callback  # through the property that was just set
 
 
 def rejoin_classes() -> None:
     """Bind `ssl.SSLContext` to the original class again, after gevent's patch.
 
-    It is repaired and cooperative, and `isinstance(context, ssl.SSLContext)` stays true for contexts made before, which
-    asyncio and others ask for.
+    It is repaired and cooperative, and `isinstance(context, ssl.SSLContext)`, which asyncio and others check, stays true for
+    existing contexts.
     """
-    ssl.SSLContext = original_context_class()  # type: ignore[misc]  # the re-binding is the point
+    ssl.SSLContext = original_context_class()  # type: ignore[misc]  # rebinding is intended
 
 
 class _OwnerCallback:
-    """A callback of the user's that is given the TLS socket where gevent gives the plain one underneath.
+    """A callback of the user that gets the TLS socket, where gevent would pass the plain socket underneath.
 
-    gevent does this for its own class, but cannot be used here: it takes asyncio's SSLObject for a socket of its own.
+    gevent has the same for its own class, but that one takes asyncio's SSLObject for a gevent socket.
     """
 
     __slots__ = ('user_function',)
@@ -97,7 +96,7 @@ def _repaired_message_callback(standard: Any) -> property:
         return _unwrapped(standard.fget(context))
 
     def set_(context: ssl.SSLContext, callback: Any) -> None:
-        # The standard library's setter looks its class up by name (see above); it cannot switch greenlets meanwhile.
+        # The standard library's setter looks up its class by name (see above); it cannot switch greenlets meanwhile.
         bound = ssl.SSLContext
         ssl.SSLContext = original_context_class()  # type: ignore[misc]  # for the call
         try:

@@ -1,11 +1,11 @@
 """S3's language, without I/O.
 
-- `protocol`: the Transport protocol and its values. Everything above calls S3 through it.
+- `protocol`: the Transport protocol and its values. All higher rooms call S3 through it.
 - `parameters`, `headers`: which request takes which parameter and header.
-- `status`: from an HTTP status and an S3 error code to one of s3po's errors.
+- `status`: converts HTTP statuses and S3 error codes to s3po's errors.
 - `expected`: checks of length, range and ETag of a response.
 - `xml`, `xml_requests`, `xml_characters`: XML documents.
-- `deletions`, `pages`: what DeleteObjects confirms; listings that go in circles.
+- `deletions`, `pages`: what DeleteObjects confirms; listings that repeat pages.
 - `sigv4`: Signature Version 4.
 """
 

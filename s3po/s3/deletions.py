@@ -1,7 +1,7 @@
-"""DeleteObjects: which keys its list can name, and what its answer confirms.
+"""DeleteObjects: which keys its XML can contain, and what its response confirms.
 
-Invariant: only the caller's (key, version id) are ever sent, counted or reported. A key as the store spells it in an answer is
-compared with these, and never used for anything else.
+Invariant: only the caller's (key, version id) are ever sent, counted or reported. A key as spelled in the response is compared
+with these, and not used otherwise.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Names: TypeAlias = Sequence[Name]
 
 
 def delete_odd_keys(transport: Transport, bucket: str, keys: Names, extra: Extra) -> tuple[list[DeleteFailure], Names]:
-    """Delete those keys one by one that a list in XML cannot name without doubt.
+    """Delete one by one the keys that an XML list cannot contain unambiguously.
 
     Returns:
-        What failed of them, and the other keys, each once.
+        The failures among them, and the other keys, without duplicates.
     """
     plain = []
     failures = []
@@ -45,37 +45,37 @@ def delete_odd_keys(transport: Transport, bucket: str, keys: Names, extra: Extra
 
 
 def failures_of(bucket: str, asked: Names, answer: Deletion) -> list[DeleteFailure]:
-    """The keys that an answer to DeleteObjects does not confirm as deleted, in the caller's spelling.
+    """The keys that a response to DeleteObjects does not confirm as deleted, in the caller's spelling.
 
-    A store that names no deleted key at all answers as to a quiet request: then all keys that it does not refuse are deleted.
+    Some stores list no deleted keys, as if the request were quiet: then all keys that they do not report as errors are deleted.
 
     Raises:
-        NetworkError: The answer is about keys that were not in the request, although it confirms or refuses all that were.
+        NetworkError: The response contains keys that were not in the request, although it covers all that were.
     """
     known = _Asked(asked)
     strangers = [key for key, version_id in answer.deleted if not known.confirm(key, version_id)]
-    for said in answer.failures:
-        # DeleteObjects says 200 for all; 400 here only means: what the code does not tell is the caller's fault.
-        doing = f'DeleteObjects s3://{bucket}/{said.key}'
-        error = error_for(doing, status=400, code=said.code, message=said.message, headers={})
+    for failure in answer.failures:
+        # DeleteObjects has one status, 200, for all keys; with 400, error_for() treats unknown codes as InvalidRequest.
+        doing = f'DeleteObjects s3://{bucket}/{failure.key}'
+        error = error_for(doing, status=400, code=failure.code, message=failure.message, headers={})
         is_known = known.confirm if is_gone(error) else functools.partial(known.refuse, error=error)
-        if not is_known(said.key, said.version_id):
-            strangers.append(said.key)
+        if not is_known(failure.key, failure.version_id):
+            strangers.append(failure.key)
     if strangers or answer.deleted:
-        unnamed = f'; the answer is about {strangers[0]!r} instead' if strangers else ''
+        unnamed = f'; the response contains {strangers[0]!r} instead' if strangers else ''
         for key, version_id in known.open:
-            text = f'DeleteObjects s3://{bucket}/{key}: the answer does not say whether it is deleted{unnamed}'
+            text = f'DeleteObjects s3://{bucket}/{key}: the response does not confirm the deletion{unnamed}'
             known.refuse(key, version_id, NetworkError(text))
     if strangers and not known.failures:
-        raise NetworkError(f'DeleteObjects s3://{bucket}: the answer is about {strangers[0]!r}, which was not in the request')
+        raise NetworkError(f'DeleteObjects s3://{bucket}: the response contains {strangers[0]!r}, which was not in the request')
     return list(known.failures.values())
 
 
 class _Asked:
-    """The keys of one request, and what an answer says of each.
+    """The keys of one request, and what its response confirms for each.
 
     Attributes:
-        failures: Those that are not deleted.
+        failures: The keys that are not deleted.
     """
 
     def __init__(self, asked: Names) -> None:
@@ -87,28 +87,28 @@ class _Asked:
 
     @property
     def open(self) -> list[Name]:
-        """Those of which nothing is known so far."""
+        """The keys that the response has not covered so far."""
         names = [(key, version) for key, versions in self._versions.items() for version in versions]
         return [name for name in names if name not in self._confirmed and name not in self.failures]
 
     def confirm(self, key: str, version_id: str | None) -> bool:
-        """Note that a key is deleted; returns False if it was not asked for."""
+        """Record that a key is deleted; returns False if it was not in the request."""
         name = self._asked_for(key, version_id)
         if name is not None:
             self._confirmed.add(name)
         return name is not None
 
     def refuse(self, key: str, version_id: str | None, error: TransportError) -> bool:
-        """Note that a key is not deleted; returns False if it was not asked for."""
+        """Record that a key is not deleted; returns False if it was not in the request."""
         name = self._asked_for(key, version_id)
         if name is not None:
             self.failures[name] = DeleteFailure(key=name[0], error=error, version_id=name[1])
         return name is not None
 
     def _asked_for(self, key: str, version_id: str | None) -> Name | None:
-        """The name in the request that an answer means; None for none.
+        """The (key, version id) of the request that a name in the response means; None for none.
 
-        Some stores do not repeat the version, others name one where none was asked for: both are fine if one name fits.
+        Some stores omit the version, others add one that was not requested: both are accepted if only one name fits.
         """
         versions = self._versions.get(key, [])
         if version_id in versions:

@@ -1,6 +1,6 @@
-"""Notices a listing that goes round: a page, or a place to go on at, that was there before.
+"""Detects a listing that repeats itself: a page or a continuation token that occurred before.
 
-Keys need not ascend: directory buckets and some stores do not sort them. But no page of a listing comes twice.
+Keys need not be in order: directory buckets and some stores do not sort them. But no page of a listing occurs twice.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from typing import Final
 
 __all__ = ['Loop']
 
-# A bucket full of deleted versions gives many pages without keys; more than this in a row are no listing.
+# A bucket full of deleted versions has many pages without keys; more than this in a row count as a loop.
 MAX_EMPTY_PAGES: Final = 10_000
 
 
 class Loop:
-    """Compares each page of one listing with the last one, and with one of those before, in constant memory.
+    """Compares each page of one listing with the last one and with one earlier page, in constant memory.
 
-    The one before is a later one each time that twice as many pages have come (Brent's algorithm), so that a loop of any length
-    is found.
+    The earlier page is replaced whenever the number of pages is a power of two (Brent's algorithm), so a loop of any length is
+    found.
     """
 
     def __init__(self) -> None:
@@ -26,10 +26,10 @@ class Loop:
         self._known: object = None
 
     def is_closed_by(self, page: object) -> bool:
-        """Whether a page was there before.
+        """Whether a page occurred before.
 
         Args:
-            page: What tells it from others, such as its first and last key; None for a page without any.
+            page: An identification of the page, such as its first and last key; None for a page without any.
         """
         if page is None:
             self._empty += 1

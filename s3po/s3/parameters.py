@@ -1,6 +1,6 @@
-"""Which request knows which parameter, by boto3's names and by HTTP's, and what becomes of one on the wire.
+"""Which request takes which parameter (by boto3's name) and header, and how parameters are sent.
 
-What may live here: questions to botocore's model of S3, and the names that are s3po's own. No requests.
+Based on botocore's model of S3. No requests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 METADATA_PREFIX: Final = 'x-amz-meta-'
 
-# Headers that s3po computes itself, and headers that belong to one connection (RFC 9110, section 7.6.1).
+# Headers that s3po sets itself, and headers that belong to a connection (RFC 9110, section 7.6.1).
 OWNED_HEADERS: Final = frozenset(
     {
         'host',
@@ -58,7 +58,7 @@ OWNED_HEADERS: Final = frozenset(
 )
 OWNED_HEADER_PREFIX: Final = 'x-amz-checksum-'
 
-# boto3 parameters that s3po sets itself, and what to use in their place.
+# boto3 parameters that s3po sets itself, and what to use instead.
 OWNED_EXTRA: Final = {
     'Bucket': 'the argument bucket',
     'Key': 'the argument key',
@@ -67,8 +67,8 @@ OWNED_EXTRA: Final = {
     'Range': 'the argument byte_range',
     'VersionId': 'the argument version_id',
     'PartNumber': 'nothing: parts are planned from the size',
-    'UploadId': 'nothing: s3po makes the multipart upload',
-    'MultipartUpload': 'nothing: s3po makes the multipart upload',
+    'UploadId': 'nothing: s3po creates the multipart upload',
+    'MultipartUpload': 'nothing: s3po creates the multipart upload',
     'CopySource': 'the arguments bucket and key',
     'CopySourceRange': 'nothing: parts are planned from the size',
     'CopySourceIfMatch': 'the argument if_match',
@@ -77,11 +77,11 @@ OWNED_EXTRA: Final = {
     'Delimiter': 'the argument delimiter',
     'StartAfter': 'the argument start_after',
     'MaxKeys': 'the argument page_size',
-    'ContinuationToken': 'nothing: s3po turns the pages',
-    'EncodingType': 'nothing: keys come unescaped',
+    'ContinuationToken': 'nothing: s3po requests the pages',
+    'EncodingType': 'nothing: keys are returned unescaped',
 }
 
-# Keys for the store to encrypt with: raw bytes, in a str or not, which botocore encodes.
+# SSE-C keys: raw bytes, as bytes or str, which botocore encodes.
 BINARY_EXTRA: Final = frozenset({'SSECustomerKey', 'CopySourceSSECustomerKey'})
 
 # RFC 9110, section 5.6.2: the characters of a header's name.
@@ -91,7 +91,7 @@ _CONTROL: Final = re.compile(r'[\x00-\x1f\x7f]')
 
 @functools.cache
 def _model() -> ServiceModel:
-    # Only who gives parameters or headers of this kind pays for botocore's import.
+    # botocore is imported only if the caller passes such parameters or headers.
     from botocore.loaders import create_loader
     from botocore.model import ServiceModel
 
@@ -121,15 +121,15 @@ def _all_members() -> frozenset[str]:
 
 
 def check_extra(extra: Mapping[str, Any], operations: Iterable[str] | None, argument: str = 'extra') -> None:
-    """Refuse boto3 parameters that none of the operations knows, and those that s3po sets itself.
+    """Reject boto3 parameters that none of the operations takes, and those that s3po sets itself.
 
     Args:
         extra: The caller's parameters.
-        operations: S3's names of the requests that may be made with them; None for all that there are.
+        operations: S3's names of the requests that may carry them; None for all requests.
         argument: The argument's name, for the message.
 
     Raises:
-        ConfigurationError: One of them cannot be sent.
+        ConfigurationError: A parameter cannot be sent.
     """
     if not isinstance(extra, Mapping):
         raise ConfigurationError(f"{argument} must be a mapping of boto3's parameter names, not {type(extra).__name__}")
@@ -139,10 +139,10 @@ def check_extra(extra: Mapping[str, Any], operations: Iterable[str] | None, argu
         if name in OWNED_EXTRA:
             raise ConfigurationError(f'{argument}: {name} is set by s3po; use {OWNED_EXTRA[name]}')
         if str(name).startswith('Checksum') and name != 'ChecksumMode':
-            raise ConfigurationError(f'{argument}: {name} is set by s3po, which takes care of checksums')
+            raise ConfigurationError(f'{argument}: {name} is set by s3po, which computes the checksums')
         if name not in known:
             where = 'any S3 request' if operations is None else ' or '.join(operations)
-            raise ConfigurationError(f'{argument}: {name!r} is no parameter of {where}; boto3 lists their names')
+            raise ConfigurationError(f"{argument}: {name!r} is not a parameter of {where}; see boto3's documentation")
         if name in BINARY_EXTRA:
             if not isinstance(value, str | bytes | bytearray):
                 raise ConfigurationError(f'{argument}: {name} must be bytes or a str, not {type(value).__name__}')
@@ -151,17 +151,17 @@ def check_extra(extra: Mapping[str, Any], operations: Iterable[str] | None, argu
 
 
 def _has_control_characters(value: object) -> bool:
-    """Whether a text, or one in a mapping such as Metadata, has any; most are sent as headers."""
+    """Whether a text, or one in a mapping such as Metadata, has control characters; most texts are sent as headers."""
     if isinstance(value, Mapping):
         return any(_has_control_characters(each) for each in value.values())
     return isinstance(value, str) and bool(_CONTROL.search(value))
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that s3po sets itself, and what is no header at all.
+    """Reject headers that s3po sets itself, and invalid headers.
 
     Raises:
-        ConfigurationError: One of them cannot be sent.
+        ConfigurationError: A header cannot be sent.
     """
     if not isinstance(headers, Mapping):
         raise ConfigurationError(f'headers must be a mapping, not {type(headers).__name__}')
@@ -169,7 +169,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
         if not isinstance(name, str) or not isinstance(value, str):
             raise ConfigurationError(f'headers: names and values must be str, not {name!r}: {type(value).__name__}')
         if not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"headers: {name!r} is no header's name")
+            raise ConfigurationError(f'headers: {name!r} is not a valid header name')
         if _CONTROL.search(value):
             raise ConfigurationError(f'headers: the value of {name} has control characters; remove them')
         lowered = name.lower()
@@ -178,7 +178,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The user's metadata as headers.
+    """User-defined metadata as headers.
 
     Raises:
         ConfigurationError: A name or value cannot be a header.
@@ -188,7 +188,7 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
     headers = {}
     for name, value in metadata.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f'metadata: {name!r} cannot be the name of a header')
+            raise ConfigurationError(f'metadata: {name!r} is not a valid header name')
         if not isinstance(value, str):
             raise ConfigurationError(f'metadata: the value of {name} must be str, not {type(value).__name__}')
         if not value.isascii() or _CONTROL.search(value):
@@ -200,18 +200,18 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def checksum_type(algorithm: str) -> str:
-    """What S3 is told of how the checksum of an object in parts is made of the parts': x-amz-checksum-type."""
+    """The value of x-amz-checksum-type: how the checksum of a multipart object is computed from those of its parts."""
     return 'FULL_OBJECT' if is_combinable(algorithm) else 'COMPOSITE'
 
 
 def known_extra(operation: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the caller's parameters that the operation knows."""
+    """The caller's parameters that the operation takes."""
     known = _members(operation)
     return {name: value for name, value in extra.items() if name in known}
 
 
 def known_headers(operation: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """Those of the caller's headers that the operation has parameters for, as parameters."""
+    """The caller's headers for which the operation has parameters, as parameters."""
     by_header = _header_members(operation)
     found: dict[str, Any] = {}
     metadata = {}
@@ -227,7 +227,7 @@ def known_headers(operation: str, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def unknown_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of the caller's headers that no upload has a parameter for; they are sent as they are."""
+    """The caller's headers for which no upload has a parameter; they are sent unchanged."""
     known = {**_header_members('PutObject'), **_header_members('CopyObject')}
     return {
         name: value
@@ -237,27 +237,27 @@ def unknown_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def quoted_etag(etag: str) -> str:
-    """An ETag as If-Match takes it; '*' and what has its quotes already stay as they are.
+    """An ETag in the form of If-Match; '*', lists and quoted ETags are unchanged.
 
     Raises:
-        ConfigurationError: It is no text, or has line ends, which would begin a header of their own.
+        ConfigurationError: It is not a str, or contains line ends, which would begin another header.
     """
     check_headers({'If-Match': etag})
     return quoted(etag)
 
 
 def serialized_extra(operation: str, extra: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """What the caller's parameters are on the wire, as far as the operation knows them; as botocore sends them.
+    """The caller's parameters that the operation takes, as headers and query; in the form that botocore sends.
 
     Args:
         operation: S3's name of the request, such as 'PutObject'.
         extra: Parameters by boto3's names.
 
     Returns:
-        Headers, their names in lower case, and the query, not escaped; both new for each call.
+        Headers with lower-case names, and the query, not escaped; both are new dicts.
 
     Raises:
-        ConfigurationError: A value is of the wrong type, cannot be a header, or is neither header nor query.
+        ConfigurationError: A value has the wrong type, is not valid in a header, or is sent neither as header nor in the query.
     """
     headers: dict[str, str] = {}
     query: dict[str, str] = {}
@@ -273,7 +273,7 @@ def serialized_extra(operation: str, extra: Mapping[str, Any]) -> tuple[dict[str
         elif location == 'querystring':
             query[wire_name] = _text(shape, value, 'iso8601')
         elif location != 'header':
-            raise ConfigurationError(f'extra: {name} is no header and no part of the query of {operation}')
+            raise ConfigurationError(f'extra: {name} is sent neither as a header nor in the query of {operation}')
         elif value or shape.type_name != 'list':
             headers[wire_name.lower()] = _header_value(name, _text(shape, value, 'rfc822'))
     return headers, query
@@ -291,9 +291,9 @@ def _location(shape: Shape) -> str | None:
 
 
 def _with_encoded_keys(extra: dict[str, Any]) -> dict[str, Any]:
-    """Keys for the store to encrypt with in base64, and their MD5; as they are where the caller gives the MD5 as well.
+    """SSE-C keys encoded in base64, with their MD5; unchanged if the caller gives the MD5 too.
 
-    botocore does so for all of our requests but ListParts, whose keys it sends as they are.
+    botocore does the same for all of our requests except ListParts, whose keys it does not encode.
     """
     for name in BINARY_EXTRA.intersection(extra):
         key = extra[name]
@@ -305,7 +305,7 @@ def _with_encoded_keys(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_value(operation: str, name: str, value: object, shape: Any) -> None:
-    """Refuse a value of another type than botocore takes for it. It is not shown: it may be a key."""
+    """Reject a value of a type that botocore does not accept. The message does not show it: it may be a key."""
     if _validator().validate(value, shape).has_errors():
         kind = f'list of {shape.member.type_name}s' if shape.type_name == 'list' else shape.type_name
         raise ConfigurationError(f'extra: the value of {name} must be a {kind} for {operation}, not {type(value).__name__}')
@@ -319,7 +319,7 @@ def _validator() -> Any:
 
 
 def _text(shape: Shape, value: Any, timestamp_format: str) -> str:
-    """One value as botocore's serializer for S3 (rest-xml) writes it outside of the body."""
+    """A value in the form that botocore's serializer for S3 (rest-xml) gives it outside of the body."""
     if shape.type_name == 'timestamp':
         return _timestamp(value, shape.serialization.get('timestampFormat', timestamp_format))
     if shape.type_name == 'boolean':
@@ -337,7 +337,7 @@ def _list_item(text: str) -> str:
 
 
 def _timestamp(value: Any, timestamp_format: str) -> str:
-    """A time, in whole seconds; one without a zone is in UTC."""
+    """A time in whole seconds; without a time zone it is UTC."""
     from botocore.utils import parse_to_aware_datetime
 
     seconds = calendar.timegm(parse_to_aware_datetime(value).utctimetuple())

@@ -1,15 +1,16 @@
-"""The Transport protocol and its values: one method for each S3 operation, which sends one request and returns its answer.
+"""The Transport protocol and its values: one method for each S3 operation, which sends one request.
 
-The rules that every transport keeps:
-- A method sends one request. It never retries and never waits between attempts. (What was addressed to the wrong region, or
-  dated by a wrong clock, may go out once more, corrected: the store has not looked at what it asks for.)
-- It returns the answer or raises one TransportError (or CredentialsError, ConfigurationError, LocalError for what failed before
-  anything was sent). It translates the errors of whatever it stands on.
+The rules of every transport:
+- A method sends one request. It never retries and never waits between attempts. (A request with the wrong region or a wrong
+  date may be sent once more, corrected: the store refused it before processing it.)
+- It returns the response or raises one TransportError (or CredentialsError, ConfigurationError, LocalError for failures before
+  anything was sent). It converts the errors of the libraries it uses.
 - `headers` are HTTP headers by their HTTP names, as the caller gave them; `extra` are parameters by boto3's names. Of both, a
-  method sends what its request knows, and leaves out the rest: the same set goes with every request of one transfer.
-- ETags come without quotes (a weak one, 'W/"…"', as it is), keys unescaped.
-- With if_match, the answer is of an object with that ETag, also where the store ignores If-Match; or it is PreconditionFailed.
-- An answer to get_object() holds a connection until it is read to its end or closed.
+  method sends those that its request takes and ignores the rest: all requests of one transfer get the same set.
+- ETags have no quotes (a weak one, 'W/"…"', is unchanged), keys are unescaped.
+- With if_match, the response is of an object with that ETag, even if the store ignores If-Match; otherwise PreconditionFailed
+  is raised.
+- The response of get_object() holds a connection until it is read to its end or closed.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ __all__ = [
     'Transport',
 ]
 
-# Strongest first: what an object with several checksums is known by.
+# Strongest first: the order in which the checksum of an object is selected.
 CHECKSUM_ALGORITHMS: Final = ('CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'SHA1')
 
-# Identifies an upload where the answer proves nothing else; see TransferConfig.sends_id.
+# Identifies an upload if nothing else in a response proves it; see TransferConfig.sends_id.
 ID_HEADER: Final = 'x-amz-meta-s3po-id'
 
 Headers = Mapping[str, str]
@@ -46,13 +47,13 @@ Extra = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What the store says of something that it has just stored.
+    """What the store returned about something that it has just stored.
 
     Attributes:
-        etag: The ETag without quotes; '' when the store sent none.
+        etag: The ETag without quotes; '' if the store sent none.
         version_id: The version; None in a bucket without versions.
-        checksum: The checksum it confirmed, as 'ALGORITHM:base64'; None when it confirmed none.
-        is_encrypted: Whether the object is encrypted with a KMS or customer key, so that its ETag is no MD5.
+        checksum: The confirmed checksum, as 'ALGORITHM:base64'; None if the store confirmed none.
+        is_encrypted: Whether the object is encrypted with a KMS or customer key, so that its ETag is not an MD5.
     """
 
     etag: str
@@ -67,9 +68,9 @@ class Listing:
 
     Attributes:
         entries: The objects.
-        prefixes: The common prefixes, when a delimiter was asked for.
-        is_truncated: Whether the store says that there is more.
-        next_token: Where the next page begins; None on the last one.
+        prefixes: The common prefixes, if the request had a delimiter.
+        is_truncated: Whether there are more pages.
+        next_token: The continuation token of the next page; None on the last one.
     """
 
     entries: Sequence[ListEntry]
@@ -80,12 +81,12 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedUpload:
-    """A multipart upload that is under way.
+    """A multipart upload in progress.
 
     Attributes:
-        key: The key that it will have.
-        upload_id: The store's id of it.
-        initiated: When it was begun.
+        key: The key of the object.
+        upload_id: The upload id.
+        initiated: When it was created.
     """
 
     key: str
@@ -94,14 +95,14 @@ class ListedUpload:
 
 
 class Answer(Protocol):
-    """The answer to a GET: what is known of the object, and the body, still to be read.
+    """The response to a GET: a description of the object, and the body, which is not read yet.
 
     Attributes:
         status: 200, or 206 for a range.
-        offset: Where in the object the body begins.
-        size_bytes: The length of the body; -1 where it is sent in chunks, and only shows at its end.
-        whole_bytes: The size of the whole object, also where only a range of it follows.
-        etag: The object's ETag without quotes; '' when the store sent none.
+        offset: The offset of the body in the object.
+        size_bytes: The length of the body; -1 if it is chunked, so that only its end shows the length.
+        whole_bytes: The size of the whole object, also for a range.
+        etag: The object's ETag without quotes; '' if the store sent none.
         version_id: The object's version; None in a bucket without versions.
     """
 
@@ -114,38 +115,38 @@ class Answer(Protocol):
 
     @property
     def checksum(self) -> str | None:
-        """The whole object's checksum as 'ALGORITHM:base64'; None when the store sent none."""
+        """The whole object's checksum as 'ALGORITHM:base64'; None if the store sent none."""
         ...
 
     @property
     def info(self) -> ObjectInfo:
-        """The object: `size_bytes` is that of the whole object, also where only a range of it follows."""
+        """The object; `size_bytes` is the size of the whole object, also for a range."""
         ...
 
     def header(self, name: str) -> str | None:
-        """One header, by its name in lower case; None when it is missing. For each download, so it has to be quick."""
+        """Return a header, by its lower-case name; None if it is missing. Called for each download, so it must be fast."""
         ...
 
     def read(self, size_bytes: int) -> bytes:
-        """Up to size_bytes of the body; b'' only at its end.
+        """Return up to size_bytes of the body; b'' only at its end.
 
         Raises:
-            TransportError: The body ended before size_bytes of it came, or the connection failed.
+            TransportError: The body ended too early, or the connection failed.
         """
         ...
 
     def read_into(self, buffer: memoryview) -> int:
-        """Put some bytes of the body into a buffer, at least one; 0 only at its end.
+        """Read at least one byte of the body into a buffer; returns 0 only at its end.
 
-        It may wait before the first byte is written, never between that and its return: one buffer may serve many answers.
+        It may wait before the first byte is written, but not afterwards: several responses may share the buffer.
 
         Raises:
-            TransportError: As of read().
+            TransportError: As for read().
         """
         ...
 
     def close(self) -> None:
-        """Give the connection back when the body was read to its end; drop it otherwise. May be called twice."""
+        """Return the connection to the pool if the body was read to its end; close it otherwise. May be called twice."""
         ...
 
 
@@ -163,7 +164,7 @@ class Transport(Protocol):
         wants_checksum: bool = False,
         extra: Extra,
     ) -> Answer:
-        """GetObject. byte_range is half-open; None as its end is the object's. wants_checksum requests the stored checksum."""
+        """GetObject. byte_range is half-open; its stop None is the object's end. wants_checksum requests the checksum."""
         ...
 
     def head_object(
@@ -176,17 +177,17 @@ class Transport(Protocol):
         wants_checksum: bool = False,
         extra: Extra,
     ) -> ObjectInfo:
-        """HeadObject; size_bytes is -1 if the answer has no length. wants_checksum requests the stored checksum."""
+        """HeadObject; size_bytes is -1 if the response has no length. wants_checksum requests the stored checksum."""
         ...
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
     ) -> Stored:
-        """PutObject. checksum: what the store is to check, as 'ALGORITHM:base64'."""
+        """PutObject. checksum: the store compares it, 'ALGORITHM:base64'."""
         ...
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
-        """DeleteObject; gives the version id of the delete marker, where one was made."""
+        """DeleteObject; returns the version id of the delete marker, if one was created."""
         ...
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
@@ -223,7 +224,7 @@ class Transport(Protocol):
     def create_multipart_upload(
         self, bucket: str, key: str, *, algorithm: str | None = None, headers: Headers, extra: Extra
     ) -> str:
-        """CreateMultipartUpload; gives the upload id. algorithm: of the checksums that its parts will carry."""
+        """CreateMultipartUpload; returns the upload id. algorithm: that of the parts' checksums."""
         ...
 
     def upload_part(
@@ -237,7 +238,7 @@ class Transport(Protocol):
         checksum: str | None = None,
         extra: Extra,
     ) -> CompletedPart:
-        """UploadPart. checksum: as of put_object()."""
+        """UploadPart. checksum: as for put_object()."""
         ...
 
     def upload_part_copy(
@@ -266,7 +267,7 @@ class Transport(Protocol):
         headers: Headers,
         extra: Extra,
     ) -> Stored:
-        """CompleteMultipartUpload. checksum: of the whole object (one that ends in '-N': of its parts' checksums)."""
+        """CompleteMultipartUpload. checksum: that of the whole object ('…-N' if it is made of the parts' checksums)."""
         ...
 
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
@@ -274,25 +275,25 @@ class Transport(Protocol):
         ...
 
     def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
-        """The first 1,000 parts of a multipart upload."""
+        """ListParts; returns the first 1,000 parts of a multipart upload."""
         ...
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
-        """The multipart uploads under way, all pages."""
+        """ListMultipartUploads; returns the uploads of all pages."""
         ...
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
-        """GetObjectTagging; gives the tags as a query string ('a=1&b=2'), '' for none."""
+        """GetObjectTagging; returns the tags as a query string ('a=1&b=2'), '' for none."""
         ...
 
     def guards_bodies(self, bucket: str) -> bool:
-        """Whether what is uploaded to a bucket is guarded on its way, by TLS or as a part of the signature."""
+        """Whether uploads to a bucket are protected on their way, by TLS or by the signature."""
         ...
 
     def signs_bodies(self, bucket: str) -> bool:
-        """Whether put_object() and upload_part() ask a chunk for its SHA-256."""
+        """Whether put_object() and upload_part() need a chunk's SHA-256."""
         ...
 
     def close(self) -> None:
-        """Close the connections that are kept. The transport may be used again."""
+        """Close the idle connections. The transport may be used again."""
         ...

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 __all__ = ['EMPTY_SHA256', 'UNSIGNED_PAYLOAD', 'DatedSigner', 'Signer', 'canonical_headers', 'canonical_query', 'quoted_key']
 
-# What stands in place of the body's SHA-256 where the body is not signed.
+# The value in place of the body's SHA-256 if the body is not signed.
 UNSIGNED_PAYLOAD: Final = 'UNSIGNED-PAYLOAD'
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 
@@ -54,12 +54,12 @@ _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def quoted_key(key: str) -> str:
-    """A key as it stands in a URL's path: every byte of its UTF-8 escaped but letters, digits and '-._~/'."""
+    """A key in the form of a URL's path: all bytes of its UTF-8 escaped except letters, digits and '-._~/'."""
     return key if _is_plain(key) else quote(key, safe='/~')
 
 
 def canonical_query(query: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
-    """A query string in the order and form in which it is signed; it is sent in this form too."""
+    """A query string in the order and form in which it is signed and sent."""
     pairs = query.items() if isinstance(query, Mapping) else query
     return '&'.join(f'{name}={value}' for name, value in sorted((quote(n, safe='~'), quote(v, safe='~')) for n, v in pairs))
 
@@ -67,7 +67,7 @@ def canonical_query(query: Mapping[str, str] | Iterable[tuple[str, str]]) -> str
 class Signer:
     """Signs requests with one set of keys, for one region and service.
 
-    Any thread may use it: what it keeps is replaced as a whole.
+    Any thread may use it: its caches are replaced as a whole.
     """
 
     __slots__ = ('_access_key_id', '_dated', '_day', '_region', '_secret', '_service', 'session_token')
@@ -96,7 +96,7 @@ class Signer:
         return f'<Signer {self._access_key_id} {self._region}/{self._service}>'
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('keys go into no pickle')
+        raise TypeError('a Signer has keys and cannot be pickled')
 
     def at(self, seconds: float) -> DatedSigner:
         """The signer for requests of one second.

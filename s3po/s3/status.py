@@ -1,6 +1,6 @@
-"""From what a store says to one of our errors.
+"""Converts the store's responses to s3po's errors.
 
-What may live here: the meaning of S3's statuses and codes, in one place for every transport. No I/O.
+The meaning of S3's statuses and codes, shared by all transports. No I/O.
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (codes), RFC 9110 section 10.2.3 (Retry-After).
 """
@@ -41,14 +41,14 @@ __all__ = [
     'web_page_hint',
 ]
 
-# Every store gives one of them with an object.
+# Every store sends at least one of these with an object.
 STORE_SIGNS: Final = ('etag', 'last-modified', 'x-amz-request-id', 'x-amz-id-2', 'x-amz-version-id')
 
-# What OpenSSL calls an answer that is no TLS.
+# OpenSSL's errors for a response that is not TLS.
 NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
 
-# By code, since some arrive with a status that says something else: a CompleteMultipartUpload or CopyObject that fails late
-# says 200, and the error stands in the body.
+# By code, because the status may be another: a CompleteMultipartUpload or CopyObject that fails late has status 200, and the
+# error in its body.
 BY_CODE: Final[Mapping[str, type[ResponseError]]] = {
     'NoSuchBucket': NoSuchBucket,
     'NoSuchKey': NotFound,
@@ -75,7 +75,7 @@ BY_CODE: Final[Mapping[str, type[ResponseError]]] = {
     'RequestTimeoutException': Conflict,
     'OperationAborted': Conflict,
     'ConditionalRequestConflict': Conflict,
-    # 409 as well, but nothing that passes.
+    # Status 409 too, but a retry does not help.
     'BucketAlreadyExists': InvalidRequest,
     'BucketAlreadyOwnedByYou': InvalidRequest,
     'BucketNotEmpty': InvalidRequest,
@@ -88,15 +88,15 @@ BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
     409: Conflict,
     412: PreconditionFailed,
     429: Throttled,
-    # What a store does not know today, it does not know at the next attempt.
+    # Not implemented: a retry does not help.
     501: InvalidRequest,
     503: Throttled,
 }
 EXPIRED_CODES: Final = frozenset({'ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'})
-# The store says that what it received is not what was sent.
+# The store received other bytes than were sent.
 INTEGRITY_CODES: Final = frozenset({'BadDigest', 'XAmzContentChecksumMismatch', 'XAmzContentSHA256Mismatch'})
 
-# What some stores say of a DELETE of a key that is not there. A 404 without one of these codes may be a proxy's.
+# Codes of some stores for a DELETE of a missing key. A 404 without one of these codes may come from a proxy.
 GONE_CODES: Final = frozenset({'NoSuchKey', 'NoSuchVersion'})
 
 # The statuses that mean success, for each operation. S3 answers a DELETE with 204; some stores answer with 200.
@@ -109,7 +109,7 @@ SUCCESSES: Final[Mapping[str, tuple[int, ...]]] = {
     'GetObject': (200, 206),
 }
 OTHER_SUCCESSES: Final = (200,)
-# What is asked for beyond that counts as that.
+# The longest wait that a store can request.
 LONGEST_WAIT_S: Final = 1e9
 
 MONTHS: Final = {
@@ -140,19 +140,19 @@ def error_for(
     region: str = '',
     endpoint: str = '',
 ) -> TransportError:
-    """The error that an answer means.
+    """The error that a response means.
 
     Args:
         doing: The request, such as 'GetObject s3://bucket/key'.
         status: The HTTP status.
-        code: S3's code; of an answer without a body, the status as text.
+        code: S3's code; for a response without a body, the status as text.
         message: S3's message.
-        headers: The answer's headers, names in lower case.
+        headers: The response's headers, with lower-case names.
         can_refresh: Whether expired credentials can be replaced by new ones.
-        region: The bucket's region, when the answer names it.
-        endpoint: Where the request went, for the message.
+        region: The bucket's region, if the response names it.
+        endpoint: The endpoint of the request, for the message.
     """
-    # A HEAD has no body to tell a code in, so there the code is the status once more.
+    # The response to a HEAD has no body, so its code is the status.
     text = f'{doing}: {status}' + (f' {code}' if code not in ('', str(status)) else '') + (f': {message}' if message else '')
     advice = _advice(code, headers, region) or (web_page_hint(headers) if code in ('', str(status)) else '')
     if advice:
@@ -170,52 +170,52 @@ def error_for(
 
 
 def web_page_hint(headers: Mapping[str, str]) -> str:
-    """What to say where the answer is a web page; '' where it is none.
+    """Advice for a response that is a web page; '' for any other.
 
     Args:
-        headers: The answer's, names in lower case.
+        headers: The response's headers, with lower-case names.
     """
     if not headers.get('content-type', '').startswith('text/html'):
         return ''
-    return "the answer is a web page, not S3's; is endpoint_url the address of an S3 store's API?"
+    return "the response is a web page, not S3's; is endpoint_url the address of an S3 store's API?"
 
 
 def check_signs(doing: object, headers: Container[Any], signs: Collection[Any], content_type: str) -> None:
-    """Refuse the answer to a GET or HEAD that has none of the headers that every store gives: it is some server's page.
+    """Check that the response to a GET or HEAD has one of the headers that every store sends; a web page has none.
 
     Args:
         doing: The request, for the message.
-        headers: The names of the answer's headers, in lower case.
-        signs: STORE_SIGNS, of the type that the names are of.
-        content_type: The answer's.
+        headers: The names of the response's headers, in lower case.
+        signs: STORE_SIGNS, with the same type as the names.
+        content_type: The response's Content-Type.
 
     Raises:
         NetworkError: It has none of them.
     """
     if not any(sign in headers for sign in signs):
         hint = web_page_hint({'content-type': content_type}) or 'is the endpoint an S3 store?'
-        raise NetworkError(f'{doing}: the answer has none of the headers that a store gives; {hint}')
+        raise NetworkError(f'{doing}: the response has none of the headers that every store sends; {hint}')
 
 
 def check_status(operation: str, doing: object, status: int) -> None:
-    """Refuse a status that S3 never sends for this operation, such as the 202 of a proxy that has only queued the request.
+    """Reject a status that S3 never sends for this operation, such as the 202 of a proxy that has only queued the request.
 
     Args:
         operation: S3's name of the request.
         doing: The request, for the message.
-        status: The HTTP status, which is below 300.
+        status: The HTTP status, below 300.
 
     Raises:
-        NetworkError: It does not mean that the request was carried out.
+        NetworkError: The status does not mean that the request was carried out.
     """
     allowed = SUCCESSES.get(operation, OTHER_SUCCESSES)
     if status not in allowed:
         expected = ' or '.join(map(str, allowed))
-        raise NetworkError(f'{doing}: the status is {status}, and S3 answers with {expected}; is the endpoint an S3 store?')
+        raise NetworkError(f'{doing}: the status is {status}, but S3 sends {expected}; is the endpoint an S3 store?')
 
 
 def is_gone(error: TransportError) -> bool:
-    """Whether the store says that there is no such key or version, so that a deletion has nothing left to do."""
+    """Whether the error means that the key or version does not exist, so that there is nothing to delete."""
     return isinstance(error, NotFound) and error.code in GONE_CODES
 
 
@@ -247,16 +247,16 @@ def _advice(code: str, headers: Mapping[str, str], region: str) -> str:
 
 
 def _skew(headers: Mapping[str, str]) -> str:
-    """How far this machine's clock is from the store's, by the answer's Date."""
+    """How far this machine's clock is from the store's, by the Date of the response."""
     theirs = moment_of(headers.get('date', ''))
     if theirs is None:
-        return "this machine's clock is off; set it"
+        return "this machine's clock is wrong; set it"
     offset = (datetime.datetime.now(datetime.UTC) - theirs).total_seconds()
     return f"this machine's clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's; set it"
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the store asks to wait: `x-amz-retry-after` (milliseconds) or `Retry-After` (seconds, or a date)."""
+    """The wait that the store requests: `x-amz-retry-after` (milliseconds) or `Retry-After` (seconds, or a date)."""
     milliseconds = headers.get('x-amz-retry-after', '')
     if milliseconds.isascii() and milliseconds.isdigit():
         return _seconds(milliseconds) / 1000
@@ -272,12 +272,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(digits: str) -> float:
-    # int() refuses more than some thousand digits, and float() makes them infinite.
+    # int() rejects more than some thousand digits, and float() makes them infinite.
     return min(float(digits), LONGEST_WAIT_S)
 
 
 def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes | None) -> bool:
-    """Whether an answer says that an object is encrypted with a key service's key or the customer's: its ETag is no MD5.
+    """Whether an object is encrypted with a KMS or customer key, so that its ETag is not an MD5.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html (ETag). With S3's own keys (AES256) it is one.
     """
@@ -285,8 +285,8 @@ def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes 
 
 
 def moment_of(text: str) -> datetime.datetime | None:
-    """The time that an HTTP date tells (RFC 9110, section 5.6.7), with its time zone; None for none, and for what is none."""
-    # The one form that servers send, 'Sun, 06 Nov 1994 08:49:37 GMT', read ten times faster than by email.utils.
+    """Parse an HTTP date (RFC 9110, section 5.6.7); returns it with a time zone, or None for a missing or invalid date."""
+    # The form that servers send, 'Sun, 06 Nov 1994 08:49:37 GMT', is parsed here ten times faster than by email.utils.
     if len(text) == 29 and text.endswith(' GMT') and text[8:11] in MONTHS:
         try:
             hour, minute, second = int(text[17:19]), int(text[20:22]), int(text[23:25])
@@ -298,5 +298,5 @@ def moment_of(text: str) -> datetime.datetime | None:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    # Two of the old forms name no time zone: it is Greenwich's.
+    # Two obsolete forms have no time zone: they are in GMT.
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -1,7 +1,4 @@
-"""Characters that keys may have and XML may not, and documents that have them all the same.
-
-What may live here: text and bytes in, text and bytes out. No parser.
-"""
+"""Characters that are allowed in keys but not in XML, and documents that contain them nevertheless. No parser."""
 
 from __future__ import annotations
 
@@ -10,33 +7,33 @@ from typing import Final
 
 __all__ = ['has_xml_form', 'root_of', 'survives_xml', 'without_odd_characters']
 
-# https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') cannot stand for such a character either.
+# https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') to such a character is not allowed either.
 _NOT_XML: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
-# The same of bytes in UTF-8, as stores write them all the same: S3 as references, others as they are.
+# The same in UTF-8 bytes, as stores write them nevertheless: S3 as references, others literally.
 _ODD: Final = re.compile(rb'&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));|[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]')
-# What may stand before the root, and its name.
+# What may precede the root element, and the root's name.
 _ROOT: Final = re.compile(rb'\s*(?:<\?[^>]*\?>\s*|<!--[^>]*-->\s*)*<(?:[\w.-]+:)?([\w.-]+)[\s/>]')
 
 
 def has_xml_form(text: str) -> bool:
-    """Whether XML can hold this text. Not that with most control characters: such a key is deleted by a request of its own."""
+    """Whether XML can contain this text. Most control characters are not allowed; such keys are deleted one by one."""
     return not _NOT_XML.search(text)
 
 
 def survives_xml(text: str) -> bool:
-    """Whether a text is still the same after it was written to XML and read back, by strict and by sloppy programs.
+    """Whether a text is unchanged after it was written to XML and read back, also by imprecise programs.
 
-    A parser turns a carriage return that was not escaped into a newline (https://www.w3.org/TR/xml/#sec-line-ends). Some
-    programs strip white space from both ends.
+    A parser turns an unescaped carriage return into a newline (https://www.w3.org/TR/xml/#sec-line-ends). Some programs strip
+    white space from both ends.
     """
     return '\r' not in text and text == text.strip() and has_xml_form(text)
 
 
 def without_odd_characters(body: bytes) -> bytes:
-    """A document with U+FFFD for each character that XML cannot hold, so that it can be read.
+    """Replace the characters that XML cannot contain by U+FFFD, so that the document can be parsed.
 
-    Answers repeat the key, escaped or not, and a key may have such characters. This is for documents whose keys nobody asks
-    for: in a listing it would make another key of one.
+    Responses repeat the key, escaped or not, and a key may have such characters. Only for documents whose keys are not used: in
+    a listing this would change a key into another one.
     """
     return _ODD.sub(_replaced, body) if _ODD.search(body) else body
 
@@ -50,6 +47,6 @@ def _replaced(found: re.Match[bytes]) -> bytes:
 
 
 def root_of(body: bytes) -> str:
-    """The name of a document's root, for whoever has another parser; '' where there is none. Never raises."""
+    """Root element name, for callers with their own parser; '' if there is none. Never raises."""
     found = _ROOT.match(body)
     return '' if found is None else found[1].decode('ascii', 'replace')

@@ -1,6 +1,4 @@
-"""S3's XML bodies of requests.
-
-No I/O. The bodies of answers are in s3po.s3.xml.
+"""The XML bodies of S3's requests. No I/O. The bodies of responses are in s3po.s3.xml.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 """
@@ -16,15 +14,15 @@ from s3po.s3.xml_characters import has_xml_form
 __all__ = ['complete_body', 'delete_body']
 
 NAMESPACE: Final = 'http://s3.amazonaws.com/doc/2006-03-01/'
-# Ends of lines as well, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends): botocore's own escapes.
+# Line ends too, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends). The same escapes as botocore.
 _ESCAPES: Final = str.maketrans({'&': '&amp;', '<': '&lt;', '>': '&gt;', '\r': '&#xD;', '\n': '&#xA;'})
 
 
 def complete_body(parts: Sequence[CompletedPart]) -> bytes:
-    """CompleteMultipartUpload's body.
+    """The body of CompleteMultipartUpload.
 
     Raises:
-        ValueError: An ETag has characters that XML cannot hold.
+        ValueError: An ETag has characters that XML cannot contain.
     """
     named = [
         f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_escaped(part.etag)}"</ETag>{_checksum_element(part)}</Part>'
@@ -41,10 +39,10 @@ def _checksum_element(part: CompletedPart) -> str:
 
 
 def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
-    """DeleteObjects' body for (key, version id). It is not quiet: the answer names each key that is deleted.
+    """The body of DeleteObjects for (key, version id). Not quiet: the response lists each deleted key.
 
     Raises:
-        ValueError: A key or a version id has characters that XML cannot hold; see has_xml_form().
+        ValueError: A key or a version id has characters that XML cannot contain; see has_xml_form().
     """
     named = [
         f'<Object><Key>{_escaped(key)}</Key>'
@@ -57,5 +55,5 @@ def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
 
 def _escaped(text: str) -> str:
     if not has_xml_form(text):
-        raise ValueError(f'XML cannot hold all characters of {text!r}')
+        raise ValueError(f'XML cannot contain all characters of {text!r}')
     return text.translate(_ESCAPES)

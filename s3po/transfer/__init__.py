@@ -1,8 +1,8 @@
-"""Carries a plan out: requests with retries, within the connection's bound, parts side by side, and the clean-up.
+"""Executes plans: requests with retries, limited by the connection's governor; parallel parts; and the clean-up.
 
-Invariants: a multipart upload that was created is completed or aborted, on every way out; no part greenlet outlives its
-transfer; parts run in a group of the transfer's own, never in a batch's workers (parents that wait for a place for their
-children, in a pool that is full of parents, wait for ever).
+Invariants: every multipart upload that was created is completed or aborted, on every exit path. No part greenlet outlives its
+transfer. Parts run in their transfer's own group, never in a batch's workers: a pool full of parents that wait for room for
+their children would wait for ever.
 """
 
 from s3po.transfer.aborting import abort_pending, abort_upload

@@ -1,4 +1,4 @@
-"""Aborts multipart uploads: at once, or later if the store does not answer.
+"""Aborts multipart uploads: at once, or later if the store does not respond.
 
 Invariant: an upload that was not aborted is in the connection's pending aborts, and in the log.
 """
@@ -22,19 +22,20 @@ __all__ = ['abort_pending', 'abort_pending_in_time', 'abort_upload', 'clean_up']
 
 log = logging.getLogger(__name__)
 
-# A part that was under way when its upload was aborted may be stored after it, and keeps the upload alive:
-# https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html. So the abort is repeated until nothing is left.
+# A part that was being sent during the abort may be stored after it, and keeps the upload alive
+# (https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html). So the abort is repeated until no parts are
+# left.
 ABORT_ROUNDS = 5
 
-# How long an abort may take in all, in the background; then it is left to the next upload, or to close().
+# The time limit of an abort in the background; after it, the next upload or close() tries again.
 CLEAN_UP_S: Final = 30.0
 
 
 def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
-    """Abort a multipart upload, and make sure that nothing of it is left.
+    """Abort a multipart upload, and verify that no parts are left.
 
     Raises:
-        S3poError: It could not be aborted, or the store goes on listing its parts.
+        S3poError: It could not be aborted, or the store still lists its parts.
     """
     transport, bucket, key = attempts.transport, attempts.bucket, attempts.key
     for _ in range(ABORT_ROUNDS):
@@ -49,7 +50,7 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
 
 
 def abort_pending(attempts: Attempts) -> None:
-    """Try once more to abort the bucket's uploads whose abort failed. An error of the store is logged, and not raised."""
+    """Retry the bucket's aborts that failed, once each. Errors of the store are logged, not raised."""
     pending_aborts, bucket = attempts.pending_aborts, attempts.bucket
     for _ in range(pending_aborts.count(bucket)):
         pending = pending_aborts.take(bucket)
@@ -64,7 +65,7 @@ def abort_pending(attempts: Attempts) -> None:
 
 
 def _abort_once(attempts: Attempts, pending: PendingAbort) -> bool:
-    """One attempt to abort an upload; returns False while the store still lists its parts, or does not answer."""
+    """One attempt to abort an upload; returns False if the store still lists its parts or does not respond."""
     transport, bucket = attempts.transport, attempts.bucket
     key, upload_id, extra = pending.key, pending.upload_id, pending.extra
     try:
@@ -80,7 +81,8 @@ def _abort_once(attempts: Attempts, pending: PendingAbort) -> bool:
 
 
 def abort_pending_in_time(attempts: Attempts) -> None:
-    with gevent.Timeout(CLEAN_UP_S, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
+    """Call abort_pending() with the time limit CLEAN_UP_S."""
+    with gevent.Timeout(CLEAN_UP_S, False):  # type: ignore[arg-type]  # False: it ends the block and raises nothing
         abort_pending(attempts)
 
 
@@ -92,7 +94,7 @@ def clean_up(
     error: BaseException | None,
     source: Source = NO_SOURCE,
 ) -> None:
-    """End the parts and abort the upload, within CLEAN_UP_S; keep it for later if that fails."""
+    """Stop the parts and abort the upload, within CLEAN_UP_S; keep the abort for later if that fails."""
     group.kill()
     source.let_go()
     why: BaseException | None = None
@@ -101,13 +103,13 @@ def clean_up(
         try:
             abort_upload(attempts, upload_id, extra)
         except KeyboardInterrupt:
-            # Meant for the program, it hit this greenlet by chance. It is raised once the upload is gone.
+            # The signal was for the program and reached this greenlet by chance: raise it after the abort.
             abort_upload(attempts, upload_id, extra)
             raise
     except S3poError as failure:
         why = failure
     except gevent.Timeout as fired:
-        why = S3poError(f'the store was silent for {CLEAN_UP_S:g} s') if fired is timeout else fired
+        why = S3poError(f'the store did not respond for {CLEAN_UP_S:g} s') if fired is timeout else fired
     except BaseException as interruption:
         why = interruption
         raise
@@ -121,7 +123,7 @@ def _postpone(attempts: Attempts, upload_id: str, extra: Extra, error: BaseExcep
     """Log that an upload was not aborted, and keep it for later."""
     reason = str(why) or type(why).__name__
     text = f'the multipart upload {upload_id} of s3://{attempts.bucket}/{attempts.key} was not aborted: {reason}'
-    log.error('%s; it is tried again with the next upload to that bucket, and when the connection is closed', text)
+    log.error('%s; it is retried with the next upload to that bucket, and when the connection is closed', text)
     attempts.pending_aborts.add(attempts.bucket, PendingAbort(key=attempts.key, upload_id=upload_id, extra=extra))
     if error is not None:
         error.add_note(text)

@@ -1,4 +1,4 @@
-"""The attempts of one transfer: made in a slot of the governor, repeated by the retry policy, counted, named when they fail."""
+"""The attempts of one transfer: each holds a slot of the governor; failed ones are retried by the policy and counted."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Attempts:
         governor: Bounds the requests in flight.
         bucket: The object's bucket.
         key: Its key.
-        guard: Which checksums uploads carry.
+        guard: Selects the checksums of uploads.
         pending_aborts: The connection's multipart uploads that are still to be aborted.
-        retried: How many requests were sent again so far.
+        retried: The number of retries so far.
         warnings: Warnings for the result of a transfer that succeeds.
-        observer: Receives the events; None for no observer. An observer needs ObservedAttempts.
+        observer: Receives the events; None for none. Only ObservedAttempts reports to it.
     """
 
     __slots__ = (
@@ -75,13 +75,13 @@ class Attempts:
         Args:
             transport: Sends the requests.
             governor: Bounds the requests in flight.
-            policy: How often and when a failed attempt is repeated.
-            guard: Which checksums uploads carry.
-            pending_aborts: Those of the connection; None for new ones.
+            policy: How often and when a failed attempt is retried.
+            guard: Selects the checksums of uploads.
+            pending_aborts: The connection's; None for a new, empty one.
             bucket: The object's bucket.
             key: The object's key.
-            retries: In place of the policy's; None keeps that.
-            failure: What is raised when the retries run out.
+            retries: Overrides the policy's number; None for the policy's.
+            failure: The error class raised when the retries are used up.
             observer: Receives the events; for ObservedAttempts.
         """
         self.transport = transport
@@ -99,7 +99,7 @@ class Attempts:
 
     @property
     def integrity_retries(self) -> int:
-        """How often data that arrived wrong are moved again."""
+        """How often data that arrived corrupted is transferred again."""
         return integrity_retries(self._policy.retries if self._retries is None else self._retries)
 
     def warn(self, text: str, *, is_of_process: bool = False) -> None:
@@ -122,10 +122,10 @@ class Attempts:
             part_number: The part it is for.
 
         Raises:
-            TransferError: The retries ran out.
-            TransportError: The store refused; retries do not help.
+            TransferError: The retries were used up.
+            TransportError: The store refused the request, and a retry does not help.
         """
-        # The usual way, without what a failure needs: that takes longer than a small request may.
+        # The usual path, without the preparations for a retry: they would dominate the cost of a small request.
         try:
             with self.governor.slot(self.bucket):
                 return attempt()
@@ -141,7 +141,7 @@ class Attempts:
         return self._repeat(first, operation, within_slot, part_number)
 
     def run_without_slot(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
-        """As run(), for attempts that open their slot themselves, because it outlives them."""
+        """Like run(), for attempts that open their slot themselves, because the slot outlives them."""
         try:
             return attempt()
         except TransportError as error:
@@ -151,16 +151,16 @@ class Attempts:
         return self._repeat(first, operation, attempt, part_number)
 
     def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
-        """Report bytes; see Observer.moved. Callers check `observer` first, so that nothing is called without one."""
+        """Report bytes; see Observer.moved. Callers check `observer` first, to save the call."""
 
     def _report_failure(self, error: Exception, operation: str, part_number: int | None) -> None:
-        """Report an attempt that failed."""
+        """Report a failed attempt."""
 
     def _report_retry(self, error: Exception, operation: str, part_number: int | None) -> None:
         """Report the next attempt."""
 
     def _repeat(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
-        """Make the attempts after the first one, which failed."""
+        """Retry after the first attempt, which failed with `first`."""
         last: Exception = first
 
         def next_attempt() -> T:
@@ -184,7 +184,7 @@ class Attempts:
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
             error, cause = self._exhausted(exhausted, part_number), exhausted.__cause__
-            # An IntegrityError is raised itself, and must not become its own cause.
+            # An IntegrityError is raised as itself, and must not become its own cause.
             raise error from (error.__cause__ if error is cause else cause)
         except TransportError as error:
             self.retried += error.attempts - 1
@@ -211,7 +211,7 @@ class Attempts:
 
 
 class ObservedAttempts(Attempts):
-    """Attempts that report to their observer; made in place of Attempts where there is one."""
+    """Attempts that report to an observer; used instead of Attempts if there is one."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The completion of a multipart upload, and the proof that the object is there."""
+"""Completes a multipart upload, and proves that the object exists."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ['Completion', 'ExpectedUpload', 'UploadVanished']
 
 
 class UploadVanished(NotFound):
-    """The upload was gone when it was to be completed, and the object is not there, or another's."""
+    """The upload did not exist when it was to be completed, and the object is missing or another one."""
 
 
 class ExpectedUpload:
-    """What a completed multipart upload looks like.
+    """The expected result of a multipart upload.
 
     Attributes:
-        checksum: Of the whole object, as 'ALGORITHM:base64'; None where the store has not confirmed each part's.
+        checksum: The checksum of the whole object, as 'ALGORITHM:base64'; None if the store has not confirmed each part's.
     """
 
     def __init__(self, parts: list[CompletedPart], own_id: str | None, *, has_checksums: bool) -> None:
@@ -34,12 +34,12 @@ class ExpectedUpload:
         self.checksum = _whole_checksum(parts) if has_checksums else None
 
     def is_proved_by(self, stored: Stored) -> bool:
-        """Whether the answer to the completion is enough: only a store can know such a checksum or ETag."""
+        """Whether the response to the completion is proof: only a store can know such a checksum or ETag."""
         if not is_proof(stored.etag):
             return False
         if self._is_encrypted or stored.is_encrypted or (self.checksum is not None and self.checksum == stored.checksum):
             return True
-        # An ETag of another form can be right.
+        # The ETag of some stores has another form.
         return stored.etag == self._etag or self._etag is None or multipart_count(stored.etag) is None
 
     def is_met_by(self, info: ObjectInfo, completed_etag: str = '') -> bool | None:
@@ -58,13 +58,13 @@ class ExpectedUpload:
         if self._etag is None or info.etag == self._etag:
             return None if self._etag is None else True
         if info.etag == completed_etag and multipart_count(completed_etag) == self._count:
-            # Some stores make ETags in ways of their own.
+            # Some stores compute ETags in their own way.
             return True
         return None if is_encrypted(info) or '-' not in info.etag else False
 
 
 class Completion:
-    """The attempts to complete one upload. A HEAD decides when a response was lost or proves nothing."""
+    """The attempts to complete one upload. If a response was lost or proves nothing, a HEAD decides."""
 
     def __init__(
         self,
@@ -81,14 +81,14 @@ class Completion:
         self._expected = expected
         self._headers = headers
         self._extra = extra
-        # Whether an attempt failed that the store may have carried out nevertheless.
+        # Whether a failed attempt may have succeeded at the store.
         self._is_unsure = False
 
     def __str__(self) -> str:
         return f'CompleteMultipartUpload s3://{self._attempts.bucket}/{self._attempts.key}'
 
     def send(self) -> Stored:
-        """One attempt."""
+        """Send the request once; returns what was stored."""
         attempts = self._attempts
         try:
             stored = attempts.transport.complete_multipart_upload(
@@ -101,12 +101,12 @@ class Completion:
                 extra=self._extra,
             )
         except (NotFound, PreconditionFailed) as error:
-            # The upload is gone, or the condition false: perhaps because an earlier attempt succeeded.
+            # The upload does not exist, or the condition is false: perhaps because an earlier attempt succeeded.
             return self._resolved(error)
         except TransportError:
             self._is_unsure = True
             raise
-        # What fails from here on fails after the store has answered, so another attempt may find the upload gone.
+        # The store has responded, so after an error from here on, a retry may find that the upload no longer exists.
         self._is_unsure = True
         check_echo(str(self), self._expected.checksum, stored.checksum)
         return stored if self._expected.is_proved_by(stored) else self._looked_up(stored)
@@ -120,18 +120,18 @@ class Completion:
         if isinstance(error, PreconditionFailed):
             raise error
         raise UploadVanished(
-            f'{error}; its first answer was lost, and the object is not there', status=error.status, code=error.code
+            f'{error}; the first response was lost, and the object does not exist', status=error.status, code=error.code
         ) from error
 
     def _looked_up(self, stored: Stored) -> Stored:
-        """What a HEAD adds to a response that proves nothing. (Ceph's gateway first answers a completion without an ETag.)"""
+        """Check with a HEAD, if the response proves nothing. (Ceph's gateway first answers a completion without an ETag.)"""
         info = self._look(stored.version_id)
         if info is None or not self._expected.is_met_by(info, stored.etag):
-            raise NetworkError(f'{self}: the answer has not the right ETag, and a HEAD does not prove that the object is there')
+            raise NetworkError(f'{self}: the response has a wrong ETag, and a HEAD does not prove that the object exists')
         return _stored(info, stored.version_id)
 
     def _look(self, version_id: str | None = None) -> ObjectInfo | None:
-        """The object that is stored under the key now; None if there is none, or the store refuses to say."""
+        """The object that is now stored under the key; None if there is none, or the store refuses the HEAD."""
         attempts = self._attempts
         try:
             return attempts.transport.head_object(
@@ -142,7 +142,7 @@ class Completion:
 
 
 def _whole_checksum(parts: list[CompletedPart]) -> str | None:
-    """The object's checksum, made of its parts'; None where the store has not confirmed one of each."""
+    """The object's checksum, combined from those of the parts; None if the store has not confirmed one for each."""
     algorithms = {'' if part.checksum is None else part.checksum.partition(':')[0] for part in parts}
     if len(algorithms) != 1 or '' in algorithms:
         return None

@@ -1,4 +1,4 @@
-"""One object copied within a store: one CopyObject, or a multipart upload of ranges of the source."""
+"""Copies one object within a store: one CopyObject, or a multipart upload of ranges of the source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from s3po.transfer.multipart import MultipartUpload, Piece
 
 __all__ = ['check_copy', 'copy_object']
 
-# Headers that CopyObject copies from the source by itself; a multipart upload needs them explicitly.
+# Headers that CopyObject copies from the source itself; a multipart upload must set them.
 CARRIED_HEADERS: Final = (
     'content-type',
     'cache-control',
@@ -41,20 +41,20 @@ def copy_object(
     tagging: str,
     extra: Extra,
 ) -> TransferResult:
-    """Copy a source to where `attempts` points; the data do not pass through here. Blocks until the store has confirmed it.
+    """Copy an object within the store; the data is not downloaded. Blocks until the store has confirmed it.
 
     Args:
-        attempts: Makes the requests; names the new object.
+        attempts: Makes the requests; has the new object's name.
         source: The object to copy.
         info: The source, from a HEAD; the copy is pinned to its ETag.
-        config: From which size on, and in how large parts, it is copied in parts.
+        config: The size above which it is copied in parts, and the size of the parts.
         headers: Headers of the new object in place of the source's; none keeps the source's.
         tagging: The source's tags as a query string, for a copy in parts; '' for none.
         extra: The caller's further parameters.
 
     Raises:
-        UploadError: The retries ran out. Nothing is published and no multipart upload is left.
-        TransportError: The store refused; PreconditionFailed where the source was replaced meanwhile.
+        UploadError: The retries were used up. Nothing is published and no multipart upload is left.
+        TransportError: The store refused the request; PreconditionFailed if the source was replaced meanwhile.
     """
     began = time.monotonic()
     plan = plan_copy(info.size_bytes, config)
@@ -95,13 +95,13 @@ def check_copy(source: ObjectInfo, copy: ObjectInfo, doing: str) -> None:
         doing: The operation, for the message.
 
     Raises:
-        IntegrityError: The copy has another size; or another MD5, where both ETags are one.
+        IntegrityError: The copy has another size or, if both ETags are MD5s, another MD5.
     """
     if source.size_bytes != copy.size_bytes:
-        raise IntegrityError(f'{doing}: the copy has {copy.size_bytes:,} bytes, and its source {source.size_bytes:,}')
+        raise IntegrityError(f'{doing}: the copy has {copy.size_bytes:,} bytes, but its source has {source.size_bytes:,}')
     are_md5 = all(has_md5_form(each.etag) and not is_encrypted(each) for each in (source, copy))
     if are_md5 and source.etag != copy.etag:
-        raise IntegrityError(f'{doing}: the copy has the ETag {copy.etag}, and its source {source.etag}')
+        raise IntegrityError(f'{doing}: the copy has the ETag {copy.etag}, but its source has {source.etag}')
 
 
 def _copy_parts(

@@ -1,6 +1,6 @@
 """The bytes of one version of an object, in stages: request, then whole or in ranges, then verify.
 
-1. Request: one GET asks for everything. Its headers tell size and ETag, so no HEAD is needed.
+1. Request: one GET for the whole object. Its headers have size and ETag, so no HEAD is needed.
 2. Whole (here): a small body is read to its end, compared, and given to the sink.
    In ranges (ranges.py): the first part of a larger object is read from that response, and the others come by ranges meanwhile.
 3. Verify (ranges.py): the parts are compared with the object's checksum, and fetched again where they differ.
@@ -22,7 +22,7 @@ from s3po.transfer.requesting import Fetched, ObjectDownload
 
 __all__ = ['READ_BYTES', 'fetch']
 
-# How often a download is begun anew because the object was replaced meanwhile.
+# How often a download is restarted because the object was replaced meanwhile.
 RESTARTS: Final = 2
 
 
@@ -142,6 +142,6 @@ def _check_size(download: ObjectDownload, size_bytes: int) -> None:
         return
     if info.size_bytes not in (-1, size_bytes):
         raise NetworkError(
-            f'{download}: the answer has no Content-Length, and its {size_bytes:,} bytes are not the {info.size_bytes:,} that '
-            'HEAD tells; does a proxy unpack or change what is stored?'
+            f'{download}: the response has no Content-Length, and its {size_bytes:,} bytes are not the {info.size_bytes:,} of '
+            'a HEAD; does a proxy decompress or change the data?'
         )

@@ -112,11 +112,11 @@ def check_echo(doing: str, sent: str | None, stored: str | None) -> None:
         IntegrityError: They are of one algorithm, and differ.
     """
     if sent is not None and stored is not None and sent != stored and kind_of(sent) == kind_of(stored):
-        raise IntegrityError(f'{doing}: what was stored is not what was sent: the store tells {stored}, sent was {sent}')
+        raise IntegrityError(f'{doing}: the stored bytes are not those that were sent: the store has {stored}, sent was {sent}')
 
 
 def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
-    """Compare an ETag with the MD5 of what was sent. Returns False if the ETag is no MD5.
+    """Compare an ETag with the MD5 of what was sent. Returns False if the ETag is not an MD5.
 
     Raises:
         IntegrityError: It is another.
@@ -145,7 +145,7 @@ def _md5_of(chunk: Chunk) -> str:
 
 
 def wants_id(headers: Headers, extra: Extra, *, is_multipart: bool) -> bool:
-    """Whether an upload needs an id of its own, to be told from another client's write when its response is lost.
+    """Whether an upload needs its own id, to distinguish it from another client's write if its response is lost.
 
     It does if a condition refuses the second attempt whichever client wrote, or if encryption makes unpredictable ETags.
     """
@@ -161,7 +161,7 @@ def new_id() -> str:
 
 
 def is_encrypted(info: ObjectInfo) -> bool:
-    """Whether an object is encrypted with a key of the customer's or of KMS, so that its ETag is no MD5."""
+    """Whether an object is encrypted with a key of the customer's or of KMS, so that its ETag is not an MD5."""
     return has_own_key(*map(info.headers.get, ENCRYPTION_HEADERS))
 
 
@@ -224,7 +224,7 @@ class Check(Protocol):
 
 
 class CRCCheck:
-    """By a CRC of the whole object, combined from those of its parts."""
+    """A Check by a CRC of the whole object, combined from those of its parts."""
 
     is_streamed = False
     is_guess = False
@@ -256,7 +256,7 @@ class CRCCheck:
 
 
 class DigestCheck:
-    """By a digest of the whole object, computed from its first byte to its last."""
+    """A Check by a digest of the whole object, computed from its first byte to its last."""
 
     is_streamed = True
     is_guess = False
@@ -288,7 +288,7 @@ class DigestCheck:
 
 
 class PartsCheck(DigestCheck):
-    """By the ETag of a multipart upload, which is made of the MD5s of its parts. Works if they have the sizes of the ranges."""
+    """A Check by the ETag of a multipart upload (of its parts' MD5s), if the ranges have the sizes of the parts."""
 
     is_streamed = False
     is_guess = True
@@ -355,4 +355,6 @@ def _algorithm_of(expected: str) -> str:
 
 def _compare(doing: object, expected: str, computed: str) -> None:
     if computed != expected:
-        raise Mismatch(f'{doing}: what came is not what was stored: it has {computed}, and the store tells {expected}')
+        raise Mismatch(
+            f'{doing}: the received bytes are not the stored ones: they have {computed}, but the store has {expected}'
+        )

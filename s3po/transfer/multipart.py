@@ -1,4 +1,4 @@
-"""One multipart upload, from its creation to its completion or its abort. Uploads and copies share it."""
+"""One multipart upload, from its creation to its completion or abort, for uploads and copies."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from s3po.transfer.parts import PartGroup
 
 __all__ = ['MultipartUpload', 'Piece']
 
-# How long a caller whose transfer failed by itself waits for the abort. (One that was interrupted waits for GRACE_S.)
+# How long the caller waits for the abort after a failed transfer. (An interrupted caller waits for GRACE_S.)
 PATIENCE_S: Final = 5.0
 
-# One part: its number, its length, and what sends it once, given the upload id.
+# One part: its number, its length, and a function that sends it once, given the upload id.
 Piece = tuple[int, int, Callable[[str], CompletedPart]]
 
 
 class MultipartUpload:
-    """Creates an upload, sends its parts side by side, and completes it; or aborts it."""
+    """Creates an upload, sends its parts in parallel, and completes or aborts it."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class MultipartUpload:
             attempts: Makes the requests.
             headers: Headers of the object.
             extra: The caller's further parameters.
-            own_id: The id among the headers by which the object is known as ours; None where there is none.
-            has_checksums: Whether the parts carry the checksums that the connection's uploads carry.
+            own_id: The id in the headers that identifies the object as ours; None for none.
+            has_checksums: Whether the parts carry checksums.
             operation: S3's name of the request that sends a part.
         """
         self._attempts = attempts
@@ -70,19 +70,19 @@ class MultipartUpload:
         before_complete: Callable[[], None],
         source: Source = NO_SOURCE,
     ) -> tuple[Stored, int]:
-        """Carry it out.
+        """Create, send and complete the upload.
 
         Args:
-            pieces: The parts in order. The next one is only asked for when there is room for it.
-            width: How many parts may be under way when the next one is asked for.
-            before_complete: Called when all parts are stored; what it raises stops the upload.
-            source: What the parts are read from; held until the last of them has ended.
+            pieces: The parts in order. The next one is requested when there is room for it.
+            width: Returns how many parts may be in flight when the next one is requested.
+            before_complete: Called when all parts are stored; an error that it raises aborts the upload.
+            source: The source of the parts; held until the last one has ended.
 
         Returns:
             The store's response to the completion, and the number of parts.
 
         Raises:
-            UploadVanished: It was gone when it was to be completed, and the object is not there.
+            UploadVanished: The upload did not exist when it was to be completed, and the object does not exist.
         """
         attempts = self._attempts
         cleanups = attempts.pending_aborts.cleanups
@@ -97,9 +97,9 @@ class MultipartUpload:
             stored = self._complete(parts)
         except BaseException as error:
             if attempts.governor.is_parents:
-                # So is the upload, which goes on there.
+                # A forked child: the parent owns the upload and continues it.
                 raise
-            # In a greenlet of its own: further kills, and Ctrl-C too, do not cut the clean-up short.
+            # In its own greenlet, so that further kills and Ctrl-C do not interrupt the clean-up.
             source.hold()
             clean_up_now = functools.partial(clean_up, attempts, self._upload_id, group, self._extra, error, source)
             doing = f'the abort of the multipart upload {self._upload_id} of s3://{attempts.bucket}/{attempts.key}'
@@ -108,11 +108,11 @@ class MultipartUpload:
         return stored, len(parts)
 
     def _create(self) -> str:
-        """The id of a new upload.
+        """Create the upload; returns its id.
 
-        Each attempt is shielded: a kill while the answer is on its way would lose the id, but not the upload. An answer that
-        comes after the caller has gone is aborted in the background. The greenlet that sends the request ends the slot:
-        otherwise the abort of a late upload could find no free slot, and killed uploads that occupy all slots would wait for
+        Each attempt is shielded: a kill during the response would lose the id, but not the upload. If the response arrives
+        after the caller was killed, the upload is aborted in the background. The greenlet that sends the request ends the slot:
+        otherwise the abort of a late upload might find no free slot, and killed uploads that occupy all slots would wait for
         ever.
         """
         attempts = self._attempts
@@ -129,21 +129,21 @@ class MultipartUpload:
                 try:
                     return cleanups.shielded(create, abort_late, doing)
                 except WorkKilled as error:
-                    # Killed before it began, it has not ended the slot.
+                    # Killed before the greenlet began, so it has not ended the slot.
                     slot.end(error)
                     raise
 
         return attempts.run_without_slot('CreateMultipartUpload', attempt)
 
     def _create_in(self, slot: Slot) -> str:
-        """One attempt, which ends the slot."""
+        """One attempt, which ends the slot afterwards."""
         try:
             return self._create_once()
         finally:
             slot.end(sys.exception())
 
     def _create_once(self) -> str:
-        """One attempt; without checksums where the store does not take them."""
+        """One attempt; without checksums if the store does not accept them."""
         attempts = self._attempts
         guard = attempts.guard
         algorithm = guard.algorithm(attempts.bucket) if self._has_checksums else None
@@ -155,7 +155,7 @@ class MultipartUpload:
             extra=self._extra,
         )
         try:
-            # An MD5 is for each request, and not for the object.
+            # MD5 is a checksum per request, not of the object.
             return create(algorithm=None if algorithm == 'MD5' else algorithm)
         except ResponseError as error:
             if algorithm is None or guard.is_required or not guard.is_refusal(error):
@@ -164,10 +164,10 @@ class MultipartUpload:
             guard.refusing.add(attempts.bucket)
             return upload_id
         except (NetworkError, ReadTimeout):
-            # There is no way to ask for the id of an upload that may be there now, and many may be under way for one key.
+            # S3 has no request for the id of such an upload, and several uploads may exist for one key.
             attempts.warn(
-                f'an answer to CreateMultipartUpload s3://{attempts.bucket}/{attempts.key} was lost: the store may keep an '
-                'upload that nobody will complete; list_multipart_uploads() shows it'
+                f'a response to CreateMultipartUpload s3://{attempts.bucket}/{attempts.key} was lost: the store may keep an '
+                'incomplete upload; list_multipart_uploads() lists it'
             )
             raise
 
@@ -187,11 +187,11 @@ class MultipartUpload:
             group.spawn(send, number, send_once)
         group.join()
         parts = sorted(done, key=lambda part: part.number)
-        # (-1: the transport does not know it.)
+        # (-1: the transport does not know the size.)
         if [part.number for part in parts] != list(sizes) or any(
             part.size_bytes not in (-1, sizes[part.number]) for part in parts
         ):
-            raise S3poError(f'{len(parts)} parts of {len(sizes)} were stored; the upload is not completed')
+            raise S3poError(f'only {len(parts)} parts of {len(sizes)} were stored; the upload is not completed')
         return parts
 
     def _complete(self, parts: list[CompletedPart]) -> Stored:

@@ -1,4 +1,4 @@
-"""Responses whose bodies are still to be read, with the slots that they occupy."""
+"""Responses whose bodies are not read yet, with their slots."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from s3po.s3 import Answer
 
 __all__ = ['READ_BYTES', 'OpenResponse', 'buffers', 'read_exactly', 'skip']
 
-# How much is read from a connection at a time: as much as a sink takes without waiting, since all greenlets of a thread share
-# one buffer.
+# Bytes per read from a connection: as much as a sink writes without waiting, because all greenlets of a thread share one
+# buffer.
 READ_BYTES = UNWAITING_BYTES
 
 buffers = PerHub(lambda: memoryview(bytearray(READ_BYTES)))
 
 
 class OpenResponse:
-    """A response together with the slot that it occupies until it is closed. Use it in a `with`."""
+    """A response with the slot that it occupies until it is closed. Use it in a `with`."""
 
     def __init__(self, answer: Answer, slot: Slot) -> None:
         self._answer = answer
@@ -35,7 +35,7 @@ class OpenResponse:
         self.close(error)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Close the response and give the slot back. May be called twice.
+        """Close the response and release the slot. May be called twice.
 
         Args:
             error: What its attempt raised; None if it succeeded.
@@ -49,7 +49,7 @@ class OpenResponse:
 
 
 def skip(response: OpenResponse, size_bytes: int) -> None:
-    """Read some bytes, and drop them."""
+    """Read some bytes and discard them."""
     buffer = buffers.get()
     while size_bytes:
         size_bytes -= response.read_into(buffer[:size_bytes])
@@ -58,7 +58,7 @@ def skip(response: OpenResponse, size_bytes: int) -> None:
 def read_exactly(response: Answer | OpenResponse, size_bytes: int) -> bytes:
     """Read exactly this many bytes."""
     data = response.read(size_bytes)
-    # Only a transport of the caller's returns fewer.
+    # Only a transport of the caller returns fewer.
     while len(data) < size_bytes:
         data += response.read(size_bytes - len(data))
     return data

@@ -17,14 +17,14 @@ FINISHED: Final = object()
 
 
 class _Ended(gevent.GreenletExit):
-    """Sent by a group to its own parts. Any other GreenletExit is other code's, and a failure."""
+    """Sent by a group to its own parts. Any other GreenletExit comes from other code, and is a failure."""
 
 
 class PartGroup:
-    """Runs functions side by side until one of them fails; then it ends the others.
+    """Runs functions in parallel until one of them fails; then it stops the others.
 
-    One greenlet owns the group: it spawns, waits and, on its own way out, kills. A part that other code kills has failed: a
-    killed greenlet is "successful" for gevent, so its state proves nothing here.
+    One greenlet owns the group: it spawns, waits, and kills the parts when it exits. A part that other code kills has failed:
+    gevent calls a killed greenlet successful, so its state is no proof.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class PartGroup:
         return len(self._running)
 
     def spawn(self, function: Callable[..., object], *arguments: object) -> None:
-        """Run a function in a greenlet of its own."""
+        """Run a function in a new greenlet."""
         greenlet = Task(self._run, function, arguments)
         self._running.add(greenlet)
         greenlet.link(self._forget)
         greenlet.start()
 
     def wait_below(self, width: int) -> None:
-        """Wait until fewer than `width` functions run. Raises what one of them raised."""
+        """Wait until fewer than `width` functions run. Raises the first error of a function."""
         self.check()
         while len(self._running) >= width:
             self._has_changed.clear()
@@ -52,14 +52,14 @@ class PartGroup:
             self.check()
 
     def join(self) -> None:
-        """Wait until all are done. Raises what one of them raised."""
+        """Wait until all functions have ended. Raises the first error of a function."""
         self.wait_below(1)
 
     def check(self) -> None:
-        """Raise what the first function that failed raised.
+        """Raise the first error of a function.
 
         Raises:
-            ConfigurationError: This is a forked child, where the parts do not go on.
+            ConfigurationError: This is a forked child, in which the parts do not run.
         """
         if self._process is not process.mark:
             raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
@@ -67,12 +67,12 @@ class PartGroup:
             raise self._failure
 
     def kill(self) -> None:
-        """End all of them, and wait until they have cleaned up. Runs in a greenlet of its own, whose kill does not end it."""
-        # (In a forked child the parts do not go on, and must not clean up.)
+        """Stop all functions and wait for their clean-up; a kill of the calling greenlet does not interrupt this."""
+        # (In a forked child the parts do not run, and must not clean up.)
         while self._running and self._process is process.mark:
             try:
                 gevent.killall(list(self._running), exception=_Ended)
-                # Their links are called behind that.
+                # gevent calls their links later.
                 self._running = {greenlet for greenlet in self._running if not greenlet.dead}
             except gevent.GreenletExit:
                 continue
@@ -81,10 +81,10 @@ class PartGroup:
         try:
             function(*arguments)
         except gevent.GreenletExit:
-            # _forget() finds out whose it was. (It is called too where the function never began.)
+            # _forget() determines who killed it. (It is called too if the function never began.)
             raise
         except BaseException as error:
-            # A KeyboardInterrupt that hit this greenlet too: it ends the whole transfer.
+            # A KeyboardInterrupt, too, may reach this greenlet: it ends the whole transfer.
             self._fail(error)
         return FINISHED
 

@@ -1,6 +1,6 @@
-"""Multipart uploads whose abort failed, because the store did not answer: they are aborted later.
+"""Multipart uploads whose abort failed because the store did not respond; they are aborted later.
 
-Only uploads that this connection has created are kept here. Nothing is ever aborted by guess.
+Only uploads that this connection created are kept here. Other uploads are never aborted.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class PendingAbort:
 
 
 class PendingAborts:
-    """The pending aborts of one connection, by bucket. Any thread may use it: what it takes out belongs to it alone.
+    """The pending aborts of one connection, by bucket. Any thread may use it: a caller owns what it takes out.
 
     Attributes:
-        cleanups: The clean-up that the connection does in the background.
+        cleanups: The connection's clean-up in the background.
     """
 
     def __init__(self) -> None:
@@ -43,15 +43,15 @@ class PendingAborts:
         return sum(map(len, self._by_bucket.values()))
 
     def buckets(self) -> list[str]:
-        """The buckets that have some."""
+        """The buckets that have pending aborts."""
         return list(self._by_bucket)
 
     def add(self, bucket: str, pending: PendingAbort) -> None:
-        """Add one."""
+        """Add a pending abort."""
         self._by_bucket.setdefault(bucket, []).append(pending)
 
     def take(self, bucket: str) -> PendingAbort | None:
-        """Remove the oldest one of a bucket; None when there is none. If its abort fails again, add() it again."""
+        """Remove and return the oldest one of a bucket; None if there is none. If its abort fails again, add() it again."""
         found = self._by_bucket.get(bucket)
         if not found:
             self._by_bucket.pop(bucket, None)
@@ -63,5 +63,5 @@ class PendingAborts:
         return [pending.upload_id for pending in self._by_bucket.get(bucket, ())]
 
     def count(self, bucket: str) -> int:
-        """How many a bucket has."""
+        """The number of pending aborts of a bucket."""
         return len(self._by_bucket.get(bucket, ()))

@@ -109,10 +109,10 @@ class Ranges:
     # --- verify
 
     def _verify(self, check: Check) -> bool:
-        """Compare; while it differs, fetch again what may be wrong. Returns False where the check itself was wrong.
+        """Compare; after a mismatch, re-download the parts that may be wrong. Returns False if the check itself was wrong.
 
-        At first any part may be wrong, so all of them are fetched once more. From then on only those can be wrong that
-        differed between two fetches.
+        At first any part may be wrong, so all of them are downloaded again. After that, only parts that differed between two
+        downloads can be wrong.
         """
         attempts, sink = self._download.attempts, self._download.sink
         suspects, budget = list(self._plan), attempts.integrity_retries

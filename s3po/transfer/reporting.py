@@ -15,9 +15,9 @@ T = TypeVar('T')
 
 
 class ReportedChunk:
-    """A chunk that reports how much of it was sent.
+    """A Chunk that reports how much of it was sent.
 
-    A transport that reads all of it at once (boto) is reported when its request has succeeded.
+    For a transport that reads all of it at once (boto), the bytes are reported when the request has succeeded.
     """
 
     def __init__(self, chunk: Chunk, attempts: Attempts, operation: str, part_number: int | None = None) -> None:
@@ -45,7 +45,7 @@ class ReportedChunk:
             self._report(self._sent_bytes + len(piece))
 
     def attempt(self, send: Callable[P, T]) -> Callable[P, T]:
-        """An attempt that takes back what it reported when it fails, and reports the rest when it succeeds."""
+        """Wrap an attempt: on failure it takes back what it has reported, on success it reports the rest."""
 
         def send_and_report(*args: P.args, **kwargs: P.kwargs) -> T:
             try:

@@ -1,6 +1,6 @@
-"""The attempts that carry an upload's bytes: each sends them with their checksum, and compares the answer.
+"""The attempts that send the bytes of an upload: each sends them with their checksum, and checks the response.
 
-Invariant: no attempt counts as successful whose answer contradicts what was sent.
+Invariant: an attempt whose response contradicts what was sent never counts as successful.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from s3po.transfer.reporting import ReportedChunk
 
 __all__ = ['part_attempt', 'put']
 
-# A smaller chunk is read once in each attempt, for its checksum and to be sent. A larger one is read piece by piece: once for
-# checksum and signature, and once to be sent in each attempt.
+# A chunk up to this size is read once per attempt, for its checksum and for sending. A larger one is read piece by piece: once
+# for checksum and signature, and once per attempt for sending.
 AT_ONCE_BYTES: Final = 256 * 1024
 
 UNGUARDED: Final = (
-    'nothing guards what was uploaded: it went unsigned over plain HTTP, the store told no checksum of it, and its ETag is '
-    "no MD5. Use https, or payload_signing='signed'; to silence this, set the level of the logger 's3po.transfer' to ERROR"
+    'the upload could not be verified: it was sent unsigned over plain HTTP, the store returned no checksum, and its ETag is '
+    "not an MD5. Use https, or payload_signing='signed'; to silence this, set the level of the logger 's3po.transfer' to ERROR"
 )
 
 
@@ -60,7 +60,7 @@ def put(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, *, sen
 
 
 def part_attempt(attempts: Attempts, chunk: Chunk, extra: Extra, number: int) -> Callable[[str], CompletedPart]:
-    """One attempt to send a part of a multipart upload, given its upload id."""
+    """Return a function that sends a part of a multipart upload once, given its upload id."""
     if attempts.observer is None:
         return _PartSender(attempts, chunk, extra, number).send
     reported = ReportedChunk(chunk, attempts, 'UploadPart', number)
@@ -81,7 +81,7 @@ class _Sender:
         raise NotImplementedError
 
     def _sent(self) -> Stored | CompletedPart:
-        """Send the bytes once; without a checksum where the store does not take one."""
+        """Send the bytes once; without a checksum if the store does not accept it."""
         attempts = self._attempts
         chunk = self._chunk
         body = chunk if isinstance(chunk, BytesChunk) else self._read()
@@ -115,16 +115,16 @@ class _Sender:
         return body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
 
     def _sent_again(self, refusal: ResponseError, checksum: str) -> tuple[Chunk, str, Stored | CompletedPart]:
-        """What the store refused may not have matched its checksum, or the store takes no checksums: find out which.
+        """Send the bytes again after a refusal: either they did not match their checksum, or the store accepts no checksums.
 
-        1. The bytes are read and sent once more, with the same kind of checksum: a body that was spoiled passes now.
-        2. A store that is known to take checksums has refused these bytes twice: that is a mismatch.
-        3. Else the bytes go with a Content-MD5, which every store knows and compares. Only if they pass like that was it the
-           kind of checksum that the store refused. Spoiled bytes are never sent with nothing to compare them with.
+        1. The bytes are read and sent again with the same kind of checksum: a body that was corrupted on its way passes now.
+        2. If the store is known to accept checksums, it has now refused these bytes twice: a mismatch.
+        3. Otherwise the bytes are sent with a Content-MD5, which every store knows and checks. If they pass, the store refused
+        the kind of checksum. Possibly corrupted bytes are never sent without a checksum.
 
         Raises:
-            IntegrityError: The bytes do not arrive as they are.
-            ResponseError: The store refuses the request for another reason, or a checksum that the caller has asked for.
+            IntegrityError: The bytes do not arrive unchanged.
+            ResponseError: The store refuses the request for another reason, or refuses a checksum that the caller requires.
         """
         guard, bucket = self._attempts.guard, self._attempts.bucket
         body = self._read()
@@ -154,10 +154,10 @@ class _Sender:
         return body, checksum, stored
 
     def _mismatch(self, error: ResponseError) -> IntegrityError:
-        return IntegrityError(f'{self}: the store refused the bytes again and again as not matching their checksum: {error}')
+        return IntegrityError(f'{self}: the store repeatedly rejected the bytes, as not matching their checksum: {error}')
 
     def _compare_etag(self, body: Chunk, checksum: str | None, stored: Stored | CompletedPart) -> None:
-        """Without a checksum in the response: compare the ETag if nothing else guarded the bytes, or the caller wants it."""
+        """Compare the ETag if the response has no checksum and nothing else guarded the bytes, or the caller requires it."""
         attempts = self._attempts
         is_wanted = checksum is not None and checksum.startswith('MD5:')
         if not is_wanted and attempts.transport.guards_bodies(attempts.bucket):
@@ -165,7 +165,7 @@ class _Sender:
         try:
             is_compared = not stored.is_encrypted and check_etag(str(self), body, stored.etag)
         except SourceChanged:
-            # By now; what was sent was the same at two readings.
+            # The source has changed since; what was sent was equal in two readings.
             is_compared = False
         if not is_compared and not is_wanted:
             attempts.warn(UNGUARDED, is_of_process=True)
@@ -177,25 +177,25 @@ class _PutSender(_Sender):
     __slots__ = ('_headers', '_id', '_is_unsure')
 
     def __init__(self, attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, own_id: str | None) -> None:
-        # Not by super(), which is a call more for every small object.
+        # Without super(), to save a call for every small object.
         self._attempts = attempts
         self._chunk = chunk
         self._extra = extra
         self._headers = headers
         self._id = own_id
-        # Whether an attempt failed that the store may have carried out nevertheless.
+        # Whether a failed attempt may have succeeded at the store.
         self._is_unsure = False
 
     def __str__(self) -> str:
         return f'PutObject s3://{self._attempts.bucket}/{self._attempts.key}'
 
     def send(self) -> Stored:
-        """One attempt."""
+        """Send the object once; returns what was stored."""
         try:
-            stored: Stored = self._sent()  # type: ignore[assignment]  # as _send() gives it
+            stored: Stored = self._sent()  # type: ignore[assignment]  # the type that _send() returns
             return stored if is_proof(stored.etag) else self._looked_up(stored)
         except PreconditionFailed:
-            # Perhaps it was our own write that has made the condition false.
+            # Perhaps our own earlier attempt made the condition false.
             found = self._own_object() if self._is_unsure and self._id is not None else None
             if found is None:
                 raise
@@ -211,9 +211,9 @@ class _PutSender(_Sender):
         )
 
     def _looked_up(self, stored: Stored) -> Stored:
-        """Prove with a HEAD that the object is stored, where the answer to the PUT has no ETag that does.
+        """Prove with a HEAD that the object is stored, after a response to the PUT without a valid ETag.
 
-        A proxy's answer has none either. Only the checksum or the MD5 of the bytes are proof; their number is not.
+        A proxy's response has none either. The checksum or the MD5 of the bytes is proof; their number is not.
 
         Raises:
             NetworkError: There is no proof.
@@ -224,11 +224,11 @@ class _PutSender(_Sender):
                 attempts.bucket, attempts.key, version_id=stored.version_id, wants_checksum=True, extra=self._extra
             )
         except (NotFound, InvalidRequest) as error:
-            raise NetworkError(f'{self}: the answer has no ETag of an object, and the object is not there: {error}') from error
+            raise NetworkError(f'{self}: the response has no valid ETag, and the object does not exist: {error}') from error
         if not is_of(chunk, info):
             raise NetworkError(
-                f'{self}: the answer has no ETag of an object, and neither the checksum nor the ETag that a HEAD tells '
-                'proves that these bytes are stored; is the endpoint an S3 store?'
+                f'{self}: the response has no valid ETag, and neither the checksum nor the ETag of a HEAD proves that '
+                'these bytes are stored; is the endpoint an S3 store?'
             )
         return Stored(etag=info.etag, version_id=info.version_id or stored.version_id, checksum=info.checksum)
 
@@ -254,9 +254,9 @@ class _PartSender(_Sender):
         return f'UploadPart {self._number} of s3://{self._attempts.bucket}/{self._attempts.key}'
 
     def send(self, upload_id: str) -> CompletedPart:
-        """One attempt."""
+        """Send the part once; returns it as completed."""
         self._upload_id = upload_id
-        return self._sent()  # type: ignore[return-value]  # as _send() gives it
+        return self._sent()  # type: ignore[return-value]  # the type that _send() returns
 
     def _send(self, body: Chunk, checksum: str | None) -> CompletedPart:
         attempts = self._attempts

@@ -1,4 +1,4 @@
-"""One object up: one PUT, or a multipart upload."""
+"""Uploads one object: one PUT, or a multipart upload."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ __all__ = ['upload']
 def upload(
     attempts: Attempts, source: SizedSource | StreamSource, config: TransferConfig, headers: Headers, extra: Extra
 ) -> TransferResult:
-    """Send a source to where `attempts` points. Blocks until the store has confirmed it.
+    """Upload a source to the object of `attempts`. Blocks until the store has confirmed it.
 
     Args:
-        attempts: Makes the requests; names the object.
+        attempts: Makes the requests; has the object's name.
         source: An open source; it stays open.
-        config: How large the parts are and how many are sent at once.
+        config: The size of the parts, and how many are sent in parallel.
         headers: Headers of the object.
         extra: The caller's further parameters.
 
     Raises:
-        UploadError: The retries ran out. Nothing is published and no multipart upload is left.
+        UploadError: The retries were used up. Nothing is published and no multipart upload is left.
         SourceChanged: The source changed while it was sent; likewise.
-        IntegrityError: What arrived is not what was sent, again and again; likewise.
-        TransportError: The store refused.
+        IntegrityError: The received bytes repeatedly differed from those sent; likewise.
+        TransportError: The store refused the request.
     """
     began = time.monotonic()
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
         if size_bytes <= config.multipart_chunksize:
-            # Whatever the threshold, this is one request.
+            # One part at most, so one request, whatever the threshold.
             stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
         else:
             stored, parts = _Upload(attempts, config, headers, extra).sized(source)
@@ -90,14 +90,14 @@ class _Upload:
         try:
             return self._in_parts(source, chunks)
         except UploadVanished:
-            # Its parts are gone and the object is not there: it is safe to begin anew, once.
+            # The parts are gone and the object does not exist: it is safe to start again, once.
             if self._attempts.observer is not None:
                 for number, chunk in enumerate(chunks, 1):
                     self._attempts.moved('UploadPart', -chunk.size_bytes, number)
             try:
                 return self._in_parts(source, chunks)
             except UploadVanished as error:
-                raise self._given_up(error, 'so it was once before') from error
+                raise self._given_up(error, 'so it was in the attempt before') from error
 
     def stream(self, source: StreamSource) -> tuple[Stored, int, int]:
         """Send a source of unknown size. Returns what was stored, its size, and the number of parts."""
@@ -129,7 +129,7 @@ class _Upload:
         algorithm = attempts.guard.algorithm(attempts.bucket)
         is_signed = attempts.transport.signs_bodies(attempts.bucket)
         if algorithm is None and not is_signed:
-            # Each of them is read once.
+            # Each chunk is read only once, so there is nothing to compare.
             return
         group = PartGroup()
         try:
@@ -162,7 +162,7 @@ def _sized_pieces(attempts: Attempts, chunks: list[Chunk], extra: Extra) -> Iter
 
 
 class _Stream:
-    """The parts of a stream, as they come."""
+    """The parts of a stream, in order."""
 
     def __init__(self, source: StreamSource, config: TransferConfig, begun: list[Chunk]) -> None:
         self._source = source
@@ -172,10 +172,11 @@ class _Stream:
         self.size_bytes = 0
 
     def width(self) -> int:
-        """How many parts may be in memory when the next one is read: fewer as the parts grow."""
+        """How many parts may be in memory when the next one is read: fewer, the larger the parts."""
         return stream_concurrency(stream_part_bytes(max(1, self._number), self._config), self._config)
 
     def pieces(self, attempts: Attempts, extra: Extra) -> Iterator[Piece]:
+        """Read the stream and return its parts one by one."""
         for number in itertools.count(1):
             self._number = number
             chunk = self._next_chunk(number)
@@ -188,7 +189,7 @@ class _Stream:
         if self._begun:
             return self._begun.pop(0)
         if number > MAX_PARTS:
-            # A stream may end with its last part; only what comes behind that is too much.
+            # A stream may end exactly with its last part; only data after it is an error.
             behind = self._source.next_chunk(1)
             if not behind.size_bytes:
                 return behind

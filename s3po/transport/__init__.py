@@ -4,5 +4,5 @@ Both implement s3po.s3.Transport. A transport never retries and never waits betw
 
 - `wire`: the fast transport.
 - `boto`, `boto_responses`: the reference transport, and the one that moto can mock.
-- `time_limits`: how long a whole response may take.
+- `time_limits`: time limits of whole responses.
 """

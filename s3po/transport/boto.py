@@ -1,6 +1,6 @@
-"""S3's verbs over a botocore client: the reference transport, and the one that moto sees.
+"""S3's operations by a boto3 client: the reference transport, and the one that moto can mock.
 
-Maps the methods of the Transport to botocore's calls, and their answers back. See s3po/s3/protocol.py for the rules.
+Maps the methods of Transport to botocore's calls, and its responses back. See s3po/s3/protocol.py for the rules.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ if TYPE_CHECKING:
 
 __all__ = ['BotoTransport']
 
-# The requests that make an object, and so carry the headers that boto3 has no parameter for.
+# Requests that create an object, and so carry headers for which boto3 has no parameter.
 CREATING: Final = ('PutObject', 'CreateMultipartUpload', 'CopyObject')
-# The requests whose answers repeat the key, for nobody.
+# Requests whose responses repeat the key, which is not used.
 REPEATING: Final = ('CreateMultipartUpload', 'CompleteMultipartUpload', 'ListParts')
-# The requests of whose answers nothing is read but headers.
+# Requests of whose responses only the headers are used.
 BODILESS: Final = ('PutObject', 'UploadPart', 'DeleteObject', 'AbortMultipartUpload', 'CreateBucket', 'DeleteBucket')
 
-# Headers for the one request that this greenlet is sending; botocore has no parameter for them, but calls us before it signs.
+# Extra headers of the request that this greenlet is sending: botocore has no parameter for them, but a hook before it signs.
 _raw_headers: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar('s3po_raw_headers', default=None)
 
-# Whether the request that this greenlet is sending was answered.
+# Whether the request that this greenlet is sending has got a response.
 _is_answered: contextvars.ContextVar[bool] = contextvars.ContextVar('s3po_is_answered', default=False)
 
 Source = tuple[str, str, str | None]
 
 
 class BotoTransport:
-    """S3 through a boto3 client whose own retries are off."""
+    """A Transport through a boto3 client whose own retries are off."""
 
     def __init__(self, client: S3Client) -> None:
         self.client = client
@@ -74,18 +74,18 @@ class BotoTransport:
         self._endpoint = redacted(client.meta.endpoint_url)
         client.meta.events.register('before-parse.s3', _note_answer, unique_id='s3po-note-answer')
         for operation in CREATING:
-            # An id of its own for each: a second event with the same id is not registered.
+            # A separate id for each: a second handler with the same id is not registered.
             unique_id = f's3po-raw-headers-{operation}'
             client.meta.events.register(f'before-call.s3.{operation}', _add_raw_headers, unique_id=unique_id)
         for operation in REPEATING:
             unique_id = f's3po-odd-characters-{operation}'
-            # The star has it called before botocore's own handler for 's3.*', which reads the document, too.
+            # The star puts it before botocore's own handler for 's3.*', which parses the document too.
             client.meta.events.register(f'before-parse.*.{operation}', _replace_odd_characters, unique_id=unique_id)
         for operation in (*DOCUMENTS, *BODILESS):
             unique_id = f's3po-other-documents-{operation}'
-            # Behind the one above, and behind botocore's own, which makes a failure of an error with status 200.
+            # After the handler above, and after botocore's own, which turns an error with status 200 into a failure.
             client.meta.events.register_last(f'before-parse.s3.{operation}', _refuse_other_documents, unique_id=unique_id)
-        # (The stub knows no event whose handlers return something.)
+        # (The stubs have no events whose handlers return a value.)
         client.meta.events.register('choose-signer.s3', _choose_signer, unique_id='s3po-choose-signer')  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
@@ -111,8 +111,8 @@ class BotoTransport:
         if byte_range is not None:
             start, stop = byte_range
             parameters['Range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
-        said = self._call('GetObject', self.client.get_object, parameters, extra)
-        return BotoAnswer(said, key, f'GetObject s3://{bucket}/{key}', is_range=byte_range is not None, if_match=if_match)
+        response = self._call('GetObject', self.client.get_object, parameters, extra)
+        return BotoAnswer(response, key, f'GetObject s3://{bucket}/{key}', is_range=byte_range is not None, if_match=if_match)
 
     def head_object(
         self,
@@ -127,10 +127,10 @@ class BotoTransport:
         parameters = _object_parameters(bucket, key, if_match=if_match, version_id=version_id)
         if wants_checksum:
             parameters['ChecksumMode'] = 'ENABLED'
-        said = self._call('HeadObject', self.client.head_object, parameters, extra)
-        check_store(said, f'HeadObject s3://{bucket}/{key}')
-        check_match(if_match, etag_of(said), f'HeadObject s3://{bucket}/{key}')
-        return info_of(said, key, said.get('ContentLength', -1))
+        response = self._call('HeadObject', self.client.head_object, parameters, extra)
+        check_store(response, f'HeadObject s3://{bucket}/{key}')
+        check_match(if_match, etag_of(response), f'HeadObject s3://{bucket}/{key}')
+        return info_of(response, key, response.get('ContentLength', -1))
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
@@ -140,8 +140,8 @@ class BotoTransport:
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
         parameters = _object_parameters(bucket, key, version_id=version_id)
-        said = self._call('DeleteObject', self.client.delete_object, parameters, extra)
-        return said.get('VersionId')
+        response = self._call('DeleteObject', self.client.delete_object, parameters, extra)
+        return response.get('VersionId')
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
         failures, keys = delete_odd_keys(self, bucket, keys, extra)
@@ -149,8 +149,8 @@ class BotoTransport:
             return failures
         named = [{'Key': key} if version is None else {'Key': key, 'VersionId': version} for key, version in keys]
         parameters = {'Bucket': bucket, 'Delete': {'Objects': named}}
-        said = self._call('DeleteObjects', self.client.delete_objects, parameters, extra)
-        return failures + failures_of(bucket, keys, deletion_of(said))
+        response = self._call('DeleteObjects', self.client.delete_objects, parameters, extra)
+        return failures + failures_of(bucket, keys, deletion_of(response))
 
     def list_objects_v2(
         self,
@@ -166,21 +166,21 @@ class BotoTransport:
         parameters: dict[str, Any] = {'Bucket': bucket, 'Prefix': prefix, 'MaxKeys': page_size}
         optional = {'Delimiter': delimiter, 'StartAfter': start_after, 'ContinuationToken': token}
         parameters.update((name, value) for name, value in optional.items() if value is not None)
-        # botocore asks for escaped keys itself, and unescapes them.
-        said = self._call('ListObjectsV2', self.client.list_objects_v2, parameters, extra)
+        # botocore itself requests escaped keys, and unescapes them.
+        response = self._call('ListObjectsV2', self.client.list_objects_v2, parameters, extra)
         return Listing(
-            entries=[entry_of(item) for item in said.get('Contents', ())],
-            prefixes=[item['Prefix'] for item in said.get('CommonPrefixes', ())],
-            is_truncated=bool(said.get('IsTruncated', said.get('NextContinuationToken'))),
-            next_token=said.get('NextContinuationToken'),
+            entries=[entry_of(item) for item in response.get('Contents', ())],
+            prefixes=[item['Prefix'] for item in response.get('CommonPrefixes', ())],
+            is_truncated=bool(response.get('IsTruncated', response.get('NextContinuationToken'))),
+            next_token=response.get('NextContinuationToken'),
         )
 
     def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
         parameters = {'Bucket': bucket, 'Key': key, **_copy_source(source, if_match)}
         if headers:
             parameters['MetadataDirective'] = 'REPLACE'
-        said = self._call('CopyObject', self.client.copy_object, parameters, extra, headers)
-        copied = {**said, **said.get('CopyObjectResult', {})}
+        response = self._call('CopyObject', self.client.copy_object, parameters, extra, headers)
+        copied = {**response, **response.get('CopyObjectResult', {})}
         required_etag(copied, _doing('CopyObject', parameters))
         return stored_of(copied)
 
@@ -190,10 +190,10 @@ class BotoTransport:
         parameters = {'Bucket': bucket, 'Key': key}
         if algorithm is not None:
             parameters.update(ChecksumAlgorithm=algorithm, ChecksumType=checksum_type(algorithm))
-        said = self._call('CreateMultipartUpload', self.client.create_multipart_upload, parameters, extra, headers)
-        if not said.get('UploadId'):
-            raise NetworkError(f'{_doing("CreateMultipartUpload", parameters)}: the answer has no UploadId')
-        return str(said['UploadId'])
+        response = self._call('CreateMultipartUpload', self.client.create_multipart_upload, parameters, extra, headers)
+        if not response.get('UploadId'):
+            raise NetworkError(f'{_doing("CreateMultipartUpload", parameters)}: the response has no UploadId')
+        return str(response['UploadId'])
 
     def upload_part(
         self,
@@ -212,8 +212,8 @@ class BotoTransport:
             'PartNumber': part_number,
             'Body': chunk.read(),
         }
-        said = self._call('UploadPart', self.client.upload_part, parameters, extra)
-        return completed_of(said, part_number, f'UploadPart {part_number} of s3://{bucket}/{key}', chunk.size_bytes)
+        response = self._call('UploadPart', self.client.upload_part, parameters, extra)
+        return completed_of(response, part_number, f'UploadPart {part_number} of s3://{bucket}/{key}', chunk.size_bytes)
 
     def upload_part_copy(
         self,
@@ -233,9 +233,9 @@ class BotoTransport:
             'PartNumber': part_number,
             'CopySourceRange': f'bytes={byte_range[0]}-{byte_range[1] - 1}',
         }
-        said = self._call('UploadPartCopy', self.client.upload_part_copy, parameters, extra)
+        response = self._call('UploadPartCopy', self.client.upload_part_copy, parameters, extra)
         doing = f'UploadPartCopy {part_number} of s3://{bucket}/{key}'
-        return completed_of(said.get('CopyPartResult', {}), part_number, doing, byte_range[1] - byte_range[0])
+        return completed_of(response.get('CopyPartResult', {}), part_number, doing, byte_range[1] - byte_range[0])
 
     def complete_multipart_upload(
         self,
@@ -260,46 +260,46 @@ class BotoTransport:
         self._call('AbortMultipartUpload', self.client.abort_multipart_upload, parameters, extra)
 
     def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
-        said = self._call('ListParts', self.client.list_parts, _upload_parameters(bucket, key, upload_id), extra)
-        return [CompletedPart(number=part['PartNumber'], etag=etag_of(part)) for part in said.get('Parts', ())]
+        response = self._call('ListParts', self.client.list_parts, _upload_parameters(bucket, key, upload_id), extra)
+        return [CompletedPart(number=part['PartNumber'], etag=etag_of(part)) for part in response.get('Parts', ())]
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         found: list[ListedUpload] = []
         parameters: dict[str, Any] = {'Bucket': bucket, 'Prefix': prefix}
         places, pages = Loop(), Loop()
         while True:
-            said = self._call('ListMultipartUploads', self.client.list_multipart_uploads, parameters, extra)
+            response = self._call('ListMultipartUploads', self.client.list_multipart_uploads, parameters, extra)
             found.extend(
                 ListedUpload(key=item['Key'], upload_id=item['UploadId'], initiated=item.get('Initiated'))
-                for item in said.get('Uploads', ())
+                for item in response.get('Uploads', ())
             )
-            if not said.get('IsTruncated', said.get('NextKeyMarker')):
+            if not response.get('IsTruncated', response.get('NextKeyMarker')):
                 return found
-            markers = said.get('NextKeyMarker', ''), said.get('NextUploadIdMarker', '')
-            last = found[-1].upload_id if said.get('Uploads') else None
+            markers = response.get('NextKeyMarker', ''), response.get('NextUploadIdMarker', '')
+            last = found[-1].upload_id if response.get('Uploads') else None
             if not any(markers) or places.is_closed_by(markers) or pages.is_closed_by(last):
-                raise NetworkError(f'ListMultipartUploads s3://{bucket}: the answer says that there is more, but not where')
+                raise NetworkError(f'ListMultipartUploads s3://{bucket}: the response is truncated without a new marker')
             parameters['KeyMarker'], parameters['UploadIdMarker'] = markers
 
     def presigned_url(
         self, operation: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
     ) -> str:
-        """A URL with which anyone can make one request until it expires. Sends nothing."""
+        """Return a URL with which anyone can make one request until it expires. Sends nothing."""
         from botocore import xform_name  # imported by now; this module must not import it at import time
 
-        # Any: the stubs do not know the configuration, and want literal names.
+        # Any: the stubs do not know the configuration, and require literal names.
         client: Any = self.client
         if client.meta.config.signature_version != 's3v4':
-            raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
+            raise ConfigurationError('presign() needs credentials, but this connection does not sign requests')
         parameters = {**extra, **_object_parameters(bucket, key, version_id=version_id)}
         with translated(f'presigning {method} {ObjectRef(bucket=bucket, key=key, version_id=version_id)}'):
             return str(client.generate_presigned_url(xform_name(operation), Params=parameters, ExpiresIn=expires_s))
 
     def guards_bodies(self, bucket: str) -> bool:
-        # Any: the stubs do not know what a Config holds.
+        # Any: the stubs do not know the attributes of a Config.
         meta: Any = self.client.meta
         s3 = meta.config.s3 or {}
-        # botocore's rule: what is not told otherwise is signed where TLS does not guard it.
+        # botocore's rule: unless configured otherwise, it signs bodies that TLS does not protect.
         is_signed = s3.get('payload_signing_enabled', True) and self._keys is not None
         return meta.endpoint_url.startswith('https:') or bool(is_signed)
 
@@ -309,8 +309,8 @@ class BotoTransport:
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         parameters = _object_parameters(bucket, key, version_id=version_id)
-        said = self._call('GetObjectTagging', self.client.get_object_tagging, parameters, extra)
-        return urllib.parse.urlencode([(tag['Key'], tag['Value']) for tag in said.get('TagSet', ())])
+        response = self._call('GetObjectTagging', self.client.get_object_tagging, parameters, extra)
+        return urllib.parse.urlencode([(tag['Key'], tag['Value']) for tag in response.get('TagSet', ())])
 
     def _call(
         self,
@@ -320,7 +320,7 @@ class BotoTransport:
         extra: Extra,
         headers: Headers | None = None,
     ) -> dict[str, Any]:
-        """Send one request: the caller's headers and parameters as far as it knows them, ours on top."""
+        """Send one request, with those of the caller's headers and parameters that it takes; s3po's own take precedence."""
         theirs = known_extra(operation, extra) if extra else {}
         if headers:
             known = known_headers(operation, headers)
@@ -333,7 +333,7 @@ class BotoTransport:
         doing = _doing(operation, parameters)
 
         if self._process is not process.mark:
-            # Its client's connections are the parent's.
+            # The client's sockets belong to the parent.
             raise ConfigurationError('a forked child cannot go on with a transfer of its parent')
 
         def send() -> dict[str, Any]:
@@ -342,7 +342,7 @@ class BotoTransport:
                 return answer
 
         try:
-            # botocore takes the caller's own timeout error for one of the network.
+            # botocore would take the caller's own timeout error for a network error.
             with answered_within(limit_s(operation), doing):
                 return _checked(operation, parameters, isolated(functools.partial(patiently, send), on_lost=_close_body))
         finally:
@@ -356,14 +356,14 @@ class BotoTransport:
         return translated(doing, on_expired=lambda: keys.expire(signed_with), endpoint=self._endpoint)
 
 
-def _close_body(said: dict[str, Any]) -> None:
-    if 'Body' in said:
-        said['Body'].close()
+def _close_body(response: dict[str, Any]) -> None:
+    if 'Body' in response:
+        response['Body'].close()
 
 
 @contextmanager
 def _answers_read(doing: str) -> Iterator[None]:
-    """Raise what botocore stumbles over in a header or body of an answer as an error of the answer, not of the caller's."""
+    """Raise the exceptions of botocore's parsers as NetworkError: the response is wrong, not the caller's arguments."""
     _is_answered.set(False)
     try:
         yield
@@ -371,65 +371,65 @@ def _answers_read(doing: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError  # at hand by now; this module must not import it
 
         if not _is_answered.get() or isinstance(error, BotoCoreError):
-            # botocore refuses some values of answers itself, such as the name of a region.
+            # botocore validates some values of responses itself, such as the name of a region.
             raise
-        raise NetworkError(f'{doing}: the answer cannot be read: {redacted(str(error))}') from error
+        raise NetworkError(f'{doing}: the response cannot be parsed: {redacted(str(error))}') from error
 
 
 def _note_answer(**_: Any) -> None:
-    """On botocore's `before-parse`: the request was answered, so what is wrong now is the answer."""
+    """On botocore's `before-parse`: note that there is a response, so that later errors are the response's."""
     _is_answered.set(True)
 
 
 def _replace_odd_characters(response_dict: dict[str, Any], **_: Any) -> None:
-    """On botocore's `before-parse`: make readable what repeats a key that XML cannot hold."""
+    """On botocore's `before-parse`: replace characters that XML does not allow, in responses that repeat the key."""
     if isinstance(response_dict['body'], bytes):
         response_dict['body'] = without_odd_characters(response_dict['body'])
 
 
 def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    """On botocore's `before-parse`: refuse what it would take for an answer without any element: nothing, or a proxy's page."""
+    """On botocore's `before-parse`: reject empty bodies and a proxy's pages, which botocore takes for empty documents."""
     operation, body = operation_model.name, response_dict['body']
     if response_dict['status_code'] >= http.client.MULTIPLE_CHOICES:
         return
     if root_of(body) in ERRORS:
-        # botocore has done the same unless the root has a namespace.
+        # botocore does the same, unless the root has a namespace.
         response_dict['status_code'] = http.client.INTERNAL_SERVER_ERROR
         return
     if operation in DOCUMENTS:
         expected = DOCUMENTS[operation][0]
         found = root_of(body)
-        # Mostly the root is right, and the parser has to run only once.
+        # Usually the root is right, and the document is parsed only once.
         if found != expected and not is_document(operation, body):
             hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
-            told = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
-            raise NetworkError(told + (f'; {hint}' if hint else ''))
+            message = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
+            raise NetworkError(message + (f'; {hint}' if hint else ''))
         if found != expected and operation == 'CompleteMultipartUpload':
-            # The ETag of a document with another root proves nothing.
+            # The ETag in a document with another root is no proof.
             response_dict['body'] = f'<{expected}/>'.encode()
         return
     try:
         nothing_of(body)
     except MalformedAnswer as error:
         hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
-        told = f'{operation}: {response_dict["status_code"]}, but {error}'
-        raise NetworkError(told + (f'; {hint}' if hint else '')) from error
+        message = f'{operation}: {response_dict["status_code"]}, but {error}'
+        raise NetworkError(message + (f'; {hint}' if hint else '')) from error
     if body and operation == 'PutObject':
-        # S3 answers without a body: with one, not even an ETag is proof.
+        # S3's response has no body: with a body, even an ETag is no proof.
         response_dict['headers'].pop('ETag', None)
 
 
 def _choose_signer(signature_version: Any, **_: Any) -> str | None:
-    """On botocore's `choose-signer`: sign by hashlib, not by awscrt.
+    """On botocore's `choose-signer`: sign with hashlib instead of awscrt.
 
-    awscrt reads the body through callbacks, and loses a Ctrl-C that comes in one of them. It also takes longer (7.4 ms for
-    5 MiB, hashlib 4.4 ms; 240 us for 4 KiB, hashlib 210 us).
+    awscrt reads the body through callbacks, and loses a Ctrl-C that arrives in one of them. It is slower, too (7.4 ms for 5
+    MiB, hashlib 4.4 ms; 240 µs for 4 KiB, hashlib 210 µs).
     """
     if signature_version != 's3v4':
         return None
     from botocore import auth
 
-    # Only the one that signs headers; awscrt presigns without a body.
+    # Only for signed headers; awscrt may presign, because that reads no body.
     auth.AUTH_TYPE_MAPS.setdefault(SIGNER, auth.S3SigV4Auth)
     return SIGNER
 
@@ -440,7 +440,7 @@ def _add_raw_headers(params: dict[str, Any], **_: Any) -> None:
 
 
 def _checked(operation: str, parameters: Mapping[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer whose status is S3's; botocore takes any below 301."""
+    """Check that the status is one of S3's: botocore accepts any below 301."""
     status = answer['ResponseMetadata']['HTTPStatusCode']
     if status != http.client.OK:
         try:

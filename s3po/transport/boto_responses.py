@@ -1,7 +1,4 @@
-"""What botocore's answers say.
-
-What may live here: from botocore's dictionaries to our values; no requests but the reading of a body that is handed on.
-"""
+"""Converts botocore's responses to s3po's values. No requests; only the body of a GET is read here."""
 
 from __future__ import annotations
 
@@ -35,32 +32,32 @@ __all__ = [
 
 
 class BotoAnswer:
-    """The answer to a GET; see Answer in s3po/s3/protocol.py."""
+    """The response to a GET; implements Answer in s3po/s3/protocol.py."""
 
     def __init__(
-        self, said: Mapping[str, Any], key: str, doing: str, *, is_range: bool = False, if_match: str | None = None
+        self, response: Mapping[str, Any], key: str, doing: str, *, is_range: bool = False, if_match: str | None = None
     ) -> None:
-        self._body = said['Body']
+        self._body = response['Body']
         self._doing = doing
         self.size_bytes = -1
-        self.status = int(said['ResponseMetadata']['HTTPStatusCode'])
-        headers = said['ResponseMetadata'].get('HTTPHeaders', {})
-        length = said.get('ContentLength', -1)
+        self.status = int(response['ResponseMetadata']['HTTPStatusCode'])
+        headers = response['ResponseMetadata'].get('HTTPHeaders', {})
+        length = response.get('ContentLength', -1)
         self._is_chunked = headers.get('transfer-encoding', '').lower() == 'chunked'
         try:
-            check_store(said, doing)
+            check_store(response, doing)
             if length < 0 and not self._is_chunked:
-                raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
-            placing = placed(self.status, said.get('ContentRange', ''), length, is_range=is_range)
+                raise ValueError('the response has no Content-Length, so a truncated body could not be detected')
+            placing = placed(self.status, response.get('ContentRange', ''), length, is_range=is_range)
             self.offset, self.size_bytes, self.whole_bytes = placing
-            check_match(if_match, etag_of(said), doing)
+            check_match(if_match, etag_of(response), doing)
         except ValueError as error:
             self.close()
             raise NetworkError(f'{doing}: {error}') from error
         except TransportError:
             self.close()
             raise
-        self.info = info_of(said, key, self.whole_bytes)
+        self.info = info_of(response, key, self.whole_bytes)
         self.etag, self.version_id, self.checksum = self.info.etag, self.info.version_id, self.info.checksum
         self._left = self.size_bytes
 
@@ -69,14 +66,14 @@ class BotoAnswer:
 
     def read(self, size_bytes: int) -> bytes:
         if self.size_bytes < 0:
-            # In chunks: urllib3 raises an error where the last one is missing.
+            # Chunked: urllib3 raises an error if the last chunk is missing.
             return isolated(functools.partial(self._read_some, size_bytes))
         wanted = min(size_bytes, self._left)
         if not wanted:
             return b''
-        # urllib3 takes the caller's own timeout error, if it is an OSError, for one of the network.
+        # urllib3 would take the caller's own timeout error, if it is an OSError, for a network error.
         data = isolated(functools.partial(self._read_some, wanted))
-        # botocore checks the length only when more is asked for than there is, so it is checked here.
+        # botocore checks the length only when a read goes beyond the end, so it is checked here.
         if len(data) < wanted:
             got = self.size_bytes - self._left + len(data)
             raise NetworkError(f'{self._doing}: the body ended after {got:,} of {self.size_bytes:,} bytes')
@@ -96,65 +93,72 @@ class BotoAnswer:
         return len(data)
 
     def close(self) -> None:
-        # urllib3 puts a connection back by itself when its body was read to the end, and this closes it in any other case.
+        # urllib3 returns the connection to its pool if the body was read to its end; in any other case this closes it.
         try:
             if not self.size_bytes:
-                # The end of an empty body is only seen by reading it.
+                # The end of an empty body is noticed only by reading it.
                 self._body.read()
             self._body.close()
         except (urllib3.exceptions.HTTPError, OSError):
-            # It is being thrown away; how it ends does not matter.
+            # The response is discarded, so errors do not matter.
             return
 
 
-def check_store(said: Mapping[str, Any], doing: str) -> None:
-    """Refuse the answer to a GET or HEAD that is no store's."""
-    headers = {str(name).lower() for name in said['ResponseMetadata'].get('HTTPHeaders', {})}
-    check_signs(doing, headers, STORE_SIGNS, str(said.get('ContentType', '')))
+def check_store(response: Mapping[str, Any], doing: str) -> None:
+    """Check that the response to a GET or HEAD comes from a store; raises NetworkError if not."""
+    headers = {str(name).lower() for name in response['ResponseMetadata'].get('HTTPHeaders', {})}
+    check_signs(doing, headers, STORE_SIGNS, str(response.get('ContentType', '')))
 
 
-def etag_of(said: Mapping[str, Any]) -> str:
-    return unquoted(str(said.get('ETag', '')))
+def etag_of(response: Mapping[str, Any]) -> str:
+    """The ETag of a response, without quotes; '' for none."""
+    return unquoted(str(response.get('ETag', '')))
 
 
-def stored_of(said: Mapping[str, Any]) -> Stored:
+def stored_of(response: Mapping[str, Any]) -> Stored:
+    """The Stored value of a response."""
     return Stored(
-        etag=etag_of(said),
-        version_id=said.get('VersionId'),
-        checksum=checksum_of(said),
-        is_encrypted=is_encrypted(said),
+        etag=etag_of(response),
+        version_id=response.get('VersionId'),
+        checksum=checksum_of(response),
+        is_encrypted=is_encrypted(response),
     )
 
 
-def completed_of(said: Mapping[str, Any], number: int, doing: str, size_bytes: int) -> CompletedPart:
+def completed_of(response: Mapping[str, Any], number: int, doing: str, size_bytes: int) -> CompletedPart:
+    """The CompletedPart of a response."""
     return CompletedPart(
         number=number,
-        etag=required_etag(said, doing),
+        etag=required_etag(response, doing),
         size_bytes=size_bytes,
-        checksum=checksum_of(said),
-        is_encrypted=is_encrypted(said),
+        checksum=checksum_of(response),
+        is_encrypted=is_encrypted(response),
     )
 
 
-def required_etag(said: Mapping[str, Any], doing: str) -> str:
-    etag = etag_of(said)
+def required_etag(response: Mapping[str, Any], doing: str) -> str:
+    """The ETag of a response; raises NetworkError if it proves nothing."""
+    etag = etag_of(response)
     if not is_proof(etag):
-        raise NetworkError(f'{doing}: the answer has no ETag of an object, so nothing proves that it was done')
+        raise NetworkError(f'{doing}: the response has no valid ETag, so there is no proof of success')
     return etag
 
 
-def is_encrypted(said: Mapping[str, Any]) -> bool:
-    return has_own_key(said.get('ServerSideEncryption'), said.get('SSECustomerAlgorithm'))
+def is_encrypted(response: Mapping[str, Any]) -> bool:
+    """Whether the object is encrypted with a KMS or customer key, so that its ETag is not an MD5."""
+    return has_own_key(response.get('ServerSideEncryption'), response.get('SSECustomerAlgorithm'))
 
 
-def checksum_of(said: Mapping[str, Any]) -> str | None:
+def checksum_of(response: Mapping[str, Any]) -> str | None:
+    """The strongest checksum of a response, as 'ALGORITHM:base64'; None for none."""
     for name in CHECKSUM_ALGORITHMS:
-        if said.get(f'Checksum{name}'):
-            return f'{name}:{said[f"Checksum{name}"]}'
+        if response.get(f'Checksum{name}'):
+            return f'{name}:{response[f"Checksum{name}"]}'
     return None
 
 
 def entry_of(item: Mapping[str, Any]) -> ListEntry:
+    """The ListEntry of an item of a listing."""
     return ListEntry(
         key=item['Key'],
         size_bytes=int(item.get('Size', 0)),
@@ -164,27 +168,31 @@ def entry_of(item: Mapping[str, Any]) -> ListEntry:
     )
 
 
-def info_of(said: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
-    headers = said['ResponseMetadata'].get('HTTPHeaders', {})
-    modified: datetime.datetime | None = said.get('LastModified')
+def info_of(response: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
+    """The ObjectInfo of the response to a HEAD or GET."""
+    headers = response['ResponseMetadata'].get('HTTPHeaders', {})
+    modified: datetime.datetime | None = response.get('LastModified')
     return ObjectInfo(
         key=key,
         size_bytes=size_bytes,
-        etag=etag_of(said),
+        etag=etag_of(response),
         last_modified=modified,
-        storage_class=said.get('StorageClass', 'STANDARD'),
-        content_type=said.get('ContentType'),
-        # Names of headers have no case; some stores send them capitalised.
+        storage_class=response.get('StorageClass', 'STANDARD'),
+        content_type=response.get('ContentType'),
+        # Header names are case-insensitive; some stores capitalise them.
         metadata={
-            name.lower(): value for name, value in said.get('Metadata', {}).items() if f'x-amz-meta-{name.lower()}' != ID_HEADER
+            name.lower(): value
+            for name, value in response.get('Metadata', {}).items()
+            if f'x-amz-meta-{name.lower()}' != ID_HEADER
         },
         headers={str(name).lower(): str(value) for name, value in headers.items()},
-        checksum=checksum_of(said),
-        version_id=said.get('VersionId'),
+        checksum=checksum_of(response),
+        version_id=response.get('VersionId'),
     )
 
 
-def deletion_of(said: Mapping[str, Any]) -> Deletion:
+def deletion_of(response: Mapping[str, Any]) -> Deletion:
+    """The keys that a response to DeleteObjects confirms or refuses."""
     failures = [
         NotDeleted(
             key=str(each.get('Key', '')),
@@ -192,7 +200,7 @@ def deletion_of(said: Mapping[str, Any]) -> Deletion:
             code=str(each.get('Code', '')),
             message=str(each.get('Message') or ''),
         )
-        for each in said.get('Errors', ())
+        for each in response.get('Errors', ())
     ]
-    deleted = [(str(each.get('Key', '')), each.get('VersionId') or None) for each in said.get('Deleted', ())]
+    deleted = [(str(each.get('Key', '')), each.get('VersionId') or None) for each in response.get('Deleted', ())]
     return Deletion(deleted=deleted, failures=failures)

@@ -1,1 +1,1 @@
-"""The fault catalogue, as tests."""
+"""Tests of the fault catalogue."""

@@ -1,12 +1,12 @@
-"""What the tests of the fault catalogue share: both transports, and what holds after every fault, however it ended.
+"""Fixtures of the fault catalogue: both transports, and invariants that hold after every fault.
 
-The invariants, checked behind each test:
+The invariants, checked after each test:
 
-- I1 no temporary file is left beside a target (that the target is absent, old or complete, each test says itself);
-- I2 no multipart upload is open, but where the test is marked `leaves_upload`, which says why;
+- I1 no temporary file is left beside a target (each test checks that the target is absent, unchanged or complete);
+- I2 no multipart upload is open, unless the test is marked `leaves_upload`, with the reason;
 - I3 one result for each job: `jobs_ended()`, for tests with a batch;
-- I4 no secret stands in a log record, at DEBUG, of any logger, nor in what is printed (tests/support/canaries.py);
-- I5 greenlets and descriptors are back to where they were.
+- I4 no secret is in a log record, at DEBUG, of any logger, nor in what is printed (tests/support/canaries.py);
+- I5 the numbers of greenlets and descriptors are as before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ['_watched', 'jobs_ended', 'pytest_runtest_makereport']
 
 SETTLE_S = 5.0
 
-# All greenlets that were started since this was imported, and are still of use to somebody.
+# All greenlets that were started since this was imported, and are still referenced.
 _started: weakref.WeakSet[Any] = weakref.WeakSet()
 gevent.Greenlet.add_spawn_callback(_started.add)
 
@@ -45,7 +45,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     for mark in request.node.iter_markers('fault'):
         only = mark.kwargs.get('only')
         if only not in (None, request.param):
-            pytest.skip(f'concerns {only} alone; tests/faults.rst says why')
+            pytest.skip(f'concerns {only} alone; see tests/faults.rst')
     return KINDS[request.param]
 
 

@@ -1,7 +1,7 @@
 """`make faults`: the fault catalogue as a table. A plugin of pytest's: -p tests.faults.report
 
-For each entry: the transport, the outcome, how many requests the store had, and the test. Entries without a test have to stand
-in tests/faults.rst, which says why; otherwise the run fails.
+For each entry: the transport, the outcome, how many requests the store had, and the test. Entries without a test must
+be in tests/faults.rst with the reason; otherwise the run fails.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _requests = pytest.StashKey[int]()
 
 
 def explained() -> dict[str, str]:
-    """The entries that tests/faults.rst explains altogether (not those of which it explains a half), each with its text."""
+    """The entries that tests/faults.rst explains completely (not those of which it explains one case), each with its text."""
     lines = re.finditer(r'^:(F\d\d): (.*(?:\n    .*)*)', TABLE.read_text(), re.MULTILINE)
     return {found[1]: found[2].strip() for found in lines}
 
 
 class Report:
-    """Collects what became of the tests that have the mark."""
+    """Collects the outcomes of the marked tests."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str, str, str]] = []
@@ -77,7 +77,7 @@ class Report:
                 item.stash[_requests] = len(store.log())
 
     def missing(self) -> list[str]:
-        """The entries that have neither a test that passed nor a line that says why."""
+        """The entries that have neither a passed test nor a reason in tests/faults.rst."""
         tested, told = {row[0] for row in self.rows if row[2] != 'failed'}, explained()
         return [each for each in ENTRIES if each not in tested and each not in told]
 

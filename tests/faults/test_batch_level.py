@@ -63,7 +63,7 @@ def test_one_that_never_works(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F62')
 def test_all_cancelled(conn: s3po.Connection, store: Store) -> None:
-    """A batch that is cancelled before a store that says nothing has all its results within a second."""
+    """A batch that is cancelled while the store does not respond has all its results within a second."""
     store.script({'operation': 'PutObject', 'skip': 50, 'times': None, 'action': {'hang_s': 20.0}})
 
     with conn.batch(10, on_error='collect') as batch:

@@ -1,4 +1,4 @@
-"""Failures that a batch must not keep for itself (F71, F77), and waits that would never end (F79, F80)."""
+"""Failures that a batch must report (F71, F77), and waits that would never end (F79, F80)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_own_cancels_are_quiet(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F77')
 def test_never_waited_for(store: Store, authority: Authority, tmp_path: Path, conn: s3po.Connection) -> None:
-    """A program that ends without waiting for its batch is told so, by default."""
+    """A program that ends without waiting for its batch logs an error, by default."""
     run = Runner(authority, store.endpoint_url, tmp_path)
     program = run("""
         import s3po
@@ -162,7 +162,7 @@ def test_failures_that_nothing_read(conn: s3po.Connection, caplog: pytest.LogCap
 @pytest.mark.fault('F79')
 @pytest.mark.parametrize('waiting', ['get', 'as_completed', 'results', 'success', 'raise_for_errors', 'wait'])
 def test_waits_in_callbacks(conn: s3po.Connection, waiting: str) -> None:
-    """A callback that would wait for its own batch is told so at once; it never waits for ever."""
+    """A callback that waits for its own batch raises an error at once; it never waits for ever."""
 
     def call_back(_: object) -> None:
         if waiting == 'get':

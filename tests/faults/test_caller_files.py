@@ -1,4 +1,4 @@
-"""Files of the caller's that take or give less than they are asked for, and paths that two downloads write at once."""
+"""The caller's file objects that read or write less than requested, and two downloads to one path."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_target_that_takes_no_more(conn: s3po.Connection, pipe: tuple[Any, Any],
     """A write() of a raw file that returns None has taken nothing."""
     conn.upload(BUCKET, 'key', DATA)
 
-    with pytest.raises(ConfigurationError, match='non-blocking and takes no more'):
+    with pytest.raises(ConfigurationError, match='non-blocking and accepts no more'):
         download(conn, pipe[1])
 
 

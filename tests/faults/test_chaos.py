@@ -1,4 +1,4 @@
-"""Faults at random, many at once (F64)."""
+"""Many random faults at once (F64)."""
 
 from __future__ import annotations
 

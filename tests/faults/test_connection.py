@@ -1,4 +1,4 @@
-"""Connections that fail before, within and behind an answer (F01 to F11, F18 to F20)."""
+"""Connections that fail before, during and after a response (F01 to F11, F18 to F20)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_refused_for_ever(connect: Connect) -> None:
 
 @pytest.mark.fault('F03')
 def test_name_that_is_none(connect: Connect) -> None:
-    """A name that nobody knows is asked for three times, and soon given up."""
+    """An unknown host name is resolved three times, and then is an error."""
     began = time.monotonic()
 
     with pytest.raises(UploadError, match=r'x\.invalid.*gave up after 3 attempts'):
@@ -131,7 +131,7 @@ def test_reset_on_reuse(conn: s3po.Connection, connect: Connect, store: Store) -
 
 @pytest.mark.fault('F07')
 def test_silence_before_the_status(store: Store, conn: s3po.Connection, connect: Connect) -> None:
-    """A store that takes a request and says nothing is given up after the read timeout; the next attempt succeeds."""
+    """A store that does not respond is given up after the read timeout; the next attempt succeeds."""
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=0.5))
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', hang_s=5.0))
@@ -225,7 +225,7 @@ def test_odd_answers(conn: s3po.Connection, store: Store, answer: str) -> None:
 
 @pytest.mark.fault('F18')
 def test_untrusted(authority: Authority, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that nobody vouches for ends it: one connection, and nothing is sent."""
+    """An untrusted certificate ends the transfer: one connection, and nothing is sent."""
     monkeypatch.delenv('SSL_CERT_FILE', raising=False)
     monkeypatch.delenv('REQUESTS_CA_BUNDLE', raising=False)
     with Store(authority) as tls_store:
@@ -239,7 +239,7 @@ def test_untrusted(authority: Authority, connect: Connect, monkeypatch: pytest.M
 
 @pytest.mark.fault('F19')
 def test_no_handshake(connect: Connect) -> None:
-    """A server that hangs up in the middle of the handshake is tried as often as any, and the text says what happened."""
+    """A server that closes during the handshake is retried like any failure, and the message describes it."""
     met: list[int] = []
 
     def hang_up(client: gevent.socket.socket, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""Downloads of what comes short, shifted, changed or disguised (F42 to F46, F48 to F50): all of it arrives, or nothing."""
+"""Responses that are short, shifted, changed or compressed (F42 to F46, F48 to F50): the download is complete, or an error."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_short_for_ever(conn: s3po.Connection, store: Store, target: Path) -> No
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['small', 'large'])
 @pytest.mark.parametrize('cut', [0, 1000, None])
 def test_without_length(conn: s3po.Connection, store: Store, target: Path, data: bytes, cut: int | None) -> None:
-    """An answer whose length is not told might be cut, and is not believed, whether it was or not."""
+    """A response without a length might be truncated, and is an error in any case."""
     conn.upload(BUCKET, 'key', data)
     store.script(once(drop_headers=['Content-Length'], cut_body_at=cut))
 
@@ -135,7 +135,7 @@ def test_without_length(conn: s3po.Connection, store: Store, target: Path, data:
 
 @pytest.mark.fault('F43')
 def test_without_length_for_ever(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """For ever, the error says what is missing, and the old file is untouched."""
+    """If it never succeeds, the error says what is missing, and the old file is unchanged."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once(None, drop_headers=['Content-Length']))
 
@@ -175,7 +175,7 @@ def test_range_ignored_once(conn: s3po.Connection, store: Store, target: Path) -
 
 @pytest.mark.fault('F44')
 def test_range_of_the_caller_ignored(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """Nor is more given than a caller asked for."""
+    """And never more than the requested bytes."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once(None, ignore_range=True))
 
@@ -199,7 +199,7 @@ SHIFTED = {
 @pytest.mark.fault('F45')
 @pytest.mark.parametrize('how', SHIFTED)
 def test_wrong_range(conn: s3po.Connection, store: Store, target: Path, how: str) -> None:
-    """A part that is not what was asked for is asked for again; then it is an error, and the target as it was."""
+    """A wrong part is requested again; then it is an error, and the target is unchanged."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     second = {'if-match': f'"{etag}"', 'range': f'bytes={PART}-{2 * PART - 1}'}
     rule = {'operation': 'GetObject', 'headers': second, 'action': SHIFTED[how]}
@@ -223,12 +223,12 @@ def test_wrong_range(conn: s3po.Connection, store: Store, target: Path, how: str
 
 
 def crc32(data: bytes) -> str:
-    """As S3 tells it."""
+    """The form of S3."""
     return base64.b64encode(zlib.crc32(data).to_bytes(4)).decode()
 
 
 def guarded(store: Store, conn: s3po.Connection, data: bytes) -> None:
-    """An object whose checksum the store tells."""
+    """An object for which the store has a checksum."""
     conn.conn.put_object(Bucket=BUCKET, Key='key', Body=data, ChecksumCRC32=crc32(data))
     assert conn.conn.head_object(Bucket=BUCKET, Key='key', ChecksumMode='ENABLED')['ContentLength'] == len(data)
 
@@ -286,7 +286,7 @@ def test_flipped_bit_for_ever(conn: s3po.Connection, store: Store, target: Path,
 
 @pytest.mark.fault('F46')
 def test_flipped_bit_by_etag(store: Store, connect: Connect, target: Path) -> None:
-    """Where the store keeps no checksum, an ETag that is an MD5 tells, if it is asked for."""
+    """Without a stored checksum, an ETag that is an MD5 is compared on request."""
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum='md5'))
     conn.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', SMALL)
@@ -304,7 +304,7 @@ def test_flipped_bit_by_etag(store: Store, connect: Connect, target: Path) -> No
 
 @pytest.mark.fault('F48')
 def test_replaced_between_parts(conn: s3po.Connection, store: Store, connect: Connect, target: Path) -> None:
-    """An object that is replaced behind its first part is fetched anew: all of it is the new one's."""
+    """An object that is replaced after its first part is downloaded again: all bytes are of the new one."""
     old = conn.upload(BUCKET, 'key', LARGE).etag
     writer = connect(store.endpoint_url)
     new = writer.upload(BUCKET, 'key', OTHER).etag
@@ -321,7 +321,7 @@ def test_replaced_between_parts(conn: s3po.Connection, store: Store, connect: Co
 
 @pytest.mark.fault('F48')
 def test_replaced_again_and_again(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """It is begun anew twice; then it is an object that does not hold still."""
+    """It is restarted twice; then it raises SourceChanged."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(of_ranges(etag, None, status=412, code='PreconditionFailed'))
 
@@ -347,7 +347,7 @@ ETAGS = {
 @pytest.mark.parametrize('checksum', ['auto', 'md5'])
 @pytest.mark.parametrize('etag', ETAGS)
 def test_etag_that_is_no_md5(store: Store, connect: Connect, target: Path, etag: str, checksum: str) -> None:
-    """What is no MD5 of the object is not compared with one, unless the store says nothing and one asks for MD5."""
+    """An ETag that is not an MD5 is not compared, unless the store has no checksum and MD5 is requested."""
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum=checksum))
     conn.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', SMALL)
@@ -379,7 +379,7 @@ def test_etag_of_parts(store: Store, connect: Connect, target: Path) -> None:
 @pytest.mark.parametrize('coding', ['gzip', 'aws-chunked', 'gzip,aws-chunked', 'deflate', 'br', 'nonsense'])
 @pytest.mark.parametrize('size', [1000, len(LARGE)], ids=['small', 'large'])
 def test_content_encoding(conn: s3po.Connection, store: Store, target: Path, coding: str, size: int) -> None:
-    """The bytes that were stored are the bytes that come, whatever they are said to be."""
+    """The stored bytes are returned, whatever the headers of the response."""
     data = gzip.compress(LARGE[:size])
     conn.upload(BUCKET, 'key', data, headers={'Content-Encoding': 'gzip'})
     store.script(once(None, add_headers={'Content-Encoding': coding}))
@@ -392,7 +392,7 @@ def test_content_encoding(conn: s3po.Connection, store: Store, target: Path, cod
 
 @pytest.mark.fault('F50')
 def test_unpacked_on_the_way(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """A proxy that unpacks what it hands on cannot tell its length: the error says so, and the old file stays."""
+    """A proxy that decompresses responses cannot know their length: the error says so, and the old file stays."""
     data = b'x' * 1000
     conn.upload(BUCKET, 'key', gzip.compress(data), headers={'Content-Encoding': 'gzip'})
     head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\n\r\n'

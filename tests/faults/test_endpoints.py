@@ -1,4 +1,4 @@
-"""An endpoint that is not what it was taken for: the error says what is wrong, where, and what to do."""
+"""Wrong endpoints: the error names the problem, the endpoint and the fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import BUCKET
 from tests.support.scripted import Receive, ScriptedServer, Send
 from tests.support.servers import Authority, Store
 
-WEB_PAGE = "the answer is a web page, not S3's; is endpoint_url the address of an S3 store's API"
+WEB_PAGE = "the response is a web page, not S3's; is endpoint_url the address of an S3 store's API"
 PAGE = b'<!DOCTYPE html><html><head><title>Welcome</title></head></html>'
 
 Connect = Callable[..., s3po.Connection]
@@ -75,16 +75,16 @@ def test_refusal_names_the_endpoint(conn: s3po.Connection, store: Store) -> None
 def test_warning_of_plain_http(
     store: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It comes once for each process, and says how to silence it."""
+    """It is logged once for each process, with how to silence it."""
     monkeypatch.setattr(attempts, '_logged', set())
     store.mode(checksums='ignore')
     store.script({'operation': 'PutObject', 'action': {'add_headers': {'ETag': '"opaque-1"'}}})
     for bucket in ('one', 'two'):
         conn = connect(store.endpoint_url, config=s3po.TransferConfig(payload_signing='unsigned'))
         conn.create_bucket(bucket)
-        assert 'nothing guards what was uploaded' in conn.upload(bucket, 'key', b'x').warnings[0]
+        assert 'the upload could not be verified' in conn.upload(bucket, 'key', b'x').warnings[0]
 
-    (record,) = [record for record in caplog.records if 'nothing guards what was uploaded' in record.message]
+    (record,) = [record for record in caplog.records if 'the upload could not be verified' in record.message]
     assert "to silence this, set the level of the logger 's3po.transfer' to ERROR" in record.message
 
 

@@ -1,4 +1,4 @@
-"""Answers that are none of S3's (F68): a proxy's page, a queue's 202, a 206 to a PUT. None of them counts as done."""
+"""Responses that are not S3's (F68): a proxy's page, a queue's 202, a 206 to a PUT. None of them counts as success."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_missing_to_a_proxy(once: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('status', [200, 204])
 def test_deletions_that_stores_confirm(once: s3po.Connection, store: Store, status: int) -> None:
-    """S3 says 204, some stores say 200."""
+    """S3 sends 204, some stores 200."""
     store.script(answering('DeleteObject', status=status, body=''))
 
     once.delete(BUCKET, 'key')

@@ -1,4 +1,4 @@
-"""delete_many (F69): only keys that the caller named are deleted and counted, however the store spells them in its answer."""
+"""delete_many (F69): only the caller's keys are deleted and counted, however the store spells them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_failures_of_unknown_keys(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F69')
 def test_repeated_failures(conn: s3po.Connection, store: Store) -> None:
-    """A failure that is told several times is one."""
+    """A failure that is listed several times counts once."""
     store.script(answered(*[('a', 'AccessDenied')] * 5, ('b', '')))
 
     report = conn.delete_many(BUCKET, ['a', 'b'])
@@ -89,7 +89,7 @@ def test_repeated_failures(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F69')
 def test_keys_that_are_missing_in_the_answer(conn: s3po.Connection, store: Store) -> None:
-    """A key that the answer does not name beside others is asked for again, and then is a failure."""
+    """A key that the response omits is deleted again, and then is a failure."""
     store.script(answered(('a', ''), times=1))
     report = conn.delete_many(BUCKET, ['a', 'b', 'c'])
     assert (report.deleted, report.failed) == (3, ())

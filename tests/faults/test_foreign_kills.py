@@ -1,4 +1,4 @@
-"""Greenlets of s3po's that other code kills (F66): what was not moved never counts as moved."""
+"""Greenlets of s3po killed by user code (F66): unfinished transfers never count as finished."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_request_for_an_upload_id(conn: s3po.Connection, store: Store, spawned: 
 
     killing.get()
     assert not conn.exists(BUCKET, 'key')
-    # Nobody can know its id.
+    # Its id is unknown.
     for upload in conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []):
         conn.conn.abort_multipart_upload(Bucket=BUCKET, Key=upload['Key'], UploadId=upload['UploadId'])
 

@@ -1,4 +1,4 @@
-"""Pages of other servers (F68): they replace no file."""
+"""Pages of other servers (F68) never replace a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forks in the middle of transfers (F65): a child never changes what its parent moves, whatever it does itself."""
+"""Forks in the middle of transfers (F65): a child never changes what its parent transfers."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_callback(run: Callable[..., Program], how: str) -> None:
     """A child of a callback never goes on with the batch, however it ends."""
     program = run('callback', how)
     assert f'statuses [{ {"raise": 1, "return": 1}.get(how, 0) }]' in program.out
-    assert ('has forked and then returned in the child' in program.err) == (how == 'return')
+    assert ('forked, and then returned in the child' in program.err) == (how == 'return')
 
 
 @pytest.mark.fault('F65')

@@ -245,7 +245,7 @@ def test_silent_in_a_download(conn: s3po.Connection, store: Store, tmp_path: Any
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 def test_silent_when_a_lost_answer_is_looked_up(conn: s3po.Connection, store: Store) -> None:
-    """The HEAD that says what became of a CompleteMultipartUpload ends with the call, too."""
+    """The HEAD after a lost response to CompleteMultipartUpload ends with the call, too."""
     store.script({'operation': 'CompleteMultipartUpload', 'action': {'status': 200, 'body': ''}})
     silence(store, 'HeadObject', 'AbortMultipartUpload')
 
@@ -326,7 +326,7 @@ def test_end_of_the_program(conn: s3po.Connection, store: Store, kind: Kind, tmp
 
     (upload,) = conn.conn.list_multipart_uploads(Bucket=BUCKET)['Uploads']
     assert program.returncode == 0
-    assert re.search(f'the program ends before its clean-up: .*{upload["UploadId"]}', err)
+    assert re.search(f'the program ended before its clean-up: .*{upload["UploadId"]}', err)
     if end == 'ctrl-c':
         assert float(out.split()[-1]) - interrupted_at < BOUND_S
 
@@ -391,7 +391,7 @@ def test_listing_that_goes_round(conn: s3po.Connection, store: Store, names: lis
     pages = [PAGE.format(next=number + 1, keys=KEYS.format(names[number % len(names)])) for number in range(60)]
     store.script(*(once('ListObjectsV2', status=200, body=body) for body in pages))
 
-    with pytest.raises(ListingError, match='a page came again'):
+    with pytest.raises(ListingError, match='repeats a page'):
         list(conn.list(BUCKET))
 
     assert len(store.log('ListObjectsV2')) < 20
@@ -449,7 +449,7 @@ def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: py
 @pytest.mark.fault('F82')
 @pytest.mark.parametrize('body', ['chunked', 'with a length'])
 def test_dripping_page(hasty: s3po.Connection, store: Store, body: str) -> None:
-    """A page that drips is given up, and asked for again."""
+    """A page that arrives too slowly is aborted and requested again."""
     page = PAGE.format(next=1, keys=KEYS.format('a') + ' ' * 5000)
     chunks = ''.join(f'1\r\n{each}\r\n' for each in page)
     action = {
@@ -552,4 +552,4 @@ def test_few_descriptors(conn: s3po.Connection, store: Store, kind: Kind, tmp_pa
 
     assert (ended.returncode, ended.stdout) == (0, 'done\n'), ended.stderr
     assert ended.stderr.count('this process may have only 64 open files') == 1
-    assert 'failed, the next one comes' not in ended.stderr
+    assert 'failed, next attempt' not in ended.stderr

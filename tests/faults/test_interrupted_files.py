@@ -1,4 +1,4 @@
-"""Open files whose calls are interrupted, or that are never closed: no hole in what is read or published, and no silence."""
+"""Open files whose calls are interrupted, or that are never closed: no missing bytes, and no silent loss."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_read_that_is_interrupted(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.parametrize('differing', ['Last-Modified', 'x-amz-version-id'])
 def test_replaced_at_a_store_without_etags(connect: Connect, differing: str) -> None:
-    """Where no ETag tells two versions apart, the date or the version id does."""
+    """Where ETags do not distinguish two versions, the date or the version id does."""
     count = itertools.count()
 
     def answer(asked: Asked) -> Reply:
@@ -144,7 +144,7 @@ def test_open_at_the_end_of_the_program(conn: s3po.Connection, store: Store, kin
     lines = sorted(ended.stderr.splitlines())
     assert ended.returncode == 0
     assert len(lines) == 2, ended.stderr
-    assert all('was never closed: it is not published' in line for line in lines)
+    assert all('was never closed: its object was not published' in line for line in lines)
     assert 'bucket/large' in lines[0]
     assert 'bucket/small' in lines[1]
     assert not conn.exists(BUCKET, 'large')

@@ -1,4 +1,4 @@
-"""Keys and names (F57 to F60): what S3 takes goes there and back byte for byte; all else is refused before a request."""
+"""Keys and names (F57 to F60): valid ones are stored and returned byte for byte; others are rejected before any request."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_longest_key(conn: s3po.Connection, key: str) -> None:
 @pytest.mark.fault('F59')
 @pytest.mark.parametrize('key', ['k' * 1025, 'é' * 512 + 'k', '\U0001f600' * 257, '', 'a\udcff'])
 def test_impossible_key(conn: s3po.Connection, store: Store, tmp_path: Path, key: str) -> None:
-    """One byte more, none at all, or what has no UTF-8 form: refused before there is a request, by every call."""
+    """One byte more, none at all, or what has cannot be encoded as UTF-8: refused before there is a request, by every call."""
     before = len(store.log())
     calls: dict[str, Callable[[], object]] = {
         'upload': lambda: conn.upload(BUCKET, key, b''),
@@ -208,7 +208,7 @@ def test_file_name_without_utf8(conn: s3po.Connection, tmp_path: Path) -> None:
     conn.download_file(BUCKET, 'key', name + '.copy')
 
     assert (Path(name + '.copy')).read_bytes() == DATA
-    with pytest.raises(ConfigurationError, match='no UTF-8 form'):
+    with pytest.raises(ConfigurationError, match='cannot be encoded as UTF-8'):
         conn.upload_file(BUCKET, os.path.basename(name), name)
 
 

@@ -1,4 +1,4 @@
-"""Bytes that belong to no request are never the next one's answer (F73)."""
+"""Bytes that belong to no request are never taken for the next response (F73)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine does wrong (F53 to F56): files that change, targets that cannot be, signals, files that are none."""
+"""Local problems (F53 to F56): changing files, impossible targets, signals, special files."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, h
 
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Iterator[None]:
-    """Somebody whom permissions bind; root is bound by none."""
+    """A user whom permissions restrict; they do not restrict root."""
     if os.geteuid() != 0:
         yield
         return
@@ -171,7 +171,7 @@ def test_key_and_directory_of_one_name(conn: s3po.Connection, tmp_path: Path) ->
 @pytest.mark.fault('F54')
 @pytest.mark.usefixtures('as_nobody')
 def test_directory_without_permission(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Where nothing may be written, the error tells the path and what to check."""
+    """Without write permission the error has the path and what to check."""
     conn.upload(BUCKET, 'key', b'data')
     if os.geteuid() != 65534:
         tmp_path.chmod(0o555)
@@ -240,7 +240,7 @@ def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_pa
 
 
 @pytest.mark.fault('F55')
-@pytest.mark.leaves_upload('who was killed has not told its id to anybody')
+@pytest.mark.leaves_upload('the killed process has not reported its id')
 def test_sigkill(conn: s3po.Connection, store: Store, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """What ends between two instructions leaves its temporary file and its multipart upload, by their names; no more.
 
@@ -306,7 +306,7 @@ def test_sparse_file(conn: s3po.Connection, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F56')
 def test_unreadable_file(conn: s3po.Connection, store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """What may not be read is told with its path, before there is a request."""
+    """An unreadable file is reported with its path, before any request."""
     path = tmp_path / 'secret'
     path.write_bytes(b'data')
     path.chmod(0)

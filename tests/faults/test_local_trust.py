@@ -1,4 +1,4 @@
-"""Local files that mislead (F74 to F76): wrong sizes, mappings that change, kills that leave a file behind."""
+"""Misleading local files (F74 to F76): wrong sizes, mappings that change, files left by a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are lost, late or empty: what the store has carried out counts, and nothing is done twice that must not be."""
+"""Responses that are lost, late or empty: what the store has carried out counts, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -133,15 +133,15 @@ def test_lost_if_none_match_of_another(conn: s3po.Connection, store: Store) -> N
 
 
 @pytest.mark.fault('F17')
-@pytest.mark.leaves_upload('nobody knows its id, and nothing is aborted by guess')
+@pytest.mark.leaves_upload('its id is unknown, and no other upload is aborted')
 def test_lost_create(conn: s3po.Connection, store: Store) -> None:
-    """A second upload is begun; the first one is told of, and not aborted by guess."""
+    """A second upload is created; the first one is reported, and not aborted."""
     store.script(once('CreateMultipartUpload', **LOST))
 
     result = conn.upload(BUCKET, 'key', DATA)
 
     assert conn.download(BUCKET, 'key') == DATA
-    assert 'the store may keep an upload that nobody will complete' in result.warnings[0]
+    assert 'the store may keep an incomplete upload' in result.warnings[0]
     assert len(open_uploads(conn)) == 1
     assert requests(store, 'AbortMultipartUpload') == 0
 
@@ -180,7 +180,7 @@ EMPTY = ['', '<?xml version="1.0" encoding="UTF-8"?>\n<CompleteMultipartUplo']
 @pytest.mark.parametrize('body', EMPTY, ids=['empty', 'cut'])
 @pytest.mark.parametrize('work', [True, False], ids=['done', 'not done'])
 def test_empty_answer(conn: s3po.Connection, store: Store, body: str, *, work: bool) -> None:
-    """An answer that says nothing is no success: what is stored is looked up, and the rest made up for."""
+    """An empty response is no success: the stored object is looked up for the missing values."""
     store.script(once('CompleteMultipartUpload', status=200, body=body, work=work))
 
     result = conn.upload(BUCKET, 'key', DATA)

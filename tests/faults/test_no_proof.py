@@ -1,4 +1,4 @@
-"""Answers that look like a store's and prove nothing (F68): none of them costs the only copy."""
+"""Responses that look like a store's and prove nothing (F68): none of them leads to the deletion of the only copy."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ UPLOADS: Final[dict[str, tuple[Parts, bool]]] = {
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('name', UPLOADS)
 def test_upload_in_parts(connect: Connect, tmp_path: Path, name: str) -> None:
-    """The completion is believed with the right ETag in the right document, or if a HEAD tells the same."""
+    """The completion is accepted with the right ETag in the right document, or if a HEAD has the same ETag."""
     answer, is_stored = UPLOADS[name]
     source = tmp_path / 'source'
     source.write_bytes(LARGE)

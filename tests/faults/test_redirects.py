@@ -1,4 +1,4 @@
-"""Credentials that expire, clocks that are off, buckets that are elsewhere (F32 to F36): corrected once, and told."""
+"""Expired credentials, wrong clocks, buckets in other regions (F32 to F36): corrected once, and logged."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_expired_token_that_nobody_renews(store: Store, connect: Connect) -> Non
 
 @pytest.mark.fault('F33')
 def test_clock_that_is_off(conn: s3po.Connection, store: Store, kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
-    """What the store dates two hours later is sent once more by its clock; where that cannot be, the error tells the skew."""
+    """A request with a wrong date is sent once more with the store's time; if impossible, the error has the offset."""
     theirs = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
     headers = {'Date': email.utils.format_datetime(theirs, usegmt=True)}
     store.script(once('PutObject', status=403, code='RequestTimeTooSkewed', headers=headers))
@@ -152,7 +152,7 @@ def elsewhere() -> Any:
 @pytest.mark.parametrize('status', [301, 302, 307, 308])
 @pytest.mark.parametrize('region', ['', 'eu-west-1'])
 def test_redirected_for_ever(store: Store, connect: Connect, elsewhere: Store, status: int, code: str, region: str) -> None:
-    """A store that only ever sends elsewhere is asked three times at most, and nothing goes where it points to."""
+    """A store that only redirects gets three requests at most, and the targets get none."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
     conn.create_bucket(BUCKET)
     headers = {'Location': f'{elsewhere.endpoint_url}/{BUCKET}/key'}
@@ -176,7 +176,7 @@ LOCATIONS = ['http://127.0.0.1:{port}/bucket/key', '//127.0.0.1:{port}/bucket/ke
 @pytest.mark.parametrize('operation', ['GetObject', 'HeadObject', 'ListObjectsV2'])
 @pytest.mark.parametrize('status', [301, 307])
 def test_foreign_host(store: Store, connect: Connect, elsewhere: Store, status: int, operation: str, location: str) -> None:
-    """Whatever is asked, and with whatever secrets: none of it leaves for another host."""
+    """Whatever the request and its secrets: nothing is sent to another host."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
     conn.create_bucket(BUCKET)
     headers = {'Location': location.format(port=elsewhere.port)}

@@ -1,4 +1,4 @@
-"""The store says no (F29, F38 to F41): what is tried again, what is told, and that no listing is cut short in silence."""
+"""The store refuses (F29, F38 to F41): what is retried, what is reported, and no listing is silently truncated."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_copy_that_is_refused_late(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F38')
 def test_missing_key(conn: s3po.Connection, store: Store) -> None:
-    """What is not there is asked for once."""
+    """A missing object is requested once."""
     with pytest.raises(NotFound, match='NoSuchKey') as caught:
         conn.download(BUCKET, 'absent')
 
@@ -109,7 +109,7 @@ def test_missing_key(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F38')
 @pytest.mark.parametrize('data', [b'data', b''], ids=['some', 'empty'])
 def test_head_that_is_forbidden(conn: s3po.Connection, store: Store, data: bytes) -> None:
-    """Where only GET is allowed, the first byte of the object tells what a HEAD would."""
+    """Where only GET is allowed, a GET of the first byte replaces the HEAD."""
     conn.upload(BUCKET, 'key.txt', data, metadata={'a': 'b'})
     etag = conn.head(BUCKET, 'key.txt').etag
     store.script(once('HeadObject', None, status=403))
@@ -125,7 +125,7 @@ def test_head_that_is_forbidden(conn: s3po.Connection, store: Store, data: bytes
 
 @pytest.mark.fault('F38')
 def test_head_and_get_that_are_forbidden(conn: s3po.Connection, store: Store) -> None:
-    """Where GET is not allowed either, its refusal is told, which has a body to say why."""
+    """Where GET is not allowed either, its refusal is raised, whose body has the reason."""
     conn.upload(BUCKET, 'key', b'data')
     store.script(once('HeadObject', None, status=403), once('GetObject', None, status=403, code='InvalidAccessKeyId'))
 
@@ -137,7 +137,7 @@ def test_head_and_get_that_are_forbidden(conn: s3po.Connection, store: Store) ->
 
 @pytest.mark.fault('F39')
 def test_archived(conn: s3po.Connection, store: Store) -> None:
-    """An object in an archive does not come by asking again; the message says what would help."""
+    """An archived object is not retried; the message has advice."""
     conn.upload(BUCKET, 'key', b'data')
     store.script(once('GetObject', None, status=403, code='InvalidObjectState'))
 
@@ -150,7 +150,7 @@ def test_archived(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F31', only='wire')
 @pytest.mark.parametrize(('status', 'error'), [(403, AccessDenied), (404, NotFound)])
 def test_refusal_that_is_cut(conn: s3po.Connection, store: Store, status: int, error: type[Exception]) -> None:
-    """Of a refusal whose body does not come whole, the status is left, and tells enough."""
+    """If the body of a refusal is truncated, the status is enough."""
     head = f'HTTP/1.1 {status} No\r\nContent-Length: 500\r\nContent-Type: application/xml\r\n\r\n<Error><Code>Acc'
     store.script(once('GetObject', None, raw=head))
 
@@ -276,7 +276,7 @@ def test_listing_that_is_refused(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F40')
 @pytest.mark.parametrize('body', ['', '<html></html>'])
 def test_deletion_with_another_answer(conn: s3po.Connection, store: Store, body: str) -> None:
-    """An answer that is none says nothing of what is deleted; asked again, the store tells."""
+    """An invalid response confirms no deletion; the request is retried."""
     conn.upload(BUCKET, 'key', b'')
     store.script(once('DeleteObjects', status=200, body=body))
 

@@ -1,4 +1,4 @@
-"""Sizes at the edges (F51): nothing, one byte, a part and one byte more or less, 10,000 parts, and too much."""
+"""Edge cases of sizes (F51): 0, one byte, a part plus or minus one byte, 10,000 parts, and too large."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_too_large(conn: s3po.Connection, store: Store, tmp_path: Path, size: in
     """What S3 cannot hold is refused before there is a request."""
     before = len(store.log())
 
-    with pytest.raises(ConfigurationError, match='larger than S3 stores'):
+    with pytest.raises(ConfigurationError, match='larger than the limit of S3'):
         plan_upload(size, IN_PARTS)
 
     huge = tmp_path / 'huge'
@@ -80,6 +80,6 @@ def test_too_large(conn: s3po.Connection, store: Store, tmp_path: Path, size: in
         except OSError:
             file.truncate(0)
     if huge.stat().st_size == size:
-        with pytest.raises(ConfigurationError, match='larger than S3 stores'):
+        with pytest.raises(ConfigurationError, match='larger than the limit of S3'):
             conn.upload(BUCKET, 'key', huge)
     assert len(store.log()) == before

@@ -1,4 +1,4 @@
-"""Bytes that change on their way up (F47), and what a store says of them in its own words (F70)."""
+"""Bytes that change during an upload (F47), and stores' own error codes for it (F70)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statuses that ask for patience, and answers that come early (F21 to F25, F30, F31)."""
+"""Statuses that request a wait, and early responses (F21 to F25, F30, F31)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]
 
 @pytest.mark.fault('F22')
 def test_retry_after(store: Store, connect: Connect) -> None:
-    """The store says when; the next request comes no sooner, and not much later."""
+    """The store requests a wait; the next request comes no sooner, and not much later."""
     conn = connect(store.endpoint_url, retry=s3po.RetryPolicy())
     conn.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', DATA)

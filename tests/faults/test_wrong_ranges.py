@@ -1,4 +1,4 @@
-"""Answers that are a part, another part, or another version of what was asked for (F67, F72)."""
+"""Responses with a part, another part, or another version of the requested object (F67, F72)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Versions:
 
 
 def halved(reply: Reply) -> Reply:
-    """A right answer to another range: the first half of the one that was asked for."""
+    """A correct response with another range: the first half of the requested one."""
     if reply.status != 206:
         return reply
     start, whole = reply.headers['Content-Range'][6:].split('-')[0], reply.headers['Content-Range'].split('/')[1]
@@ -98,7 +98,7 @@ def test_short_ranges_behind_the_first(connect: Connect) -> None:
 
 @pytest.mark.fault('F67')
 def test_ranges_that_end_with_the_object(connect: Connect) -> None:
-    """A range that ends behind the object ends with it; and a 200 with the Content-Range that was asked for is that range."""
+    """A range beyond the end ends with the object; and a 200 with the requested Content-Range is accepted."""
     for status in (206, 200):
         with Answering(Versions(DATA, ranges_status=status)) as server:
             conn = connect(server.endpoint_url)
@@ -165,7 +165,7 @@ def test_versions_that_are_mixed(connect: Connect) -> None:
 @pytest.mark.fault('F72')
 @pytest.mark.parametrize('etags', [('W/"a"', 'W/"b"'), ('', '"b"'), ('W/"a"', '')], ids=['weak', 'none', 'lost'])
 def test_readers_without_a_strong_etag(connect: Connect, etags: tuple[str, str]) -> None:
-    """Where nothing can be asked for by If-Match, a reader compares what the answers tell."""
+    """Where If-Match cannot be used, a reader compares the responses."""
 
     def without(reply: Reply, etag: str) -> Reply:
         headers = {name: value for name, value in {**reply.headers, 'ETag': etag}.items() if value}

@@ -1,4 +1,4 @@
-"""What all functional tests share: none of them may let a secret be seen."""
+"""Fixtures of all functional tests: none of them may log or print a secret."""
 
 from __future__ import annotations
 

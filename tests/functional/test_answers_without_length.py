@@ -1,4 +1,4 @@
-"""Answers whose length shows at their end, or never; and numbers that are none. Over both transports."""
+"""Responses whose length is known only at their end, or never; and invalid numbers. Over both transports."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_chunks_that_are_cut(connect: Connect, tmp_path: Path, body: bytes) -> N
 
 
 def test_chunks_that_are_cut_once(connect: Connect, tmp_path: Path) -> None:
-    """The next attempt begins anew."""
+    """The next attempt starts at the beginning."""
     bodies = [in_chunks(b'other' * 500_000)[:-9], in_chunks(DATA)] * 2
 
     def answer(asked: Asked) -> Reply:
@@ -79,7 +79,7 @@ def test_chunks_that_are_cut_once(connect: Connect, tmp_path: Path) -> None:
 
 
 def test_checksums_of_chunks(connect: Connect) -> None:
-    """What the store tells of the object is compared."""
+    """The store's description of the object is compared."""
     with Answering(lambda _: Reply(headers={**CHUNKED, 'x-amz-checksum-crc32': 'AAAAAA=='}, body=in_chunks(DATA))) as server:
         with pytest.raises(IntegrityError):
             connect(server.endpoint_url).download(BUCKET, 'key')
@@ -87,7 +87,7 @@ def test_checksums_of_chunks(connect: Connect) -> None:
 
 @pytest.mark.parametrize(('said', 'is_right'), [('bytes 5-14/20', True), ('bytes 5-13/20', False), ('bytes 5-15/20', False)])
 def test_ranges_in_chunks(connect: Connect, said: str, is_right: bool) -> None:
-    """Content-Range tells how long a range is; its chunks have to come to that."""
+    """Content-Range has the length of a range; its chunks must add up to it."""
     start, stop = (int(each) for each in said[6:].split('/', maxsplit=1)[0].split('-'))
     with Answering(
         lambda _: Reply(status=206, headers={**CHUNKED, 'Content-Range': said}, body=in_chunks(DATA[5:15]))
@@ -122,7 +122,7 @@ def test_no_length_at_all(connect: Connect) -> None:
 
 
 def test_head_without_length(connect: Connect) -> None:
-    """Its size is not 0: a GET tells it, or it is an error."""
+    """Its size is not 0: a GET finds it, or it is an error."""
     said = {'Content-Range': 'bytes 0-0/20', 'Content-Length': '1', 'ETag': '"e"'}
 
     def answer(asked: Asked) -> Reply:
@@ -156,7 +156,7 @@ def test_lengths_that_are_none(connect: Connect, length: str) -> None:
 @pytest.mark.parametrize('name', ['Retry-After', 'x-amz-retry-after'])
 @pytest.mark.parametrize('value', ['9' * 5000, 'Sun, 06 Nov ' + '9' * 5000 + ' 08:49:37 GMT', '-1', '²'])
 def test_patience_that_is_no_number(connect: Connect, name: str, value: str) -> None:
-    """However long a store asks to wait, and in whichever words, its refusal is what is raised."""
+    """Whatever wait a store requests, in any form, its refusal is raised."""
     headers = {name: value, 'Content-Length': '0'}
     with Answering(lambda _: Reply(status=503, headers=headers)) as server:
         with pytest.raises(TransferError) as caught:

@@ -1,4 +1,4 @@
-"""Files that are bad, or go bad while they are moved: nothing is published, nothing is left, nothing is lost."""
+"""Bad files, or files that go bad during a transfer: nothing is published, nothing is left, nothing is lost."""
 
 from __future__ import annotations
 
@@ -177,12 +177,12 @@ def bad_sources(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, int, str]]:
     yield path / 'missing', errno.ENOENT, 'check the spelling'
     yield path / 'missing' / 'file', errno.ENOENT, 'No such file or directory'
     yield path / 'file' / 'below', errno.ENOTDIR, 'a part of the path is a file'
-    yield path / 'pipe', errno.EINVAL, 'open it yourself and give the file object'
+    yield path / 'pipe', errno.EINVAL, 'open it and pass the file object'
     yield path / 'link', errno.ENOENT, 'check the spelling'
 
 
 def test_paths_that_cannot_be_read(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """The message says what is wrong with the path, and the errno is the system's. Nothing is sent."""
+    """The message names the problem with the path, and the errno is the system's. Nothing is sent."""
     (tmp_path / 'file').write_bytes(b'')
     os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
@@ -199,7 +199,7 @@ def test_paths_that_cannot_be_read(memory_conn: s3po.Connection, memory: MemoryT
 def test_unreadable_file(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says that it is a matter of permissions; the job is in `failed`."""
+    """The message mentions permissions; the job is in `failed`."""
     path = tmp_path / 'secret'
     path.write_bytes(b'secret')
     path.chmod(0)
@@ -253,7 +253,7 @@ def test_paths_that_cannot_be_written(memory_conn: s3po.Connection, memory: Memo
             with pytest.raises(LocalError, match=advice) as caught:
                 download(BUCKET, 'key', path)
             assert caught.value.errno == number
-    with pytest.raises(ConfigurationError, match='names no file; give the path of a file, not of a directory'):
+    with pytest.raises(ConfigurationError, match='has no file name; give the path of a file, not of a directory'):
         memory_conn.download_file(BUCKET, 'key', f'{tmp_path}/')
 
     assert memory.calls == []

@@ -1,4 +1,4 @@
-"""Bad input: the error names the argument and the fix, comes before any request where it can, and nothing is lost."""
+"""Invalid arguments: the error names the argument and the fix, before any request where possible."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
     (7, {}, 'source must be .*, not int'),
     (object(), {}, 'source must be .*, not object'),
     ({'a': 1}, {}, 'source must be .*, not dict'),
-    (['text'], {}, 'an iterable must give bytes, not str; encode the text first'),
+    (['text'], {}, 'an iterable must return bytes, not str; encode the text first'),
     (io.BytesIO().writelines, {}, 'source must be'),
-    ('\ud800', {}, 'source is a str that has no UTF-8 form'),
+    ('\ud800', {}, 'source is a str that cannot be encoded as UTF-8'),
     *((b'x', {'headers': {name: 'x'}}, f'headers: {name} is set by s3po; leave it out') for name in OWNED_HEADERS),
     (b'x', {'headers': {'x-custom': 'a\r\nx-evil: 1'}}, 'the value of x-custom has control characters; remove them'),
-    (b'x', {'headers': {'x custom': 'a'}}, "headers: 'x custom' is no header's name"),
+    (b'x', {'headers': {'x custom': 'a'}}, "headers: 'x custom' is not a valid header name"),
     (b'x', {'headers': [('a', 'b')]}, 'headers must be a mapping, not list'),
     (b'x', {'content_type': 'text/plain\n'}, 'the value of Content-Type has control characters'),
     (b'x', {'metadata': {'a': 'ä'}}, 'metadata: the value of a must be printable ASCII'),
     (b'x', {'metadata': [('a', 'b')]}, 'metadata must be a mapping, not list'),
-    (b'x', {'extra': {'Nonsense': 1}}, "extra: 'Nonsense' is no parameter of PutObject"),
+    (b'x', {'extra': {'Nonsense': 1}}, "extra: 'Nonsense' is not a parameter of PutObject"),
     (b'x', {'extra': {'Body': b''}}, 'extra: Body is set by s3po; use the argument source'),
     (b'x', {'extra': {'CacheControl': 'a\r\nx-evil: 1'}}, 'extra: the value of CacheControl has control characters'),
     (b'x', {'extra': {'Metadata': {'a': '\n'}}}, 'extra: the value of Metadata has control characters'),
     (b'x', {'extra': 'ACL'}, "extra must be a mapping of boto3's parameter names, not str"),
-    (b'x', {'delete': True}, 'delete=True is for paths'),
+    (b'x', {'delete': True}, 'delete=True needs a path as source'),
     (b'x', {'if_match': 'a', 'if_none_match': '*'}, 'if_none_match and if_match exclude each other'),
     (b'x', {'if_match': ''}, "if_match must be an ETag, or '\\*'"),
     (b'x', {'retries': -1}, 'retries must be a whole number from 0'),
@@ -61,15 +61,15 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
 
 # Calls that are refused whatever the store holds.
 CALLS: list[tuple[Call, str]] = [
-    (lambda conn: conn.upload('', 'key', b''), "bucket '' is no name of a bucket"),
-    (lambda conn: conn.upload('a/b', 'key', b''), "bucket 'a/b' is no name of a bucket"),
+    (lambda conn: conn.upload('', 'key', b''), "bucket '' is not a valid bucket name"),
+    (lambda conn: conn.upload('a/b', 'key', b''), "bucket 'a/b' is not a valid bucket name"),
     (lambda conn: conn.upload(BUCKET, '', b''), 'key is empty; S3 needs at least one character'),
-    (lambda conn: conn.upload(BUCKET, 'ä' * 513, b''), 'key is 1,026 bytes long in UTF-8; S3 takes at most 1,024'),
-    (lambda conn: conn.upload(BUCKET, '\ud800', b''), 'has no UTF-8 form'),
+    (lambda conn: conn.upload(BUCKET, 'ä' * 513, b''), 'key is 1,026 bytes long in UTF-8; S3 allows at most 1,024'),
+    (lambda conn: conn.upload(BUCKET, '\ud800', b''), 'cannot be encoded as UTF-8'),
     (lambda conn: conn.upload(BUCKET, 7, b''), 'key must be a str, not int'),  # type: ignore[arg-type]
     (lambda conn: conn.upload_file(BUCKET, 'key', 7), 'path must be a str or pathlib.Path, not int'),  # type: ignore[arg-type]
-    (lambda conn: conn.upload_file(BUCKET, 'key', ''), "path '' is no path"),
-    (lambda conn: conn.upload_file(BUCKET, 'key', 'a\0b'), 'is no path'),
+    (lambda conn: conn.upload_file(BUCKET, 'key', ''), "path '' cannot be a path"),
+    (lambda conn: conn.upload_file(BUCKET, 'key', 'a\0b'), 'cannot be a path'),
     (
         lambda conn: conn.download(BUCKET, 'key', byte_range=(5, 5)),
         r'byte_range must be \(start, stop\) with 0 <= start < stop',
@@ -80,28 +80,28 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.download(BUCKET, 'key', byte_range='0-5'), 'byte_range must be'),  # type: ignore[arg-type]
     (lambda conn: conn.download(BUCKET, 'key', encoding='utf-9'), "encoding 'utf-9' is unknown"),
     (lambda conn: conn.download(BUCKET, 'key', io.BytesIO(), encoding='utf-8'), 'encoding is for downloads into memory'),
-    (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a file object .*, not int'),
-    (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is no parameter of GetObject"),
+    (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a writable file object, not int'),
+    (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is not a parameter of GetObject"),
     (lambda conn: conn.copy(BUCKET, 'key', BUCKET, ''), 'to_key is empty'),
-    (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is no name"),
+    (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is not a valid bucket name"),
     (lambda conn: conn.move(BUCKET, 'key', BUCKET, 'key'), 'to_key: s3://bucket/key would be moved onto itself'),
     (lambda conn: conn.list(BUCKET, page_size=0), 'page_size must be a whole number from 1 to 1,000, not 0'),
     (lambda conn: conn.list(BUCKET, 7), 'prefix must be a str'),  # type: ignore[arg-type]
-    (lambda conn: conn.delete_many(BUCKET, 'key'), r'for a single key there is delete\(\)'),
+    (lambda conn: conn.delete_many(BUCKET, 'key'), r'use delete\(\) for a single key'),
     (lambda conn: conn.delete_many(BUCKET, 7), 'keys must be an iterable of keys'),  # type: ignore[arg-type]
     (lambda conn: conn.delete_many(BUCKET, ['key', '']), 'key is empty'),
     (lambda conn: conn.delete_many(BUCKET, [s3po.ObjectRef(bucket='other', key='a')]), 's3://other/a is not in bucket bucket'),
     (lambda conn: conn.presign('POST', BUCKET, 'key'), "method must be one of GET, PUT, HEAD, DELETE, not 'POST'"),
     (lambda conn: conn.presign('GET', BUCKET, 'key', expires_s=0), 'expires_s must be a whole number from 1 to 604,800'),
     (lambda conn: conn.presign('GET', BUCKET, 'key', expires_s=604_801), 'expires_s must be'),
-    (lambda conn: conn.presign('GET', BUCKET, 'key', extra={'Nonsense': 1}), "'Nonsense' is no parameter of GetObject"),
+    (lambda conn: conn.presign('GET', BUCKET, 'key', extra={'Nonsense': 1}), "'Nonsense' is not a parameter of GetObject"),
     (lambda conn: conn.batch(0), 'size must be a whole number from 1'),
     (lambda conn: conn.batch(size='50'), 'size must be'),  # type: ignore[arg-type]
     (lambda conn: conn.batch(on_error='ignore'), "on_error must be 'raise' or 'collect'"),  # type: ignore[arg-type]
     (lambda conn: conn.batch(timeout_s=0), 'timeout_s must be'),
     (lambda conn: conn.mock(buckets='bucket'), r"buckets must be a list of names: \['bucket'\]"),
-    (lambda conn: conn.mock(buckets=['a b']), "bucket 'a b' is no name"),
-    (lambda conn: conn.create_bucket('a b'), "bucket 'a b' is no name"),
+    (lambda conn: conn.mock(buckets=['a b']), "bucket 'a b' is not a valid bucket name"),
+    (lambda conn: conn.create_bucket('a b'), "bucket 'a b' is not a valid bucket name"),
 ]
 
 CONNECTIONS: list[tuple[dict[str, Any], str]] = [
@@ -109,7 +109,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({'endpoint_url': 'localhost:9000'}, 'endpoint_url must begin with http:// or https://'),
     ({'endpoint_url': 'ftp://s3.example.com'}, 'endpoint_url must begin with'),
     ({'endpoint_url': 'https://'}, 'endpoint_url must begin with .* and name a host'),
-    ({'endpoint_url': 'https://s3.example.com:port'}, 'endpoint_url is no URL'),
+    ({'endpoint_url': 'https://s3.example.com:port'}, 'endpoint_url is not a URL'),
     ({'endpoint_url': 'https://s3.example.com/?a=b'}, 'not with a query'),
     ({'endpoint_url': 7}, 'endpoint_url must be a str'),
     ({'access_key_id': 'key'}, 'secret_access_key is missing: access_key_id and secret_access_key go together'),
@@ -120,7 +120,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({'access_key_id': 'a', 'secret_access_key': 'b', 'profile': 'p'}, 'access_key_id and profile exclude each other'),
     ({'client': object()}, "client must be a boto3 client for 's3', not object"),
     ({'addressing_style': 'dns'}, "addressing_style must be 'auto', 'path' or 'virtual', not 'dns'"),
-    ({'verify': '/no/such/file.pem'}, 'verify: there is no file or directory /no/such/file.pem'),
+    ({'verify': '/no/such/file.pem'}, 'verify: the file or directory /no/such/file.pem does not exist'),
     ({'verify': None}, 'verify must be True, False or a path, not NoneType'),
     ({'region': ''}, 'region must be a str that is not empty'),
     ({'transport': 'carrier pigeon'}, "transport must be 'auto', 'wire', 'boto' or an object with the methods of Transport"),
@@ -128,7 +128,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({'retries': -1}, 'retries must be a whole number from 0'),
     ({'retry': 3}, 'retry must be an s3po.RetryPolicy, not int'),
     ({'config': {'max_concurrency': 3}}, 'config must be an s3po.TransferConfig, not dict'),
-    ({'default_extra': {'Nonsense': 1}}, "default_extra: 'Nonsense' is no parameter of any S3 request"),
+    ({'default_extra': {'Nonsense': 1}}, "default_extra: 'Nonsense' is not a parameter of any S3 request"),
     ({'default_extra': 7}, 'default_extra must be a mapping'),
 ]
 
@@ -191,7 +191,7 @@ def test_client_excludes_what_it_brings(conn: s3po.Connection) -> None:
 @pytest.mark.parametrize('name', ['multipart_chunksize', 'multipart_copy_chunksize'])
 @pytest.mark.parametrize('value', [5 * MIB - 1, 5 * GIB + 1, 0, -1, 8.5])
 def test_part_size(name: str, value: Any) -> None:
-    """S3 takes parts of 5 MiB to 5 GiB."""
+    """parts must have 5 MiB to 5 GiB."""
     with pytest.raises(ConfigurationError, match=name):
         s3po.TransferConfig(**{name: value})
 
@@ -217,7 +217,7 @@ def test_bad_names_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransp
 
     assert memory.calls == [('PutObject', 'good', None)]
     assert {type(job.error) for job in caught.value.failed} == {ConfigurationError}
-    assert "os.fsencode(name).decode('utf-8', 'backslashreplace') is a key" in str(caught.value.failed[1].error)
+    assert "os.fsencode(name).decode('utf-8', 'backslashreplace') as the key" in str(caught.value.failed[1].error)
 
 
 def test_callbacks_that_cannot_be_called(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
@@ -239,7 +239,7 @@ def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransp
         yield b'x' * (17 * MIB)
         yield 'text'
 
-    with pytest.raises(ConfigurationError, match='an iterable must give bytes, not str; encode the text first'):
+    with pytest.raises(ConfigurationError, match='an iterable must return bytes, not str; encode the text first'):
         memory_conn.upload(BUCKET, 'key', pieces())
 
     assert memory.store.uploads(BUCKET) == []
@@ -247,7 +247,7 @@ def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransp
 
 
 def test_no_credentials(store: Store) -> None:
-    """They are looked for when they are first needed; the message says where, and what to give."""
+    """They are looked for on first use; the message names the places, and what to give."""
     connection = s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1')
     with pytest.raises(CredentialsError, match='no credentials found: .* Give access_key_id and secret_access_key, or a prof'):
         connection.upload(BUCKET, 'key', b'x')
@@ -260,7 +260,7 @@ def test_no_credentials(store: Store) -> None:
 
 
 def test_half_a_key_pair_in_the_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What boto3 finds and cannot use is told as well."""
+    """Invalid settings that boto3 finds are reported too."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
     with pytest.raises(CredentialsError, match='AWS_SECRET_ACCESS_KEY'):
         s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1').download(BUCKET, 'key')
@@ -308,7 +308,7 @@ def test_missing_bucket(conn: s3po.Connection, store: Store, tmp_path: pathlib.P
 
 
 def test_missing_object(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Nothing comes of it, and an older file stays."""
+    """No file is created, and an older file stays."""
     path = tmp_path / 'file'
     path.write_bytes(b'precious')
     for call in (
@@ -339,7 +339,7 @@ def test_condition_that_does_not_hold(conn: s3po.Connection, tmp_path: pathlib.P
 
 
 def test_object_that_is_not_in_the_encoding(conn: s3po.Connection) -> None:
-    """The message says how to get the bytes."""
+    """The message tells how to get the bytes."""
     conn.upload(BUCKET, 'key', b'\xff\xfe')
     with pytest.raises(ConfigurationError, match=r'encoding: s3://bucket/key is not utf-8 .*leave it out to get the bytes'):
         conn.download(BUCKET, 'key', encoding='utf-8')

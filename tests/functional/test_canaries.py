@@ -1,4 +1,4 @@
-"""The watch over the functional tests: a test that lets a secret be seen fails, whichever way it is seen."""
+"""The check for secrets: a functional test that logs or prints one fails."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SUITE = """
 
 
 def test_a_leak_fails_its_test(tmp_path: pathlib.Path) -> None:
-    """It is told which test it was; one that does nothing wrong notices nothing."""
+    """The failure names the test; a correct test is not affected."""
     (tmp_path / 'test_it.py').write_text('\n'.join(line[4:] for line in SUITE.splitlines()))
     command = [sys.executable, '-m', 'pytest', '-p', 'tests.support.canaries', '-p', 'no:cacheprovider', '-rA', 'test_it.py']
     done = subprocess.run(
@@ -116,7 +116,7 @@ def test_without_the_filter_it_would(run: Callable[[], None], monkeypatch: pytes
 
     def let_pass(record: Any) -> bool:
         watch.handle(record)
-        # Nobody else is to see it, the watch over this test included.
+        # Hidden from all other handlers, including the check of this test itself.
         return False
 
     watch = Watch()

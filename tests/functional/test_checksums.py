@@ -1,4 +1,4 @@
-"""Checksums of uploads and downloads, over both transports, at every kind of store."""
+"""Checksums of uploads and downloads, over both transports, with every kind of store."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_ignored(store: Store, connect: Connect, conn: s3po.Connection, data: by
 
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_refused(store: Store, connect: Connect, conn: s3po.Connection, data: bytes) -> None:
-    """One that refuses them is asked once, and gets none from then on; who names an algorithm is told."""
+    """A store that refuses them gets them once, and none from then on; a required algorithm is an error."""
     store.mode(checksums='refuse')
     connection = connect(store.endpoint_url, config=parts('auto'))
 

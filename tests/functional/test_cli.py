@@ -103,7 +103,7 @@ def test_wrong_arguments(arguments: list[str], named: str, capsys: pytest.Captur
 def test_demo_moves_everything_and_repeats_one_part(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, servers: list[server.DemoServer]
 ) -> None:
-    """The demonstration moves as many files as asked for, finds no difference, sends one part again twice, and tidies up."""
+    """The demonstration moves the requested number of files, finds no difference, retries one part twice, and cleans up."""
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     environment, interrupt = dict(os.environ), signal.getsignal(signal.SIGINT)
     exit_code = main(SMALL_DEMO)
@@ -127,7 +127,7 @@ def test_demo_moves_everything_and_repeats_one_part(
 
 
 def test_installed_command_needs_nothing_of_the_environment() -> None:
-    """The console script works whatever the environment says of AWS, proxies and certificates."""
+    """The console script works with any AWS settings, proxies and certificates in the environment."""
     environment = {
         **os.environ,
         'AWS_PROFILE': 'nonsense',
@@ -151,7 +151,7 @@ def test_installed_command_needs_nothing_of_the_environment() -> None:
 def test_large_object_that_is_refused_for_ever(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, servers: list[server.DemoServer]
 ) -> None:
-    """What s3po could not move is told in one line on stderr, and the exit code says that it failed."""
+    """A failure is one line on stderr, and the exit code shows it."""
     monkeypatch.setattr(demo, 'REFUSALS', 1_000_000)
     monkeypatch.setattr(demo, 'Connection', functools.partial(Connection, retries=0))
 
@@ -183,7 +183,7 @@ def test_difference_is_found(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 def test_part_that_was_not_refused() -> None:
-    """When nothing had to be sent again, the demonstration has not shown what it is for, and says so."""
+    """If nothing had to be retried, the demonstration reports that it has not shown retries."""
     sent = TransferResult(
         bucket='demo', key='large', size_bytes=1, etag='', version_id=None, checksum=None, parts=3, attempts=3, seconds=1.0
     )
@@ -232,7 +232,7 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_server_names_the_extra(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without moto's server, the one line on stderr says what is missing and how to install it."""
+    """Without moto's server, one line on stderr names what is missing and how to install it."""
     assert main(['demo']) == EXIT_USAGE
     output = capsys.readouterr()
     assert output.out == ''
@@ -268,7 +268,7 @@ def test_server_that_does_not_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_interrupted_command(tmp_path: Path) -> None:
     """Ctrl-C ends the command with one line, the code that shells know, and nothing left behind."""
-    # Whoever runs the tests in the background has told their children to ignore Ctrl-C.
+    # A shell that runs the tests in the background makes their children ignore Ctrl-C.
     heed = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)'
     # Not measured: what is raised while coverage's tracer looks up its greenlet, it swallows.
     environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
@@ -315,7 +315,7 @@ def test_interrupt_reaches_the_greenlet_of_the_command(
 
 
 def test_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that was started in the background, told to ignore Ctrl-C, does so."""
+    """A command that was started in the background with Ctrl-C ignored keeps ignoring it."""
     monkeypatch.setattr(demo, 'run_demo', lambda **options: os.kill(os.getpid(), signal.SIGINT))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -349,7 +349,7 @@ def asked(method: str, query: str, body: bytes = b'') -> dict[str, Any]:
 
 
 def test_refused_part_is_refused_so_often_and_no_other() -> None:
-    """Only the part of that number is refused, as often as asked for, with the error that S3 sends."""
+    """Only the part of that number is refused, as often as requested, with the error that S3 sends."""
     answered: list[str] = []
     refusing = server.RefusedPart(lambda environ, start: [b'served'], number=3, times=2)
 

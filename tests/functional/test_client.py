@@ -1,4 +1,4 @@
-"""S3Client beyond its document's examples: which bucket a name means, answers, parts and ranges, and what is refused."""
+"""S3Client beyond the examples of its document: names and buckets, responses, parts and ranges, rejected arguments."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_bucket_in_host_by_word() -> None:
 
 @pytest.mark.parametrize('url', ['', 'your-s3-host', 'ftp://host', 'http://', 'http:///bucket', 'http://host:port', None])
 def test_urls_that_are_none(url: Any) -> None:
-    """The error says what one looks like."""
+    """The error shows the expected form."""
     with pytest.raises(ConfigurationError, match='url must begin with http'):
         S3Client(url)
 
@@ -117,7 +117,7 @@ def test_no_part_of_a_secret_is_told() -> None:
         S3Client(f'http://key:{SECRET_ACCESS_KEY}@host')
     assert SECRET_ACCESS_KEY[:6] not in str(caught.value)
     assert caught.value.__cause__ is None
-    with pytest.raises(ConfigurationError, match='not with a query'):
+    with pytest.raises(ConfigurationError, match='it has a query or a fragment'):
         S3Client('http://host/?a=b')
 
 
@@ -149,7 +149,7 @@ def test_keys_go_before_credentials(store: Store, conn: s3po.Connection) -> None
 
 
 def test_response(client: S3Client) -> None:
-    """It equals its status, may be awaited, and tells what the store said."""
+    """It equals its status, may be awaited, and has the store's response."""
     put = client.put(f'{BUCKET}/key', '{"a": 1}', headers={'Content-Type': 'application/json'})
     assert put == 200 == HTTPStatus.OK
     assert put != 404
@@ -231,7 +231,7 @@ def test_async_iterables(client: S3Client) -> None:
 
 
 def test_copy_rename_presign(client: S3Client, conn: s3po.Connection) -> None:
-    """Within the store; a URL that anybody may use."""
+    """Copies within the store; and a URL that works without keys."""
     client.put(f'{BUCKET}/a', b'data')
     assert client.copy(f'{BUCKET}/a', f'{BUCKET}/b') == 200
     assert client.rename(f'{BUCKET}/b', f'{BUCKET}/c') == 200
@@ -284,7 +284,7 @@ def test_replaced_during_a_parallel_download(client: S3Client, store: Store, tmp
 
 
 def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """What is not said of parts is the connection's; and no failure is silent, as nobody would see it."""
+    """Unset options of parts are the connection's; and `silent` has no effect."""
     settings = {'config': s3po.TransferConfig(checksum='sha256'), 'silent': True, 'retry': impatient(0)}
     (tmp_path / 'file').write_bytes(b'x' * 6 * MIB)
     with S3Client(store.endpoint_url, **KEYS, connection=settings) as client:
@@ -301,7 +301,7 @@ def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_pat
 
 
 def test_tries(client: S3Client, store: Store, tmp_path: pathlib.Path) -> None:
-    """As many as were asked for."""
+    """The requested number of attempts."""
     (tmp_path / 'file').write_bytes(b'x' * 11 * MIB)
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'status': 500}})
     with pytest.raises(s3po.UploadError, match='gave up after 2 attempts'):

@@ -1,4 +1,4 @@
-"""compress= and decompress= over HTTP, by both transports: what a store is told, and bodies that are cut on their way."""
+"""compress= and decompress= over HTTP, by both transports: the requests, and truncated bodies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connecti
 @pytest.mark.parametrize('coding', CODINGS)
 @pytest.mark.parametrize('data', [b'', TEXT, NOISE], ids=['empty', 'one', 'parts'])
 def test_round_trip(conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, data: bytes) -> None:
-    """What others are told of the object, and what s3po makes of it."""
+    """The object's description for other clients, and s3po's handling of it."""
     (tmp_path / 'source.txt').write_bytes(data)
     sent = conn.upload_file(
         BUCKET, 'key', tmp_path / 'source.txt', compress=coding, extra={'Metadata': {'colour': 'red'}}, delete=True
@@ -60,7 +60,7 @@ def test_round_trip(conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, 
 
 
 def test_somebody_elses(conn: s3po.Connection) -> None:
-    """What is stored, unless it is asked for."""
+    """The stored bytes, unless decompression is requested."""
     packed = gzip.compress(TEXT)
     conn.upload(BUCKET, 'key', packed, headers={'Content-Encoding': 'gzip'})
 
@@ -81,7 +81,7 @@ def test_copies(conn: s3po.Connection) -> None:
 def test_cut_on_its_way(
     conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, data: bytes, action: dict[str, Any]
 ) -> None:
-    """An answer that ends in its midst is asked for again, and nothing comes twice or out of order."""
+    """A truncated response is requested again, and no bytes are repeated or out of order."""
     conn.upload(BUCKET, 'key', data, compress='gzip')
     (tmp_path / 'target').write_bytes(b'old')
     for target in ('bytes', 'path', 'file'):

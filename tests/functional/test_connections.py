@@ -1,4 +1,4 @@
-"""Credentials, certificates and connections, over both transports: refreshed once, verified, and no more than are needed."""
+"""Credentials, certificates and connections, over both transports: refreshed once, verified, no more than needed."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role:
 
 
 def test_refusal_that_comes_late(store: Store, connect: Connect, role: Role) -> None:
-    """It is about the keys that its request was signed with, and says nothing of those that have replaced them."""
+    """It concerns the keys that signed its request, not those that have replaced them."""
     connection = connect(store.endpoint_url, session=role.session())
     connection.create_bucket(BUCKET)
     refuse(store, f'{TOKEN}0', key='late', delay_s=0.5)
@@ -188,7 +188,7 @@ def test_anonymous(store: Store, connect: Connect) -> None:
 
     assert connection.download(BUCKET, 'key') == b'data'
     assert all('authorization' not in seen['headers'] for seen in store.log())
-    with pytest.raises(s3po.ConfigurationError, match=r'presign\(\) needs credentials to sign with'):
+    with pytest.raises(s3po.ConfigurationError, match=r'presign\(\) needs credentials'):
         connection.presign('GET', BUCKET, 'key')
 
 
@@ -200,7 +200,7 @@ def _tls_server(authority: Authority) -> Iterator[Store]:
 
 @pytest.fixture
 def tls_store(_tls_server: Store) -> Store:
-    """A store that speaks TLS with a certificate that nobody knows."""
+    """A store with an untrusted TLS certificate."""
     _tls_server.reset()
     return _tls_server
 
@@ -239,7 +239,7 @@ def test_certificate_that_is_trusted(
 
 @pytest.fixture
 def own_store() -> Iterator[Store]:
-    """A store that nobody else is connected to."""
+    """A store without other connections."""
     with Store() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Connections whose keys come from `credentials=`: over both transports, and as in the seed's chapter on credentials."""
+"""Connections with `credentials=`: over both transports, and the examples of the document on credentials."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_session(make: Make, store: Store) -> None:
     ],
 )
 def test_empty(make: Make, store: Store, credentials: Callable[[], Credentials], said: str) -> None:
-    """It is told at the first request which source is empty; nobody else's keys are used, and nothing is sent."""
+    """The first request names the empty source; no other keys are used, and nothing is sent."""
     before = len(store.log())
     connection = make(credentials())
     for use in (lambda: connection.upload(BUCKET, 'key', b'data'), lambda: connection.conn):
@@ -128,7 +128,7 @@ def test_empty(make: Make, store: Store, credentials: Callable[[], Credentials],
 
 
 def test_empty_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told which variables."""
+    """The error names the variables."""
     monkeypatch.delenv('AWS_ACCESS_KEY_ID')
     monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
     with pytest.raises(
@@ -139,7 +139,7 @@ def test_empty_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('credentials', [StaticCredentials(), StaticCredentials('k', 's'), lambda: None, lambda: 1 / 0])
 def test_mock(credentials: Any, kind: Kind) -> None:
-    """Under the mock nobody asks for keys."""
+    """Under the mock no keys are requested."""
     connection = s3po.Connection(credentials=credentials, transport=kind.name)
     with connection.mock(buckets=['mocked']):
         connection.upload('mocked', 'key', b'data')
@@ -263,7 +263,7 @@ def test_when_the_store_says_so(make: Make, store: Store, issuer: Issuer) -> Non
     ],
 )
 def test_function_that_fails(make: Make, store: Store, issuer: Issuer, error: Exception, said: str) -> None:
-    """It is said what it raised; the next request asks again."""
+    """The error has its exception; the next request calls it again."""
     issuer.error = error
     with make(issuer) as connection:
         with pytest.raises(CredentialsError, match=said) as caught:
@@ -287,7 +287,7 @@ def test_function_that_fails(make: Make, store: Store, issuer: Issuer, error: Ex
     ],
 )
 def test_function_that_returns_no_keys(make: Make, store: Store, returned: object, said: str) -> None:
-    """What is wrong with it is said, and nothing is sent."""
+    """The error names the problem, and nothing is sent."""
     with make(lambda: returned) as connection, pytest.raises(CredentialsError, match=said):
         connection.upload(BUCKET, 'key', b'')
 

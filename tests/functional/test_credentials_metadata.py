@@ -1,4 +1,4 @@
-"""MetadataCredentials: EC2's service and that of containers, whatever they answer, and the greenlet that keeps asking."""
+"""MetadataCredentials: the services of EC2 and containers with any response, and the refreshing greenlet."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_without_start(service: MetadataService, store: Store, conn: s3po.Connec
 
 
 def test_shared_by_connections(service: MetadataService, store: Store, conn: s3po.Connection) -> None:
-    """Each takes what is there; the store's word that it has expired asks for more."""
+    """Each uses the cached keys; new ones are requested when the store reports that they have expired."""
     with MetadataCredentials() as credentials:
         for _ in range(3):
             with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', credentials=credentials) as connection:
@@ -122,7 +122,7 @@ def test_shared_by_connections(service: MetadataService, store: Store, conn: s3p
 
 
 def test_no_proxy(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says: it would get the role's keys."""
+    """Whatever proxy the environment has: it would get the role's keys."""
     for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
     with MetadataCredentials() as credentials:
@@ -154,12 +154,12 @@ def test_container(container: MetadataService, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """A file that is not there, or that holds a line end, is said to be; what stands in it is not."""
+    """A missing file, or one with a line end, is an error; the message does not show its contents."""
     monkeypatch.setenv('AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE', str(tmp_path / 'token'))
     with pytest.raises(CredentialsError, match='AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: .*token cannot be read'):
         started()
     (tmp_path / 'token').write_text(f'{SECRET_ACCESS_KEY}\r\nX: y')
-    with pytest.raises(CredentialsError, match='token holds a line end') as caught:
+    with pytest.raises(CredentialsError, match='token contains a line end') as caught:
         started()
 
     assert secrets_in(str(caught.value)) == []
@@ -170,7 +170,7 @@ def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyP
 def test_container_elsewhere(container: MetadataService, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """The token goes to AWS's hosts, to this machine, or by https."""
     monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', url)
-    with pytest.raises(CredentialsError, match='AWS_CONTAINER_CREDENTIALS_FULL_URI must be a URL'):
+    with pytest.raises(CredentialsError, match='AWS_CONTAINER_CREDENTIALS_FULL_URI must be an https URL'):
         started()
 
     assert container.asked == []
@@ -191,32 +191,37 @@ def without(*names: str) -> str:
     ('end', 'status', 'body', 'said'),
     [
         ('/api/token', 500, '', r'status 500 \(PUT http://127.0.0.1:\d+/latest/api/token\)'),
-        ('/api/token', 200, f'a\nb {SECRET_ACCESS_KEY}', 'its answer is no token'),
+        ('/api/token', 200, f'a\nb {SECRET_ACCESS_KEY}', 'the response is not a token'),
         (
             ROLE,
             404,
             '',
             r'status 404 \(GET http://.*:\d+/latest/meta-data/iam/security-credentials/\); give this machine',
         ),
-        (ROLE, 200, '', 'its answer is no role'),
-        (ROLE, 200, HTML, 'its answer is no role'),
+        (ROLE, 200, '', 'the response is not a role'),
+        (ROLE, 200, HTML, 'the response is not a role'),
         (KEYS, 500, HTML, r'status 500 \(GET .*/security-credentials/\)'),
-        (KEYS, 200, HTML, 'its answer is no JSON'),
-        (KEYS, 200, '', 'its answer is no JSON'),
-        (KEYS, 200, '[' * 100_000, 'its answer is no JSON'),
-        (KEYS, 200, '5', 'its answer is no JSON object'),
-        (KEYS, 200, '["AccessKeyId"]', 'its answer is no JSON object'),
-        (KEYS, 200, '{}', 'its answer has no AccessKeyId, SecretAccessKey, Token, Expiration'),
-        (KEYS, 200, without('SecretAccessKey'), 'its answer has no SecretAccessKey'),
-        (KEYS, 200, without('Expiration'), 'its answer has no Expiration'),
-        (KEYS, 200, '{"Code": "AssumeRoleUnauthorizedAccess", "Message": "x"}', "it says 'AssumeRoleUnauthorizedAccess'"),
+        (KEYS, 200, HTML, 'the response is not JSON'),
+        (KEYS, 200, '', 'the response is not JSON'),
+        (KEYS, 200, '[' * 100_000, 'the response is not JSON'),
+        (KEYS, 200, '5', 'the response is not a JSON object'),
+        (KEYS, 200, '["AccessKeyId"]', 'the response is not a JSON object'),
+        (KEYS, 200, '{}', 'the response has no AccessKeyId, SecretAccessKey, Token, Expiration'),
+        (KEYS, 200, without('SecretAccessKey'), 'the response has no SecretAccessKey'),
+        (KEYS, 200, without('Expiration'), 'the response has no Expiration'),
+        (
+            KEYS,
+            200,
+            '{"Code": "AssumeRoleUnauthorizedAccess", "Message": "x"}',
+            "the code 'AssumeRoleUnauthorizedAccess'",
+        ),
     ],
 )
 @pytest.mark.security('S08')
 def test_nonsense(service: MetadataService, end: str, status: int, body: str, said: str) -> None:
-    """It is said what was wrong, and where; nothing of the answer is."""
+    """The error has the problem and the place, and nothing of the response."""
     service.answers[end] = status, body
-    with pytest.raises(CredentialsError, match=f"^EC2's metadata service gave no keys: .*{said}") as caught:
+    with pytest.raises(CredentialsError, match=f"^EC2's metadata service returned no keys: .*{said}") as caught:
         started()
 
     assert secrets_in(str(caught.value)) == []
@@ -226,13 +231,17 @@ def test_nonsense(service: MetadataService, end: str, status: int, body: str, sa
 @pytest.mark.parametrize(
     ('status', 'body', 'said'),
     [
-        (500, HTML, r'it answered with status 500 \(GET http://127.0.0.1:\d+\); give this'),
-        (200, HTML, 'its answer is no JSON'),
-        (200, '[]', 'its answer is no JSON object'),
-        (200, without('Token', 'AccessKeyId'), 'its answer has no AccessKeyId, Token'),
+        (500, HTML, r'the response has status 500 \(GET http://127.0.0.1:\d+\); give this'),
+        (200, HTML, 'the response is not JSON'),
+        (200, '[]', 'the response is not a JSON object'),
+        (200, without('Token', 'AccessKeyId'), 'the response has no AccessKeyId, Token'),
         (200, json.dumps({**MetadataService().keys(), 'Expiration': 'soon'}), 'no time of ISO 8601'),
-        (200, json.dumps({**MetadataService().keys(), 'Expiration': '2001-01-01T00:00:00Z'}), 'gave keys that have expired'),
-        (None, '', 'gave no keys within 2 s|no answer within 2 s'),
+        (
+            200,
+            json.dumps({**MetadataService().keys(), 'Expiration': '2001-01-01T00:00:00Z'}),
+            'keys that have expired',
+        ),
+        (None, '', 'returned no keys within 2 s|no response within 2 s'),
     ],
 )
 def test_nonsense_of_containers(container: MetadataService, status: int | None, body: str, said: str) -> None:
@@ -272,14 +281,14 @@ def test_hangs(service: MetadataService, store: Store, kind: Kind, slow: str) ->
 def test_nobody_there(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on any machine that is none of EC2's."""
     service.stop()
-    with pytest.raises(CredentialsError, match='nobody answers there .*; give this machine or container a role, or give other'):
+    with pytest.raises(CredentialsError, match='it cannot be reached .*; give this machine or container a role, or give other'):
         started()
     monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
-    with pytest.raises(CredentialsError, match='AWS_EC2_METADATA_DISABLED says'):
+    with pytest.raises(CredentialsError, match='AWS_EC2_METADATA_DISABLED is set to true'):
         started()
     monkeypatch.delenv('AWS_EC2_METADATA_DISABLED')
     monkeypatch.setenv('AWS_EC2_METADATA_SERVICE_ENDPOINT', 'http://[')
-    with pytest.raises(CredentialsError, match='AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL'):
+    with pytest.raises(CredentialsError, match='AWS_EC2_METADATA_SERVICE_ENDPOINT is not a URL'):
         started()
 
 
@@ -295,7 +304,7 @@ def test_expired_keys_of_a_machine(service: MetadataService) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks at once again."""
+    """It sends a new request at once."""
     monkeypatch.setattr(metadata, 'pause_s', lambda _: 0.01)
 
 
@@ -315,7 +324,7 @@ def test_refreshing(service: MetadataService, caplog: pytest.LogCaptureFixture) 
     refresher: Any = credentials._refresher
     wait_until(lambda: len(service.asked) >= 9)
     service.answers[ROLE] = 500, ''
-    wait_until(lambda: 'trying again in' in caplog.text)
+    wait_until(lambda: 'retrying in' in caplog.text)
     assert credentials.access_key_id == 'key'
     service.answers.clear()
     credentials.stop()
@@ -356,7 +365,7 @@ def test_forgotten(service: MetadataService) -> None:
 
 
 def test_failed_start(service: MetadataService) -> None:
-    """Nothing was started; the next one asks anew, at once."""
+    """Nothing was started; the next call sends a new request at once."""
     service.answers[ROLE] = 500, ''
     credentials = MetadataCredentials()
     with pytest.raises(CredentialsError):
@@ -382,7 +391,7 @@ def test_started_side_by_side(service: MetadataService) -> None:
 
 
 def test_killed_while_it_asks(service: MetadataService) -> None:
-    """Who waits may be killed; the next one asks again."""
+    """A waiting greenlet may be killed; the next one sends a new request."""
     service.answers[ROLE] = None, ''
     credentials = MetadataCredentials()
     asking = gevent.spawn(credentials.start)

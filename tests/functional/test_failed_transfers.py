@@ -1,4 +1,4 @@
-"""Transfers that fail on their way: what failed is done again, alone; what cannot be done leaves all as it was."""
+"""Transfers that fail half-way: failed requests are retried alone; failed transfers leave everything unchanged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parts_sent(store: Store) -> Counter[str]:
 
 
 def ranges_asked(store: Store) -> Counter[str]:
-    """How often each range was asked for; '' for the whole object."""
+    """How often each range was requested; '' for the whole object."""
     return Counter(seen['headers'].get('range', '') for seen in store.log('GetObject'))
 
 
@@ -133,7 +133,7 @@ def test_one_part_of_a_download(
     action: dict[str, object],
     makes_target: Callable[[Path], Path | None],
 ) -> None:
-    """A range that failed twice is asked for three times, and every other one once; one that was cut, from there on."""
+    """A range that failed twice is requested three times, every other one once; a truncated one from its last byte on."""
     conn.upload(BUCKET, 'key', DATA)
     second = f'bytes={5 * MIB}-{10 * MIB - 1}'
     store.script({'operation': 'GetObject', 'headers': {'range': second}, 'times': 2, 'action': action})

@@ -1,4 +1,4 @@
-"""Each fault of the proxy of chaos is what it says, comes again with its seed, and is counted only where it was one."""
+"""The proxy of the chaos tests: each fault is as described, repeats with its seed, and is counted only if it occurred."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = tuple[int, bytes]
 
 @pytest.fixture
 def proxy(store: Store) -> Iterator[FaultyProxy]:
-    """Spoils whatever it can, once told what."""
+    """A proxy that applies the selected fault to every exchange."""
     with FaultyProxy(f'127.0.0.1:{store.port}', 3, STALL_S) as proxy:
         for path in ('/bucket', '/bucket/key', '/bucket/empty'):
             assert ask(proxy, 'PUT', path, BODY if path == '/bucket/key' else b'')[0] == 200

@@ -1,4 +1,4 @@
-"""Open files over HTTP: connections that drop, parts that wait, processes that end."""
+"""Open files over HTTP: dropped connections, waiting parts, ending processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 def test_dropped_connections(conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """A reader goes on at the byte where it was cut, and asks for the version that it has begun."""
+    """A reader continues at the byte where it was cut, and requests the same version."""
     data = os.urandom(9 * MIB)
     etag = conn.upload(BUCKET, 'key', data).etag
     cut = {'cut_body_at': 300_000, 'reset': True}

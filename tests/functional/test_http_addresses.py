@@ -1,4 +1,4 @@
-"""Names and their addresses: all are used, and what fails is passed over."""
+"""Host names with several addresses: all are used, and failing ones are skipped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Names = Callable[..., None]
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Sets what the name service says of NAME."""
+    """Set the name service's response for NAME."""
 
     def set_addresses(*addresses: str) -> None:
         def find(host: str, port: int, *_: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""One connection over a pair of sockets: little room, ends from outside, and what is on its way."""
+"""One connection over a pair of sockets: full buffers, ends from outside, bytes in flight."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_success_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_end_of_a_small_request_without_room(pair: Pair) -> None:
-    """Its user is told."""
+    """Its user gets an error."""
     user = small_request(pair)
     pair.other.close()
     with pytest.raises(ConnectionLost):
@@ -129,7 +129,7 @@ def test_kill_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_read_timeout_of_a_small_request_without_room(pair: Pair) -> None:
-    """Nobody takes it, and nobody answers."""
+    """The peer neither reads nor responds."""
     watchdog = Watchdog(0.1, 0.0)
     watchdog.watch(pair.connection)
     user = small_request(pair)
@@ -154,7 +154,7 @@ def test_progress(pair: Pair) -> None:
 
 
 def test_ended_from_outside(pair: Pair) -> None:
-    """Whoever waits is told why; and so is whoever goes on."""
+    """A waiting call raises the reason; and so do later calls."""
     connection = pair.connection
     user = gevent.spawn(connection.receive)
     gevent.sleep(0)

@@ -1,4 +1,4 @@
-"""Limits of time and speed: whoever keeps us waiting is left, and nobody else is."""
+"""Limits of time and speed: slow peers are dropped, others are not."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_dripping_head() -> None:
 
 
 def test_many_heads() -> None:
-    """Interim answers say that somebody is at work: each has the whole time."""
+    """Interim responses show that the server is working: the limit starts again with each."""
     script = [Receive(), *[Send(INTERIM), Wait(0.2)] * 4, Send(OK + b'Content-Length: 0\r\n\r\n')]
     with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.6) as pool:
         assert pool.exchange(REQUEST).status == 200
@@ -226,7 +226,7 @@ def test_timeout_of_the_caller_while_connecting() -> None:
 
 
 def test_refused() -> None:
-    """Nobody listens there."""
+    """The connection is refused."""
     with socket.socket() as unused:
         unused.bind(('127.0.0.1', 0))
         origin = Origin('http', *unused.getsockname())

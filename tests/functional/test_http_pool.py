@@ -1,4 +1,4 @@
-"""Pools over sockets: exchanges that are killed leave no descriptor open, and each greenlet gets its own answer."""
+"""Pools over sockets: killed exchanges leave no descriptor open, and each greenlet gets its own response."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def echo(peer: Peer) -> None:
 
 
 def test_many_greenlets_with_kills() -> None:
-    """Whoever is answered gets the answer to its own request, whoever else is killed."""
+    """Each greenlet gets the response to its own request, although others are killed."""
     chance = random.Random(1)
     answered = []
     before = descriptors()
@@ -123,7 +123,7 @@ def test_many_greenlets_with_kills() -> None:
 
 
 def test_client_that_is_dropped() -> None:
-    """Its connections go with it, though nobody has closed it."""
+    """Its connections are closed with it, also without close()."""
     before = descriptors()
     with ScriptedServer([*ONCE, ReceiveAll()]) as server:
         client = HTTPClient(HTTPOptions())

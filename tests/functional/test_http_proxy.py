@@ -1,4 +1,4 @@
-"""Proxies: https goes through them by CONNECT, and what they answer is either a way through or an error."""
+"""Proxies: https uses CONNECT, and a proxy's refusal is an error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def through(server: ScriptedServer, user: str = '', host: str = 'localhost') -> 
     ],
 )
 def test_way_through(context: Any, authority: Authority, opened: bytes) -> None:
-    """Behind a success, which has no body whatever it says, there is TLS to the origin; the connection is used again."""
+    """After a success, which has no body whatever its headers, TLS to the origin begins; the connection is used again."""
     script = [Receive(), SendSlowly(opened, 7, pause_s=0.0), Secure(context), *[Receive(), Send(HELLO)] * 2]
     with ScriptedServer(script) as server, pool_to(through(server), tls=tls(authority)) as pool:
         for _ in range(2):
@@ -75,7 +75,7 @@ def test_bytes_behind_the_way(context: Any, authority: Authority) -> None:
 
 
 def test_name_and_password(context: Any, authority: Authority) -> None:
-    """They are told to the proxy, unescaped, and to nobody else."""
+    """They are sent to the proxy, unescaped, and not to the store."""
     script = [Receive(), Send(OPENED), Secure(context), Receive(), Send(HELLO)]
     with ScriptedServer(script) as server:
         with pool_to(through(server, 'me:s%40cret@'), tls=tls(authority)) as pool:
@@ -95,7 +95,7 @@ def test_address_of_ip_version_6() -> None:
 
 
 def test_certificate_is_the_origin_s(context: Any, authority: Authority) -> None:
-    """A proxy that speaks for somebody else is found out."""
+    """A proxy that connects to another host is detected."""
     script = [Receive(), Send(OPENED), Secure(context), ReceiveAll()]
     with ScriptedServer(script) as server:
         with pool_to(through(server, host='elsewhere.example'), tls=tls(authority)) as pool:
@@ -108,7 +108,7 @@ def test_certificate_is_the_origin_s(context: Any, authority: Authority) -> None
 
 @pytest.mark.parametrize('status', [407, 403, 502, 301])
 def test_refusal(status: int) -> None:
-    """It is told, and the password is not."""
+    """The error contains it, without the password."""
     answer = b'HTTP/1.1 %d No\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno' % status
     with ScriptedServer([Receive(), Send(answer), ReceiveAll()]) as server:
         origin = through(server, f'me:{PASSWORD}@')

@@ -1,4 +1,4 @@
-"""Streams over TCP, over TLS and in memory keep the same rules."""
+"""Streams over TCP, over TLS and in memory follow the same rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS: whom we trust, what is sent to whom we do not, sessions, ends, and that all bytes arrive."""
+"""TLS: trust, no data to untrusted servers, sessions, ends of connections, complete data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_trusted(context: Any, trusting: TLSOptions) -> None:
 
 @pytest.mark.parametrize('verify', [True, 'other'])
 def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
-    """A certificate that nobody vouches for: nothing of the request is sent, and nobody else is tried."""
+    """An untrusted certificate: nothing of the request is sent, and no other address is tried."""
     tls = TLSOptions(verify=verify if verify is True else str(Authority(tmp_path).ca_pem))
     with ScriptedServer([ReceiveAll()], context=context) as server, pool_to(server, tls=tls) as pool:
         with pytest.raises(CertificateError, match=f'certificate of {server.origin.peer} is not to be trusted: .*verify='):
@@ -77,7 +77,7 @@ def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
 
 
 def test_wrong_name(context: Any, trusting: TLSOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate of somebody else's."""
+    """A certificate of another host."""
     with ScriptedServer([ReceiveAll()], context=context) as server:
         find = gevent.socket.getaddrinfo
         monkeypatch.setattr(gevent.socket, 'getaddrinfo', lambda _, *others: find('127.0.0.1', *others))
@@ -117,7 +117,7 @@ def test_files_that_cannot_be_read(context: Any, tls: Any) -> None:
 
 @pytest.mark.parametrize('is_pair', [False, True])
 def test_client_certificate(context: Any, authority: Authority, is_pair: bool) -> None:
-    """It is shown to a server that asks for it."""
+    """It is sent to a server that requests it."""
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.ca_pem)
     path = str(authority.server_pem)
@@ -127,7 +127,7 @@ def test_client_certificate(context: Any, authority: Authority, is_pair: bool) -
 
 
 def test_missing_client_certificate(context: Any, authority: Authority, trusting: TLSOptions) -> None:
-    """A server that asks for one breaks off."""
+    """A server that requires one ends the handshake."""
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.ca_pem)
     with ScriptedServer([Receive(), Send(HELLO)], context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -200,7 +200,7 @@ def test_silent_handshake(trusting: TLSOptions, how: str) -> None:
     'begin', [b'', b'HTTP/1.1 20', OK + b'Content-Length: 9\r\n\r\nhello', OK + b'Transfer-Encoding: chunked\r\n\r\n5']
 )
 def test_end_within_an_answer(context: Any, trusting: TLSOptions, begin: bytes, end: Step) -> None:
-    """It is an error, whether TLS said good-bye or not."""
+    """It is an error, with or without close_notify."""
     with ScriptedServer([Receive(), Send(begin), end], context=context) as server, pool_to(server, tls=trusting) as pool:
         with pytest.raises(NetworkError, match='closed|ended'):
             pool.exchange(REQUEST).read_all(100)
@@ -328,7 +328,7 @@ def test_read_timeout(context: Any, trusting: TLSOptions, begin: bytes) -> None:
 
 
 def test_bytes_behind_the_answer(context: Any, trusting: TLSOptions) -> None:
-    """An answer that nobody has asked for, in a record of its own, is never the answer to what is asked next."""
+    """An unrequested response, in its own record, is never taken for the response to the next request."""
     wrong = OK + b'Content-Length: 5\r\n\r\nwrong'
     flush = OK + b'Content-Length: 40000\r\n\r\n' + bytes(40000)
     with ScriptedServer([Receive(), Send(flush + wrong)], [Receive(), Send(HELLO)], context=context) as server:

@@ -1,4 +1,4 @@
-"""Ctrl-C while objects go up in parts: the process ends soon, as Python's do, and leaves nothing in the store."""
+"""Ctrl-C during multipart uploads: the process ends soon, as Python's do, and leaves nothing in the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRELUDE = """
     import sys
     import s3po
 
-    # Whoever starts the tests in the background has them ignore it, and this process with them.
+    # A shell that starts the tests in the background makes them, and this process, ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from s3po.config import MIB
 
@@ -186,7 +186,7 @@ def test_interrupt_while_an_upload_is_created(start: Any, store: Store, conn: s3
 
 
 def test_further_interrupts(start: Any, store: Store) -> None:
-    """Whoever goes on pressing Ctrl-C does not wait for a clean-up that does not end."""
+    """A second Ctrl-C does not wait for a clean-up that does not end."""
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'delay_s': 5.0}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'hang_s': 4 * LIMIT_S}})
     program = start(IN_AN_UPLOAD)
@@ -200,4 +200,4 @@ def test_further_interrupts(start: Any, store: Store) -> None:
 
     assert program.wait() == -signal.SIGINT
     assert 'KeyboardInterrupt' in program.err
-    assert program.err.rstrip().endswith('what is left in the store has to be aborted by hand')
+    assert program.err.rstrip().endswith('abort what is left in the store by hand')

@@ -1,4 +1,4 @@
-"""What users kept with an older version of s3po can be loaded: pickles, and the failed jobs in a file."""
+"""Files of older versions of s3po can be loaded: pickles, and failed jobs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_connection_is_used(conn: s3po.Connection) -> None:
 
 
 def test_credentials() -> None:
-    """Credentials that are found anew where they arrive."""
+    """Credentials that are found again where they are loaded."""
     found = loaded('credentials')
 
     assert [type(each) for each in found] == [EnvironmentCredentials, ConfigCredentials, MetadataCredentials]

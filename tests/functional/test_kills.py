@@ -1,4 +1,4 @@
-"""Transfers that are killed, or whose time is up, at every stage: nothing is left behind, in the store or here."""
+"""Transfers that are killed or time out, at every stage: nothing is left, in the store or locally."""
 
 from __future__ import annotations
 

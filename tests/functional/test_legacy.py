@@ -1,4 +1,4 @@
-"""S3-PO's Connection beyond its document's examples: nothing that was queued is lost, and no failure is only printed."""
+"""S3-PO's Connection beyond the examples of its document: no queued upload is lost, and failures are kept, not just logged."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.
 
 
 def test_failure_at_exit_is_logged(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """There is nobody left to raise for."""
+    """At the end of the program a failure cannot be raised, so it is logged."""
     file = tmp_path / 'file'
     file.write_bytes(b'data')
     store.script({'operation': 'PutObject', 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
@@ -174,7 +174,7 @@ def test_bad_input(conn: s3po.Connection) -> None:
         made.uploadFile(BUCKET, '', 'file')
     with pytest.raises(TypeError, match="'asynchronous'"):
         made.uploadFile(BUCKET, 'key', 'file', asynchronous=True)
-    with pytest.raises(ConfigurationError, match='connection excludes'):
+    with pytest.raises(ConfigurationError, match='connection cannot be combined with'):
         old(conn, region='x')
     queued = made.uploadFile(BUCKET, 'key', '/no/such/file')
     with pytest.raises(DeadlineExceeded):

@@ -1,4 +1,4 @@
-"""Two thousand transfers, killed at random moments: what is left behind is nothing, and what comes next is unharmed."""
+"""Two thousand transfers, killed at random moments: nothing is left, and later transfers work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_S = 120.0
 
 
 def body(number: int) -> bytes:
-    """Known to whoever reads it: its first bytes tell its number."""
+    """A body that identifies itself: its first bytes are its number."""
     return f'{number:08d}'.encode() + random.Random(number).randbytes(1000 + 997 * number)
 
 

@@ -1,4 +1,4 @@
-"""Where keys come from when none are given: EC2's metadata service is asked as is safe, and it is told who gave the keys."""
+"""Keys from EC2's metadata service, if none are given: the requests are safe, and logs name the source of the keys."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
 
 @pytest.fixture
 def proxy() -> Iterator[MetadataService]:
-    """What a proxy is asked."""
+    """The requests to a proxy."""
     found = MetadataService()
     found.start()
     yield found
@@ -60,7 +60,7 @@ def without_keys(store: Store, kind: Kind) -> s3po.Connection:
 
 @pytest.mark.security('S08')
 def test_version_2(service: MetadataService, conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """A token is asked for first, and borne by all that follows."""
+    """A token is requested first, and sent with all further requests."""
     with without_keys(store, kind) as connection:
         connection.upload(BUCKET, 'key', b'data')
 
@@ -72,7 +72,7 @@ def test_version_2(service: MetadataService, conn: s3po.Connection, store: Store
 @pytest.mark.security('S08')
 @pytest.mark.parametrize('status', [403, 404, 405, 400, 500])
 def test_version_1_is_not_used(service: MetadataService, store: Store, kind: Kind, status: int) -> None:
-    """Where there is no token there are no keys, though the service would give them; the error says what to give."""
+    """Without a token no keys are requested, although the service would return them; the error has advice."""
     service.token_status = status
     with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found: .*Give access_'):
         connection.upload(BUCKET, 'key', b'data')
@@ -95,7 +95,7 @@ def test_service_that_hangs(service: MetadataService, store: Store, kind: Kind) 
 
 @pytest.mark.security('S08')
 def test_service_that_is_not_there(service: MetadataService, store: Store, kind: Kind) -> None:
-    """As on any machine that is none of EC2's: the error says what to give, and not that there is no token."""
+    """As on any machine outside of EC2: the error has advice, and does not mention the missing token."""
     service.stop()
     with (
         without_keys(store, kind) as connection,
@@ -131,7 +131,7 @@ def test_nobody_asks_who_has_keys(service: MetadataService, conn: s3po.Connectio
 def test_never_through_a_proxy(
     service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
-    """The role's keys are nobody's on the way: the service is asked directly, whatever proxies there are."""
+    """Requests to the metadata service use no proxy, which would see the role's keys."""
     for name in names:
         monkeypatch.setenv(name, proxy.url)
     credentials = keys_of_client(build_client(ClientSettings(region='us-east-1')))

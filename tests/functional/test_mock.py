@@ -1,4 +1,4 @@
-"""conn.mock(): the same connection over a pretended S3, whatever it is connected to, and no socket is opened."""
+"""conn.mock(): the same connection with an in-process fake S3 (moto), whatever its settings, and no socket is opened."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def anywhere(offline: None) -> s3po.Connection:
-    """A connection without credentials, to an endpoint where nobody listens."""
+    """A connection without credentials, to an endpoint that refuses connections."""
     return s3po.Connection(endpoint_url='http://127.0.0.1:9')
 
 
@@ -207,7 +207,7 @@ def test_bucket_that_cannot_be_created(conn: s3po.Connection, monkeypatch: pytes
 
 
 def test_start_and_stop(anywhere: s3po.Connection) -> None:
-    """start() may be called again; each has its stop(), and a stop() too many is told."""
+    """start() may be called again; each needs a stop(), and one stop() too many is an error."""
     mock = anywhere.mock(buckets=[BUCKET])
     assert mock.start() is mock
     mock.start()
@@ -327,7 +327,7 @@ def test_without_moto(anywhere: s3po.Connection, monkeypatch: pytest.MonkeyPatch
     """The error names the extra to install."""
     monkeypatch.setitem(sys.modules, 'moto', None)
 
-    with pytest.raises(ConfigurationError, match=r"mock\(\) needs moto; install it by: pip install 's3po\[mock\]'"):
+    with pytest.raises(ConfigurationError, match=r"mock\(\) needs moto; install it with: pip install 's3po\[mock\]'"):
         anywhere.mock()
 
 
@@ -361,7 +361,7 @@ def test_connection_older_than_motos_import(tmp_path: pathlib.Path) -> None:
 
 
 def test_fixture(tmp_path: pathlib.Path) -> None:
-    """s3po.testing brings the fixture to whoever names it; each test has a store of its own."""
+    """s3po.testing provides the fixture to tests that name it; each test has its own store."""
     said = run(
         tmp_path,
         """

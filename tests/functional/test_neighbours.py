@@ -1,4 +1,4 @@
-"""Five programs that use other libraries beside s3po, each a process of its own. Many more are in tests/neighbours."""
+"""Five programs that use other libraries together with s3po, each in its own process. Many more are in tests/neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The observer: what it receives of jobs and requests, over both transports; and that it cannot fail a transfer."""
+"""The observer: its events of jobs and requests, over both transports; it cannot make a transfer fail."""
 
 from __future__ import annotations
 

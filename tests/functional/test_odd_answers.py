@@ -70,7 +70,7 @@ def is_whole(reply: Reply) -> bool:
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('name', ['download', 'open'])
 def test_whole_objects(connect: Connect, name: str) -> None:
-    """A GET gives the body of a 200 that is whole, or an error. (open() asks for a range, and may get a 206.)"""
+    """A GET returns the body of a complete 200, or raises an error. (open() requests a range, and may get a 206.)"""
     statuses = (200, 206) if name == 'open' else (200,)
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
@@ -91,7 +91,7 @@ def test_whole_objects(connect: Connect, name: str) -> None:
 @pytest.mark.fault('F67')
 @pytest.mark.parametrize('name', RANGES)
 def test_ranges(connect: Connect, name: str) -> None:
-    """A range is what was asked for, to the byte, or ends with the object."""
+    """A range is the requested one, to the byte, or ends with the object."""
     start, stop = {'part': (0, 4), 'inside': (1, 4), 'rest': (1, None)}[name]
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
@@ -140,7 +140,7 @@ def test_files(connect: Connect, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F68')
 def test_heads(connect: Connect) -> None:
-    """A HEAD is a 200, and a size that is not told is never 0."""
+    """A HEAD is a 200, and a missing size is never 0."""
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
 

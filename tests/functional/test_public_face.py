@@ -1,4 +1,4 @@
-"""What a caller meets: names, tracebacks, and errors that say what to do."""
+"""The public interface: names, tracebacks, and errors with advice."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_short_traceback(conn: s3po.Connection, kind: Kind, call: str) -> None:
 
 
 def test_full_traceback_at_debug(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
-    """For whoever looks for a fault of the library."""
+    """For those who debug the library."""
     with caplog.at_level(logging.DEBUG, 's3po.connection.tracebacks'), pytest.raises(s3po.NotFound):
         conn.download(BUCKET, 'missing')
 
@@ -131,7 +131,7 @@ def test_errors_of_the_file_system(store: Store, conn: s3po.Connection) -> None:
 
 
 def test_exists_where_it_may_not(conn: s3po.Connection, store: Store) -> None:
-    """The error says why a missing key may be the reason."""
+    """The error explains that a missing key may be the reason."""
     store.script({'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
 
     with pytest.raises(s3po.AccessDenied, match='s3:ListBucket'):
@@ -157,7 +157,7 @@ def test_bytes_to_a_text_file(conn: s3po.Connection) -> None:
 
 
 def test_silent_failures_are_not_shouted(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
-    """INFO, which nothing prints unless it is asked to."""
+    """INFO, which is not printed by default."""
     with caplog.at_level(logging.INFO, 's3po'):
         assert conn.download(BUCKET, 'missing', silent=True) is None
 

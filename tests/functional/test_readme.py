@@ -111,7 +111,7 @@ def test_names_in_the_text_exist() -> None:
 
 
 def test_figures_of_the_demonstration() -> None:
-    """What the text says of `make demo` is what the command does by itself."""
+    """The text about `make demo` matches what the command does by default."""
     text = README.read_text(encoding='utf-8')
     options = s3po.cli._parser().parse_args(['demo'])
 

@@ -1,4 +1,4 @@
-"""Imported beside native threads, s3po patches what carries bytes, and nothing that those threads wait for."""
+"""s3po imported beside native threads patches the network, and nothing that those threads wait for."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_beside_a_native_thread_the_full_patch_is_refused(run: Runner, when: str
     )
 
     [warning] = program.warnings
-    assert 'other native threads run already' in warning
+    assert 'other native threads are running' in warning
 
 
 def test_late_and_beside_a_native_thread_everything_works(run: Runner, store: Store) -> None:

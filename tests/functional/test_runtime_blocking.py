@@ -1,4 +1,4 @@
-"""Descriptors leave gevent's sockets in the mode that the program set."""
+"""Descriptors that leave gevent's sockets have the blocking mode that the program set."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_listener_from_a_descriptor(run: Callable[[str], None]) -> None:
 
 
 def test_popen(run: Callable[[str], None]) -> None:
-    """A child reads from the socket, and is not told that there is nothing to read yet."""
+    """A child reads from the socket, and gets no BlockingIOError."""
     run("""
         read = 'import os, sys; data = os.read(int(sys.argv[1]), 100); os.write(1, data)'
         one, other = socket.socketpair()

@@ -1,4 +1,4 @@
-"""s3po in programs that were there before it: pytest, pytest-xdist, a notebook, and a process whose credentials expire."""
+"""s3po imported late: in pytest, pytest-xdist, a notebook, and a process whose credentials expire."""
 
 from __future__ import annotations
 

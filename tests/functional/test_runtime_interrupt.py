@@ -1,4 +1,4 @@
-"""A Ctrl-C in the middle of the import waits until the patch is whole."""
+"""A Ctrl-C in the middle of the import waits until the patch is complete."""
 
 from __future__ import annotations
 

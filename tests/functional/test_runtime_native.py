@@ -1,4 +1,4 @@
-"""Native threads in a process that is patched: they import at the same time, come and go, and fork."""
+"""Native threads in a patched process: they import at the same time, start and end, and fork."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_hubs_that_their_threads_destroy(run: Runner) -> None:
 
 
 def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
-    """They can be closed, by whoever has them, though their hub is gone."""
+    """Other threads can close them although their hub is destroyed."""
     run(
         NATIVE,
         """

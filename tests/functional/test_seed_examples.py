@@ -142,7 +142,7 @@ def test_mocking_in_a_test_case(no_sockets: None) -> None:
 
 @pytest.fixture
 def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None] | None:
-    """Whoever connects fails."""
+    """Opening a socket fails."""
     import gevent.socket
 
     def forbidden(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""S3Storage beyond its document's signatures: modes, copies with progress, links, and what is refused."""
+"""S3Storage beyond the signatures of its document: modes, copies with progress, links, rejected arguments."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_modes_that_are_none(storage: S3Storage) -> None:
     assert (caught.value.storage_type, caught.value.filename) == ('s3', '/missing')
     assert isinstance(caught.value, FileNotFoundError | s3po.S3poError)
     again = pickle.loads(pickle.dumps(caught.value))
-    assert str(again) == str(caught.value) == 'there is no file /missing in the storage s3'
+    assert str(again) == str(caught.value) == 'the file /missing does not exist in the storage s3'
 
 
 def test_exception_publishes_nothing(storage: S3Storage) -> None:
@@ -110,7 +110,7 @@ def test_copies(storage: S3Storage, tmp_path: pathlib.Path) -> None:
 
 
 def test_links(storage: S3Storage) -> None:
-    """Each allows one thing, for as long as it says."""
+    """Each allows one operation, until it expires."""
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
     with storage.open('file', 'w') as file:
         file.write(b'data')
@@ -119,7 +119,7 @@ def test_links(storage: S3Storage) -> None:
         assert answer.read() == b'data'
     for operation in (ShareLinkOperation.upload, ShareLinkOperation.remove):
         assert 'X-Amz-Expires=29' in storage.link_to('file', operation, soon.replace(tzinfo=None))
-    with pytest.raises(ValueError, match='has passed'):
+    with pytest.raises(ValueError, match='is in the past'):
         storage.link_to('file', ShareLinkOperation.download, soon - datetime.timedelta(hours=1))
     with pytest.raises(ValueError, match='operation must be one of'):
         storage.link_to('file', ShareLinkOperation.download | ShareLinkOperation.upload, soon)
@@ -129,7 +129,7 @@ def test_links(storage: S3Storage) -> None:
 
 def test_made_of(store: Any, conn: s3po.Connection) -> None:
     """A connection, or what makes one; and it pickles with it."""
-    with pytest.raises(ConfigurationError, match='connection excludes'):
+    with pytest.raises(ConfigurationError, match='connection cannot be combined with'):
         S3Storage(BUCKET, 'us-east-1', connection=conn)
     again = pickle.loads(pickle.dumps(S3Storage(BUCKET, 'us-east-1', 'key', 'secret', name='other')))
     assert (again.name, again.bucket) == ('other', BUCKET)

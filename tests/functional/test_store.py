@@ -1,4 +1,4 @@
-"""The store as a client meets it: boto3, and plain sockets where boto3 would hide what happens."""
+"""The tests' own store, used by boto3, and by plain sockets where boto3 hides details."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_keys_are_byte_exact(client: Any, key: str) -> None:
 
 
 def test_ranges(client: Any) -> None:
-    """A range is a 206 that says what it is; beyond the end it is a 416."""
+    """A range is a 206 with its Content-Range; beyond the end it is a 416."""
     put(client, body=b'0123456789')
 
     answer = client.get_object(Bucket='bucket', Key='key', Range='bytes=2-4')
@@ -165,7 +165,7 @@ def test_list_pages_and_prefixes(client: Any) -> None:
 
 
 def test_delete_many(client: Any) -> None:
-    """Keys are deleted together; Quiet says nothing of those that went well; a missing key is no error."""
+    """Keys are deleted together; a quiet response omits deleted keys; a missing key is no error."""
     for key in ('a', 'b', 'c<&>'):
         put(client, key)
 
@@ -178,7 +178,7 @@ def test_delete_many(client: Any) -> None:
 
 
 def test_copy(client: Any) -> None:
-    """A copy takes the headers and tags along unless told otherwise, and honours the source's conditions."""
+    """A copy keeps headers and tags by default, and checks the source's conditions."""
     etag = put(client, 'a ü/+', Metadata={'who': 'me'}, Tagging='a=1')['ETag']
     source = {'Bucket': 'bucket', 'Key': 'a ü/+'}
 
@@ -245,7 +245,7 @@ def test_multipart_refusals(client: Any) -> None:
 
 
 def test_uploads_are_listed_in_pages(client: Any) -> None:
-    """Several uploads of one key are told apart across pages."""
+    """Several uploads of one key are distinguished across pages."""
     begun = [begin_upload(client)['UploadId'] for _ in range(3)]
 
     pages = client.get_paginator('list_multipart_uploads').paginate(Bucket='bucket', PaginationConfig={'PageSize': 2})
@@ -279,7 +279,7 @@ def test_chunked_upload(store: Store, client: Any, connect: Connect) -> None:
 
 
 def test_wrong_digest_is_refused(client: Any) -> None:
-    """A body that is not what its checksum says is not stored."""
+    """A body that does not match its checksum is not stored."""
     assert refused(lambda: put(client, ContentMD5='AAAAAAAAAAAAAAAAAAAAAA==')) == (400, 'BadDigest')
     assert refused(lambda: put(client, ChecksumCRC32='AAAAAA==')) == (400, 'BadDigest')
 
@@ -287,7 +287,7 @@ def test_wrong_digest_is_refused(client: Any) -> None:
 
 
 def test_expect_continue(store: Store, client: Any) -> None:
-    """A client that waits for it is told to go on, unless the script keeps it back."""
+    """A client that waits for it gets 100 Continue, unless the script withholds it."""
     head = b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n'
     with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
         sock.sendall(head)
@@ -315,7 +315,7 @@ def test_connections_are_kept(store: Store, client: Any) -> None:
 
 
 def test_open_connections() -> None:
-    """The connections that are open are told, and the most that were at once; only the latter is forgotten."""
+    """The numbers of open connections and of the most at once are reported; a reset clears only the latter."""
     with Store() as store, contextlib.ExitStack() as stack:  # its own: others' connections may still be closing
         for _ in range(3):
             connection = stack.enter_context(contextlib.closing(http.client.HTTPConnection('127.0.0.1', store.port)))

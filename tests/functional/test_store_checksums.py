@@ -1,4 +1,4 @@
-"""The store checks what it is sent and tells checksums as AWS S3 does; over plain HTTP, where no client is in between."""
+"""The store verifies and returns checksums as AWS S3 does; over plain HTTP, without a client in between."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_payload_that_is_not_signed_is_not_compared(raw: Raw) -> None:
 
 
 def test_where_checksums_are_told(raw: Raw) -> None:
-    """HEAD and whole GET tell the checksum when asked; never a range, even of everything; never unasked."""
+    """HEAD and whole GET return the checksum on request; ranges never do, and unrequested it is never sent."""
     raw('PUT', '/bucket/key', BODY, header('CRC64NVME'))
     expected = {**header('CRC64NVME'), 'x-amz-checksum-type': 'FULL_OBJECT'}
 
@@ -199,7 +199,7 @@ def test_what_botocore_sends(authority: Authority) -> None:
     ],
 )
 def test_an_upload_from_beginning_to_end(raw: Raw, algorithm: str, asked: str, kind: str) -> None:
-    """Algorithm and type are told at each step; the whole checksum is compared, and told with the object."""
+    """Each step has algorithm and type; the whole checksum is compared, and returned with the object."""
     first, last = b'a' * PART, b'b'
     given = {'x-amz-checksum-algorithm': algorithm, **({'x-amz-checksum-type': asked} if asked else {})}
     answer = raw('POST', '/bucket/key?uploads', headers=given)
@@ -276,7 +276,7 @@ def test_an_upload_without_algorithm(raw: Raw) -> None:
 
 
 def test_an_upload_of_copied_parts(raw: Raw) -> None:
-    """The store computes the checksum of a part that it copies, and tells it."""
+    """The store computes and returns the checksum of a part that it copies."""
     raw('PUT', '/bucket/source', b'xx' + BODY)
     upload_id = created(raw, algorithm='SHA256')
     source = {'x-amz-copy-source': '/bucket/source', 'x-amz-copy-source-range': 'bytes=2-10'}
@@ -291,7 +291,7 @@ def test_an_upload_of_copied_parts(raw: Raw) -> None:
 
 
 def test_copies_keep_the_checksum(raw: Raw) -> None:
-    """A copy has its source's checksum, one of FULL_OBJECT where that is of parts, or the one that is asked for."""
+    """A copy has its source's checksum, a FULL_OBJECT one instead of a composite one, or the requested one."""
     source = {'x-amz-copy-source': '/bucket/source'}
     raw('PUT', '/bucket/source', BODY, header('CRC32C'))
     plain = raw('PUT', '/bucket/key', headers=source)

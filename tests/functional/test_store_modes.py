@@ -1,4 +1,4 @@
-"""The store can be another kind of store: one that ignores checksums, refuses them, or believes whatever it is sent."""
+"""The store imitates other stores: one that ignores checksums, rejects them, or accepts any."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def upload(raw: Raw, whole: dict[str, str], part: dict[str, str]) -> tuple[dict[
 
 
 def test_a_store_that_ignores_checksums(store: Store, raw: Raw) -> None:
-    """Wrong and malformed ones are taken like none, and nothing is told of them; a wrong Content-MD5 is refused still."""
+    """Wrong and malformed ones are ignored, and not returned; a wrong Content-MD5 is still refused."""
     store.mode(checksums='ignore')
 
     for headers in (RIGHT, WRONG, {'x-amz-checksum-crc32': 'shrt'}, {'x-amz-sdk-checksum-algorithm': 'CRC32'}):
@@ -76,7 +76,7 @@ def test_a_store_that_refuses_checksums(store: Store, raw: Raw) -> None:
 
 
 def test_a_store_that_believes_everything(store: Store, raw: Raw) -> None:
-    """What was sent is told again, right or wrong."""
+    """The sent value is returned, right or wrong."""
     store.mode(checksums='blind')
 
     for given in (WRONG, RIGHT):

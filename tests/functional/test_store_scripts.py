@@ -1,4 +1,4 @@
-"""The tests' own store misbehaves as it is told, and only then."""
+"""The tests' own store misbehaves as scripted, and only then."""
 
 from __future__ import annotations
 

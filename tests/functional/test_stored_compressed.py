@@ -1,4 +1,4 @@
-"""Nothing is decompressed but what s3po has compressed, or the caller wants it; and then no further than its limit."""
+"""Only what s3po has compressed is decompressed, unless the caller requests more; and only up to the limit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_bomb(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathli
 
 @pytest.mark.parametrize('how', ['marked', 'asked for'])
 def test_bomb_that_is_decompressed(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathlib.Path, how: str) -> None:
-    """Somebody may have written the mark of s3po by hand: beyond the limit nothing is kept, or asked for again."""
+    """The mark of s3po may have been written by hand: beyond the limit nothing is kept, and nothing is retried."""
     metadata = {'s3po-compress': 'gzip'} if how == 'marked' else None
     conn.upload(BUCKET, 'key', bomb, headers={'Content-Encoding': 'gzip'}, metadata=metadata)
     target = io.BytesIO()

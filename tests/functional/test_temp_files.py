@@ -1,4 +1,4 @@
-"""Downloads to paths, and what becomes of their temporary files: when processes die, meet, or the disk refuses."""
+"""Temporary files of downloads: when processes die or meet, or the disk fails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PRELUDE = """
     import os
     import signal
     import s3po
-    # Whoever runs the tests in the background has had it ignored.
+    # A shell that runs the tests in the background makes them ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     conn = s3po.Connection(endpoint_url=os.environ['ENDPOINT'], region='us-east-1', access_key_id='a', secret_access_key='b')
 """
@@ -67,7 +67,7 @@ def started(store: Store, directory: pathlib.Path, *pieces: str) -> subprocess.P
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """What it said; it must end well."""
+    """Return the output of a process, which must succeed."""
     _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, said
     return said
@@ -181,7 +181,7 @@ def test_many_greenlets_at_the_same(conn: s3po.Connection, tmp_path: pathlib.Pat
 
 @pytest.mark.fault('F55')
 def test_next_process_sweeps(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Its first download to a directory removes what is a day old and nobody writes, of whatever download it was."""
+    """The first download into a directory removes abandoned files of any download that are a day old."""
     conn.upload(BUCKET, 'other', b'data')
     for name, age_s in (('stale', DAY_S + 60), ('young', DAY_S - 600), ('locked', 9 * DAY_S)):
         path = tmp_path / f'.s3po-{name}.part'
@@ -291,7 +291,7 @@ def mounted(options: str, then: str) -> tuple[str, ...]:
 @pytest.mark.fault('F52')
 @pytest.mark.parametrize('size_bytes', [int(0.9 * MIB), 3 * MIB, 20 * MIB])
 def test_full_disk(tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """A disk of 1 MiB: no part of the object is asked for twice, nothing is left, and the old file is as it was."""
+    """A disk of 1 MiB: no part of the object is requested twice, nothing is left, and the old file is unchanged."""
     (tmp_path / 'disk').mkdir()
     fill = 'head -c 200000 /dev/zero > disk/old; "$@"; ls -A disk > left; stat -c %s disk/old >> left'
 

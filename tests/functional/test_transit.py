@@ -1,4 +1,4 @@
-"""On their way, data and secrets are guarded, or it is said that they are not; and they go nowhere else."""
+"""Data and secrets are protected on their way, or a warning is logged; and they are sent nowhere else."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_certificates(
 def test_warnings(
     monkeypatch: pytest.MonkeyPatch, warned: Callable[[], list[str]], url: str, asks: str, expected: list[str], *, verify: bool
 ) -> None:
-    """Plain HTTP to another machine is told once, wherever the endpoint comes from; to this machine it is nothing."""
+    """Plain HTTP to another machine is logged once, wherever the endpoint comes from; to this machine it is not."""
     for name in ('AWS_CA_BUNDLE', 'REQUESTS_CA_BUNDLE'):
         monkeypatch.delenv(name, raising=False)
     given: dict[str, Any] = {'endpoint_url': url, 'region': 'us-east-1', 'verify': verify, **KEYS}
@@ -155,8 +155,8 @@ def test_loopback(host: str, *, expected: bool) -> None:
 
 @pytest.mark.security('S04')
 def test_missing_authorities(tmp_path: Any) -> None:
-    """A path that leads nowhere is no reason to trust anybody."""
-    with pytest.raises(ConfigurationError, match='verify: there is no file or directory'):
+    """A path that does not exist is an error, not a reason to trust all certificates."""
+    with pytest.raises(ConfigurationError, match='verify: the file or directory'):
         s3po.Connection(verify=tmp_path / 'none.pem')
 
 
@@ -245,7 +245,7 @@ def test_presigned_url_is_seen_by_nobody(store: Store, connect: Connect, caplog:
 @pytest.mark.security('S06')
 @pytest.mark.parametrize('expires_s', [0, -1, 604_801, 3600.0, '3600', True, None])
 def test_life_of_a_presigned_url(connect: Connect, expires_s: Any) -> None:
-    """Seven days at the most, as S3 has it; a mistake is told before anything is signed."""
+    """At most seven days, S3's limit; errors are raised before anything is signed."""
     conn = connect('https://s3.example.com')
     with pytest.raises(ConfigurationError, match='expires_s must be a whole number from 1 to 604,800'):
         conn.presign('GET', BUCKET, 'key', expires_s=expires_s)
@@ -270,7 +270,7 @@ def test_presigned_by_version_4_only(connect: Connect, region: str, endpoint_url
 @pytest.mark.security('S06')
 @pytest.mark.parametrize('signature_version', ['s3', 's3-query', 'v2'])
 def test_presigned_by_version_2(connect: Connect, signature_version: str) -> None:
-    """Whoever wants the old signature gets no URL with it."""
+    """presign() never creates a URL with the old signature."""
     config = Config(signature_version=signature_version)
     with pytest.raises(ConfigurationError):
         connect('https://s3.example.com', client_config=config).presign('GET', BUCKET, 'key')

@@ -1,4 +1,4 @@
-"""Every transport does the same: the real one against two servers, and the one in memory that other tests use in its place."""
+"""All transports behave the same: the real one against two servers, and the one in memory that replaces it in tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both transports against a store that does wrong: what they send, what they believe, and what is tried again."""
+"""Both transports against a store that misbehaves: their requests, checks and retries."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_download_is_tried_again(
     ],
 )
 def test_range_that_is_another(conn: s3po.Connection, store: Store, action: dict[str, Any], tmp_path: pathlib.Path) -> None:
-    """Bytes that were not asked for are never taken for those that were."""
+    """Unrequested bytes are never taken for requested ones."""
     conn.upload(BUCKET, 'key', b'0123456789')
     store.script(once('GetObject', **action))
     assert conn.download(BUCKET, 'key', byte_range=(4, 8)) == b'4567'
@@ -278,7 +278,7 @@ def test_every_call_is_tried_again(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_retry_after(store: Store, connect: Connect) -> None:
-    """The store says how long; the jitter comes on top."""
+    """The store requests a wait; the jitter is added."""
     slept: list[float] = []
     connection = connect(store.endpoint_url, retry=s3po.RetryPolicy(retries=2, sleep=slept.append))
     connection.create_bucket(BUCKET)
@@ -291,7 +291,7 @@ def test_retry_after(store: Store, connect: Connect) -> None:
 
 @pytest.mark.parametrize('code', ['InternalError', 'SlowDown'])
 def test_failure_that_says_200(parts_conn: s3po.Connection, store: Store, code: str) -> None:
-    """A CompleteMultipartUpload or a CopyObject that fails late says so in the body of a 200."""
+    """A CompleteMultipartUpload or a CopyObject that fails late has its error in the body of a 200."""
     for operation in ('CompleteMultipartUpload', 'CopyObject'):
         store.script(once(operation, status=200, body=ERROR_BODY.format(code)))
     result = parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1))
@@ -303,7 +303,7 @@ def test_failure_that_says_200(parts_conn: s3po.Connection, store: Store, code: 
 
 
 def test_completed_without_an_etag(parts_conn: s3po.Connection, store: Store) -> None:
-    """Some stores leave the ETag of the answer empty; then a HEAD tells it."""
+    """Some stores leave the ETag of the response empty; then a HEAD finds it."""
     store.script(once('CompleteMultipartUpload', work=True, status=200, body=COMPLETED_BODY))
     result = parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1))
 
@@ -338,7 +338,7 @@ def test_skewed_clock(conn: s3po.Connection, store: Store, kind: Kind) -> None:
 
 @pytest.mark.parametrize('kind', [WIRE], ids=['wire'])
 def test_skewed_clock_is_corrected(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever corrects it does so for all requests that follow, and says so once."""
+    """The client corrects it for all further requests, and logs it once."""
     store.script(skewed(1, 30))
     results = [conn.upload(BUCKET, str(number), b'data') for number in range(3)]
     conn.download(BUCKET, '0')

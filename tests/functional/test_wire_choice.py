@@ -1,4 +1,4 @@
-"""Which requests go over the wire, and which through boto3: under a mock, behind a proxy, and where the wire cannot serve."""
+"""Which requests use the wire, and which boto3: under a mock, behind a proxy, and for unsupported settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CONNECT = """
 
 @pytest.mark.parametrize('chosen', ['auto', 'wire', 'boto'])
 def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
-    """A batch reaches no socket, of whatever class, whoever has started the mock; before and after it is as it was chosen."""
+    """Inside the mock a batch reaches no socket of any class, whoever has started it; outside, the chosen transport is used."""
     run(
         CONNECT,
         """
@@ -132,14 +132,14 @@ def exercise(connection: s3po.Connection, *buckets: str) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    """A proxy that nobody has been told of."""
+    """A proxy that no setting names."""
     with Proxy() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What is said of the choice."""
+    """The log records about the choice."""
     caplog.set_level(logging.DEBUG, 's3po.connection')
     return lambda: [record.getMessage() for record in caplog.records if record.name == 's3po.connection.wiring']
 
@@ -159,7 +159,7 @@ def reason(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, prox
 
 
 def test_what_goes_through_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str, told: Any) -> None:
-    """It works, and is told once for each bucket, with the reason."""
+    """It works, and is logged once for each bucket, with the reason."""
     conn.create_bucket('other')
     connection = connect(store.endpoint_url, **UNSERVABLE[reason])
     exercise(connection, BUCKET, 'other')
@@ -170,7 +170,7 @@ def test_what_goes_through_boto(conn: s3po.Connection, store: Store, connect: Co
 
 
 def test_what_is_not_left_to_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str) -> None:
-    """transport='wire' says what it cannot do, and sends nothing."""
+    """transport='wire' raises the reason, and sends nothing."""
     connection = connect(store.endpoint_url, transport='wire', **UNSERVABLE[reason])
     text = f"transport='wire' cannot serve bucket {BUCKET}: {reason}; use 'auto'"
     for _ in range(2):
@@ -206,7 +206,7 @@ def both(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def tls_store(authority: Authority, connect: Connect) -> Iterator[Store]:
-    """A store that speaks TLS, with a bucket, to which nobody else is connected."""
+    """A store with TLS and a bucket, and without other connections."""
     with Store(authority) as store:
         with connect(store.endpoint_url, verify=authority.ca_pem) as maker:
             maker.create_bucket(BUCKET)

@@ -1,4 +1,4 @@
-"""A Connection travels as what it was made with, and opens connections of its own where it arrives."""
+"""A Connection pickles as its arguments, and opens new connections where it is loaded."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ def test_copy(conn: s3po.Connection) -> None:
 
 
 def test_defaults() -> None:
-    """Nothing has to be given; where all is found is asked where it arrives."""
+    """No arguments are needed; credentials are found where the pickle is loaded."""
     assert repr(sent_again(s3po.Connection())) == '<Connection s3 region=None>'
 
 
 @pytest.mark.parametrize('name', ['session', 'client', 'transport'])
 def test_what_belongs_to_its_process(conn: s3po.Connection, memory: MemoryTransport, name: str) -> None:
-    """What holds sockets, or credentials that refresh themselves, cannot travel; the error says what it is."""
+    """Arguments with sockets, or with refreshable credentials, cannot be pickled; the error names them."""
     given: dict[str, Any] = {'session': boto3.session.Session(), 'client': conn.conn, 'transport': memory}
     connection = s3po.Connection(**{name: given[name]})
 

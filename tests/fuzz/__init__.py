@@ -1,1 +1,1 @@
-"""Cases by the million: what the HTTP client makes of any bytes that a server may send."""
+"""Fuzzing of the HTTP client: millions of random responses."""

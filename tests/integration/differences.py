@@ -1,4 +1,4 @@
-"""What stores are known to do otherwise than S3: the tests that fail there, and why. Each must fail there."""
+"""Known differences of stores from S3: the tests that fail there, and why. Each must fail there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many objects at once, and nothing lost."""
+"""Many objects at once; none is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real store behind a proxy that spoils some of what passes, and restarts half-way: nothing is lost, and nothing is left."""
+"""A real store behind a faulty proxy, restarted half-way: nothing is lost, and nothing is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What uploads carry for the store to check, at a real store: what it confirms is told, and nothing else."""
+"""Checksums of uploads to a real store: only what it confirms is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = os.urandom(17 * MIB)
 @pytest.mark.parametrize('algorithm', ['CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5'])
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_checksum(place: Place, bucket: str, kind: str, algorithm: str, data: bytes, tmp_path: pathlib.Path) -> None:
-    """The result tells what the store has confirmed, and nothing else; the object comes back as it was."""
+    """The result has only what the store has confirmed; the object comes back unchanged."""
     config = s3po.TransferConfig(checksum=algorithm.lower())
     with place.connect(transport=kind, config=config) as conn:
         result = conn.upload(bucket, 'key', data)

@@ -1,4 +1,4 @@
-"""Transfers that are ended half-way, or whose object changes meanwhile."""
+"""Transfers that are interrupted half-way, or whose object changes meanwhile."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_cancelled_batch(connect: Connect, bucket: str) -> None:
 
 
 def test_object_that_is_replaced_while_it_is_read(connect: Connect, bucket: str) -> None:
-    """What comes down is one version, whole; or SourceChanged says that it was another one each time."""
+    """The downloaded bytes are of one version, complete; or SourceChanged is raised."""
     conn = connect(config=s3po.TransferConfig(multipart_threshold=64 * MIB, multipart_chunksize=5 * MIB))
     versions = [letter * 16 * MIB for letter in (b'a', b'b')]
     conn.upload(bucket, 'key', versions[0])

@@ -1,4 +1,4 @@
-"""What can be done with objects that are in a store: look, copy, move, delete, list, hand on, replace on conditions."""
+"""Operations on stored objects: head, copy, move, delete, list, presign, conditional replacement."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_head(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_exists(conn: s3po.Connection, bucket: str) -> None:
-    """What is not there is told, not raised."""
+    """Missing objects are reported, not raised."""
     conn.upload(bucket, 'key', b'')
 
     assert conn.exists(bucket, 'key')
@@ -99,7 +99,7 @@ def test_missing_bucket(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_wrong_keys(connect: Connect, bucket: str) -> None:
-    """A store that does not know the credentials says no, and is not asked again."""
+    """A store refuses unknown credentials, and the request is not retried."""
     stranger = connect(secret_access_key='wrong')
 
     with pytest.raises(s3po.AccessDenied) as caught:

@@ -1,4 +1,4 @@
-"""The examples of the documents that the project grew from, against a real store; see tests/support/seeds.py."""
+"""The examples of the documents that the project is based on, against a real store; see tests/support/seeds.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_example(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It runs, and does what it says."""
+    """It runs, with the documented result."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', place.access_key_id)
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', place.secret_access_key)
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')

@@ -1,4 +1,4 @@
-"""Objects of all sizes around that of a part, from every kind of source and to every kind of target, byte by byte."""
+"""Objects of all sizes around that of a part, from every kind of source to every kind of target, byte by byte."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_result(result: object, data: bytes) -> None:
 
 
 def test_upload_of_bytes(conn: s3po.Connection, bucket: str, size_bytes: int) -> None:
-    """Data in memory arrive as they are, and the result tells their ETag."""
+    """Data in memory arrives unchanged, and the result has its ETag."""
     data = data_of(size_bytes)
 
     result = conn.upload(bucket, 'key', data)

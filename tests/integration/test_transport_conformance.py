@@ -1,4 +1,4 @@
-"""The rules that every transport keeps, over a real store: what the tests elsewhere rely on is what it does."""
+"""The rules of every transport, over a real store: other tests rely on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def transport(place: Place, request: pytest.FixtureRequest) -> Iterator[Transpor
 
 @pytest.fixture
 def shortcomings(is_rgw: bool) -> Mapping[str, str]:
-    """What RGW does not do; s3po looks the ETag up, and otherwise reports what the store told it."""
+    """RGW's differences; s3po looks up the ETag, and otherwise reports the store's values."""
     ignored = {
         'test_multipart_etag': 'the first answer of RGW to a CompleteMultipartUpload has no ETag',
         'test_copy_of_something_else': 'RGW ignores x-amz-copy-source-if-match',

@@ -1,4 +1,4 @@
-"""A store with a bucket, and what runs programs against it."""
+"""Fixtures: a store with a bucket, and a runner of programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interpreters that programs run with: the one of these tests, and those that tests/support/pythons.sh found."""
+"""The interpreters for the programs: that of the tests, and those that tests/support/pythons.sh found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Libraries that run beside s3po in one program, each at its own work before, during and after transfers."""
+"""Libraries in one program with s3po, each used before, during and after transfers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""multiprocessing and process pools, whose parents and children use s3po, before and after a transfer of the parent."""
+"""multiprocessing and process pools whose parents and children use s3po, before and after a transfer of the parent."""
 
 from __future__ import annotations
 

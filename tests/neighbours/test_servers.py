@@ -1,4 +1,4 @@
-"""Web servers whose handlers transfer: they answer all requests, side by side, and end when they are told to."""
+"""Web servers whose handlers transfer objects: they answer all requests in parallel, and end on request."""
 
 from __future__ import annotations
 

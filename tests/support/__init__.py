@@ -1,1 +1,1 @@
-"""Servers that the tests run against, each in a process of its own."""
+"""Support for tests: servers, each in its own process, and fakes."""

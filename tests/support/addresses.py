@@ -1,4 +1,4 @@
-"""Where buckets are by s3po's word and by botocore's, in a form that can be compared."""
+"""The addresses of buckets according to s3po and to botocore, in a form that can be compared."""
 
 from __future__ import annotations
 

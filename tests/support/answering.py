@@ -1,7 +1,7 @@
-"""A server that answers every request as a function of the test's says, byte for byte; and answers made at random.
+"""A server whose responses are computed by a function of the test, byte for byte; and random responses.
 
-What may live here: the listener, and Hypothesis's strategies for answers that S3 never gives. The server runs in greenlets of
-the test's own process. It knows as much of HTTP as it needs to find where a request ends.
+The server runs in greenlets of the test's process. It knows only enough of HTTP to find the end of a request. Hypothesis's
+strategies for responses that S3 never sends are here too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same call through both transports: what they send, and what comes of what they are answered."""
+"""The same call through both transports: compares the requests, and the results of given responses."""
 
 from __future__ import annotations
 

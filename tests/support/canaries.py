@@ -1,8 +1,8 @@
-"""The secrets that tests use, and the watch over them: wherever one is logged or printed, the test fails that caused it.
+"""The secrets that tests use, and a check for them: a test that logs or prints one fails.
 
-What may live here: the secrets themselves, which all have the same unmistakable letters in them, and a plugin of pytest.
-`tests/functional/conftest.py` puts every functional test under watch: all records of all loggers, from DEBUG on, and all that
-goes to standard output and error, also of the programs that tests.support.programs runs.
+The secrets all contain the same unmistakable letters. `tests/functional/conftest.py` enables the check for all functional
+tests: it covers all records of all loggers, from DEBUG on, and standard output and error, also of the programs that
+tests.support.programs runs.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Watch(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every logger is at DEBUG, and nobody sees more of it than before but the watch."""
+    """Sets every logger to DEBUG; only the check sees the additional records."""
     watch, root = Watch(), logging.getLogger()
     plugin: Any = request.config.pluginmanager.getplugin('logging-plugin')
     others = [plugin.caplog_handler, plugin.report_handler]

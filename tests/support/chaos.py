@@ -1,12 +1,10 @@
-"""Many objects up and down through a proxy that spoils some of what passes; what comes back is compared, byte by byte.
+"""Uploads and downloads many objects through a faulty proxy, and compares every byte.
 
     python -m tests.support.chaos --endpoint http://HOST:PORT [--seed N] [--objects N] [--mib N] [--restart COMMAND]
 
-It prints the seed, what was lost, corrupted, done twice and left open, the retries per object, and the time beside that of a
-run without faults; and ends with 1 unless all of the first four are zero. Keys come from S3PO_TEST_ACCESS_KEY and
-S3PO_TEST_SECRET_KEY.
-
-What may live here: that one run. The proxy is tests.support.faulty_proxy, in a process of its own.
+It prints the seed, how many objects were lost, corrupted, transferred twice or left open, the retries per object, and the time
+beside that of a run without faults. It exits with 1 unless the first four are all zero. Keys are read from S3PO_TEST_ACCESS_KEY
+and S3PO_TEST_SECRET_KEY. The proxy is tests.support.faulty_proxy, in its own process.
 """
 
 from __future__ import annotations

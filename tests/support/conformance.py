@@ -1,8 +1,7 @@
-"""What every transport does: the rules that a room runs as its tests, with transports of its own.
+"""The rules of every transport, as tests that a test file runs with its own transports.
 
-A test file takes them with `from tests.support.conformance import *` and brings three fixtures: `transport`, a transport;
-`bucket`, the name of an empty bucket behind it; `shortcomings`, by name the tests that the store behind it is known to fail,
-each with the reason.
+A test file imports them with `from tests.support.conformance import *` and provides three fixtures: `transport`, a transport;
+`bucket`, the name of an empty bucket; `shortcomings`, the tests that the store is known to fail, by name, each with the reason.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ def test_if_none_match(transport: Transport, bucket: str) -> None:
 
 
 def test_missing(transport: Transport, bucket: str) -> None:
-    """Missing keys and buckets are told apart, but by a HEAD."""
+    """Missing keys and buckets have different errors, except for a HEAD."""
     with pytest.raises(NotFound) as caught:
         transport.get_object(bucket, 'missing', extra={})
     assert (caught.value.status, caught.value.code) == (404, 'NoSuchKey')
@@ -234,7 +233,7 @@ def test_multipart(transport: Transport, bucket: str) -> None:
 
 
 def test_multipart_etag(transport: Transport, bucket: str) -> None:
-    """The ETag of an object that was sent in parts says how many they were; the one who completes it is told."""
+    """The ETag of an object in parts has their number; the completion returns it."""
     upload_id = transport.create_multipart_upload(bucket, 'key', headers={}, extra={})
     part = transport.upload_part(bucket, 'key', BytesChunk(b'a'), upload_id=upload_id, part_number=1, extra={})
 

@@ -57,7 +57,7 @@ class FakeStream:
     def end(self, *, is_reset: bool = False) -> None:
         """Close the stream from the server's end. The end, or a reset, comes when all that was fed has been read.
 
-        As in TCP, the client can send on behind an end that is no reset.
+        As in TCP, the client can still send after the server's end, unless it was a reset.
         """
         self._end = _error(ConnectionResetError, errno.ECONNRESET) if is_reset else True
         self._change()

@@ -1,4 +1,4 @@
-"""Failures of the transport in memory, and objects that are there from the start."""
+"""Failures of the transport in memory, and objects that exist from the start."""
 
 from __future__ import annotations
 

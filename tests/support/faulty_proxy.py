@@ -1,24 +1,24 @@
-"""A proxy that spoils some of what it hands on, at random, by a seed: for tests that want to see nothing lost.
+"""A proxy with random faults, repeatable by a seed: for tests that no data is lost.
 
     python -m tests.support.faulty_proxy --to HOST:PORT [--seed N] [--share 0.05] [--stall-s 3]
 
 It prints `listening on PORT` and serves until its standard input is closed. It follows HTTP/1.1 as far as S3's clients speak it
-over plain connections, a thread for each. Each exchange that a fault can befall meets it with the given probability:
+over plain connections, a thread for each. Each possible fault of an exchange occurs with the given probability:
 
-    F04  the connection is reset in place of an answer; nothing was handed on
+    F04  the connection is reset instead of a response; the request was not forwarded
     F08  the answer to a GET stops within its body
-    F23  500 InternalError; nothing was handed on
-    F26  a CompleteMultipartUpload says 200, and InternalError in its body; half of them were handed on, and done
+    F23  500 InternalError; the request was not forwarded
+    F26  a CompleteMultipartUpload gets 200 with InternalError in the body; half of them were forwarded, and carried out
     F42  the answer to a GET ends at 40 % of its body
-    F46  one bit of the answer to a GET is another
+    F46  one bit of the response to a GET is flipped
 
-Whether one comes depends on the seed, the request (but for its upload id, which the store makes up) and how often it was
-sent, not on which connection is faster: a run can be repeated. Only what was done is counted: of no bytes, none can be missing.
+A fault depends on the seed, the request (without its upload id, which is random) and how often it was sent, not on which
+connection is faster, so a run can be repeated. Only faults that had an effect are counted: an empty body cannot be truncated.
 
-`GET /_proxy/stats` tells how often each of them came; `GET /_proxy/share?0.0` changes the probability; after
+`GET /_proxy/stats` returns how often each of them occurred; `GET /_proxy/share?0.0` changes the probability; after
 `GET /_proxy/only?F04,F23` no others are possible.
 
-What may live here: sockets and HTTP. It must never import s3po or gevent.
+It must never import s3po or gevent.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Proxy:
     def _hand_back(
         self, client: socket.socket | None, upstream: Stream, method: str, fault: str | None, dice: random.Random
     ) -> None:
-        """An answer, to nobody where there is no client."""
+        """Send a response, if the client is still connected."""
         send = client.sendall if client is not None else len
         head = upstream.head()
         while head.split(b' ', 2)[1].startswith(b'1'):

@@ -1,7 +1,6 @@
-"""Answers that S3 never gives: statuses, headers and bodies of proxies, captive portals and other services.
+"""Responses that S3 never sends: statuses, headers and bodies of proxies, captive portals and other services.
 
-What may live here: lists and a seeded generator. `foreign_answers('PutObject')` gives answers in the form that `Store.script`
-takes; each of them must end as an error, whatever the client makes of it.
+`foreign_answers('PutObject')` returns responses in the form of `Store.script`; a client must report an error for each of them.
 """
 
 from __future__ import annotations

@@ -10,10 +10,11 @@ import argparse
 import ast
 import io
 import os
+import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -67,6 +68,9 @@ for verb in ('PUT', 'GET'):
 class Room:
     """A module of the package's top level, or a folder.
 
+    A method without a docstring counts as documented if it implements a documented method of a base class, or of another class
+    that the docstring of its class names ("A Transport through …").
+
     Attributes:
         lines: Its lines of code.
         files: The lines of code of each file.
@@ -85,16 +89,17 @@ class Room:
 def measure(package: Path) -> dict[str, Room]:
     """Measure each room of a package."""
     rooms: dict[str, Room] = {}
-    for path in sorted(package.rglob('*.py')):
-        name = path.relative_to(package)
+    texts = {path: path.read_text() for path in sorted(package.rglob('*.py'))}
+    trees = {path: ast.parse(text) for path, text in texts.items()}
+    inherited = _inherited(trees.values())
+    for path, text in texts.items():
+        name, tree = path.relative_to(package), trees[path]
         room = rooms.setdefault(name.parts[0].removesuffix('.py'), Room())
-        text = path.read_text()
-        tree = ast.parse(text)
         room.files[str(name)] = lines = len(set(_code_lines(text, tree)))
         room.lines += lines
         for label, node in _public(tree, ''):
             room.public += 1
-            room.documented += ast.get_docstring(node) is not None
+            room.documented += ast.get_docstring(node) is not None or label in inherited
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno is not None
                 room.functions[f'{name}:{label}'] = node.end_lineno - node.lineno + 1
@@ -114,12 +119,39 @@ def _code_lines(text: str, tree: ast.Module) -> Iterator[int]:
             yield from (line for line in range(token.start[0], token.end[0] + 1) if line not in docstrings)
 
 
+def _is_further(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    """Whether a definition is only an overload, or the setter of a property."""
+    names = {ast.unparse(decorator).rpartition('.')[2] for decorator in node.decorator_list}
+    return not names.isdisjoint({'overload', 'setter'})
+
+
+def _inherited(trees: Iterable[ast.Module]) -> set[str]:
+    """The methods ('Class.method') whose documentation is that of another class; see Room."""
+    classes = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    methods = {
+        name: {child.name: ast.get_docstring(child) for child in node.body if isinstance(child, ast.FunctionDef)}
+        for name, node in classes.items()
+    }
+
+    def documented(name: str, seen: frozenset[str]) -> set[str]:
+        """The documented methods of a class and its models."""
+        if name not in classes or name in seen:
+            return set()
+        node = classes[name]
+        own = {method for method, docstring in methods[name].items() if docstring is not None}
+        bases = [ast.unparse(base).partition('[')[0].rpartition('.')[2] for base in node.bases]
+        named = re.findall(r'\b[A-Z]\w+', ast.get_docstring(node) or '')
+        return own.union(*(documented(model, seen | {name}) for model in (*bases, *named)))
+
+    return {f'{name}.{method}' for name in classes for method in methods[name] if method in documented(name, frozenset())}
+
+
 def _public(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef]]:
     """The module itself, and its public functions, classes and their public methods (of protocols and overrides, too)."""
     if isinstance(node, ast.Module):
         yield '', node
     for child in node.body:
-        if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith('_'):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith('_') and not _is_further(child):
             yield prefix + child.name, child
             if isinstance(child, ast.ClassDef):
                 yield from _public(child, f'{prefix}{child.name}.')

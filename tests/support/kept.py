@@ -1,6 +1,6 @@
-"""What users keep between versions of s3po: pickles, and failed sets in files.
+"""Files that users keep between versions of s3po: pickles and failed sets.
 
-write() makes one file for each. Those in tests/data/kept were written before the rooms of s3po were moved;
+write() creates one file for each. Those in tests/data/kept were written before the modules of s3po were moved;
 tests/functional/test_kept.py loads them.
 """
 

@@ -1,11 +1,10 @@
-"""The two transports that real stores are spoken to with, and all that they do differently on purpose.
+"""The two transports for tests against real stores, and their intended differences.
 
-What may live here: each difference with its reason, as something that tests ask for. Whatever does not stand here holds over
-both: a test file that has a fixture `kind` over KINDS runs its tests over both.
+Each difference is here with its reason, and tests look it up. Everything else holds for both: a test file with a fixture `kind`
+over KINDS runs its tests over both.
 
-One more difference is no transport's own, but the connection's: create_bucket() and delete_bucket() always go through boto3
-(nobody makes buckets by the thousand), so over the wire they open a connection beside its own. Tests that count connections
-make the bucket by another Connection.
+One more difference is the connection's: create_bucket() and delete_bucket() always use boto3, so over the wire they open an
+additional connection. Tests that count connections create the bucket with another Connection.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Kind:
             since it is not told which of the keys its request went out with.
         resumes: A part of a download that is cut short goes on at the very byte. botocore reads a mebibyte at a time here, and
             gives nothing of one that is cut.
-        certificate_error: What the error says of a certificate whose authority nobody knows.
+        certificate_error: The error for a certificate of an untrusted authority.
     """
 
     name: str

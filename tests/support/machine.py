@@ -1,7 +1,4 @@
-"""A store and a dictionary, which have to agree whatever is done to the one: hypothesis writes the stories.
-
-What may live here: the rules of that game. Whoever plays it (a test) says where the store is, and how often.
-"""
+"""A store and a dictionary that must stay equal: a state machine for hypothesis. The tests supply the store."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ class Game(RuleBasedStateMachine):
     def upload_in_parts(self, key: str, number: int) -> None:
         """Likewise."""
         result = self.conn.upload(self.bucket, key, LARGE[number])
-        self.orphans += any('may keep an upload' in warning for warning in result.warnings)
+        self.orphans += any('may keep an incomplete upload' in warning for warning in result.warnings)
         self.model[key] = {LARGE[number]}
 
     @rule(key=KEYS, data=SMALL)

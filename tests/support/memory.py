@@ -1,6 +1,6 @@
-"""A transport whose store lies in this process: for tests that count, fail or repeat more than a server would bear.
+"""A transport whose store is in this process: for tests that count, fail or repeat more than a server could handle.
 
-It passes tests/functional/test_transport_conformance.py like the transports that it stands for.
+It passes tests/functional/test_transport_conformance.py like the real transports.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ class MemoryTransport:
         """Nothing is kept open."""
 
     def _verified(self, body: bytes, checksum: str | None) -> str | None:
-        """What is told of a body that came with a checksum."""
+        """The checksum to confirm for a body."""
         if checksum is None or not self.keeps_checksums:
             return None
         algorithm = checksum.partition(':')[0]

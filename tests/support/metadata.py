@@ -1,4 +1,4 @@
-"""A metadata service, of EC2 and of containers, on real sockets, with scripted answers."""
+"""A metadata service, of EC2 and of containers, on real sockets, with scripted responses."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class MetadataService:
                     try:
                         sock.sendall(bytes([byte]))
                     except OSError:
-                        # Whoever asked has given up.
+                        # The client has given up.
                         return
 
     def _answer(self, method: str, target: str) -> tuple[int | None, str]:
-        """Version 1 is answered as well: whoever asks without a token gets the keys."""
+        """Version 1 is supported too: a request without a token gets the keys."""
         for end, answer in self.answers.items():
             if target.endswith(end):
                 return answer

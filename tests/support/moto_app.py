@@ -2,8 +2,8 @@
 
     python -m tests.support.moto_app [--cert PEM] [--key PEM]
 
-It prints `listening on PORT` and serves until its standard input is closed. It knows nothing of connections kept alive:
-each answer ends its connection.
+It prints `listening on PORT` and serves until its standard input is closed. It has no keep-alive: each
+response ends its connection.
 """
 
 from __future__ import annotations

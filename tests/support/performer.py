@@ -1,4 +1,4 @@
-"""Stands for a connection in the tests of the batch."""
+"""A fake connection for tests of the batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from s3po.observer import Observer
 
 
 class Performer:
-    """Stands for a connection: gives the key back, or fails, or waits, as the key says."""
+    """A fake connection: returns the key, or fails, or waits, depending on the key."""
 
     def __init__(self) -> None:
         self.silent = False

@@ -1,4 +1,4 @@
-"""The oracle for what a transport of our own sends: the request that botocore would send, taken from it at the last moment."""
+"""The request that botocore would send, captured just before it is sent; for comparison with s3po's transport."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Scripts and commands, each run as a process of its own with a clean environment.
+"""Runs scripts and commands, each in its own process with a clean environment.
 
-What may live here: how they are started and judged. They find the package in this checkout, and a server of
-tests.support.servers in their environment.
+They import the package of this checkout, and find a server of tests.support.servers in their environment.
 """
 
 from __future__ import annotations

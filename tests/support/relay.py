@@ -1,7 +1,4 @@
-"""A way to a store, in this process, that hands on what it is given: once it is open, and as it is or changed.
-
-What may live here: sockets. Nothing of HTTP is known here.
-"""
+"""A TCP relay to a store, in this process, that can delay or change the bytes. It knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -20,13 +17,13 @@ PIECE_BYTES = 256 * 1024
 
 
 def free_port() -> int:
-    """A port that nobody listens at, now."""
+    """A port on which no socket listens now."""
     with socket.create_server((LOOPBACK, 0)) as found:
         return int(found.getsockname()[1])
 
 
 class Relay:
-    """Nobody listens at its port until it is opened.
+    """A relay that refuses connections until it is opened.
 
     Attributes:
         endpoint_url: Where it is.

@@ -1,10 +1,10 @@
-"""Servers that play scripts: each connection goes through the steps that the test gave it, byte for byte.
+"""Servers that play scripts: each connection performs the steps of the test, byte for byte.
 
-ScriptedServer listens on a socket; FakeServer has streams in memory in place of sockets. Both run in greenlets of the test's
-own process. They do not know HTTP.
+ScriptedServer listens on a socket; FakeServer has streams in memory instead of sockets. Both run in greenlets of the test's
+process. They do not know HTTP.
 
-Nothing here waits for longer than LIMIT_S. A script that comes to its end leaves the connection open until the server stops;
-one that fails, because the client has closed the connection, ends there, with the error in `Peer.failure`.
+No step waits longer than LIMIT_S. At the end of a script the connection stays open until the server stops; a script that fails,
+because the client has closed the connection, ends there, with the error in `Peer.failure`.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection. TLS says good-bye first only where it is asked to."""
+    """Close the connection. TLS sends close_notify only on request."""
 
     says_goodbye: bool = False
 

@@ -1,7 +1,7 @@
-"""The examples of the documents that the project grew from: each as a function that runs it, and looks at what came of it.
+"""The examples of the documents that the project is based on: each is a function that runs it and checks the result.
 
-They stand as they are written there, but for the hosts, the paths and the names of the buckets, and what is noted at each. The
-tests run them against moto's server, and against a real one in `make integration`.
+They are unchanged except for hosts, paths, bucket names, and what is noted at each. The tests run them against moto's server,
+and against a real one in `make integration`.
 """
 
 from __future__ import annotations

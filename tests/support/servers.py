@@ -1,8 +1,7 @@
-"""Starts servers for tests, each in a process of its own.
+"""Starts servers for tests, each in its own process.
 
-What may live here: processes, their ports and certificates. It works in a runtime that gevent patched and in one that
-it did not. A server finds its own free port and tells it on its first line, so that test runs side by side do not meet.
-It ends when its standard input closes, so it never outlives the tests, however these end.
+It works with and without gevent's patch. A server finds a free port and prints it in its first line, so that parallel test runs
+do not collide. It ends when its standard input closes, so it never outlives the tests.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A small S3 server that keeps its connections alive and does wrong on demand.
+"""A small S3 server with keep-alive connections that misbehaves on demand.
 
     python -m tests.support.store [--port 0] [--cert PEM --key PEM]
 
 It prints `listening on PORT control PORT` and serves until its standard input is closed, so that it never outlives the
-tests that started it. Objects live in memory, requests are path-style, signatures are not looked at.
+tests that started it. Objects live in memory, requests are path-style, signatures are not verified.
 
 The control port speaks JSON over plain HTTP, and is neither logged nor counted:
 
@@ -13,8 +13,8 @@ The control port speaks JSON over plain HTTP, and is neither logged nor counted:
     GET  /_control/stats    {"connections": accepted, "open": now, "peak_open": at most at once}
     POST /_control/reset    forget objects, rules, mode, log and figures
 
-What may live here: sockets and HTTP. It must never import s3po or gevent: a server that shares the clients' runtime
-would hide what happens when one of the two does not yield.
+It must never import s3po or gevent: a server in the clients' runtime would hide errors when one of the two does not
+yield.
 """
 
 from __future__ import annotations

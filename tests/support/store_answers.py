@@ -1,7 +1,4 @@
-"""The pieces that S3's answers are made of.
-
-What may live here: how answers look. What they say is in store_api and store_uploads.
-"""
+"""Building blocks of S3's responses. Their contents are decided in store_api and store_uploads."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ __all__ = ['Answer', 'copied', 'entry', 'key_writer', 'named', 'owner', 'xml']
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; the answer to a HEAD holds the body whose length is to be told."""
+    """One response; that to a HEAD has the body whose length is sent."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -51,11 +48,11 @@ def entry(etag: str, size_bytes: int, modified: float) -> list[str]:
 
 
 def copied(etag: str, modified: float, checksum: Checksum | None, *, is_part: bool = False) -> list[str]:
-    """What is said of a copy."""
+    """The result of a copy."""
     told = [element('LastModified', store_xml.iso_time(modified)), element('ETag', f'"{etag}"')]
     return [*told, *checksum_elements(checksum, with_type=not is_part)]
 
 
 def key_writer(query: Mapping[str, str]) -> Callable[[str], str]:
-    """How keys are written in a listing that was asked for with this query."""
+    """How keys are written in the listing for this query."""
     return store_xml.url_encoded if query.get('encoding-type') == 'url' else str

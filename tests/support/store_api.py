@@ -1,8 +1,7 @@
-"""S3's operations: a request in, an answer out.
+"""S3's operations: a function from a request to a response.
 
-What may live here: what an operation does, and how its answer looks. No sockets; the rules about objects are in
-store_state, the reading of requests in store_request, the documents in store_xml, multipart uploads in store_uploads.
-Only path-style requests, no signatures, no versions.
+No sockets. The rules about objects are in store_state, the parsing of requests in store_request, the documents in store_xml,
+multipart uploads in store_uploads. Only path-style requests, no signatures, no versions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Request bodies off the wire: by length, chunked, aws-chunked, with their trailers.
+"""Reads request bodies: by length, chunked, aws-chunked, with their trailers.
 
-What may live here: reading bodies; what they are checked with is in store_checksums. Sources: RFC 9112 section 7.1 for
-chunked, https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and sigv4-streaming-trailers.html for
-aws-chunked.
+Their checksums are verified in store_checksums. Sources: RFC 9112 section 7.1 for chunked,
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and sigv4-streaming-trailers.html for aws-chunked.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Checksums as AWS S3 takes, checks and tells them.
+"""Checksums as AWS S3 accepts, verifies and returns them.
 
-What may live here: the arithmetic, and S3's rules about headers. No sockets, no state. Sources:
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html (algorithms, FULL_OBJECT and
-COMPOSITE), API_CreateMultipartUpload.html, API_UploadPart.html and API_CompleteMultipartUpload.html of the API reference.
-The errors' codes and messages, which these leave out, are those that the tests of OpenStack Swift and LocalStack record
-of AWS.
+No sockets, no state. Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html (algorithms,
+FULL_OBJECT and COMPOSITE), API_CreateMultipartUpload.html, API_UploadPart.html and API_CompleteMultipartUpload.html of the API
+reference. The error codes and messages, which these do not contain, are those that the tests of OpenStack Swift and LocalStack
+recorded from AWS.
 """
 
 from __future__ import annotations
@@ -305,7 +304,7 @@ def _other_algorithm(expected: str, actual: str) -> StoreError:
 
 
 def _decoded(value: str, size_bytes: int) -> bytes | None:
-    """What some base64 says; None where it says nothing of this length, or could be written in another way."""
+    """Decode base64; None if it has another length, or is not in canonical form."""
     try:
         raw = base64.b64decode(value, validate=True)
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""How the tests of the store speak to it: boto3 as it is, HTTP as it is, and bytes on a socket."""
+"""Clients for the tests of the store: boto3, plain HTTP, and bytes on a socket."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def get(client: Any, key: str = 'key', **options: Any) -> bytes:
 
 
 def refused(call: Callable[[], object]) -> tuple[int, str]:
-    """Status and code of the answer that says no."""
+    """Status and code of an error response."""
     with pytest.raises(ClientError) as raised:
         call()
     response = raised.value.response

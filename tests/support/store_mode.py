@@ -1,7 +1,6 @@
-"""What kind of store the store is: how it treats checksums and makes ETags.
+"""The mode of the store: how it handles checksums and computes ETags, as stores other than S3 do.
 
-What may live here: the choice, and what follows from it. S3's own rules are in store_checksums; here is what other stores
-do instead of them.
+S3's own rules are in store_checksums.
 """
 
 from __future__ import annotations

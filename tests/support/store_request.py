@@ -1,7 +1,4 @@
-"""A request as S3 sees it: which operation it is, and what its parameters and headers say.
-
-What may live here: reading requests. Nothing here changes the store.
-"""
+"""Parses a request: its S3 operation, parameters and headers. Does not change the store."""
 
 from __future__ import annotations
 
@@ -193,7 +190,7 @@ def page_size(query: Mapping[str, str], name: str) -> int:
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte asked for; None for the whole object, as where the header makes no sense (RFC 9110, 14.2)."""
+    """First and last byte of the range; None for the whole object, also for an invalid header (RFC 9110, 14.2)."""
     match = re.fullmatch(r'bytes=(\d*)-(\d*)', header.strip())
     if match is None or not (match[1] or match[2]) or (match[1] and match[2] and int(match[1]) > int(match[2])):
         return None

@@ -1,7 +1,6 @@
-"""What tests tell the store to do wrong, and what the store remembers of the requests that it saw.
+"""Scripted misbehaviour of the store, and its log of requests.
 
-What may live here: the scripted rules, the log and the counters. No sockets, no knowledge of S3, no import but the
-standard library's. Everything is used by many threads.
+No sockets, no knowledge of S3, only the standard library. Everything is used by many threads.
 """
 
 from __future__ import annotations

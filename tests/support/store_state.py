@@ -1,10 +1,9 @@
 """Buckets, objects and multipart uploads in memory, with S3's rules about them.
 
-What may live here: data and decisions. No HTTP, no XML, no sockets, no import but the standard library's. One Store is
-used by many threads; each public method takes its lock.
+No HTTP, no XML, no sockets, only the standard library. One Store is used by many threads; each public method takes its lock.
 
-The invariant: an object never changes once it is stored. A write puts a new one in its place, so a reader that holds
-one goes on reading the version it found.
+Invariant: a stored object never changes. A write replaces it by a new one, so a reader that has one continues to read its
+version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""S3's operations about multipart uploads: a request in, an answer out.
+"""S3's operations on multipart uploads: a function from a request to a response.
 
-What may live here: what these operations do, and how their answers look. The others are in store_api; the rules about
-parts in store_state, those about checksums in store_checksums.
+The other operations are in store_api; the rules about parts in store_state, those about checksums in store_checksums.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Objects, parts, uploads and conditions as the store keeps them, and the errors that it answers with.
+"""Objects, parts, uploads and conditions of the store, and its errors.
 
-What may live here: values, and the rules that one value alone decides.
 Error codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
@@ -55,7 +54,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A checksum as S3 tells it: `algorithm` in capitals, `value` in base64 (with '-N' if COMPOSITE), and its type."""
+    """A checksum in S3's form: `algorithm` in capitals, `value` in base64 (with '-N' if COMPOSITE), and its type."""
 
     algorithm: str
     value: str
@@ -63,7 +62,7 @@ class Checksum:
 
     @property
     def header(self) -> dict[str, str]:
-        """The header that carries it; S3 tells no type with a part's."""
+        """The header that carries it; S3 sends no type with a part's."""
         return {f'x-amz-checksum-{self.algorithm.lower()}': self.value}
 
     @property

@@ -1,7 +1,7 @@
-"""S3's XML, read and written.
+"""Reads and writes S3's XML.
 
-What may live here: documents. Keys may hold what XML 1.0 does not allow; as on S3, such a character is written as a
-reference that XML parsers refuse, and clients ask for encoding-type=url to be safe from it.
+Keys may contain characters that XML 1.0 does not allow; as on S3, such a character is written as a reference that XML parsers
+reject, and clients avoid that with encoding-type=url.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def element(name: str, content: object) -> str:
 
 
 def checksum_elements(checksum: Checksum | None, *, with_type: bool = True) -> list[str]:
-    """A checksum as answers hold it; nothing for None. S3 tells no type with a part's."""
+    """A checksum in a response; nothing for None. S3 sends no type with a part's."""
     if checksum is None:
         return []
     told = [element(f'Checksum{checksum.algorithm}', checksum.value)]

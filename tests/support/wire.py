@@ -1,4 +1,4 @@
-"""The wire transport without a network: what it sends is recorded, what it is answered is given."""
+"""The wire transport without a network: requests are recorded, responses are given by the test."""
 
 from __future__ import annotations
 

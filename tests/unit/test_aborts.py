@@ -1,4 +1,4 @@
-"""Multipart uploads that could not be aborted are aborted later: those of this connection, and no others."""
+"""Multipart uploads whose abort failed are aborted later: those of this connection, and no others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_with_the_connection(memory: MemoryTransport, memory_conn: s3po.Connecti
 def test_still_down(
     memory: MemoryTransport, memory_conn: s3po.Connection, error: S3poError, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What still cannot be aborted is told, raises nothing, and is not forgotten."""
+    """An abort that fails again is logged, raises nothing, and is kept."""
     fail(memory, memory_conn, 'key')
 
     def refuse(operation: str, key: str, part: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Addresses that are told without botocore, and what of the surroundings keeps that from being done."""
+"""Addresses that are computed without botocore, and settings that prevent it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(('endpoint', 'style'), list(itertools.product(ENDPOINTS[1:], STYLES)))
 def test_plain_buckets_at_own_endpoints(endpoint: str, style: str) -> None:
-    """botocore is not asked, except where it would make a host of an IP address and a name with dots."""
+    """botocore is not called, except where it would build a host from an IP address and a name with dots."""
     found = plain_places(endpoint_url=endpoint, addressing_style=style, region='us-east-1', **KEYS)
     is_odd = style == 'virtual' and endpoint in ('http://127.0.0.1:9000', 'http://[::1]:9000')
     buckets = [bucket for bucket in PLAIN if not (is_odd and bucket == 'my.dotted.bucket')]
@@ -69,7 +69,7 @@ def test_harmless_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: pathli
 
 @pytest.mark.parametrize('name', ['AWS_USE_DUALSTACK_ENDPOINT', 'AWS_S3_US_EAST_1_REGIONAL_ENDPOINT', 'AWS_NEW_IN_2040'])
 def test_variables_that_may_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore is asked, also about those that it may know one day."""
+    """botocore is called, also for names that it may know in the future."""
     monkeypatch.setenv(name, 'regional')
 
     with pytest.raises(pytest.fail.Exception, match='botocore was asked'):

@@ -1,4 +1,4 @@
-"""The batch: each job ends exactly once, nothing is lost, nothing is silently wrong, nothing deadlocks."""
+"""The batch: each job ends exactly once, no job is lost, no failure is silent, nothing deadlocks."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_many_failures_are_not_all_told(performer: Performer) -> None:
 
 
 def test_errback(performer: Performer) -> None:
-    """It is told the error, and the job has failed all the same."""
+    """It gets the error, and the job has failed nevertheless."""
     told: list[BaseException] = []
     with Batch(performer, 2, on_error='collect') as batch:
         job = batch.delete('bucket', 'fail', errback=told.append)
@@ -127,7 +127,7 @@ def test_errback(performer: Performer) -> None:
 
 
 def test_callback_that_raises(performer: Performer) -> None:
-    """The job fails, and says that the transfer itself did not."""
+    """The job fails, with a message that the transfer itself succeeded."""
 
     def broken(value: object) -> None:
         raise KeyError('oops')
@@ -143,7 +143,7 @@ def test_callback_that_raises(performer: Performer) -> None:
 
 
 def test_errback_that_raises(performer: Performer) -> None:
-    """Both failures are told."""
+    """Both failures are in the message."""
 
     def broken(error: BaseException) -> None:
         raise KeyError('oops')
@@ -214,7 +214,7 @@ def test_mistakes_are_never_silent(performer: Performer) -> None:
 
 
 def test_get_waits(performer: Performer) -> None:
-    """For as long as it is told."""
+    """At most for the given time."""
     with Batch(performer, 2) as batch:
         job = batch.head('bucket', 'wait')
         with pytest.raises(DeadlineExceeded, match=r'head s3://bucket/wait has not ended within 0.01 s'):
@@ -241,7 +241,7 @@ def test_as_completed(performer: Performer) -> None:
 
 
 def test_results_that_are_not_kept(performer: Performer) -> None:
-    """What was not kept cannot be asked for; what failed is always kept."""
+    """Results that were not kept cannot be read; failures are always kept."""
     with Batch(performer, 3, keep_results=False, on_error='collect') as batch:
         batch.head('bucket', 'fail')
     with pytest.raises(ConfigurationError, match='keep_results=False'):

@@ -1,4 +1,4 @@
-"""How a batch ends before it is done: exceptions, kills, cancellation, time-outs, too many failures."""
+"""Early ends of a batch: exceptions, kills, cancellation, timeouts, too many failures."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_system_exit_in_a_callback(performer: Performer) -> None:
 
 
 def test_killed_worker_loses_no_job(performer: Performer) -> None:
-    """Somebody's gevent.killall() ends a job, not the batch."""
+    """User code's gevent.killall() ends a job, not the batch."""
 
     def kill(value: object) -> None:
         raise gevent.GreenletExit

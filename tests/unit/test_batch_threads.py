@@ -1,4 +1,4 @@
-"""A batch and its jobs from other native threads: what is asked is done, or refused with ConfigurationError; never a lie."""
+"""A batch and its jobs used from other native threads: calls work, or raise ConfigurationError."""
 
 from __future__ import annotations
 

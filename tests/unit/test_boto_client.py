@@ -1,4 +1,4 @@
-"""The client behind a connection: made as s3po needs it, whatever it is made from."""
+"""The boto3 client of a connection: configured as s3po needs it, whatever it is made from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config_of(client: Any) -> Any:
 
 
 def test_client(authority: Authority) -> None:
-    """s3po is the only one to retry; the pool holds all connections; the rest is what was asked for."""
+    """botocore's retries are off; the pool holds all connections; the other settings are the caller's."""
     client = build(
         endpoint_url='https://s3.example.com',
         region='eu-west-1',
@@ -76,7 +76,7 @@ def test_addressing_style(style: str, url: str) -> None:
 def test_verify(
     verify: bool, bundle: str | None, expected: object, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """True trusts what AWS_CA_BUNDLE says, where it says anything."""
+    """True trusts the authorities of AWS_CA_BUNDLE, if it is set."""
     path = str(authority.ca_pem)
     monkeypatch.delenv('REQUESTS_CA_BUNDLE', raising=False)
     if bundle:
@@ -155,7 +155,7 @@ def test_derived_from_an_anonymous_client() -> None:
 
 
 def test_sessions() -> None:
-    """boto3's and botocore's: their credentials and region. Each can be used again, whoever used it before."""
+    """boto3's and botocore's: their credentials and region. Each can be used for several connections."""
     core = botocore.session.get_session()
     core._credentials = Credentials('key', 'secret', 'token')
     core.set_config_variable('region', 'eu-north-1')
@@ -171,7 +171,7 @@ def test_sessions() -> None:
 
 
 def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked for credentials, and nothing is signed."""
+    """No credentials are requested, and nothing is signed."""
     monkeypatch.setattr(botocore.credentials.CredentialResolver, 'load_credentials', lambda self: 1 / 0)
     client = build(endpoint_url='https://s3.example.com', region='us-east-1', anonymous=True)
 
@@ -181,7 +181,7 @@ def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_credentials() -> None:
-    """It is told when the client is made, not by its first request."""
+    """The error is raised when the client is made, not by its first request."""
     with pytest.raises(CredentialsError, match='no credentials found'):
         build(region='us-east-1')
 
@@ -232,7 +232,7 @@ def test_create_bucket(region: str, given: dict[str, Any], sent: object) -> None
 
 
 def test_mocked_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has AWS's own host names and fake keys, whatever the environment says."""
+    """It has AWS's own host names and fake keys, whatever the environment has."""
     for name, value in {
         'AWS_PROFILE': 'no-such-profile',
         'AWS_ENDPOINT_URL': 'http://127.0.0.1:9',

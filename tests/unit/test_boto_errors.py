@@ -1,4 +1,4 @@
-"""botocore's errors in s3po's words: each becomes one class, says what was done, and keeps its cause."""
+"""botocore's errors as s3po's errors: each becomes one class, names the operation, and keeps its cause."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def refusal(code: str, status: int = 400, **metadata: Any) -> theirs.ClientError
 
 @pytest.mark.parametrize(('error', 'kind'), MEANINGS, ids=lambda value: type(value).__name__)
 def test_meanings(error: Exception, kind: type[errors.S3poError]) -> None:
-    """The class is the narrowest, the text has what botocore said, and the cause is botocore's error."""
+    """The class is the narrowest, the text contains botocore's, and the cause is botocore's error."""
     found = translation_of(error)
 
     assert type(found) is kind
@@ -88,7 +88,7 @@ def test_meanings(error: Exception, kind: type[errors.S3poError]) -> None:
 
 
 def test_every_row_is_tested() -> None:
-    """Whoever adds a row adds a case above."""
+    """A new row in the table needs a case above."""
     tested = [error for error, _ in MEANINGS]
 
     for kinds, _, _ in TABLE:
@@ -120,7 +120,7 @@ def certificate_errors() -> list[Exception]:
 
 @pytest.mark.parametrize('number', range(len(certificate_errors())))
 def test_certificates(number: int) -> None:
-    """A certificate that is not trusted is told from a connection that broke, however deep it is wrapped."""
+    """An untrusted certificate is distinguished from a broken connection, however deep it is wrapped."""
     error = certificate_errors()[number]
     found = translation_of(error)
 
@@ -211,12 +211,12 @@ def test_answers() -> None:
 
 
 def test_answer_without_anything() -> None:
-    """A refusal that says nothing is an error all the same."""
+    """A refusal without a body is an error too."""
     assert isinstance(translation_of(theirs.ClientError({}, 'GetObject')), errors.ResponseError)
 
 
 def test_expired_credentials() -> None:
-    """Whoever can refresh is told, once; for others it is an AccessDenied like any."""
+    """With refreshable keys on_expired is called, once; otherwise it is an AccessDenied like any other."""
     told: list[int] = []
     found = translation_of(refusal('ExpiredToken'), on_expired=lambda: told.append(1))
 
@@ -228,7 +228,7 @@ def test_expired_credentials() -> None:
 
 
 def test_answer_without_a_message() -> None:
-    """An empty message (Ceph's gateway sends one) is not told as None."""
+    """An empty message (Ceph's gateway sends one) is not shown as None."""
     said = {'Error': {'Code': 'NoSuchKey', 'Message': None}, 'ResponseMetadata': {'HTTPStatusCode': 404}}
 
     assert str(translation_of(theirs.ClientError(said, 'GetObject'))) == f'{DOING}: 404 NoSuchKey'

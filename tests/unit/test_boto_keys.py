@@ -1,4 +1,4 @@
-"""Keys that botocore refreshes: one greenlet at a time does it, and the others go on while their keys are valid."""
+"""Keys that botocore refreshes: one greenlet at a time refreshes, and the others continue while their keys are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checksums: as others compute them, piece by piece or at once, and read from what a store says."""
+"""Checksums: equal to those of other libraries, piece by piece or at once, and parsed from a store's values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks: the same bytes at every reading, whole or in pieces, and their SHA-256."""
+"""Chunks: the same bytes in every reading, whole or in pieces, and their SHA-256."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def as_buffer(path: pathlib.Path) -> Any:
 @pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable, as_buffer])
 @pytest.mark.parametrize(('offset', 'size_bytes'), [(0, len(DATA)), (5, 2 * MIB), (7, 11), (len(DATA) - 1, 1), (3, 0)])
 def test_pieces(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], offset: int, size_bytes: int) -> None:
-    """In pieces of the buffer's size at the most, as often as they are asked for, and as read() gives them."""
+    """In pieces of at most the buffer's size, any number of times, with the bytes of read()."""
     source = opened(kind(file))
     chunk = source.chunk(offset, size_bytes)
     buffer = memoryview(bytearray(MIB))

@@ -1,4 +1,4 @@
-"""Streams of gzip, zlib and zstd: what is written is read again by anybody, in any pieces, and what is spoiled is told."""
+"""Streams of gzip, zlib and zstd: other libraries can read them, in any pieces, and corruption is an error."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_cut_short(coding: str, read: int) -> None:
     """Wherever it ends."""
     whole = encoded(coding, b'some data ' * 100)
     for size_bytes in range(len(whole)):
-        with pytest.raises(Undecodable, match='too early'):
+        with pytest.raises(Undecodable, match='truncated'):
             decoded(coding, whole[:size_bytes], read)
 
 
@@ -196,7 +196,7 @@ def test_spoiled(coding: str) -> None:
 @settings(deadline=None)
 @given(coding=st.sampled_from(CODINGS), data=st.binary(max_size=200))
 def test_anything(coding: str, data: bytes) -> None:
-    """Whatever comes is read, or told to be unreadable."""
+    """Any input is decoded, or raises Undecodable."""
     head = {'gzip': b'\x1f\x8b\x08', 'zlib': b'\x78', 'zstd': b'\x28\xb5\x2f\xfd'}[coding]
     for each in (data, head + data):
         try:
@@ -206,7 +206,7 @@ def test_anything(coding: str, data: bytes) -> None:
 
 
 def test_bomb(coding: str) -> None:
-    """Its pieces are small, and nobody has to take more than one."""
+    """Its pieces are small, and the caller may stop after any."""
     bomb = encoded(coding, bytes(100 * MIB))
     pieces = Decoder(coding).pieces(bomb)
 
@@ -224,7 +224,7 @@ def test_bomb_of_runs() -> None:
 
 
 def test_wide_windows() -> None:
-    """RFC 9659: nobody has to remember more than 8 MiB for the coding zstd."""
+    """RFC 9659: a decoder for the coding zstd need not remember more than 8 MiB."""
     descriptor, block = b'\x00', b'\x01\x00\x00'
     narrow, wide = b'\x68', b'\x69'
     magic = b'\x28\xb5\x2f\xfd'
@@ -235,7 +235,7 @@ def test_wide_windows() -> None:
 
 
 def test_missing_zstd(hide: Hide) -> None:
-    """It is said what to install."""
+    """The error names what to install."""
     hide('compression.zstd', 'compression', 'backports.zstd')
 
     for ask in (check_installed, new_encoder, Decoder):

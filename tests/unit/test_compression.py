@@ -1,4 +1,4 @@
-"""compress= and decompress= over a transport in memory: what is stored, what comes back, and what a failure leaves."""
+"""compress= and decompress= over a transport in memory: what is stored, what is returned, and what a failure leaves."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Pipe:
 @pytest.mark.parametrize('data', [b'', b'a', TEXT, NOISE, bytes(20 * MIB)], ids=len)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'download_file', 'file', 'pipe'])
 def test_targets(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, data: bytes, kind: str) -> None:
-    """Every kind of target gets the bytes that were given, of one part and of several; the result tells what is stored."""
+    """Every kind of target gets the original bytes, in one part or several; the result has the stored size."""
     sent = memory_conn.upload(BUCKET, 'key', data, compress=coding)
     target, file, pipe = tmp_path / 'target', io.BytesIO(b'ahead'), Drain()
     file.seek(5)
@@ -219,7 +219,7 @@ def test_unknown_compression(memory_conn: s3po.Connection, memory: MemoryTranspo
     ids=str,
 )
 def test_contradictions(memory_conn: s3po.Connection, memory: MemoryTransport, given: dict[str, Any]) -> None:
-    """What compress says is not said beside it."""
+    """The headers that compress sets cannot be given too."""
     with pytest.raises(ConfigurationError, match='compress sets the .* itself; leave it out'):
         memory_conn.upload(BUCKET, 'key', b'data', compress='gzip', **given)
     assert memory.calls == []
@@ -311,7 +311,7 @@ def test_retried_upload(memory_conn: s3po.Connection, memory: MemoryTransport, d
 
 
 def test_only_what_s3po_compressed(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A Content-Encoding of somebody else's is undone only by decompress=True, and nothing by False."""
+    """A Content-Encoding that s3po did not set is decoded only by decompress=True; False decodes nothing."""
     packed = gzip.compress(TEXT)
     put(memory, packed, encoding='gzip')
 
@@ -405,7 +405,7 @@ def test_wrong_arguments(memory_conn: s3po.Connection, memory: MemoryTransport, 
 
 
 def test_replaced_meanwhile(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """An object that is compressed no more when it is begun anew comes as it is, and the other way round."""
+    """If a restart finds the object no longer compressed, it is returned as stored, and the other way round."""
     for compress in (('gzip', None), (None, 'zstd')):
         memory.fault = None
         memory_conn.upload(BUCKET, 'key', NOISE, compress=compress[0])
@@ -424,7 +424,7 @@ def test_replaced_meanwhile(memory_conn: s3po.Connection, memory: MemoryTranspor
 
 
 def test_described(memory: MemoryTransport, memory_conn: s3po.Connection) -> None:
-    """What the store said of an object is handed on, whether it was compressed or not."""
+    """The object's description is passed on, whether it was compressed or not."""
     memory_conn.upload(BUCKET, 'key', TEXT, compress='gzip')
     ref = s3po.ObjectRef(bucket=BUCKET, key='key')
     for options in ({}, {'decompress': False}, {'decompress': True}):
@@ -457,7 +457,7 @@ def test_spoiled(
     spoil: Callable[[bytes], bytes],
     has_old: bool,
 ) -> None:
-    """Is told for good, and every target is what it was."""
+    """It is an error without retries, and every target is unchanged."""
     memory_conn.upload(BUCKET, 'key', data, compress=coding)
     spoiled = spoil(stored(memory).body)
     put(memory, spoiled, mark=coding)
@@ -467,7 +467,7 @@ def test_spoiled(
         target.write_bytes(b'old')
     before = memory.count('GetObject')
     for each in (None, target, file):
-        with pytest.raises(DownloadError, match=f's3://bucket/key: what is stored is no valid {coding}: .*decompress=False'):
+        with pytest.raises(DownloadError, match=f's3://bucket/key: the stored data is not valid {coding}: .*decompress=False'):
             memory_conn.download(BUCKET, 'key', each)
 
     assert memory.count('GetObject') - before == 3 * max(1, -(-len(spoiled) // (8 * MIB)))
@@ -485,7 +485,7 @@ def test_bomb(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str,
     given = {'bytes': None, 'path': target}.get(kind, file)
     tracemalloc.start()
     try:
-        with pytest.raises(DownloadError, match=r'more than 10,000,000 bytes when .*; raise max_decompressed_size'):
+        with pytest.raises(DownloadError, match=r'more than 10,000,000 bytes; raise max_decompressed_size'):
             memory_conn.download(BUCKET, 'key', given, max_decompressed_size=10_000_000)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -524,7 +524,7 @@ def test_default_limit(memory_conn: s3po.Connection, memory: MemoryTransport, tm
 
 @pytest.mark.parametrize('target', ['bytes', 'path', 'file'])
 def test_spoiled_on_its_way(tmp_path: pathlib.Path, target: str) -> None:
-    """What the store's checksum tells to be spoiled is fetched again, though it could not be decompressed either."""
+    """Data that does not match its checksum is downloaded again, also if it could not be decompressed."""
     memory = Spoiling()
     memory.store.create_bucket(BUCKET)
     memory.keeps_checksums = True
@@ -636,7 +636,7 @@ def test_without_isal(memory_conn: s3po.Connection, coding: str) -> None:
 
 @pytest.mark.usefixtures('_no_libraries')
 def test_without_zstd(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """It is said what to install: of uploads before anything is sent, of downloads before anything is written."""
+    """The error names what to install: for uploads before anything is sent, for downloads before anything is written."""
     with pytest.raises(ConfigurationError, match=r's3po\[compress\]'):
         memory_conn.upload(BUCKET, 'key', b'data', compress='zstd')
     assert memory.calls == []

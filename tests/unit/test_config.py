@@ -1,4 +1,4 @@
-"""TransferConfig: what is out of range is refused by its name."""
+"""TransferConfig: errors for values out of range name the setting."""
 
 from __future__ import annotations
 

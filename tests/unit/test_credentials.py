@@ -1,4 +1,4 @@
-"""Sources of keys: what each finds, what is half a pair, what several give together, and that no secret is seen by chance."""
+"""Sources of keys: what each finds, half pairs, merged sources, and no secret in a repr or message."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fields(credentials: Credentials) -> Fields:
 
 @pytest.fixture
 def files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """A home directory with an empty .aws, and an environment that says nothing."""
+    """A home directory with an empty .aws, and an environment without AWS settings."""
     for name in ('AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE'):
         monkeypatch.delenv(name)
     monkeypatch.setenv('HOME', str(tmp_path))
@@ -110,7 +110,7 @@ def test_any_secret_in_a_url(key: str, secret: str) -> None:
     ],
 )
 def test_bad_urls(url: str) -> None:
-    """The error says what it should be like, and shows nothing of what it is."""
+    """The error shows the expected form, and nothing of the value."""
     with pytest.raises(ConfigurationError, match='http://key:secret@host') as caught:
         URLCredentials(url)
 
@@ -119,7 +119,7 @@ def test_bad_urls(url: str) -> None:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is when they are made; a token without keys is nobody's."""
+    """They are read at creation; a token without keys is ignored."""
     assert fields(EnvironmentCredentials()) == ('', '', None, None)
     monkeypatch.setenv('AWS_SESSION_TOKEN', 'token')
     assert fields(EnvironmentCredentials()) == ('', '', None, None)
@@ -273,7 +273,7 @@ def test_merging(given: list[Credentials]) -> None:
 
 
 def test_merging_with_a_service() -> None:
-    """One that was not asked has no keys yet, and gets its chance where nobody else has any."""
+    """A source without keys so far is used if no other one has keys."""
     service = MetadataCredentials(region='eu-west-1')
     static = StaticCredentials('key', 'secret')
 
@@ -314,12 +314,12 @@ def test_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path, 
         if isinstance(each, EnvironmentCredentials | ConfigCredentials):
             assert SECRET_ACCESS_KEY.encode() not in pickle.dumps(each)
             continue
-        with pytest.raises(TypeError, match='credentials go into no pickle'):
+        with pytest.raises(TypeError, match='credentials cannot be pickled on their own'):
             pickle.dumps(each)
 
 
 def test_pickles(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> None:
-    """A Connection takes them along: given ones as they are, found ones to be found anew."""
+    """A Connection pickles them: given ones with their keys, found ones to be found again."""
     for each in kinds(monkeypatch, files):
         connection = s3po.Connection(credentials=each, endpoint_url='http://127.0.0.1:9', region='us-east-1')
         for arrived in (pickle.loads(pickle.dumps(connection)), copy.deepcopy(connection)):
@@ -344,7 +344,7 @@ def returned_keys() -> dict[str, Any]:
 
 
 def test_pickles_of_what_changes() -> None:
-    """A function that pickles itself, a service that is asked where it arrives; nothing else."""
+    """Only a function that pickles, or a service that is used where the pickle is loaded."""
     for source in (returned_keys, MetadataCredentials('here'), merge_credentials(MetadataCredentials('here'))):
         arrived = pickle.loads(pickle.dumps(s3po.Connection(credentials=source)))
         assert arrived._settings.credentials is not None

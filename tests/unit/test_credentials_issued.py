@@ -1,4 +1,4 @@
-"""What a function given as credentials may return, by whichever names, and what is said of anything else."""
+"""The results of a function given as credentials: all accepted names, and the errors for anything else."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_botocores_own() -> None:
     ],
 )
 def test_nonsense(returned: object, said: str) -> None:
-    """It is said what is wrong, and no value."""
+    """The error names the problem, and shows no value."""
     with pytest.raises(CredentialsError, match=said) as caught:
         keys_from(lambda: returned)
 
@@ -120,7 +120,7 @@ def test_async_function() -> None:
 )
 def test_other_sources(other: dict[str, Any]) -> None:
     """Only one says who we are."""
-    with pytest.raises(ConfigurationError, match='exclude each other: each says whose credentials are used'):
+    with pytest.raises(ConfigurationError, match='exclude each other: each selects the credentials'):
         s3po.Connection(credentials=StaticCredentials('key', 'secret'), **other)
 
 
@@ -132,7 +132,7 @@ def test_token_beside() -> None:
 
 @pytest.mark.parametrize('given', [1, 'key:secret', {'access_key_id': 'k'}, Credentials('k', 's')])
 def test_other_objects(given: Any) -> None:
-    """The error says what may be given."""
+    """The error names what may be given."""
     with pytest.raises(
         ConfigurationError, match='credentials must be of s3po.credentials, a boto3 or botocore Session, or a fun'
     ):
@@ -151,7 +151,7 @@ def test_regions() -> None:
 
 
 def test_kinds_of_key_sources() -> None:
-    """Fixed ones need no client; others are asked for through one."""
+    """Fixed ones need no client; others are requested through one."""
     session = botocore.session.get_session()
     fixed = key_source(ClientSettings(credentials=StaticCredentials('key', 'secret', 'token')), pytest.fail)
     assert isinstance(fixed, FixedKeys)
@@ -164,7 +164,7 @@ def test_kinds_of_key_sources() -> None:
 
 
 def test_one_source_for_all_clients() -> None:
-    """However many native threads have clients of their own, the function is asked once."""
+    """Also with clients in many native threads, the function is called once."""
     asked: list[None] = []
 
     def function() -> dict[str, str]:
@@ -180,7 +180,7 @@ def test_one_source_for_all_clients() -> None:
 
 
 def test_profile_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_PROFILE is not asked where something else says who we are."""
+    """AWS_PROFILE is not used if credentials are given."""
     monkeypatch.setenv('AWS_PROFILE', 'no-such-profile')
 
     assert build_client(ClientSettings(credentials=lambda: None, region='us-east-1')).meta.region_name == 'us-east-1'

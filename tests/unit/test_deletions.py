@@ -1,4 +1,4 @@
-"""What an answer to DeleteObjects confirms: the caller's keys only, each at most once."""
+"""What a response to DeleteObjects confirms: only the caller's keys, each at most once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_strangers() -> None:
     assert found([('a%2Fb', None)], refused('a/b')) == {'a%2Fb': NetworkError}
     assert found([A, ('c\n', None)], 'a', 'c') == {'c\n': NetworkError}
     assert found([A, B], refused('x'), refused('y'), refused('b')) == {'a': NetworkError, 'b': ServerError}
-    with pytest.raises(NetworkError, match="about 'x', which was not in the request"):
+    with pytest.raises(NetworkError, match="contains 'x', which was not in the request"):
         found([A], 'a', 'x')
 
 

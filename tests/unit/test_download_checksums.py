@@ -1,4 +1,4 @@
-"""What came is compared with the checksum that the store keeps of the whole object, and never published when it differs."""
+"""Downloads are compared with the store's checksum of the whole object, and never published if they differ."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ SIZES = [1, MIB, MIB + 1, 8 * MIB, 20 * MIB]
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
 def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
-    """It is told in the result, and asked for once, with the request for the whole."""
+    """It is in the result, and requested once, with the request for the whole object."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text(data)
     target: Any = {'path': tmp_path / 'target', 'bytes': None, 'file': io.BytesIO()}[kind]
@@ -102,7 +102,7 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
     keeping.spoil = 100
     (tmp_path / 'target').write_bytes(b'old')
     target: Any = {'path': tmp_path / 'target', 'bytes': None, 'file': io.BytesIO()}[kind]
-    with pytest.raises(IntegrityError, match=r'GetObject s3://bucket/key: what came is not what was stored'):
+    with pytest.raises(IntegrityError, match=r'GetObject s3://bucket/key: the received bytes are not the stored ones'):
         conn.download(BUCKET, 'key', target)
 
     assert [path.name for path in tmp_path.iterdir()] == ['target']
@@ -113,7 +113,7 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 @pytest.mark.parametrize('size_bytes', [1, 8 * MIB, 20 * MIB])
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
 def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
-    """All of an object is read afresh: nothing tells which of its parts was wrong."""
+    """The whole object is downloaded again: it is unknown which of its parts was wrong."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text(data)
     keeping.spoil = 1
@@ -130,7 +130,7 @@ def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.P
 @pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
 @pytest.mark.parametrize('algorithm', ['CRC32C', 'CRC32', 'SHA256'])
 def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, algorithm: str) -> None:
-    """CRCs of all bytes are compared whatever the size; a digest of a large object when it is asked for, in one stream."""
+    """CRCs of all bytes are always compared; a digest of a large object on request, in one stream."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text_of(algorithm, [data])
     connection = connected(keeping)
@@ -142,13 +142,13 @@ def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: 
     streamed = connected(keeping, checksum=algorithm.lower()).download_file(BUCKET, 'key', tmp_path / 'target')
     assert (streamed.checksum, streamed.parts) == (keeping.checksum, 1 if algorithm == 'SHA256' else result.parts)
     keeping.checksum = text_of(algorithm, [data + b'more'])
-    with pytest.raises(IntegrityError, match=f'it has {algorithm}:.*, and the store tells {algorithm}:'):
+    with pytest.raises(IntegrityError, match=f'they have {algorithm}:.*, but the store has {algorithm}:'):
         connected(keeping, checksum=algorithm.lower()).download_file(BUCKET, 'key', tmp_path / 'target')
 
 
 @pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
 def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """Where the store tells no checksum, an ETag that is an MD5 is compared when it is asked for."""
+    """Without a stored checksum, an ETag that is an MD5 is compared on request."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     connection = connected(keeping, checksum='md5')
 
@@ -158,13 +158,13 @@ def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None
     assert connected(keeping).download_file(BUCKET, 'key', tmp_path / 'target').checksum is None
     if size_bytes:
         keeping.spoil = 100
-        with pytest.raises(IntegrityError, match='it has MD5:'):
+        with pytest.raises(IntegrityError, match='they have MD5:'):
             connection.download_file(BUCKET, 'key', tmp_path / 'target')
         assert (tmp_path / 'target').read_bytes() == data
 
 
 def test_etag_that_is_none(keeping: Keeping) -> None:
-    """Where somebody's key encrypts, the ETag looks like an MD5, and is none."""
+    """With KMS encryption the ETag looks like an MD5, but is none."""
     found = StoredObject(body=b'data', etag='0' * 32, headers={'x-amz-server-side-encryption': 'aws:kms'})
     keeping.store.put(BUCKET, 'key', found)
 
@@ -262,7 +262,7 @@ def test_nothing_to_compare_with(conn: s3po.Connection, keeping: Keeping, tmp_pa
 
 
 def test_range(conn: s3po.Connection, keeping: Keeping) -> None:
-    """The checksum of the whole says nothing of a range, so it is not asked for."""
+    """The checksum of the whole object cannot verify a range, so it is not requested."""
     stored(keeping, 'key', b'0123456789')
     keeping.checksum = 'CRC64NVME:AAAAAAAAAAA='
 
@@ -271,7 +271,7 @@ def test_range(conn: s3po.Connection, keeping: Keeping) -> None:
 
 
 def test_turned_off(keeping: Keeping) -> None:
-    """checksum='none' asks for none."""
+    """checksum='none' requests none."""
     stored(keeping, 'key', b'data')
     keeping.checksum = 'CRC64NVME:AAAAAAAAAAA='
     config = dataclasses.replace(s3po.TransferConfig(), checksum='none')

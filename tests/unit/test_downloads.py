@@ -1,4 +1,4 @@
-"""Downloads over a transport in memory: which requests are made, and what a failure leaves."""
+"""Downloads over a transport in memory: the requests, and what a failure leaves."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Cutting(Truncating):
 
 
 def test_ranges_ignored(tmp_path: pathlib.Path) -> None:
-    """A store that sends the whole object whatever is asked for is read as one stream; what is cut goes on where it ended."""
+    """A store that ignores ranges is read as one stream; after a failure it continues where it ended."""
     memory = Cutting()
     memory.store.create_bucket(BUCKET)
     data = os.urandom(20 * MIB)
@@ -139,7 +139,7 @@ def test_ranges_ignored(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('wrong', ['shifted', 'other'])
 def test_wrong_ranges(tmp_path: pathlib.Path, wrong: str) -> None:
-    """A range that is not the one that was asked for is never written."""
+    """A range other than the requested one is never written."""
     memory = Truncating()
     memory.store.create_bucket(BUCKET)
     stored(memory, 'key', os.urandom(20 * MIB))
@@ -194,7 +194,7 @@ def test_object_replaced_while_it_is_read(tmp_path: pathlib.Path, kind: str, rep
 
 
 def test_callers_if_match(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A condition of the caller's is not restarted, but told."""
+    """A failed condition of the caller is raised, not restarted."""
     stored(memory, 'key', b'one')
 
     assert memory_conn.download(BUCKET, 'key', if_match=md5(b'one')) == b'one'
@@ -273,7 +273,7 @@ class OneWay(io.RawIOBase):
 
 
 def test_failure_counts_for_more_than_its_clean_up(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A target that cannot be truncated back is told with the failure, not in its place."""
+    """If the target cannot be truncated back, that is reported with the failure, not instead of it."""
     stored(memory, 'key', os.urandom(20 * MIB))
     target = OneWay()
 

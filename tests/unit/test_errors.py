@@ -65,7 +65,7 @@ def test_foreign_cause_does_not_keep_an_error_from_pickling() -> None:
 
 
 def test_also_the_standard_librarys() -> None:
-    """A mistake is a ValueError, and what the disk says is an OSError with its number."""
+    """A wrong argument is a ValueError, and an error of the disk is an OSError with its number."""
     error = errors.LocalError('cannot write x: disk full', errno=28, filename='x')
 
     assert isinstance(error, OSError)
@@ -75,7 +75,7 @@ def test_also_the_standard_librarys() -> None:
 
 
 def test_text_counts_attempts() -> None:
-    """An error that was handed on after several attempts says so."""
+    """An error after several attempts shows their number."""
     assert str(errors.NotFound('gone')) == 'gone'
     assert str(errors.NotFound('gone', attempts=3)) == 'gone (after 3 attempts)'
 
@@ -93,7 +93,7 @@ RETRYABLE = {
 
 @pytest.mark.parametrize('kind', CLASSES, ids=lambda kind: kind.__name__)
 def test_retryable_by_class_alone(kind: type[errors.S3poError]) -> None:
-    """The class says whether another attempt may help."""
+    """The class decides whether a retry may help."""
     assert is_retryable(kind('x')) == (kind.__name__ in RETRYABLE)
 
 

@@ -1,4 +1,4 @@
-"""What failed can be kept in a file and done again, and nothing in memory is quietly left out."""
+"""Failed jobs can be saved in a file and repeated; data in memory is reported as not repeatable."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_one_line_each(tmp_path: pathlib.Path) -> None:
     [('upload', {'source': b'data'}), ('upload', {'source': 'text'}), ('download', {'target': io.BytesIO()})],
 )
 def test_data_in_memory_are_not_kept(tmp_path: pathlib.Path, operation: str, options: dict[str, Any]) -> None:
-    """And whoever wants to do that again is told so."""
+    """And repeating it is an error."""
     found = round_trip(failed(operation, **options), tmp_path / 'f')
 
     with pytest.raises(JobError, match=f'its {next(iter(options))} was in memory or an open file'):

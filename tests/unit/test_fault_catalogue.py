@@ -1,4 +1,4 @@
-"""Each entry of the fault catalogue has a test, or a line in tests/faults.rst that says why it has none."""
+"""Each entry of the fault catalogue has a test, or a reason in tests/faults.rst."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects as files: a reader gives one version's bytes from any position, a writer publishes the whole object or nothing."""
+"""Objects as files: a reader returns one version's bytes from any position, a writer publishes the whole object or nothing."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_replaced_while_it_is_read(large: s3po.Connection) -> None:
 
 
 def test_goes_on_after_a_failure(large: s3po.Connection, memory: MemoryTransport) -> None:
-    """Attempts are the transfer's; when they run out, the reader may be asked again."""
+    """Retries are those of the transfer; after the last one the reader may be used again."""
     with large.open(BUCKET, 'large', block_size=MIB, read_ahead=1) as file:
         failures = [3]
 
@@ -284,11 +284,11 @@ def test_abort_and_close(memory_conn: s3po.Connection, memory: MemoryTransport) 
 
 @pytest.mark.parametrize('size', [10, 20 * MIB])
 def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport, size: int) -> None:
-    """What was never closed is not published, and is told of."""
+    """A writer that was never closed is not published, and logged."""
     for mode in ('wb', 'w'):
         file = memory_conn.open(BUCKET, 'key', mode)
         file.write(LARGE[:size] if mode == 'wb' else 'x' * size)
-        with pytest.warns(ResourceWarning, match='was never closed: it is not published'):
+        with pytest.warns(ResourceWarning, match='was never closed: its object was not published'):
             file = None
         gevent.sleep(0.01)
         assert not memory_conn.exists(BUCKET, 'key')
@@ -296,7 +296,7 @@ def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport,
 
 
 def test_upload_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """The writer hears of it, does not hang, and close() says it again; then it is closed."""
+    """The writer raises the error, does not hang, and close() raises it again; then it is closed."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         if operation == 'UploadPart':
@@ -390,11 +390,11 @@ def test_reader_in_other_threads(large: s3po.Connection) -> None:
 @pytest.mark.parametrize(
     ('mode', 'match'),
     [
-        ('a', 'cannot be appended to'),
-        ('ab', 'cannot be appended to'),
-        ('rw', 'either read or written; open it twice'),
-        ('r+', 'either read or written'),
-        ('w+b', 'either read or written'),
+        ('a', 'do not support appending'),
+        ('ab', 'do not support appending'),
+        ('rw', 'either for reading or for writing; open it twice'),
+        ('r+', 'either for reading or for writing'),
+        ('w+b', 'either for reading or for writing'),
         ('', "mode must be 'rb'"),
         ('b', "mode must be 'rb'"),
         ('rbt', "mode must be 'rb'"),
@@ -404,7 +404,7 @@ def test_reader_in_other_threads(large: s3po.Connection) -> None:
     ],
 )
 def test_modes_that_are_none(memory_conn: s3po.Connection, mode: Any, match: str) -> None:
-    """The error says what to do instead."""
+    """The error names the alternative."""
     with pytest.raises(ConfigurationError, match=match):
         memory_conn.open(BUCKET, 'key', mode)
 
@@ -453,7 +453,7 @@ def test_wrong_data(memory_conn: s3po.Connection) -> None:
 
 
 def test_no_warning_for_what_never_opened(memory_conn: s3po.Connection) -> None:
-    """A reader or writer that could not be made says nothing when it is collected."""
+    """A reader or writer whose constructor failed logs nothing when it is collected."""
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         with pytest.raises(NotFound):

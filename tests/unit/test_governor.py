@@ -1,4 +1,4 @@
-"""The governor: never more in flight than its width, which follows the widest demand."""
+"""The governor: never more requests in flight than its width, which follows the widest demand."""
 
 from __future__ import annotations
 

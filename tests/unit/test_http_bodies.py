@@ -1,4 +1,4 @@
-"""Bodies of answers: whole or an error, never more than was asked for, and nothing behind them is taken for an answer."""
+"""Bodies of responses: complete or an error, never more than allowed; bytes behind them are not taken for a response."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_empty_line_behind_the_answer(answer: bytes) -> None:
 
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n', OK + b'\r\nhello'])
 def test_answer_that_is_not_read(answer: bytes) -> None:
-    """Its connection is closed: nobody knows what is still to come. Closing twice is closing once."""
+    """Its connection is closed, because unread bytes may follow. Closing twice is the same as once."""
     with FakeServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         response.close()

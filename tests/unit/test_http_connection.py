@@ -1,4 +1,4 @@
-"""The state of a connection through an exchange, and what the pool shows of it."""
+"""The state of a connection during an exchange, and the pool's view of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten thousand answers that nobody would send: see tests/fuzz, which has more of them."""
+"""Ten thousand random responses; tests/fuzz has more of them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_garbage(data: bytes, is_begun: bool, cuts: list[int], is_reset: bool, a
 @example(body=b'', is_reset=False, ask='put stuck', size_bytes=0)
 @given(body=st.binary(max_size=100), size_bytes=st.integers(0, 100), is_reset=st.booleans(), ask=ASKED)
 def test_lengths(body: bytes, size_bytes: int, is_reset: bool, ask: str) -> None:
-    """A body is as long as its answer says, or it is an error."""
+    """A body is as long as its headers say, or it is an error."""
     head = b'HTTP/1.1 503 Slow Down\r\nContent-Length: %d\r\n\r\n' % size_bytes
     outcome = check(Case(pieces=[head, body], is_reset=is_reset, ask=ask))
 

@@ -1,4 +1,4 @@
-"""Heads of answers: however they arrive, they mean the same; and what is none is an error, at once."""
+"""Heads of responses: they are parsed alike however they arrive; anything that is not one is an error, at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools: which connection a request goes out on, how often, and what becomes of the connection."""
+"""Pools: which connection a request uses, how often it is sent, and the connection's state afterwards."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_last_in_first_out() -> None:
 
 @pytest.mark.parametrize('end', [Close(), Reset(), Send(b'HTTP/1.1 408 Request Timeout\r\n\r\n')])
 def test_stale_connection(end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that ended while it was idle, or says what nobody has asked for, is not used."""
+    """A connection that ended while it was idle, or has unrequested bytes, is not used."""
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', 0.0)
     with FakeServer([*ONCE, end], ONCE) as server, pool_to(server) as pool:
         fetch(pool)
@@ -154,7 +154,7 @@ def test_idle_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was idle for too long is closed, though nobody asks for a connection."""
+    """Connections that were idle for too long are closed, also without further requests."""
     monkeypatch.setattr(room, 'MAX_IDLE_S', 0.0)
     with FakeServer([*ONCE, ReceiveAll()]) as server, pool_to(server, read_timeout_s=0.2) as pool:
         fetch(pool)

@@ -1,4 +1,4 @@
-"""Bodies of requests: all of them arrive, or the answer that came first is the one that is reported."""
+"""Bodies of requests: they arrive completely, or an early response is reported."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_early_refusal_of_bytes(end: Step) -> None:
 @pytest.mark.parametrize('end', [Wait(0.0), Close()])
 @pytest.mark.usefixtures('_no_announcement')
 def test_early_success(end: Step) -> None:
-    """Nobody can have stored what he has not got."""
+    """A server cannot have stored a body that it has not received."""
     with FakeServer([Receive(), Send(OK), end]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, LARGE)
@@ -171,7 +171,7 @@ def test_interim_answers_while_sending() -> None:
 
 
 def test_body_waits_for_the_go_ahead() -> None:
-    """Of a body that is announced nothing is sent before the server asks for it."""
+    """An announced body is not sent before the server's 100 Continue."""
     before: list[int] = []
 
     def note(peer: Peer) -> None:
@@ -199,7 +199,7 @@ def test_refusal_of_the_announcement(answer: bytes) -> None:
 
 
 def test_success_of_the_announcement() -> None:
-    """A server that stores what it was only told of has stored nothing."""
+    """A server that reports success before the body was sent has stored nothing."""
     with FakeServer([Receive(), Send(OK), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, MEDIUM)
@@ -219,7 +219,7 @@ def test_refusal_right_behind_the_go_ahead(answer: bytes) -> None:
 
 @pytest.mark.usefixtures('_short_wait')
 def test_server_that_does_not_know_announcements() -> None:
-    """It is sent the body after a short wait, and not asked again."""
+    """It gets the body after a short wait, and later bodies are not announced."""
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]
     with FakeServer(script * 2) as server, pool_to(server) as pool:
         for _ in range(2):
@@ -243,7 +243,7 @@ def test_go_ahead_that_comes_late() -> None:
 
 @pytest.mark.parametrize('is_used', [False, True])
 def test_announcement_that_is_not_expected(is_used: bool) -> None:
-    """417 says so: the request goes out without it, and so do all others (RFC 9110, section 15.5.18)."""
+    """After 417 this and all further requests are sent without it (RFC 9110, section 15.5.18)."""
     refusal = [Receive(), Send(b'HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n'), ReceiveAll()]
     first = [Receive(), Send(OK), *refusal] if is_used else refusal
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]

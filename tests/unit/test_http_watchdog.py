@@ -1,4 +1,4 @@
-"""The watchdog, round by round: when it ends a connection, and when it does not."""
+"""The watchdog, round by round: when it closes a connection, and when not."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_several_waits(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_nobody_waits(watchdog: Watchdog, connection: Any) -> None:
-    """An idle connection is nobody's concern."""
+    """An idle connection has no limits."""
     go_on(watchdog, 100)
 
     assert connection.ends == []
@@ -171,7 +171,7 @@ def test_speed_outside_of_bodies(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_speed_while_nobody_waits(watchdog: Watchdog, connection: Any) -> None:
-    """Only rounds in which somebody waits count."""
+    """Only rounds in which a call waits count."""
     for _ in range(10):
         in_body(watchdog, connection, 10, 100)
         connection.waits_since, waits_since = 0.0, connection.waits_since
@@ -192,7 +192,7 @@ def test_no_speed(connection: Any) -> None:
 
 
 def test_rest() -> None:
-    """Without connections it has nothing to do; it keeps none that nobody else keeps."""
+    """Without connections its timer stops; it does not keep connections alive."""
     rounds = []
     watchdog = Watchdog(10.0, 0.0, on_round=lambda: rounds.append(1))
     kept, dropped = FakeConnection(), FakeConnection()

@@ -1,4 +1,4 @@
-"""A call is a frozen value with a JSON form, which keeps what is durable, and an identity that is the same everywhere."""
+"""A call is a frozen value with a JSON form, which keeps durable options, and an identity that is the same everywhere."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_functions() -> None:
 
 
 def test_file_imports_nothing() -> None:
-    """An option of a call is never a function, whatever a file says."""
+    """An option of a call is never a function, whatever a file contains."""
     for option in ('callback', 'progress', 'metadata'):
         options = {option: {'function': 'no_such_module:f'}}
 
@@ -162,8 +162,8 @@ def test_mistakes() -> None:
     ],
 )
 def test_something_else(said: Any) -> None:
-    """The error says what is wrong."""
-    with pytest.raises(JobError, match='that is no call: '):
+    """The error names the problem."""
+    with pytest.raises(JobError, match='not a valid call: '):
         Call.from_json(said)
 
 

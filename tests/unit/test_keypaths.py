@@ -1,4 +1,4 @@
-"""A key becomes a path below the root, one of its own, or none."""
+"""A key becomes its own path below the root, or an error."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_written(key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
 )
 def test_refused(key: str) -> None:
     """They are refused, and the error names the key in a form that does nothing to a terminal."""
-    with pytest.raises(UnsafePath, match='must not become a path: ') as caught:
+    with pytest.raises(UnsafePath, match='cannot be used as a path: ') as caught:
         local_path(ROOT, key)
 
     assert repr(key) in str(caught.value)
@@ -145,7 +145,7 @@ def test_twins(one: str, other: str) -> None:
     """The second of two that some file system takes for one, or that cannot both be, is refused; the first may come again."""
     paths = LocalPaths('root')
     assert paths.path(one) == f'root/{one}'
-    with pytest.raises(UnsafePath, match='cannot both become files below one directory') as caught:
+    with pytest.raises(UnsafePath, match='cannot both be files in one directory') as caught:
         paths.path(other)
 
     assert repr(one) in str(caught.value)

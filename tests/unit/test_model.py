@@ -1,4 +1,4 @@
-"""Values: validated when they are made, never changed, told as text."""
+"""Values: validated on creation, immutable, with a readable text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_values_are_frozen() -> None:
         ('bucket', '', 'key is empty'),
         ('bucket', 'x' * 1025, 'key is 1,025 bytes'),
         ('bucket', 'é' * 513, 'key is 1,026 bytes'),
-        ('bucket', '\ud800', 'key .* no UTF-8'),
+        ('bucket', '\ud800', 'key .* cannot be encoded as UTF-8'),
         ('bucket', None, 'key must be a str, not NoneType'),
         ('bucket', 7, 'key must be a str, not int'),
         ('', 'key', 'bucket'),

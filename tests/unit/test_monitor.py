@@ -1,4 +1,4 @@
-"""The monitor: one native thread while batches are open, which ends with the last, and with a fork."""
+"""The monitor: one native thread while batches are open, which ends with the last one, and at a fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file is deleted behind its upload only if it is the very file that was uploaded, whatever happens to its path."""
+"""A file is deleted after its upload only if it is the file that was uploaded, whatever happens to its path."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ def test_changed_before(path: pathlib.Path, source: FileSource, change: Do) -> N
 
 
 def test_gone(path: pathlib.Path, source: FileSource) -> None:
-    """What somebody else has deleted is not deleted by us."""
+    """A file that another process has deleted is not deleted again."""
     path.unlink()
     with pytest.raises(LocalError, match='not deleted'):
         delete_original(source)
 
 
 class Racing:
-    """The system's calls, with somebody who acts just before one of them.
+    """The system's calls, with another process that acts just before one of them.
 
     Args:
         calls: What to do before which call, once.
@@ -171,13 +171,13 @@ def test_replaced_when_it_is_too_late(path: pathlib.Path, source: FileSource, mo
 
 
 def test_two_changes(path: pathlib.Path, source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is lost; the error tells where the first one is."""
+    """Neither is lost; the error has the new name of the first one."""
     acts = Racing(rename=lambda: replace(path), link=lambda: path.write_bytes(b'third'))
     monkeypatch.setattr(originals, 'os', acts)
-    with pytest.raises(LocalError, match='twice. What stood there last is now called .s3po-[0-9a-f]+.deleting') as caught:
+    with pytest.raises(LocalError, match='The last file at this path is now named .s3po-[0-9a-f]+.deleting') as caught:
         delete_original(source)
 
-    name = str(caught.value).partition('called ')[2].partition(',')[0]
+    name = str(caught.value).partition('now named ')[2].partition(',')[0]
     assert path.read_bytes() == b'third'
     assert path.with_name(name).read_bytes() == b'precious'
 

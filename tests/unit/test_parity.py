@@ -1,4 +1,4 @@
-"""Connection's and Batch's signatures are the same, but for the callbacks; and all public names are described."""
+"""Connection's and Batch's signatures are the same, except for callbacks; all public names are documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans: the parts cover the object exactly, and S3 takes every one of them."""
+"""Plans: the parts cover the object exactly, and satisfy S3's limits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_ten_thousand_parts() -> None:
 
 def test_larger_than_s3_stores() -> None:
     """What no store takes is refused."""
-    with pytest.raises(ConfigurationError, match='larger than S3 stores'):
+    with pytest.raises(ConfigurationError, match='larger than the limit of S3'):
         plan_upload(MAX_OBJECT_BYTES + 1, TransferConfig())
     with pytest.raises(ConfigurationError, match='negative'):
         plan_upload(-1, TransferConfig())

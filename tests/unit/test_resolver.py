@@ -1,4 +1,4 @@
-"""Where buckets are: as botocore has it, told by ourselves where that is plain, and by botocore where it is not."""
+"""The addresses of buckets equal botocore's: computed by s3po in plain cases, by botocore in all others."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_as_botocore(endpoint: str | None, style: str, region: str) -> None:
     ],
 )
 def test_what_only_botocore_knows(given: dict[str, Any]) -> None:
-    """It is asked, and what it refuses is refused."""
+    """botocore is called, and its errors are raised."""
     given = {'region': 'us-east-1', **KEYS, **given}
     buckets = ['bucket', 'my.dotted.bucket', *([] if '[' in given.get('endpoint_url', '') else [ACCESS_POINT])]
     try:
@@ -156,7 +156,7 @@ def test_botocores_address_for_other_operations() -> None:
 
 
 def test_anonymous() -> None:
-    """Nothing is signed, whoever is asked."""
+    """Nothing is signed, by either resolver."""
     given = {'endpoint_url': 'https://s3.example.com', 'region': 'us-east-1', 'anonymous': True}
 
     assert plain_places(**given).find('bucket') == asking_places(**given).find('bucket')
@@ -198,7 +198,7 @@ def test_region_and_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_not_servable(bucket: str, given: dict[str, Any], reason: str) -> None:
-    """What is signed in another way is left to botocore; it is asked once."""
+    """Other signature versions are left to botocore, which is called once."""
     found = places(**{'region': 'us-east-1', **KEYS, **given})
     for _ in range(2):
         with pytest.raises(NotServable) as caught:
@@ -221,7 +221,7 @@ def test_directory_bucket_without_sessions() -> None:
 
 
 def test_handler_that_answers_itself() -> None:
-    """A client whose requests are answered by somebody else's handler tells nothing."""
+    """A client with a user's handler that answers requests is left to boto3."""
     found = asking_places(**CUSTOM)
     answer = (AWSResponse('http://127.0.0.1', 200, {}, None), {'ResponseMetadata': {}})
     found._client().meta.events.register('before-call.s3.HeadObject', lambda **_: answer)
@@ -231,7 +231,7 @@ def test_handler_that_answers_itself() -> None:
 
 
 def test_questions_beside_requests() -> None:
-    """Other greenlets' requests pass while one asks, and later ones as well; the client is asked once for a bucket."""
+    """Other greenlets' requests continue while one resolves; the client is called once per bucket."""
     found = asking_places(**CUSTOM)
     client: Any = found._client()
     passed: list[str] = []
@@ -254,7 +254,7 @@ def test_questions_beside_requests() -> None:
 
 
 def test_questions_at_once() -> None:
-    """Of many greenlets that begin with a bucket, one asks."""
+    """Of many greenlets that begin with a bucket, one resolves it."""
     client = build_client(ClientSettings(**CUSTOM))
     asked: list[str] = []
     client.meta.events.register('before-parameter-build.s3', lambda params, **_: asked.append(params['Bucket']))
@@ -326,7 +326,7 @@ def test_relearn(bucket: str, region: str, given: dict[str, Any]) -> None:
     [('bucket', 'us-east-1'), ('bucket', ''), ('bucket', 'evil.example.com/'), ('bucket', '-'), (ACCESS_POINT, 'eu-west-3')],
 )
 def test_nothing_to_relearn(bucket: str, region: str) -> None:
-    """What the store says is believed where it is news, a region, and about a bucket."""
+    """The store's region is accepted if it is new, valid, and for a bucket."""
     found = places(region='us-east-1', **KEYS)
 
     assert found.relearn(bucket, region) is found.find(bucket)

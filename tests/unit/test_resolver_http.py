@@ -1,4 +1,4 @@
-"""How buckets are spoken to: authorities, timeouts and proxies, as botocore has them."""
+"""HTTP settings of buckets (authorities, timeouts, proxies) equal botocore's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 
 
 def test_http_settings() -> None:
-    """They are the same, whoever is asked."""
+    """They are the same in both resolvers."""
     timeouts = Timeouts(connect_timeout_s=1.5, read_timeout_s=2.5, min_bytes_per_s=3)
     given = {**CUSTOM, 'timeouts': timeouts, 'verify': False}
     expected = HttpSettings(timeouts=timeouts, tls=TLSOptions(verify=False))
@@ -47,7 +47,7 @@ def test_authorities_of_the_environment(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_http_settings_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """What the caller's configuration says."""
+    """The caller's client configuration."""
     config = Config(
         connect_timeout=3,
         read_timeout=None,
@@ -107,7 +107,7 @@ def test_proxies_of_the_environment(
 def test_proxies_that_are_not_served(
     make: Any, endpoint: str, variable: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are left to botocore; no password is told."""
+    """They are left to botocore; no password is shown."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(NotServable) as caught:

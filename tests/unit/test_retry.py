@@ -1,4 +1,4 @@
-"""Retries: how many, how long, of what; a kill or a mistake is never one of them."""
+"""Retries: how many, how long, for which errors; never for a kill or a bug."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_full_jitter(attempt: int, error: Exception, highest: float) -> None:
 
 @pytest.mark.parametrize(('told', 'lowest'), [(2.0, 2.0), (0.5, 0.5), (3600.0, 60.0)])
 def test_retry_after(told: float, lowest: float) -> None:
-    """What the store asks for is kept, within reason, and not by everybody at the same moment."""
+    """The wait that the store requests is kept, up to a limit, with jitter."""
     waits = [wait_of(default_wait(), 1, Throttled('x', retry_after_s=told)) for _ in range(200)]
 
     assert lowest <= min(waits)
@@ -169,7 +169,7 @@ def test_default_sleep_lets_others_run() -> None:
 
 
 def test_log_line(policy: RetryPolicy, caplog: pytest.LogCaptureFixture) -> None:
-    """Each retry is a warning that says what, which attempt, how long, and why."""
+    """Each retry is a warning with operation, attempt, wait and cause."""
     with caplog.at_level(logging.WARNING, 's3po.retry'):
         policy.run(Flaky(NetworkError('reset by peer')), doing='UploadPart 3 of s3://bucket/key')
 

@@ -1,4 +1,4 @@
-"""The runtime's own means: work off the event loop, values per hub, work that a kill does not cut in two."""
+"""The runtime's tools: work outside of the event loop, values per hub, work that a kill does not interrupt."""
 
 from __future__ import annotations
 

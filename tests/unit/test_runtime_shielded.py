@@ -1,4 +1,4 @@
-"""Work that a kill must not cut in two runs to its end, and its result is never lost; its caller does not wait for it long."""
+"""Shielded work runs to its end after a kill, its result is never lost, and its caller does not wait long."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_shielded_gives_late_work_up(monkeypatch: pytest.MonkeyPatch, caplog: py
 
     assert ups.wait(2) == []
     assert creation.late == []
-    assert 'creating it was not answered within 0.01 s' in caplog.text
+    assert 'creating it got no response within 0.01 s' in caplog.text
 
 
 def test_clean_up_that_ends_soon_is_waited_for() -> None:

@@ -1,4 +1,4 @@
-"""Secrets are not seen: not in the repr, text, JSON or pickle of what holds them, and not in what botocore logs."""
+"""Secrets are not shown: not in the repr, text, JSON or pickle of their owners, and not in botocore's logs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def shown(value: object) -> str:
 
 @pytest.mark.security('S01')
 def test_secret() -> None:
-    """It is seen by whom it is revealed to, compares by its value, and cannot be sent away by mistake."""
+    """Only reveal() shows it; it compares by its value, and cannot be pickled by mistake."""
     secret = Secret(SECRET_ACCESS_KEY)
 
     assert (secret.reveal(), revealed(secret), revealed('plain'), revealed(None)) == (SECRET_ACCESS_KEY,) * 2 + ('plain', None)
@@ -69,7 +69,7 @@ def test_secret() -> None:
     assert secret != SECRET_ACCESS_KEY
     with pytest.raises(TypeError, match='not JSON serializable'):
         json.dumps(secret)
-    with pytest.raises(TypeError, match='a secret goes into no pickle by itself'):
+    with pytest.raises(TypeError, match='a Secret cannot be pickled on its own'):
         pickle.dumps(secret)
 
 
@@ -127,7 +127,7 @@ def test_connection(transport: str) -> None:
     ],
 )
 def test_userinfo_of_an_endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused, wherever it comes from, and not repeated; the message says what to give in its place."""
+    """It is rejected, wherever it comes from, and not repeated; the message says what to give instead."""
     with pytest.raises(ConfigurationError, match='endpoint_url') as caught:
         s3po.Connection(endpoint_url=url)
     assert secrets_in(shown(caught.value)) == []
@@ -158,7 +158,7 @@ def test_userinfo_names_the_fix() -> None:
     ],
 )
 def test_wrong_parameters(transport: str, wrong: dict[str, Any]) -> None:
-    """What is wrong with a key is told without the key."""
+    """The error about a key does not contain the key."""
     conn = s3po.Connection(endpoint_url='http://127.0.0.1:9', region='us-east-1', **KEYS, transport=transport, retries=0)
     with pytest.raises(s3po.S3poError) as caught:
         conn.copy('bucket', 'key', 'bucket', 'other', extra={**SSE_C, **wrong})
@@ -178,7 +178,7 @@ def test_wrong_parameters(transport: str, wrong: dict[str, Any]) -> None:
     ],
 )
 def test_errors_of_botocore(error: Exception) -> None:
-    """Their texts are told without secrets, and so are their pickles and what a batch keeps of them."""
+    """Their texts contain no secrets, nor do their pickles or what a batch keeps of them."""
     with pytest.raises(s3po.S3poError) as caught, translated('doing'):
         raise error
     failed = FailedJob('upload', ObjectRef(bucket='bucket', key='key'), {}, caught.value)
@@ -190,7 +190,7 @@ def test_errors_of_botocore(error: Exception) -> None:
 @pytest.mark.security('S01')
 @pytest.mark.parametrize('name', ['extra', 'headers'])
 def test_failed_jobs(name: str, tmp_path: Any) -> None:
-    """Keys of SSE-C are kept in no file of failed jobs; doing such a job again from the file is refused, and says why."""
+    """SSE-C keys are not saved with failed jobs; repeating such a job from the file is an error with the reason."""
     header = 'x-amz-server-side-encryption-customer-key'
     given = SSE_C if name == 'extra' else {header: base64.b64encode(SSE_C_KEY.encode()).decode()}
     cause = TransferError('no', bucket='bucket', key='key')

@@ -1,4 +1,4 @@
-"""The keys that requests are signed with: fixed if the caller gave them, else those that the client finds and refreshes."""
+"""The keys that sign requests: the caller's fixed ones, else those that the client finds and refreshes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures: botocore's, for every request that there may be; and those that AWS documents."""
+"""Signatures equal botocore's, for every kind of request, and AWS's documented examples."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ controls = st.sampled_from('\x00\x01\t\n\r\x1f\x7f\x85\xa0é€\u2028😀')
 characters = st.one_of(difficult, controls, st.characters(exclude_categories=['Cs']))
 texts = st.lists(characters, max_size=12).map(''.join)
 
-# Set by whoever signs; botocore replaces a caller's.
+# Set by the signer; botocore replaces a caller's.
 OWN_HEADERS = frozenset({'host', 'date', 'authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token'})
 header_names = st.one_of(
     st.sampled_from(sorted(UNSIGNED_HEADERS)),
@@ -258,7 +258,7 @@ def test_unsigned_headers_are_botocores() -> None:
 
 
 def test_the_key_of_the_day() -> None:
-    """It is derived once a day, and anew when the day changes, backwards too, as a clock that is corrected does."""
+    """It is derived once per day, and again when the day changes, also backwards, after the clock was corrected."""
     signer = Signer(*EXAMPLE)
     seconds = [EXAMPLE_S, EXAMPLE_S + 86_399, EXAMPLE_S + 86_400, EXAMPLE_S + 86_399]
     with mock.patch('hmac.digest', wraps=hmac.digest) as digest:

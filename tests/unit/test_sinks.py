@@ -1,4 +1,4 @@
-"""Sinks: a path is absent, old or complete; a file object is written in order and truncated back."""
+"""Sinks: a path is absent, unchanged or complete; a file object is written in order and truncated back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def names(path: pathlib.Path) -> list[str]:
 
 
 def test_memory() -> None:
-    """Parts come in any order, and are forgotten when it begins anew."""
+    """Parts are written in any order, and discarded at a restart."""
     sink = open_sink(None)
     sink.begin(3)
     sink.write_at(0, b'old')
@@ -159,10 +159,10 @@ def test_umask_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize('path', ['a\ud800b', 'a\0b'])
 @pytest.mark.parametrize('kind', [str, pathlib.Path])
 def test_text_that_is_no_path(tmp_path: pathlib.Path, path: str, kind: Callable[[str], Any]) -> None:
-    """What the system cannot even be asked for is a mistake in the call."""
-    with pytest.raises(ConfigurationError, match='target .* is no path'):
+    """A path that the system cannot encode is an error of the caller."""
+    with pytest.raises(ConfigurationError, match='target .* cannot be a path'):
         open_sink(kind(f'{tmp_path}/{path}'))
-    with pytest.raises(ConfigurationError, match='source .* is no path'):
+    with pytest.raises(ConfigurationError, match='source .* cannot be a path'):
         open_source(pathlib.Path(tmp_path, path))
 
 
@@ -270,7 +270,7 @@ def test_bad_paths(tmp_path: pathlib.Path) -> None:
     ]:
         with pytest.raises(LocalError, match=text):
             open_sink(target)
-    with pytest.raises(ConfigurationError, match='names no file'):
+    with pytest.raises(ConfigurationError, match='has no file name'):
         open_sink(f'{tmp_path}/')
 
 
@@ -323,7 +323,7 @@ def test_file_is_truncated_back(tmp_path: pathlib.Path) -> None:
 
 
 def test_pipe_cannot_be_truncated() -> None:
-    """The message says that something was written."""
+    """The message mentions that data was written."""
     reading, writing = os.pipe()
     with open(reading, 'rb'), open(writing, 'wb', buffering=0) as file:
         sink = open_sink(file)

@@ -1,4 +1,4 @@
-"""Sources: every kind is found out, read from where it stands, never closed, and caught when it changes."""
+"""Sources: every kind is recognised, read from its position, never closed, and checked for changes."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_anything_that_reads() -> None:
 
 
 def test_stream_chunks() -> None:
-    """A stream is cut as asked, whatever its pieces are; fewer bytes only at its end."""
+    """A stream is cut into the requested sizes, whatever its pieces are; fewer bytes only at its end."""
     source = open_source(iter([b'abcde', b'f', b'gh']))
     assert isinstance(source, StreamSource)
 
@@ -269,7 +269,7 @@ def test_what_is_no_source(given: Any) -> None:
 @pytest.mark.parametrize('pieces', [['text'], [b'a', 'text'], [1, 2], [None]], ids=str)
 def test_iterables_of_something_else(pieces: list[Any]) -> None:
     """Lines of text, or numbers, are a mistake."""
-    with pytest.raises(ConfigurationError, match='an iterable must give bytes, not'):
+    with pytest.raises(ConfigurationError, match='an iterable must return bytes, not'):
         read(iter(pieces))
 
 
@@ -282,7 +282,7 @@ def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
 
 
 def test_paths_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
-    """Each says which path, and what to do."""
+    """Each error has the path and advice."""
     os.mkfifo(tmp_path / 'fifo')
 
     with pytest.raises(LocalError, match='cannot upload .*missing: No such file') as caught:

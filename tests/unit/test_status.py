@@ -1,4 +1,4 @@
-"""Statuses and codes: each means one class of error, and says what to do."""
+"""Statuses and codes: each maps to one error class, with advice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_text_and_fields() -> None:
 
 
 def test_region_is_told() -> None:
-    """A bucket that is elsewhere says where."""
+    """The error of a bucket in another region names the region."""
     assert "give region='eu-west-1'" in str(error(301, 'PermanentRedirect', headers={'x-amz-bucket-region': 'eu-west-1'}))
     assert "give region='eu-west-1'" in str(error(400, 'AuthorizationHeaderMalformed', region='eu-west-1'))
 
@@ -92,7 +92,7 @@ def test_skewed_clock(offset_s: int, text: str) -> None:
 
     told = str(found).replace('7199', '7200').replace('7201', '7200')
     assert f"this machine's clock is {text} the store's" in told
-    assert "this machine's clock is off" in str(error(403, 'RequestTimeTooSkewed'))
+    assert "this machine's clock is wrong" in str(error(403, 'RequestTimeTooSkewed'))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_retry_after_a_date() -> None:
 
 @pytest.mark.parametrize('text', ['²', '٣', 'Sun, 06 Nov 99999 08:49:37 GMT', 'Sun Nov  6 08:49:37 1994', 'soon', '-5'])
 def test_odd_waits(text: str) -> None:
-    """A store's odd text is no reason to fail in another way: at the most it asks for no wait."""
+    """An invalid Retry-After is no error: at most there is no requested wait."""
     for name in ('retry-after', 'x-amz-retry-after'):
         assert retry_after_s({name: text}) in (None, 0.0)
 

@@ -59,7 +59,7 @@ def test_key_length_is_counted_in_bytes(store: Store) -> None:
 
 
 def test_missing_things_have_their_own_codes(store: Store) -> None:
-    """A missing bucket and a missing key are told apart, and deleting a missing key succeeds."""
+    """A missing bucket and a missing key have different errors, and deleting a missing key succeeds."""
     with pytest.raises(StoreError, match='NoSuchKey'):
         store.get('bucket', 'key')
     with pytest.raises(StoreError, match='NoSuchBucket'):

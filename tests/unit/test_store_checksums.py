@@ -1,4 +1,4 @@
-"""The store's checksums are S3's: pinned to published values, and to what AWS answers."""
+"""The store's checksums equal S3's: published values, and recorded responses of AWS."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_composite_is_of_the_raw_checksums() -> None:
     ['', 'short===', 'shrt', 'toolong=', '^^^^^^==', 'y^/^Q5^J^g==', 'y/Q5Jh==', 'y/Q5Jg', 'cbf43926'],
 )
 def test_malformed_values(value: str) -> None:
-    """What cannot be a checksum of the algorithm is no mismatch: 400 InvalidRequest, as AWS says it."""
+    """A value that cannot be a checksum of the algorithm is no mismatch: 400 InvalidRequest, as on AWS."""
     message = refused('InvalidRequest', {'x-amz-checksum-crc32': value})
 
     assert message == 'Value for x-amz-checksum-crc32 header is invalid.'

@@ -1,4 +1,4 @@
-"""The tests' own store: how requests are read, and how scripted rules are chosen."""
+"""The tests' own store: how it parses requests and selects scripted rules."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_ranges(header: str, expected: tuple[int, int] | None) -> None:
 
 @pytest.mark.parametrize(('header', 'size'), [('bytes=10-', 10), ('bytes=-0', 10), ('bytes=0-', 0), ('bytes=-1', 0)])
 def test_ranges_beyond_the_end(header: str, size: int) -> None:
-    """A range without a byte of the object is 416, and tells the size."""
+    """A range without a byte of the object is a 416 with the size."""
     with pytest.raises(StoreError) as refused:
         byte_range(header, size)
 

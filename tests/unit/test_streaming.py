@@ -1,4 +1,4 @@
-"""Streams between two sides: bounded, complete or an error, and neither side waits for one that has gone."""
+"""Streams between two sides: bounded, complete or an error, and neither side waits for one that has ended."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_reads_are_full() -> None:
-    """Whatever the pieces, a read gives what it was asked for: also above the bound of the buffer."""
+    """Whatever the pieces, a read returns the requested bytes, also more than the buffer holds."""
     stream = S3StreamingUpload(len(DATA), buffer_size=MIB)
 
     def produce() -> None:
@@ -111,7 +111,7 @@ def test_consumer_dies() -> None:
                 stream.read(size)
 
         in_thread(consume)
-        with pytest.raises(UploadError, match='reading thread has ended|nobody reads from the stream for 0.3 s'):
+        with pytest.raises(UploadError, match='reading thread ended|no thread reads from the stream for 0.3 s'):
             for _ in range(100):
                 stream.write(b'x' * 500)
         assert isinstance(stream.error, UploadError)
@@ -120,26 +120,26 @@ def test_consumer_dies() -> None:
 
 
 def test_producer_dies() -> None:
-    """A stream that nobody closed is not complete: the reader hears of it, and publishes nothing."""
+    """A stream that was never closed is incomplete: the reader raises, and publishes nothing."""
     stream = S3StreamingUpload()
     in_thread(lambda: stream.write(b'x' * 10)).join()
-    with pytest.raises(UploadError, match='writing thread has ended without close'):
+    with pytest.raises(UploadError, match='writing thread ended without close'):
         stream.read(100)
 
     never = S3StreamingUpload(stall_timeout_s=0.1)
-    with pytest.raises(UploadError, match='nobody writes to the stream'):
+    with pytest.raises(UploadError, match='no thread writes to the stream'):
         never.read(1)
 
 
 def test_sizes() -> None:
-    """Fewer bytes than were told fail the reader; more fail the writer."""
+    """Fewer bytes than file_size fail the reader; more fail the writer."""
     short = S3StreamingUpload(10)
     short.write(b'123')
     short.close()
     with pytest.raises(SourceChanged, match='closed after 3 bytes of 10'):
         short.read()
     long = S3StreamingUpload(2)
-    with pytest.raises(ValueError, match='file_size said 2'):
+    with pytest.raises(ValueError, match='exceeds file_size=2'):
         long.write(b'123')
     with pytest.raises(S3poError):
         long.read()
@@ -151,7 +151,7 @@ def test_closing_and_failing() -> None:
     stream.write(b'x')
     stream.close()
     stream.close()
-    with pytest.raises(ValueError, match='closed'):
+    with pytest.raises(ValueError, match='after close'):
         stream.write(b'x')
     assert stream.read() == b'x'
     assert (stream.readable(), stream.writable(), stream.seekable()) == (True, True, False)
@@ -209,7 +209,7 @@ def test_a_kill_ends_a_wait() -> None:
     gevent.sleep(0.01)
     reading.kill()
 
-    with pytest.raises(UploadError, match='has ended'):
+    with pytest.raises(UploadError, match='reading thread ended'):
         stream.write(b'x')
 
 
@@ -239,7 +239,7 @@ def test_arguments(arguments: dict[str, Any]) -> None:
 
 
 def test_generator(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Small pieces are cached, up to a bound that grows; what was taken is told; the rest comes with the end."""
+    """Small pieces are buffered, up to a growing bound; the number of sent bytes is returned; the end sends the rest."""
     called: list[str] = []
     upload = upload_generator(memory_conn, BUCKET, 'key', callback=lambda: called.append('x'), content_type='a/b')
     assert upload.send(None) == 0
@@ -269,7 +269,7 @@ def test_generator_that_is_closed_early(memory_conn: s3po.Connection, memory: Me
 
 
 def test_generator_of_a_wrong_size(memory_conn: s3po.Connection) -> None:
-    """Fewer bytes than were told are an error at the end; more are one at once."""
+    """Fewer bytes than file_size are an error at the end; more are one at once."""
     upload = upload_generator(memory_conn, BUCKET, 'key', file_size=10)
     upload.send(None)
     upload.send(b'123')
@@ -277,7 +277,7 @@ def test_generator_of_a_wrong_size(memory_conn: s3po.Connection) -> None:
         upload.send(None)
     upload = upload_generator(memory_conn, BUCKET, 'key', file_size=10)
     upload.send(None)
-    with pytest.raises(ValueError, match='file_size said 10'):
+    with pytest.raises(ValueError, match='exceeds file_size=10'):
         upload.send(b'x' * 5000)
     assert not memory_conn.exists(BUCKET, 'key')
 

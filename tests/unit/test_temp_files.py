@@ -1,4 +1,4 @@
-"""Temporary files: one name for one download, locked as long as it is written, and never anybody else's file."""
+"""Temporary files: one name per download, locked while it is written, and no other files are touched."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_names_are_of_one_length(tmp_path: pathlib.Path, name: str) -> None:
 
 
 def test_private_and_locked_until_it_is_published(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else may read it, and its lock is held when it is renamed."""
+    """Only its owner may read it, and its lock is held when it is renamed."""
     sink = begun(tmp_path / 'target')
     path = tmp_path / names(tmp_path)[0]
     replace, seen = os.replace, []
@@ -216,7 +216,7 @@ def test_link_that_comes_later(tmp_path: pathlib.Path) -> None:
 
 
 def test_abandoned_file_is_taken_over(tmp_path: pathlib.Path) -> None:
-    """However young it is: its lock is free, so nobody writes it. What it held is never published."""
+    """Also if it is new: its lock is free, so no process writes it. Its contents are never published."""
     target = tmp_path / 'target'
     left = abandoned(tmp_path / name_of(target), age_s=0)
     left.chmod(0o666)
@@ -316,7 +316,7 @@ def test_other_users_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_file_systems_without_locks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Every download has a name of its own, and what is left stays: nobody can tell whether it is being written."""
+    """Every download has its own name, and old files stay: without locks, files in use cannot be recognised."""
 
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
@@ -358,7 +358,7 @@ def test_lock_that_somebody_else_took(tmp_path: pathlib.Path, monkeypatch: pytes
 
 
 def test_sweep(tmp_path: pathlib.Path) -> None:
-    """It takes what is ours, old and unlocked, and tells how much that was."""
+    """It removes our own old, unlocked files, and returns their number."""
     for name in ('.s3po-1.part', '.s3po-0123456789.part', '.s3po-2-random.part'):
         abandoned(tmp_path / name)
     abandoned(tmp_path / '.s3po-young.part', age_s=STALE_S - 60)
@@ -498,7 +498,7 @@ REFUSALS = [
 def test_refusals(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, advice: str, use_tmp_file: bool
 ) -> None:
-    """Whatever is refused: the error says which path and what to do, nothing is left, and the old file is as it was."""
+    """After any error: the message has the path and advice, nothing is left, and the old file is unchanged."""
     target = tmp_path / 'target'
     target.write_bytes(b'old')
     sink = open_sink(target, use_tmp_file=use_tmp_file, fsync=True)
@@ -544,7 +544,7 @@ def test_disk_that_is_full_at_a_byte(tmp_path: pathlib.Path, monkeypatch: pytest
 
 @pytest.mark.fault('F52')
 def test_disk_that_tells_at_the_close(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As network file systems do: it is told before anything is published."""
+    """As on network file systems: the error is raised before anything is published."""
     close, refusals = sinks.close_file, [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))]
 
     def close_and_tell(descriptor: int) -> None:
@@ -582,7 +582,7 @@ def test_published_and_not_synchronised(tmp_path: pathlib.Path, monkeypatch: pyt
 
 @pytest.mark.fault('F54')
 def test_directory_that_went_away(tmp_path: pathlib.Path) -> None:
-    """While the first answer came: it is told like one that was never there."""
+    """It was removed during the first response: the error is that of a missing directory."""
     (tmp_path / 'below').mkdir()
     sink = open_sink(tmp_path / 'below' / 'target')
     (tmp_path / 'below').rmdir()

@@ -1,4 +1,4 @@
-"""What uploads carry for the store to check, what its answers are compared with, and what becomes of lost answers."""
+"""Checksums of uploads, checks of their responses, and lost responses."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def refusal(status: int, text: str) -> s3po.S3poError:
 
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 def test_put(wrong: Wrong, algorithm: str) -> None:
-    """The named checksum goes with the object, and the result tells what the store confirmed."""
+    """The selected checksum is sent with the object, and the result has what the store confirmed."""
     result = connected(wrong, checksum=algorithm.lower()).upload(BUCKET, 'key', DATA)
 
     expected = text_of(algorithm, [DATA])
@@ -293,7 +293,7 @@ def test_no_etag(wrong: Wrong) -> None:
     wrong.put_object = lambda *_, **__: Stored(etag='')  # type: ignore[method-assign]
     with pytest.raises(UploadError, match='bytes are stored'):
         connected(wrong).upload(BUCKET, 'key', DATA)
-    with pytest.raises(UploadError, match='the object is not there'):
+    with pytest.raises(UploadError, match='the object does not exist'):
         connected(wrong).upload(BUCKET, 'missing', DATA)
 
 
@@ -320,7 +320,7 @@ def test_echo_differs(wrong: Wrong) -> None:
     """A store that confirms another checksum than was sent has stored something else."""
     wrong.told = text_of(CRC, [b'something else'])
 
-    with pytest.raises(IntegrityError, match='what was stored is not what was sent: the store tells CRC64NVME'):
+    with pytest.raises(IntegrityError, match='the stored bytes are not those that were sent: the store has CRC64NVME'):
         connected(wrong).upload(BUCKET, 'key', DATA)
 
 
@@ -355,15 +355,15 @@ def test_etag_compared(bare: Wrong) -> None:
 def test_nothing_guards(
     bare: Wrong, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_encrypted: bool
 ) -> None:
-    """Where the ETag is none, the result says that nothing guarded the upload; the log says it once for a process."""
+    """If the ETag is not an MD5, the result has a warning about the unverified upload; it is logged once per process."""
     monkeypatch.setattr('s3po.transfer.attempts._logged', set())
     bare.is_encrypted, bare.etag = is_encrypted, md5(b'key') if is_encrypted else 'opaque-1'
     connection = connected(bare)
 
     results = [connection.upload(BUCKET, f'key{n}', DATA) for n in range(3)]
 
-    assert ['nothing guards' in result.warnings[0] for result in results] == [True] * 3
-    assert len([record for record in caplog.records if 'nothing guards' in record.message]) == 1
+    assert ['could not be verified' in result.warnings[0] for result in results] == [True] * 3
+    assert len([record for record in caplog.records if 'could not be verified' in record.message]) == 1
 
 
 def test_md5_wanted(wrong: Wrong) -> None:
@@ -422,7 +422,7 @@ def test_no_id(wrong: Wrong) -> None:
 @pytest.mark.parametrize('keeps_checksums', [True, False])
 @pytest.mark.parametrize('condition', [None, '*'])
 def test_lost_complete(wrong: Wrong, *, keeps_checksums: bool, condition: str | None) -> None:
-    """The second answer is that there is no such upload; the object tells that it is ours, by checksum, id or ETag."""
+    """The second response is a missing upload; the object is identified as ours, by checksum, id or ETag."""
     wrong.keeps_checksums, wrong.lost = keeps_checksums, ['CompleteMultipartUpload']
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE, if_none_match=condition)
@@ -448,7 +448,7 @@ def vanish(wrong: Wrong, times: int) -> None:
 
 
 def test_vanished(wrong: Wrong) -> None:
-    """An upload that is gone, without the object, is begun anew, once."""
+    """A missing upload, without the object, is started again, once."""
     vanish(wrong, 1)
     connection = connected(wrong)
 
@@ -458,13 +458,13 @@ def test_vanished(wrong: Wrong) -> None:
     assert wrong.count('CreateMultipartUpload') == 2
 
     vanish(wrong, 2)
-    with pytest.raises(UploadError, match='so it was once before'):
+    with pytest.raises(UploadError, match='so it was in the attempt before'):
         connection.upload(BUCKET, 'other', LARGE)
     assert wrong.store.uploads(BUCKET) == []
 
 
 def test_vanished_stream(wrong: Wrong) -> None:
-    """A stream cannot be, and says so."""
+    """A stream cannot be sent again: an error."""
     vanish(wrong, 1)
 
     with pytest.raises(UploadError, match='a stream cannot be read again'):
@@ -472,7 +472,7 @@ def test_vanished_stream(wrong: Wrong) -> None:
 
 
 def test_replaced_by_another(wrong: Wrong) -> None:
-    """Another's object under the key is not taken for ours: the upload is begun anew."""
+    """Another object under the key is not taken for ours: the upload is started again."""
     vanish(wrong, 1)
     wrong.store.put(BUCKET, 'key', StoredObject(body=DATA, etag=md5(DATA)))
 
@@ -482,7 +482,7 @@ def test_replaced_by_another(wrong: Wrong) -> None:
 
 
 def test_no_such_upload_at_once(wrong: Wrong) -> None:
-    """Where no answer was lost, an upload that is gone was aborted by somebody, who may have had a reason."""
+    """Without a lost response, a missing upload was aborted by another client: it is not started again."""
     wrong.fault = Faults('CompleteMultipartUpload', None, NotFound('NoSuchUpload', status=404, code='NoSuchUpload'))
 
     with pytest.raises(NotFound):
@@ -502,11 +502,11 @@ def test_silent_complete(wrong: Wrong) -> None:
 
 
 def test_lost_create(wrong: Wrong) -> None:
-    """What a lost answer may have left is told, and nothing is aborted by guess."""
+    """An upload that a lost response may have left is reported, and no other upload is aborted."""
     wrong.lost = ['CreateMultipartUpload']
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE)
 
-    assert 'the store may keep an upload that nobody will complete' in result.warnings[0]
+    assert 'the store may keep an incomplete upload' in result.warnings[0]
     assert len(wrong.store.uploads(BUCKET)) == 1
     assert wrong.count('AbortMultipartUpload') == 0

@@ -1,4 +1,4 @@
-"""Uploads and copies over a transport in memory: which requests are made, and what a failure leaves."""
+"""Uploads and copies over a transport in memory: the requests, and what a failure leaves."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_empty_iterable(memory_conn: s3po.Connection, memory: MemoryTransport) -
 
 
 def test_parts_side_by_side(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """As many as max_concurrency says, and no more."""
+    """At most max_concurrency."""
     data = bytes(80 * MIB)
     memory_conn.upload(BUCKET, 'key', data)
     assert memory.peak == 8
@@ -112,7 +112,7 @@ def test_part_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTr
 def test_abort_that_fails_is_told(
     memory_conn: s3po.Connection, memory: MemoryTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The upload's id is in the log and in the error's notes, so that somebody can abort it."""
+    """The upload's id is in the log and in the error's notes, so that it can be aborted by hand."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         if operation in ('UploadPart', 'AbortMultipartUpload'):
@@ -147,7 +147,7 @@ def test_abort_is_repeated_while_parts_come_in(memory_conn: s3po.Connection, mem
 
 
 def test_abort_that_never_works_ends(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """After a few rounds it is told instead."""
+    """After a few rounds an error is raised instead."""
     memory.store.abort_upload = lambda *_: None  # type: ignore[method-assign]
     memory.fault = Faults('UploadPart', 1, NotFound('no'))
 
@@ -191,7 +191,7 @@ def test_stream_is_not_read_ahead_of_its_parts(memory_conn: s3po.Connection, mem
 def test_stream_with_more_parts_than_there_are(
     memory_conn: s3po.Connection, memory: MemoryTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may end with the last part; what comes behind that is an error that says what to do, and nothing is left."""
+    """It may end with the last part; more data is an error with advice, and nothing is left."""
     monkeypatch.setattr('s3po.plan.MAX_PARTS', 3)
     monkeypatch.setattr('s3po.transfer.uploading.MAX_PARTS', 3)
 
@@ -202,7 +202,7 @@ def test_stream_with_more_parts_than_there_are(
 
 
 def test_copy_in_parts_carries_everything(memory: MemoryTransport) -> None:
-    """Headers, metadata and tags, which a multipart upload has to be told."""
+    """Headers, metadata and tags, which a multipart upload must set."""
     config = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
     conn = s3po.Connection(transport=memory, config=config, retry=impatient())
     data = os.urandom(12 * MIB)
@@ -246,7 +246,7 @@ def test_move_of_an_object_that_is_replaced(memory_conn: s3po.Connection, memory
 
 
 def test_throttling_is_noticed(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """What bounds the requests is told of each that was refused for its rate, the first and the repeated ones."""
+    """The governor is notified of each throttled request, first attempts and retries."""
     memory.fault = Faults('PutObject', None, Throttled('503 SlowDown', status=503), Throttled('503 SlowDown', status=503))
 
     memory_conn.upload(BUCKET, 'key', b'data')

@@ -1,4 +1,4 @@
-"""Requests that were addressed or dated wrongly: corrected, sent once more, and never so again. And keys that have expired."""
+"""Requests with the wrong region or date: corrected, sent once more, and remembered. And expired keys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ASTRAY: Final = {
 
 @pytest.mark.parametrize('how', ASTRAY)
 def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The request goes out once more, for the other region, and so do all that follow, at once; it is told once."""
+    """The request is sent once more, for the other region, and all further ones at once; it is logged once."""
     caplog.set_level(logging.INFO, 's3po')
     method, answer = ASTRAY[how]
     client, places = FakeClient(answer, FINE), FakePlaces()
@@ -77,9 +77,7 @@ def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
         (b'b', 'eu-west-3'),
     ]
     assert places.relearned == [('bucket', 'eu-west-3')]
-    assert [each.getMessage() for each in caplog.records] == [
-        's3://bucket is in region eu-west-3; its requests go there from now on'
-    ]
+    assert [each.getMessage() for each in caplog.records] == ['s3://bucket is in region eu-west-3; further requests go there']
     assert {each.state for each in client.connections} == {'given back'}
 
 
@@ -124,7 +122,7 @@ def test_bodies_are_read_again() -> None:
     ],
 )
 def test_no_other_region(answer: Canned) -> None:
-    """Where no region is told, or the same, or what is none, or all is about something else, there is no second try."""
+    """Without a region, with the same or an invalid one, or for another code, the request is not repeated."""
     client = FakeClient(answer)
     with pytest.raises(ResponseError) as caught:
         requester(client).send(GET, 'GET')
@@ -148,7 +146,7 @@ def test_redirects_never_loop() -> None:
 
 
 def test_other_regions_that_need_botocore() -> None:
-    """Whoever asked is told; the refusal's connection is not kept."""
+    """The caller gets the error; the refusal's connection is closed."""
 
     class Moving(FakePlaces):
         def relearn(self, bucket: str, region: str) -> Place:
@@ -179,7 +177,7 @@ def timestamp(seconds: float) -> str:
 def test_clocks_that_are_off(
     off_s: float, method: str, code: str, clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The request goes out once more, dated as the store counts, and so do all that follow, at once; it is told once."""
+    """The request is sent once more, with the store's time, and all further ones at once; it is logged once."""
     client = FakeClient(refusal(403, code, date=date_at(NOW + off_s)), FINE)
     sender = requester(client)
     with caplog.at_level(logging.WARNING):
@@ -192,7 +190,7 @@ def test_clocks_that_are_off(
     # The day is part of what the signature is for.
     assert [f'/{timestamp(each)[:8]}/' in str(sent['authorization']) for sent, each in zip(client.sent, dates, strict=True)]
     assert [each.getMessage() for each in caplog.records] == [
-        f"this machine's clock is {-off_s:.0f} s off the store's; requests are dated by that from now on"
+        f"this machine's clock is {-off_s:.0f} s off the store's; requests use the store's time from now on"
     ]
 
 
@@ -224,7 +222,7 @@ def test_clocks_that_are_set_right(clock: SimpleNamespace) -> None:
 )
 @pytest.mark.parametrize('code', ['RequestTimeTooSkewed', ''])
 def test_clocks_that_nobody_knows(date: str | None, code: str) -> None:
-    """Where the store does not tell its time, or tells ours, there is no second try."""
+    """If the store sends no time, or ours, the request is not repeated."""
     client = FakeClient(refusal(403, code, date=date))
     with pytest.raises(AccessDenied):
         requester(client).send(GET, 'GET')
@@ -312,7 +310,7 @@ def test_redirects_by_others() -> None:
 
 @pytest.mark.parametrize('code', ['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'])
 def test_expired_keys(code: str) -> None:
-    """They are said to be expired, once; to try again is for whoever has the retries."""
+    """The source is notified once that they have expired; the retry is the policy's."""
     client, keys = FakeClient(refusal(400, code)), FakeKeys(can_refresh=True)
     with pytest.raises(CredentialsExpired, match=f'GetObject s3://bucket/key: 400 {code}'):
         requester(client, keys=keys).send(GET, 'GET')

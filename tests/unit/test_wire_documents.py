@@ -1,4 +1,4 @@
-"""Requests and answers that are documents, where the wire is not as the reference transport, and why."""
+"""XML requests and responses: where the wire transport differs from boto's, and why."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def both() -> Both:
 @pytest.mark.parametrize('operation', CALLS)
 @pytest.mark.parametrize('code', ['SlowDown', 'InternalError', 'NoSuchUpload', 'AccessDenied', 'Anything'])
 def test_errors_after_success(both: Both, operation: str, code: str) -> None:
-    """An error under status 200 is that error. The status stays what it was; botocore says 500 in its place."""
+    """An error with status 200 is that error. Its status is 200; botocore reports 500."""
     answer = Canned(headers=ID, body=error_document(code, 'Because.', '/', 'R1'))
     kind, text, fields = outcome(CALLS[operation], wire(answer)[0])
     their_kind, their_text, their_fields = both.by_reference(CALLS[operation], answer)[1]
@@ -86,7 +86,7 @@ def test_errors_after_success(both: Both, operation: str, code: str) -> None:
 
 @pytest.mark.parametrize('operation', EARLY)
 def test_keys_that_expire_after_success(operation: str) -> None:
-    """They are said to be expired as if the store had found out sooner."""
+    """They are treated as expired, as after a refusal with an error status."""
     keys = FakeKeys(can_refresh=True)
     transport, client = wire(Canned(body=error_document('ExpiredToken', '', '/', 'R1')), keys=keys)
     with pytest.raises(CredentialsExpired, match=rf'{operation} s3://bucket/key: 200 ExpiredToken.*\(request id R1'):
@@ -165,9 +165,9 @@ def test_bodies_that_nobody_asked_for() -> None:
 
 @pytest.mark.parametrize('headers', [{}, {'ETag': '""'}, {'ETag': '"\ufffe"'}])
 def test_parts_without_a_name(headers: dict[str, str]) -> None:
-    """A part whose ETag cannot be told when the upload is completed is not uploaded."""
+    """A part without a usable ETag, which the completion needs, is not uploaded."""
     transport, _ = wire(Canned(headers=headers))
-    with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the answer has no ETag'):
+    with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the response has no valid ETag'):
         transport.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={})
 
 
@@ -218,7 +218,7 @@ def uploads(*keys: str, **more: str) -> Canned:
 
 
 def test_uploads_on_all_pages(both: Both) -> None:
-    """Keys are asked for escaped, since XML cannot hold all of them; botocore does not ask. Else both do the same."""
+    """Escaped keys are requested, since XML cannot contain all of them; botocore does not. Otherwise both do the same."""
     pages = [
         uploads('a%20b', IsTruncated='true', NextKeyMarker='a%20b%2F', NextUploadIdMarker='u/+='),
         uploads('c%01', IsTruncated='false'),
@@ -242,9 +242,9 @@ def test_uploads_on_all_pages(both: Both) -> None:
 
 @pytest.mark.parametrize('markers', [{}, {'NextKeyMarker': 'a', 'NextUploadIdMarker': 'u'}])
 def test_uploads_without_an_end(markers: dict[str, str]) -> None:
-    """A store that says that there is more, and never where, is not asked for ever."""
+    """A listing that is always truncated, without a new marker, ends with an error."""
     transport, client = wire(uploads('a', IsTruncated='true', **markers))
-    with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the answer says that there is more'):
+    with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the response is truncated without a new marker'):
         transport.list_multipart_uploads('bucket', extra={})
 
     assert len(client.sent) == (2 if markers else 1)
@@ -288,7 +288,7 @@ def test_keys_that_xml_cannot_hold() -> None:
 
 
 def test_only_keys_that_xml_cannot_hold() -> None:
-    """Then there is no list; those that were not deleted are told as a list would tell them."""
+    """Then no list is sent; the failures are reported as those of a list."""
     transport, client = wire(Canned(status=403, body=error_document('AccessDenied', 'No.', '/', 'R1')), Canned(status=204))
     failures = transport.delete_objects('bucket', ODD[:2], extra={})
 

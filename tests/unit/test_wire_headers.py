@@ -1,4 +1,4 @@
-"""Which request takes which of an object's headers: what the reference transport sends with it, by botocore's model."""
+"""Which request takes which header of an object: the same as in botocore's model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presigned URLs are boto3's: the same parameters, and so the same signature."""
+"""Presigned URLs equal boto3's: the same parameters, and so the same signature."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def test_of_aws(connect: Made) -> None:
 
 def test_without_keys(connect: Made) -> None:
     """Nothing can be signed with nothing."""
-    with pytest.raises(ConfigurationError, match=r'presign\(\) needs credentials to sign with'):
+    with pytest.raises(ConfigurationError, match=r'presign\(\) needs credentials'):
         connect(ENDPOINTS[0], anonymous=True).presign('GET', 'bucket', 'key')

@@ -1,4 +1,4 @@
-"""What goes wrong with a request: each refusal means what it means to the reference transport, and each error says of what."""
+"""Failed requests: each refusal becomes the same error as over boto, and each error names the request."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ID: Final = {'x-amz-request-id': 'R1'}
 
 
 def document(code: str, message: str = 'Because.', **more: str) -> bytes:
-    """An error's body; S3 tells the request's id in the head as well."""
+    """An error body; S3 sends the request id in the head as well."""
     told = ''.join(f'<{name}>{value}</{name}>' for name, value in more.items())
     return f'<Error><Code>{code}</Code><Message>{message}</Message>{told}<RequestId>R1</RequestId></Error>'.encode()
 
@@ -86,7 +86,7 @@ def both() -> Both:
 
 
 def compare(both: Both, call: Call, *answers: Canned) -> None:
-    """What comes of a refusal is the same; how often botocore asks meanwhile is its own affair."""
+    """A refusal becomes the same error; botocore's number of requests may differ."""
     assert both.by_wire(call, *answers)[1] == both.by_reference(call, *answers)[1]
 
 
@@ -126,7 +126,7 @@ def test_bodies_as_boto(both: Both, body: str) -> None:
     ],
 )
 def test_waits_as_boto(both: Both, headers: dict[str, str]) -> None:
-    """How long the store asks to wait, in each of the ways to say so."""
+    """The wait that the store requests, in each form."""
     compare(both, CALLS['get'], Canned(status=503, headers={**ID, **headers}))
     compare(both, CALLS['list'], Canned(status=503, headers={**ID, **headers}, body=document('SlowDown')))
 
@@ -152,7 +152,7 @@ def test_redirects_as_boto(status: int, call: str, region: str | None) -> None:
     ],
 )
 def test_bodies_unlike_boto(body: bytes) -> None:
-    """An answer that tells no code is known by its status, as one without a body; botocore's code is '' here."""
+    """A response without a code has its status as the code, like one without a body; botocore's code is '' here."""
     with pytest.raises(AccessDenied) as caught:
         requester(FakeClient(Canned(status=403, body=body))).send(GET, 'GET')
 
@@ -176,7 +176,7 @@ def test_choices() -> None:
 
 
 def test_digests_that_differ() -> None:
-    """That what was received is not what was sent is no refusal of what was asked."""
+    """A checksum mismatch is an IntegrityError, not a refusal of the request."""
     answer = Canned(status=400, body=document('BadDigest'))
     with pytest.raises(IntegrityError, match='GetObject s3://bucket/key: 400 BadDigest: Because'):
         requester(FakeClient(answer)).send(GET, 'GET')
@@ -219,7 +219,7 @@ CUT: Final[dict[str, Any]] = {
 @pytest.mark.parametrize('how', CUT)
 @pytest.mark.parametrize(('status', 'error'), [(400, NetworkError), (403, AccessDenied), (404, NotFound), (503, Throttled)])
 def test_refusals_that_cannot_be_read(how: str, status: int, error: type[TransportError]) -> None:
-    """Of half a refusal its status is left; 400 may mean anything, and is asked again."""
+    """If the body of a refusal is truncated, the status decides; 400 has many meanings, and is retried."""
     client = FakeClient(Canned(status=status, **CUT[how]))
     with pytest.raises(error, match='^GetObject s3://bucket/key: '):
         requester(client).send(GET, 'GET')

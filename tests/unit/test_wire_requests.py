@@ -1,4 +1,4 @@
-"""A request as it goes out: its line, its headers, its signature, and what of it is kept for the next one."""
+"""Requests as they are sent: line, headers, signature, and what is cached for the next one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ names = st.sampled_from(
 def test_signed_as_botocore(
     key: str, query: dict[str, str], headers: dict[str, str], body: bytes | Chunk, keys: Keys, signing: str, place: Place
 ) -> None:
-    """Whatever is asked for, what goes out is what was signed; and headers go out as they were given."""
+    """Whatever the request, what is sent was signed; and headers are sent as they were given."""
     client = FakeClient(Canned())
     sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys), payload_signing=signing)
     operation = Operation('PutObject', 'bucket', key)
@@ -139,7 +139,7 @@ def test_headers_go_out_as_they_were_given(client: FakeClient) -> None:
     ('place', 'keys'), [(PLACE, None), (replace(PLACE, auth='none'), KEYS), (replace(PLACE, auth='none'), None)]
 )
 def test_unsigned(client: FakeClient, place: Place, keys: Keys | None) -> None:
-    """Without keys, or where nothing is signed, nothing is said of who asks, and when."""
+    """Without keys, or for unsigned requests, the headers contain neither identity nor time."""
     sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys))
     sent = send(sender, client, PUT, 'PUT', headers={'x-amz-acl': 'private'}, body=b'data')
 
@@ -224,7 +224,7 @@ def test_large_bodies_are_not_read_before_they_are_sent(client: FakeClient, sche
     ],
 )
 def test_content_length(client: FakeClient, method: str, body: bytes | Chunk, said: str | None) -> None:
-    """What may have a body tells its length, also where there is none (RFC 9110, section 8.6)."""
+    """Requests that may have a body send its length, also if it is empty (RFC 9110, section 8.6)."""
     assert send(requester(client), client, PUT, method, body=body)['content-length'] == said
 
 
@@ -287,7 +287,7 @@ def test_queries(client: FakeClient) -> None:
 @pytest.mark.parametrize('keys', [KEYS, None])
 def test_what_has_no_utf8(client: FakeClient, given: dict[str, Any], keys: Keys | None) -> None:
     """Half a character cannot be sent; nothing is."""
-    with pytest.raises(ConfigurationError, match='ListObjectsV2 s3://bucket: .*no UTF-8 form'):
+    with pytest.raises(ConfigurationError, match='ListObjectsV2 s3://bucket: .*cannot be encoded as UTF-8'):
         requester(client, keys=FakeKeys(keys)).send(LIST, 'GET', **given)
 
     assert not client.sent
@@ -307,7 +307,7 @@ def test_keys_with_line_ends(client: FakeClient, name: str, line_end: str) -> No
 
 
 def test_origins(client: FakeClient) -> None:
-    """Connections are those of the place: its host, not what its header says, and its proxy."""
+    """Connections depend on the place: its host, not the Host header, and its proxy."""
     place = replace(PLACE, scheme='https', host='::1', port=443, host_header='[::1]', proxy='http://u:p@proxy:3128')
     sent = send(requester(client, places=FakePlaces(place)), client, GET, 'GET')
 

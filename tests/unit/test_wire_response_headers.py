@@ -1,4 +1,4 @@
-"""What an answer says: its headers as values, its body to the last byte."""
+"""Responses: headers as values, bodies to the last byte."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_bodies_that_are_not_read() -> None:
 
 @pytest.mark.parametrize('how', ['read', 'read_into'])
 def test_bodies_that_are_cut(how: str) -> None:
-    """The message says of what, and how much there was."""
+    """The message names the request, and how many bytes arrived."""
     answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789', cut_bytes=4))
     with pytest.raises(NetworkError, match='^GetObject s3://bucket/key: the body ended after 6 of 10 bytes$'):
         while answer.read(10) if how == 'read' else answer.read_into(memoryview(bytearray(10))):
@@ -228,17 +228,17 @@ CHUNKED: Final = {'Content-Length': None, 'Transfer-Encoding': 'chunked'}
     ],
 )
 def test_bodies_of_unknown_length(canned: Canned, said: str) -> None:
-    """An answer whose end or place nobody knows is none, and its connection is closed."""
+    """A response without a known end or offset is an error, and its connection is closed."""
     client = FakeClient(canned)
     response = requester(client).send(DOING, 'GET')
-    with pytest.raises(NetworkError, match=f'^GetObject s3://bucket/key: the answer .*{said}'):
+    with pytest.raises(NetworkError, match=f'^GetObject s3://bucket/key: the response .*{said}'):
         WireAnswer(response, 'key', DOING, is_range=True)
 
     assert client.connections[0].state == 'closed'
 
 
 def test_facts_before_the_body() -> None:
-    """What a small download needs is there at once; the rest is made when it is asked for, once."""
+    """Values for a small download are available at once; the others are computed on first use."""
     answer, _ = answer_to(Canned(status=206, headers={'ETag': '"e"', 'Content-Range': 'bytes 3-6/10'}, body=b'data'))
 
     assert (answer.status, answer.offset, answer.size_bytes, answer.etag) == (206, 3, 4, 'e')

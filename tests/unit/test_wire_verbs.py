@@ -1,4 +1,4 @@
-"""S3's verbs as the reference transport speaks them: the same call sends the same request, and gives the same value."""
+"""S3's operations over the wire: the same call sends the same request as boto3, and returns the same value."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def both(request: pytest.FixtureRequest) -> Both:
 
 @pytest.mark.parametrize('case', CASES)
 def test_verbs_as_boto(both: Both, case: str) -> None:
-    """Method, path, query, headers and body are the same, and so is what comes of the answer."""
+    """Method, path, query, headers and body are the same, and so is the result."""
     call, answer = CASES[case]
 
     assert both.by_wire(call, answer) == both.by_reference(call, answer)

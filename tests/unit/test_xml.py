@@ -1,4 +1,4 @@
-"""S3's XML, both ways: what an answer tells, and what a request holds."""
+"""S3's XML: values from responses, and bodies of requests."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_what_xml_cannot_hold() -> None:
     controls = {chr(number) for number in range(0x20)} - set('\t\n\r')
     for character in (*controls, '\ud800', '\udfff', '\ufffe', '\uffff'):
         assert not has_xml_form(f'a{character}b')
-        with pytest.raises(ValueError, match='XML cannot hold'):
+        with pytest.raises(ValueError, match='XML cannot contain'):
             xmlbodies.delete_body([(f'a{character}b', None)])
     for character in '\t\n\r \x7f\x85\u2028\ud7ff\ue000\ufffd\U00010000\U0010ffff':
         assert has_xml_form(f'a{character}b')
@@ -302,5 +302,5 @@ def test_complete_body() -> None:
         b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         b'<Part><PartNumber>1</PartNumber><ETag>"e&amp;"</ETag></Part></CompleteMultipartUpload>'
     )
-    with pytest.raises(ValueError, match='XML cannot hold'):
+    with pytest.raises(ValueError, match='XML cannot contain'):
         xmlbodies.complete_body([CompletedPart(number=1, etag='\0')])

@@ -1,4 +1,4 @@
-"""S3's XML as botocore reads and writes it: each function gives what the reference transport makes of the same bytes."""
+"""S3's XML: each function returns the same values as botocore for the same bytes."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_parts_as_boto(answered: Answered, parts: list[tuple[int, str, dict[str,
     )
 )
 def test_uploads_as_boto(answered: Answered, uploads: list[str]) -> None:
-    """A page of uploads, whose keys boto never asks to be escaped, is what boto makes of the same bytes."""
+    """A page of uploads, whose keys boto never requests escaped, equals boto's for the same bytes."""
     body = document('ListMultipartUploadsResult', element('IsTruncated', False), *uploads)
 
     assert xml.uploads_of(body).uploads == answered.to(body).list_multipart_uploads('bucket', extra={})
@@ -191,7 +191,7 @@ def test_deletions_as_boto(answered: Answered, deleted: list[str], failures: lis
 
 @given(etag=xml_text.filter(lambda text: is_proof(unquoted(text))), sums=checksums)
 def test_results_as_boto(answered: Answered, etag: str, sums: dict[str, str]) -> None:
-    """What a copy or a completion tells is what boto makes of the same bytes."""
+    """The result of a copy or a completion equals boto's for the same bytes."""
     copied, completed = (
         document(name, element('ETag', etag), *summed(sums)) for name in ('CopyObjectResult', 'CompleteMultipartUploadResult')
     )
@@ -215,7 +215,7 @@ def test_tags_as_boto(answered: Answered, tags: list[tuple[str, str]]) -> None:
 
 @given(told=some(Code=xml_text, Message=xml_text, Region=xml_text, Resource=xml_text, Details=st.just([element('Code', 'x')])))
 def test_errors_as_boto(told: str) -> None:
-    """An error tells what botocore makes of the same bytes, but that '' stands for what is empty or missing."""
+    """An error equals botocore's for the same bytes, except that '' stands for empty or missing values."""
     body = f'<Error>{told}</Error>'.encode()
     parsed = botocore.parsers.create_parser('rest-xml').parse({'body': body, 'headers': {}, 'status_code': 400}, None)
     theirs = {name: parsed['Error'].get(name) or '' for name in ('Code', 'Message', 'Region')}

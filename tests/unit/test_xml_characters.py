@@ -1,4 +1,4 @@
-"""Documents with characters that XML cannot hold: readable afterwards, and otherwise as they were."""
+"""Documents with characters that XML does not allow: parseable afterwards, and otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s3po.s3.xml_characters import root_of, without_odd_characters
     'written', ['&#1;', '&#x1;', '&#X1F;'.lower(), '&#0;', '&#xFFFE;', '&#xD800;', '\x01', '\ufffe', '&#9999999;']
 )
 def test_odd_characters(written: str) -> None:
-    """An answer that repeats such a key tells all the rest of what it has to say."""
+    """The rest of a response that repeats such a key is parsed."""
     key = f'a{written}b'
     created = f'<InitiateMultipartUploadResult><Key>{key}</Key><UploadId>id</UploadId></InitiateMultipartUploadResult>'
     completed = f'<CompleteMultipartUploadResult><Key>{key}</Key><ETag>"e-2"</ETag></CompleteMultipartUploadResult>'

@@ -1,4 +1,4 @@
-"""S3's XML: nothing but the whole document that was asked for is taken for an answer; all else is refused in one way."""
+"""S3's XML: only the complete, expected document is accepted; everything else is one kind of error."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""S3 over HTTP of our own: the fast transport.
+"""The fast transport: S3 through s3po's own HTTP client.
 
-- `verbs`: the Transport's verbs as HTTP requests, and their answers as values.
-- `requests`: how a request is addressed, dated, signed, sent, and, where it was refused for one of these, corrected.
-- `response_headers`: what an answer's headers say.
+- `verbs`: the methods of Transport as HTTP requests.
+- `requests`: resolves the endpoint, signs the request and sends it; corrects region and date after a refusal.
+- `response_headers`: values from the headers of responses.
 
 See s3po/s3/protocol.py for the rules of all transports.
 """

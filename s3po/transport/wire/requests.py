@@ -1,7 +1,7 @@
-"""Addresses, dates, signs and sends one request.
+"""Resolves the endpoint of a request, signs it (SigV4) and sends it.
 
-A request with the wrong region or the wrong time is corrected and sent once more, and the correction is remembered. That is not
-a retry: the store refused it before it looked at what is requested.
+A request with the wrong region or date is corrected and sent once more, and the correction is remembered. That is not a retry:
+the store refused it before processing it.
 """
 
 from __future__ import annotations
@@ -34,20 +34,19 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 NO_QUERY: Final[Mapping[str, str]] = {}
 USER_AGENT: Final = f's3po/{__version__}'
 
-# Headers that sort between host and x-amz-content-sha256, as the only one of a request: most requests of a batch have none or
-# one of these.
+# Headers that sort between host and x-amz-content-sha256. Most requests of a batch have at most one header, one of these.
 SHORT_WAY: Final = frozenset(
     {'range', 'x-amz-checksum-mode', *(f'x-amz-checksum-{name.lower()}' for name in CHECKSUM_ALGORITHMS)}
 )
-# Limit of an error document, which is short.
+# Limit for error documents.
 MAX_ERROR_BYTES: Final = 1024 * 1024
 # A smaller body is sent together with its head, a larger one piece by piece.
 AT_ONCE_BYTES: Final = 256 * 1024
-# All other requests need a key: without one they would mean the bucket itself, to delete it, for example.
+# Requests without a key. For others an empty key is an error: they would act on the bucket itself, and might delete it.
 ON_BUCKETS: Final = frozenset({'DeleteObjects', 'ListMultipartUploads', 'ListObjectsV2'})
 # S3 refuses requests dated more than 15 minutes off (RequestTimeTooSkewed).
 TOLERATED_SKEW_S: Final = 15 * 60
-# Refusals that may mean that the bucket is in another region.
+# Error codes and statuses that may mean that the bucket is in another region.
 ASTRAY_CODES: Final = frozenset(
     {'AuthorizationHeaderMalformed', 'IllegalLocationConstraintException', 'PermanentRedirect', 'TemporaryRedirect', 'Redirect'}
 )
@@ -58,15 +57,15 @@ class Requester:
     """Sends requests to buckets. Belongs to one hub.
 
     Attributes:
-        routes: The way to each bucket.
+        routes: The route of each bucket.
     """
 
     def __init__(self, routes: Routes, keys: KeySource, *, user_agent: str = '') -> None:
         """
         Args:
-            routes: The way to each bucket.
-            keys: The keys to sign with.
-            user_agent: Added to s3po's own.
+            routes: The route of each bucket.
+            keys: The source of the keys that sign.
+            user_agent: Appended to s3po's own.
         """
         self.routes = routes
         self._keys = keys
@@ -84,19 +83,19 @@ class Requester:
         body: bytes | Chunk = b'',
         is_object_data: bool = False,
     ) -> Response:
-        """Send one request and return its response, whose status is below 300. The caller closes it.
+        """Send one request and return its response, with a status below 300. The caller closes it.
 
         Args:
             operation: The request, with its bucket and key.
-            method: HTTP's.
+            method: The HTTP method.
             query: The query parameters, unescaped.
-            headers: By name in lower case.
+            headers: The headers, with lower-case names.
             body: The request's body.
-            is_object_data: Whether the body is an object's, which may go unsigned, and not a document.
+            is_object_data: Whether the body is an object's data, which may be sent unsigned, not a document.
 
         Raises:
-            TransportError: There was no response, or it is a refusal.
-            ConfigurationError: A name or value cannot be written into a request.
+            TransportError: There was no response, or the store refused the request.
+            ConfigurationError: A name or value cannot be encoded in a request.
         """
         for is_last in (False, True):
             route = self.routes[operation.bucket]
@@ -105,7 +104,7 @@ class Requester:
             try:
                 head = self._head(route, keys, operation, method, query, headers, body, is_object_data)
             except UnicodeError as error:
-                raise ConfigurationError(f'{operation}: a name or a value has no UTF-8 form: {error}') from error
+                raise ConfigurationError(f'{operation}: a name or a value cannot be encoded as UTF-8: {error}') from error
             try:
                 response = route.pool.exchange(
                     head, body, has_body=method != 'HEAD', is_idempotent=_is_idempotent(method, headers)
@@ -114,10 +113,10 @@ class Requester:
                 raise operation.named(error) from error
             if response.status < 300:
                 return response
-            said = self._read_error(response, operation, has_body=method != 'HEAD')
-            if is_last or not self._correct(operation.bucket, route, offset_s, response, said):
+            error_body = self._read_error(response, operation, has_body=method != 'HEAD')
+            if is_last or not self._correct(operation.bucket, route, offset_s, response, error_body):
                 break
-        raise self.refusal(operation, response, said, keys)
+        raise self.refusal(operation, response, error_body, keys)
 
     def presigned_url(
         self, operation: Operation, method: str, *, query: Mapping[str, str], headers: Mapping[str, str], expires_s: int
@@ -126,10 +125,10 @@ class Requester:
 
         Args:
             operation: The request that the URL allows.
-            method: HTTP's.
+            method: The HTTP method.
             query: The query parameters, unescaped.
-            headers: By name in lower case.
-            expires_s: For how many seconds.
+            headers: The headers, with lower-case names.
+            expires_s: The validity in seconds.
 
         Raises:
             ConfigurationError: There are no keys to sign with.
@@ -137,7 +136,7 @@ class Requester:
         route = self.routes[operation.bucket]
         keys = self._keys.current if route.is_signed else None
         if keys is None:
-            raise ConfigurationError('presign() needs credentials to sign with, and this connection does not sign')
+            raise ConfigurationError('presign() needs credentials, but this connection does not sign requests')
         path = route.path + quoted_key(operation.key)
         dated = route.sign_with(keys).at(time.time() + self._clock_offset_s)
         signed = dated.presigned_query(method, path, query, {'host': route.host_header, **headers}, expires_s)
@@ -212,7 +211,7 @@ class Requester:
             sent.update(headers)
             canonical, names = canonical_headers(sent)
             lines = '\r\n'.join([f'{name}:{value}' for name, value in sent.items()])
-        # What is sent is what the caller gave, blanks included; only the signature is of the canonical form.
+        # Values are sent as the caller gave them, blanks included; only the signature uses the canonical form.
         authorization = dated.authorization(method, path, query, canonical, names, payload)
         return f'{lines}\r\nauthorization:{authorization}'
 
@@ -220,32 +219,32 @@ class Requester:
 
     def _read_error(self, response: Response, operation: Operation, *, has_body: bool) -> ErrorBody:
         try:
-            said = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
+            error_body = error_of(response.read_all(MAX_ERROR_BYTES) if has_body else b'')
         except TransportError as error:
-            # Without its body, the status is enough, except for 400, which may mean anything.
+            # Without its body, the status is enough, except for 400, which has many meanings.
             if response.status == http.client.BAD_REQUEST:
                 raise operation.named(error) from error
-            said = ErrorBody()
+            error_body = ErrorBody()
         finally:
             response.close()
-        return said
+        return error_body
 
-    def _correct(self, bucket: str, route: Route, offset_s: float, response: Response, said: ErrorBody) -> bool:
-        """Learn from a refusal. Returns True if the request is worth sending once more.
+    def _correct(self, bucket: str, route: Route, offset_s: float, response: Response, error_body: ErrorBody) -> bool:
+        """Correct the region or the clock after a refusal. Returns True if the request should be sent again.
 
         Args:
             bucket: The bucket.
             route: The route of the request; other requests may have moved the bucket since.
             offset_s: The clock offset that the request was dated with.
             response: The refusal.
-            said: The error in its body.
+            error_body: The error in its body.
         """
-        code = said.code
+        code = error_body.code
         if code in ASTRAY_CODES or response.status in ASTRAY_STATUSES:
-            region = response.text(b'x-amz-bucket-region') or said.region
+            region = response.text(b'x-amz-bucket-region') or error_body.region
             place = self.routes.move(bucket, region).place if region else route.place
             if place != route.place:
-                log.info('s3://%s is in region %s; its requests go there from now on', bucket, place.region)
+                log.info('s3://%s is in region %s; further requests go there', bucket, place.region)
                 return True
         if code == 'RequestTimeTooSkewed' or (response.status == 403 and not code):
             return self._correct_clock(offset_s, response)
@@ -260,45 +259,47 @@ class Requester:
             return False
         if abs(offset_s - self._clock_offset_s) >= TOLERATED_SKEW_S / 2:
             self._clock_offset_s = offset_s
-            log.warning("this machine's clock is %.0f s off the store's; requests are dated by that from now on", -offset_s)
+            log.warning("this machine's clock is %.0f s off the store's; requests use the store's time from now on", -offset_s)
         return True
 
-    def refusal(self, operation: Operation, response: Response, said: ErrorBody, keys: Keys | None = None) -> TransportError:
+    def refusal(
+        self, operation: Operation, response: Response, error_body: ErrorBody, keys: Keys | None = None
+    ) -> TransportError:
         """The error for a refusal.
 
         Args:
             operation: The request that was refused.
             response: The refusal.
-            said: The error in its body.
+            error_body: The error in its body.
             keys: The keys that the request was signed with; None for the current ones.
         """
         can_refresh = self._keys.can_refresh
-        if said.code in EXPIRED_CODES and can_refresh:
+        if error_body.code in EXPIRED_CODES and can_refresh:
             self._keys.expire(keys or self._keys.current)
         headers = headers_of(response)
-        if said.request_id:
-            headers.setdefault('x-amz-request-id', said.request_id)
+        if error_body.request_id:
+            headers.setdefault('x-amz-request-id', error_body.request_id)
         return error_for(
             str(operation),
             status=response.status,
-            code=said.code or str(response.status),
-            message=said.message or ('' if said.code else http.client.responses.get(response.status, '')),
+            code=error_body.code or str(response.status),
+            message=error_body.message or ('' if error_body.code else http.client.responses.get(response.status, '')),
             headers=headers,
             can_refresh=can_refresh,
-            region=said.region,
+            region=error_body.region,
             endpoint=self.routes[operation.bucket].endpoint,
         )
 
 
 def _is_idempotent(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request may be carried out twice: it begins no upload, and has no condition that its first run makes false."""
+    """Whether a request may be carried out twice: it creates no upload, and has no condition that its first run makes false."""
     if method == 'PUT':
         return not headers or ('if-none-match' not in headers and 'if-match' not in headers)
     return method != 'POST'
 
 
 def _short_way(headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """The only header as a canonical line, and its name with a semicolon; two blanks for no header.
+    """The only header as a canonical line, and its name with a semicolon; two empty strings if there is no header.
 
     None for other headers: they are sorted and normalised by canonical_headers(), which takes 3 µs more.
     """

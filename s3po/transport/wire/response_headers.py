@@ -1,7 +1,4 @@
-"""What the headers of an answer say.
-
-What may live here: from header to value; no I/O but the reading of a body that is handed on.
-"""
+"""Converts the headers of responses to values. No I/O, except that a WireAnswer reads its body."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ METADATA_PREFIX: Final = 'x-amz-meta-'
 
 
 class WireAnswer:
-    """The answer to a GET; see Answer in s3po/s3/protocol.py."""
+    """The response to a GET; implements Answer in s3po/s3/protocol.py."""
 
     __slots__ = (
         '_got_bytes',
@@ -64,9 +61,9 @@ class WireAnswer:
         try:
             check_store(response, operation)
             if response.size_bytes < 0 and not response.is_chunked:
-                raise ValueError('the answer has no Content-Length, so its end could not be told from a cut')
-            said = response.text(b'content-range') or ''
-            placing = placed(self.status, said, response.size_bytes, is_range=is_range)
+                raise ValueError('the response has no Content-Length, so a truncated body could not be detected')
+            content_range = response.text(b'content-range') or ''
+            placing = placed(self.status, content_range, response.size_bytes, is_range=is_range)
             self.offset, self.size_bytes, self.whole_bytes = placing
             check_match(if_match, self.etag, operation)
         except ValueError as error:
@@ -82,7 +79,7 @@ class WireAnswer:
 
     @property
     def info(self) -> ObjectInfo:
-        # Made only when it is asked for: a small download needs three of its headers.
+        # Created on first use: a small download needs only three of the headers.
         if self._info is None:
             self._info = info_of(self._response, self._key, self.whole_bytes)
         return self._info
@@ -103,7 +100,7 @@ class WireAnswer:
         self._got_bytes += len(data)
         is_at_end = not data or (self._got_bytes == self.size_bytes and not self._response.read_chunked(1))
         if self.size_bytes >= 0 and is_at_end != (self._got_bytes == self.size_bytes):
-            raise NetworkError(f'the body has not the {self.size_bytes:,} bytes that its Content-Range tells')
+            raise NetworkError(f'the body does not have the {self.size_bytes:,} bytes of its Content-Range')
         return data
 
     def read_into(self, buffer: memoryview) -> int:
@@ -121,7 +118,7 @@ class WireAnswer:
 
 
 class Operation:
-    """One S3 request: its name and its object. Its text stands in error messages, and is made only for them."""
+    """One S3 request: its name and its object. Its text is for error messages, and is created only for them."""
 
     __slots__ = ('bucket', 'key', 'name', 'part_number')
 
@@ -147,23 +144,23 @@ class Operation:
         kind = NetworkError if isinstance(error, ConnectionLost) else type(error)
         named = kind(f'{self}: {error}')
         if isinstance(error, NetworkError) and error.is_unresolved:
-            named.is_unresolved = True  # type: ignore[attr-defined]  # it is of the same kind
+            named.is_unresolved = True  # type: ignore[attr-defined]  # it is also a NetworkError
         return named
 
 
 def check_store(response: Response, operation: Operation) -> None:
-    """Refuse the answer to a GET or HEAD that is no store's."""
+    """Check that the response to a GET or HEAD comes from a store; raises NetworkError if not."""
     if b'etag' not in response.headers:
         check_signs(operation, response.headers, SIGNS, response.text(b'content-type') or '')
 
 
 def etag_of(response: Response) -> str:
-    """The ETag without its quotes; '' when there is none."""
+    """The ETag of a response, without quotes; '' if there is none."""
     return unquoted(response.headers.get(b'etag', b'').decode('utf-8', 'replace'))
 
 
 def checksum_of(response: Response) -> str | None:
-    """The strongest checksum that the answer tells, as 'ALGORITHM:base64'."""
+    """The strongest checksum of a response, as 'ALGORITHM:base64'; None for none."""
     headers = response.headers
     if CHECKSUM_HEADERS.isdisjoint(headers):
         return None
@@ -175,7 +172,7 @@ def checksum_of(response: Response) -> str | None:
 
 
 def stored_of(response: Response) -> Stored:
-    """What the store says of an object that it has taken."""
+    """The Stored value of a response."""
     return Stored(
         etag=etag_of(response),
         version_id=response.text(b'x-amz-version-id'),
@@ -185,7 +182,7 @@ def stored_of(response: Response) -> Stored:
 
 
 def is_encrypted(response: Response) -> bool:
-    """Whether an object was encrypted with a key of somebody's, so that its ETag is no MD5."""
+    """Whether the object is encrypted with a KMS or customer key, so that its ETag is not an MD5."""
     headers = response.headers
     return has_own_key(
         headers.get(b'x-amz-server-side-encryption'), headers.get(b'x-amz-server-side-encryption-customer-algorithm')
@@ -198,10 +195,10 @@ def headers_of(response: Response) -> dict[str, str]:
 
 
 def info_of(response: Response, key: str, size_bytes: int) -> ObjectInfo:
-    """What a HEAD or a GET tells of an object.
+    """The ObjectInfo of the response to a HEAD or GET.
 
     Args:
-        response: The answer.
+        response: The response.
         key: The object's key.
         size_bytes: The size of the whole object.
     """

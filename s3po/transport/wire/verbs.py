@@ -1,7 +1,4 @@
-"""S3's verbs as HTTP requests.
-
-What may live here: which method, query, headers and body a verb is, and what its answer means.
-"""
+"""S3's operations as HTTP requests: the method, query, headers and body of each, and the values of its response."""
 
 from __future__ import annotations
 
@@ -45,12 +42,12 @@ __all__ = ['WireTransport']
 Source = tuple[str, str, str | None]
 T = TypeVar('T')
 
-# An answer that is a document: a page of 1,000 keys of 1,024 bytes, escaped, is the longest.
+# Limit for documents. The longest is a page of 1,000 keys of 1,024 bytes, escaped.
 MAX_DOCUMENT_BYTES: Final = xml.MAX_XML_BYTES
 
 
 class WireTransport:
-    """S3 over HTTP of our own. Belongs to one hub."""
+    """A Transport through s3po's own HTTP client. Belongs to one hub."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
@@ -122,7 +119,7 @@ class WireTransport:
         body = chunk.read() if chunk.size_bytes <= AT_ONCE_BYTES else chunk
         response = self._send(operation, 'PUT', headers=sent, extra=extra, body=body)
         stored = stored_of(response)
-        # S3 answers without a body: with one, not even an ETag is proof.
+        # S3's response has no body: with a body, even an ETag is no proof.
         return replace(stored, etag='') if self._finished(operation, response) else stored
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
@@ -137,7 +134,7 @@ class WireTransport:
         if not keys:
             return failures
         body = delete_body(keys)
-        # S3 wants a digest of the list; this is the one that every store knows.
+        # S3 requires a digest of the list; every store knows this one.
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = {'content-md5': digest, 'content-type': 'application/xml'}
         response = self._send(operation, 'POST', query={'delete': ''}, headers=headers, extra=extra, body=body)
@@ -163,7 +160,7 @@ class WireTransport:
     def presigned_url(
         self, name: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
     ) -> str:
-        """A URL with which anyone can make one request until it expires; as boto3's generate_presigned_url()."""
+        """Return a URL with which anyone can make one request until it expires, like boto3's generate_presigned_url()."""
         headers, query = serialized_extra(name, extra) if extra else ({}, {})
         if version_id is not None:
             query['versionId'] = version_id
@@ -190,7 +187,7 @@ class WireTransport:
         extra: Extra,
     ) -> Listing:
         operation = Operation('ListObjectsV2', bucket)
-        # Escaped keys: not every character that a key may have can stand in XML.
+        # Escaped keys, because some characters of keys are not allowed in XML.
         query = {'list-type': '2', 'prefix': prefix, 'max-keys': str(page_size), 'encoding-type': 'url'}
         optional = {'delimiter': delimiter, 'start-after': start_after, 'continuation-token': token}
         query.update((name, value) for name, value in optional.items() if value is not None)
@@ -209,7 +206,7 @@ class WireTransport:
             markers = {'key-marker': page.next_key_marker, 'upload-id-marker': page.next_upload_id_marker}
             last = page.uploads[-1].upload_id if page.uploads else None
             if not any(markers.values()) or places.is_closed_by(markers) or pages.is_closed_by(last):
-                raise NetworkError(f'{operation}: the answer says that there is more, but not where')
+                raise NetworkError(f'{operation}: the response is truncated without a new marker')
             query.update(markers)
 
     # --- multipart uploads
@@ -295,11 +292,11 @@ class WireTransport:
             sent.update({name: value, 'x-amz-checksum-type': checksum_type(checksum.partition(':')[0])})
         body = complete_body(parts)
         response = self._send(operation, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
-        said = self._document(operation, response, xml.complete_result_of)
+        completed = self._document(operation, response, xml.complete_result_of)
         return Stored(
-            etag=said.etag,
+            etag=completed.etag,
             version_id=response.text(b'x-amz-version-id'),
-            checksum=said.checksum,
+            checksum=completed.checksum,
             is_encrypted=is_encrypted(response),
         )
 
@@ -325,7 +322,7 @@ class WireTransport:
         extra: Extra,
         body: bytes | Chunk = b'',
     ) -> Response:
-        """Send one request: the caller's parameters as far as it knows them, ours on top."""
+        """Send one request, with those of the caller's parameters that it takes; s3po's own take precedence."""
         if version_id is not None:
             if not isinstance(version_id, str):
                 raise ConfigurationError(f'{operation}: version_id must be a str, not {type(version_id).__name__}')
@@ -346,7 +343,7 @@ class WireTransport:
         return response
 
     def _finished(self, operation: Operation, response: Response) -> bytes:
-        """Read an answer that need not have a body, and give the body. A proxy's page with status 200 is refused."""
+        """Read and return the body of a response that needs none. A proxy's page with status 200 is rejected."""
         if not response.size_bytes:
             response.close()
             return b''
@@ -355,11 +352,10 @@ class WireTransport:
         return body
 
     def _document(self, operation: Operation, response: Response, parse: Callable[[bytes], T]) -> T:
-        """Read an answer that is a document.
+        """Read a response that is a document.
 
         Raises:
-            TransportError: It is not the document that it has to be; or it is one that tells of an error, which S3 may only
-                find out when it has said 200 already.
+            TransportError: It is not the expected document, or it is an error document: S3 may send one after status 200.
         """
         return self._parsed(operation, response, self._read(operation, response), parse)
 
@@ -386,7 +382,7 @@ class WireTransport:
 
 def _copy_source(source: Source, if_match: str) -> dict[str, str]:
     bucket, key, version_id = source
-    # An object behind an access point: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    # The form for access points: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
     name = f'{bucket}/object/{key}' if bucket.startswith('arn:') else f'{bucket}/{key}'
     named = quote(name, safe='/~') + ('' if version_id is None else f'?versionId={version_id}')
     check_headers({'x-amz-copy-source': named})
@@ -395,5 +391,5 @@ def _copy_source(source: Source, if_match: str) -> dict[str, str]:
 
 def _required_etag(operation: Operation, etag: str) -> str:
     if not is_proof(etag) or not has_xml_form(etag):
-        raise NetworkError(f'{operation}: the answer has no ETag of an object, so nothing proves that it was done')
+        raise NetworkError(f'{operation}: the response has no valid ETag, so there is no proof of success')
     return etag
