@@ -6,7 +6,7 @@
 # make integration  the tests against real S3 servers: Ceph's (installed when missing, which needs root) and rclone's
 # make chaos        10,000 objects through a proxy that spoils some, before that server, which restarts half-way; three seeds
 # make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
-# make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client
+# make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client, and as many pages of listings
 # make clean        removes what these have made
 #
 # Everything is installed into .venv; nothing outside of this directory is touched, but by make integration.
@@ -58,6 +58,7 @@ bench: $(BENCH)/done
 
 fuzz: $(VENV)/fuzz.done
 	$(BIN)/python -m tests.fuzz.fuzz_answers runs=$(or $(FUZZ_RUNS),1000000)
+	$(BIN)/python -m tests.fuzz.fuzz_listings runs=$(or $(FUZZ_RUNS),1000000)
 
 clean:
 	rm -rf $(VENV) $(BENCH) $(NEIGHBOURS) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,14 +1,15 @@
-"""Characters that keys may have and XML may not, and documents that have them all the same.
+"""Characters that keys may have and XML may not, documents that have them all the same, and escaped keys.
 
-What may live here: text and bytes in, text and bytes out. No parser.
+Text and bytes in, text and bytes out. No parser.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
-__all__ = ['has_xml_form', 'root_of', 'survives_xml', 'without_odd_characters']
+__all__ = ['has_xml_form', 'root_of', 'survives_xml', 'unescaped', 'without_odd_characters']
 
 # https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') cannot stand for such a character either.
 _NOT_XML: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
@@ -50,6 +51,13 @@ def _replaced(found: re.Match[bytes]) -> bytes:
 
 
 def root_of(body: bytes) -> str:
-    """The name of a document's root, for whoever has another parser; '' where there is none. Never raises."""
+    """Root element name, for callers with their own parser; '' if there is none. Never raises."""
     found = _ROOT.match(body)
     return '' if found is None else found[1].decode('ascii', 'replace')
+
+
+def unescaped(text: str) -> str:
+    """A key of a page with EncodingType 'url', unescaped: the same as urllib's unquote_plus, but several times faster."""
+    if '%' not in text and '+' not in text:
+        return text
+    return unquote_to_bytes(text.replace('+', ' ')).decode(errors='replace')

@@ -1,1 +1,1 @@
-"""Cases by the million: what the HTTP client makes of any bytes that a server may send."""
+"""Cases by the million: what the HTTP client and the reader of listings make of any bytes that a server may send."""
