@@ -6,7 +6,7 @@
 # make integration  the tests against real S3 servers: Ceph's (installed if missing, which needs root) and rclone's
 # make chaos        10,000 objects through a faulty proxy to Ceph's server, which is restarted half-way; three seeds
 # make bench        s3po and other clients against a local server (installed if missing, which needs root)
-# make fuzz         feeds a million responses, mutated by coverage, to the HTTP client
+# make fuzz         feeds a million responses, mutated by coverage, to the HTTP client, and as many pages to the listings
 # make clean        removes the files that the others have created
 #
 # Everything is installed into .venv; except for `make integration`, nothing outside of this directory is changed.
@@ -58,6 +58,7 @@ bench: $(BENCH)/done
 
 fuzz: $(VENV)/fuzz.done
 	$(BIN)/python -m tests.fuzz.fuzz_answers runs=$(or $(FUZZ_RUNS),1000000)
+	$(BIN)/python -m tests.fuzz.fuzz_listings runs=$(or $(FUZZ_RUNS),1000000)
 
 clean:
 	rm -rf $(VENV) $(BENCH) $(NEIGHBOURS) build dist s3po.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

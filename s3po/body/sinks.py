@@ -185,10 +185,12 @@ class PathSink(Sink):
 
     def _open_empty(self) -> int:
         """Empty the file that is being written; returns its descriptor."""
+        is_new = self._descriptor is None and self._use_tmp_file
         if self._descriptor is None:
             self._create()
         assert self._descriptor is not None
-        os.ftruncate(self._descriptor, 0)
+        if not is_new:
+            os.ftruncate(self._descriptor, 0)
         return self._descriptor
 
     def _create(self) -> None:

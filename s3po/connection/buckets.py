@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -109,28 +110,28 @@ def _check_asked_for(page: Listing, where: str, prefix: str, start_after: str) -
     for name in (*names, *page.prefixes) if prefix else ():
         if not name.startswith(prefix):
             raise ListingError(f'the listing of {where} has {name!r}, which does not begin with the prefix {prefix!r}')
-    after = _order(start_after)
     for name in names if start_after else ():
-        if _order(name) <= after:
+        if name <= start_after:
             raise ListingError(f'the listing of {where} has {name!r}, which is not behind start_after={start_after!r}')
-
-
-def _order(name: str) -> bytes:
-    return name.encode('utf-8', 'surrogatepass')
 
 
 def _named_page(found: list[ListEntry | Prefix]) -> str:
     if not found:
         return 'without any key, thousands of times in a row'
-    first = found[0]
-    return f'beginning with {first.key if isinstance(first, ListEntry) else first.prefix!r}'
+    return f'beginning with {_name(found[0])!r}'
 
 
-def _merged(entries: Iterable[ListEntry], prefixes: Iterable[str]) -> list[ListEntry | Prefix]:
-    found: list[tuple[str, ListEntry | Prefix]] = [(entry.key, entry) for entry in entries]
-    found += [(prefix, Prefix(prefix=prefix)) for prefix in prefixes]
-    found.sort(key=lambda item: _order(item[0]))
-    return [item for _, item in found]
+def _name(item: ListEntry | Prefix) -> str:
+    return item.key if isinstance(item, ListEntry) else item.prefix
+
+
+def _merged(entries: Iterable[ListEntry], prefixes: Sequence[str]) -> list[ListEntry | Prefix]:
+    """Entries and prefixes in S3's order, that of their UTF-8 bytes. It is also the order of Python's strings."""
+    found: list[ListEntry | Prefix] = sorted(entries, key=operator.attrgetter('key'))
+    if prefixes:
+        found += [Prefix(prefix=prefix) for prefix in prefixes]
+        found.sort(key=_name)
+    return found
 
 
 def _page(attempts: Attempts, token: str | None, **query: Any) -> Any:

@@ -88,6 +88,9 @@ _disowned: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 class Task(gevent.Greenlet):  # type: ignore[type-arg]  # generic in its stubs only
     """A greenlet of s3po. It never continues in a forked child."""
 
+    # gevent keeps up to ten objects per greenlet for the stack that made it, all of which the garbage collector visits.
+    spawning_stack_limit = 0
+
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         super().__init__(_run_in_parent, process.mark, function, arguments)
         self.process = process.mark

@@ -4,7 +4,8 @@
 - `parameters`, `headers`: which request takes which parameter and header.
 - `status`: converts HTTP statuses and S3 error codes to s3po's errors.
 - `expected`: checks of length, range and ETag of a response.
-- `xml`, `xml_requests`, `xml_characters`: XML documents.
+- `xml`, `xml_listings`, `xml_trees`, `xml_requests`, `xml_characters`: XML documents.
+- `listing_scanner`: a fast reader of pages of keys.
 - `deletions`, `pages`: what DeleteObjects confirms; listings that repeat pages.
 - `sigv4`: Signature Version 4.
 """

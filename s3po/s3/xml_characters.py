@@ -1,11 +1,12 @@
-"""Characters that are allowed in keys but not in XML, and documents that contain them nevertheless. No parser."""
+"""Characters that are allowed in keys but not in XML, documents that contain them nevertheless, and escaped keys. No parser."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
-__all__ = ['has_xml_form', 'root_of', 'survives_xml', 'without_odd_characters']
+__all__ = ['has_xml_form', 'root_of', 'survives_xml', 'unescaped', 'without_odd_characters']
 
 # https://www.w3.org/TR/xml/#charsets: a reference ('&#1;') to such a character is not allowed either.
 _NOT_XML: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
@@ -50,3 +51,10 @@ def root_of(body: bytes) -> str:
     """Root element name, for callers with their own parser; '' if there is none. Never raises."""
     found = _ROOT.match(body)
     return '' if found is None else found[1].decode('ascii', 'replace')
+
+
+def unescaped(text: str) -> str:
+    """A key of a page with EncodingType 'url', unescaped: the same as urllib's unquote_plus, but several times faster."""
+    if '%' not in text and '+' not in text:
+        return text
+    return unquote_to_bytes(text.replace('+', ' ')).decode(errors='replace')

@@ -27,8 +27,9 @@ from s3po.s3.expected import check_match
 from s3po.s3.pages import Loop
 from s3po.s3.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
 from s3po.s3.status import check_status, web_page_hint
-from s3po.s3.xml import DOCUMENTS, ERRORS, MalformedAnswer, is_document, nothing_of
+from s3po.s3.xml import MalformedAnswer, is_document, nothing_of
 from s3po.s3.xml_characters import root_of, without_odd_characters
+from s3po.s3.xml_trees import DOCUMENTS, ERRORS
 from s3po.secrecy import redacted
 from s3po.transport.boto_responses import (
     BotoAnswer,

@@ -1,1 +1,1 @@
-"""Fuzzing of the HTTP client: millions of random responses."""
+"""Fuzzing of the HTTP client and of the reader of listings: millions of random responses and pages."""
