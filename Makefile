@@ -5,7 +5,8 @@
 # make neighbours   s3po beside other libraries (multiprocessing, dask, gunicorn, ...), each in processes of its own
 # make integration  the tests against real S3 servers: Ceph's (installed when missing, which needs root) and rclone's
 # make chaos        10,000 objects through a proxy that spoils some, before that server, which restarts half-way; three seeds
-# make bench        s3po beside other clients, against a server on this machine (installed when missing, which needs root)
+# make bench        measures s3po and other clients, 15 minutes (installs nginx if missing, which needs root);
+#                   BENCH_OPTIONS='--against CHECKOUT' compares two checkouts of s3po
 # make fuzz         feeds a million answers, mutated by what they reach, to the HTTP client
 # make clean        removes what these have made
 #
@@ -15,7 +16,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-# By itself: one of the other clients wants an older botocore.
+# An environment of its own: one of the other clients needs an older botocore.
 BENCH := .venv-bench
 # By itself: the other libraries are many, and one of them wants an older botocore.
 NEIGHBOURS := .venv-neighbours

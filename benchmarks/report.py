@@ -142,7 +142,7 @@ def write_rst(path: str, results: list[Measured], verdicts: list[targets.Verdict
     for work in works_of(results):
         for result in of(results, work.name):
             rate, spread, *others = _cells(result, results)
-            rows.append([work.title, f'{result.peer} {result.version}', f'{rate} ({spread})', *others])
+            rows.append([work.title, f'{result.peer} {result.version}'.rstrip(), f'{rate} ({spread})', *others])
     paragraphs = [heading, about, summary(results), 'All figures:', _list_table(rows)]
     paragraphs += ['Aims:', _list_table([list(targets.HEADINGS), *(list(verdict.cells()) for verdict in verdicts)])]
     tried = _tried(results)
@@ -184,8 +184,7 @@ def summary(results: list[Measured]) -> str:
     """For documents: a table with a row for each work and a column for each library, and where others are ahead of s3po."""
     libraries = [name for name in _SUMMARISED if any(each.library == name and each.runs for each in results)]
     rows = [['', *libraries]]
-    ahead: list[str] = []
-    leaner: list[str] = []
+    ahead, leaner = [], []
     for work in works_of(results):
         found = {each.library: each for each in of(results, work.name) if each.library in libraries}
         if len(found) < 2:
@@ -194,32 +193,36 @@ def summary(results: list[Measured]) -> str:
         mine = found.get(S3PO)
         if mine:
             others = [each for each in found.values() if each is not mine]
-            ahead += [_compared(each, ratio) for each in others if (ratio := 1 / median(mine.times(each))) > _AHEAD]
-            leaner += [_compared(each, ratio) for each in others if (ratio := median(mine.cpu_times(each))) > _AHEAD]
+            ahead += _compared(work, [(each, 1 / median(mine.times(each))) for each in others])
+            leaner += _compared(work, [(each, median(mine.cpu_times(each))) for each in others])
     parts = [
         _list_table(rows),
-        f'Clients with a higher rate than s3po: {"; ".join(ahead) or "none"}.',
-        f'Clients that use less CPU time than s3po: {"; ".join(leaner) or "none"}.',
+        'Clients with a higher rate than s3po (and the factor):',
+        '\n'.join(ahead) or '- none',
+        'Clients that use less CPU time than s3po (and the factor):',
+        '\n'.join(leaner) or '- none',
         *filter(None, [_floors(results)]),
         _conditions(),
     ]
     return '\n\n'.join(parts)
 
 
-def _compared(result: Measured, ratio: float) -> str:
-    way = f' ({result.way})' if result.way else ''
-    return f'{result.library}{way} in "{result.work.title}", by a factor of {ratio:.2f}'
+def _compared(work: Work, ratios: list[tuple[Measured, float]]) -> list[str]:
+    """A list item with the clients that are ahead, or nothing if none is."""
+    found = sorted(((ratio, each.peer) for each, ratio in ratios if ratio > _AHEAD), reverse=True)
+    names = ', '.join(f'{peer} {ratio:.2f}' for ratio, peer in found)
+    return [f'- {work.title}: {names}'] if names else []
 
 
 def _floors(results: list[Measured]) -> str:
     """The sentence about bare sockets, or '' if they were not measured."""
     texts = [
-        f'{result.work.title}: {cell(result)} in {"C" if result.way == "c" else "Python"}'
+        f'{cell(result)} for {result.work.title} in {"C" if result.way == "c" else "Python"}'
         for work in works_of(results)
         for result in of(results, work.name)
         if result.library == FLOOR
     ]
-    return f'The floor, bare sockets that send prepared requests: {"; ".join(texts)}.' if texts else ''
+    return f'The least that a client can take, bare sockets that send prepared requests: {", ".join(texts)}.' if texts else ''
 
 
 def _conditions() -> str:

@@ -69,8 +69,8 @@ class Peer:
 
     def version(self) -> str | None:
         """The installed version, or None."""
-        if self.name == 'floor/c' and compiler() is None:
-            return None
+        if self.name == 'floor/c':
+            return '' if compiler() else None
         try:
             return importlib.metadata.version(_DISTRIBUTIONS.get(self.library, self.library))
         except importlib.metadata.PackageNotFoundError:
