@@ -32,15 +32,17 @@ _LEAST_COUNT = 1000
 _ERROR_CHARACTERS = 300
 # Memory for the client itself and for the kernel's socket buffers.
 _CLIENT_BYTES = 256 * objects.MIB
-# A trial moves this share of the objects, but at least so many, so often.
-_TRIAL_SHARE, _TRIAL_LEAST, _TRIALS = 0.25, 500, 2
+# A trial moves this share of the objects, but at least so many.
+_TRIAL_SHARE, _TRIAL_LEAST = 0.25, 500
 
 
 class MeasurementError(Exception):
     """A client failed or did too little; the message has the reason."""
 
 
-def measure(work: Work, peers: Iterable[Peer], sink: Sink, rounds: int, report: Callable[[str], None]) -> list[Measured]:
+def measure(
+    work: Work, peers: Iterable[Peer], sink: Sink, rounds: int, deadline_s: float, report: Callable[[str], None]
+) -> list[Measured]:
     """Runs the work `rounds` times with each library that can do it.
 
     Args:
@@ -48,6 +50,7 @@ def measure(work: Work, peers: Iterable[Peer], sink: Sink, rounds: int, report: 
         peers: The installed clients.
         sink: The store.
         rounds: The number of runs of each library.
+        deadline_s: The time (of `time.monotonic`) after which no second round begins.
         report: Called with a line for each figure.
 
     Returns:
@@ -61,6 +64,9 @@ def measure(work: Work, peers: Iterable[Peer], sink: Sink, rounds: int, report: 
         results[peer.name] = peer, measured
     order = list(results.values())
     for number in range(rounds):
+        if number and time.monotonic() > deadline_s:
+            report(f'{work.name}: no more rounds, because the time is used up')
+            break
         # Each round begins with another client, because the first one of a round may have a disadvantage.
         first = number % len(order) if order else 0
         for peer, result in order[first:] + order[:first]:
@@ -94,7 +100,8 @@ def _quickest(
         return ways[0], {}, None
     rates: dict[str, float] = {}
     errors = []
-    for _ in range(_TRIALS):
+    # One trial is enough where a run is long, or mostly waits.
+    for _ in range(1 if work.is_large or work.endpoint == 'delayed' else 2):
         for peer in ways:
             try:
                 run = _run(work, peer, sink, compare=False, share=_TRIAL_SHARE)

@@ -17,6 +17,8 @@ from peers import PEERS, Peer
 from sink import Sink, SinkError
 from works import Bench, Measured
 
+# With the last rounds, all of it takes at most 15 minutes.
+_MINUTES = 12
 # Rounds of a comparison with another checkout, whose differences are small.
 _AGAINST_ROUNDS = 6
 
@@ -27,6 +29,7 @@ class Options:
 
     Attributes:
         rounds: The number of runs of each client; None for the number of each bench.
+        minutes: The time after which each client has one run of each remaining work.
         quick: Whether to do little of everything, to see that it works.
         count: The number of small objects; None for the full number.
         mib: The size (MiB) of the large object; None for the full size.
@@ -41,6 +44,7 @@ class Options:
     """
 
     rounds: int | None
+    minutes: float
     quick: bool
     count: int | None
     mib: int | None
@@ -64,7 +68,7 @@ def main(benches: Sequence[Callable[[Options], Bench]], about: str | None) -> No
     peers = against.pair(options.against) if options.against else _installed(options)
     try:
         for make in benches:
-            results += _run(make(options), peers, options, facts)
+            results += _run(make(options), peers, options, facts, began_s + 60 * options.minutes)
     except SinkError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -81,6 +85,9 @@ def main(benches: Sequence[Callable[[Options], Bench]], about: str | None) -> No
 def _parse(about: str | None) -> Options:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, help=f'runs of each client (default 2 or 3; {_AGAINST_ROUNDS} with --against)')
+    parser.add_argument(
+        '--minutes', type=float, default=_MINUTES, help='after this time, one run of each client (default %(default)s)'
+    )
     parser.add_argument('--quick', action='store_true', help='little of everything, to see that it works')
     parser.add_argument('--count', type=int, metavar='N', help='the number of small objects')
     parser.add_argument('--mib', type=int, metavar='MIB', help='the size of the large object')
@@ -114,7 +121,7 @@ def _installed(options: Options) -> list[Peer]:
     return [peer for peer in chosen if peer.name not in missing]
 
 
-def _run(bench: Bench, peers: list[Peer], options: Options, facts: dict[str, float]) -> list[Measured]:
+def _run(bench: Bench, peers: list[Peer], options: Options, facts: dict[str, float], deadline_s: float) -> list[Measured]:
     works = [work for work in bench.works if not options.works or work.name in options.works]
     if not works:
         return []
@@ -123,7 +130,7 @@ def _run(bench: Bench, peers: list[Peer], options: Options, facts: dict[str, flo
         if bench.contents.small:
             facts.update(delay_s=sink.delay_s, round_trip_s=round_trip_s(sink))
         for work in works:
-            results += measure(work, peers, sink, options.rounds or bench.rounds, _print_progress)
+            results += measure(work, peers, sink, options.rounds or bench.rounds, deadline_s, _print_progress)
     return results
 
 
