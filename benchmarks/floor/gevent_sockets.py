@@ -12,7 +12,8 @@ from job import Job
 from objects import keys
 
 _BUFFER_BYTES = 64 * 1024
-_LENGTH = b'content-length: '
+# As nginx writes it.
+_LENGTH = b'Content-Length: '
 
 
 class Gevent:
@@ -56,7 +57,7 @@ class Gevent:
             send(b''.join((before, name.encode(), after)))
             data = receive(_BUFFER_BYTES)
             end = data.find(b'\r\n\r\n') + 4
-            start = data.lower().find(_LENGTH, 0, end) + len(_LENGTH)
+            start = data.find(_LENGTH, 0, end) + len(_LENGTH)
             missing = end + int(data[start : data.find(b'\r', start)]) - len(data)
             while missing > 0:
                 more = receive(_BUFFER_BYTES)

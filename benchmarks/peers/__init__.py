@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,8 @@ class Peer:
         """The installed version, or None."""
         if self.name == 'floor/c':
             return '' if compiler() else None
+        if self.library == 's5cmd':
+            return _s5cmd_version()
         try:
             return importlib.metadata.version(_DISTRIBUTIONS.get(self.library, self.library))
         except importlib.metadata.PackageNotFoundError:
@@ -87,6 +90,15 @@ def program_path(name: str) -> str:
     if found is None:
         raise FileNotFoundError(f'{name} is not installed')
     return found
+
+
+def _s5cmd_version() -> str | None:
+    """The version of the program; its distribution has another one."""
+    try:
+        output = subprocess.run([program_path('s5cmd'), 'version'], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return None
+    return output.strip().partition('-')[0].removeprefix('v') or None
 
 
 S3PO = 's3po'
