@@ -9,8 +9,8 @@ from sink import Contents
 from works import Bench, Work
 
 _PARTS = '8 MiB parts, 8 wide'
-# It does not sign the payload of parts, and has no option for that.
-_NEVER_SIGNS = frozenset({'awscrt'})
+# They do not sign payloads, and have no option for that.
+_NEVER_SIGNS = frozenset({'awscrt', 'opendal/file'})
 # The caller has to choose the sizes of ranges or parts: there are no defaults.
 _NO_DEFAULT = frozenset({'obstore/ranges', 'opendal/ranges', 'opendal/file'})
 # After a multipart upload of this size it looks for the object; the measuring store keeps the parts only.
