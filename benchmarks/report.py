@@ -136,8 +136,8 @@ def write_rst(path: str, results: list[Measured], verdicts: list[targets.Verdict
         'brackets. CPU is the user and system time of the client per object or per GiB; for s5cmd and rclone that of the '
         'program. Slow clients get fewer small objects. Of a library with several ways of use, a trial selects the quickest '
         'way for each work. The floor sends prepared requests on bare sockets, without signatures and checksums, and parses '
-        'only the length of the response. In PUTs of small objects s3po, obstore and boto3 sign the payload (SHA-256), OpenDAL and '
-        'awscrt do not; s3po sends a CRC64NVME, these others send no checksum.'
+        'only the length of the response. In PUTs of small objects s3po, obstore and boto3 sign the payload (SHA-256), OpenDAL '
+        'and awscrt do not; s3po sends a CRC64NVME, these others send no checksum.'
     )
     rows = [['Work', 'Client', 'Rate', 'CPU', 'Peak RSS', 'Requests per object', 's3po / it', 'CPU of s3po / it']]
     for work in works_of(results):
