@@ -5,7 +5,8 @@
 # make neighbours   s3po together with other libraries (multiprocessing, dask, gunicorn, ...), each in its own processes
 # make integration  the tests against real S3 servers: Ceph's (installed if missing, which needs root) and rclone's
 # make chaos        10,000 objects through a faulty proxy to Ceph's server, which is restarted half-way; three seeds
-# make bench        s3po and other clients against a local server (installed if missing, which needs root)
+# make bench        measures s3po and other clients, 15 minutes (installs nginx if missing, which needs root);
+#                   BENCH_OPTIONS='--against CHECKOUT' compares two checkouts of s3po
 # make fuzz         feeds a million responses, mutated by coverage, to the HTTP client, and as many pages to the listings
 # make clean        removes the files that the others have created
 #

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, and one table of what came of them: `python benchmarks --help`."""
+"""All benchmarks, one after the other, with one table of results: `python benchmarks --help`."""
 
 from __future__ import annotations
 

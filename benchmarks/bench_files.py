@@ -1,4 +1,4 @@
-"""Objects as files, and fsspec's file systems: `python benchmarks/bench_files.py --help`."""
+"""Objects as file objects, and fsspec's file systems: `python benchmarks/bench_files.py --help`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from works import Bench, Work
 
 
 def bench(options: suite.Options) -> Bench:
-    """The works, and the store that they need."""
+    """The works and the contents of their store."""
     size_bytes = options.mib * MIB if options.mib else 128 * MIB if options.quick else GIB
     size = f'{size_bytes // GIB} GiB' if size_bytes % GIB == 0 else f'{size_bytes // MIB} MiB'
     count = options.count or (2_000 if options.quick else 10_000)
     small = {'count': count, 'size_bytes': 4 * KIB}
     return Bench(
         name='files',
+        rounds=2,
         contents=Contents(small=count, small_bytes=4 * KIB, large_bytes=size_bytes),
         works=(
             Work(

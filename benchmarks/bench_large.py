@@ -1,21 +1,24 @@
-"""One large object, path to path, in parts: `python benchmarks/bench_large.py --help`."""
+"""One large object, from a path and to a path, in parts: `python benchmarks/bench_large.py --help`."""
 
 from __future__ import annotations
 
 import suite
 from objects import GIB, MIB
+from peers import S3PO
 from sink import Contents
 from works import Bench, Work
 
 _PARTS = '8 MiB parts, 8 wide'
-# It signs no payload of several parts, and has no switch for it.
-_NEVER_SIGNS = frozenset({'awscrt'})
-# Its caller has to choose the ranges: there is no default.
-_NO_DEFAULT = frozenset({'obstore/ranges'})
+# They do not sign payloads, and have no option for that.
+_NEVER_SIGNS = frozenset({'awscrt', 'opendal/file'})
+# The caller has to choose the sizes of ranges or parts: there are no defaults.
+_NO_DEFAULT = frozenset({'obstore/ranges', 'opendal/ranges', 'opendal/file'})
+# After a multipart upload of this size it looks for the object; the measuring store keeps the parts only.
+_LOOKS_BACK = frozenset({'rclone'})
 
 
 def bench(options: suite.Options) -> Bench:
-    """The works, and the store that they need."""
+    """The works and the contents of their store."""
     size_bytes = options.mib * MIB if options.mib else 128 * MIB if options.quick else GIB
     size = f'{size_bytes // GIB} GiB' if size_bytes % GIB == 0 else f'{size_bytes // MIB} MiB'
 
@@ -23,11 +26,14 @@ def bench(options: suite.Options) -> Bench:
         bucket = 'large' if verb == 'get_file' else 'put'
         return Work(name=name, title=f'{size} {title}', verb=verb, bucket=bucket, size_bytes=size_bytes, width=8, **settings)
 
-    def default(name: str, title: str, verb: str, endpoint: str) -> Work:
-        return work(name, f'{title}, all defaults', verb, endpoint=endpoint, part_bytes=None, without=_NO_DEFAULT)
+    def default(name: str, title: str, verb: str, endpoint: str, only: str = '') -> Work:
+        title = f'{title}, all defaults'
+        without = _NO_DEFAULT | (_LOOKS_BACK if verb == 'put_file' else frozenset())
+        return work(name, title, verb, endpoint=endpoint, part_bytes=None, without=without, only=only)
 
     return Bench(
         name='large',
+        rounds=2,
         contents=Contents(large_bytes=size_bytes),
         works=(
             work('large-down', f'down, {_PARTS}', 'get_file'),
@@ -37,8 +43,8 @@ def bench(options: suite.Options) -> Bench:
             work('large-up-tls', f'up over TLS, {_PARTS}, payload unsigned', 'put_file', endpoint='https', payload='unsigned'),
             default('default-down', 'down', 'get_file', 'http'),
             default('default-up', 'up', 'put_file', 'http'),
-            default('default-down-tls', 'down over TLS', 'get_file', 'https'),
-            default('default-up-tls', 'up over TLS', 'put_file', 'https'),
+            default('default-down-tls', 'down over TLS', 'get_file', 'https', S3PO),
+            default('default-up-tls', 'up over TLS', 'put_file', 'https', S3PO),
         ),
     )
 

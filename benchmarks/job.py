@@ -1,4 +1,4 @@
-"""What one process measures, as the process that started it tells it."""
+"""The description of one measurement, which the benchmark passes to a child process."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Job:
     """One piece of work for one client.
 
     Attributes:
-        verb: What to do; the name of a client's method.
+        verb: The name of the client's method to call.
         endpoint: The store's URL.
-        status: Host and port where the store tells how many requests it had.
-        ca: The certificate to trust, as a path; None over HTTP.
+        status: Host and port of the store's counter of requests.
+        ca: The path of the certificate to trust; None over HTTP.
         bucket: The bucket to read from or write to.
-        count: How many objects.
-        size_bytes: The size of each.
-        width: How many requests at once.
-        path: The directory or file to upload from or download to; '' where bodies are in memory.
-        part_bytes: The size of a part; None leaves the client every default.
+        count: The number of objects.
+        size_bytes: The size of each object.
+        width: The number of requests at once.
+        path: The directory or file to upload from or download to; '' if the bodies are in memory.
+        part_bytes: The size of a part; None leaves all settings of the client at their defaults.
         ballast: A file to remove just before the work begins (see `Sink.fill_ballast`).
-        payload: 'signed' or 'unsigned'; None leaves it to the client.
+        payload: 'signed' or 'unsigned'; None for the client's default.
     """
 
     verb: str
@@ -44,15 +44,15 @@ class Job:
 
     @property
     def is_default(self) -> bool:
-        """Whether the client is to be used as it comes."""
+        """Whether the client is used with all its defaults."""
         return self.part_bytes is None
 
     def to_json(self) -> str:
-        """The job as text."""
+        """The job as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Job:
-        """The job that `to_json` wrote."""
+        """The job of a text from `to_json`."""
         values = json.loads(text)
         return cls(**{**values, 'status': tuple(values['status'])})

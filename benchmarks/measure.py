@@ -1,6 +1,6 @@
-"""Runs works: every client in turn, round after round (A B A B), each time in a fresh process against the same store.
+"""Runs works: each client in turn, round after round (A B A B), each time in a new process against the same store.
 
-What may live here: starting and ending those processes, and checking what they left behind.
+Of a library that can be used in several ways, a short trial selects the quickest way first.
 """
 
 from __future__ import annotations
@@ -22,56 +22,103 @@ import objects
 from job import Job
 from peers import Peer
 from sink import Sink
-from works import Measured, Run, Work
+from works import Measured, Run, Work, rate_of
 
 _ONCE = Path(__file__).with_name('once.py')
 _TIMEOUT_S = 300
 _ROUND_TRIPS = 300
-# A slow client is given no fewer objects than these.
+# The least number of objects for a slow client.
 _LEAST_COUNT = 1000
 _ERROR_CHARACTERS = 300
-# What a client needs for itself, and the store's kernel buffers.
+# Memory for the client itself and for the kernel's socket buffers.
 _CLIENT_BYTES = 256 * objects.MIB
+# A trial moves this share of the objects, but at least so many.
+_TRIAL_SHARE, _TRIAL_LEAST = 0.25, 500
 
 
 class MeasurementError(Exception):
-    """A client failed, or did not do what it was asked to; the message says what."""
+    """A client failed or did too little; the message has the reason."""
 
 
-def measure(work: Work, peers: Iterable[Peer], sink: Sink, rounds: int, say: Callable[[str], None]) -> list[Measured]:
-    """Has each of the peers that can do the work do it, `rounds` times.
+def measure(
+    work: Work, peers: Iterable[Peer], sink: Sink, rounds: int, deadline_s: float, report: Callable[[str], None]
+) -> list[Measured]:
+    """Runs the work `rounds` times with each library that can do it.
 
     Args:
-        work: What to do.
+        work: The work.
         peers: The installed clients.
         sink: The store.
-        rounds: How often each has its turn.
-        say: Is told each figure as it comes.
+        rounds: The number of runs of each library.
+        deadline_s: The time (of `time.monotonic`) after which no second round begins.
+        report: Called with a line for each figure.
 
     Returns:
-        One entry a peer; one that failed has its error, and was not asked again.
+        One entry per library; if it failed, the entry has its error, and it was not run again.
     """
-    able = [peer for peer in peers if work.verb in peer.verbs and peer.name not in work.without]
-    results = {peer.name: Measured(work=work, peer=peer.name, version=peer.version() or '') for peer in able}
+    results: dict[str, tuple[Peer, Measured]] = {}
+    for ways in _by_choice(work, peers).values():
+        peer, tried, error = _quickest(work, ways, sink, report)
+        measured = Measured(work=work, peer=peer.name, version=peer.version() or '', is_floor=peer.is_floor, tried=tried)
+        measured.error = error
+        results[peer.name] = peer, measured
+    order = list(results.values())
     for number in range(rounds):
-        # Each round begins with another one, so that what only the first of a round has to bear is not always the same one's.
-        first = number % len(able) if able else 0
-        for peer in able[first:] + able[:first]:
-            result = results[peer.name]
+        if number and time.monotonic() > deadline_s:
+            report(f'{work.name}: no more rounds, because the time is used up')
+            break
+        # Each round begins with another client, because the first one of a round may have a disadvantage.
+        first = number % len(order) if order else 0
+        for peer, result in order[first:] + order[:first]:
             if result.error:
                 continue
             try:
                 result.runs.append(_run(work, peer, sink, compare=number == 0))
             except MeasurementError as error:
                 result.error = str(error)
-                say(f'{work.name} {peer.name}: {error}')
+                report(f'{work.name} {peer.name}: {error}')
             else:
-                say(f'{work.name} {peer.name}: {result.runs[-1].seconds:.2f} s')
-    return list(results.values())
+                run = result.runs[-1]
+                report(f'{work.name} {peer.name}: {run.seconds:.2f} s, {run.cpu_s:.2f} s of CPU')
+    return [measured for _, measured in order]
+
+
+def _by_choice(work: Work, peers: Iterable[Peer]) -> dict[str, list[Peer]]:
+    """The peers that can do the work, grouped by library."""
+    found: dict[str, list[Peer]] = {}
+    for peer in peers:
+        if work.verb in peer.verbs and peer.name not in work.without and work.only in {'', peer.library}:
+            found.setdefault(peer.choice, []).append(peer)
+    return found
+
+
+def _quickest(
+    work: Work, ways: list[Peer], sink: Sink, report: Callable[[str], None]
+) -> tuple[Peer, dict[str, float], str | None]:
+    """The way with the highest rate in a trial, the rates of all ways, and an error if none of them succeeded."""
+    if len(ways) == 1:
+        return ways[0], {}, None
+    rates: dict[str, float] = {}
+    errors = []
+    # One trial is enough where a run is long, or mostly waits.
+    for _ in range(1 if work.is_large or work.endpoint == 'delayed' else 2):
+        for peer in ways:
+            try:
+                run = _run(work, peer, sink, compare=False, share=_TRIAL_SHARE)
+            except MeasurementError as error:
+                errors.append(f'{peer.name}: {error}')
+                report(f'{work.name} {errors[-1]}')
+            else:
+                rates[peer.name] = max(rates.get(peer.name, 0.0), rate_of(work, run))
+    if not rates:
+        return ways[0], {}, errors[0]
+    best = max(rates, key=rates.__getitem__)
+    report(f'{work.name}: {best} is the quickest of {", ".join(rates)}')
+    return next(peer for peer in ways if peer.name == best), rates, None
 
 
 def round_trip_s(sink: Sink) -> float:
-    """The median time of a GET of a small object over a kept connection, without a client: what the store itself takes."""
+    """The median time of a GET of a small object over an open connection, on a bare socket: the time of the store itself."""
     host, port = sink.http.removeprefix('http://').split(':')
     request = f'GET /small/{objects.keys(1)[0]} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n'.encode()
     times_s = []
@@ -84,9 +131,10 @@ def round_trip_s(sink: Sink) -> float:
     return median(times_s)
 
 
-def _run(work: Work, peer: Peer, sink: Sink, *, compare: bool) -> Run:
+def _run(work: Work, peer: Peer, sink: Sink, *, compare: bool, share: float = 1.0) -> Run:
+    """One run in a new process; `share` below 1 makes it a trial with fewer small objects."""
     out = sink.directory / 'out'
-    count = max(min(work.count, _LEAST_COUNT), round(work.count * peer.share)) if work.is_shared else work.count
+    count = _count(work, peer, share)
     job = Job(
         verb=work.verb,
         endpoint=getattr(sink, work.endpoint),
@@ -114,6 +162,13 @@ def _run(work: Work, peer: Peer, sink: Sink, *, compare: bool) -> Run:
     return Run(count=count, size_bytes=work.size_bytes, **measured)
 
 
+def _count(work: Work, peer: Peer, share: float) -> int:
+    if not work.is_shared:
+        return work.count
+    count = max(min(work.count, _LEAST_COUNT), round(work.count * peer.share))
+    return count if share == 1.0 else max(min(count, _TRIAL_LEAST), round(count * share))
+
+
 def _path(work: Work, sink: Sink, out: Path) -> str:
     if work.verb == 'put_file':
         return str(sink.large)
@@ -123,14 +178,14 @@ def _path(work: Work, sink: Sink, out: Path) -> str:
 
 
 def _once(peer: Peer, job: Job) -> dict[str, float]:
-    """One process of `once.py`, and what it printed."""
+    """Runs one process of `once.py`; returns the figures that it printed."""
     child = subprocess.Popen(
         [sys.executable, str(_ONCE), peer.target, job.to_json()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(),
+        env=_environment(peer),
         start_new_session=True,
     )
     try:
@@ -139,7 +194,7 @@ def _once(peer: Peer, job: Job) -> dict[str, float]:
         raise MeasurementError(f'not done after {_TIMEOUT_S} s') from None
     finally:
         if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # with a program that it may have started
+            os.killpg(child.pid, signal.SIGKILL)  # and a program that it may have started
             child.communicate()
     if child.returncode:
         raise MeasurementError(f'ended with {child.returncode}: {errors.strip()[-_ERROR_CHARACTERS:]}')
@@ -149,19 +204,20 @@ def _once(peer: Peer, job: Job) -> dict[str, float]:
     return measured
 
 
-def _environment() -> dict[str, str]:
-    """This process's, without what would make clients look for proxies, accounts or instances."""
+def _environment(peer: Peer) -> dict[str, str]:
+    """The environment of a client: without settings of AWS and proxies, and with the checkout to import s3po from."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith('_proxy')}
     kept = {name: value for name, value in kept.items() if not name.startswith(('AWS_', 'S3_', 'S3PO_'))}
     nothing = {'AWS_CONFIG_FILE': os.devnull, 'AWS_SHARED_CREDENTIALS_FILE': os.devnull}
-    return {**kept, **nothing, 'AWS_EC2_METADATA_DISABLED': 'true'}
+    tree = {'PYTHONPATH': peer.tree} if peer.tree else {}
+    return {**kept, **nothing, **tree, 'AWS_EC2_METADATA_DISABLED': 'true'}
 
 
 def _check(job: Job, sink: Sink, out: Path, *, compare: bool) -> None:
-    """Raises when the client did less than its job; where `compare`, every byte of a large download is looked at."""
+    """Raises if the client did less than its job. `compare` compares all bytes of a large download."""
     if job.verb.startswith(('put', 'write')):
         files, size_bytes = sink.stored(job.bucket)
-        # Some clients wrap bodies in chunks with signatures or checksums, which the store keeps as they came.
+        # Some clients send bodies in chunks with signatures or checksums; the store keeps these unchanged.
         if files < job.count or size_bytes < job.count * job.size_bytes:
             raise MeasurementError(f'{files} files of {size_bytes} bytes were stored, too few')
     elif job.verb in {'get_directory', 'get_tree'}:
@@ -169,11 +225,11 @@ def _check(job: Job, sink: Sink, out: Path, *, compare: bool) -> None:
         if sizes != [job.size_bytes] * job.count:
             raise MeasurementError(f'{len(sizes)} files of {sum(sizes)} bytes were written')
     elif job.verb == 'get_file' and not _is_same(out, sink.large, compare=compare):
-        raise MeasurementError('the file is not what the object is')
+        raise MeasurementError('the downloaded file differs from the object')
 
 
 def _is_same(path: Path, source: Path, *, compare: bool) -> bool:
-    is_as_long = path.stat().st_size == source.stat().st_size
+    is_as_long = path.exists() and path.stat().st_size == source.stat().st_size
     return is_as_long and (not compare or filecmp.cmp(path, source, shallow=False))
 
 

@@ -1,11 +1,9 @@
-"""What is in the measuring store before anything is measured, and the pages that list it.
-
-What may live here: names of buckets and keys, and the writing of files. No server, no client.
+"""The initial contents of the store: the names of buckets and keys, and functions that write the files.
 
 - bucket `small`: many small objects, all different
 - bucket `large`: one large object, `large/object`
-- bucket `listed`: keys that exist in the pages only, for listing and deleting
-- bucket `put`: empty; what is uploaded goes there
+- bucket `listed`: keys without objects, for listing and deleting
+- bucket `put`: empty, for uploads
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ PAGE_KEYS = 1000
 LARGE_KEY = 'object'
 
 _MODIFIED = '2025-01-01T00:00:00.000Z'
-# A large file repeats this many random bytes: enough for no cache to hold them.
+# A large file repeats a block of random bytes that is larger than any cache of the processor.
 _BLOCK_BYTES = 64 * MIB
-# So many small objects have bodies of their own, then these come again.
+# The number of different bodies of small objects.
 _BODIES = 1024
 
 
@@ -35,7 +33,7 @@ def keys(count: int) -> list[str]:
 
 
 def read_all(file: BinaryIO) -> int:
-    """Reads a file object to its end, 1 MiB at a time; returns how many bytes came."""
+    """Reads a file object to its end, 1 MiB at a time; returns the number of bytes."""
     size_bytes = 0
     while piece := file.read(MIB):
         size_bytes += len(piece)
@@ -43,7 +41,7 @@ def read_all(file: BinaryIO) -> int:
 
 
 def write_all(file: BinaryIO, size_bytes: int) -> None:
-    """Writes so many bytes to a file object, 1 MiB at a time."""
+    """Writes `size_bytes` random bytes to a file object, 1 MiB at a time."""
     piece = os.urandom(MIB)
     file.writelines(piece for _ in range(size_bytes // MIB))
 
@@ -60,7 +58,7 @@ def write_large(path: Path, size_bytes: int) -> str:
     """Writes a file of random bytes.
 
     Returns:
-        Its CRC64NVME as S3's header gives it, or '' where awscrt is not installed.
+        Its CRC64NVME as in S3's header, or '' if awscrt is not installed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     block = os.urandom(min(size_bytes, _BLOCK_BYTES))
@@ -85,7 +83,7 @@ def crc64nvme(path: Path) -> str:
 
 
 def write_pages(directory: Path, bucket: str, count: int, size_bytes: int) -> None:
-    """Writes ListObjectsV2's answers, 1,000 keys each, as 0.xml, 1.xml, …; a page's number is its continuation token."""
+    """Writes the responses of ListObjectsV2, 1,000 keys each, as 0.xml, 1.xml, …; a page's number is its continuation token."""
     target = directory / bucket
     target.mkdir(parents=True, exist_ok=True)
     names = keys(count)

@@ -1,8 +1,8 @@
-"""Does one piece of work with one client, in this process alone, and prints what it took as one line of JSON.
+"""Does one piece of work with one client, alone in this process, and prints the measurement as one line of JSON.
 
     python benchmarks/once.py MODULE:CLASS JOB
 
-What the client imports, makes and connects beforehand is not measured; a handful of requests warms it up.
+Imports, the construction of the client and a few requests to warm up are not measured.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from job import Job
 def main() -> None:
     try:
         measured = _measure(sys.argv[1], Job.from_json(sys.argv[2]))
-    except Exception as error:  # noqa: BLE001  (the process that started this one tells it)
+    except Exception as error:  # noqa: BLE001  (the parent process reports it)
         measured = {'error': f'{type(error).__name__}: {error}'}
     print(json.dumps(measured), flush=True)
 
 
 def _measure(target: str, job: Job) -> dict[str, float]:
     module, _, name = target.partition(':')
-    # The client comes before all else that is imported here: those under gevent patch what they find.
+    # The client is imported first: those under gevent patch the standard library.
     client = getattr(importlib.import_module(module), name)(job)
     client.warm_up()
     work = getattr(client, job.verb)
@@ -45,7 +45,7 @@ def _measure(target: str, job: Job) -> dict[str, float]:
         'seconds': seconds,
         'cpu_s': cpu_s,
         'rss_bytes': rss_bytes,
-        # The first of the two questions came before its own answer, the second is in it.
+        # The second query of the counter is counted in its own response; the first is not.
         'requests': requests_now - requests - 1,
         'connections': connections_now - connections - 1,
     }
@@ -57,7 +57,7 @@ def _cpu_s() -> float:
 
 
 def _rss_bytes() -> int:
-    """This process's peak. Linux's ru_maxrss would begin with what the parent had when it forked; VmHWM does not."""
+    """The peak of this process. On Linux, ru_maxrss includes the parent's size at the fork; VmHWM does not."""
     try:
         with open('/proc/self/status') as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith('VmHWM:'))
@@ -66,8 +66,8 @@ def _rss_bytes() -> int:
 
 
 def _counters(address: tuple[str, int]) -> tuple[int, int]:
-    """How many connections and requests the store has had."""
-    import socket  # later than gevent
+    """The numbers of connections and requests that the store has had."""
+    import socket  # after gevent has patched it
 
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(b'GET /status HTTP/1.0\r\n\r\n')
@@ -78,7 +78,7 @@ def _counters(address: tuple[str, int]) -> tuple[int, int]:
 
 
 def _check(job: Job, kept: object) -> None:
-    """Raises when a client that returns results returns fewer than it should, or bodies of other sizes."""
+    """Raises if the client returned too few results, or bodies of other sizes."""
     if isinstance(kept, list):
         assert len(kept) == job.count, f'{len(kept)} results of {job.count}'
         if job.verb == 'get':

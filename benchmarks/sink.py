@@ -1,7 +1,7 @@
-"""The measuring server: nginx that stores objects in memory and answers as S3 does, so that clients are what is measured.
+"""The measuring server: nginx with S3's responses, which stores objects in memory. It takes less time than the clients.
 
-One worker, path style, bound to 127.0.0.1; over HTTP, over TLS, and over HTTP with an injected delay. It checks no signature.
-It runs from a directory of its own on a memory file system, and ends with the process that started it. In Python:
+It has one worker, path style, on 127.0.0.1: over HTTP, over TLS, and over HTTP with a delay. It checks no signatures. Its files
+are in a directory of its own on a memory file system. It ends with the process that started it. In Python:
 
     with Sink(Contents(small=20_000)) as sink:
         client = boto3.client('s3', endpoint_url=sink.http, …)
@@ -34,25 +34,25 @@ _TEMPLATES = Path(__file__).parent / 'nginx'
 _PACKAGES = ('nginx', 'libnginx-mod-http-lua', 'openssl')
 _MODULES = Path('/usr/lib/nginx/modules')
 NGINX = '/usr/sbin/nginx'
-# Says whether services may be started by the installation of their packages (Debian's invoke-rc.d(8)).
+# Decides whether the installation of a package starts its service (Debian's invoke-rc.d(8)).
 _POLICY = Path('/usr/sbin/policy-rc.d')
 _START_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = 10
 
 
 class SinkError(Exception):
-    """The server cannot be had here; the message says why."""
+    """The server cannot be started; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What the store holds when it starts.
+    """The initial contents of the store.
 
     Attributes:
-        small: How many small objects the bucket `small` has.
-        small_bytes: The size (bytes) of each.
+        small: The number of objects in the bucket `small`.
+        small_bytes: The size (bytes) of each of them.
         large_bytes: The size (bytes) of `large/object`; 0 for none.
-        listed: How many keys the listing of the bucket `listed` names.
+        listed: The number of keys in the listing of the bucket `listed`.
     """
 
     small: int = 0
@@ -62,22 +62,22 @@ class Contents:
 
 
 class Sink:
-    """The server, while the `with` lasts.
+    """The server, for the duration of a `with`.
 
     Attributes:
         http: The endpoint over HTTP.
         https: The endpoint over TLS; `ca` is the authority to trust.
-        delayed: The endpoint over HTTP that waits for `delay_s` before each answer.
-        directory: Where everything is; `large` therein is the file that the large object is made of.
+        delayed: The endpoint over HTTP that waits for `delay_s` before each response.
+        directory: The directory with all files of the server; `large` in it is the file of the large object.
     """
 
     def __init__(self, contents: Contents, *, parent: str = '/dev/shm', delay_s: float = 0.02) -> None:
-        """Writes nothing yet.
+        """Stores the arguments; `with` starts the server.
 
         Args:
-            contents: What to store at first.
-            parent: The directory to work in; a memory file system, or it is the disk that is measured.
-            delay_s: What the delayed endpoint waits for, in seconds.
+            contents: The initial contents.
+            parent: The parent of the directory; a memory file system, because otherwise the disk would be measured.
+            delay_s: The delay of the delayed endpoint, in seconds.
         """
         self.delay_s = delay_s
         self._contents = contents
@@ -109,20 +109,19 @@ class Sink:
 
     @property
     def ca(self) -> Path:
-        """The certificate of the authority that the TLS endpoint is trusted by."""
+        """The certificate of the authority that signed the TLS endpoint's certificate."""
         return self.directory / 'ca.crt'
 
     @property
     def ballast(self) -> Path:
-        """A file that occupies memory until a measurement begins; see `fill_ballast`."""
+        """A file that occupies memory until a measurement begins (see `fill_ballast`)."""
         return self.directory / 'ballast'
 
     def fill_ballast(self, size_bytes: int) -> None:
-        """Write to so much memory, which is free once the ballast is removed.
+        """Writes a file of this size, which is removed just before the measurement, so that the memory is free then.
 
-        A virtual machine may give free memory back to its host, and gets a page again when it is first written to; that takes
-        four times as long as all else that a download does to the page. Just before a client is measured, the memory that it
-        will write to is therefore had from the host.
+        A virtual machine may return free memory to its host. The first write to a page gets it back, which takes four times as
+        long as everything else that a download does with the page. The ballast gets the memory back before the measurement.
         """
         block = bytes(objects.MIB)
         with self.ballast.open('wb', buffering=0) as file:
@@ -131,11 +130,11 @@ class Sink:
 
     @property
     def large(self) -> Path:
-        """The file that `large/object` is made of."""
+        """The file of `large/object`."""
         return self.directory / 'large'
 
     def stored(self, bucket: str) -> tuple[int, int]:
-        """How many files the bucket has (a part is one, too), and how many bytes they are."""
+        """The number of files in the bucket, which includes parts, and the number of their bytes."""
         files = [path for path in (self.directory / 'store' / bucket).rglob('*') if path.is_file()]
         return len(files), sum(path.stat().st_size for path in files)
 
@@ -144,7 +143,7 @@ class Sink:
         shutil.rmtree(self.directory / 'store' / bucket, ignore_errors=True)
 
     def _check_room(self) -> None:
-        """The store, what is uploaded, and what is downloaded have to fit beside each other."""
+        """Raises SinkError if the store, the uploads and the downloads do not fit on the file system together."""
         contents = self._contents
         needed = 4 * (contents.large_bytes + contents.small * contents.small_bytes)
         if not os.path.isdir(self._parent) or shutil.disk_usage(self._parent).free < needed:
@@ -171,7 +170,7 @@ class Sink:
         self._write_conf(checksum)
 
     def _make_certificate(self) -> None:
-        """An authority and its certificate for the server: some clients trust no server that is its own authority."""
+        """Makes an authority and a certificate signed by it: some clients do not trust a self-signed certificate."""
         make = 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30'
         authority, ca_key = str(self.ca), str(self.directory / 'ca.key')
         _run(
@@ -210,7 +209,7 @@ class Sink:
             (self.directory / template.name).write_text(text)
 
     def _start(self) -> None:
-        # A session of its own: the terminal's Ctrl-C is not for the server, which has to outlive the measurement.
+        # A new session, so that Ctrl-C in the terminal does not stop the server before the measurement ends.
         with (self.directory / 'nginx.out').open('wb') as out:
             self._nginx = subprocess.Popen(
                 [NGINX, '-p', str(self.directory), '-c', str(self.directory / 'nginx.conf')],
@@ -228,17 +227,17 @@ class Sink:
 
 
 def install() -> None:
-    """Installs the Debian packages that are missing, as root, without starting nginx as a service.
+    """Installs missing Debian packages, which needs root, without starting nginx as a service.
 
     Raises:
-        SinkError: They are missing and cannot be installed.
+        SinkError: Packages are missing and cannot be installed.
     """
     if os.path.exists(NGINX) and (_MODULES / 'ngx_http_lua_module.so').exists() and shutil.which('openssl'):
         return
     if os.getuid() != 0 or not shutil.which('apt-get'):
         raise SinkError(f'the measuring server needs the Debian packages {", ".join(_PACKAGES)}; only root can install them')
     with _no_services():
-        _run('apt-get', '-o', 'DPkg::Lock::Timeout=600', 'update', check=False)  # the lists at hand may do
+        _run('apt-get', '-o', 'DPkg::Lock::Timeout=600', 'update', check=False)  # the present lists may be sufficient
         _run('apt-get', '-o', 'DPkg::Lock::Timeout=600', 'install', '-y', '--no-install-recommends', *_PACKAGES)
 
 
@@ -281,7 +280,7 @@ def _text(path: Path) -> str:
 
 
 def main() -> None:
-    """Runs the server until Ctrl-C and says where it is."""
+    """Runs the server until Ctrl-C and prints its endpoints."""
     parser = argparse.ArgumentParser(description='The measuring server, until Ctrl-C.')
     parser.add_argument('--small', type=int, default=1000, metavar='N', help='objects in the bucket `small`')
     parser.add_argument('--small-bytes', type=int, default=4 * objects.KIB, metavar='BYTES', help='the size of each')

@@ -1,13 +1,15 @@
-"""The command line of the benchmarks: reads the options, runs the works, shows what came of it."""
+"""The command line of the benchmarks: reads the options, runs the works and prints the results."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import against
 import report
 import targets
 from measure import measure, round_trip_s
@@ -15,33 +17,40 @@ from peers import PEERS, Peer
 from sink import Sink, SinkError
 from works import Bench, Measured
 
-_ROUNDS = 3
+# With the last rounds, all of it takes at most 15 minutes.
+_MINUTES = 12
+# Rounds of a comparison with another checkout, whose differences are small.
+_AGAINST_ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says.
+    """The options of the command line.
 
     Attributes:
-        rounds: How often each client has its turn.
+        rounds: The number of runs of each client; None for the number of each bench.
+        minutes: The time after which each client has one run of each remaining work.
         quick: Whether to do little of everything, to see that it works.
-        count: How many small objects; None for the full number.
+        count: The number of small objects; None for the full number.
         mib: The size (MiB) of the large object; None for the full size.
-        only: Clients, by name or library; all, if empty.
-        works: Works, by name; all, if empty.
-        json: A file for everything that was measured.
+        only: Clients, by name or library; empty for the default ones.
+        works: Works, by name; empty for all.
+        against: Another checkout to compare this one's s3po with; None to compare it with other clients.
+        json: A file for all measurements.
         plot: A file for the chart.
-        rst: A file for a document of everything.
-        readme: A document with marks, between which the summary goes.
-        dir: A memory file system to work in.
+        rst: A file for a document with all figures.
+        readme: A document with marks to put the summary between.
+        dir: The directory for the store, on a memory file system.
     """
 
-    rounds: int
+    rounds: int | None
+    minutes: float
     quick: bool
     count: int | None
     mib: int | None
     only: frozenset[str]
     works: frozenset[str]
+    against: str | None
     json: str | None
     plot: str | None
     rst: str | None
@@ -50,55 +59,69 @@ class Options:
 
 
 def main(benches: Sequence[Callable[[Options], Bench]], about: str | None) -> None:
-    """Runs the benchmarks as the command line says; ends with 1 if a client failed, 2 if there is no server."""
+    """Runs the benchmarks; exits with 1 if a client failed, and with 2 if there is no server."""
     options = _parse(about)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began_s = time.monotonic()
     results: list[Measured] = []
     facts: dict[str, float] = {}
-    peers = _installed(options)
+    peers = against.pair(options.against) if options.against else _installed(options)
     try:
         for make in benches:
-            results += _run(make(options), peers, options, facts)
+            results += _run(make(options), peers, options, facts, began_s + 60 * options.minutes)
     except SinkError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    verdicts = targets.judge(results, facts)
-    print(f'\n{report.table(results)}\n')
-    print(*verdicts, sep='\n')
-    _write(options, results, verdicts, facts)
+    _print_progress(f'{(time.monotonic() - began_s) / 60:.1f} minutes')
+    if options.against:
+        print(f'\nthis: this checkout, other: {options.against}\n\n{against.table(results)}')
+    else:
+        verdicts = targets.judge(results, facts)
+        print(f'\n{report.table(results)}\n\nAims\n{report.aims(verdicts)}')
+        _write(options, results, verdicts, facts)
     sys.exit(any(result.error for result in results))
 
 
 def _parse(about: str | None) -> Options:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, help=f'turns of each client (default {_ROUNDS}; 1 with --quick)')
+    parser.add_argument('--rounds', type=int, help=f'runs of each client (default 2 or 3; {_AGAINST_ROUNDS} with --against)')
+    parser.add_argument(
+        '--minutes', type=float, default=_MINUTES, help='after this time, one run of each client (default %(default)s)'
+    )
     parser.add_argument('--quick', action='store_true', help='little of everything, to see that it works')
-    parser.add_argument('--count', type=int, metavar='N', help='so many small objects')
+    parser.add_argument('--count', type=int, metavar='N', help='the number of small objects')
     parser.add_argument('--mib', type=int, metavar='MIB', help='the size of the large object')
     parser.add_argument('--only', default='', metavar='CLIENT,…', help=f'of {", ".join(peer.name for peer in PEERS)}')
-    parser.add_argument('--works', default='', metavar='WORK,…', help='only these works; results name them')
-    parser.add_argument('--json', metavar='FILE', help='write everything that was measured')
+    parser.add_argument('--works', default='', metavar='WORK,…', help='only these works, by their names in the results')
+    parser.add_argument('--against', metavar='CHECKOUT', help='compare s3po of this checkout with that of another one')
+    parser.add_argument('--json', metavar='FILE', help='write all measurements')
     parser.add_argument('--plot', metavar='FILE.png', help='draw a chart (needs matplotlib)')
-    parser.add_argument('--rst', metavar='FILE', help='write a document of everything')
+    parser.add_argument('--rst', metavar='FILE', help='write a document with all figures')
     parser.add_argument('--readme', metavar='FILE', help='put the summary between the marks of this document')
-    parser.add_argument('--dir', default='/dev/shm', help='a memory file system to work in (default %(default)s)')
+    parser.add_argument(
+        '--dir', default='/dev/shm', help='the directory for the store, on a memory file system (default %(default)s)'
+    )
     values = vars(parser.parse_args())
     for name in ('only', 'works'):
         values[name] = frozenset(filter(None, values[name].split(',')))
-    values['rounds'] = values['rounds'] or (1 if values['quick'] else _ROUNDS)
+    if values['rounds'] is None and (values['quick'] or values['against']):
+        values['rounds'] = 1 if values['quick'] else _AGAINST_ROUNDS
     return Options(**values)
 
 
 def _installed(options: Options) -> list[Peer]:
-    """The clients that are asked for and installed; says which are not."""
-    chosen = [peer for peer in PEERS if not options.only or {peer.name, peer.library} & options.only]
-    missing = sorted({peer.library for peer in chosen if peer.version() is None})
-    for library in missing:
-        print(f'{library} is not installed, and left out', file=sys.stderr)
-    return [peer for peer in chosen if peer.library not in missing]
+    """The selected clients that are installed; prints the names of the others."""
+    chosen = [
+        peer for peer in PEERS if (peer.is_default if not options.only else bool({peer.name, peer.library} & options.only))
+    ]
+    missing = {peer.name for peer in chosen if peer.version() is None}
+    for name in sorted(missing):
+        reason = 'there is no C compiler (cc)' if name == 'floor/c' else 'it is not installed'
+        _print_progress(f'{name} is left out: {reason}')
+    return [peer for peer in chosen if peer.name not in missing]
 
 
-def _run(bench: Bench, peers: list[Peer], options: Options, facts: dict[str, float]) -> list[Measured]:
+def _run(bench: Bench, peers: list[Peer], options: Options, facts: dict[str, float], deadline_s: float) -> list[Measured]:
     works = [work for work in bench.works if not options.works or work.name in options.works]
     if not works:
         return []
@@ -107,11 +130,11 @@ def _run(bench: Bench, peers: list[Peer], options: Options, facts: dict[str, flo
         if bench.contents.small:
             facts.update(delay_s=sink.delay_s, round_trip_s=round_trip_s(sink))
         for work in works:
-            results += measure(work, peers, sink, options.rounds, _say)
+            results += measure(work, peers, sink, options.rounds or bench.rounds, deadline_s, _print_progress)
     return results
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,4 @@
-"""What is measured: a piece of work that every client does in turn, and what came of it.
-
-What may live here: values and the figures that follow from them. Nothing runs here.
-"""
+"""Values: a piece of work that each client does in turn, and its measurements. Nothing runs here."""
 
 from __future__ import annotations
 
@@ -18,17 +15,18 @@ class Work:
     """One piece of work.
 
     Attributes:
-        name: What it is called in options and results.
-        title: What it is called in tables.
+        name: The name in options and results.
+        title: The title in tables.
         verb: The method of the clients that does it (see `peers`).
-        bucket: The bucket it reads from or writes to.
-        endpoint: Which of the store's endpoints: 'http', 'https' or 'delayed'.
-        count: How many objects.
-        size_bytes: The size of each.
-        width: How many requests at once.
-        part_bytes: The size of a part; None leaves the clients all their defaults.
+        bucket: The bucket to read from or write to.
+        endpoint: The endpoint of the store: 'http', 'https' or 'delayed'.
+        count: The number of objects.
+        size_bytes: The size of each object.
+        width: The number of requests at once.
+        part_bytes: The size of a part; None leaves all settings of the clients at their defaults.
         payload: 'signed', 'unsigned', or None for each client's default.
-        without: Clients that cannot do it in this way.
+        without: Names of clients that cannot do it in this way.
+        only: The only library to measure; '' for all.
     """
 
     name: str
@@ -42,21 +40,22 @@ class Work:
     part_bytes: int | None = 8 * MIB
     payload: str | None = None
     without: frozenset[str] = frozenset()
+    only: str = ''
 
     @property
     def is_large(self) -> bool:
-        """Whether it is about bytes rather than objects."""
+        """Whether rates are in bytes, not in objects."""
         return self.verb.endswith('_file')
 
     @property
     def is_shared(self) -> bool:
-        """Whether a slow client may be given a share of the objects: the requests are the same for each of them."""
+        """Whether a slow client may get a share of the objects: each object takes the same requests."""
         return self.verb in {'put', 'get', 'put_directory', 'get_directory', 'put_tree', 'get_tree'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one process took for `count` objects of `size_bytes` each."""
+    """The measurement of one process, for `count` objects of `size_bytes` each."""
 
     count: int
     size_bytes: int
@@ -69,18 +68,40 @@ class Run:
 
 @dataclass(slots=True, kw_only=True)
 class Measured:
-    """One client's runs of one work, a run each round; `error` says why there are no more."""
+    """The runs of one client for one work, one per round.
+
+    Attributes:
+        work: The work.
+        peer: The client's name, with the way it was used.
+        version: The client's version.
+        is_floor: Whether it is no client, but bare sockets.
+        runs: One per round.
+        tried: For clients with several ways: the rate of each way in the trial that selected the quickest.
+        error: Why there are no more runs; None if all succeeded.
+    """
 
     work: Work
     peer: str
     version: str
+    is_floor: bool = False
     runs: list[Run] = field(default_factory=list)
+    tried: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
     @property
+    def library(self) -> str:
+        """The client's name without the way it was used."""
+        return self.peer.partition('/')[0]
+
+    @property
+    def way(self) -> str:
+        """The way in which the client was used; '' if there is only one."""
+        return self.peer.partition('/')[2]
+
+    @property
     def rates(self) -> list[float]:
-        """Of each run: bytes per second of a large object, else objects per second."""
-        return [run.count * (run.size_bytes if self.work.is_large else 1) / run.seconds for run in self.runs]
+        """Per run: bytes per second of a large object, else objects per second."""
+        return [rate_of(self.work, run) for run in self.runs]
 
     @property
     def rate(self) -> float:
@@ -89,12 +110,12 @@ class Measured:
 
     @property
     def cpu_s(self) -> float:
-        """The median of CPU seconds, user and system, per GiB of a large object, else per object."""
+        """The median of CPU seconds (user and system) per GiB of a large object, else per object."""
         return median(self.cpus_s)
 
     @property
     def cpus_s(self) -> list[float]:
-        """Of each run: as `cpu_s`."""
+        """Per run: as `cpu_s`."""
         return [run.cpu_s / (run.size_bytes / GIB if self.work.is_large else run.count) for run in self.runs]
 
     @property
@@ -108,11 +129,15 @@ class Measured:
         return self._median(lambda run: run.requests / run.count)
 
     def times(self, other: Measured) -> list[float]:
-        """In each round that both ran, this one's rate by the other's: what the machine did to both of them cancels out."""
+        """Per round that both ran: this rate divided by the other's. Changes of the machine's speed cancel out."""
         return [mine / its for mine, its in zip(self.rates, other.rates, strict=False)]
 
+    def cpu_times(self, other: Measured) -> list[float]:
+        """Per round that both ran: this CPU time divided by the other's."""
+        return [mine / its for mine, its in zip(self.cpus_s, other.cpus_s, strict=False)]
+
     def to_json(self) -> dict[str, object]:
-        """Its figures as plain values."""
+        """The figures as plain values."""
         figures = {}
         if self.runs:
             figures = {
@@ -132,6 +157,7 @@ class Measured:
             'cpu_per': 'GiB' if self.work.is_large else 'object',
             **figures,
             'runs': [asdict(run) for run in self.runs],
+            'tried': self.tried,
             'error': self.error,
         }
 
@@ -141,13 +167,26 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Works that share a store."""
+    """Works that share a store.
+
+    Attributes:
+        name: The name.
+        contents: The initial contents of the store.
+        works: The works, in order.
+        rounds: The number of rounds, unless the command line has another.
+    """
 
     name: str
     contents: Contents
     works: tuple[Work, ...]
+    rounds: int = 3
+
+
+def rate_of(work: Work, run: Run) -> float:
+    """Bytes per second of a large object, else objects per second."""
+    return run.count * (run.size_bytes if work.is_large else 1) / run.seconds
 
 
 def of(results: list[Measured], work: str) -> list[Measured]:
-    """What was measured of the work, fastest first."""
+    """The measurements of the work, fastest first."""
     return sorted((each for each in results if each.work.name == work and each.runs), key=lambda each: -each.rate)

@@ -1,4 +1,4 @@
--- What nginx itself has no answer for: S3's XML, and the headers that S3's clients expect of a PUT.
+-- Responses that nginx itself does not have: S3's XML, and the headers that S3's clients expect after a PUT.
 
 local answers = {}
 
@@ -17,7 +17,7 @@ local function bucket_and_key()
     return ngx.unescape_uri(ngx.var.request_uri):match('^/([^/?]*)/?([^?]*)')
 end
 
--- WebDAV says 201 or 204; S3 says 200 and an ETag (here: not the MD5, as of a multipart or encrypted object).
+-- WebDAV responds with 201 or 204; S3 with 200 and an ETag (here not the MD5, as for a multipart or encrypted object).
 function answers.stored()
     if ngx.status == 201 or ngx.status == 204 then
         ngx.status = 200
@@ -27,7 +27,7 @@ function answers.stored()
     end
 end
 
--- DeleteObjects names what is gone, unless it was asked to be quiet.
+-- DeleteObjects lists the deleted keys, unless the request has Quiet.
 local function deleted(body)
     if body:find('<Quiet>true</Quiet>', 1, true) then
         return head .. '<DeleteResult ' .. xmlns .. '></DeleteResult>'
@@ -66,7 +66,7 @@ function answers.delete()
     ngx.exit(204)
 end
 
--- ListObjectsV2 gives one of the pages that were written when the server was made; prefixes are not looked at.
+-- ListObjectsV2 returns one of the pages that were written at the start; it ignores prefixes.
 local function page(bucket, token)
     local name = bucket .. '/' .. (token:match('^%d+$') or '0') .. '.xml'
     if not pages[name] then

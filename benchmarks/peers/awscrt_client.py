@@ -1,4 +1,4 @@
-"""awscrt: the S3 client of AWS's common runtime, in C, which is asked by callbacks."""
+"""awscrt: the S3 client of AWS's common runtime, in C, with callbacks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from job import ACCESS_KEY, REGION, SECRET_KEY, Job
 from objects import LARGE_KEY, keys
 
 _WAIT_S = 600
-# It opens connections by the throughput that it is told to reach; less than this does not give it fifty of them.
+# The number of its connections depends on this target; a lower one gives fewer than fifty.
 _TARGET_GBPS = 50.0
 
 
 class Crt:
-    """`width` requests at once, payloads unsigned, which is what it does anyway."""
+    """`width` requests at once. It never signs payloads."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -77,12 +77,12 @@ class Crt:
         return HttpRequest(method, path, headers, None if body is None else io.BytesIO(body))
 
     def _one(self, method: str, *, path: str = '', size: int = 0, **options: object) -> None:
-        """One request, waited for."""
+        """Makes one request and waits for it."""
         request = self._request(method, path or f'/{self.job.bucket}/{LARGE_KEY}', size=size)
         self.client.make_request(request=request, **options).finished_future.result(_WAIT_S)
 
     def _spread(self, start: Callable[[str, Callable], Callable[[], object]], names: list[str]) -> list:
-        """Starts a request for each name, `width` at once; `start` gives a function that gives its result."""
+        """Starts a request for each name, `width` at once; `start` returns a function that returns the result."""
         places = threading.Semaphore(self.job.width)
         failures: list[Exception] = []
 

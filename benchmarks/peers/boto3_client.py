@@ -1,4 +1,4 @@
-"""boto3: one client for all threads, as its documentation advises, and its own transfers for large objects."""
+"""boto3: one client for all threads, as its documentation advises; large objects with its managed transfers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from botocore.config import Config
 from job import ACCESS_KEY, REGION, SECRET_KEY, Job
 from objects import LARGE_KEY, keys
 
-from peers.spread import in_pool
+from peers.spread import in_executor, in_threads
 
 _DELETE_KEYS = 1000
 
 
 def make_client(job: Job) -> object:
-    """A client with room for `width` connections, without checksums that others do not compute; or as it comes."""
+    """A client for `width` connections, without the checksums that other clients do not compute; or with all defaults."""
     checksums = (
         {}
         if job.is_default
@@ -38,7 +38,7 @@ def make_client(job: Job) -> object:
 
 
 class Boto3:
-    """The calls for each verb; a subclass says how many are made at once."""
+    """The calls for each verb; a subclass makes `width` of them at once."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -72,10 +72,10 @@ class Boto3:
 
 
 class Threads(Boto3):
-    """From native threads."""
+    """From plain threads."""
 
     def spread(self, function: object, names: list[str]) -> list:
-        return in_pool(function, names, self.job.width)
+        return in_threads(function, names, self.job.width)
 
     def put_directory(self) -> list:
         return self.spread(self._put_file, keys(self.job.count))
@@ -113,3 +113,10 @@ class Threads(Boto3):
     def _get_file(self, name: str) -> object:
         with open(os.path.join(self.job.path, name), 'wb') as file:
             return file.write(self._get(name))
+
+
+class Executor(Threads):
+    """From an executor's threads."""
+
+    def spread(self, function: object, names: list[str]) -> list:
+        return in_executor(function, names, self.job.width)

@@ -1,4 +1,4 @@
-"""boto3 under gevent: the standard library is patched first, then calls are made from a pool of greenlets."""
+"""boto3 under gevent: patches the standard library, then makes the calls from a pool of greenlets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""minio-py, from threads."""
+"""minio-py."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from minio import Minio as MinioClient
 from minio.deleteobjects import DeleteObject
 from objects import LARGE_KEY, keys
 
-from peers.spread import in_pool
+from peers.spread import in_executor, in_threads
 
 
-class Minio:
-    """One client with room for `width` connections."""
+class Threads:
+    """One client with `width` connections, from plain threads."""
+
+    spread = staticmethod(in_threads)
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -34,23 +36,23 @@ class Minio:
     def warm_up(self) -> None:
         names = keys(2 * self.job.width)
         if self.job.verb in {'put', 'put_directory'}:
-            in_pool(lambda name: self._put(name, b'warm'), names, self.job.width)
+            self.spread(lambda name: self._put(name, b'warm'), names, self.job.width)
         elif self.job.verb in {'get', 'get_directory'}:
-            in_pool(self._get, names[: self.job.count], self.job.width)
+            self.spread(self._get, names[: self.job.count], self.job.width)
         else:
             self.client.bucket_exists(self.job.bucket)
 
     def put(self) -> list:
-        return in_pool(lambda name: self._put(name, self.body), keys(self.job.count), self.job.width)
+        return self.spread(lambda name: self._put(name, self.body), keys(self.job.count), self.job.width)
 
     def get(self) -> list:
-        return in_pool(self._get, keys(self.job.count), self.job.width)
+        return self.spread(self._get, keys(self.job.count), self.job.width)
 
     def put_directory(self) -> list:
-        return in_pool(self._put_file, keys(self.job.count), self.job.width)
+        return self.spread(self._put_file, keys(self.job.count), self.job.width)
 
     def get_directory(self) -> list:
-        return in_pool(self._get_file, keys(self.job.count), self.job.width)
+        return self.spread(self._get_file, keys(self.job.count), self.job.width)
 
     def put_file(self) -> None:
         parts = {} if self.job.is_default else {'part_size': self.job.part_bytes, 'num_parallel_uploads': self.job.width}
@@ -82,3 +84,9 @@ class Minio:
 
     def _get_file(self, name: str) -> object:
         return self.client.fget_object(self.job.bucket, name, os.path.join(self.job.path, name))
+
+
+class Executor(Threads):
+    """From an executor's threads."""
+
+    spread = staticmethod(in_executor)

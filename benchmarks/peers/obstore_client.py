@@ -1,4 +1,4 @@
-"""obstore: Rust's object_store. Its calls release the interpreter's lock, so that threads are its quickest way."""
+"""obstore: Rust's object_store. Its calls release the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from job import ACCESS_KEY, REGION, SECRET_KEY, Job
 from objects import LARGE_KEY, keys
 from obstore.store import S3Store
 
-from peers.spread import in_bare_threads, in_pool
+from peers.spread import in_executor, in_tasks, in_threads
 
 _WARM_UP = 2
 
@@ -41,9 +41,9 @@ class _Obstore:
 
 
 class Threads(_Obstore):
-    """Its synchronous calls from an executor's threads, whose futures are to its user what a batch's jobs are to s3po's."""
+    """The synchronous calls from plain threads."""
 
-    spread = staticmethod(in_pool)
+    spread = staticmethod(in_threads)
 
     def warm_up(self) -> None:
         names = keys(_WARM_UP * self.job.width)
@@ -87,43 +87,40 @@ class Threads(_Obstore):
             return file.write(obstore.get(self.store, name).bytes())
 
 
-class BareThreads(Threads):
-    """The same from threads that its user writes: without handles, and all ends with the first failure."""
+class Executor(Threads):
+    """The synchronous calls from an executor's threads."""
 
-    spread = staticmethod(in_bare_threads)
+    spread = staticmethod(in_executor)
 
 
 class Async(_Obstore):
-    """Its asynchronous calls from `width` tasks."""
+    """The asynchronous calls from `width` tasks."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.runner = asyncio.Runner()
 
     def warm_up(self) -> None:
-        if self.job.verb == 'put':
-            self.body, body = b'warm', self.body
-            self.runner.run(self._all(self._put, keys(_WARM_UP * self.job.width)))
-            self.body = body
+        names = keys(_WARM_UP * self.job.width)
+        if self.job.verb in {'put', 'put_directory'}:
+            self._spread(lambda name: obstore.put_async(self.store, name, b'warm'), names)
         else:
-            self.runner.run(self._all(self._get, keys(_WARM_UP * self.job.width)[: self.job.count]))
+            self._spread(self._get, names[: self.job.count])
 
     def put(self) -> list:
-        return self.runner.run(self._all(self._put, keys(self.job.count)))
+        return self._spread(self._put, keys(self.job.count))
 
     def get(self) -> list:
-        return self.runner.run(self._all(self._get, keys(self.job.count)))
+        return self._spread(self._get, keys(self.job.count))
 
-    async def _all(self, function: object, names: list[str]) -> list:
-        results: list = [None] * len(names)
-        numbered = iter(enumerate(names))
+    def put_directory(self) -> list:
+        return self._spread(self._put_file, keys(self.job.count))
 
-        async def work() -> None:
-            for n, name in numbered:
-                results[n] = await function(name)
+    def get_directory(self) -> list:
+        return self._spread(self._get_file, keys(self.job.count))
 
-        await asyncio.gather(*(work() for _ in range(self.job.width)))
-        return results
+    def _spread(self, function: object, names: list[str]) -> list:
+        return self.runner.run(in_tasks(function, names, self.job.width))
 
     async def _put(self, name: str) -> object:
         return await obstore.put_async(self.store, name, self.body, use_multipart=False)
@@ -131,9 +128,15 @@ class Async(_Obstore):
     async def _get(self, name: str) -> object:
         return await (await obstore.get_async(self.store, name)).bytes_async()
 
+    async def _put_file(self, name: str) -> object:
+        return await obstore.put_async(self.store, name, Path(self.job.path, name))
+
+    async def _get_file(self, name: str) -> object:
+        return Path(self.job.path, name).write_bytes(await self._get(name))
+
 
 class Stream(_Obstore):
-    """A large object as it offers it: up in parts, down in one stream."""
+    """A large object, up in parts and down in one stream."""
 
     def put_file(self) -> None:
         options = {}
@@ -147,13 +150,13 @@ class Stream(_Obstore):
 
 
 class Ranges(_Obstore):
-    """A large object down in ranges, which its caller has to ask for and to put into their places."""
+    """A large object down in ranges, which the caller requests and writes to their places."""
 
     def get_file(self) -> None:
         part = self.job.part_bytes
         with open(self.job.path, 'wb') as file:
             fetch = partial(self._fetch, file.fileno(), part)
-            in_pool(fetch, range(0, self.job.size_bytes, part), self.job.width)
+            in_threads(fetch, range(0, self.job.size_bytes, part), self.job.width)
 
     def _fetch(self, descriptor: int, part: int, start: int) -> None:
         end = min(start + part, self.job.size_bytes)

@@ -1,4 +1,4 @@
-"""s3fs: a file system on aiobotocore; files by its own coroutines, as many at once as it is told."""
+"""s3fs: a file system on aiobotocore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from s3fs import S3FileSystem
 
 
 class S3fs:
-    """`put` and `get` of lists of files, `put_file` and `get_file` of one."""
+    """`put` and `get` of lists of files, and `open`."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -27,25 +27,16 @@ class S3fs:
         )
 
     def warm_up(self) -> None:
-        if self.job.verb in {'get_directory', 'get_tree'}:
+        if self.job.verb == 'get_tree':
             self.files.cat([f'{self.job.bucket}/{name}' for name in keys(self.job.width)])
         else:
             self.files.pipe({f'warm/{name}': b'warm' for name in keys(self.job.width)})
 
-    def put_directory(self) -> None:
+    def put_tree(self) -> None:
         self.files.put(self._local(), self._remote(), batch_size=self.job.width)
 
-    def get_directory(self) -> None:
+    def get_tree(self) -> None:
         self.files.get(self._remote(), self._local(), batch_size=self.job.width)
-
-    def put_file(self) -> None:
-        self.files.put_file(self.job.path, f'{self.job.bucket}/{LARGE_KEY}', **self._parts())
-
-    def get_file(self) -> None:
-        self.files.get_file(f'{self.job.bucket}/{LARGE_KEY}', self.job.path, **self._parts())
-
-    put_tree = put_directory
-    get_tree = get_directory
 
     def read_file(self) -> int:
         with self.files.open(f'{self.job.bucket}/{LARGE_KEY}', 'rb', block_size=self.job.part_bytes) as file:
@@ -54,11 +45,6 @@ class S3fs:
     def write_file(self) -> None:
         with self.files.open(f'{self.job.bucket}/{LARGE_KEY}', 'wb', block_size=self.job.part_bytes) as file:
             write_all(file, self.job.size_bytes)
-
-    def _parts(self) -> dict[str, int]:
-        if self.job.is_default:
-            return {}
-        return {'chunksize': self.job.part_bytes, 'max_concurrency': self.job.width}
 
     def _local(self) -> list[str]:
         return [os.path.join(self.job.path, name) for name in keys(self.job.count)]

@@ -9,11 +9,11 @@ from pathlib import Path
 from job import ACCESS_KEY, REGION, SECRET_KEY, Job
 from objects import LARGE_KEY, keys, read_all, write_all
 
-import s3po  # it patches, and so comes before whatever opens sockets
+import s3po  # it patches the standard library, so it comes before modules that open sockets
 
 
 class S3po:
-    """Its public calls, as a user makes them."""
+    """s3po's public calls, as a user makes them."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -26,7 +26,7 @@ class S3po:
             config=_config(job),
         )
         if job.verb.endswith('_tree'):
-            # Before it is measured, as all that is imported.
+            # Imports fsspec before the measurement.
             self._files()
         self.body = os.urandom(job.size_bytes) if job.verb == 'put' else b''
 

@@ -10,7 +10,7 @@ from peers.boto3_client import Threads
 
 
 class SmartOpen:
-    """Its open(), with a client as it is measured by itself; parts of the size that all have."""
+    """Its open(), with the same boto3 client that is measured alone, and parts of the same size as the others."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -28,6 +28,6 @@ class SmartOpen:
             write_all(file, self.job.size_bytes)
 
     def _open(self, mode: str, **parameters: object) -> object:
-        # Of what it has for reading, the one stream that is its default is the quickest here.
+        # Its default for reading, one stream, is its quickest way here.
         url = f's3://{self.job.bucket}/{LARGE_KEY}'
         return smart_open.open(url, mode, compression='disable', transport_params={'client': self.boto3.client, **parameters})

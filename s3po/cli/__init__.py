@@ -1,7 +1,6 @@
-"""The `s3po` command.
+"""The `s3po` command: its arguments, exit codes and error messages.
 
-What may live here: arguments, exit codes, and how errors are told. What a command does stands in a module of its own, which is
-imported when it is called.
+Each subcommand is a module of its own, imported when the subcommand is called.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from s3po.errors import ConfigurationError, S3poError
 __all__ = ['EXIT_FAILED', 'EXIT_INTERRUPTED', 'EXIT_OK', 'EXIT_USAGE', 'main']
 
 EXIT_OK = 0
-# Something could not be moved, or came back different.
+# A transfer failed, or the downloaded data differs from the original.
 EXIT_FAILED = 1
 # Wrong arguments (argparse's own code), or something that the command needs is not installed.
 EXIT_USAGE = 2
-# What shells report of a command that Ctrl-C ended: 128 + SIGINT.
+# 128 + SIGINT, as shells report a command that was ended by Ctrl-C.
 EXIT_INTERRUPTED = 130
 
-# The demonstration has the third of the large object's parts of 8 MiB refused, so there must be three.
+# The demonstration's server refuses the third part of 8 MiB, so there must be three parts.
 SMALLEST_LARGE_MIB = 24
 
 
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: The arguments behind the command's name; None for those of the process.
+        argv: The arguments after the command's name; None reads sys.argv.
 
     Returns:
         The exit code.
@@ -50,23 +49,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _interrupts_for_this_greenlet():
             _demo(options)
     except KeyboardInterrupt:
-        _complain('interrupted')
+        _print_error('interrupted')
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone (`s3po demo | head`). Python flushes stdout once more at its end: into nothing, then.
+        # The reader of the output has closed it (`s3po demo | head`). At exit Python flushes stdout once more: to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except ConfigurationError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return EXIT_USAGE
     except S3poError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return EXIT_FAILED
     return EXIT_OK
 
 
 def _demo(options: argparse.Namespace) -> None:
-    # Imported late: the demonstration's server is run as a module of this package, which must not be imported by then.
+    # Imported here: `python -m s3po.cli.server` imports this package first, and warns if that has imported the module already.
     from s3po.cli.demo import run_demo
 
     run_demo(size=options.size, objects=options.objects, large_mib=options.large_mib)
@@ -74,10 +73,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _interrupts_for_this_greenlet() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt in the calling greenlet, whose `with` statements clean up.
+    """Make Ctrl-C raise KeyboardInterrupt in the calling greenlet, whose `with` statements clean up.
 
-    Python raises it in whichever greenlet runs at that moment, and gevent then prints that one's traceback. A process that was
-    told to ignore Ctrl-C goes on ignoring it.
+    By default Python raises it in the greenlet that runs at that moment, and gevent prints a traceback of that greenlet. If
+    SIGINT is ignored or handled already, that stays so.
     """
     is_main_thread = threading.current_thread() is threading.main_thread()
     if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -88,7 +87,7 @@ def _interrupts_for_this_greenlet() -> Iterator[None]:
     def interrupt(_number: int, _frame: object) -> None:
         if gevent.getcurrent() is waiting:
             raise KeyboardInterrupt
-        # Thrown by the hub, which is where a greenlet that waits can be reached from.
+        # A waiting greenlet can only be reached from the hub.
         loop.run_callback(waiting.throw, KeyboardInterrupt)
 
     signal.signal(signal.SIGINT, interrupt)
@@ -98,7 +97,7 @@ def _interrupts_for_this_greenlet() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     sys.stderr.write(f's3po: {" ".join(message.split())}\n')
 
 
@@ -118,12 +117,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
         'demo',
-        help='show s3po at work against an S3 server of its own, on this machine',
+        help='move files to a local S3 server and back, and compare them',
         description=(
-            "Starts an S3 server (moto's) on this machine, uploads files of Python's standard library to it in a batch,\n"
-            'downloads them again, compares every byte, and sends one large object in parts while the server refuses one\n'
-            'of the parts twice. Needs no account and no configuration, and reads none.\n\n'
-            'Exits with 0 only if every byte came back.'
+            "Starts a local S3 server (moto), uploads files of Python's standard library to it in a batch, downloads them\n"
+            'again and compares every byte. Then it uploads one large object in parts; the server refuses one part twice.\n'
+            "At the end it prints the client's CPU time per object, for s3po and for boto3. It needs no account and reads no\n"
+            'configuration.\n\n'
+            'Exits with 0 only if all downloaded bytes equal the originals.'
         ),
         epilog="example:\n  s3po demo --size 20 --objects 200 --large-mib 32\n\nneeds:\n  pip install 's3po[cli]'",
         formatter_class=argparse.RawDescriptionHelpFormatter,

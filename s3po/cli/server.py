@@ -1,9 +1,9 @@
-"""The S3 server of the demonstration: moto's, in a process of its own, that refuses one part of its uploads for a while.
+"""The S3 server of the demonstration: moto's server in a process of its own, which refuses one part of uploads a few times.
 
     S3PO_PATCH=0 python -m s3po.cli.server [--refuse-part NUMBER] [--refuse-times COUNT]
 
 It prints `listening on PORT` and serves on the loopback interface until its standard input is closed, so it never outlives
-whoever started it. It is moto on native threads: S3PO_PATCH=0 keeps gevent out of it.
+the process that started it. It uses native threads; S3PO_PATCH=0 keeps gevent out of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from s3po.errors import ConfigurationError, S3poError
 __all__ = ['DemoServer', 'RefusedPart']
 
 LOOPBACK = '127.0.0.1'
-# What moto's server cannot be imported without.
+# The modules that moto's server imports.
 NEEDED = ('moto', 'flask', 'flask_cors')
 STOP_TIMEOUT_S = 10.0
 
@@ -36,17 +36,17 @@ REFUSAL = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 class DemoServer:
-    """The server as a subprocess, running for as long as a `with` lasts.
+    """The server as a subprocess, for the duration of a `with`.
 
     Attributes:
-        port: Where it listens.
+        port: The TCP port of the server; 0 before it has started.
     """
 
     def __init__(self, *, refuse_part: int, refuse_times: int) -> None:
         """
         Args:
-            refuse_part: The number of the part of multipart uploads that is refused.
-            refuse_times: How often it is.
+            refuse_part: The number of the part that the server refuses, in all multipart uploads together.
+            refuse_times: How many times it refuses that part.
 
         Raises:
             ConfigurationError: moto's server is not installed.
@@ -63,28 +63,28 @@ class DemoServer:
 
     @property
     def endpoint_url(self) -> str:
-        """What a Connection takes as endpoint_url."""
+        """The URL of the server, for `Connection(endpoint_url=…)`."""
         return f'http://{LOOPBACK}:{self.port}'
 
     def __enter__(self) -> Self:
         """Start it, and wait until it listens.
 
         Raises:
-            S3poError: It did not start; what it had to say is on stderr.
+            S3poError: It did not start; its error is on stderr.
         """
-        self._process = subprocess.Popen(  # noqa: S603  (our own module, by our own interpreter)
-            # -P: a file of the user's called moto.py, here, is not what is meant.
+        self._process = subprocess.Popen(  # noqa: S603  (our own module, run by the same interpreter)
+            # -P: ignore modules in the current directory, such as a user's moto.py.
             [sys.executable, '-P', '-m', 's3po.cli.server', *self._arguments],
             env={**os.environ, 'S3PO_PATCH': '0'},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ctrl-C at the terminal is for the command alone, which still needs the server to clean up.
+            # Ctrl-C at the terminal goes to the command only, which needs the server for its cleanup.
             start_new_session=True,
         )
         try:
             self.port = self._read_port(self._process)
         except BaseException:
-            # One that has not told its port yet does not look at its standard input either.
+            # A server that has not printed its port does not read its standard input yet, so closing that would not end it.
             self._process.kill()
             self._stop()
             raise
@@ -112,14 +112,14 @@ class DemoServer:
 
 
 class RefusedPart:
-    """A WSGI application around another one, that refuses one part of multipart uploads for the first few times."""
+    """WSGI middleware that refuses one part of multipart uploads the first few times."""
 
     def __init__(self, application: WSGIApplication, *, number: int, times: int) -> None:
         """
         Args:
-            application: Answers everything else.
+            application: Handles all other requests.
             number: The number of the part.
-            times: How often it is refused, over all uploads.
+            times: How many times it is refused, over all uploads.
         """
         self._application = application
         self._number = str(number)
@@ -127,10 +127,10 @@ class RefusedPart:
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle one request."""
         if not (self._is_the_part(environ) and self._take_refusal()):
             return self._application(environ, start_response)
-        # A client that still sends when the connection is closed would see a reset in place of the answer.
+        # If the connection were closed while the client still sends, it would get a reset instead of the response.
         _read_body(environ)
         headers = [('Content-Type', 'application/xml'), ('Content-Length', str(len(REFUSAL)))]
         start_response('500 Internal Server Error', headers)
@@ -150,7 +150,7 @@ def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
-        # An import hook that says no, or a module without a spec.
+        # An import hook refused, or the module has no spec.
         return False
 
 
@@ -163,14 +163,14 @@ def _read_body(environ: WSGIEnvironment) -> None:
 
 def _serve(number: int, times: int) -> None:
     """Serve until standard input is closed."""
-    # Imported here: the command imports this module, and is to do without moto until it has found out whether there is one.
+    # Imported here: the command imports this module before it has checked that moto is installed.
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
     class QuietRequests(MotoRequestHandler):
-        """moto's treatment of requests, without a line on stderr for each."""
+        """moto's request handler without the log line for each request."""
 
-        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  (the name is the base class's)
+        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
             pass
 
     application = RefusedPart(DomainDispatcherApplication(create_backend_app), number=number, times=times)
@@ -184,10 +184,8 @@ def _serve(number: int, times: int) -> None:
 def main() -> None:
     """Read the arguments of the process, and serve."""
     parser = argparse.ArgumentParser(prog='python -m s3po.cli.server', description="moto's S3 server on a free port.")
-    parser.add_argument(
-        '--refuse-part', type=int, default=1, help='the number of the part that is refused (default: %(default)s)'
-    )
-    parser.add_argument('--refuse-times', type=int, default=0, help='how often it is refused (default: never)')
+    parser.add_argument('--refuse-part', type=int, default=1, help='the number of the part to refuse (default: %(default)s)')
+    parser.add_argument('--refuse-times', type=int, default=0, help='how many times to refuse it (default: never)')
     options = parser.parse_args()
     _serve(options.refuse_part, options.refuse_times)
 

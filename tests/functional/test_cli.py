@@ -20,14 +20,14 @@ import pytest
 
 from s3po import Connection, S3poError, TransferResult, __version__
 from s3po.batch import BatchReport
-from s3po.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, demo, main, server
+from s3po.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, demo, main, plain_boto3, server
 from s3po.config import MIB
 from s3po.jobs import Call
 from s3po.model import Outcome
 
 SMALL_DEMO = ['demo', '--objects', '40', '--large-mib', '24']
 TINY_DEMO = ['demo', '--objects', '1', '--large-mib', '24']
-CLOSING_LINE = 'Part 3 was refused twice and sent again alone: 3 parts, 5 attempts.'
+CLOSING_LINE = 'Part 3 was refused twice, and only that part was sent again: 3 parts, 5 attempts.'
 TIMEOUT_S = 60
 
 
@@ -119,6 +119,12 @@ def test_demo_moves_everything_and_repeats_one_part(
     assert table['large upload']['bytes'] == table['large download']['bytes'] == f'{24 * MIB:,}'
     assert table['upload']['bytes'] == table['download']['bytes'] != '0'
     assert output.out.count('  UploadPart 3 of s3://demo/large: attempt') == 2
+    assert "limited by the demo's own server" in output.out
+    for step in ('upload', 'download'):
+        found = re.search(rf'^  {step}: s3po (\d+\.\d\d) ms, boto3 (\d+\.\d\d) ms$', output.out, re.MULTILINE)
+        assert found is not None
+        assert float(found[1]) > 0
+        assert float(found[2]) > 0
     assert output.out.splitlines()[-1].endswith(CLOSING_LINE)
     assert dict(os.environ) == environment
     assert signal.getsignal(signal.SIGINT) is interrupt
@@ -179,7 +185,7 @@ def test_difference_is_found(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert main(TINY_DEMO) == EXIT_FAILED
     output = capsys.readouterr()
     assert table_of(output.out)['download']['mismatches'] == '1'
-    assert output.err == "s3po: objects that came back different: 1, the first of them '__future__.py'\n"
+    assert output.err == "s3po: downloaded objects that differ from the original: 1, the first is '__future__.py'\n"
 
 
 def test_part_that_was_not_refused() -> None:
@@ -190,6 +196,22 @@ def test_part_that_was_not_refused() -> None:
 
     with pytest.raises(S3poError, match='3 parts took 3 attempts'):
         demo._conclude(sent, [])
+
+
+def test_boto3_that_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure of the process that measures boto3 is an S3poError."""
+    monkeypatch.setattr(sys, 'executable', shutil.which('false'))
+
+    with pytest.raises(S3poError, match='measurement of boto3 failed'):
+        plain_boto3.measure_boto3('http://127.0.0.1:9', 'demo', {})
+
+
+def test_sample_is_spread_over_the_files() -> None:
+    """boto3 is measured with at most so many of the files, evenly spaced."""
+    files = {str(number): Path(str(number)) for number in range(10)}
+
+    assert list(demo._sample(files, 4)) == ['0', '3', '6', '9']
+    assert demo._sample(files, 10) == files
 
 
 def test_library_without_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
