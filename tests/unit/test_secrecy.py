@@ -202,7 +202,7 @@ def test_failed_jobs(name: str, tmp_path: Any) -> None:
     assert secrets_in((tmp_path / 'failed').read_text() + shown(job) + repr(loaded.options)) == []
     job.check_repeatable()
     for each in (loaded, pickle.loads(pickle.dumps(job))):
-        with pytest.raises(JobError, match=f'its {name} was in memory or an open file, or held a secret'):
+        with pytest.raises(JobError, match=f'its {name} was in memory or an open file, or contained a secret'):
             each.check_repeatable()
 
 
