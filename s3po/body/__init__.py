@@ -8,7 +8,7 @@ from s3po.body.compressing import compressed
 from s3po.body.decompressing import DecompressingSink
 from s3po.body.keypaths import LocalPaths, local_path
 from s3po.body.sinks import UNWAITING_BYTES, Sink, open_sink
-from s3po.body.source_kinds import open_source
+from s3po.body.source_kinds import open_path, open_source
 from s3po.body.sources import NO_SOURCE, SizedSource, Source, StreamSource
 from s3po.body.temporary import sweep_stale
 
@@ -25,6 +25,7 @@ __all__ = [
     'StreamSource',
     'compressed',
     'local_path',
+    'open_path',
     'open_sink',
     'open_source',
     'sweep_stale',

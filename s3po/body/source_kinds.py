@@ -16,7 +16,7 @@ from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
 from s3po.runtime import patiently
 
-__all__ = ['open_source']
+__all__ = ['open_path', 'open_source']
 
 # Bytes per read() of a stream.
 STREAM_READ_BYTES = MIB
@@ -38,7 +38,7 @@ def open_source(source: Any) -> SizedSource | StreamSource:
     if isinstance(source, str):
         return BytesSource(_encode(source))
     if isinstance(source, os.PathLike):
-        return _open_path(source)
+        return open_path(os.fsdecode(source))
     if hasattr(source, 'read'):
         return _open_file(source)
     view = _view(source)
@@ -70,8 +70,8 @@ def _encode(text: str) -> bytes:
         raise ConfigurationError(f'source is a str that cannot be encoded as UTF-8 ({error}); give bytes instead') from error
 
 
-def _open_path(source: os.PathLike[Any]) -> SizedSource | StreamSource:
-    path = os.fsdecode(source)
+def open_path(path: str) -> SizedSource | StreamSource:
+    """Return the Source for a file; the errors are those of open_source()."""
     check_path(path, 'source')
     with local_errors('upload', path):
         # Non-blocking: opening a named pipe would otherwise wait for its writer before the pipe can be rejected.

@@ -6,6 +6,7 @@ import codecs
 import functools
 import mimetypes
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,7 +15,16 @@ from s3po.errors import ConfigurationError
 from s3po.model import ObjectRef
 from s3po.s3.parameters import check_headers, metadata_headers
 
-__all__ = ['add_conditions', 'add_content_type', 'check_byte_range', 'check_encoding', 'decode', 'object_headers', 'path_of']
+__all__ = [
+    'add_conditions',
+    'add_content_type',
+    'check_byte_range',
+    'check_encoding',
+    'decode',
+    'object_headers',
+    'path_of',
+    'plain_path',
+]
 
 # mimetypes reports 'backup.tar.gz' as a tar archive with an encoding; the stored file is a gzip file.
 ENCODED_TYPES: Final = {
@@ -89,6 +99,13 @@ def path_of(path: object) -> str:
     if not text or '\0' in text:
         raise ConfigurationError(f'path {text!r} cannot be a path: it is empty or contains a NUL character')
     return text
+
+
+def plain_path(path: str) -> str:
+    """A path as pathlib spells it: without '.' segments, repeated slashes and a slash at the end."""
+    # pathlib takes some microseconds for each path.
+    is_plain = '//' not in path and '/.' not in path and path[0] != '.' and path[-1] != '/'
+    return path if is_plain else str(pathlib.Path(path))
 
 
 def check_encoding(encoding: str | None, target: object) -> None:

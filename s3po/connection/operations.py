@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import http.client
 import logging
-import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import gevent
 
-from s3po.body import Sink, Source, compressed, open_sink, open_source
+from s3po.body import Sink, SizedSource, Source, StreamSource, compressed, open_path, open_sink, open_source
 from s3po.body.originals import delete_original
 from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
@@ -26,6 +25,7 @@ from s3po.connection.arguments import (
     decode,
     object_headers,
     path_of,
+    plain_path,
 )
 from s3po.connection.compression import add_compression, check_decompress, decompressing
 from s3po.connection.wiring import Wiring
@@ -177,12 +177,12 @@ class Operations:
         return known_extra(operation, extra) if extra else {}
 
     def _upload_file(self, ref: ObjectRef, options: UploadFile) -> Outcome:
-        return self._send(ref, pathlib.Path(path_of(options['path'])), options)
+        return self._send(ref, open_path, plain_path(path_of(options['path'])), options)
 
     def _upload(self, ref: ObjectRef, options: Upload) -> Outcome:
-        return self._send(ref, options['source'], options)
+        return self._send(ref, open_source, options['source'], options)
 
-    def _send(self, ref: ObjectRef, source: Any, options: Send) -> Outcome:
+    def _send(self, ref: ObjectRef, opener: Callable[[Any], SizedSource | StreamSource], source: Any, options: Send) -> Outcome:
         extra = self.extra(options['extra'], *UPLOADS) if 'extra' in options else self._default_extra
         sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
         if 'if_none_match' in options or 'if_match' in options:
@@ -190,7 +190,7 @@ class Operations:
         compress = options.get('compress')
         if compress is not None:
             add_compression(sent, extra, compress)
-        opened = open_source(source)
+        opened = opener(source)
         try:
             delete = options.get('delete')
             is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)

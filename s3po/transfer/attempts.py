@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -134,11 +135,11 @@ class Attempts:
         except WorkKilled as error:
             raise self._killed(operation, error) from error
 
-        def within_slot() -> T:
-            with self.governor.slot(self.bucket):
-                return attempt()
+        return self._repeat(first, operation, functools.partial(self._attempt_in_slot, attempt), part_number)
 
-        return self._repeat(first, operation, within_slot, part_number)
+    def _attempt_in_slot(self, attempt: Callable[[], T]) -> T:
+        with self.governor.slot(self.bucket):
+            return attempt()
 
     def run_without_slot(self, operation: str, attempt: Callable[[], T], *, part_number: int | None = None) -> T:
         """Like run(), for attempts that open their slot themselves, because the slot outlives them."""

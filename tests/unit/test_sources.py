@@ -18,6 +18,7 @@ import pytest
 from s3po.body import SizedSource, StreamSource, open_source
 from s3po.body.sources import FileSource, SeekableSource
 from s3po.config import MIB
+from s3po.connection.arguments import plain_path
 from s3po.errors import ConfigurationError, LocalError, SourceChanged
 
 
@@ -337,3 +338,12 @@ def test_changing_object() -> None:
         source.chunk(0, 100).read()
     with pytest.raises(SourceChanged):
         source.check_unchanged()
+
+
+@pytest.mark.parametrize(
+    'path',
+    ['a', 'a/b.c', '/a/b', 'a/', 'a//b', '//a', '///a', './a', '.', '..', '.a', 'a/.b', 'a/./b', 'a/../b', '/', 'a b/', 'ä'],
+)
+def test_plain_paths(path: str) -> None:
+    """upload_file spells paths as pathlib does, which makes no Path of most of them."""
+    assert plain_path(path) == str(pathlib.Path(path))
