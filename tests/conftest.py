@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,12 @@ with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
     hypothesis.settings.load_profile('s3po')
 
 
+def pytest_collection_finish() -> None:
+    """What there is by now stays; it need not be looked at in each of the thousands of garbage collections."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope='session', autouse=True)
 def _no_environment() -> Iterator[None]:
     """No credentials, endpoint or region of whoever runs the tests, and no metadata service."""
@@ -44,20 +51,28 @@ def _no_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _descriptions_read_once() -> Iterator[None]:
-    """botocore parses 2 MB of JSON for every session, and nearly every test has a connection of its own."""
-    from botocore.loaders import JSONFileLoader  # behind s3po, which patches first
+def _botocore_reads_once() -> Iterator[None]:
+    """All botocore sessions share what they read: 2 MB of JSON, and a listing of 400 directories. Tests make hundreds."""
+    import botocore.regions  # behind s3po, which patches first
+    import botocore.session
 
-    read = JSONFileLoader.load_file
+    create_loader, shared = botocore.session.create_loader, dict[str | None, dict[Any, Any]]()
+    new_provider, providers = botocore.regions.EndpointProvider, dict[int, Any]()
+
+    def loader(search_path: str | None = None) -> Any:
+        made = create_loader(search_path)
+        made._cache = shared.setdefault(search_path, made._cache)
+        return made
+
+    def provider(*, ruleset_data: Any, **options: Any) -> Any:
+        # The data stay in the shared cache, and so does their id.
+        if id(ruleset_data) not in providers:
+            providers[id(ruleset_data)] = new_provider(ruleset_data=ruleset_data, **options)
+        return providers[id(ruleset_data)]
+
     with pytest.MonkeyPatch.context() as patch:
-        found: dict[str, Any] = {}
-
-        def read_once(self: JSONFileLoader, path: str) -> Any:
-            if path not in found:
-                found[path] = read(self, path)
-            return found[path]
-
-        patch.setattr(JSONFileLoader, 'load_file', read_once)
+        patch.setattr(botocore.session, 'create_loader', loader)
+        patch.setattr(botocore.regions, 'EndpointProvider', provider)
         yield
 
 
@@ -125,17 +140,18 @@ def connect(kind: Kind) -> Iterator[Callable[..., s3po.Connection]]:
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection to the keep-alive store, with a bucket."""
-    connection = connect(store.endpoint_url)
-    connection.create_bucket(BUCKET)
-    return connection
+    store.create_bucket(BUCKET)
+    return connect(store.endpoint_url)
 
 
 @pytest.fixture
-def memory() -> MemoryTransport:
+def memory() -> Iterator[MemoryTransport]:
     """A transport in memory, with a bucket."""
     transport = MemoryTransport()
     transport.store.create_bucket(BUCKET)
-    return transport
+    yield transport
+    # Connections are in cycles: until the next full garbage collection the objects would stay in memory.
+    transport.store.reset()
 
 
 @pytest.fixture

@@ -27,10 +27,11 @@ from s3po.http import HTTPOptions
 from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import Kind
+from tests.support.noise import noise
 from tests.support.servers import CHECKOUT, Store
 
 PART = 5 * MIB
-DATA = os.urandom(2 * PART + 7)
+DATA = noise(11 * MIB + 7)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
 SILENT_S = 60.0
 AFTER_S = 0.5
@@ -58,7 +59,7 @@ def _close_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection that sends in parts, with the default timeouts; there is a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -441,7 +442,7 @@ def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: py
     monkeypatch.setattr(wiring, 'HTTPOptions', functools.partial(HTTPOptions, speed_window_s=0.5))
     monkeypatch.setattr('s3po.transport.time_limits.DOCUMENT_S', 0.8)
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=5.0))
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'x')
     return connection
 

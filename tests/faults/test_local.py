@@ -19,12 +19,13 @@ from s3po.config import MIB
 from s3po.errors import LocalError, SourceChanged
 from tests.conftest import BUCKET
 from tests.support.kinds import Kind
+from tests.support.noise import noise
 from tests.support.servers import CHECKOUT, Store
 
 Connect = Callable[..., s3po.Connection]
 
 PART = 5 * MIB
-DATA = os.urandom(3 * PART)
+DATA = noise(15 * MIB + 7)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=1)
 WAIT_S = 30.0
 
@@ -33,7 +34,7 @@ WAIT_S = 30.0
 def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that sends one part after the other, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 

@@ -70,7 +70,7 @@ def test_copy_that_fails_late(conn: s3po.Connection, store: Store) -> None:
 def test_copy_in_parts_that_fails_late(store: Store, connect: Connect) -> None:
     """Likewise of a part; the others are not sent again."""
     conn = connect(store.endpoint_url, config=IN_PARTS)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     data = bytes(range(256)) * (11 * MIB // 256)
     conn.upload(BUCKET, 'key', data)
     store.script({**once('UploadPartCopy', status=200, body=failed('InternalError')), 'query': {'partNumber': '2'}})

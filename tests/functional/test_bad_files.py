@@ -101,7 +101,7 @@ def test_file_changes_behind_its_last_part(
 ) -> None:
     """Also when the store has all parts: an object of parts from two versions of the file is never published."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     transport: Any = connection._wiring.transport(BUCKET)
     upload_part = transport.upload_part
 

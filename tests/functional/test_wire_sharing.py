@@ -68,13 +68,12 @@ def _secure_server(authority: Authority) -> Iterator[Store]:
 
 
 @pytest.fixture(params=['http', 'https'])
-def served(request: pytest.FixtureRequest, store: Store, connect: Connect, authority: Authority) -> Store:
+def served(request: pytest.FixtureRequest, store: Store) -> Store:
     """A store with a bucket, with and without TLS."""
     if request.param == 'https':
         store = request.getfixturevalue('_secure_server')
         store.reset()
-    with connect(store.endpoint_url, verify=authority.ca_pem) as maker:
-        maker.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return store
 
 

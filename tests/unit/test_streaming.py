@@ -21,8 +21,9 @@ from s3po.interfaces import pipes
 from s3po.interfaces.streaming import S3StreamingDownload, S3StreamingUpload, upload_generator
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 
-DATA = random.Random(7).randbytes(20 * MIB + 11)
+DATA = noise(20 * MIB + 11)
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
