@@ -1,5 +1,6 @@
 # make demo         shows s3po at work against an S3 server of its own, on this machine
-# make test         unit and functional tests: no root, no system packages
+# make test         a sample of the tests, within minutes: no root, no system packages
+# make test-all     all unit, functional and fault tests, with coverage
 # make faults       the fault catalogue: each entry, what became of it, and how many requests it took
 # make lint         style, types, and who may import whom
 # make neighbours   s3po beside other libraries (multiprocessing, dask, gunicorn, ...), each in processes of its own
@@ -20,13 +21,16 @@ BENCH := .venv-bench
 # By itself: the other libraries are many, and one of them wants an older botocore.
 NEIGHBOURS := .venv-neighbours
 
-.PHONY: demo test faults lint neighbours integration chaos bench fuzz clean
+.PHONY: demo test test-all faults lint neighbours integration chaos bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
 
-# Two processes; a file's tests run in one of them, in order.
+# Two processes; a file's tests run in one of them, in order. tests/support/quick.py states what is left out.
 test: $(VENV)/dev.done
+	$(BIN)/python -m pytest --quick -n 2 --dist loadfile tests/unit tests/functional tests/faults
+
+test-all: $(VENV)/dev.done
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/functional tests/faults
 	$(BIN)/coverage combine --quiet

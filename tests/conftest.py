@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +16,18 @@ import s3po
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import AUTO, Kind
 from tests.support.memory import MemoryTransport
+from tests.support.peak_memory import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.support.quick import pytest_addoption, pytest_collection_modifyitems, pytest_configure
 from tests.support.servers import Authority, MotoServer, Store
+
+__all__ = [
+    'pytest_addoption',
+    'pytest_collection_modifyitems',
+    'pytest_configure',
+    'pytest_sessionfinish',
+    'pytest_terminal_summary',
+    'pytest_testnodedown',
+]
 
 # Its asserts are to tell as much as those of a test file.
 pytest.register_assert_rewrite('tests.support.conformance')
@@ -23,12 +35,10 @@ pytest.register_assert_rewrite('tests.support.conformance')
 BUCKET = 'bucket'
 
 
-with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
-    import hypothesis
-
-    # How long an example takes says nothing on a machine that others use, too.
-    hypothesis.settings.register_profile('s3po', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-    hypothesis.settings.load_profile('s3po')
+# A buffer that is freed goes back to the system: glibc would keep those below the size of the largest one so far.
+with contextlib.suppress(AttributeError):
+    M_MMAP_THRESHOLD = -3  # malloc.h
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def pytest_collection_finish() -> None:

@@ -255,6 +255,7 @@ def test_worker(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
     assert [conn.exists(BUCKET, f'{number}') for number in (0, 2, 3, 4)] == [True] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F66')
 @pytest.mark.leaves_upload('clean-up is killed, too')
 @pytest.mark.parametrize('seed', range(2))

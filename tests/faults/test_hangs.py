@@ -143,6 +143,7 @@ def test_silent_in_an_upload(conn: s3po.Connection, store: Store, stage: str, en
     assert late_s(end, conn, 'upload', BUCKET, 'key', DATA) < BOUND_S
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 def test_close_reports(
@@ -295,6 +296,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 @pytest.mark.parametrize('end', ['deadline', 'ctrl-c'])
@@ -486,6 +488,7 @@ def test_dripping_error(hasty: s3po.Connection, store: Store, operation: str) ->
     assert len(store.log(operation)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F82')
 def test_blanks_while_an_object_is_put_together(
     hasty: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection]
@@ -535,6 +538,7 @@ FEW = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F84')
 @pytest.mark.parametrize(('before', 'during'), [(0, 0), (28, 0), (5, 28)], ids=['few', 'fewer', 'fewer later'])
 def test_few_descriptors(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Any, before: int, during: int) -> None:

@@ -131,6 +131,7 @@ conn.download_file('bucket', 'key', target)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F76')
 @pytest.mark.parametrize('old', [None, b'old' * MIB])
 def test_kill_without_temporary_file(

@@ -240,6 +240,7 @@ def test_listing_that_is_none(conn: s3po.Connection, store: Store, body: str) ->
     assert [entry.key for entry in conn.list(BUCKET)] == ['key']
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F41')
 def test_listing_with_empty_pages(conn: s3po.Connection, store: Store) -> None:
     """Pages without keys that say there is more are what a bucket full of deleted versions gives."""

@@ -305,6 +305,7 @@ def test_disk_full_for_a_file_object(memory_conn: s3po.Connection, tmp_path: pat
         assert not file.closed
 
 
+@pytest.mark.slow
 def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
     """A real limit: the system refuses to write on, and nothing is left of the file."""
     conn.upload(BUCKET, 'key', b'x' * (3 * PART))

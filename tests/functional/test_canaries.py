@@ -49,6 +49,7 @@ SUITE = """
 """
 
 
+@pytest.mark.slow
 def test_a_leak_fails_its_test(tmp_path: pathlib.Path) -> None:
     """It is told which test it was; one that does nothing wrong notices nothing."""
     (tmp_path / 'test_it.py').write_text('\n'.join(line[4:] for line in SUITE.splitlines()))

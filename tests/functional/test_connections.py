@@ -102,6 +102,7 @@ def test_expired_token(role_conn: s3po.Connection, store: Store, role: Role) -> 
     assert role_conn.download(BUCKET, 'key') == b'data'
 
 
+@pytest.mark.slow
 def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role: Role) -> None:
     """50 requests that were refused at once make one refresh."""
     with role_conn.batch(50) as batch:
@@ -243,6 +244,7 @@ def own_store() -> Iterator[Store]:
         yield server
 
 
+@pytest.mark.slow
 def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> None:
     """50 greenlets open at most 50 connections, and keep them."""
     others = make_bucket(own_store)
@@ -257,6 +259,7 @@ def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> No
     assert len(own_store.log()) == 2001
 
 
+@pytest.mark.slow
 def test_parts_count_too(own_store: Store, connect: Connect) -> None:
     """Objects and their parts share one bound, and all of it comes back."""
     config = s3po.TransferConfig(multipart_chunksize=5 << 20, multipart_threshold=5 << 20, max_requests=3)

@@ -280,6 +280,7 @@ def steps_of(transfer: Callable[[], object], pause_s: float = 0.0) -> tuple[int,
     return (steps, pause_s) if steps < MANY_STEPS or pause_s else steps_of(transfer, PAUSE_S)
 
 
+@pytest.mark.slow
 def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
     """Wherever it comes, a kill leaves no multipart upload, no temporary file and no slot that is held, and it is soon over."""
     config = dataclasses.replace(SMALL_PARTS, multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)

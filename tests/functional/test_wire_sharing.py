@@ -18,6 +18,8 @@ from tests.support.kinds import KINDS, Kind
 from tests.support.programs import Runner
 from tests.support.servers import Authority, Store
 
+pytestmark = pytest.mark.slow
+
 Connect = Callable[..., s3po.Connection]
 
 # What S3PO_PATCH says.

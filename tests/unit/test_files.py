@@ -111,7 +111,7 @@ def test_who_seeks_gets_little_more_than_asked_for(large: s3po.Connection, memor
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 3)
 def test_like_a_file(data: st.DataObject) -> None:
     """Whatever is called in whatever order, it answers as BytesIO does."""
     content = LARGE[: 2 * MIB + 5]

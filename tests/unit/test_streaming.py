@@ -58,7 +58,7 @@ def test_reads_are_full() -> None:
 @given(
     st.lists(st.integers(0, 5000), max_size=30), st.lists(st.integers(1, 9000), min_size=1, max_size=10), st.integers(1, 5000)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples * 4 // 10)
 def test_any_sizes(written: list[int], read: list[int], buffer_size: int) -> None:
     """What goes in comes out, in order; reads are full but for the last."""
     content = DATA[: sum(written)]
