@@ -16,7 +16,12 @@ import s3po
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import AUTO, Kind
 from tests.support.memory import MemoryTransport
-from tests.support.peak_memory import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.support.peak_memory import (
+    pytest_runtest_logfinish,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 from tests.support.quick import pytest_addoption, pytest_collection_modifyitems, pytest_configure
 from tests.support.servers import Authority, MotoServer, Store
 
@@ -24,6 +29,7 @@ __all__ = [
     'pytest_addoption',
     'pytest_collection_modifyitems',
     'pytest_configure',
+    'pytest_runtest_logfinish',
     'pytest_sessionfinish',
     'pytest_terminal_summary',
     'pytest_testnodedown',
