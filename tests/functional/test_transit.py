@@ -130,7 +130,7 @@ def test_warnings(
     settings = ClientSettings(**given)
     for _ in range(3):
         if asks == 'places':
-            assert Places(settings, pytest.fail).http.verify == verify
+            assert Places(settings, pytest.fail).http.tls.verify == verify
         else:
             build_client(settings)
 
