@@ -1,5 +1,6 @@
 # make demo         moves real files to a local S3 server and back
-# make test         unit and functional tests: no root, no system packages
+# make test         a sample of the tests, within minutes: no root, no system packages
+# make test-all     all unit, functional and fault tests, with coverage
 # make faults       the fault catalogue: each entry with its outcome and its number of requests
 # make lint         style, types and import contracts
 # make neighbours   s3po together with other libraries (multiprocessing, dask, gunicorn, ...), each in its own processes
@@ -21,13 +22,16 @@ BENCH := .venv-bench
 # Separate, because there are many other libraries, and one of them requires an older botocore.
 NEIGHBOURS := .venv-neighbours
 
-.PHONY: demo test faults lint neighbours integration chaos bench fuzz clean
+.PHONY: demo test test-all faults lint neighbours integration chaos bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
 
-# Two processes; the tests of a file run in one of them, in order.
+# Two processes; the tests of a file run in one of them, in order. tests/support/quick.py defines what `make test` leaves out.
 test: $(VENV)/dev.done
+	$(BIN)/python -m pytest --quick -n 2 --dist loadfile tests/unit tests/functional tests/faults
+
+test-all: $(VENV)/dev.done
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/functional tests/faults
 	$(BIN)/coverage combine --quiet

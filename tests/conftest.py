@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +16,24 @@ import s3po
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import AUTO, Kind
 from tests.support.memory import MemoryTransport
+from tests.support.peak_memory import (
+    pytest_runtest_logfinish,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
+from tests.support.quick import pytest_addoption, pytest_collection_modifyitems, pytest_configure
 from tests.support.servers import Authority, MotoServer, Store
+
+__all__ = [
+    'pytest_addoption',
+    'pytest_collection_modifyitems',
+    'pytest_configure',
+    'pytest_runtest_logfinish',
+    'pytest_sessionfinish',
+    'pytest_terminal_summary',
+    'pytest_testnodedown',
+]
 
 # Its asserts are to tell as much as those of a test file.
 pytest.register_assert_rewrite('tests.support.conformance')
@@ -22,12 +41,16 @@ pytest.register_assert_rewrite('tests.support.conformance')
 BUCKET = 'bucket'
 
 
-with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
-    import hypothesis
+# A buffer that is freed goes back to the system: glibc would keep those below the size of the largest one so far.
+with contextlib.suppress(AttributeError):
+    M_MMAP_THRESHOLD = -3  # malloc.h
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
-    # How long an example takes says nothing on a machine that others use, too.
-    hypothesis.settings.register_profile('s3po', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-    hypothesis.settings.load_profile('s3po')
+
+def pytest_collection_finish() -> None:
+    """What there is by now stays; it need not be looked at in each of the thousands of garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -44,20 +67,28 @@ def _no_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _descriptions_read_once() -> Iterator[None]:
-    """botocore parses 2 MB of JSON for every session, and nearly every test has a connection of its own."""
-    from botocore.loaders import JSONFileLoader  # behind s3po, which patches first
+def _botocore_reads_once() -> Iterator[None]:
+    """All botocore sessions share what they read: 2 MB of JSON, and a listing of 400 directories. Tests make hundreds."""
+    import botocore.regions  # behind s3po, which patches first
+    import botocore.session
 
-    read = JSONFileLoader.load_file
+    create_loader, shared = botocore.session.create_loader, dict[str | None, dict[Any, Any]]()
+    new_provider, providers = botocore.regions.EndpointProvider, dict[int, Any]()
+
+    def loader(search_path: str | None = None) -> Any:
+        made = create_loader(search_path)
+        made._cache = shared.setdefault(search_path, made._cache)
+        return made
+
+    def provider(*, ruleset_data: Any, **options: Any) -> Any:
+        # The data stay in the shared cache, and so does their id.
+        if id(ruleset_data) not in providers:
+            providers[id(ruleset_data)] = new_provider(ruleset_data=ruleset_data, **options)
+        return providers[id(ruleset_data)]
+
     with pytest.MonkeyPatch.context() as patch:
-        found: dict[str, Any] = {}
-
-        def read_once(self: JSONFileLoader, path: str) -> Any:
-            if path not in found:
-                found[path] = read(self, path)
-            return found[path]
-
-        patch.setattr(JSONFileLoader, 'load_file', read_once)
+        patch.setattr(botocore.session, 'create_loader', loader)
+        patch.setattr(botocore.regions, 'EndpointProvider', provider)
         yield
 
 
@@ -125,17 +156,18 @@ def connect(kind: Kind) -> Iterator[Callable[..., s3po.Connection]]:
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection to the keep-alive store, with a bucket."""
-    connection = connect(store.endpoint_url)
-    connection.create_bucket(BUCKET)
-    return connection
+    store.create_bucket(BUCKET)
+    return connect(store.endpoint_url)
 
 
 @pytest.fixture
-def memory() -> MemoryTransport:
+def memory() -> Iterator[MemoryTransport]:
     """A transport in memory, with a bucket."""
     transport = MemoryTransport()
     transport.store.create_bucket(BUCKET)
-    return transport
+    yield transport
+    # Connections are in cycles: until the next full garbage collection the objects would stay in memory.
+    transport.store.reset()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.support.servers import Store
 DATA = os.urandom(1000)
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F21')
 @pytest.mark.xfail(strict=True, reason="the width that follows the store is the batch's own work")
 def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
@@ -34,6 +35,7 @@ def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
     jobs_ended(batch, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F24')
 @pytest.mark.xfail(strict=True, reason="the budget of retries that pauses a pool is the batch's own work")
 def test_outage(conn: s3po.Connection, store: Store) -> None:
@@ -47,6 +49,7 @@ def test_outage(conn: s3po.Connection, store: Store) -> None:
     assert list(batch.failed) == []
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F61')
 def test_one_that_never_works(conn: s3po.Connection, store: Store) -> None:
     """It fails after its attempts; the others are done, and do not wait for it."""
@@ -95,6 +98,7 @@ print(len(batch.failed))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F63', only='wire')
 def test_few_descriptors(conn: s3po.Connection, store: Store) -> None:
     """A batch that is wider than the process may have descriptors is refused at its start, or made narrower."""

@@ -8,6 +8,8 @@ from s3po.config import MIB
 from tests.support.chaos import chaos
 from tests.support.servers import Store
 
+pytestmark = pytest.mark.slow
+
 # One of those in which a completion meets F26, although it had been done.
 SEED = 7
 

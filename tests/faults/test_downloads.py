@@ -19,14 +19,15 @@ from s3po.errors import DownloadError, IntegrityError, NetworkError, SourceChang
 from s3po.transfer.fetching import READ_BYTES
 from tests.conftest import BUCKET
 from tests.support.kinds import Kind
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 Connect = Callable[..., s3po.Connection]
 
 PART = 5 * MIB
-LARGE = os.urandom(3 * PART + 7)
+LARGE = noise(15 * MIB + 7)
 SMALL = os.urandom(300_000)
-OTHER = os.urandom(len(LARGE))
+OTHER = noise(len(LARGE), 1)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=4 * PART, multipart_chunksize=PART, max_concurrency=2)
 
 
@@ -34,7 +35,7 @@ IN_PARTS = s3po.TransferConfig(multipart_threshold=4 * PART, multipart_chunksize
 def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that downloads in parts, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -288,7 +289,7 @@ def test_flipped_bit_for_ever(conn: s3po.Connection, store: Store, target: Path,
 def test_flipped_bit_by_etag(store: Store, connect: Connect, target: Path) -> None:
     """Without a stored checksum, an ETag that is an MD5 is compared on request."""
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum='md5'))
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', SMALL)
     assert conn.head(BUCKET, 'key').etag == hashlib.md5(SMALL).hexdigest()
     store.script(once(flip_byte_at=3, drop_headers=['x-amz-checksum-crc64nvme', 'x-amz-checksum-crc32']))
@@ -349,7 +350,7 @@ ETAGS = {
 def test_etag_that_is_no_md5(store: Store, connect: Connect, target: Path, etag: str, checksum: str) -> None:
     """An ETag that is not an MD5 is not compared, unless the store has no checksum and MD5 is requested."""
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum=checksum))
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', SMALL)
     headers = {'ETag': ETAGS[etag], 'x-amz-server-side-encryption': 'aws:kms'}
     store.script(once(None, add_headers=headers))
@@ -364,7 +365,7 @@ def test_etag_that_is_no_md5(store: Store, connect: Connect, target: Path, etag:
 def test_etag_of_parts(store: Store, connect: Connect, target: Path) -> None:
     """An object that was uploaded in parts comes in others; its ETag holds them together and is compared with nothing."""
     uploading = connect(store.endpoint_url, config=s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART))
-    uploading.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     etag = uploading.upload(BUCKET, 'key', LARGE).etag
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum='none'))
 

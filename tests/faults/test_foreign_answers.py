@@ -28,7 +28,7 @@ Connect = Callable[..., s3po.Connection]
 def once(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that does not retry, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS, retry=impatient(0))
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 

@@ -103,7 +103,7 @@ def test_keys_that_are_missing_in_the_answer(conn: s3po.Connection, store: Store
 def test_answer_about_another_key_beside_all_that_were_named(store: Store, connect: Connect) -> None:
     """The store may have deleted something else, so nothing of such an answer counts."""
     conn = connect(store.endpoint_url, retry=impatient(0))
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     store.script(answered(('a', ''), ('x', '')))
 
     report = conn.delete_many(BUCKET, ['a'])

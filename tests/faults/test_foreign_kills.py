@@ -16,11 +16,12 @@ from s3po.config import MIB
 from s3po.errors import Cancelled, S3poError
 from s3po.files.reader import FIRST_BYTES, GROWTH
 from tests.conftest import BUCKET
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 PART = 5 * MIB
 CONFIG = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=3)
-DATA = random.Random(66).randbytes(4 * PART + 1000)
+DATA = noise(20 * MIB + 11)
 SLOW = {'delay_s': 0.5}
 LONGEST_S = 120.0
 KILLS = 60
@@ -44,7 +45,7 @@ def spawned() -> Iterator[Spawned]:
 def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection whose parts are small."""
     connection = connect(store.endpoint_url, config=CONFIG)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -258,6 +259,7 @@ def test_worker(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
     assert [conn.exists(BUCKET, f'{number}') for number in (0, 2, 3, 4)] == [True] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F66')
 @pytest.mark.leaves_upload('clean-up is killed, too')
 @pytest.mark.parametrize('seed', range(2))

@@ -15,6 +15,8 @@ from tests.support.kinds import Kind
 from tests.support.programs import Program, Runner
 from tests.support.servers import Authority, Store
 
+pytestmark = pytest.mark.slow
+
 PART = 5 * MIB
 DELAY = {'delay_s': 0.3}
 

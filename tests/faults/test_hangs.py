@@ -27,10 +27,11 @@ from s3po.http import HTTPOptions
 from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import Kind
+from tests.support.noise import noise
 from tests.support.servers import CHECKOUT, Store
 
 PART = 5 * MIB
-DATA = os.urandom(2 * PART + 7)
+DATA = noise(11 * MIB + 7)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
 SILENT_S = 60.0
 AFTER_S = 0.5
@@ -58,7 +59,7 @@ def _close_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection that sends in parts, with the default timeouts; there is a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -142,6 +143,7 @@ def test_silent_in_an_upload(conn: s3po.Connection, store: Store, stage: str, en
     assert late_s(end, conn, 'upload', BUCKET, 'key', DATA) < BOUND_S
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 def test_close_reports(
@@ -294,6 +296,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 @pytest.mark.parametrize('end', ['deadline', 'ctrl-c'])
@@ -441,7 +444,7 @@ def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: py
     monkeypatch.setattr(wiring, 'HTTPOptions', functools.partial(HTTPOptions, speed_window_s=0.5))
     monkeypatch.setattr('s3po.transport.time_limits.DOCUMENT_S', 0.8)
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=5.0))
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'x')
     return connection
 
@@ -485,6 +488,7 @@ def test_dripping_error(hasty: s3po.Connection, store: Store, operation: str) ->
     assert len(store.log(operation)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F82')
 def test_blanks_while_an_object_is_put_together(
     hasty: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection]
@@ -534,6 +538,7 @@ FEW = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F84')
 @pytest.mark.parametrize(('before', 'during'), [(0, 0), (28, 0), (5, 28)], ids=['few', 'fewer', 'fewer later'])
 def test_few_descriptors(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Any, before: int, during: int) -> None:

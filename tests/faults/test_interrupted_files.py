@@ -30,7 +30,7 @@ def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that retries nothing, with a bucket."""
     config = s3po.TransferConfig(multipart_chunksize=PART, multipart_threshold=PART, max_concurrency=1)
     connection = connect(store.endpoint_url, config=config, retry=s3po.RetryPolicy(retries=0))
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 

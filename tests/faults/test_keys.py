@@ -116,7 +116,7 @@ def test_round_trip(conn: s3po.Connection, store: Store, key: str) -> None:
 def test_round_trip_in_parts(store: Store, connect: Connect, key: str) -> None:
     """Likewise in parts, whose answers repeat the key; and no multipart upload is left."""
     conn = connect(store.endpoint_url, config=IN_PARTS)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     data = DATA * (PART // len(DATA) + 1)
 
     conn.upload(BUCKET, key, data)

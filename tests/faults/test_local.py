@@ -19,12 +19,14 @@ from s3po.config import MIB
 from s3po.errors import LocalError, SourceChanged
 from tests.conftest import BUCKET
 from tests.support.kinds import Kind
+from tests.support.noise import noise
+from tests.support.permissions import bound_by_permissions
 from tests.support.servers import CHECKOUT, Store
 
 Connect = Callable[..., s3po.Connection]
 
 PART = 5 * MIB
-DATA = os.urandom(3 * PART)
+DATA = noise(15 * MIB + 7)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=1)
 WAIT_S = 30.0
 
@@ -33,7 +35,7 @@ WAIT_S = 30.0
 def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that sends one part after the other, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -111,19 +113,10 @@ def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, h
 
 
 @pytest.fixture
-def as_nobody(tmp_path: Path) -> Iterator[None]:
-    """A user whom permissions restrict; they do not restrict root."""
-    if os.geteuid() != 0:
+def _bound() -> Iterator[None]:
+    """Permissions restrict the user that runs the tests, also root."""
+    with bound_by_permissions():
         yield
-        return
-    for path in (tmp_path, *tmp_path.parents[:3]):
-        if path.owner() == 'root' and path != Path('/tmp'):
-            path.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.fault('F54')
@@ -169,12 +162,11 @@ def test_key_and_directory_of_one_name(conn: s3po.Connection, tmp_path: Path) ->
 
 
 @pytest.mark.fault('F54')
-@pytest.mark.usefixtures('as_nobody')
+@pytest.mark.usefixtures('_bound')
 def test_directory_without_permission(conn: s3po.Connection, tmp_path: Path) -> None:
     """Without write permission the error has the path and what to check."""
     conn.upload(BUCKET, 'key', b'data')
-    if os.geteuid() != 65534:
-        tmp_path.chmod(0o555)
+    tmp_path.chmod(0o555)
 
     with pytest.raises(LocalError, match='check the permissions') as caught:
         conn.download(BUCKET, 'key', tmp_path / 'target')
@@ -310,7 +302,7 @@ def test_unreadable_file(conn: s3po.Connection, store: Store, tmp_path: Path, re
     path = tmp_path / 'secret'
     path.write_bytes(b'data')
     path.chmod(0)
-    request.getfixturevalue('as_nobody')
+    request.getfixturevalue('_bound')
     before = len(store.log())
 
     with pytest.raises(LocalError, match='check the permissions') as caught:

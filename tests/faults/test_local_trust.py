@@ -35,7 +35,7 @@ WAIT_S = 30.0
 def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that sends one part after the other, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -131,6 +131,7 @@ conn.download_file('bucket', 'key', target)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F76')
 @pytest.mark.parametrize('old', [None, b'old' * MIB])
 def test_kill_without_temporary_file(
@@ -264,7 +265,7 @@ class Counting(io.BytesIO):
 def test_read_twice(store: Store, connect: Connect, size_bytes: int, checksum: str) -> None:
     """Over plain HTTP with a signature, a file object is read once for both checksum and signature, and once to be sent."""
     connection = connect(store.endpoint_url, config=dataclasses.replace(IN_PARTS, checksum=checksum))
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     file = Counting(os.urandom(size_bytes))
 
     connection.upload(BUCKET, 'key', file)

@@ -13,10 +13,11 @@ import s3po
 from s3po.config import MIB
 from s3po.errors import AccessDenied, IntegrityError, PreconditionFailed
 from tests.conftest import BUCKET
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 PART = 5 * MIB
-DATA = os.urandom(2 * PART + 7)
+DATA = noise(11 * MIB + 7)
 SMALL = os.urandom(1000)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
 # The work is done, and the connection reset in place of an answer.
@@ -27,7 +28,7 @@ LOST = {'work': True, 'reset': True}
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection that sends in parts; there is a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 

@@ -79,7 +79,7 @@ def test_expired_token(store: Store, connect: Connect) -> None:
 def test_expired_token_that_nobody_renews(store: Store, connect: Connect) -> None:
     """Keys that are what they are: refused at once, and the batch ends after as many failures as it was given."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     store.script(once('PutObject', None, status=400, code='ExpiredToken'))
 
     batch = conn.batch(1, on_error='collect', max_failures=5)
@@ -125,7 +125,7 @@ def test_clock_that_is_off(conn: s3po.Connection, store: Store, kind: Kind, capl
 def test_other_region(store: Store, connect: Connect, status: int) -> None:
     """A bucket that is in another region is spoken to there: the second request is signed for it, and so are all later ones."""
     conn = connect(store.endpoint_url)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     code = {301: 'PermanentRedirect', 400: 'AuthorizationHeaderMalformed'}[status]
     body = f'<Error><Code>{code}</Code><Message>There.</Message><Region>eu-west-1</Region></Error>'
     store.script(once('PutObject', status=status, body=body, headers={'x-amz-bucket-region': 'eu-west-1'}))
@@ -154,7 +154,7 @@ def elsewhere() -> Any:
 def test_redirected_for_ever(store: Store, connect: Connect, elsewhere: Store, status: int, code: str, region: str) -> None:
     """A store that only redirects gets three requests at most, and the targets get none."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     headers = {'Location': f'{elsewhere.endpoint_url}/{BUCKET}/key'}
     if region:
         headers['x-amz-bucket-region'] = region
@@ -178,7 +178,7 @@ LOCATIONS = ['http://127.0.0.1:{port}/bucket/key', '//127.0.0.1:{port}/bucket/ke
 def test_foreign_host(store: Store, connect: Connect, elsewhere: Store, status: int, operation: str, location: str) -> None:
     """Whatever the request and its secrets: nothing is sent to another host."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     headers = {'Location': location.format(port=elsewhere.port)}
     store.script(once(operation, None, status=status, code='TemporaryRedirect', headers=headers))
     customer = {'SSECustomerAlgorithm': 'AES256', 'SSECustomerKey': 'k' * 32}

@@ -70,7 +70,7 @@ def test_copy_that_fails_late(conn: s3po.Connection, store: Store) -> None:
 def test_copy_in_parts_that_fails_late(store: Store, connect: Connect) -> None:
     """Likewise of a part; the others are not sent again."""
     conn = connect(store.endpoint_url, config=IN_PARTS)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     data = bytes(range(256)) * (11 * MIB // 256)
     conn.upload(BUCKET, 'key', data)
     store.script({**once('UploadPartCopy', status=200, body=failed('InternalError')), 'query': {'partNumber': '2'}})
@@ -240,6 +240,7 @@ def test_listing_that_is_none(conn: s3po.Connection, store: Store, body: str) ->
     assert [entry.key for entry in conn.list(BUCKET)] == ['key']
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F41')
 def test_listing_with_empty_pages(conn: s3po.Connection, store: Store) -> None:
     """Pages without keys that say there is more are what a bucket full of deleted versions gives."""

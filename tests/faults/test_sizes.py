@@ -26,7 +26,7 @@ SIZES = [0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1]
 def conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection whose parts are as small as S3 takes them, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 

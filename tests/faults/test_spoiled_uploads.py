@@ -68,6 +68,7 @@ def test_once(spoiled: s3po.Connection, spoiler: Spoiler, store: Store, conn: s3
     assert 'BadDigest' not in (result.checksum or '')
 
 
+@pytest.mark.slow
 @pytest.mark.fault('F47')
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_for_ever(spoiled: s3po.Connection, spoiler: Spoiler, conn: s3po.Connection, data: bytes) -> None:

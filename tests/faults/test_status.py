@@ -29,7 +29,7 @@ def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]
 def test_retry_after(store: Store, connect: Connect) -> None:
     """The store requests a wait; the next request comes no sooner, and not much later."""
     conn = connect(store.endpoint_url, retry=s3po.RetryPolicy())
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', status=503, code='SlowDown', headers={'Retry-After': '2'}))
 

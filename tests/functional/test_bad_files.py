@@ -101,7 +101,7 @@ def test_file_changes_behind_its_last_part(
 ) -> None:
     """Also when the store has all parts: an object of parts from two versions of the file is never published."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     transport: Any = connection._wiring.transport(BUCKET)
     upload_part = transport.upload_part
 
@@ -305,6 +305,7 @@ def test_disk_full_for_a_file_object(memory_conn: s3po.Connection, tmp_path: pat
         assert not file.closed
 
 
+@pytest.mark.slow
 def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
     """A real limit: the system refuses to write on, and nothing is left of the file."""
     conn.upload(BUCKET, 'key', b'x' * (3 * PART))

@@ -15,6 +15,8 @@ import pytest
 from tests.support.programs import Program, Runner
 from tests.support.servers import Authority, Store
 
+pytestmark = pytest.mark.slow
+
 SLOW_GET = {'operation': 'GetObject', 'action': {'delay_s': 4}}
 
 CONNECT = """

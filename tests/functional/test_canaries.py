@@ -49,6 +49,7 @@ SUITE = """
 """
 
 
+@pytest.mark.slow
 def test_a_leak_fails_its_test(tmp_path: pathlib.Path) -> None:
     """The failure names the test; a correct test is not affected."""
     (tmp_path / 'test_it.py').write_text('\n'.join(line[4:] for line in SUITE.splitlines()))

@@ -15,12 +15,13 @@ from s3po.errors import InvalidRequest, ServerError
 from s3po.transport.wire.response_headers import WireAnswer
 from tests.conftest import BUCKET
 from tests.support.kinds import KINDS, Kind
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 Connect = Callable[..., s3po.Connection]
 
 SMALL = os.urandom(10_000)
-LARGE = os.urandom(11 * MIB)
+LARGE = noise(11 * MIB + 7)
 
 
 @pytest.fixture(params=KINDS)

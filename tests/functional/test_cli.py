@@ -100,6 +100,7 @@ def test_wrong_arguments(arguments: list[str], named: str, capsys: pytest.Captur
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_demo_moves_everything_and_repeats_one_part(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, servers: list[server.DemoServer]
 ) -> None:
@@ -132,6 +133,7 @@ def test_demo_moves_everything_and_repeats_one_part(
     assert [has_ended(started) for started in servers] == [True]
 
 
+@pytest.mark.slow
 def test_installed_command_needs_nothing_of_the_environment() -> None:
     """The console script works with any AWS settings, proxies and certificates in the environment."""
     environment = {
@@ -154,6 +156,7 @@ def test_installed_command_needs_nothing_of_the_environment() -> None:
     assert done.stdout.splitlines()[-1].endswith(CLOSING_LINE)
 
 
+@pytest.mark.slow
 def test_large_object_that_is_refused_for_ever(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, servers: list[server.DemoServer]
 ) -> None:
@@ -178,6 +181,7 @@ class Corrupting(Connection):
         return outcome
 
 
+@pytest.mark.slow
 def test_difference_is_found(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An object that comes back different is counted, named, and makes the command fail."""
     monkeypatch.setattr(demo, 'Connection', Corrupting)
@@ -288,6 +292,7 @@ def test_server_that_does_not_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert has_ended(started)
 
 
+@pytest.mark.slow
 def test_interrupted_command(tmp_path: Path) -> None:
     """Ctrl-C ends the command with one line, the code that shells know, and nothing left behind."""
     # A shell that runs the tests in the background makes their children ignore Ctrl-C.
@@ -346,6 +351,7 @@ def test_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_reader_that_goes_away() -> None:
     """`s3po demo | head -1` ends without a traceback."""
     with subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +15,11 @@ from s3po.body.coding import CODINGS
 from s3po.config import MIB
 from tests.conftest import BUCKET
 from tests.support.kinds import KINDS, Kind
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 PART = 5 * MIB
-NOISE = os.urandom(3 * PART + 7)
+NOISE = noise(15 * MIB + 7)
 TEXT = b''.join(b'line %d of some text\n' % number for number in range(100_000))
 ENCODINGS = {'gzip': 'gzip', 'zlib': 'deflate', 'zstd': 'zstd'}
 
@@ -35,7 +35,7 @@ def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connecti
     """A connection with small parts, with a bucket."""
     config = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
     connection = connect(store.endpoint_url, config=config)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 

@@ -31,10 +31,9 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return KINDS[request.param]
 
 
-def make_bucket(connect: Connect, store: Store, **arguments: Any) -> int:
-    """Make the bucket by a connection of its own; tells how many there have been by then, all closed."""
-    with connect(store.endpoint_url, **arguments) as maker:
-        maker.create_bucket(BUCKET)
+def make_bucket(store: Store) -> int:
+    """Make the bucket; tells how many there have been by then, all closed."""
+    store.create_bucket(BUCKET)
     until = time.monotonic() + 10
     while store.stats()['open'] and time.monotonic() < until:
         time.sleep(0.005)
@@ -103,6 +102,7 @@ def test_expired_token(role_conn: s3po.Connection, store: Store, role: Role) -> 
     assert role_conn.download(BUCKET, 'key') == b'data'
 
 
+@pytest.mark.slow
 def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role: Role) -> None:
     """50 requests that were refused at once make one refresh."""
     with role_conn.batch(50) as batch:
@@ -159,7 +159,7 @@ def test_expired_keys_that_cannot_be_refreshed(store: Store, connect: Connect) -
     connection = connect(
         store.endpoint_url, access_key_id='key', secret_access_key=SECRET_ACCESS_KEY, session_token=f'{TOKEN}0'
     )
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     refuse(store, f'{TOKEN}0')
     with pytest.raises(AccessDenied, match='ExpiredToken: .*; get new credentials') as caught:
         connection.upload(BUCKET, 'key', b'')
@@ -183,7 +183,7 @@ def test_client_of_the_callers(store: Store, connect: Connect, role: Role) -> No
 def test_anonymous(store: Store, connect: Connect) -> None:
     """Nothing is signed, and a URL cannot be."""
     connection = connect(store.endpoint_url, anonymous=True)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'data')
 
     assert connection.download(BUCKET, 'key') == b'data'
@@ -229,7 +229,7 @@ def test_certificate_that_is_trusted(
     if how == 'environment':
         monkeypatch.setenv('AWS_CA_BUNDLE', str(authority.ca_pem))
     monkeypatch.setattr('warnings.warn', lambda *_, **__: None)
-    others = make_bucket(connect, tls_store, verify=verify)
+    others = make_bucket(tls_store)
     connection = connect(tls_store.endpoint_url, verify=verify)
     connection.upload(BUCKET, 'key', b'data')
 
@@ -244,9 +244,10 @@ def own_store() -> Iterator[Store]:
         yield server
 
 
+@pytest.mark.slow
 def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> None:
     """50 greenlets open at most 50 connections, and keep them."""
-    others = make_bucket(connect, own_store)
+    others = make_bucket(own_store)
     connection = connect(own_store.endpoint_url)
     with connection.batch(50, keep_results=False) as batch:
         for number in range(1000):
@@ -258,10 +259,11 @@ def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> No
     assert len(own_store.log()) == 2001
 
 
+@pytest.mark.slow
 def test_parts_count_too(own_store: Store, connect: Connect) -> None:
     """Objects and their parts share one bound, and all of it comes back."""
     config = s3po.TransferConfig(multipart_chunksize=5 << 20, multipart_threshold=5 << 20, max_requests=3)
-    make_bucket(connect, own_store)
+    make_bucket(own_store)
     connection = connect(own_store.endpoint_url, config=config)
     with connection.batch(8) as batch:
         for number in range(8):
@@ -278,7 +280,7 @@ def test_parts_count_too(own_store: Store, connect: Connect) -> None:
 
 def test_close(own_store: Store, connect: Connect) -> None:
     """Closing lets the kept connections go; the next call opens new ones."""
-    others = make_bucket(connect, own_store)
+    others = make_bucket(own_store)
     connection = connect(own_store.endpoint_url, client_config=Config(tcp_keepalive=False))
     with connection:
         connection.upload(BUCKET, 'key', b'data')
@@ -292,7 +294,7 @@ def test_close(own_store: Store, connect: Connect) -> None:
 def test_connection_that_was_closed_meanwhile(own_store: Store, connect: Connect, kind: Kind) -> None:
     """A store that drops idle connections costs a retry at the most, not an error."""
     connection = connect(own_store.endpoint_url)
-    connection.create_bucket(BUCKET)
+    own_store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'')
     own_store.script({'operation': 'PutObject', 'times': 1, 'action': {'close': True}})
     result = connection.upload(BUCKET, 'key', b'data')

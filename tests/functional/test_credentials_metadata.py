@@ -404,6 +404,7 @@ def test_killed_while_it_asks(service: MetadataService) -> None:
     credentials.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['patched', 'fully patched', 'unpatched'])
 def test_fork(service: MetadataService, authority: Authority, store: Store, tmp_path: pathlib.Path, patch: str) -> None:
     """A child has the keys, no greenlet, and may start one; its stop() is not the parent's."""

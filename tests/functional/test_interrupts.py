@@ -21,6 +21,8 @@ from tests.support.canaries import SECRET_ACCESS_KEY, secrets_in
 from tests.support.kinds import KINDS, Kind
 from tests.support.servers import CHECKOUT, Store
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 20.0
 
 PRELUDE = """

@@ -17,10 +17,11 @@ from s3po.config import MIB
 from tests.conftest import BUCKET, impatient
 from tests.support.kinds import KINDS, Kind
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
-DATA = random.Random(1).randbytes(22 * MIB)  # five parts, so that some wait for others
+DATA = noise(20 * MIB + 11)  # five parts, so that some wait for others
 DELAY_S = 0.6
 KILLS = 200
 MANY_STEPS = 300
@@ -48,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
     """A connection whose parts are small."""
     connection = connect(store.endpoint_url, config=SMALL_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -148,7 +149,7 @@ def test_upload_with_a_time_limit(conn: s3po.Connection, store: Store, stage: st
 def test_all_that_may_run(store: Store, connect: Callable[..., s3po.Connection], stage: str) -> None:
     """Uploads that hold all slots when they are killed do not wait for one another's to be aborted."""
     conn = connect(store.endpoint_url, config=dataclasses.replace(SMALL_PARTS, max_requests=2))
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     store.script({'operation': stage, 'action': {'delay_s': DELAY_S}})
     started = [gevent.spawn(conn.upload, BUCKET, f'key-{number}', DATA[: 6 * MIB]) for number in range(2)]
     wait_until(lambda: len(store.log(stage)) == 2)
@@ -279,6 +280,7 @@ def steps_of(transfer: Callable[[], object], pause_s: float = 0.0) -> tuple[int,
     return (steps, pause_s) if steps < MANY_STEPS or pause_s else steps_of(transfer, PAUSE_S)
 
 
+@pytest.mark.slow
 def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
     """Wherever it comes, a kill leaves no multipart upload, no temporary file and no slot that is held, and it is soon over."""
     config = dataclasses.replace(SMALL_PARTS, multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)

@@ -12,12 +12,15 @@ import time
 from collections import Counter
 
 import gevent
+import pytest
 from greenlet import greenlet
 
 import s3po
 from s3po.config import MIB
 from tests.conftest import BUCKET
 from tests.support.servers import Store
+
+pytestmark = pytest.mark.slow
 
 SEED = 6
 KILLS = 2000

@@ -336,6 +336,7 @@ def run(tmp_path: pathlib.Path, script: str, *arguments: str) -> Program:
     return run_command([sys.executable, *arguments, 'test_script.py'], {}, tmp_path)
 
 
+@pytest.mark.slow
 def test_connection_older_than_motos_import(tmp_path: pathlib.Path) -> None:
     """moto sees no client that was built before its import; the connection takes another one."""
     run(
@@ -360,6 +361,7 @@ def test_connection_older_than_motos_import(tmp_path: pathlib.Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_fixture(tmp_path: pathlib.Path) -> None:
     """s3po.testing provides the fixture to tests that name it; each test has its own store."""
     said = run(

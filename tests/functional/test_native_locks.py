@@ -14,6 +14,8 @@ from tests.support.kinds import KINDS
 from tests.support.programs import Runner
 from tests.support.servers import Authority, Store
 
+pytestmark = pytest.mark.slow
+
 # Keys that expire, from a slow service: the first ones at once, the further ones after an hour.
 SERVICE = """
     import http.server, json, threading, time

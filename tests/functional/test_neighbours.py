@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.programs import Program, run_command
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Program]
 
 

@@ -18,6 +18,7 @@ from s3po.observer import Activity
 from tests.conftest import BUCKET
 from tests.support.kinds import KINDS, Kind
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 Connect = Callable[..., s3po.Connection]
@@ -25,7 +26,7 @@ Connect = Callable[..., s3po.Connection]
 PART = 5 * MIB
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
 # Each part is long enough for the faults.
-LARGE = os.urandom(3 * PART - 7)
+LARGE = noise(11 * MIB + 7)
 SMALL = os.urandom(1000)
 
 
@@ -86,7 +87,7 @@ def observer() -> Recorder:
 def conn(store: Store, connect: Connect, observer: Recorder) -> s3po.Connection:
     """A connection that is observed, with a bucket and two objects."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'large', LARGE)
     connection.upload(BUCKET, 'small', SMALL)
     connection.observer = observer

@@ -20,7 +20,9 @@ from tests.support.kinds import KINDS, Kind
 
 Connect = Callable[..., s3po.Connection]
 
-MANY: Final = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+MANY: Final = settings(
+    max_examples=max(10, settings().max_examples * 6 // 10), deadline=None, suppress_health_check=list(HealthCheck)
+)
 OLD: Final = b'what was there before'
 
 

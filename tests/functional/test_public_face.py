@@ -98,7 +98,7 @@ def test_cause_keeps_its_traceback(conn: s3po.Connection) -> None:
 def test_errors_of_files(store: Store, connect: Any) -> None:
     """An open file raises OSErrors, which are s3po's errors as well."""
     conn = connect(store.endpoint_url, retry=impatient(0))
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     with pytest.raises(FileNotFoundError, match='NoSuchKey') as caught:
         conn.open(BUCKET, 'missing')
     assert isinstance(caught.value, s3po.NotFound)

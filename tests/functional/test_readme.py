@@ -15,6 +15,8 @@ import pytest
 import s3po
 from s3po.cli import demo
 
+pytestmark = pytest.mark.slow
+
 README = Path(__file__).resolve().parents[2] / 'README.rst'
 TIMEOUT_S = 60
 

@@ -55,6 +55,7 @@ GET_SIDE_BY_SIDE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('first', 'environment', 'expected'),
     [
@@ -127,6 +128,7 @@ def test_late_after_boto3_old_and_new_clients_work_and_are_cooperative(run: Runn
     assert store.stats()['peak_open'] >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('library', ['requests', 'urllib3'])
 def test_late_after_requests_or_urllib3_old_and_new_sessions_work_and_are_cooperative(
     run: Runner, store: Store, library: str
@@ -255,6 +257,7 @@ def test_late_servers_choose_their_certificate_by_name_as_before(run: Runner, au
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('when', ['at import', 'by call'])
 def test_the_full_patch_after_clients_warns_where_it_was_asked_for(run: Runner, store: Store, when: str) -> None:
     """Their locks stay native; they work all the same."""
@@ -297,6 +300,7 @@ def test_the_full_patch_after_imports_alone_warns_of_nothing(run: Runner) -> Non
     assert program.warnings == []
 
 
+@pytest.mark.slow
 def test_the_full_patch_does_not_fail_where_warnings_are_errors(run: Runner) -> None:
     program = run("""
         import logging, warnings, urllib3

@@ -10,6 +10,8 @@ import pytest
 from tests.support.programs import NATIVE_THREAD, Runner
 from tests.support.servers import Authority, Store
 
+pytestmark = pytest.mark.slow
+
 SLOW_GET = {'operation': 'GetObject', 'action': {'delay_s': 0.5}}
 
 

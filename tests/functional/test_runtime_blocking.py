@@ -12,6 +12,8 @@ import pytest
 from tests.support.programs import run_command
 from tests.support.servers import Authority
 
+pytestmark = pytest.mark.slow
+
 PRELUDE = """
     import os, socket, subprocess, sys, time
     import s3po

@@ -13,6 +13,8 @@ import pytest
 from tests.support.programs import CLIENT, NATIVE_THREAD, Runner, run_command
 from tests.support.servers import Authority, MotoServer, Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:

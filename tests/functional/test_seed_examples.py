@@ -55,6 +55,7 @@ def test_basic_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert pathlib.Path('foo.txt').read_text() == 'foo in a file'
 
 
+@pytest.mark.slow
 def test_batch_use() -> None:
     """A thousand uploads, and when the context is left they are all there."""
     conn = s3po.Connection()

@@ -10,6 +10,7 @@ import os
 import re
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -18,6 +19,8 @@ from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.machine import Game
 from tests.support.servers import Store
+
+pytestmark = pytest.mark.slow
 
 STORIES = int(os.environ.get('S3PO_TEST_STORIES', '25'))
 STEPS = int(os.environ.get('S3PO_TEST_STEPS', '30'))

@@ -76,7 +76,7 @@ def test_certificates(
     conn = connect(tls_store.endpoint_url, **given)
 
     if is_trusted:
-        conn.create_bucket(BUCKET)
+        tls_store.create_bucket(BUCKET)
         threads = [threading.Thread(target=conn.upload, args=(BUCKET, str(number), b'')) for number in range(2)]
         for thread in threads:
             thread.start()
@@ -170,7 +170,7 @@ def test_missing_authorities(tmp_path: Any) -> None:
 def test_region_that_is_none(store: Store, connect: Connect, region: str, where: str, status: int) -> None:
     """What cannot be a region's name is not used as one: nothing is sent again, nothing is signed for it, now or later."""
     conn = connect(store.endpoint_url, **KEYS)
-    conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     code = {301: 'PermanentRedirect', 307: 'TemporaryRedirect', 400: 'AuthorizationHeaderMalformed'}[status]
     said = region.encode().decode('latin-1')
     body = f'<Error><Code>{code}</Code><Message>There.</Message>{f"<Region>{said}</Region>" if where == "body" else ""}</Error>'
@@ -203,7 +203,7 @@ def test_secrets_stay(
 ) -> None:
     """Sent to another host, or down to plain HTTP, s3po does not go: not with a token, not with a key of SSE-C, not at all."""
     conn = connect(tls_store.endpoint_url, verify=authority.ca_pem, **KEYS, default_extra=SSE_C)
-    conn.create_bucket(BUCKET)
+    tls_store.create_bucket(BUCKET)
     headers = {'Location': f'http://{host}:{elsewhere.port}/{BUCKET}/key', 'x-amz-bucket-region': 'eu-west-1'}
     for operation in ('PutObject', 'GetObject', 'HeadObject', 'DeleteObject', 'ListObjectsV2'):
         tls_store.script({'operation': operation, 'action': {'status': status, 'code': 'Redirect', 'headers': headers}})

@@ -35,7 +35,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     kind, _, server_name = request.param.partition('-')
     server = request.getfixturevalue('store' if server_name == 'store' else 'moto_server')
     connection = request.getfixturevalue('connect')(server.endpoint_url, transport=kind)
-    connection.create_bucket(BUCKET)
+    server.create_bucket(BUCKET)
     yield connection._wiring.transport(BUCKET)
 
 

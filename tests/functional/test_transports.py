@@ -60,7 +60,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def parts_conn(store: Store, connect: Connect) -> s3po.Connection:
     """A connection that cuts at 5 MiB, with a bucket."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return connection
 
 
@@ -212,7 +212,7 @@ def test_parts_that_are_the_whole(store: Store, connect: Connect, tmp_path: path
     # One after the other: urllib3 leaves the socket of a greenlet that is killed while it connects to the garbage collector.
     config = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=1)
     parts_conn = connect(store.endpoint_url, config=config)
-    parts_conn.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     data = os.urandom(2 * PART + 7)
     parts_conn.upload(BUCKET, 'key', data)
     store.script({**once('GetObject', times=2, ignore_range=True), 'skip': 1})
@@ -281,7 +281,7 @@ def test_retry_after(store: Store, connect: Connect) -> None:
     """The store requests a wait; the jitter is added."""
     slept: list[float] = []
     connection = connect(store.endpoint_url, retry=s3po.RetryPolicy(retries=2, sleep=slept.append))
-    connection.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     store.script(once('PutObject', times=2, status=503, code='SlowDown', headers={'Retry-After': '7'}))
     connection.upload(BUCKET, 'key', b'')
 

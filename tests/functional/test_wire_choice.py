@@ -56,6 +56,7 @@ CONNECT = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('chosen', ['auto', 'wire', 'boto'])
 def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
     """Inside the mock a batch reaches no socket of any class, whoever has started it; outside, the chosen transport is used."""
@@ -96,6 +97,7 @@ def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
     assert agents(store) == agents(store, 'GetObject') == {'boto' if chosen == 'boto' else 'wire'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['patched', 'fully patched', 'unpatched'])
 def test_no_botocore(run: Runner, store: Store, patch: str) -> None:
     """With keys, region and endpoint given it is not even imported: that would cost 0.3 s and 60 MiB."""
@@ -158,6 +160,7 @@ def reason(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, prox
     return str(request.param)
 
 
+@pytest.mark.slow
 def test_what_goes_through_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str, told: Any) -> None:
     """It works, and is logged once for each bucket, with the reason."""
     conn.create_bucket('other')
@@ -222,6 +225,7 @@ def behind_proxy(
     return connect(tls_store.endpoint_url, verify=authority.ca_pem, transport=both.name)
 
 
+@pytest.mark.slow
 def test_https_proxy(behind_proxy: s3po.Connection, tls_store: Store, both: Kind, proxy: Proxy) -> None:
     """HTTPS goes through it by CONNECT, with its credentials, one tunnel for each connection."""
     others = tls_store.stats()['connections']

@@ -62,6 +62,7 @@ def test_round_trip(conn: s3po.Connection, store: Store) -> None:
     assert store.log('HeadObject')[0]['connection'] == used['here']
 
 
+@pytest.mark.slow
 def test_in_another_process(conn: s3po.Connection, store: Store, authority: Authority, tmp_path: pathlib.Path) -> None:
     """It works there as it did here."""
     Runner(authority, store.endpoint_url, tmp_path)(ELSEWHERE, PICKLED=pickle.dumps(conn).hex())

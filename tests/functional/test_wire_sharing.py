@@ -18,6 +18,8 @@ from tests.support.kinds import KINDS, Kind
 from tests.support.programs import Runner
 from tests.support.servers import Authority, Store
 
+pytestmark = pytest.mark.slow
+
 Connect = Callable[..., s3po.Connection]
 
 # What S3PO_PATCH says.
@@ -68,13 +70,12 @@ def _secure_server(authority: Authority) -> Iterator[Store]:
 
 
 @pytest.fixture(params=['http', 'https'])
-def served(request: pytest.FixtureRequest, store: Store, connect: Connect, authority: Authority) -> Store:
+def served(request: pytest.FixtureRequest, store: Store) -> Store:
     """A store with a bucket, with and without TLS."""
     if request.param == 'https':
         store = request.getfixturevalue('_secure_server')
         store.reset()
-    with connect(store.endpoint_url, verify=authority.ca_pem) as maker:
-        maker.create_bucket(BUCKET)
+    store.create_bucket(BUCKET)
     return store
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import gevent
 import pytest
@@ -14,8 +13,9 @@ from s3po.errors import AccessDenied, NetworkError, S3poError
 from s3po.runtime import CleanUps, WorkKilled
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 
-DATA = os.urandom(9 * MIB)
+DATA = noise(11 * MIB + 7)
 
 
 def down(operation: str, key: str, part: int | None) -> None:

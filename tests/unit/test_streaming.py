@@ -21,8 +21,9 @@ from s3po.interfaces import pipes
 from s3po.interfaces.streaming import S3StreamingDownload, S3StreamingUpload, upload_generator
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 
-DATA = random.Random(7).randbytes(20 * MIB + 11)
+DATA = noise(20 * MIB + 11)
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -57,7 +58,7 @@ def test_reads_are_full() -> None:
 @given(
     st.lists(st.integers(0, 5000), max_size=30), st.lists(st.integers(1, 9000), min_size=1, max_size=10), st.integers(1, 5000)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples * 4 // 10)
 def test_any_sizes(written: list[int], read: list[int], buffer_size: int) -> None:
     """What goes in comes out, in order; reads are full but for the last."""
     content = DATA[: sum(written)]

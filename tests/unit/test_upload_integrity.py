@@ -26,10 +26,11 @@ from s3po.s3 import Stored
 from tests.conftest import BUCKET, impatient
 from tests.support.faults import Faults
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 from tests.support.store_values import StoredObject, md5
 
 DATA = os.urandom(100_000)
-LARGE = os.urandom(12 * MIB)
+LARGE = noise(11 * MIB + 7)
 CRC = 'CRC64NVME'
 
 

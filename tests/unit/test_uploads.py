@@ -60,15 +60,16 @@ def test_empty_iterable(memory_conn: s3po.Connection, memory: MemoryTransport) -
     assert memory.store.get(BUCKET, 'key').body == b''
 
 
-def test_parts_side_by_side(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+def test_parts_side_by_side(memory: MemoryTransport) -> None:
     """At most max_concurrency."""
-    data = bytes(80 * MIB)
-    memory_conn.upload(BUCKET, 'key', data)
-    assert memory.peak == 8
+    config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
+    conn = s3po.Connection(transport=memory, config=config)
+    conn.upload(BUCKET, 'key', bytes(30 * MIB))
+    assert memory.peak == 3
     memory.peak = 0
-    memory_conn.download(BUCKET, 'key')
-    # And the eighth is the first answer, which is still being read.
-    assert memory.peak == 7
+    conn.download(BUCKET, 'key')
+    # The third is the first response, which is still being read.
+    assert memory.peak == 2
 
 
 def test_requests_of_a_connection_are_bounded(memory: MemoryTransport) -> None:

@@ -7,7 +7,7 @@ import email.utils
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s3po.errors import NetworkError
@@ -61,7 +61,6 @@ told: Final = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)  # botocore reads its descriptions on its first calls
 @given(headers=told, body=st.binary(max_size=9))
 def test_headers_as_boto(both: Both, headers: dict[str, str], body: bytes) -> None:
     """An object is what it is to the reference transport, whichever headers there are, and if they are empty."""

@@ -6,7 +6,7 @@ import datetime
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s3po.body import BytesChunk
@@ -250,7 +250,6 @@ characters = st.one_of(
 odd = st.lists(characters, min_size=1, max_size=9).map(''.join)
 
 
-@settings(deadline=None)  # botocore reads its descriptions on its first calls
 @given(key=odd, other=odd, version_id=st.one_of(st.none(), odd))
 def test_odd_names_as_boto(both: Both, key: str, other: str, version_id: str | None) -> None:
     """Whatever a key has in it, it is escaped once, and its path is not normalised; a prefix and a token are as well."""

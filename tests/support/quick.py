@@ -1,0 +1,62 @@
+"""`pytest --quick`, which `make test` runs: a sample of the tests, for a result within minutes. `make test-all` runs all.
+
+- Tests with the mark `slow` are left out: those that start several processes, wait for time to pass, or repeat a thing often.
+- Of a parametrized test in tests/functional and tests/faults two cases are run for each transport, and for each entry of the
+  fault catalogue: the first, and one from the middle. Tests in tests/unit run with all their cases.
+- hypothesis tries ten examples in place of a hundred.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Hashable
+from typing import Any, Final
+
+import pytest
+
+__all__ = ['pytest_addoption', 'pytest_collection_modifyitems', 'pytest_configure']
+
+CASES: Final = 2
+# The others run with all their cases.
+SAMPLED: Final = ('functional', 'faults')
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option."""
+    parser.addoption('--quick', action='store_true', help='run a sample of the tests, as `make test` does')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """hypothesis's settings."""
+    with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
+        import hypothesis
+
+        # How long an example takes says nothing on a machine that others use, too.
+        checks = [hypothesis.HealthCheck.too_slow]
+        hypothesis.settings.register_profile('all', deadline=None, max_examples=100, suppress_health_check=checks)
+        hypothesis.settings.register_profile('quick', hypothesis.settings.get_profile('all'), max_examples=10)
+        hypothesis.settings.load_profile('quick' if config.getoption('quick') else 'all')
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a quick run does without."""
+    if not config.getoption('quick'):
+        return
+    groups: defaultdict[Hashable, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker('slow') is None:
+            groups[_group(item)].append(item)
+    chosen = {item.nodeid for group in groups.values() for item in group[:: max(1, -(-len(group) // CASES))]}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
+    items[:] = [item for item in items if item.nodeid in chosen]
+
+
+def _group(item: pytest.Item) -> Hashable:
+    """What a test's cases are sampled within."""
+    if not any(part in SAMPLED for part in item.path.parts):
+        return item.nodeid
+    callspec: Any = getattr(item, 'callspec', None)
+    transport = None if callspec is None else str(callspec.params.get('kind'))
+    faults = tuple(mark.args[0] for mark in item.iter_markers('fault'))
+    return item.nodeid.partition('[')[0], transport, faults
