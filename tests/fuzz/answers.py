@@ -149,7 +149,10 @@ def check(case: Case) -> Outcome:
     """
     outcome = play(case)
     whole = Case(pieces=[case.data], is_reset=case.is_reset, ask=case.ask)
-    assert play(whole) == outcome, 'it depends on how the bytes were split'
+    other = play(whole)
+    # A success that comes before the whole body was sent is a failure, and the pieces decide when a reset ends the sending.
+    is_timing = case.is_reset and case.ask == 'put announced' and outcome.is_failure != other.is_failure
+    assert is_timing or other == outcome, 'it depends on how the bytes were split'
     if not outcome.is_failure:
         _judge(case, outcome)
     return outcome
