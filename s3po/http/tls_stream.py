@@ -110,6 +110,9 @@ class TLSStream:
                     self._stream.wait_readable()
             except ssl.SSLEOFError:
                 raise
+            except ssl.SSLZeroReturnError as error:
+                # Raised in its place by Python 3.11.2, with OpenSSL 3.
+                raise ssl.SSLEOFError(*error.args) from error
             except ssl.SSLError:
                 # Tells the other side why, where it can.
                 with contextlib.suppress(OSError):

@@ -276,7 +276,7 @@ def test_flipped_bit_for_ever(conn: s3po.Connection, store: Store, target: Path,
     guarded(store, conn, data)
     store.script(once(None, flip_byte_at=3))
 
-    with pytest.raises(IntegrityError, match='not what was stored') as caught:
+    with pytest.raises(IntegrityError, match='not the stored ones') as caught:
         conn.download(BUCKET, 'key', target)
 
     assert caught.value.attempts == 3

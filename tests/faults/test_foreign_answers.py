@@ -130,7 +130,7 @@ def test_store_without_etags(once: s3po.Connection, store: Store, tmp_path: Path
 
     source.write_bytes(b'old bytes')
     store.script(answering('HeadObject', **no_etag))
-    with pytest.raises(s3po.UploadError, match='no ETag'):
+    with pytest.raises(s3po.UploadError, match='no valid ETag'):
         once.upload(BUCKET, 'key', source, delete=True)
     assert source.exists()
 

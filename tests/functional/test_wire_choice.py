@@ -161,9 +161,10 @@ def reason(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, prox
 
 
 @pytest.mark.slow
-def test_what_goes_through_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str, told: Any) -> None:
+@pytest.mark.usefixtures('conn')
+def test_what_goes_through_boto(store: Store, connect: Connect, reason: str, told: Any) -> None:
     """It works, and is logged once for each bucket, with the reason."""
-    conn.create_bucket('other')
+    store.create_bucket('other')
     connection = connect(store.endpoint_url, **UNSERVABLE[reason])
     exercise(connection, BUCKET, 'other')
     exercise(connection, BUCKET)

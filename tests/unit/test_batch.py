@@ -151,7 +151,7 @@ def test_errback_that_raises(performer: Performer) -> None:
     with Batch(performer, 2, on_error='collect') as batch:
         job = batch.delete('bucket', 'fail', errback=broken)
 
-    assert 'was told that the transfer failed: s3://bucket/fail failed' in str(job.exception)
+    assert 'it was called because the transfer failed: s3://bucket/fail failed' in str(job.exception)
 
 
 @pytest.mark.parametrize('size', [1, 4])
