@@ -5,14 +5,20 @@ for the lock blocks its thread for ever, including the refreshing greenlet. The 
 native condition, which blocks the thread for up to 2 s. boto3's upload_file and download_file wait for an event that their own
 threads set, and these threads may need a lock that a greenlet holds. Here the classes get attributes that convert these locks
 to yielding ones when they are read, so that existing objects are covered too. Locks that are not held during I/O are unchanged.
+
+Before botocore sends a body, it waits up to 1 s for "100 Continue", with poll(), which the narrow patch leaves native. Here the
+wait yields for gevent's sockets.
 """
 
 import contextlib
+import functools
 import importlib.machinery
 import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
+
+import gevent.socket
 
 from s3po.runtime.locks import NATIVE_LOCK, YieldingLock, pause, wait_until
 from s3po.runtime.threads import has_greenlets
@@ -25,8 +31,9 @@ _LOOK_EVERY_S: Final = 0.05
 
 def share_botocore_locks() -> None:
     """Repair botocore's locks, now or when botocore is imported; does not import it."""
-    awaited = set(_ATTRIBUTES) - set(sys.modules)
-    for name in set(_ATTRIBUTES) - awaited:
+    names = {*_ATTRIBUTES, *_FUNCTIONS}
+    awaited = names - set(sys.modules)
+    for name in names - awaited:
         _repair(sys.modules[name])
     if awaited:
         # In the first place, because the other finders find botocore without calling later ones.
@@ -34,10 +41,14 @@ def share_botocore_locks() -> None:
 
 
 def _repair(module: types.ModuleType) -> None:
-    for class_name, attribute, convert in _ATTRIBUTES[module.__name__]:
+    for class_name, attribute, convert in _ATTRIBUTES.get(module.__name__, ()):
         found = getattr(module, class_name, None)
         if found is not None:
             setattr(found, attribute, _Yielding(attribute, convert))
+    for name, wrap in _FUNCTIONS.get(module.__name__, {}).items():
+        function = getattr(module, name, None)
+        if function is not None and not hasattr(function, '__wrapped__'):
+            setattr(module, name, wrap(function))
 
 
 def _yielding_lock(held: Any) -> Any:
@@ -61,6 +72,30 @@ _ATTRIBUTES: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]]
     'botocore.tokens': (('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),),
     's3transfer.futures': (('TransferCoordinator', '_done_event', _yielding_event),),
     'botocore.retries.bucket': (('TokenBucket', '_new_fill_rate_condition', _yielding_condition),),
+}
+
+
+class _TooLongError(Exception):
+    """The end of a wait."""
+
+
+def _yielding_wait(wait_for_read: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(wait_for_read)
+    def wait(sock: Any, timeout: float | None = None) -> bool:
+        if timeout == 0 or not isinstance(sock, gevent.socket.socket):
+            return wait_for_read(sock, timeout)
+        try:
+            gevent.socket.wait_read(sock.fileno(), timeout, _TooLongError())
+        except _TooLongError:
+            return False
+        return True
+
+    return wait
+
+
+# By module: the name of a function, and the function that wraps it.
+_FUNCTIONS: Final[dict[str, dict[str, Callable[[Callable[..., bool]], Callable[..., bool]]]]] = {
+    'urllib3.util': {'wait_for_read': _yielding_wait}
 }
 
 
