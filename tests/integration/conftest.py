@@ -24,7 +24,7 @@ import gevent
 import pytest
 
 import s3po
-from tests.integration.differences import marks_of
+from tests.integration.differences import is_rclone, marks_of
 
 HERE = pathlib.Path(__file__).parent
 ENDPOINTS = [url for url in map(os.environ.get, ('S3PO_TEST_ENDPOINT', 'S3PO_TEST_ENDPOINT_TLS')) if url]
@@ -129,7 +129,12 @@ def remove(conn: s3po.Connection, bucket: str) -> None:
         try:
             return conn.delete_bucket(bucket)
         except s3po.InvalidRequest as error:
-            if 'BucketNotEmpty' not in str(error) or time.monotonic() > until:
+            if 'BucketNotEmpty' not in str(error):
+                raise
+            if time.monotonic() > until:
+                if is_rclone() and not list(conn.list(bucket)):
+                    # It may keep the file of an interrupted PUT open for ever, which no listing shows.
+                    return None
                 raise
             gevent.sleep(0.1)
 

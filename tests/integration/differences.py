@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-__all__ = ['marks_of']
+__all__ = ['is_rclone', 'marks_of']
 
 NO_PART_COPIES: Final = 'it takes an UploadPartCopy for an UploadPart without a body, and answers without an ETag'
 NO_CONDITIONS: Final = 'it ignores conditions (If-Match, If-None-Match, x-amz-copy-source-if-match)'
@@ -33,13 +33,18 @@ RCLONE: Final = (
 RCLONE_RACES: Final = ((r'test_object_that_is_replaced_while_it_is_read', 'an object is empty while it is replaced'),)
 
 
+def is_rclone() -> bool:
+    """Whether the store that the tests run against is `rclone serve s3`."""
+    return os.environ.get('S3PO_TEST_STORE', '').startswith('rclone-')
+
+
 def marks_of(test: str) -> list[pytest.MarkDecorator]:
     """What a test is marked with at the store that S3PO_TEST_STORE names.
 
     Args:
         test: The name of the test function with its parameters.
     """
-    if not os.environ.get('S3PO_TEST_STORE', '').startswith('rclone-'):
+    if not is_rclone():
         return []
     known = [pytest.mark.xfail(reason=reason, strict=True) for pattern, reason in RCLONE if re.match(pattern, test)]
     races = [pytest.mark.xfail(reason=reason, strict=False) for pattern, reason in RCLONE_RACES if re.match(pattern, test)]
