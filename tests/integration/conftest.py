@@ -132,8 +132,8 @@ def remove(conn: s3po.Connection, bucket: str) -> None:
             if 'BucketNotEmpty' not in str(error):
                 raise
             if time.monotonic() > until:
-                if is_rclone() and not list(conn.list(bucket)):
-                    # It may keep the file of an interrupted PUT open for ever, which no listing shows.
+                if is_rclone():
+                    # For minutes, its DELETE may not know an object whose upload was interrupted, which its listing has.
                     return None
                 raise
             gevent.sleep(0.1)
