@@ -23,7 +23,7 @@ class Moves:
         self.jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
 
     def add(self, path: str, job: Any, is_no_failure: Callable[[BaseException], bool] = lambda _: False) -> None:
-        """Add a job; `is_no_failure` tells which of its errors to ignore."""
+        """Add a job; `is_no_failure` selects its errors to ignore."""
         self.jobs.append((path, job, is_no_failure))
 
     def check(self, callback: Any) -> None:
