@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,7 @@ def load() -> None:
     import awscrt.checksums  # noqa: F401
 
 
+@functools.cache
 def crc_function(algorithm: str) -> Callable[[bytes | memoryview, int], int]:
     """Return the function that computes a CRC: it takes the next bytes, and its result for the bytes before (0 at first)."""
     from awscrt import checksums
@@ -54,24 +56,20 @@ def crc_function(algorithm: str) -> Callable[[bytes | memoryview, int], int]:
 
 def text_of_crc(algorithm: str, crc: int) -> str:
     """A CRC as 'ALGORITHM:base64'."""
-    return _text(algorithm, crc.to_bytes(CRC_BYTES[algorithm]))
+    return f'{algorithm}:{binascii.b2a_base64(crc.to_bytes(CRC_BYTES[algorithm]), newline=False).decode()}'
 
 
 def text_of(algorithm: str, pieces: Iterable[bytes | memoryview]) -> str:
     """The checksum of the concatenated pieces, as 'ALGORITHM:base64'."""
-    if algorithm == 'CRC64NVME':
-        from awscrt.checksums import crc64nvme as compute
-    elif algorithm in CRC_BYTES:
-        compute = crc_function(algorithm)
-    else:
-        digest: Any = hashlib.md5(usedforsecurity=False) if algorithm == 'MD5' else hashlib.new(algorithm)
+    if algorithm in CRC_BYTES:
+        compute, crc = crc_function(algorithm), 0
         for piece in pieces:
-            digest.update(piece)
-        return _text(algorithm, digest.digest())
-    crc = 0
+            crc = compute(piece, crc)
+        return text_of_crc(algorithm, crc)
+    digest: Any = hashlib.md5(usedforsecurity=False) if algorithm == 'MD5' else hashlib.new(algorithm)
     for piece in pieces:
-        crc = compute(piece, crc)
-    return text_of_crc(algorithm, crc)
+        digest.update(piece)
+    return f'{algorithm}:{base64.b64encode(digest.digest()).decode()}'
 
 
 def is_combinable(algorithm: str) -> bool:
@@ -115,10 +113,6 @@ def multipart_etag(etags: Iterable[str]) -> str | None:
         return None
     digest = hashlib.md5(b''.join(map(bytes.fromhex, etags)), usedforsecurity=False)
     return f'{digest.hexdigest()}-{len(etags)}'
-
-
-def _text(algorithm: str, raw: bytes) -> str:
-    return f'{algorithm}:{binascii.b2a_base64(raw, newline=False).decode()}'
 
 
 def _combine_function(algorithm: str) -> Any:

@@ -29,7 +29,9 @@ INLINE_BYTES: Final = 16 * KIB
 
 
 class DecompressingSink(Sink):
-    """Decompresses objects that are found to be compressed, and passes all others on unchanged."""
+    """Decompresses objects that are found to be compressed. All others go straight to the other sink, see identify()."""
+
+    is_ordered = True
 
     def __init__(self, sink: Sink, coding_of: Callable[[Described], str | None], max_bytes: int | None) -> None:
         """
@@ -47,62 +49,50 @@ class DecompressingSink(Sink):
         self._failure: Undecodable | None = None
         self._stored_bytes = 0
         self._written_bytes = 0
-        self.is_ordered = sink.is_ordered
 
-    def identify(self, bucket: str, key: str, described: Described) -> None:
-        sink, self._name = self._sink, (bucket, key)
+    def identify(self, bucket: str, key: str, described: Described) -> Sink:
+        sink = self._sink.identify(bucket, key, described)
         self._coding = self._coding_of(described)
-        self.is_ordered = self._coding is not None or sink.is_ordered
-        sink.identify(bucket, key, described)
+        if self._coding is None:
+            return sink
+        self._name = (bucket, key)
+        return self
 
     def begin(self, size_bytes: int | None) -> None:
-        if self._coding is None:
-            self._decoder = None
-            self._sink.begin(size_bytes)
-            return
+        assert self._coding is not None
         self._decoder, self._failure = Decoder(self._coding), None
         self._stored_bytes, self._written_bytes = size_bytes or 0, 0
         self._sink.begin(None)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        if self._decoder is None:
-            self._sink.write_at(offset, data)
-        elif self._failure is None:
+        assert self._decoder is not None
+        if self._failure is None:
             try:
                 self._decode(self._decoder, memoryview(data))
             except Undecodable as error:
                 # Perhaps the bytes were corrupted on the way: the transfer finds that out at the end, and retries.
                 self._failure = error
 
-    def write_whole(self, data: bytes) -> None:
-        if self._coding is None:
-            self._decoder = None
-            self._sink.write_whole(data)
-            return
-        self.begin(len(data))
-        self.write_at(0, data)
+    def hold(self) -> None:
+        self._sink.hold()
 
-    def window(self, offset: int, size_bytes: int) -> memoryview | None:
-        return self._sink.window(offset, size_bytes) if self._decoder is None else None
+    def let_go(self) -> None:
+        self._sink.let_go()
 
     def commit(self) -> None:
-        if self._decoder is not None:
-            try:
-                if self._failure is not None:
-                    raise self._failure
-                self._decoder.finish()
-            except Undecodable as error:
-                raise self._failed(
-                    f'the stored data is not valid {self._coding}: {error}. Use decompress=False to get it as stored'
-                ) from error
+        assert self._decoder is not None
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._decoder.finish()
+        except Undecodable as error:
+            raise self._failed(
+                f'the stored data is not valid {self._coding}: {error}. Use decompress=False to get it as stored'
+            ) from error
         self._sink.commit()
 
     def rollback(self) -> None:
         self._sink.rollback()
-
-    @property
-    def value(self) -> bytes | None:
-        return self._sink.value
 
     def _decode(self, decoder: Decoder, data: memoryview) -> None:
         for start in range(0, len(data), SLICE_BYTES):

@@ -52,8 +52,12 @@ class Sink:
 
     is_ordered = False
 
-    def identify(self, bucket: str, key: str, described: Described) -> None:
-        """Set the object that will be written, before begin() or write_whole(); called again after every restart."""
+    def identify(self, bucket: str, key: str, described: Described) -> Sink:
+        """Set the object that will be written, and return the sink for its bytes: this one, or one that this one wraps.
+
+        Called before begin() or write_whole(), and again after every restart.
+        """
+        return self
 
     def begin(self, size_bytes: int | None) -> None:
         """Prepare for an object of this size (None if unknown), and discard what an earlier attempt wrote."""
@@ -108,8 +112,9 @@ class BytesSink(Sink):
         self._whole = b''
         self.described: Described | None = None
 
-    def identify(self, bucket: str, key: str, described: Described) -> None:
+    def identify(self, bucket: str, key: str, described: Described) -> Sink:
         self.described = described
+        return self
 
     def begin(self, size_bytes: int | None) -> None:
         self._buffer = io.BytesIO()
@@ -165,9 +170,10 @@ class PathSink(Sink):
         elif os.path.islink(path):
             raise local_error('write', path, errno.ELOOP, 'it is a symbolic link')
 
-    def identify(self, bucket: str, key: str, described: Described) -> None:
+    def identify(self, bucket: str, key: str, described: Described) -> Sink:
         # After a restart the existing temporary file is written again, under the same name.
         self._identity = f'{bucket}\0{key}\0{described.etag}'
+        return self
 
     def begin(self, size_bytes: int | None) -> None:
         try:

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 KINDS: Final = ('auto', 'wire', 'boto')
 # How many buckets' transports are kept before all are dropped.
 MAX_BUCKETS: Final = 10_000
+# The module of moto that knows whether a mock is active.
+MOTO: Final = 'moto.core.models'
 
 
 class Wiring:
@@ -74,7 +76,7 @@ class Wiring:
             ConfigurationError: As for transport().
         """
         state = self._hubs.get()
-        if is_mocked():
+        if MOTO in sys.modules and is_mocked():
             return self._mocked(state), state.governor
         if self._given is not None:
             return self._given, state.governor
@@ -193,7 +195,7 @@ class _HubState:
 
 def is_mocked() -> bool:
     """Whether a mock of moto is active. Does not import boto3 or moto."""
-    models = sys.modules.get('moto.core.models')
+    models = sys.modules.get(MOTO)
     return models is not None and bool(models.botocore_stubber.enabled)
 
 

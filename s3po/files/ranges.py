@@ -110,8 +110,9 @@ class _BufferSink(Sink):
         self._view = memoryview(buffer)
         self.described: Described | None = None
 
-    def identify(self, bucket: str, key: str, described: Described) -> None:
+    def identify(self, bucket: str, key: str, described: Described) -> Sink:
         self.described = described
+        return self
 
     def begin(self, size_bytes: int | None) -> None:
         """Do nothing: the buffer has the length of the range."""

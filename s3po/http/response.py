@@ -167,7 +167,7 @@ class Response:
         self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(head)
-            self.headers = {name.lower(): value for name, value in found.items()}
+            self.headers = dict(zip(map(bytes.lower, found), found.values(), strict=True))
             # One line is the status, one is empty, each other one is a header.
             if len(self.headers) != head.count(b'\r\n') - 2:
                 self.headers = _joined_headers(head)

@@ -58,7 +58,7 @@ def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Rang
     with attempts.governor.slot(attempts.bucket) as slot:
         answer = download.get_all()
         try:
-            download.sink.identify(attempts.bucket, attempts.key, answer)
+            download.sink = download.target.identify(attempts.bucket, attempts.key, answer)
             size_bytes = answer.size_bytes
             if size_bytes < 0:
                 return _read_unsized(download, answer)

@@ -36,7 +36,8 @@ class ObjectDownload:
 
     Attributes:
         attempts: Makes the requests; names the object.
-        sink: Takes the bytes.
+        target: The target of the download.
+        sink: Takes the bytes: the target, or the sink that it selects once the object is known.
         config: How large the ranges are and how many are fetched at once.
         byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
         if_match: Only if the object has this ETag.
@@ -45,12 +46,12 @@ class ObjectDownload:
         checksum: TransferConfig.checksum; 'none' where the bytes are not all those of the object.
     """
 
-    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'version_id')
+    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'target', 'version_id')
 
     def __init__(
         self,
         attempts: Attempts,
-        sink: Sink,
+        target: Sink,
         config: TransferConfig,
         *,
         byte_range: tuple[int, int | None] | None = None,
@@ -59,7 +60,7 @@ class ObjectDownload:
         extra: Extra,
     ) -> None:
         self.attempts = attempts
-        self.sink = sink
+        self.target = self.sink = target
         self.config = config
         # All bytes from 0 on are the object, and S3 refuses every range of an empty object.
         self.byte_range = None if byte_range == (0, None) else byte_range

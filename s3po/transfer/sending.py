@@ -89,7 +89,7 @@ class _Sender:
         algorithm = guard.algorithm(attempts.bucket)
         checksum = None
         if algorithm is not None:
-            checksum = body.checksum(algorithm, with_sha256=attempts.transport.signs_bodies(attempts.bucket))
+            checksum = body.checksum(algorithm) if isinstance(body, BytesChunk) else self._checksum(body, algorithm)
         try:
             stored = self._send(body, checksum)
         except ResponseError as error:

@@ -415,3 +415,40 @@ def test_slow_disk(memory_conn: s3po.Connection, tmp_path: pathlib.Path, monkeyp
     assert inline.count(True) == 1
     assert len(inline) >= 20
     assert (tmp_path / 'target').read_bytes() == DATA
+
+
+@pytest.mark.fault('F56')
+@pytest.mark.parametrize('options', [{}, {'decompress': False}])
+def test_kill_during_a_slow_write(
+    memory_conn: s3po.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool]
+) -> None:
+    """A kill does not wait for a slow disk for ever, but the descriptor stays open until its last write has ended."""
+    sleep, pwrite = monkey.get_original('time', 'sleep'), os.pwrite
+    own, is_released = threading.get_native_id(), threading.Event()
+    descriptors: list[tuple[int, int]] = []
+
+    def write_slowly(descriptor: int, data: memoryview, offset: int) -> int:
+        if threading.get_native_id() == own:
+            sleep(sinks.SLOW_WRITE_S * 1.2)
+            return pwrite(descriptor, data, offset)
+        before = os.fstat(descriptor).st_ino
+        while not is_released.is_set():
+            sleep(0.01)
+        descriptors.append((before, os.fstat(descriptor).st_ino))
+        return pwrite(descriptor, data, offset)
+
+    memory_conn.upload(BUCKET, 'key', DATA)
+    monkeypatch.setattr(os, 'pwrite', write_slowly)
+    transfer = gevent.spawn(memory_conn.download_file, BUCKET, 'key', tmp_path / 'target', **options)
+    gevent.sleep(0.5)
+    transfer.kill()
+    opened = [open(tmp_path / f'other {number}', 'wb') for number in range(3)]
+    is_released.set()
+    memory_conn.close()
+    for file in opened:
+        file.close()
+
+    assert descriptors
+    assert all(before == after for before, after in descriptors)
+    assert [(tmp_path / f'other {number}').read_bytes() for number in range(3)] == [b''] * 3
+    assert not (tmp_path / 'target').exists()

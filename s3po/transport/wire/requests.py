@@ -38,6 +38,7 @@ USER_AGENT: Final = f's3po/{__version__}'
 SHORT_WAY: Final = frozenset(
     {'range', 'x-amz-checksum-mode', *(f'x-amz-checksum-{name.lower()}' for name in CHECKSUM_ALGORITHMS)}
 )
+CONDITIONS: Final = frozenset({'if-match', 'if-none-match'})
 # Limit for error documents.
 MAX_ERROR_BYTES: Final = 1024 * 1024
 # A smaller body is sent together with its head, a larger one piece by piece.
@@ -97,6 +98,8 @@ class Requester:
             TransportError: There was no response, or the store refused the request.
             ConfigurationError: A name or value cannot be encoded in a request.
         """
+        # Carried out twice, it creates no second upload, and has no condition that its first run makes false.
+        is_idempotent = method != 'POST' and (method != 'PUT' or CONDITIONS.isdisjoint(headers))
         for is_last in (False, True):
             route = self.routes[operation.bucket]
             keys = self._keys.current if route.is_signed else None
@@ -106,9 +109,7 @@ class Requester:
             except UnicodeError as error:
                 raise ConfigurationError(f'{operation}: a name or a value cannot be encoded as UTF-8: {error}') from error
             try:
-                response = route.pool.exchange(
-                    head, body, has_body=method != 'HEAD', is_idempotent=_is_idempotent(method, headers)
-                )
+                response = route.pool.exchange(head, body, has_body=method != 'HEAD', is_idempotent=is_idempotent)
             except TransportError as error:
                 raise operation.named(error) from error
             if response.status < 300:
@@ -289,13 +290,6 @@ class Requester:
             region=error_body.region,
             endpoint=self.routes[operation.bucket].endpoint,
         )
-
-
-def _is_idempotent(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request may be carried out twice: it creates no upload, and has no condition that its first run makes false."""
-    if method == 'PUT':
-        return not headers or ('if-none-match' not in headers and 'if-match' not in headers)
-    return method != 'POST'
 
 
 def _short_way(headers: Mapping[str, str]) -> tuple[str, str] | None:

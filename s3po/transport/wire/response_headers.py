@@ -26,6 +26,8 @@ __all__ = [
 
 CHECKSUMS: Final = tuple((f'x-amz-checksum-{name.lower()}'.encode(), name) for name in CHECKSUM_ALGORITHMS)
 CHECKSUM_HEADERS: Final = frozenset(header for header, _ in CHECKSUMS)
+ENCRYPTION: Final = (b'x-amz-server-side-encryption', b'x-amz-server-side-encryption-customer-algorithm')
+VERSION_ID: Final = b'x-amz-version-id'
 SIGNS: Final = tuple(sign.encode() for sign in STORE_SIGNS)
 METADATA_PREFIX: Final = 'x-amz-meta-'
 
@@ -57,15 +59,19 @@ class WireAnswer:
         self.status = response.status
         self._got_bytes = 0
         self.etag = etag_of(response)
-        self.version_id = response.text(b'x-amz-version-id')
+        headers = response.headers
+        # Without a call for each header that is missing.
+        self.version_id = response.text(VERSION_ID) if VERSION_ID in headers else None
         try:
-            check_store(response, operation)
+            if not self.etag:
+                check_store(response, operation)
             if response.size_bytes < 0 and not response.is_chunked:
                 raise ValueError('the response has no Content-Length, so a truncated body could not be detected')
-            content_range = response.text(b'content-range') or ''
+            content_range = str(headers.get(b'content-range', b''), 'utf-8', 'replace')
             placing = placed(self.status, content_range, response.size_bytes, is_range=is_range)
             self.offset, self.size_bytes, self.whole_bytes = placing
-            check_match(if_match, self.etag, operation)
+            if if_match is not None:
+                check_match(if_match, self.etag, operation)
         except ValueError as error:
             self.close()
             raise NetworkError(f'{operation}: {error}') from error
@@ -85,7 +91,8 @@ class WireAnswer:
         return self._info
 
     def header(self, name: str) -> str | None:
-        return self._response.text(name.encode())
+        value = self._response.headers.get(name.encode())
+        return None if value is None else str(value, 'utf-8', 'replace')
 
     def read(self, size_bytes: int) -> bytes:
         try:
@@ -173,20 +180,18 @@ def checksum_of(response: Response) -> str | None:
 
 def stored_of(response: Response) -> Stored:
     """The Stored value of a response."""
+    headers = response.headers
     return Stored(
         etag=etag_of(response),
-        version_id=response.text(b'x-amz-version-id'),
+        version_id=response.text(VERSION_ID) if VERSION_ID in headers else None,
         checksum=checksum_of(response),
-        is_encrypted=is_encrypted(response),
+        is_encrypted=(ENCRYPTION[0] in headers or ENCRYPTION[1] in headers) and is_encrypted(response),
     )
 
 
 def is_encrypted(response: Response) -> bool:
     """Whether the object is encrypted with a KMS or customer key, so that its ETag is not an MD5."""
-    headers = response.headers
-    return has_own_key(
-        headers.get(b'x-amz-server-side-encryption'), headers.get(b'x-amz-server-side-encryption-customer-algorithm')
-    )
+    return has_own_key(*map(response.headers.get, ENCRYPTION))
 
 
 def headers_of(response: Response) -> dict[str, str]:
