@@ -84,6 +84,8 @@ OF_THE_SOURCE: Final = {
     'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
     'RequestPayer': 'RequestPayer',
 }
+# The options that become headers of the object.
+HEADER_OPTIONS: Final = frozenset({'content_type', 'headers', 'metadata'})
 # Headers with a key of the customer (SSE-C).
 CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 
@@ -184,7 +186,9 @@ class Operations:
 
     def _send(self, ref: ObjectRef, opener: Callable[[Any], SizedSource | StreamSource], source: Any, options: Send) -> Outcome:
         extra = self.extra(options['extra'], *UPLOADS) if 'extra' in options else self._default_extra
-        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        sent = {}
+        if not HEADER_OPTIONS.isdisjoint(options):
+            sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
         if 'if_none_match' in options or 'if_match' in options:
             add_conditions(sent, if_none_match=options.get('if_none_match'), if_match=options.get('if_match'))
         compress = options.get('compress')

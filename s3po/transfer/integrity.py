@@ -72,6 +72,7 @@ class Guard:
     Attributes:
         refusing: The buckets whose store refuses checksums: it refused one twice, and took the same bytes with an MD5.
         taking: The buckets whose store has accepted a checksum; it refuses none just for being one.
+        default: The algorithm of the checksums, for stores that accept checksums; None for no checksums.
         is_off: Whether nothing is compared.
         is_required: Whether an upload fails without the checksum.
     """
@@ -81,7 +82,7 @@ class Guard:
         Args:
             checksum: TransferConfig.checksum.
         """
-        self._algorithm = ALGORITHMS[checksum]
+        self.default = ALGORITHMS[checksum]
         self.refusing: set[str] = set()
         self.taking: set[str] = set()
         self._logged: set[tuple[str, str]] = set()
@@ -90,7 +91,7 @@ class Guard:
 
     def algorithm(self, bucket: str) -> str | None:
         """The algorithm of the checksums that uploads to a bucket carry; None for no checksum."""
-        return None if bucket in self.refusing else self._algorithm
+        return None if bucket in self.refusing else self.default
 
     def is_refusal(self, error: ResponseError) -> bool:
         """Whether a store may have refused a request for its checksum: because it takes none, or because it does not match."""

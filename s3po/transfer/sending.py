@@ -86,7 +86,7 @@ class _Sender:
         chunk = self._chunk
         body = chunk if isinstance(chunk, BytesChunk) else self._read()
         guard = attempts.guard
-        algorithm = guard.algorithm(attempts.bucket)
+        algorithm = None if attempts.bucket in guard.refusing else guard.default
         checksum = None
         if algorithm is not None:
             checksum = body.checksum(algorithm) if isinstance(body, BytesChunk) else self._checksum(body, algorithm)

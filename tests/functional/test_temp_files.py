@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -442,11 +443,11 @@ def test_kill_during_a_slow_write(
     transfer = gevent.spawn(memory_conn.download_file, BUCKET, 'key', tmp_path / 'target', **options)
     gevent.sleep(0.5)
     transfer.kill()
-    opened = [open(tmp_path / f'other {number}', 'wb') for number in range(3)]
-    is_released.set()
-    memory_conn.close()
-    for file in opened:
-        file.close()
+    with contextlib.ExitStack() as opened:
+        for number in range(3):
+            opened.enter_context((tmp_path / f'other {number}').open('wb'))
+        is_released.set()
+        memory_conn.close()
 
     assert descriptors
     assert all(before == after for before, after in descriptors)

@@ -41,6 +41,7 @@ class WireAnswer:
         '_key',
         '_operation',
         '_response',
+        'close',
         'etag',
         'offset',
         'size_bytes',
@@ -53,6 +54,7 @@ class WireAnswer:
         self, response: Response, key: str, operation: Operation, *, is_range: bool = False, if_match: str | None = None
     ) -> None:
         self._response = response
+        self.close = response.close
         self._key = key
         self._operation = operation
         self._info: ObjectInfo | None = None
@@ -119,9 +121,6 @@ class WireAnswer:
             return self._response.read_into(buffer)
         except TransportError as error:
             raise self._operation.named(error) from error
-
-    def close(self) -> None:
-        self._response.close()
 
 
 class Operation:
