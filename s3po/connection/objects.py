@@ -7,9 +7,9 @@ import os
 from typing import Any, Unpack
 
 from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
-from s3po.jobs import (
+from s3po.jobs import Call
+from s3po.jobs.options import (
     NAMES,
-    Call,
     CopyOptions,
     DeleteOptions,
     DownloadFileOptions,

@@ -194,9 +194,8 @@ def shows(options: Any) -> Callable[[Method], Method]:
             )
             for name, kind in options.__annotations__.items()
         ]
-        count = sum(each.kind is not each.KEYWORD_ONLY for each in named)
         found: Any = function
-        found.__signature__ = signature.replace(parameters=[*named[:count], *shown, *named[count:]])
+        found.__signature__ = signature.replace(parameters=[*named, *shown])
         return function
 
     return decorate
