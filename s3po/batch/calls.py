@@ -106,7 +106,7 @@ class Calls:
         """Queue one call. options: One of the dicts above, made for this call."""
         callback, errback = options.pop('callback', None), options.pop('errback', None)
         if not options.keys() <= NAMES[operation]:
-            raise unknown_option(operation, options)
+            raise unknown_option(operation, options, NAMES[operation])
         silent = options.pop('silent', None)
         ref = ref_of(bucket, key, options.pop('version_id', None))
         return self.submit(Call(operation, ref, options), callback, errback, silent=silent)
