@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 from s3po.batch.job import Callback, Errback, Job
-from s3po.jobs import (
+from s3po.jobs import Call
+from s3po.jobs.options import (
     NAMES,
-    Call,
     CopyOptions,
     DeleteOptions,
     DownloadFileOptions,
@@ -21,6 +21,29 @@ from s3po.jobs import (
 from s3po.model import ref_of
 
 __all__ = ['Calls']
+
+
+class _Callbacks(TypedDict, total=False):
+    callback: Callback | None
+    errback: Errback | None
+
+
+class _Upload(UploadOptions, _Callbacks, total=False): ...
+
+
+class _Download(DownloadOptions, _Callbacks, total=False): ...
+
+
+class _DownloadFile(DownloadFileOptions, _Callbacks, total=False): ...
+
+
+class _Head(HeadOptions, _Callbacks, total=False): ...
+
+
+class _Delete(DeleteOptions, _Callbacks, total=False): ...
+
+
+class _Copy(CopyOptions, _Callbacks, total=False): ...
 
 
 class Calls:
@@ -39,124 +62,51 @@ class Calls:
         """Queue a call."""
         raise NotImplementedError
 
-    @shows(UploadOptions)
-    def upload(
-        self,
-        bucket: str,
-        key: str,
-        source: Any,
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[UploadOptions],
-    ) -> Job:
+    @shows(_Upload)
+    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[_Upload]) -> Job:
         """Queue a Connection.upload(). Its value is a TransferResult."""
-        return self._queue('upload', bucket, key, {'source': source, **options}, callback, errback)
+        return self._queue('upload', bucket, key, {'source': source, **options})
 
-    @shows(UploadOptions)
-    def upload_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[UploadOptions],
-    ) -> Job:
+    @shows(_Upload)
+    def upload_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_Upload]) -> Job:
         """Queue a Connection.upload_file(). Its value is a TransferResult."""
-        return self._queue('upload_file', bucket, key, {'path': path, **options}, callback, errback)
+        return self._queue('upload_file', bucket, key, {'path': path, **options})
 
-    @shows(DownloadOptions)
-    def download(
-        self,
-        bucket: str,
-        key: str,
-        target: Any = None,
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[DownloadOptions],
-    ) -> Job:
+    @shows(_Download)
+    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[_Download]) -> Job:
         """Queue a Connection.download(). Its value is bytes, str or a TransferResult."""
-        return self._queue('download', bucket, key, {'target': target, **options}, callback, errback)
+        return self._queue('download', bucket, key, {'target': target, **options})
 
-    @shows(DownloadFileOptions)
-    def download_file(
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[DownloadFileOptions],
-    ) -> Job:
+    @shows(_DownloadFile)
+    def download_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]) -> Job:
         """Queue a Connection.download_file(). Its value is a TransferResult."""
-        return self._queue('download_file', bucket, key, {'path': path, **options}, callback, errback)
+        return self._queue('download_file', bucket, key, {'path': path, **options})
 
-    @shows(HeadOptions)
-    def head(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[HeadOptions],
-    ) -> Job:
+    @shows(_Head)
+    def head(self, bucket: str, key: str, **options: Unpack[_Head]) -> Job:
         """Queue a Connection.head(). Its value is an ObjectInfo."""
-        return self._queue('head', bucket, key, options, callback, errback)
+        return self._queue('head', bucket, key, options)
 
-    @shows(DeleteOptions)
-    def delete(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[DeleteOptions],
-    ) -> Job:
+    @shows(_Delete)
+    def delete(self, bucket: str, key: str, **options: Unpack[_Delete]) -> Job:
         """Queue a Connection.delete(). Its value is None."""
-        return self._queue('delete', bucket, key, options, callback, errback)
+        return self._queue('delete', bucket, key, options)
 
-    @shows(CopyOptions)
-    def copy(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[CopyOptions],
-    ) -> Job:
+    @shows(_Copy)
+    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job:
         """Queue a Connection.copy(). Its value is a TransferResult."""
-        return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options}, callback, errback)
+        return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
 
-    @shows(CopyOptions)
-    def move(
-        self,
-        bucket: str,
-        key: str,
-        to_bucket: str,
-        to_key: str,
-        *,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **options: Unpack[CopyOptions],
-    ) -> Job:
+    @shows(_Copy)
+    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job:
         """Queue a Connection.move(). Its value is a TransferResult."""
-        return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options}, callback, errback)
+        return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
 
-    def _queue(
-        self, operation: str, bucket: str, key: str, options: Any, callback: Callback | None, errback: Errback | None
-    ) -> Job:
-        """Queue one call. options: One of the dicts of s3po.jobs, made for this call."""
+    def _queue(self, operation: str, bucket: str, key: str, options: Any) -> Job:
+        """Queue one call. options: One of the dicts above, made for this call."""
+        callback, errback = options.pop('callback', None), options.pop('errback', None)
         if not options.keys() <= NAMES[operation]:
-            raise unknown_option(operation, options)
+            raise unknown_option(operation, options, NAMES[operation])
         silent = options.pop('silent', None)
         ref = ref_of(bucket, key, options.pop('version_id', None))
         return self.submit(Call(operation, ref, options), callback, errback, silent=silent)

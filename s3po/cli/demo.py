@@ -16,7 +16,6 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from s3po.batch import BatchReport
@@ -27,7 +26,7 @@ from s3po.connection import Connection
 from s3po.errors import IntegrityError, S3poError
 from s3po.model import TransferResult
 
-__all__ = ['Row', 'run_demo']
+__all__ = ['run_demo']
 
 BUCKET = 'demo'
 LARGE_KEY = 'large'
@@ -42,63 +41,6 @@ WIDTHS = (14, 9, 14, 9, 11, 9, 12)
 
 SKIPPED_FOLDERS = {'site-packages', '__pycache__'}
 HIDDEN_VARIABLES = ('AWS_', 'MOTO_', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY')
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        step: The name of the step.
-        objects: The number of objects moved.
-        size_bytes: The number of bytes moved.
-        seconds: The duration.
-        retries: The number of requests that were retried.
-        mismatches: The number of downloads that differ from the original; None for uploads.
-    """
-
-    step: str
-    objects: int
-    size_bytes: int
-    seconds: float
-    retries: int
-    mismatches: int | None = None
-
-    @classmethod
-    def of_batch(cls, step: str, report: BatchReport, mismatches: int | None = None) -> Row:
-        """The row for a finished batch."""
-        return cls(
-            step=step,
-            objects=report.succeeded,
-            size_bytes=report.size_bytes,
-            seconds=report.seconds,
-            retries=report.retries,
-            mismatches=mismatches,
-        )
-
-    @classmethod
-    def of_transfer(cls, step: str, result: TransferResult, mismatches: int | None = None) -> Row:
-        """The row for the transfer of one object."""
-        return cls(
-            step=step,
-            objects=1,
-            size_bytes=result.size_bytes,
-            seconds=result.seconds,
-            retries=result.attempts - result.parts,
-            mismatches=mismatches,
-        )
-
-    def __str__(self) -> str:
-        rate = self.objects / self.seconds if self.seconds else 0.0
-        return _aligned(
-            self.step,
-            f'{self.objects:,}',
-            f'{self.size_bytes:,}',
-            f'{self.seconds:.2f}',
-            f'{rate:,.0f}' if rate >= 10 else f'{rate:.1f}',
-            f'{self.retries:,}',
-            '-' if self.mismatches is None else f'{self.mismatches:,}',
-        )
 
 
 def run_demo(*, size: int, objects: int, large_mib: int) -> None:
@@ -142,7 +84,7 @@ def _move_small(conn: Connection, files: dict[str, Path], size: int) -> tuple[li
         for key, path in files.items():
             batch.upload_file(BUCKET, key, path)
     uploaded_s = time.process_time()
-    _print(Row.of_batch('upload', batch.report()))
+    _print(_row('upload', batch.report()))
 
     unproven = dict(files)
 
@@ -155,7 +97,7 @@ def _move_small(conn: Connection, files: dict[str, Path], size: int) -> tuple[li
         for key in files:
             batch.download(BUCKET, key, callback=functools.partial(compare, key))
     downloaded_s = time.process_time()
-    _print(Row.of_batch('download', batch.report(), len(unproven)))
+    _print(_row('download', batch.report(), len(unproven)))
     cpu_s = (uploaded_s - began_s) / len(files), (downloaded_s - begins_again_s) / len(files)
     return list(unproven), cpu_s
 
@@ -169,10 +111,10 @@ def _move_large(conn: Connection, size_bytes: int) -> tuple[TransferResult, bool
                 # All parts differ, so exchanged parts are detected.
                 file.write(os.urandom(MIB))
         sent = conn.upload_file(BUCKET, LARGE_KEY, source)
-        _print(Row.of_transfer('large upload', sent))
+        _print(_row('large upload', _report_of(sent)))
         got = conn.download_file(BUCKET, LARGE_KEY, target)
         is_same = filecmp.cmp(source, target, shallow=False)
-        _print(Row.of_transfer('large download', got, int(not is_same)))
+        _print(_row('large download', _report_of(got), int(not is_same)))
     return sent, is_same
 
 
@@ -272,6 +214,25 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         _print(f'  {record.getMessage()}')
+
+
+def _report_of(result: TransferResult) -> BatchReport:
+    """The figures of the transfer of one object."""
+    retries = result.attempts - result.parts
+    return BatchReport(submitted=1, succeeded=1, size_bytes=result.size_bytes, seconds=result.seconds, retries=retries)
+
+
+def _row(step: str, report: BatchReport, mismatches: int | None = None) -> str:
+    """A line of the table. mismatches: The number of downloads that differ from the original; None for uploads."""
+    return _aligned(
+        step,
+        f'{report.succeeded:,}',
+        f'{report.size_bytes:,}',
+        f'{report.seconds:.2f}',
+        f'{report.jobs_per_s:,.0f}' if report.jobs_per_s >= 10 else f'{report.jobs_per_s:.1f}',
+        f'{report.retries:,}',
+        '-' if mismatches is None else f'{mismatches:,}',
+    )
 
 
 def _aligned(step: str, *figures: str) -> str:

@@ -7,6 +7,6 @@ contain the public methods and their documentation. The interfaces import what t
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.connection.facade import Connection
 from s3po.retry import RetryPolicy
-from s3po.runtime import has_greenlets
+from s3po.runtime import Captured, has_greenlets, wait_until
 
-__all__ = ['Batch', 'Connection', 'FailedJob', 'FailedJobs', 'RetryPolicy', 'has_greenlets']
+__all__ = ['Batch', 'Captured', 'Connection', 'FailedJob', 'FailedJobs', 'RetryPolicy', 'has_greenlets', 'wait_until']

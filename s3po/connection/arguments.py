@@ -60,17 +60,13 @@ def add_conditions(sent: dict[str, str], *, if_none_match: str | None, if_match:
         return
     if if_none_match is not None and if_match is not None:
         raise ConfigurationError('if_none_match and if_match exclude each other; give one of them')
-    for name, argument, value in (
-        ('If-None-Match', 'if_none_match', if_none_match),
-        ('If-Match', 'if_match', if_match),
-    ):
-        if value is None:
-            continue
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"{argument} must be an ETag, or '*', not {value!r}")
-        quoted = value if value == '*' or value.endswith('"') else f'"{value}"'
-        check_headers({name: quoted})
-        sent[name] = quoted
+    name, argument, value = 'If-Match', 'if_match', if_match
+    if if_none_match is not None:
+        name, argument, value = 'If-None-Match', 'if_none_match', if_none_match
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{argument} must be an ETag, or '*', not {value!r}")
+    sent[name] = value if value == '*' or value.endswith('"') else f'"{value}"'
+    check_headers({name: sent[name]})
 
 
 def add_content_type(sent: dict[str, str], name: str) -> None:
@@ -108,10 +104,8 @@ def plain_path(path: str) -> str:
     return path if is_plain else str(pathlib.Path(path))
 
 
-def check_encoding(encoding: str | None, target: object) -> None:
+def check_encoding(encoding: str, target: object) -> None:
     """Reject an encoding that is unknown, or given together with a target."""
-    if encoding is None:
-        return
     if target is not None:
         raise ConfigurationError('encoding is for downloads into memory; a target takes the bytes as they are')
     try:

@@ -1,4 +1,4 @@
-"""Calls on buckets: listings, DeleteObjects, presigned URLs, creating and deleting buckets."""
+"""Connection's methods for buckets: listings, DeleteObjects, presigned URLs, creating and deleting buckets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import functools
 import itertools
 import operator
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from s3po.checks import is_whole
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
@@ -22,49 +22,173 @@ from s3po.s3.pages import Loop
 from s3po.s3.status import check_status
 from s3po.transfer import Attempts
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
-
-__all__ = ['create_bucket', 'delete_bucket', 'delete_many', 'listing', 'presign']
+__all__ = ['BucketCalls']
 
 PRESIGNED: Final = {'GET': 'GetObject', 'PUT': 'PutObject', 'HEAD': 'HeadObject', 'DELETE': 'DeleteObject'}
 
-# Returns the boto3 client. Called after the arguments were checked: making a client may search the network for credentials.
-ClientFinder: TypeAlias = 'Callable[[], S3Client]'
 
+class BucketCalls:
+    """Connection's calls on a bucket, or on many of its objects."""
 
-def listing(
-    operations: Operations,
-    bucket: str,
-    prefix: str,
-    *,
-    delimiter: str | None,
-    start_after: str | None,
-    page_size: int,
-    extra: Extra | None,
-    retries: int | None,
-    timeout_s: float | None,
-) -> Iterator[ListEntry | Prefix]:
-    """Check the arguments, and return an iterator that requests the pages as they are needed."""
-    check_bucket(bucket)
-    for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
-        if not isinstance(value, str):
-            raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')
-    if not is_whole(page_size, 1, MAX_PAGE_KEYS):
-        raise ConfigurationError(f'page_size must be a whole number from 1 to {MAX_PAGE_KEYS:,}, not {page_size!r}')
-    turn: Callable[[str | None], Any] = functools.partial(
-        _page,
-        operations.attempts(bucket, prefix, retries),
-        prefix=prefix,
-        delimiter=delimiter,
-        start_after=start_after,
-        page_size=page_size,
-        extra=operations.extra(extra, 'ListObjectsV2'),
-    )
-    if timeout_s is not None:
-        check_timeout(timeout_s)
-        turn = _Hurried(turn, timeout_s, f'list s3://{bucket}/{prefix}').turn
-    return _pages(turn, bucket, prefix, start_after or '')
+    _operations: Operations
+    _wiring: Wiring
+
+    def list(
+        self,
+        bucket: str,
+        prefix: str = '',
+        *,
+        delimiter: str | None = None,
+        start_after: str | None = None,
+        page_size: int = MAX_PAGE_KEYS,
+        extra: Mapping[str, Any] | None = None,
+        retries: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[ListEntry | Prefix]:
+        """List the objects of a bucket in the order of their keys. Each page is requested when it is needed.
+
+        Args:
+            bucket: The bucket.
+            prefix: Only keys with this prefix.
+            delimiter: Keys with the same text up to this delimiter (after the prefix) become one Prefix; '/' lists one
+                directory.
+            start_after: Only keys after this one.
+            page_size: The number of keys per request, 1 to 1,000.
+            extra: Further parameters by boto3's names.
+            retries: Retries per request; None for the connection's.
+            timeout_s: The time limit for all requests together, without the caller's own time between them; None for no limit.
+
+        Raises:
+            NoSuchBucket: The bucket does not exist.
+            ListingError: The pages contradict each other, or repeat, so that keys may be missing.
+            DeadlineExceeded: timeout_s ran out.
+            ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
+        """
+        check_bucket(bucket)
+        for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
+            if not isinstance(value, str):
+                raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')
+        if not is_whole(page_size, 1, MAX_PAGE_KEYS):
+            raise ConfigurationError(f'page_size must be a whole number from 1 to {MAX_PAGE_KEYS:,}, not {page_size!r}')
+        turn: Callable[[str | None], Any] = functools.partial(
+            _page,
+            self._operations.attempts(bucket, prefix, retries),
+            prefix=prefix,
+            delimiter=delimiter,
+            start_after=start_after,
+            page_size=page_size,
+            extra=self._operations.extra(extra, 'ListObjectsV2'),
+        )
+        if timeout_s is not None:
+            check_timeout(timeout_s)
+            turn = _Hurried(turn, timeout_s, f'list s3://{bucket}/{prefix}').turn
+        return _pages(turn, bucket, prefix, start_after or '')
+
+    def delete_many(
+        self,
+        bucket: str,
+        keys: Iterable[str | ListEntry | ObjectRef],
+        *,
+        extra: Mapping[str, Any] | None = None,
+        retries: int | None = None,
+    ) -> DeleteReport:
+        """Delete many objects, 1,000 per request.
+
+        Args:
+            bucket: The bucket.
+            keys: Keys, entries of a listing, or ObjectRefs of that bucket (with a version_id: that version).
+            extra: Further parameters by boto3's names.
+            retries: Retries per request; None for the connection's. Keys with a retryable error are sent again.
+
+        Returns:
+            The number of deleted keys, and the failures with their errors.
+
+        Raises:
+            NoSuchBucket, AccessDenied: The store refused a whole request.
+        """
+        with short_tracebacks():
+            check_bucket(bucket)
+            if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+                raise ConfigurationError('keys must be an iterable of keys; use delete() for a single key')
+            sent = self._operations.extra(extra, 'DeleteObjects')
+            named = (_named(bucket, key) for key in keys)
+            deleted = 0
+            failed: list[DeleteFailure] = []
+            while chunk := tuple(itertools.islice(named, MAX_DELETE_KEYS)):
+                deletion = _Deletion(self._operations.attempts(bucket, '', retries), chunk, sent)
+                deletion.run()
+                deleted += sum(name not in deletion.failed for name in chunk)
+                failed += deletion.failed.values()
+            return DeleteReport(deleted=deleted, failed=tuple(failed))
+
+    def presign(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        *,
+        expires_s: int = 3600,
+        version_id: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> str:
+        """A presigned URL for one request (signature version 4). Treat it as a secret: it needs no credentials.
+
+        Args:
+            method: 'GET', 'PUT', 'HEAD' or 'DELETE'.
+            bucket: The bucket.
+            key: The key.
+            expires_s: The validity in seconds, 1 to 604,800 (seven days).
+            version_id: A version; None for the current one.
+            extra: Further parameters by boto3's names (ResponseContentType, …).
+        """
+        with short_tracebacks():
+            ref = ObjectRef(bucket=bucket, key=key, version_id=version_id)
+            if method not in PRESIGNED:
+                raise ConfigurationError(f'method must be one of {", ".join(PRESIGNED)}, not {method!r}')
+            if not is_whole(expires_s, 1, MAX_PRESIGN_S):
+                raise ConfigurationError(
+                    f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
+                )
+            operation = PRESIGNED[method]
+            given = self._operations.known_extra(operation, self._operations.extra(extra, operation))
+            return self._wiring.presigner(ref.bucket).presigned_url(
+                operation, method, ref.bucket, ref.key, version_id=ref.version_id, expires_s=expires_s, extra=given
+            )
+
+    def create_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
+        """Create a bucket in the connection's region.
+
+        Raises:
+            InvalidRequest: The bucket exists already.
+        """
+        self._on_bucket('CreateBucket', 'create_bucket', bucket, extra, retries)
+
+    def delete_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
+        """Delete an empty bucket.
+
+        Raises:
+            InvalidRequest: The bucket is not empty.
+            NoSuchBucket: The bucket does not exist.
+        """
+        self._on_bucket('DeleteBucket', 'delete_bucket', bucket, extra, retries)
+
+    def _on_bucket(self, operation: str, method: str, bucket: str, extra: Extra | None, retries: int | None) -> None:
+        """Call a method of the boto3 client for a bucket."""
+        from s3po.endpoints.boto_errors import translated
+
+        with short_tracebacks():
+            check_bucket(bucket)
+            parameters = {**self._operations.known_extra(operation, self._operations.extra(extra, operation)), 'Bucket': bucket}
+            # After the check of the arguments, because making a client may search the network for credentials.
+            call = getattr(self._wiring.client(), method)
+
+            def attempt() -> None:
+                doing = f'{operation} s3://{bucket}'
+                with translated(doing):
+                    response = call(**parameters)
+                check_status(operation, doing, response['ResponseMetadata']['HTTPStatusCode'])
+
+            self._operations.attempts(bucket, '', retries).run(operation, attempt)
 
 
 class _Hurried:
@@ -140,30 +264,6 @@ def _page(attempts: Attempts, token: str | None, **query: Any) -> Any:
         return attempts.run('ListObjectsV2', turn)
 
 
-def delete_many(
-    operations: Operations,
-    bucket: str,
-    keys: Iterable[str | ListEntry | ObjectRef],
-    *,
-    extra: Extra | None,
-    retries: int | None,
-) -> DeleteReport:
-    """Delete 1,000 keys per request, and retry those that failed with a retryable error."""
-    check_bucket(bucket)
-    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
-        raise ConfigurationError('keys must be an iterable of keys; use delete() for a single key')
-    extra = operations.extra(extra, 'DeleteObjects')
-    named = (_named(bucket, key) for key in keys)
-    deleted = 0
-    failed: list[DeleteFailure] = []
-    while chunk := list(itertools.islice(named, MAX_DELETE_KEYS)):
-        deletion = _Deletion(operations.attempts(bucket, '', retries), chunk, extra)
-        deletion.run()
-        deleted += sum(name not in deletion.failed for name in chunk)
-        failed += deletion.failed.values()
-    return DeleteReport(deleted=deleted, failed=tuple(failed))
-
-
 class _Deletion:
     """One DeleteObjects request of up to 1,000 keys, with its retries.
 
@@ -207,60 +307,3 @@ def _named(bucket: str, key: str | ListEntry | ObjectRef) -> tuple[str, str | No
     if isinstance(key, ListEntry):
         return key.key, None
     return ObjectRef(bucket=bucket, key=key).key, None
-
-
-def presign(
-    wiring: Wiring,
-    operations: Operations,
-    method: str,
-    ref: ObjectRef,
-    *,
-    expires_s: int,
-    extra: Extra | None,
-) -> str:
-    """Return a signed URL; sends no request."""
-    if method not in PRESIGNED:
-        raise ConfigurationError(f'method must be one of {", ".join(PRESIGNED)}, not {method!r}')
-    if not is_whole(expires_s, 1, MAX_PRESIGN_S):
-        raise ConfigurationError(
-            f'expires_s must be a whole number from 1 to {MAX_PRESIGN_S:,} (seven days), not {expires_s!r}'
-        )
-    operation = PRESIGNED[method]
-    given = operations.known_extra(operation, operations.extra(extra, operation))
-    return wiring.presigner(ref.bucket).presigned_url(
-        operation, method, ref.bucket, ref.key, version_id=ref.version_id, expires_s=expires_s, extra=given
-    )
-
-
-def create_bucket(
-    find_client: ClientFinder, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None
-) -> None:
-    """Create a bucket in the client's region."""
-    check_bucket(bucket)
-    given = operations.extra(extra, 'CreateBucket')
-    _on_bucket(find_client().create_bucket, operations, 'CreateBucket', bucket, given, retries)
-
-
-def delete_bucket(
-    find_client: ClientFinder, operations: Operations, bucket: str, *, extra: Extra | None, retries: int | None
-) -> None:
-    """Delete a bucket."""
-    check_bucket(bucket)
-    given = operations.extra(extra, 'DeleteBucket')
-    _on_bucket(find_client().delete_bucket, operations, 'DeleteBucket', bucket, given, retries)
-
-
-def _on_bucket(
-    call: Callable[..., Any], operations: Operations, operation: str, bucket: str, extra: Extra, retries: int | None
-) -> None:
-    from s3po.endpoints.boto_errors import translated
-
-    parameters = {**operations.known_extra(operation, extra), 'Bucket': bucket}
-
-    def attempt() -> None:
-        doing = f'{operation} s3://{bucket}'
-        with translated(doing):
-            response = call(**parameters)
-        check_status(operation, doing, response['ResponseMetadata']['HTTPStatusCode'])
-
-    operations.attempts(bucket, '', retries).run(operation, attempt)

@@ -1,13 +1,13 @@
-"""The public class Connection. Its methods for one object are in `objects`; `operations` carries out the calls."""
+"""The public class Connection. Its methods for one object are in `objects`, those for buckets in `buckets`."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, Unpack, overload
 
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
@@ -15,9 +15,9 @@ from s3po.batch.job import Callback, Errback
 from s3po.batch.limits import OnError
 from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
-from s3po.config import MAX_PAGE_KEYS, TransferConfig
-from s3po.connection import buckets
-from s3po.connection.file_objects import OpenOptions, open_object
+from s3po.config import TransferConfig
+from s3po.connection.buckets import BucketCalls
+from s3po.connection.file_objects import OpenOptions, ReadOptions, WriteOptions, open_object
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
@@ -29,15 +29,9 @@ from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs import Call
+from s3po.jobs.options import shows
 from s3po.mock import Mock
-from s3po.model import (
-    DeleteReport,
-    ListEntry,
-    ObjectRef,
-    Outcome,
-    Prefix,
-    check_bucket,
-)
+from s3po.model import Outcome, check_bucket
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
@@ -59,7 +53,7 @@ SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials',
 INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'})
 
 
-class Connection(ObjectCalls):
+class Connection(ObjectCalls, BucketCalls):
     """A connection to an S3-compatible store: uploads, downloads and manages objects.
 
     Creating one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks
@@ -219,120 +213,14 @@ class Connection(ObjectCalls):
         self._operations.finish_clean_up()
         self._wiring.close()
 
-    def list(
-        self,
-        bucket: str,
-        prefix: str = '',
-        *,
-        delimiter: str | None = None,
-        start_after: str | None = None,
-        page_size: int = MAX_PAGE_KEYS,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[ListEntry | Prefix]:
-        """List the objects of a bucket in the order of their keys. Each page is requested when it is needed.
-
-        Args:
-            bucket: The bucket.
-            prefix: Only keys with this prefix.
-            delimiter: Keys with the same text up to this delimiter (after the prefix) become one Prefix; '/' lists one
-                directory.
-            start_after: Only keys after this one.
-            page_size: The number of keys per request, 1 to 1,000.
-            extra: Further parameters by boto3's names.
-            retries: Retries per request; None for the connection's.
-            timeout_s: The time limit for all requests together, without the caller's own time between them; None for no limit.
-
-        Raises:
-            NoSuchBucket: The bucket does not exist.
-            ListingError: The pages contradict each other, or repeat, so that keys may be missing.
-            DeadlineExceeded: timeout_s ran out.
-            ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
-        """
-        return buckets.listing(
-            self._operations,
-            bucket,
-            prefix,
-            delimiter=delimiter,
-            start_after=start_after,
-            page_size=page_size,
-            extra=extra,
-            retries=retries,
-            timeout_s=timeout_s,
-        )
-
     @overload
-    def open(
-        self,
-        bucket: str,
-        key: str,
-        mode: Literal['rb'] = 'rb',
-        *,
-        version_id: str | None = ...,
-        block_size: int | None = ...,
-        read_ahead: int | None = ...,
-        extra: Mapping[str, Any] | None = ...,
-        if_match: str | None = ...,
-        retries: int | None = ...,
-    ) -> S3Reader: ...
+    def open(self, bucket: str, key: str, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]) -> S3Reader: ...
     @overload
-    def open(
-        self,
-        bucket: str,
-        key: str,
-        mode: Literal['wb', 'xb'],
-        *,
-        block_size: int | None = ...,
-        headers: Mapping[str, str] | None = ...,
-        metadata: Mapping[str, str] | None = ...,
-        content_type: str | None = ...,
-        extra: Mapping[str, Any] | None = ...,
-        if_none_match: str | None = ...,
-        if_match: str | None = ...,
-        retries: int | None = ...,
-    ) -> S3Writer: ...
+    def open(self, bucket: str, key: str, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]) -> S3Writer: ...
     @overload
-    def open(
-        self,
-        bucket: str,
-        key: str,
-        mode: str,
-        *,
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        newline: str | None = ...,
-        version_id: str | None = ...,
-        block_size: int | None = ...,
-        read_ahead: int | None = ...,
-        headers: Mapping[str, str] | None = ...,
-        metadata: Mapping[str, str] | None = ...,
-        content_type: str | None = ...,
-        extra: Mapping[str, Any] | None = ...,
-        if_none_match: str | None = ...,
-        if_match: str | None = ...,
-        retries: int | None = ...,
-    ) -> Any: ...
-    def open(
-        self,
-        bucket: str,
-        key: str,
-        mode: str = 'rb',
-        *,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-        version_id: str | None = None,
-        block_size: int | None = None,
-        read_ahead: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        if_none_match: str | None = None,
-        if_match: str | None = None,
-        retries: int | None = None,
-    ) -> Any:
+    def open(self, bucket: str, key: str, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
+    @shows(OpenOptions)
+    def open(self, bucket: str, key: str, mode: str = 'rb', **options: Unpack[OpenOptions]) -> Any:
         """Open an object as a file.
 
         Sequential reads prefetch, and a reader continues after a dropped connection. A writer sends parts while data are
@@ -365,90 +253,8 @@ class Connection(ObjectCalls):
             NotFound, NoSuchBucket, AccessDenied: The store refused. (A writer raises them at close() at the latest.)
             ConfigurationError: An argument is wrong, or belongs to the other mode.
         """
-        options = OpenOptions(
-            encoding=encoding,
-            errors=errors,
-            newline=newline,
-            block_size=block_size,
-            read_ahead=read_ahead,
-            headers=headers,
-            metadata=metadata,
-            content_type=content_type,
-            extra=extra,
-            if_none_match=if_none_match,
-            if_match=if_match,
-            retries=retries,
-        )
         with short_tracebacks():
-            return open_object(self._operations, ObjectRef(bucket=bucket, key=key, version_id=version_id), mode, options)
-
-    def delete_many(
-        self,
-        bucket: str,
-        keys: Iterable[str | ListEntry | ObjectRef],
-        *,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-    ) -> DeleteReport:
-        """Delete many objects, 1,000 per request.
-
-        Args:
-            bucket: The bucket.
-            keys: Keys, entries of a listing, or ObjectRefs of that bucket (with a version_id: that version).
-            extra: Further parameters by boto3's names.
-            retries: Retries per request; None for the connection's. Keys with a retryable error are sent again.
-
-        Returns:
-            The number of deleted keys, and the failures with their errors.
-
-        Raises:
-            NoSuchBucket, AccessDenied: The store refused a whole request.
-        """
-        with short_tracebacks():
-            return buckets.delete_many(self._operations, bucket, keys, extra=extra, retries=retries)
-
-    def presign(
-        self,
-        method: str,
-        bucket: str,
-        key: str,
-        *,
-        expires_s: int = 3600,
-        version_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> str:
-        """A presigned URL for one request (signature version 4). Treat it as a secret: it needs no credentials.
-
-        Args:
-            method: 'GET', 'PUT', 'HEAD' or 'DELETE'.
-            bucket: The bucket.
-            key: The key.
-            expires_s: The validity in seconds, 1 to 604,800 (seven days).
-            version_id: A version; None for the current one.
-            extra: Further parameters by boto3's names (ResponseContentType, …).
-        """
-        ref = ObjectRef(bucket=bucket, key=key, version_id=version_id)
-        with short_tracebacks():
-            return buckets.presign(self._wiring, self._operations, method, ref, expires_s=expires_s, extra=extra)
-
-    def create_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
-        """Create a bucket in the connection's region.
-
-        Raises:
-            InvalidRequest: The bucket exists already.
-        """
-        with short_tracebacks():
-            buckets.create_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
-
-    def delete_bucket(self, bucket: str, *, extra: Mapping[str, Any] | None = None, retries: int | None = None) -> None:
-        """Delete an empty bucket.
-
-        Raises:
-            InvalidRequest: The bucket is not empty.
-            NoSuchBucket: The bucket does not exist.
-        """
-        with short_tracebacks():
-            buckets.delete_bucket(self._wiring.client, self._operations, bucket, extra=extra, retries=retries)
+            return open_object(self._operations, bucket, key, mode, options)
 
     def mock(self, *, buckets: Iterable[str] = ()) -> Mock:
         """An in-process fake S3 (moto) for this connection: a context manager, a decorator, or start() and stop().

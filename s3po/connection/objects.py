@@ -7,9 +7,9 @@ import os
 from typing import Any, Unpack
 
 from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
-from s3po.jobs import (
+from s3po.jobs import Call
+from s3po.jobs.options import (
     NAMES,
-    Call,
     CopyOptions,
     DeleteOptions,
     DownloadFileOptions,
@@ -210,7 +210,7 @@ class ObjectCalls:
         """Carry out one call. options: One of the dicts of s3po.jobs, created for this call."""
         names = NAMES[operation]
         if not options.keys() <= names:
-            raise unknown_option(operation, options)
+            raise unknown_option(operation, options, names)
         silent = options.pop('silent', None) if 'silent' in names else False
         ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
         call = Call(operation, ref, options)

@@ -42,7 +42,8 @@ from s3po.errors import (
     TransferError,
     UploadError,
 )
-from s3po.jobs import DEFAULTS, Call, Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
+from s3po.jobs import DEFAULTS, Call
+from s3po.jobs.options import Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy, check_retries

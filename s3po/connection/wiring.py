@@ -61,19 +61,13 @@ class Wiring:
         # The buckets whose reason for boto3 was logged.
         self._logged: set[str] = set()
 
-    def transport(self, bucket: str) -> Transport:
-        """The transport for a bucket; while a mock of moto is active, one that only moto answers.
-
-        Raises:
-            ConfigurationError: transport='wire', and it cannot serve the bucket.
-        """
-        return self.resolve(bucket)[0]
-
     def resolve(self, bucket: str) -> tuple[Transport, Governor]:
         """The transport for a bucket, and the governor of this thread. Called once per call.
 
+        While a mock of moto is active, the transport is one that only moto answers.
+
         Raises:
-            ConfigurationError: As for transport().
+            ConfigurationError: transport='wire', and it cannot serve the bucket.
         """
         state = self._hubs.get()
         if MOTO in sys.modules and is_mocked():
@@ -86,7 +80,7 @@ class Wiring:
         """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller gave a transport.
 
         Raises:
-            ConfigurationError: As for transport().
+            ConfigurationError: As for resolve().
         """
         state = self._hubs.get()
         if is_mocked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from collections.abc import Iterable
 from typing import Any, Final
 
 from s3po.credentials.base import Credentials, Packed, checked_text
@@ -28,6 +29,16 @@ class FixedCredentials(Credentials):
     def keys(self) -> Keys | None:
         return self._keys
 
+    def packed(self) -> Packed:
+        """The keys, without the place where they were found, for a pickle."""
+        return Packed(
+            StaticCredentials,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+            session_token=self.session_token,
+            region=self.region,
+        )
+
 
 class StaticCredentials(FixedCredentials):
     """Keys given as arguments."""
@@ -51,13 +62,7 @@ class StaticCredentials(FixedCredentials):
         Raises:
             ConfigurationError: One of id and secret is missing, or there is only a token.
         """
-        keys = _keys_in(
-            ConfigurationError,
-            '',
-            access_key_id=access_key_id,
-            secret_access_key=secret_access_key,
-            session_token=session_token,
-        )
+        keys = _keys_in((access_key_id, secret_access_key, session_token))
         if keys is None and session_token:
             raise ConfigurationError('session_token needs access_key_id and secret_access_key')
         super().__init__(keys, region)
@@ -66,10 +71,6 @@ class StaticCredentials(FixedCredentials):
     def reason(self) -> str:
         """The reason for missing keys."""
         return 'access_key_id and secret_access_key are blank; give both'
-
-    def packed(self) -> Packed:
-        """The keys, for a pickle."""
-        return packed_keys(self.keys(), self.region)
 
 
 class URLCredentials(FixedCredentials):
@@ -89,24 +90,14 @@ class URLCredentials(FixedCredentials):
         Raises:
             ConfigurationError: It is not such a URL, or has only one of user name and password. The message does not show it.
         """
-        user, password = _userinfo(url)
-        keys = _keys_in(
-            ConfigurationError,
-            f' (the user name or the password of a URL of the form {URL_FORM})',
-            access_key_id=urllib.parse.unquote(user),
-            secret_access_key=urllib.parse.unquote(password),
-            session_token=None,
-        )
-        super().__init__(keys, region)
+        user, password = map(urllib.parse.unquote, _userinfo(url))
+        where = f' (the user name or the password of a URL of the form {URL_FORM})'
+        super().__init__(_keys_in((user, password, None), where=where), region)
 
     @property
     def reason(self) -> str:
         """The reason for missing keys."""
         return f'the URL has no user name and password; give one of the form {URL_FORM}'
-
-    def packed(self) -> Packed:
-        """The keys, without the URL, for a pickle."""
-        return packed_keys(self.keys(), self.region)
 
 
 class EnvironmentCredentials(FixedCredentials):
@@ -123,13 +114,8 @@ class EnvironmentCredentials(FixedCredentials):
             CredentialsError: Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set.
         """
         self._given_region: Final = region
-        keys = _keys_in(
-            CredentialsError,
-            ' (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither)',
-            access_key_id=os.environ.get('AWS_ACCESS_KEY_ID'),
-            secret_access_key=os.environ.get('AWS_SECRET_ACCESS_KEY'),
-            session_token=os.environ.get('AWS_SESSION_TOKEN'),
-        )
+        given = map(os.environ.get, ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'))
+        keys = _keys_in(given, CredentialsError, ' (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither)')
         super().__init__(keys, region or os.environ.get('AWS_REGION') or os.environ.get('AWS_DEFAULT_REGION'))
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # there is no secret in it
@@ -174,13 +160,8 @@ class ConfigCredentials(FixedCredentials):
         found = [each for each_path in paths for each in read_profile(each_path, self._profile)]
         for each in found:
             # The first section that has keys gives them all.
-            keys = keys or _keys_in(
-                CredentialsError,
-                f' (profile {self._profile!r} of {each.path})',
-                access_key_id=each.values.get('aws_access_key_id'),
-                secret_access_key=each.values.get('aws_secret_access_key'),
-                session_token=each.values.get('aws_session_token'),
-            )
+            values = map(each.values.get, ('aws_access_key_id', 'aws_secret_access_key', 'aws_session_token'))
+            keys = keys or _keys_in(values, CredentialsError, f' (profile {self._profile!r} of {each.path})')
         regions = (each.values.get('region') for each in found)
         super().__init__(keys, region or next((each for each in regions if each), None))
 
@@ -200,35 +181,22 @@ class ConfigCredentials(FixedCredentials):
         return Packed(ConfigCredentials, path=path, profile=profile, region=region)
 
 
-def packed_keys(keys: Keys | None, region: str | None) -> Packed:
-    """The keys, for a pickle."""
-    if keys is None:
-        return Packed(StaticCredentials, region=region)
-    return Packed(
-        StaticCredentials,
-        access_key_id=keys.access_key_id,
-        secret_access_key=keys.secret_access_key,
-        session_token=keys.session_token,
-        region=region,
-    )
-
-
-def _keys_in(kind: type[S3poError], where: str, **values: object) -> Keys | None:
+def _keys_in(given: Iterable[object], kind: type[S3poError] = ConfigurationError, where: str = '') -> Keys | None:
     """The keys among the values that were found; None if there are none.
 
     Args:
+        given: The values of id, secret and token; None or '' for a missing one.
         kind: The error to raise if only one of id and secret is there.
         where: The place of the values, for the message.
-        values: The values, by the fields' names.
     """
-    found = {name: checked_text(name, value) for name, value in values.items()}
-    access_key_id, secret = found['access_key_id'], found['secret_access_key']
+    names = ('access_key_id', 'secret_access_key', 'session_token')
+    access_key_id, secret, token = (checked_text(name, value) for name, value in zip(names, given, strict=True))
     if bool(access_key_id) != bool(secret):
         missing = 'secret_access_key' if access_key_id else 'access_key_id'
         raise kind(f'{missing} is missing: access_key_id and secret_access_key go together{where}')
     if not access_key_id:
         return None
-    return Keys(access_key_id=access_key_id, secret_access_key=secret, session_token=found['session_token'] or None)
+    return Keys(access_key_id=access_key_id, secret_access_key=secret, session_token=token or None)
 
 
 def _userinfo(url: object) -> tuple[str, str]:

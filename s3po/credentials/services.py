@@ -13,7 +13,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import gevent
 from gevent import monkey
@@ -45,19 +45,7 @@ ROLE_NAME: Final = re.compile(rb'[\w+=,.@-]{1,128}')
 # `where`, before the first request.
 UNASKED: Final = 'nothing was sent'
 
-_Fetch = Callable[['_Watched'], object]
-
-
-class _Answer(NamedTuple):
-    """The result of a fetcher.
-
-    Attributes:
-        keys: The keys in botocore's form; None if it failed.
-        failure: Its error; '' for none.
-    """
-
-    keys: object
-    failure: str
+_Fetch = Callable[['_Watched'], Mapping[str, Any]]
 
 
 def ask_service() -> Keys:
@@ -70,13 +58,12 @@ def ask_service() -> Keys:
     is_container = RELATIVE_URI in os.environ or FULL_URI in os.environ
     service = "the container's metadata service" if is_container else "EC2's metadata service"
     session = _Watched(is_container=is_container)
-    answer = _within_limit(_container_keys if is_container else _instance_keys, session)
-    if answer is None:
+    found = _within_limit(_container_keys if is_container else _instance_keys, session)
+    if found is None:
         raise CredentialsError(f'{service} returned no keys within {LIMIT_S:g} s ({session.where}); {ADVICE}')
-    wrong = session.failure or answer.failure
-    if wrong or not answer.keys:
-        raise CredentialsError(f'{service} returned no keys: {wrong or "it has none"} ({session.where}); {ADVICE}')
-    keys = keys_of(answer.keys, f'{service} ({session.where})')
+    if session.failure or not found:
+        raise CredentialsError(f'{service} returned no keys: {session.failure or "it has none"} ({session.where}); {ADVICE}')
+    keys = keys_of(found, f'{service} ({session.where})')
     if keys.expires_at is None or keys.seconds_left() <= 0:
         raise CredentialsError(f'{service} returned keys that have expired ({session.where})')
     return keys
@@ -90,7 +77,7 @@ class _Watched:
     """The session of botocore's fetchers. It returns only valid responses to them.
 
     Attributes:
-        failure: What was wrong with the last response; '' for nothing.
+        failure: What was wrong with the last response, or with the request; '' for nothing.
         where: The last request, for messages.
     """
 
@@ -165,13 +152,13 @@ def _wrong_with_keys(content: bytes) -> str:
     return f'the response has no {", ".join(missing)}' if missing else ''
 
 
-def _within_limit(fetch: _Fetch, session: _Watched) -> _Answer | None:
+def _within_limit(fetch: _Fetch, session: _Watched) -> Mapping[str, Any] | None:
     """Fetch within the limit, even if the bytes arrive one by one; None if it took longer."""
     if not monkey.is_module_patched('socket'):
         # Sockets are not cooperative here, so a native thread waits. It ends by its own timeouts.
         result = gevent.get_hub().threadpool.spawn(_captured, fetch, session)
         result.wait(LIMIT_S)
-        found: _Answer | None = result.get() if result.ready() else None
+        found: Mapping[str, Any] | None = result.get() if result.ready() else None
         return found
     work = gevent.spawn(_captured, fetch, session)
     try:
@@ -181,20 +168,21 @@ def _within_limit(fetch: _Fetch, session: _Watched) -> _Answer | None:
         work.kill(block=False)
 
 
-def _captured(fetch: _Fetch, session: _Watched) -> _Answer:
-    """Fetch, and return errors as text: gevent prints the errors of greenlets and threads, and these may quote keys."""
+def _captured(fetch: _Fetch, session: _Watched) -> Mapping[str, Any]:
+    """Fetch, and note errors in the session: gevent prints the errors of greenlets and threads, and these may quote keys."""
     try:
-        return _Answer(fetch(session), '')
+        return fetch(session) or {}
     except CredentialsError as error:
-        return _Answer(None, str(error))
+        session.failure = session.failure or str(error)
     except Exception as error:  # noqa: BLE001  (invalid responses make botocore fail with any error)
         log.debug('the request to the metadata service failed with %s', type(error).__name__)
-        return _Answer(None, f'the response is invalid ({type(error).__name__})')
+        session.failure = session.failure or f'the response is invalid ({type(error).__name__})'
     finally:
         session.close()
+    return {}
 
 
-def _instance_keys(session: _Watched) -> object:
+def _instance_keys(session: _Watched) -> Any:
     from botocore.exceptions import InvalidIMDSEndpointError
     from botocore.utils import InstanceMetadataFetcher
 
@@ -214,7 +202,7 @@ def _instance_keys(session: _Watched) -> object:
     return fetcher.retrieve_iam_role_credentials()
 
 
-def _container_keys(session: _Watched) -> object:
+def _container_keys(session: _Watched) -> Any:
     from botocore.utils import ContainerMetadataFetcher
 
     fetcher: Any = ContainerMetadataFetcher(session=session, sleep=lambda _: None)

@@ -7,6 +7,7 @@ each block. A seek fetches little more than the requested bytes, because most pr
 from __future__ import annotations
 
 import collections
+import functools
 import io
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from s3po.checks import is_whole
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files.ranges import Ranges
-from s3po.runtime import spawn
+from s3po.runtime import Captured, spawn
 from s3po.s3.expected import is_strong
 
 if TYPE_CHECKING:
@@ -313,16 +314,14 @@ class _Ahead:
         self._ref = ranges.ref
         self.start = start
         self.stop = stop
-        self._hub = gevent.get_hub()
         self._buffer = buffer
-        self._failure: BaseException | None = None
-        self._has_come = False
-        # A method of this object, not of the reader: an unreferenced reader must be garbage collected.
-        self._greenlet = spawn(self._run, ranges)
+        self._outcome: Captured[None] = Captured()
+        # Without a reference to the reader: an unreferenced reader must be garbage collected.
+        self._greenlet = spawn(self._outcome.capture, functools.partial(ranges.get_into, start, stop, buffer))
 
     def holds(self, position: int) -> bool:
         """Whether it has the position and belongs to this thread's event loop: other loops cannot be waited for."""
-        return self.start <= position < self.stop and self._hub is gevent.get_hub()
+        return self.start <= position < self.stop and self._greenlet.hub is gevent.get_hub()
 
     def result(self) -> bytearray:
         """Wait for the range; returns the buffer, which begins with its bytes.
@@ -335,22 +334,11 @@ class _Ahead:
         except BaseException:
             self.give_up()
             raise
-        if self._failure is not None:
-            raise self._failure
-        if not self._has_come:
+        if isinstance(self._outcome.error, gevent.GreenletExit):
             raise S3poError(f'{self._ref}: other code killed the greenlet that fetched bytes {self.start:,} to {self.stop:,}')
+        self._outcome.unwrap()
         return self._buffer
 
     def give_up(self) -> None:
         """Cancel the fetch without waiting. (The buffer may still be written to.) Any thread may call this."""
         self._greenlet.end_later()
-
-    def _run(self, ranges: Ranges) -> None:
-        try:
-            ranges.get_into(self.start, self.stop, self._buffer)
-            self._has_come = True
-        except gevent.GreenletExit:
-            # From give_up(): result() is not called any more. From other code: result() finds _has_come unset.
-            raise
-        except BaseException as error:  # noqa: BLE001  (raised where the reader waits for it)
-            self._failure = error

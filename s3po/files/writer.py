@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from s3po.config import KIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import unclosed
 from s3po.model import ObjectRef, TransferResult
-from s3po.runtime import Task, process
+from s3po.runtime import Captured, Task, process
 
 __all__ = ['S3Writer', 'Send']
 
@@ -223,12 +224,11 @@ class _Upload:
 
     def __init__(self, ref: ObjectRef, send: Send) -> None:
         self._ref = ref
-        self._hub = gevent.get_hub()
         self._parts: gevent.queue.Queue[list[bytes] | None] = gevent.queue.Queue(maxsize=1)
-        self._failure: BaseException | None = None
-        self._result: TransferResult | None = None
+        self._outcome: Captured[TransferResult] = Captured()
         self._has_ended = gevent.event.Event()
-        self._greenlet = Task(self._run, send)
+        source = StreamSource(self._pieces(), f'what was written to {ref}')
+        self._greenlet = Task(self._outcome.capture, functools.partial(send, source))
         # A link is also called if other code kills the greenlet before it starts.
         self._greenlet.link(self._note_end)
         self._greenlet.start()
@@ -243,20 +243,18 @@ class _Upload:
 
     def check(self) -> None:
         """Raise the error of the upload, if it failed."""
-        if self._failure is not None:
-            raise self._failure
+        if self._greenlet.ready():
+            self._result()
 
     def finish(self) -> TransferResult:
         """Mark the end of the data and wait for the store's confirmation."""
         self.put(END)  # type: ignore[arg-type]  # END is not a part
         self._has_ended.wait()
-        self.check()
-        assert self._result is not None
-        return self._result
+        return self._result()
 
     def give_up(self) -> None:
         """Cancel it and wait until it is aborted; without waiting, if another thread or the parent process owns it."""
-        if self._greenlet.process is process.mark and self._hub is gevent.get_hub():
+        if self._greenlet.process is process.mark and self._greenlet.hub is gevent.get_hub():
             self._greenlet.kill()
         else:
             self.give_up_later()
@@ -266,23 +264,17 @@ class _Upload:
         self._greenlet.end_later()
 
     def _check_thread(self) -> None:
-        if self._hub is not gevent.get_hub():
+        if self._greenlet.hub is not gevent.get_hub():
             raise ConfigurationError(
                 f'{self._ref}: the upload was started in another thread; write and close an S3Writer in one thread'
             )
 
-    def _run(self, send: Send) -> None:
-        try:
-            self._result = send(StreamSource(self._pieces(), f'what was written to {self._ref}'))
-        except gevent.GreenletExit:
-            raise
-        except BaseException as error:  # noqa: BLE001  (raised by the writer's next call)
-            self._failure = error
+    def _result(self) -> TransferResult:
+        if isinstance(self._outcome.error, gevent.GreenletExit):
+            raise S3poError(f'{self._ref}: the upload was killed; nothing was published') from self._outcome.error
+        return self._outcome.unwrap()
 
-    def _note_end(self, greenlet: gevent.Greenlet[..., Any]) -> None:
-        if self._result is None and self._failure is None:
-            self._failure = S3poError(f'{self._ref}: the upload was killed; nothing was published')
-            self._failure.__cause__ = greenlet.value if isinstance(greenlet.value, BaseException) else None
+    def _note_end(self, _: object) -> None:
         # Wake a put() that waits for room in the queue: it then raises the failure.
         while not self._parts.empty():
             self._parts.get_nowait()

@@ -10,14 +10,13 @@ import atexit
 import collections
 import logging
 import os
-import time
 from typing import Any, Final
 
 import gevent
 import gevent.event
 from gevent import monkey
 
-from s3po.connection import Batch, Connection, FailedJob
+from s3po.connection import Batch, Connection, FailedJob, wait_until
 from s3po.errors import BatchError, DeadlineExceeded, S3poError
 from s3po.model import ObjectRef
 
@@ -63,11 +62,8 @@ class Queued:
             S3poError: The upload failed.
             DeadlineExceeded: It did not end within timeout_s.
         """
-        began = time.monotonic()
-        while not self._is_ready:
-            if timeout_s is not None and time.monotonic() - began > timeout_s:
-                raise DeadlineExceeded(f'the upload to {self.ref} is not done within {timeout_s} s')
-            gevent.sleep(LOOK_S)
+        if not wait_until(self.ready, timeout_s):
+            raise DeadlineExceeded(f'the upload to {self.ref} is not done within {timeout_s} s')
         if self.exception is not None:
             raise self.exception
         return self.value

@@ -117,13 +117,11 @@ class S3Client:
         Raises:
             S3poError: As for Connection.upload().
         """
-        place = self._places.find(name)
-        return result_response(place.connection.upload(place.bucket, place.key, _source(data), headers=headers, silent=False))
+        return self._perform('upload', name, {'source': _source(data), 'headers': headers})
 
     def put_file(self, name: str, path: Path, *, headers: Mapping[str, str] | None = None) -> Response:
         """Upload the file at a path."""
-        place = self._places.find(name)
-        return result_response(place.connection.upload_file(place.bucket, place.key, path, headers=headers, silent=False))
+        return self._perform('upload_file', name, {'path': path, 'headers': headers})
 
     def put_file_multipart(
         self,
@@ -150,7 +148,7 @@ class S3Client:
             UploadError: The attempts for a part were used up. Nothing is published, and no parts are left.
         """
         parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
-        return self._perform('upload_file', name, parts, {'path': path, 'headers': headers})
+        return self._perform('upload_file', name, {'path': path, 'headers': headers}, parts)
 
     def put_multipart(
         self,
@@ -164,7 +162,7 @@ class S3Client:
     ) -> Response:
         """Upload an iterable of bytes, sync or async, in parts; the arguments are those of put_file_multipart()."""
         parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
-        return self._perform('upload', name, parts, {'source': _source(data), 'headers': headers})
+        return self._perform('upload', name, {'source': _source(data), 'headers': headers}, parts)
 
     def get(self, name: str, *, headers: Mapping[str, str] | None = None) -> Response:
         """Download an object into memory; `content` has its bytes. A missing object returns a Response with status 404.
@@ -247,7 +245,7 @@ class S3Client:
         if is_whole(range_step, 1, MIN_PART_BYTES):
             range_step = MIN_PART_BYTES
         parts = _Parts(workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
-        return self._perform('download_file', name, parts, {'path': path})
+        return self._perform('download_file', name, {'path': path}, parts)
 
     def presign_url(self, method: str, name: str, *, expires: int = DAY_S) -> str:
         """Return a URL that allows anyone one request for an object, for `expires` seconds. Keep it secret."""
@@ -272,9 +270,10 @@ class S3Client:
             source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
         return source, target
 
-    def _perform(self, operation: str, name: str, parts: _Parts, options: dict[str, Any]) -> Response:
+    def _perform(self, operation: str, name: str, options: dict[str, Any], parts: _Parts | None = None) -> Response:
         place = self._places.find(name)
-        options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
+        if parts is not None:
+            options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
         return result_response(place.connection.perform(Call(operation, place.ref, options)).value)
 
 

@@ -113,20 +113,10 @@ class Connection:
         Returns:
             A TransferResult; in the background, a Queued with the state of the upload. (False, if silent and failed.)
         """
-        return self._upload(
-            'upload_file',
-            bucket,
-            key,
-            path,
-            {
-                'background': _is_background(background, options),
-                'headers': headers,
-                'compress': compress,
-                'delete': self._delete if delete is None else delete,
-                'retries': self._retries if retries is None else retries,
-                'silent': self._silent if silent is None else silent,
-            },
-        )
+        sent = {'headers': headers, 'compress': compress, 'delete': self._delete if delete is None else delete}
+        sent |= self._limits(retries, silent)
+        ref = ObjectRef(bucket=bucket, key=key)
+        return self._upload('upload_file', ref, path, sent, background=_is_background(background, options))
 
     def uploadString(  # noqa: N802
         self,
@@ -142,43 +132,21 @@ class Connection:
         **options: bool,
     ) -> Any:
         """Upload bytes, or text as UTF-8; like uploadFile()."""
-        return self._upload(
-            'upload',
-            bucket,
-            key,
-            data,
-            {
-                'background': _is_background(background, options),
-                'headers': headers,
-                'compress': compress,
-                'retries': self._retries if retries is None else retries,
-                'silent': self._silent if silent is None else silent,
-            },
-        )
+        sent = {'headers': headers, 'compress': compress, **self._limits(retries, silent)}
+        ref = ObjectRef(bucket=bucket, key=key)
+        return self._upload('upload', ref, data, sent, background=_is_background(background, options))
 
     def downloadFile(  # noqa: N802
         self, bucket: str, key: str, path: str | os.PathLike[str], *, retries: int | None = None, silent: bool | None = None
     ) -> TransferResult | None:
         """Download to a file, which is unchanged or complete, whatever happens. Blocks."""
-        return self.connection.download_file(
-            bucket,
-            key,
-            path,
-            retries=self._retries if retries is None else retries,
-            silent=self._silent if silent is None else silent,
-        )
+        return self.connection.download_file(bucket, key, path, **self._limits(retries, silent))
 
     def downloadString(  # noqa: N802
         self, bucket: str, key: str, *, encoding: str | None = None, retries: int | None = None, silent: bool | None = None
     ) -> Any:
         """Download into memory: bytes; with an encoding, str. Blocks."""
-        return self.connection.download(
-            bucket,
-            key,
-            encoding=encoding,
-            retries=self._retries if retries is None else retries,
-            silent=self._silent if silent is None else silent,
-        )
+        return self.connection.download(bucket, key, encoding=encoding, **self._limits(retries, silent))
 
     def runLoop(self) -> None:  # noqa: N802
         """Start carrying out the background uploads. Further calls do nothing."""
@@ -192,11 +160,17 @@ class Connection:
         """
         self._loop.stop()
 
-    def _upload(self, operation: str, bucket: str, key: str, source: Any, options: dict[str, Any]) -> Any:
-        background = options.pop('background')
+    def _limits(self, retries: int | None, silent: bool | None) -> dict[str, Any]:  # noqa: FBT001
+        """The options of a transfer that have the connection's defaults."""
+        return {
+            'retries': self._retries if retries is None else retries,
+            'silent': self._silent if silent is None else silent,
+        }
+
+    def _upload(self, operation: str, ref: ObjectRef, source: Any, options: dict[str, Any], *, background: bool | None) -> Any:
         if self._background if background is None else background:
-            return self._loop.submit(operation, ObjectRef(bucket=bucket, key=key), source, options)
-        return getattr(self.connection, operation)(bucket, key, source, **options)
+            return self._loop.submit(operation, ref, source, options)
+        return getattr(self.connection, operation)(ref.bucket, ref.key, source, **options)
 
 
 def _is_background(background: bool | None, options: Mapping[str, bool]) -> Any:  # noqa: FBT001

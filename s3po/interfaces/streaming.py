@@ -5,6 +5,7 @@ The pipes themselves are in `pipes`.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import gevent
 
 from s3po.config import KIB, MIB
-from s3po.connection import Connection
+from s3po.connection import Captured, Connection
 from s3po.errors import DownloadError, UploadError
 from s3po.interfaces.pipes import Data, Pipe, joined
 
@@ -57,11 +58,6 @@ class S3StreamingDownload(Pipe):
             yield piece
 
 
-class _FedStream(S3StreamingUpload):
-    # The reading greenlet reports its failure, and send() may be called from different greenlets.
-    _is_watched = False
-
-
 def upload_generator(
     conn: Connection,
     bucket: str,
@@ -96,48 +92,12 @@ def upload_generator(
         retries: Retries per request; None for the connection's.
         buffer_size: The most bytes that wait for the upload; send() blocks while they do.
     """
-    stream = _FedStream(file_size, buffer_size, stall_timeout_s=None)
-    ended: list[bool] = []
-
-    def work() -> None:
-        options: dict[str, Any] = {'headers': headers, 'metadata': metadata, 'content_type': content_type}
-        try:
-            conn.upload(bucket, key, stream, **options, extra=extra, retries=retries, silent=False)
-            ended.append(True)
-        except BaseException as error:  # noqa: BLE001  (raised by send(), in the greenlet that waits)
-            stream.fail(error)
-
-    def note_end(_: object) -> None:
-        # The only report if other code killed the greenlet before it started.
-        if not ended:
-            stream.fail(UploadError(f'the upload to s3://{bucket}/{key} was killed', bucket=bucket, key=key, attempts=0))
-
-    upload = gevent.Greenlet(work)
-    upload.link(note_end)
-    upload.start()
-    cache: list[Data] = []
-    cached = written = 0
-    threshold = CACHE_BYTES
+    options: dict[str, Any] = {'headers': headers, 'metadata': metadata, 'content_type': content_type}
+    send = functools.partial(conn.upload, bucket, key, **options, extra=extra, retries=retries, silent=False)
+    killed = UploadError(f'the upload to s3://{bucket}/{key} was killed', bucket=bucket, key=key, attempts=0)
+    upload = _FedUpload(send, killed, file_size, buffer_size)
     try:
-        while (chunk := (yield written)) is not None:
-            cache.append(chunk if isinstance(chunk, bytes) else bytes(memoryview(chunk)))
-            cached += len(cache[-1])
-            written = 0
-            if cached >= threshold:
-                written, cached = stream.write(joined(cache)), 0
-                cache.clear()
-                threshold = min(threshold + CACHE_BYTES, MAX_CACHE_BYTES)
-                # Otherwise the upload would run only when the buffer is full.
-                gevent.sleep(0)
-        written = stream.write(joined(cache))
-        stream.close()
-        upload.join()
-        if not ended:
-            # gevent may call the link later.
-            note_end(upload)
-        stream.check_failed()
-        yield written
-        raise ValueError('send() after the end of the upload; call close()')
+        yield from upload.feed()
     except GeneratorExit:
         upload.kill()
         if callback is not None:
@@ -145,3 +105,59 @@ def upload_generator(
     except BaseException:
         upload.kill()
         raise
+
+
+class _FedUpload(S3StreamingUpload):
+    """A stream, and the greenlet that uploads it."""
+
+    # The reading greenlet reports its failure, and send() may be called from different greenlets.
+    _is_watched = False
+
+    def __init__(self, send: Callable[[Pipe], object], killed: UploadError, file_size: int | None, buffer_size: int) -> None:
+        """
+        Args:
+            send: Uploads a stream.
+            killed: The error if other code kills the greenlet.
+            file_size: As for Pipe.
+            buffer_size: As for Pipe.
+        """
+        super().__init__(file_size, buffer_size, stall_timeout_s=None)
+        self._killed = killed
+        self._outcome: Captured[object] = Captured()
+        self._greenlet = gevent.Greenlet(self._outcome.capture, functools.partial(send, self))
+        # A link is also called if the greenlet is killed before it starts.
+        self._greenlet.link(self._note_end)
+        self._greenlet.start()
+
+    def kill(self) -> None:
+        """Abort the upload if it has not ended."""
+        self._greenlet.kill()
+
+    def feed(self) -> Generator[int, Data | None, None]:
+        """Upload what is sent, up to a None, and wait for the confirmation. Yields how many bytes were passed on."""
+        cache: list[Data] = []
+        cached = written = 0
+        threshold = CACHE_BYTES
+        while (chunk := (yield written)) is not None:
+            cache.append(chunk if isinstance(chunk, bytes) else bytes(memoryview(chunk)))
+            cached += len(cache[-1])
+            written = 0
+            if cached >= threshold:
+                written, cached = self.write(joined(cache)), 0
+                cache.clear()
+                threshold = min(threshold + CACHE_BYTES, MAX_CACHE_BYTES)
+                # Otherwise the upload would run only when the buffer is full.
+                gevent.sleep(0)
+        written = self.write(joined(cache))
+        self.close()
+        self._greenlet.join()
+        # gevent may call the link later.
+        self._note_end(self._greenlet)
+        self.check_failed()
+        yield written
+        raise ValueError('send() after the end of the upload; call close()')
+
+    def _note_end(self, _: object) -> None:
+        error = self._outcome.error
+        if error is not None:
+            self.fail(self._killed if isinstance(error, gevent.GreenletExit) else error)

@@ -7,7 +7,7 @@ async watcher of its event loop, so that the other greenlets go on; in a thread 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import gevent
 import gevent.event
@@ -28,7 +28,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._lock = _RLock()
-        self._waiting: list[_Waiter] = []
+        self._waiting: list[_Thread | _Greenlet] = []
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -43,7 +43,7 @@ class Changes:
 
     def wait(self, seconds: float) -> None:
         """Release the lock, which must be held once, until notify_all() or for so many seconds; then acquire it again."""
-        waiter: _Waiter = _Greenlet() if has_greenlets() else _Thread()
+        waiter = _Greenlet() if has_greenlets() else _Thread()
         self._waiting.append(waiter)
         self._lock.release()
         try:
@@ -54,15 +54,9 @@ class Changes:
             waiter.close()
 
 
-class _Waiter(Protocol):
+class _Thread:
     """One wait. All methods except wait() are called with the lock held; wake() may be called in any thread."""
 
-    def wake(self) -> None: ...
-    def wait(self, seconds: float) -> None: ...
-    def close(self) -> None: ...
-
-
-class _Thread:
     __slots__ = ('_lock',)
 
     def __init__(self) -> None:
@@ -81,6 +75,8 @@ class _Thread:
 
 
 class _Greenlet:
+    """One wait in a thread with greenlets; see _Thread."""
+
     __slots__ = ('_is_changed', '_watcher')
 
     def __init__(self) -> None:

@@ -5,48 +5,7 @@ a JSON form, and an identity that is the same in every process.
 """
 
 from s3po.jobs.call import Call
-from s3po.jobs.durable import LOST, durable, read_lines, restored
-from s3po.jobs.options import (
-    DEFAULTS,
-    NAMES,
-    Copy,
-    CopyOptions,
-    DeleteOptions,
-    Download,
-    DownloadFile,
-    DownloadFileOptions,
-    DownloadOptions,
-    Fetch,
-    HeadOptions,
-    Send,
-    Upload,
-    UploadFile,
-    UploadOptions,
-    shows,
-    unknown_option,
-)
+from s3po.jobs.durable import LOST, read_lines
+from s3po.jobs.options import DEFAULTS
 
-__all__ = [
-    'DEFAULTS',
-    'LOST',
-    'NAMES',
-    'Call',
-    'Copy',
-    'CopyOptions',
-    'DeleteOptions',
-    'Download',
-    'DownloadFile',
-    'DownloadFileOptions',
-    'DownloadOptions',
-    'Fetch',
-    'HeadOptions',
-    'Send',
-    'Upload',
-    'UploadFile',
-    'UploadOptions',
-    'durable',
-    'read_lines',
-    'restored',
-    'shows',
-    'unknown_option',
-]
+__all__ = ['DEFAULTS', 'LOST', 'Call', 'read_lines']

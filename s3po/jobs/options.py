@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypedDict, TypeVar
 
 from s3po.config import TransferConfig
@@ -168,9 +168,9 @@ NAMES: Final = {operation: frozenset(kind.__annotations__) - {'config'} for oper
 DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True}
 
 
-def unknown_option(operation: str, options: Mapping[str, Any]) -> TypeError:
-    """What Python raises for a keyword argument that a method does not have; for options that are not within NAMES."""
-    return TypeError(f'{operation}() got an unexpected keyword argument {min(options.keys() - NAMES[operation])!r}')
+def unknown_option(method: str, options: Mapping[str, Any], known: Collection[str]) -> TypeError:
+    """What Python raises for a keyword argument that a method does not have; for options that are not all known."""
+    return TypeError(f'{method}() got an unexpected keyword argument {min(options.keys() - known)!r}')
 
 
 def shows(options: Any) -> Callable[[Method], Method]:
@@ -194,9 +194,8 @@ def shows(options: Any) -> Callable[[Method], Method]:
             )
             for name, kind in options.__annotations__.items()
         ]
-        count = sum(each.kind is not each.KEYWORD_ONLY for each in named)
         found: Any = function
-        found.__signature__ = signature.replace(parameters=[*named[:count], *shown, *named[count:]])
+        found.__signature__ = signature.replace(parameters=[*named, *shown])
         return function
 
     return decorate

@@ -102,7 +102,7 @@ def test_file_changes_behind_its_last_part(
     """Also when the store has all parts: an object of parts from two versions of the file is never published."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
-    transport: Any = connection._wiring.transport(BUCKET)
+    transport: Any = connection._wiring.resolve(BUCKET)[0]
     upload_part = transport.upload_part
 
     def upload_and_change(*args: Any, part_number: int, **options: Any) -> Any:

@@ -36,7 +36,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     server = request.getfixturevalue('store' if server_name == 'store' else 'moto_server')
     connection = request.getfixturevalue('connect')(server.endpoint_url, transport=kind)
     server.create_bucket(BUCKET)
-    yield connection._wiring.transport(BUCKET)
+    yield connection._wiring.resolve(BUCKET)[0]
 
 
 def test_default_connection_uses_the_same(connect: Callable[..., s3po.Connection], memory: MemoryTransport) -> None:

@@ -25,7 +25,7 @@ def test_checksum(place: Place, bucket: str, kind: str, algorithm: str, data: by
     with place.connect(transport=kind, config=config) as conn:
         result = conn.upload(bucket, 'key', data)
         conn.download_file(bucket, 'key', tmp_path / 'file')
-        info = conn._wiring.transport(bucket).head_object(bucket, 'key', wants_checksum=True, extra={})
+        info = conn._wiring.resolve(bucket)[0].head_object(bucket, 'key', wants_checksum=True, extra={})
 
     assert (tmp_path / 'file').read_bytes() == data
     assert result.warnings == ()

@@ -15,7 +15,7 @@ from tests.support.conformance import *  # noqa: F403  (the tests)
 def transport(place: Place, request: pytest.FixtureRequest) -> Iterator[Transport]:
     """The transport that the connections use too, by itself."""
     with place.connect(transport=request.param) as connection:
-        yield connection._wiring.transport('any-bucket')
+        yield connection._wiring.resolve('any-bucket')[0]
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ def run(
         outcome.retries = batch.report().retries
     outcome.seconds = time.monotonic() - began
     outcome.twice += [key for key, count in calls.items() if count > 1] + [entry.key for entry in direct.list(bucket)]
-    outcome.left += [each.key for each in direct._wiring.transport(bucket).list_multipart_uploads(bucket, extra={})]
+    outcome.left += [each.key for each in direct._wiring.resolve(bucket)[0].list_multipart_uploads(bucket, extra={})]
     return outcome
 
 

@@ -17,7 +17,9 @@ from typing import Any, Unpack
 import pytest
 
 from s3po.errors import JobError
-from s3po.jobs import LOST, NAMES, Call, UploadOptions, durable, read_lines, restored, shows
+from s3po.jobs import LOST, Call, read_lines
+from s3po.jobs.durable import durable, restored
+from s3po.jobs.options import NAMES, UploadOptions, shows
 from s3po.model import ObjectRef, UnusableRef
 
 REF = ObjectRef(bucket='bucket', key='key', version_id='1')
@@ -207,16 +209,16 @@ def test_identity_in_another_process() -> None:
 
 
 def test_signature() -> None:
-    """The options stand between the positional arguments and the method's own keywords."""
+    """The options follow the method's own arguments."""
 
     @shows(UploadOptions)
-    def upload(bucket: str, *, callback: Any = None, **options: Unpack[UploadOptions]) -> int:
+    def upload(bucket: str, **options: Unpack[UploadOptions]) -> int:
         """The text."""
         return len(options)
 
     parameters = inspect.signature(upload).parameters
 
-    assert list(parameters) == ['bucket', *UploadOptions.__annotations__, 'callback']
+    assert list(parameters) == ['bucket', *UploadOptions.__annotations__]
     assert str(parameters['retries']) == "retries: 'int | None' = None"
     assert (upload('b', retries=1), upload.__doc__) == (1, 'The text.')
 

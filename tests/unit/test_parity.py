@@ -10,7 +10,8 @@ import pytest
 
 import s3po
 from s3po.batch.calls import Calls
-from s3po.jobs import NAMES, Call
+from s3po.jobs import Call
+from s3po.jobs.options import NAMES
 from s3po.model import ObjectRef
 from tests.support.memory import MemoryTransport
 

@@ -101,7 +101,7 @@ def test_connection(transport: str) -> None:
     conn = s3po.Connection(**arguments, client_config=config)
     conn.presign('GET', 'bucket', 'key')
     inner = [conn._settings, conn._wiring, conn._operations, conn._wiring._keys, conn.conn, conn.conn.meta]
-    inner += [conn._wiring.transport('bucket'), conn._wiring._places]
+    inner += [conn._wiring.resolve('bucket')[0], conn._wiring._places]
 
     assert secrets_in('\n'.join(f'{each!r} {each}' for each in (conn, vars(conn), conn._arguments, *inner))) == []
     assert secrets_in(shown(conn.conn._request_signer._credentials)) == []
