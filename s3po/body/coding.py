@@ -63,18 +63,15 @@ class Member(Protocol):
     """
 
     @property
-    @property
     def eof(self) -> bool:
         """Whether its end was reached."""
         ...
 
     @property
-    @property
     def needs_input(self) -> bool:
         """Whether all output of the input so far was returned."""
         ...
 
-    @property
     @property
     def unused_data(self) -> bytes:
         """The bytes behind its end."""
@@ -106,9 +103,9 @@ def new_encoder(coding: str) -> Encoder:
         library = _zstd()
         parameter = library.CompressionParameter
         encoder = library.ZstdCompressor(options={parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1})
-        return encoder
-    library, level = _zlib()
-    encoder = library.compressobj(level, zlib.DEFLATED, GZIP if coding == 'gzip' else ZLIB)
+    else:
+        library, level = _zlib()
+        encoder = library.compressobj(level, zlib.DEFLATED, GZIP if coding == 'gzip' else ZLIB)
     return encoder
 
 

@@ -20,8 +20,6 @@ import stat
 import time
 from typing import Any, BinaryIO, Final
 
-from gevent import monkey
-
 from s3po.body.local import as_local_error, check_path, close_file, local_error, local_errors, refuse_special_file, write_all
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
@@ -39,8 +37,6 @@ SLOW_WRITE_S: Final = 0.05
 
 # The mode that open() passes to the kernel.
 NEW_FILE_MODE: Final = 0o666
-
-_seeking: Final = monkey.get_original('_thread', 'allocate_lock')()
 
 
 class Sink:
@@ -421,18 +417,10 @@ def _check_target(path: str, directory: str) -> int | None:
 
 def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
-    write = os.pwrite if hasattr(os, 'pwrite') else _seek_and_write
     while view:
-        written = write(descriptor, view, offset)
+        written = os.pwrite(descriptor, view, offset)
         view = view[written:]
         offset += written
-
-
-def _seek_and_write(descriptor: int, view: memoryview, offset: int) -> int:
-    """Do the work of os.pwrite() on systems without it. Nothing yields while the lock, a native one, is held."""
-    with _seeking:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.write(descriptor, view)
 
 
 def _sync_directory(path: str) -> None:
