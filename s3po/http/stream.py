@@ -95,20 +95,6 @@ class Stream(Protocol):
 class SocketStream:
     """A Stream over a TCP socket."""
 
-    __slots__ = (
-        '_either_event',
-        '_hub',
-        '_read_event',
-        '_socket',
-        '_write_event',
-        'has_arrived',
-        'is_readable',
-        'is_stale',
-        'recv',
-        'recv_into',
-        'send',
-    )
-
     is_tls = False
 
     def __init__(self, sock: socket.socket) -> None:
