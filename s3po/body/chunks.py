@@ -54,7 +54,6 @@ class Chunk(Protocol):
             SourceChanged: The source changed.
             LocalError: The source cannot be read.
         """
-        ...
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
         """Iterate over the bytes of the chunk; each piece is valid until the next one is requested.
@@ -66,7 +65,6 @@ class Chunk(Protocol):
             SourceChanged: The source changed. Raised before the last piece, so the request cannot become complete.
             LocalError: The source cannot be read.
         """
-        ...
 
     def sha256(self) -> str:
         """Return the SHA-256 of the bytes, in hex. Large chunks are hashed in other threads; the source is read once.
@@ -74,7 +72,6 @@ class Chunk(Protocol):
         Raises:
             SourceChanged, LocalError: As for read().
         """
-        ...
 
     def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
         """Return the checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads, and once.
@@ -86,7 +83,6 @@ class Chunk(Protocol):
         Raises:
             SourceChanged, LocalError: As for read().
         """
-        ...
 
 
 class PiecesChunk:

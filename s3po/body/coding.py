@@ -46,11 +46,9 @@ class Encoder(Protocol):
 
     def compress(self, data: bytes, /) -> bytes:
         """Compress some data; returns the output so far, which may be empty."""
-        ...
 
     def flush(self) -> bytes:
         """Return the end of the stream."""
-        ...
 
 
 class Member(Protocol):
@@ -65,21 +63,17 @@ class Member(Protocol):
     @property
     def eof(self) -> bool:
         """Whether its end was reached."""
-        ...
 
     @property
     def needs_input(self) -> bool:
         """Whether all output of the input so far was returned."""
-        ...
 
     @property
     def unused_data(self) -> bytes:
         """The bytes behind its end."""
-        ...
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         """Decompress data (b'' unless needs_input); returns at most max_length bytes."""
-        ...
 
 
 def check_installed(coding: str) -> None:

@@ -19,11 +19,11 @@ from s3po.endpoints.boto_errors import translated
 from s3po.errors import ConfigurationError, NetworkError
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo, ObjectRef
 from s3po.runtime import isolated, patiently, process
-from s3po.s3 import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.s3.deletions import delete_odd_keys, failures_of
 from s3po.s3.expected import check_match
 from s3po.s3.pages import Loop
 from s3po.s3.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
+from s3po.s3.protocol import Extra, Headers, ListedUpload, Listing, Source, Stored
 from s3po.s3.status import check_status
 from s3po.secrecy import redacted
 from s3po.transport import boto_responses as responses
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ['BotoTransport']
-
-Source = tuple[str, str, str | None]
 
 
 class BotoTransport:
