@@ -95,11 +95,11 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endp
         raise found from error
 
 
-def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str = '') -> errors.S3poError | None:
+def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str) -> errors.S3poError | None:
     """s3po's error for one of botocore's; None for any other error."""
     if isinstance(error, theirs.ClientError):
         return _of_answer(error, doing, can_refresh=can_refresh, endpoint=endpoint)
-    if _is_failed_refresh(error):
+    if isinstance(error, RuntimeError) and 'refreshed credentials are still expired' in str(error):
         return errors.CredentialsError(f'{doing}: {_shown(error)}')
     if _is_untrusted(error):
         return errors.CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
@@ -112,7 +112,7 @@ def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str
     return None
 
 
-def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str = '') -> errors.S3poError:
+def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str) -> errors.S3poError:
     said = error.response.get('Error', {})
     metadata = error.response.get('ResponseMetadata', {})
     headers = {str(name).lower(): str(value) for name, value in metadata.get('HTTPHeaders', {}).items()}
@@ -146,10 +146,6 @@ def _release(error: BaseException) -> None:
     for each in _carried(error):
         if isinstance(each, BaseException):
             traceback.clear_frames(each.__traceback__)
-
-
-def _is_failed_refresh(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and 'refreshed credentials are still expired' in str(error)
 
 
 def _is_untrusted(error: BaseException) -> bool:
