@@ -98,6 +98,7 @@ class Governor:
     Attributes:
         slot: `with governor.slot(bucket) as slot:` around one attempt waits for a free slot. In a forked child it raises
             ConfigurationError: the transfer is the parent's.
+        width: How many requests may be in flight at once.
         throttled: The number of requests that the store refused because of their rate.
         free: The free slots.
         surplus: The number of slots to drop when they are released, because the width shrank while they were occupied.
@@ -112,23 +113,18 @@ class Governor:
         self._narrowest = narrowest
         self._fixed = fixed
         self._demands: Counter[int] = Counter()
-        self._width = fixed or narrowest
+        self.width = fixed or narrowest
         self._hub = gevent.get_hub()
         # A partial instead of a method, to save a call per request.
         self.slot: Callable[[str], Slot] = functools.partial(Slot, self)
         self.throttled = 0
-        self.free = gevent.lock.Semaphore(self._width)
+        self.free = gevent.lock.Semaphore(self.width)
         self.surplus = 0
         self.process_mark = process.mark
         watched(self)
 
-    @property
-    def width(self) -> int:
-        """How many requests may be in flight at once."""
-        return self._width
-
     def __repr__(self) -> str:
-        return f'<Governor width={self._width} free={self.free.counter}>'
+        return f'<Governor width={self.width} free={self.free.counter}>'
 
     def demand(self, width: int) -> None:
         """Make the width at least this, until release_demand(width)."""
@@ -148,7 +144,7 @@ class Governor:
 
     def is_busy(self, hub: object) -> bool:
         """Whether requests are in flight in that hub's thread."""
-        return hub is self._hub and bool(self.free.counter < self._width + self.surplus)
+        return hub is self._hub and bool(self.free.counter < self.width + self.surplus)
 
     def refuse(self) -> None:
         """Stop a forked child from continuing: raise in the greenlet that forked, stop the copies of all others."""
@@ -158,7 +154,7 @@ class Governor:
 
     def _fit(self) -> None:
         width = self._fixed or max(self._narrowest, *self._demands, 0)
-        change, self._width = width - self._width, width
+        change, self.width = width - self.width, width
         while change > 0:
             change -= 1
             if self.surplus:

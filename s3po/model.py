@@ -168,12 +168,10 @@ class Described(Protocol):
 
     @property
     def info(self) -> ObjectInfo:
-        """The whole description. Computed on access, so it has a cost."""
-        ...
+        """The whole description. Computed on access, so it has a cost. `size_bytes` is that of the object, also for a range."""
 
     def header(self, name: str) -> str | None:
         """Return a header of the response, by its lower-case name; None if it is missing. Cheap."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

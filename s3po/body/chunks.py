@@ -26,7 +26,7 @@ from s3po.config import KIB, MIB
 from s3po.errors import SourceChanged
 from s3po.runtime import offload
 
-__all__ = ['BytesChunk', 'Chunk', 'FileChunk', 'PiecesChunk', 'SeekableChunk', 'ViewChunk', 'changed', 'read_range', 'shrank']
+__all__ = ['BytesChunk', 'Chunk', 'PiecesChunk', 'ReadChunk', 'ViewChunk', 'changed', 'read_into', 'read_range', 'shrank']
 
 T = TypeVar('T')
 
@@ -54,7 +54,6 @@ class Chunk(Protocol):
             SourceChanged: The source changed.
             LocalError: The source cannot be read.
         """
-        ...
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
         """Iterate over the bytes of the chunk; each piece is valid until the next one is requested.
@@ -66,7 +65,6 @@ class Chunk(Protocol):
             SourceChanged: The source changed. Raised before the last piece, so the request cannot become complete.
             LocalError: The source cannot be read.
         """
-        ...
 
     def sha256(self) -> str:
         """Return the SHA-256 of the bytes, in hex. Large chunks are hashed in other threads; the source is read once.
@@ -74,7 +72,6 @@ class Chunk(Protocol):
         Raises:
             SourceChanged, LocalError: As for read().
         """
-        ...
 
     def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
         """Return the checksum of the bytes as 'ALGORITHM:base64'. Large chunks are hashed in other threads, and once.
@@ -86,37 +83,10 @@ class Chunk(Protocol):
         Raises:
             SourceChanged, LocalError: As for read().
         """
-        ...
-
-
-class BytesChunk:
-    """A `Chunk` of immutable bytes."""
-
-    __slots__ = ('_data', 'size_bytes')
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        self._data = data
-        self.size_bytes = len(data)
-
-    def read(self) -> bytes:
-        return bytes(self._data)
-
-    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        yield memoryview(self._data)
-
-    def sha256(self) -> str:
-        if self.size_bytes > OFFLOAD_BYTES:
-            return offload(_sha256_of, self._data)
-        return hashlib.sha256(self._data).hexdigest()
-
-    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
-        if self.size_bytes > OFFLOAD_BYTES and not is_combinable(algorithm):
-            return offload(text_of, algorithm, (self._data,))
-        return text_of(algorithm, (self._data,))
 
 
 class PiecesChunk:
-    """A `Chunk` of several pieces in memory, as a stream returned them: joining them would copy all bytes."""
+    """A `Chunk` of several immutable pieces in memory, as a stream returned them: joining them would copy all bytes."""
 
     __slots__ = ('_pieces', 'size_bytes')
 
@@ -145,28 +115,17 @@ class PiecesChunk:
         return digest.hexdigest()
 
 
-class OpenFile(Protocol):
-    """The interface of a FileChunk's source."""
+class BytesChunk(PiecesChunk):
+    """A `Chunk` of immutable bytes."""
 
-    descriptor: int
-    name: str
+    __slots__ = ()
 
-    def check_unchanged(self) -> None:
-        """Raise SourceChanged if the file has changed since it was opened."""
-        ...
-
-
-class Positioned(Protocol):
-    """The interface of a SeekableChunk's source."""
-
-    name: str
-
-    def read_at(self, position: int, size_bytes: int) -> bytes:
-        """Return size_bytes from an absolute position of the file."""
-        ...
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._pieces = (data,)
+        self.size_bytes = len(data)
 
 
-class _ReadChunk:
+class ReadChunk:
     """A `Chunk` that is read again each time, and compared with the first reading."""
 
     __slots__ = ('_crc', '_known', 'name', 'offset', 'size_bytes')
@@ -256,59 +215,7 @@ class _ReadChunk:
         return self._read_pieces(buffer)
 
 
-class FileChunk(_ReadChunk):
-    """A range of a file on disk."""
-
-    __slots__ = ('source',)
-
-    def __init__(self, source: OpenFile, offset: int, size_bytes: int) -> None:
-        super().__init__(source.name, offset, size_bytes)
-        self.source = source
-
-    def _read(self) -> bytes:
-        data = read_range(self.source.descriptor, self.offset, self.size_bytes, self.name)
-        if len(data) < self.size_bytes:
-            raise shrank(self.name)
-        # Checked after reading and before sending, so that the bytes are those of one moment.
-        self.source.check_unchanged()
-        return data
-
-    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        source, offset, left = self.source, self.offset, self.size_bytes
-        while left:
-            window = buffer[:left]
-            with local_errors('read', source.name):
-                size_bytes = read_into(source.descriptor, window, offset)
-            if not size_bytes:
-                raise shrank(source.name)
-            offset += size_bytes
-            left -= size_bytes
-            if not left:
-                source.check_unchanged()
-            yield window[:size_bytes]
-
-
-class SeekableChunk(_ReadChunk):
-    """A range of a seekable file object, which is read in the caller's thread only."""
-
-    __slots__ = ('source',)
-
-    _is_shared = False
-
-    def __init__(self, source: Positioned, position: int, size_bytes: int) -> None:
-        super().__init__(source.name, position, size_bytes)
-        self.source = source
-
-    def _read(self) -> bytes:
-        return self.source.read_at(self.offset, self.size_bytes)
-
-    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        stop = self.offset + self.size_bytes
-        for position in range(self.offset, stop, len(buffer)):
-            yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
-
-
-class ViewChunk(_ReadChunk):
+class ViewChunk(ReadChunk):
     """A range of writable memory, which may change while it is sent: a bytearray, an array, a mapped file."""
 
     __slots__ = ('_view',)
@@ -371,10 +278,6 @@ def _lent_buffer(size_bytes: int) -> Iterator[memoryview]:
         yield buffer
     finally:
         _idle_buffers.append(buffer)
-
-
-def _sha256_of(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def changed(name: str) -> SourceChanged:

@@ -46,11 +46,9 @@ class Encoder(Protocol):
 
     def compress(self, data: bytes, /) -> bytes:
         """Compress some data; returns the output so far, which may be empty."""
-        ...
 
     def flush(self) -> bytes:
         """Return the end of the stream."""
-        ...
 
 
 class Member(Protocol):
@@ -63,26 +61,19 @@ class Member(Protocol):
     """
 
     @property
-    @property
     def eof(self) -> bool:
         """Whether its end was reached."""
-        ...
 
-    @property
     @property
     def needs_input(self) -> bool:
         """Whether all output of the input so far was returned."""
-        ...
 
-    @property
     @property
     def unused_data(self) -> bytes:
         """The bytes behind its end."""
-        ...
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         """Decompress data (b'' unless needs_input); returns at most max_length bytes."""
-        ...
 
 
 def check_installed(coding: str) -> None:
@@ -106,9 +97,9 @@ def new_encoder(coding: str) -> Encoder:
         library = _zstd()
         parameter = library.CompressionParameter
         encoder = library.ZstdCompressor(options={parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1})
-        return encoder
-    library, level = _zlib()
-    encoder = library.compressobj(level, zlib.DEFLATED, GZIP if coding == 'gzip' else ZLIB)
+    else:
+        library, level = _zlib()
+        encoder = library.compressobj(level, zlib.DEFLATED, GZIP if coding == 'gzip' else ZLIB)
     return encoder
 
 

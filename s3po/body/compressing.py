@@ -34,29 +34,16 @@ def compressed(source: SizedSource | StreamSource, coding: str) -> SizedSource |
         ConfigurationError: The library of the coding is not installed.
         SourceChanged, LocalError: A short source cannot be read, or changed.
     """
+    made: SizedSource | StreamSource
     if isinstance(source, SizedSource) and source.size_bytes <= PIECE_BYTES:
-        return _CompressedBytes(source, coding)
-    return _CompressedStream(source, coding)
-
-
-class _CompressedBytes(BytesSource):
-    """The compressed bytes of a short source, compressed at once."""
-
-    def __init__(self, source: Source, coding: str) -> None:
-        super().__init__(b''.join(_encoded(source, coding)))
-        self.name, self.path = source.name, source.path
-        self.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # the source's own check
-        self.finish = source.finish  # type: ignore[method-assign]  # likewise
-
-
-class _CompressedStream(StreamSource):
-    """The compressed bytes of a long source, or of one of unknown length, compressed while it is sent."""
-
-    def __init__(self, source: Source, coding: str) -> None:
-        super().__init__(_encoded(source, coding), source.name)
-        self.path = source.path
-        self.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # the source's own check
-        self.finish = source.finish  # type: ignore[method-assign]  # likewise
+        made = BytesSource(b''.join(_encoded(source, coding)))
+        made.name = source.name
+    else:
+        made = StreamSource(_encoded(source, coding), source.name)
+    made.path = source.path
+    made.check_unchanged = source.check_unchanged  # type: ignore[method-assign]  # the source's own check
+    made.finish = source.finish  # type: ignore[method-assign]  # likewise
+    return made
 
 
 def _encoded(source: Source, coding: str) -> Iterator[bytes]:

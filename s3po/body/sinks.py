@@ -20,8 +20,6 @@ import stat
 import time
 from typing import Any, BinaryIO, Final
 
-from gevent import monkey
-
 from s3po.body.local import as_local_error, check_path, close_file, local_error, local_errors, refuse_special_file, write_all
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
@@ -29,7 +27,7 @@ from s3po.errors import ConfigurationError
 from s3po.model import Described
 from s3po.runtime import offload, patiently
 
-__all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'open_sink']
+__all__ = ['UNWAITING_BYTES', 'BytesSink', 'FileSink', 'PathSink', 'Sink', 'TextSink']
 
 # The largest write that is done without another thread: writing it to the page cache takes less time than waking a thread.
 UNWAITING_BYTES = MIB
@@ -39,8 +37,6 @@ SLOW_WRITE_S: Final = 0.05
 
 # The mode that open() passes to the kernel.
 NEW_FILE_MODE: Final = 0o666
-
-_seeking: Final = monkey.get_original('_thread', 'allocate_lock')()
 
 
 class Sink:
@@ -152,9 +148,9 @@ class PathSink(Sink):
     def __init__(self, path: str, *, use_tmp_file: bool, fsync: bool) -> None:
         check_path(path, 'target')
         self.is_ordered = not use_tmp_file
+        self._use_tmp_file = use_tmp_file
         self._path = path
         self._fsync = fsync
-        self._use_tmp_file = use_tmp_file
         # The directory prefix, with a trailing slash; '' for the current directory.
         self._directory = path[: path.rfind('/') + 1]
         self._identity = ''
@@ -315,14 +311,11 @@ class FileSink(Sink):
         with local_errors('write', self._name):
             write_all(self._file, data, self._name)
 
-    def commit(self) -> None:
-        self._flush()
-
     def rollback(self) -> None:
         if self._has_written:
             self._truncate()
 
-    def _flush(self) -> None:
+    def commit(self) -> None:
         # Reports a full disk here, not when the caller closes the file.
         if hasattr(self._file, 'flush'):
             with local_errors('write', self._name):
@@ -356,7 +349,7 @@ class TextSink(FileSink):
 
     def commit(self) -> None:
         self._write_text(b'', is_final=True)
-        self._flush()
+        super().commit()
 
     def _write_text(self, data: bytes | memoryview, *, is_final: bool) -> None:
         try:
@@ -367,44 +360,6 @@ class TextSink(FileSink):
             ) from error
         with local_errors('write', self._name):
             self._file.write(text)  # type: ignore[call-overload]  # a text file; see the class
-
-
-def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) -> Sink:
-    """Return the sink for a target.
-
-    Args:
-        target: None (memory), a path (str or os.PathLike), or a writable file object, binary or text.
-        use_tmp_file: Whether a path is written through a temporary file; see TransferConfig.
-        fsync: Whether a path is synchronised with the disk; see TransferConfig.
-
-    Raises:
-        ConfigurationError: The target is none of these.
-        LocalError: The path cannot be written.
-    """
-    if target is None:
-        return BytesSink()
-    if isinstance(target, str):
-        return PathSink(target, use_tmp_file=use_tmp_file, fsync=fsync)
-    if isinstance(target, os.PathLike):
-        return PathSink(os.fsdecode(target), use_tmp_file=use_tmp_file, fsync=fsync)
-    if hasattr(target, 'write'):
-        return _open_file(target)
-    raise ConfigurationError(f'target must be None, a path or a writable file object, not {type(target).__name__}')
-
-
-def _open_file(target: Any) -> Sink:
-    name = f'the file object {getattr(target, "name", None) or type(target).__name__}'
-    if getattr(target, 'closed', False):
-        raise ConfigurationError(f'target: {name} is closed')
-    if isinstance(target, io.IOBase) and not target.writable():
-        raise ConfigurationError(f"target: {name} is not open for writing; open it with mode 'wb'")
-    if isinstance(getattr(target, 'encoding', None), str) and hasattr(target, 'buffer'):
-        with local_errors('write', name):
-            target.flush()
-        return FileSink(target.buffer, name)
-    if isinstance(target, io.TextIOBase):
-        return TextSink(target, name)
-    return FileSink(target, name)
 
 
 def _check_target(path: str, directory: str) -> int | None:
@@ -427,18 +382,10 @@ def _check_target(path: str, directory: str) -> int | None:
 
 def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
-    write = os.pwrite if hasattr(os, 'pwrite') else _seek_and_write
     while view:
-        written = write(descriptor, view, offset)
+        written = os.pwrite(descriptor, view, offset)
         view = view[written:]
         offset += written
-
-
-def _seek_and_write(descriptor: int, view: memoryview, offset: int) -> int:
-    """Do the work of os.pwrite() on systems without it. Nothing yields while the lock, a native one, is held."""
-    with _seeking:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.write(descriptor, view)
 
 
 def _sync_directory(path: str) -> None:
@@ -452,8 +399,6 @@ def _sync_directory(path: str) -> None:
 def _position(file: Any) -> int | None:
     """The position of the file; None if it cannot seek."""
     try:
-        if not file.seekable():
-            return None
-        return int(file.tell())
+        return int(file.tell()) if file.seekable() else None
     except (AttributeError, OSError, ValueError):
         return None

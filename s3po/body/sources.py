@@ -18,7 +18,8 @@ from typing import BinaryIO, Final
 
 import gevent.lock
 
-from s3po.body.chunks import BytesChunk, Chunk, FileChunk, PiecesChunk, SeekableChunk, ViewChunk, changed, shrank
+from s3po.body import chunks
+from s3po.body.chunks import BytesChunk, Chunk, PiecesChunk, ReadChunk, ViewChunk
 from s3po.body.local import close_file, local_errors
 from s3po.config import GIB, KIB
 from s3po.errors import ConfigurationError, SourceChanged
@@ -118,7 +119,28 @@ class BytesSource(SizedSource):
             self._data.release()
 
 
-class FileSource(SizedSource):
+class _HeldSource(SizedSource):
+    """A source that stays open until close() and each hold() are matched by let_go()."""
+
+    _holders = 1
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def let_go(self) -> None:
+        self._holders -= 1
+        if not self._holders:
+            self._release()
+
+    # open_source() is the first holder.
+    close = let_go
+
+    def _release(self) -> None:
+        """Release what open_source() opened."""
+        raise NotImplementedError
+
+
+class FileSource(_HeldSource):
     """A regular file, read by offset: its position is not used, so parts can be read in parallel."""
 
     def __init__(
@@ -131,7 +153,6 @@ class FileSource(SizedSource):
         self._file = file
         found = os.fstat(descriptor)
         self._identity = _identity(found)
-        self._holders = 1
         self.size_bytes = max(0, found.st_size - start)
         is_settled = time.time() - max(found.st_mtime, found.st_ctime) > SETTLED_S
         self.can_change_unseen = not is_settled and self.size_bytes <= READ_FIRST_BYTES
@@ -141,7 +162,7 @@ class FileSource(SizedSource):
 
     def check_unchanged(self) -> None:
         if _identity(os.fstat(self.descriptor)) != self._identity:
-            raise changed(self.name)
+            raise chunks.changed(self.name)
 
     def is_still_at(self, name: str, directory: int) -> bool:
         """Whether a name still leads to the file that was read, unchanged since it was opened.
@@ -160,19 +181,44 @@ class FileSource(SizedSource):
         if self._file is not None:
             self._file.seek(self._start + self.size_bytes)
 
-    def hold(self) -> None:
-        self._holders += 1
-
-    def let_go(self) -> None:
-        self._holders -= 1
-        if self._file is None and not self._holders:
+    def _release(self) -> None:
+        if self._file is None:
             close_file(self.descriptor)
 
-    def close(self) -> None:
-        self.let_go()
+
+class FileChunk(ReadChunk):
+    """A range of a file on disk."""
+
+    __slots__ = ('source',)
+
+    def __init__(self, source: FileSource, offset: int, size_bytes: int) -> None:
+        super().__init__(source.name, offset, size_bytes)
+        self.source = source
+
+    def _read(self) -> bytes:
+        data = chunks.read_range(self.source.descriptor, self.offset, self.size_bytes, self.name)
+        if len(data) < self.size_bytes:
+            raise chunks.shrank(self.name)
+        # Checked after reading and before sending, so that the bytes are those of one moment.
+        self.source.check_unchanged()
+        return data
+
+    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        source, offset, left = self.source, self.offset, self.size_bytes
+        while left:
+            window = buffer[:left]
+            with local_errors('read', source.name):
+                size_bytes = chunks.read_into(source.descriptor, window, offset)
+            if not size_bytes:
+                raise chunks.shrank(source.name)
+            offset += size_bytes
+            left -= size_bytes
+            if not left:
+                source.check_unchanged()
+            yield window[:size_bytes]
 
 
-class SeekableSource(SizedSource):
+class SeekableSource(_HeldSource):
     """A seekable file object that is not a plain file: BytesIO, a spooled file, a member of an archive."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -187,7 +233,6 @@ class SeekableSource(SizedSource):
         # The position in which the file is left: after a failure the original one, so that the same call sends everything
         # again.
         self._rest = self._start
-        self._holders = 1
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         return SeekableChunk(self, self._start + offset, size_bytes)
@@ -202,7 +247,7 @@ class SeekableSource(SizedSource):
             self._file.seek(position)
             data = _read_fully(self._file.read, size_bytes)
             if len(data) < size_bytes:
-                raise shrank(self.name)
+                raise chunks.shrank(self.name)
             self.check_unchanged()
         return data
 
@@ -215,21 +260,33 @@ class SeekableSource(SizedSource):
         self._rest = self._start + self.size_bytes
         self._file.seek(self._rest)
 
-    def hold(self) -> None:
-        self._holders += 1
-
-    def let_go(self) -> None:
-        self._holders -= 1
-        if not self._holders:
-            # If it cannot seek any more, the caller has closed it, for example.
-            with contextlib.suppress(OSError, ValueError):
-                self._file.seek(self._rest)
-
-    def close(self) -> None:
-        self.let_go()
+    def _release(self) -> None:
+        # If it cannot seek any more, the caller has closed it, for example.
+        with contextlib.suppress(OSError, ValueError):
+            self._file.seek(self._rest)
 
     def _end(self) -> int:
         return self._file.seek(0, os.SEEK_END) or self._file.tell()
+
+
+class SeekableChunk(ReadChunk):
+    """A range of a seekable file object, which is read in the caller's thread only."""
+
+    __slots__ = ('source',)
+
+    _is_shared = False
+
+    def __init__(self, source: SeekableSource, position: int, size_bytes: int) -> None:
+        super().__init__(source.name, position, size_bytes)
+        self.source = source
+
+    def _read(self) -> bytes:
+        return self.source.read_at(self.offset, self.size_bytes)
+
+    def _read_pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        stop = self.offset + self.size_bytes
+        for position in range(self.offset, stop, len(buffer)):
+            yield memoryview(self.source.read_at(position, min(len(buffer), stop - position)))
 
 
 class StreamSource(Source):

@@ -68,7 +68,7 @@ def open_temporary(directory: str, identity: str, mode: int) -> tuple[str, int]:
     digest = hashlib.blake2b(identity.encode(errors='surrogatepass'), digest_size=12).hexdigest()
     path = f'{directory}{PREFIX}{digest}{SUFFIX}'
     descriptor = _create_locked(path, mode)
-    if descriptor is None and _remove_abandoned(path, _is_begun):
+    if descriptor is None and _remove_abandoned(path, lambda found: found.st_size > 0):
         descriptor = _create_locked(path, mode)
     if descriptor is None:
         path = f'{directory}{PREFIX}{digest}-{os.urandom(8).hex()}{SUFFIX}'
@@ -157,7 +157,3 @@ def _remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bo
     finally:
         close_file(descriptor)
     return True
-
-
-def _is_begun(found: os.stat_result) -> bool:
-    return found.st_size > 0

@@ -21,7 +21,7 @@ from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
-from s3po.http import HTTPClient, HTTPOptions
+from s3po.http import HTTPClient
 from s3po.runtime import PerHub
 from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
@@ -149,10 +149,9 @@ class Wiring:
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                options = HTTPOptions(timeouts=http.timeouts, tls=http.tls)
                 if self._keys is None:
                     self._keys = key_source(settings, self._own_client)
-                routes = Routes(self._places, HTTPClient(options), payload_signing=signing)
+                routes = Routes(self._places, HTTPClient(http.timeouts, http.tls), payload_signing=signing)
                 state.wire = WireTransport(Requester(routes, self._keys, user_agent=http.user_agent_extra))
             return state.wire
 

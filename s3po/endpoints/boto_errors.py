@@ -14,18 +14,9 @@ import botocore.exceptions as theirs
 import botocore.parsers
 import urllib3.exceptions
 
-from s3po.errors import (
-    CertificateError,
-    ConfigurationError,
-    ConnectTimeout,
-    CredentialsError,
-    CredentialsExpired,
-    IntegrityError,
-    NetworkError,
-    ReadTimeout,
-    S3poError,
-)
-from s3po.s3.status import NO_TLS, error_for
+from s3po import errors
+from s3po.http.connecting import NO_TLS
+from s3po.s3.status import error_for
 from s3po.secrecy import redacted
 
 __all__ = ['translated']
@@ -34,10 +25,10 @@ __all__ = ['translated']
 UNRESOLVED: Final = (urllib3.exceptions.NameResolutionError, socket.gaierror)
 
 # Errors of botocore, the class that is raised for them, and its message; the first match counts. `{error}` is their text.
-TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]] = (
+TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[errors.S3poError], str]]] = (
     (
         (theirs.ProfileNotFound,),
-        ConfigurationError,
+        errors.ConfigurationError,
         'profile: {error}; check its name, AWS_PROFILE, and where AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE lead',
     ),
     (
@@ -53,16 +44,16 @@ TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]]
             theirs.UnauthorizedSSOTokenError,
             theirs.NoAuthTokenError,
         ),
-        CredentialsError,
+        errors.CredentialsError,
         '{doing}: {error}',
     ),
-    ((theirs.ConnectTimeoutError,), ConnectTimeout, '{doing}: no connection: {error}'),
+    ((theirs.ConnectTimeoutError,), errors.ConnectTimeout, '{doing}: no connection: {error}'),
     (
         (theirs.ReadTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError),
-        ReadTimeout,
+        errors.ReadTimeout,
         '{doing}: no answer in time: {error}',
     ),
-    ((theirs.FlexibleChecksumError,), IntegrityError, '{doing}: {error}'),
+    ((theirs.FlexibleChecksumError,), errors.IntegrityError, '{doing}: {error}'),
     (
         (
             theirs.HTTPClientError,
@@ -73,11 +64,11 @@ TABLE: Final[Sequence[tuple[tuple[type[Exception], ...], type[S3poError], str]]]
             http.client.HTTPException,
             OSError,
         ),
-        NetworkError,
+        errors.NetworkError,
         '{doing}: {error}',
     ),
     # Parameters, endpoints, regions: errors that botocore finds before it sends anything.
-    ((theirs.BotoCoreError, ValueError), ConfigurationError, '{doing}: {error}'),
+    ((theirs.BotoCoreError, ValueError), errors.ConfigurationError, '{doing}: {error}'),
 )
 
 
@@ -92,36 +83,36 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endp
     """
     try:
         yield
-    except S3poError:
+    except errors.S3poError:
         raise
     except Exception as error:
         found = _translate(error, doing, can_refresh=on_expired is not None, endpoint=endpoint)
         if found is None:
             raise
-        if on_expired is not None and isinstance(found, CredentialsExpired):
+        if on_expired is not None and isinstance(found, errors.CredentialsExpired):
             on_expired()
         _release(error)
         raise found from error
 
 
-def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str = '') -> S3poError | None:
+def _translate(error: Exception, doing: str, *, can_refresh: bool, endpoint: str) -> errors.S3poError | None:
     """s3po's error for one of botocore's; None for any other error."""
     if isinstance(error, theirs.ClientError):
         return _of_answer(error, doing, can_refresh=can_refresh, endpoint=endpoint)
-    if _is_failed_refresh(error):
-        return CredentialsError(f'{doing}: {_shown(error)}')
+    if isinstance(error, RuntimeError) and 'refreshed credentials are still expired' in str(error):
+        return errors.CredentialsError(f'{doing}: {_shown(error)}')
     if _is_untrusted(error):
-        return CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
+        return errors.CertificateError(f'{doing}: {_shown(error)}; give verify= the path of the authority that signed it')
     for kinds, ours, text in TABLE:
         if isinstance(error, kinds):
             found = ours(text.format(doing=doing, error=_shown(error)) + _scheme_hint(error))
-            if isinstance(found, NetworkError):
+            if isinstance(found, errors.NetworkError):
                 found.is_unresolved = any(isinstance(each, UNRESOLVED) for each in _carried(error))
             return found
     return None
 
 
-def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str = '') -> S3poError:
+def _of_answer(error: Any, doing: str, *, can_refresh: bool, endpoint: str) -> errors.S3poError:
     said = error.response.get('Error', {})
     metadata = error.response.get('ResponseMetadata', {})
     headers = {str(name).lower(): str(value) for name, value in metadata.get('HTTPHeaders', {}).items()}
@@ -155,10 +146,6 @@ def _release(error: BaseException) -> None:
     for each in _carried(error):
         if isinstance(each, BaseException):
             traceback.clear_frames(each.__traceback__)
-
-
-def _is_failed_refresh(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and 'refreshed credentials are still expired' in str(error)
 
 
 def _is_untrusted(error: BaseException) -> bool:

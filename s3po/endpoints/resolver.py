@@ -17,16 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from s3po.config import __version__
-from s3po.endpoints.addressing import (
-    DEFAULT_PORTS,
-    CustomEndpoint,
-    Place,
-    default_verify,
-    has_overrides,
-    host_header,
-    is_region,
-    proxies_for,
-)
+from s3po.endpoints import addressing
+from s3po.endpoints.addressing import CustomEndpoint, Place
 from s3po.endpoints.settings import ClientSettings
 from s3po.http import Timeouts, TLSOptions
 
@@ -128,7 +120,7 @@ class Places:
             ConfigurationError: As find().
         """
         place = self.find(bucket)
-        if place.region == region or bucket.startswith('arn:') or not is_region(region):
+        if place.region == region or bucket.startswith('arn:') or not addressing.is_region(region):
             return place
         moved = replace(place, region=region) if self._plain_place(bucket) else self._ask(self._client(), bucket, region)
         self._places[bucket] = moved
@@ -143,7 +135,7 @@ class Places:
                 self._http = _http_settings_of(self._client(), settings.timeouts.min_bytes_per_s)
             else:
                 assert settings.endpoint_url is not None
-                verify = default_verify() if settings.verify is True else settings.verify
+                verify = addressing.default_verify() if settings.verify is True else settings.verify
                 settings.warn_of_risks(settings.endpoint_url, verify)
                 self._http = HttpSettings(timeouts=settings.timeouts, tls=TLSOptions(verify=verify))
         return self._http
@@ -157,7 +149,7 @@ class Places:
             return None
         if settings.access_key_id is None and not settings.anonymous:
             return None
-        if has_overrides():
+        if addressing.has_overrides():
             return None
         return CustomEndpoint.parse(settings.endpoint_url)
 
@@ -188,14 +180,14 @@ class Places:
         if place is None:
             return None
         if self._proxies is None:
-            self._proxies = proxies_for(settings.endpoint_url)
+            self._proxies = addressing.proxies_for(settings.endpoint_url)
         return _through_proxy(place, self._proxies)
 
     def _ask(self, client: S3Client, bucket: str, region: str) -> Place:
         if self._proxies is None:
             config: Any = client.meta.config
             # As botocore: once, for the endpoint and not for the bucket's host.
-            self._proxies = proxies_for(client.meta.endpoint_url) if config.proxies is None else config.proxies
+            self._proxies = addressing.proxies_for(client.meta.endpoint_url) if config.proxies is None else config.proxies
         return _through_proxy(_ask(client, bucket, region), self._proxies)
 
 
@@ -296,13 +288,13 @@ def _place_of(prepared: _Prepared) -> Place:
     is_signed = prepared.signature is not UNSIGNED
     if is_signed:
         _check_signature(prepared)
-    port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    port = addressing.DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     return Place(
         scheme=parts.scheme,
         # RFC 6874: the zone of an IPv6 address stands escaped in a URL.
         host=urllib.parse.unquote(parts.hostname),
         port=port,
-        host_header=host_header(parts.scheme, parts.hostname, port),
+        host_header=addressing.host_header(parts.scheme, parts.hostname, port),
         # botocore inserts the path of an endpoint unescaped, unless a bucket follows it.
         path=urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~").removesuffix(_KEY),
         region=prepared.region,

@@ -29,16 +29,13 @@ class KeySource(Protocol):
             CredentialsError: There are none, or they could not be refreshed.
             TransportError: The service that issues them could not be reached.
         """
-        ...
 
     @property
     def can_refresh(self) -> bool:
         """Whether expired keys can be replaced by new ones."""
-        ...
 
     def expire(self, keys: Keys | None) -> None:
         """Refresh before the next use, if these are still the current keys: the store calls them expired."""
-        ...
 
 
 class FixedKeys:

@@ -13,7 +13,7 @@
 Errors are s3po's own and describe what happened to the connection; the caller adds which operation failed.
 """
 
-from s3po.http.client import HTTPClient, HTTPOptions, Timeouts
+from s3po.http.client import HTTPClient, Timeouts
 from s3po.http.connecting import Origin, TLSOptions
 from s3po.http.connection import Connection, ConnectionLost, State
 from s3po.http.pool import Body, Pool
@@ -25,7 +25,6 @@ __all__ = [
     'Connection',
     'ConnectionLost',
     'HTTPClient',
-    'HTTPOptions',
     'Origin',
     'Pool',
     'Response',

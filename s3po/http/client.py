@@ -6,7 +6,7 @@ import functools
 import ssl
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from s3po.errors import ConfigurationError
 from s3po.http.connecting import Origin, OriginOpener, TLSOptions, make_context
@@ -15,7 +15,7 @@ from s3po.http.pool import Pool
 from s3po.http.watchdog import SPEED_WINDOW_S, Watchdog
 from s3po.runtime import give_up_idle, patiently
 
-__all__ = ['HTTPClient', 'HTTPOptions', 'Timeouts']
+__all__ = ['HTTPClient', 'Timeouts']
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,37 +34,28 @@ class Timeouts:
     min_bytes_per_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HTTPOptions:
-    """How connections are made.
-
-    Attributes:
-        timeouts: How long to wait.
-        speed_window_s: Over how much waiting for the network the speed of a body is measured.
-        tls: Which certificates to trust and to show.
-    """
-
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    speed_window_s: float = SPEED_WINDOW_S
-    tls: TLSOptions = field(default_factory=TLSOptions)
-
-
 class HTTPClient:
     """Makes pools, which share a watchdog and a TLS context. Belongs to one hub."""
 
-    def __init__(self, options: HTTPOptions) -> None:
-        self._options = options
+    def __init__(self, timeouts: Timeouts, tls: TLSOptions, *, speed_window_s: float = SPEED_WINDOW_S) -> None:
+        """
+        Args:
+            timeouts: How long to wait.
+            tls: Which certificates to trust and to show.
+            speed_window_s: Over how much waiting for the network the speed of a body is measured.
+        """
+        self._connect_timeout_s = timeouts.connect_timeout_s
         self._pools: dict[Origin, Pool] = {}
         # The same pools, weakly, for the watchdog, which must not keep them alive.
         self._open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         self._outbox = Outbox()
         self._watchdog = Watchdog(
-            options.timeouts.read_timeout_s,
-            options.timeouts.min_bytes_per_s,
-            speed_window_s=options.speed_window_s,
+            timeouts.read_timeout_s,
+            timeouts.min_bytes_per_s,
+            speed_window_s=speed_window_s,
             on_round=functools.partial(_close_idle, self._open_pools),
         )
-        self._context = functools.cache(functools.partial(_context, options.tls))
+        self._context = functools.cache(functools.partial(_context, tls))
         give_up_idle(self)
 
     def __repr__(self) -> str:
@@ -76,7 +67,7 @@ class HTTPClient:
         if pool is None:
             opener = OriginOpener(
                 origin,
-                connect_timeout_s=self._options.timeouts.connect_timeout_s,
+                connect_timeout_s=self._connect_timeout_s,
                 context=self._context,
                 on_open=self._watchdog.watch,
             )

@@ -6,6 +6,7 @@ import _socket
 import base64
 import functools
 import math
+import os
 import socket
 import ssl
 import urllib.parse
@@ -24,13 +25,12 @@ from s3po.http.stream import SocketStream, Stream
 from s3po.http.tls_stream import READ_BYTES, TLSStream
 from s3po.runtime import isolated, patiently, process
 
-__all__ = ['Origin', 'OriginOpener', 'TLSOptions', 'make_context']
+__all__ = ['NO_TLS', 'Origin', 'OriginOpener', 'TLSOptions', 'make_context']
 
 # The operating system's sockets: whatever has been made of the standard library's class, by gevent or by our own runtime.
 NativeSocket: Any = _socket.socket
 
 CONNECTING: Final = (11, 36, 115)  # EAGAIN and EINPROGRESS, of Linux and of macOS
-
 
 # OpenSSL's errors for a response that is not TLS.
 NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
@@ -81,8 +81,6 @@ def make_context(options: TLSOptions) -> ssl.SSLContext:
         OSError, ssl.SSLError: A certificate's file cannot be read.
     """
     path = options.verify if isinstance(options.verify, str) else None
-    import os
-
     is_directory = path is not None and os.path.isdir(path)
     context = ssl.create_default_context(cafile=None if is_directory else path, capath=path if is_directory else None)
     if options.verify is False:
@@ -226,8 +224,6 @@ def _connect(sock: Any, address: Address) -> None:
         gevent.socket.wait_write(sock.fileno())
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
-        import os
-
         raise OSError(code, os.strerror(code))
 
 

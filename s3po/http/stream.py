@@ -41,73 +41,46 @@ class Stream(Protocol):
     @property
     def is_tls(self) -> bool:
         """Whether it is encrypted."""
-        ...
 
     def send(self, data: bytes | memoryview, /) -> int:
         """Send as much of the data as there is room for; returns how many bytes that was."""
-        ...
 
     def recv(self, size_bytes: int, /) -> bytes:
         """Read up to so many bytes; b'' at the end of the stream."""
-        ...
 
     def recv_into(self, buffer: memoryview, /) -> int:
         """Read into a buffer; 0 at the end of the stream."""
-        ...
 
     def has_arrived(self) -> object:
         """True if something has come from the network that was not read from the socket."""
-        ...
 
     def is_readable(self) -> object:
         """True if a read would give bytes, the end or an error."""
-        ...
 
     def is_stale(self) -> object:
         """True if an idle stream cannot be used again: something has come, be it a part of a TLS record or the end."""
-        ...
 
     def wait_readable(self) -> None:
         """Wait until there may be something to read."""
-        ...
 
     def wait_for_room(self) -> None:
         """Wait until there is room to send, or something to read."""
-        ...
 
     def call_when_writable(self, function: Callable[[], object]) -> None:
         """Call a function once, as soon as there is room to send; never, if the stream is closed before."""
-        ...
 
     def unacknowledged_bytes(self) -> int:
         """How many of the bytes that `send` took the other side has not acknowledged."""
-        ...
 
     def shut_down(self) -> None:
         """End it in both directions, which wakes up the greenlet that waits for it."""
-        ...
 
     def close(self) -> None:
         """Close it. Sends no close_notify: after a fork the parent may own the socket."""
-        ...
 
 
 class SocketStream:
     """A Stream over a TCP socket."""
-
-    __slots__ = (
-        '_either_event',
-        '_hub',
-        '_read_event',
-        '_socket',
-        '_write_event',
-        'has_arrived',
-        'is_readable',
-        'is_stale',
-        'recv',
-        'recv_into',
-        'send',
-    )
 
     is_tls = False
 

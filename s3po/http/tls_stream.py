@@ -30,26 +30,6 @@ class TLSStream:
         on_session: Called once with a session that later connections can resume.
     """
 
-    __slots__ = (
-        '_buffer',
-        '_encrypted',
-        '_encrypted_bytes',
-        '_failure',
-        '_incoming',
-        '_is_at_end',
-        '_outgoing',
-        '_peeked',
-        '_stream',
-        '_taken_bytes',
-        '_tls',
-        'call_when_writable',
-        'close',
-        'has_arrived',
-        'on_session',
-        'shut_down',
-        'wait_for_room',
-    )
-
     is_tls = True
 
     def __init__(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import os
 import time
 import weakref
@@ -20,10 +19,9 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import gevent
-from gevent.exceptions import LoopExit
 
 from s3po.runtime.forks import Task
-from s3po.runtime.greenlets import GRAVEST, Captured, gravity
+from s3po.runtime.greenlets import GRAVEST, Captured, gravity, outlast
 
 __all__ = ['GRACE_S', 'CleanUps']
 
@@ -167,21 +165,7 @@ def _wait(work: _Work[Any], patience_s: float, interruption: BaseException | Non
     Returns:
         The exception to raise; None without an interruption.
     """
-    until = time.monotonic() + patience_s
-    while not isinstance(interruption, LoopExit):  # the event loop has nothing left that could end the wait
-        try:
-            work.join(None if until == math.inf else max(0.0, until - time.monotonic()))
-        except BaseException as further:
-            if interruption is None:
-                until = min(until, time.monotonic() + GRACE_S)
-            elif gravity(further) == gravity(interruption) == GRAVEST:
-                # The user has pressed Ctrl-C again.
-                interruption = further
-                break
-            if interruption is None or gravity(further) > gravity(interruption) or isinstance(further, LoopExit):
-                interruption = further
-        else:
-            break
+    interruption = outlast(work.join, interruption, patience_s=patience_s, grace_s=GRACE_S)
     if interruption is not None:
         work.is_awaited = False
     return interruption

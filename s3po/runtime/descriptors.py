@@ -45,7 +45,6 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Close the idle connections."""
-        ...
 
 
 # The objects with idle connections to close if descriptors run out, per event loop.

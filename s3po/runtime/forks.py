@@ -69,7 +69,6 @@ class Busy(Protocol):
 
     def is_busy(self, hub: Any) -> bool:
         """Whether it has work in progress in the thread of that hub."""
-        ...
 
 
 class Disowned(Protocol):
@@ -77,7 +76,6 @@ class Disowned(Protocol):
 
     def disown(self) -> None:
         """Make it unusable in a forked child, without sending anything to the peer. Must not wait."""
-        ...
 
 
 _tasks: Final[weakref.WeakSet[Task]] = weakref.WeakSet()

@@ -4,8 +4,9 @@
 # would break.
 import concurrent.futures.thread  # noqa: F401
 import contextvars
-import logging
+import math
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar, TypeVarTuple
@@ -18,9 +19,7 @@ from s3po.runtime.forks import process
 from s3po.runtime.hubs import destroy_ended_hubs, is_own_hub, note_hub
 from s3po.runtime.threads import has_greenlets
 
-__all__ = ['GRAVEST', 'Captured', 'PerHub', 'WorkKilled', 'gravity', 'isolated', 'offload']
-
-log = logging.getLogger(__name__)
+__all__ = ['GRAVEST', 'Captured', 'PerHub', 'WorkKilled', 'gravity', 'isolated', 'offload', 'outlast']
 
 GRAVEST: Final = 2
 
@@ -58,8 +57,14 @@ def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
         return function(*args)
     outcome: Captured[T] = Captured()
     task = get_hub().threadpool.spawn(outcome.capture, lambda: function(*args))
-    _wait_until_done(task.wait)
-    return outcome.unwrap()
+    interruption = outlast(task.wait)
+    if interruption is None:
+        return outcome.unwrap()
+    try:
+        raise interruption
+    finally:
+        # The traceback of the interruption refers to this frame: see Captured.unwrap().
+        del interruption
 
 
 def isolated(function: Callable[[], T], on_lost: Callable[[T], object] | None = None) -> T:
@@ -216,22 +221,35 @@ class Captured(Generic[T]):
             del self
 
 
-def _wait_until_done(wait: Callable[[], object]) -> None:
-    try:
-        wait()
-    except BaseException as interruption:
-        raise _outlast(wait, interruption) from None
+def outlast(
+    wait: Callable[[float | None], object],
+    interruption: BaseException | None = None,
+    *,
+    patience_s: float = math.inf,
+    grace_s: float = math.inf,
+) -> BaseException | None:
+    """Wait for the end of some work, whatever is raised meanwhile.
 
+    Args:
+        wait: Waits for the end, for so many seconds at most; None for no limit.
+        interruption: What was raised before.
+        patience_s: How long to wait, in seconds.
+        grace_s: How long to wait after the first interruption.
 
-def _outlast(wait: Callable[[], object], interruption: BaseException) -> BaseException:
-    """Wait to the end, whatever is raised meanwhile; returns the exception to raise afterwards."""
+    Returns:
+        The exception to raise afterwards, the gravest one; None without an interruption.
+    """
+    until = time.monotonic() + patience_s
     while not isinstance(interruption, LoopExit):  # the event loop has nothing left that could end the wait
         try:
-            wait()
+            wait(None if until == math.inf else max(0.0, until - time.monotonic()))
         except BaseException as further:
-            if gravity(further) == gravity(interruption) == GRAVEST:
+            if interruption is None:
+                until = min(until, time.monotonic() + grace_s)
+            elif gravity(further) == gravity(interruption) == GRAVEST:
+                # The user has pressed Ctrl-C again.
                 return further
-            if gravity(further) > gravity(interruption) or isinstance(further, LoopExit):
+            if interruption is None or gravity(further) > gravity(interruption) or isinstance(further, LoopExit):
                 interruption = further
         else:
             break

@@ -71,11 +71,6 @@ def is_own_hub(hub: Any) -> bool:
     return bool(hub.thread_ident == _native_ident())
 
 
-def renew() -> None:
-    """Reset in a forked child, which has only one of its parent's threads."""
-    _noted.renew()
-
-
 class _Sign:
     """An object that is freed when its thread ends.
 
@@ -96,10 +91,11 @@ class _Noted:
         self.renew()
 
     def renew(self) -> None:
-        """Forget all hubs."""
+        """Reset in a forked child, which has only one of its parent's threads."""
         self.local = _ThreadLocal()
         self.hubs: list[tuple[weakref.ref[_Sign], Any]] = []
 
 
 # The only state of this module.
 _noted: Final = _Noted()
+renew: Final = _noted.renew

@@ -43,7 +43,6 @@ class IdleEvent(Protocol):
 
     def is_set(self) -> bool:
         """Whether it is set. Called in another thread."""
-        ...
 
 
 class Watch:

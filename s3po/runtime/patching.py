@@ -65,7 +65,8 @@ def patch() -> None:
     if wanted == '0':
         return
     if any(monkey.is_module_patched(name) for name in ('socket', 'ssl')):
-        _share_imports()
+        if monkey.is_module_patched('threading'):
+            imports.share_imports()
     elif wanted == 'all':
         patch_all()
     else:
@@ -92,7 +93,7 @@ def patch_all() -> None:
     LateImportWarning is emitted.
     """
     if monkey.is_module_patched('threading'):
-        _share_imports()
+        imports.share_imports()
         return
     if other_threads_run():
         if not monkey.is_module_patched('socket'):
@@ -102,7 +103,7 @@ def patch_all() -> None:
     clients = _clients()
     with _repaired(), _interrupts_held_back():
         monkey.patch_all()
-    _share_imports()
+    imports.share_imports()
     if clients:
         _warn(f'existing clients ({", ".join(clients)}) keep native locks, which block all greenlets when two wait for one')
 
@@ -128,11 +129,6 @@ def _patch_narrowly() -> None:
         monkey.patch_ssl()
         monkey.patch_time()
         threads.keep_blocking_calls()
-
-
-def _share_imports() -> None:
-    if monkey.is_module_patched('threading'):
-        imports.share_imports()
 
 
 @contextlib.contextmanager

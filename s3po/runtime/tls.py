@@ -36,8 +36,8 @@ def repair_contexts() -> None:
     made_before = [holder for holder in gc.get_referrers(original) if isinstance(holder, original)]
     for name in _REPAIRED_PROPERTIES:
         setattr(original, name, vars(_gevent_ssl.SSLContext)[name])
-    original._msg_callback = _repaired_message_callback(vars(original)['_msg_callback'])
-    original.sni_callback = _repaired_sni_callback()
+    original._msg_callback = _repaired_callback(vars(original)['_msg_callback'])
+    original.sni_callback = _repaired_callback(vars(original.__base__)['sni_callback'])
     original.sslsocket_class = _gevent_ssl.SSLSocket
     original.wrap_socket = _gevent_ssl.SSLContext.wrap_socket
     for context in made_before:
@@ -75,32 +75,19 @@ def _wrapped(callback: Any) -> Any:
     return callback if is_done else _OwnerCallback(callback)
 
 
-def _unwrapped(callback: Any) -> Any:
-    return callback.user_function if isinstance(callback, _OwnerCallback) else callback
-
-
-def _repaired_sni_callback() -> property:
-    plain: Any = vars(original_context_class().__base__)['sni_callback']
+def _repaired_callback(standard: Any) -> property:
+    """The property of a callback, with _OwnerCallback around what the user sets."""
 
     def get(context: ssl.SSLContext) -> Any:
-        return _unwrapped(plain.__get__(context))
+        callback = standard.__get__(context)
+        return callback.user_function if isinstance(callback, _OwnerCallback) else callback
 
     def set_(context: ssl.SSLContext, callback: Any) -> None:
-        plain.__set__(context, _wrapped(callback))
-
-    return property(get, set_, doc=plain.__doc__)
-
-
-def _repaired_message_callback(standard: Any) -> property:
-    def get(context: ssl.SSLContext) -> Any:
-        return _unwrapped(standard.fget(context))
-
-    def set_(context: ssl.SSLContext, callback: Any) -> None:
-        # The standard library's setter looks up its class by name (see above); it cannot switch greenlets meanwhile.
+        # The standard library's setters look up their class by name (see above); they cannot switch greenlets meanwhile.
         bound = ssl.SSLContext
         ssl.SSLContext = original_context_class()  # type: ignore[misc]  # for the call
         try:
-            standard.fset(context, _wrapped(callback))
+            standard.__set__(context, _wrapped(callback))
         finally:
             ssl.SSLContext = bound  # type: ignore[misc]  # as it was
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from s3po.body import Chunk
-from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
+from s3po.model import CompletedPart, DeleteFailure, Described, ListEntry, ObjectInfo
 
 __all__ = [
     'CHECKSUM_ALGORITHMS',
@@ -31,6 +31,7 @@ __all__ = [
     'Headers',
     'ListedUpload',
     'Listing',
+    'Source',
     'Stored',
     'Transport',
 ]
@@ -43,6 +44,8 @@ ID_HEADER: Final = 'x-amz-meta-s3po-id'
 
 Headers = Mapping[str, str]
 Extra = Mapping[str, Any]
+# An object to copy: bucket, key and version id; None for the current version.
+Source = tuple[str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,7 @@ class ListedUpload:
     initiated: datetime.datetime | None
 
 
-class Answer(Protocol):
+class Answer(Described, Protocol):
     """The response to a GET: a description of the object, and the body, which is not read yet.
 
     Attributes:
@@ -102,7 +105,6 @@ class Answer(Protocol):
         offset: The offset of the body in the object.
         size_bytes: The length of the body; -1 if it is chunked, so that only its end shows the length.
         whole_bytes: The size of the whole object, also for a range.
-        etag: The object's ETag without quotes; '' if the store sent none.
         version_id: The object's version; None in a bucket without versions.
     """
 
@@ -110,22 +112,11 @@ class Answer(Protocol):
     offset: int
     size_bytes: int
     whole_bytes: int
-    etag: str
     version_id: str | None
 
     @property
     def checksum(self) -> str | None:
         """The whole object's checksum as 'ALGORITHM:base64'; None if the store sent none."""
-        ...
-
-    @property
-    def info(self) -> ObjectInfo:
-        """The object; `size_bytes` is the size of the whole object, also for a range."""
-        ...
-
-    def header(self, name: str) -> str | None:
-        """Return a header, by its lower-case name; None if it is missing. Called for each download, so it must be fast."""
-        ...
 
     def read(self, size_bytes: int) -> bytes:
         """Return up to size_bytes of the body; b'' only at its end.
@@ -133,7 +124,6 @@ class Answer(Protocol):
         Raises:
             TransportError: The body ended too early, or the connection failed.
         """
-        ...
 
     def read_into(self, buffer: memoryview) -> int:
         """Read at least one byte of the body into a buffer; returns 0 only at its end.
@@ -143,11 +133,9 @@ class Answer(Protocol):
         Raises:
             TransportError: As for read().
         """
-        ...
 
     def close(self) -> None:
         """Return the connection to the pool if the body was read to its end; close it otherwise. May be called twice."""
-        ...
 
 
 class Transport(Protocol):
@@ -165,7 +153,6 @@ class Transport(Protocol):
         extra: Extra,
     ) -> Answer:
         """GetObject. byte_range is half-open; its stop None is the object's end. wants_checksum requests the checksum."""
-        ...
 
     def head_object(
         self,
@@ -178,21 +165,17 @@ class Transport(Protocol):
         extra: Extra,
     ) -> ObjectInfo:
         """HeadObject; size_bytes is -1 if the response has no length. wants_checksum requests the stored checksum."""
-        ...
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
     ) -> Stored:
         """PutObject. checksum: the store compares it, 'ALGORITHM:base64'."""
-        ...
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
         """DeleteObject; returns the version id of the delete marker, if one was created."""
-        ...
 
     def delete_objects(self, bucket: str, keys: Sequence[tuple[str, str | None]], *, extra: Extra) -> Sequence[DeleteFailure]:
         """DeleteObjects of at most 1,000 (key, version id); returns those that the store does not confirm as deleted."""
-        ...
 
     def list_objects_v2(
         self,
@@ -206,26 +189,14 @@ class Transport(Protocol):
         extra: Extra,
     ) -> Listing:
         """One page of ListObjectsV2."""
-        ...
 
-    def copy_object(
-        self,
-        source: tuple[str, str, str | None],
-        bucket: str,
-        key: str,
-        *,
-        if_match: str,
-        headers: Headers,
-        extra: Extra,
-    ) -> Stored:
-        """CopyObject of (bucket, key, version id), which must have the ETag if_match."""
-        ...
+    def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
+        """CopyObject of an object that must have the ETag if_match."""
 
     def create_multipart_upload(
         self, bucket: str, key: str, *, algorithm: str | None = None, headers: Headers, extra: Extra
     ) -> str:
         """CreateMultipartUpload; returns the upload id. algorithm: that of the parts' checksums."""
-        ...
 
     def upload_part(
         self,
@@ -239,11 +210,10 @@ class Transport(Protocol):
         extra: Extra,
     ) -> CompletedPart:
         """UploadPart. checksum: as for put_object()."""
-        ...
 
     def upload_part_copy(
         self,
-        source: tuple[str, str, str | None],
+        source: Source,
         byte_range: tuple[int, int],
         bucket: str,
         key: str,
@@ -254,7 +224,6 @@ class Transport(Protocol):
         extra: Extra,
     ) -> CompletedPart:
         """UploadPartCopy of a half-open range."""
-        ...
 
     def complete_multipart_upload(
         self,
@@ -268,32 +237,24 @@ class Transport(Protocol):
         extra: Extra,
     ) -> Stored:
         """CompleteMultipartUpload. checksum: that of the whole object ('…-N' if it is made of the parts' checksums)."""
-        ...
 
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
         """AbortMultipartUpload."""
-        ...
 
     def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
         """ListParts; returns the first 1,000 parts of a multipart upload."""
-        ...
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         """ListMultipartUploads; returns the uploads of all pages."""
-        ...
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         """GetObjectTagging; returns the tags as a query string ('a=1&b=2'), '' for none."""
-        ...
 
     def guards_bodies(self, bucket: str) -> bool:
         """Whether uploads to a bucket are protected on their way, by TLS or by the signature."""
-        ...
 
     def signs_bodies(self, bucket: str) -> bool:
         """Whether put_object() and upload_part() need a chunk's SHA-256."""
-        ...
 
     def close(self) -> None:
         """Close the idle connections. The transport may be used again."""
-        ...

@@ -12,24 +12,9 @@ import email.utils
 from collections.abc import Collection, Container, Mapping
 from typing import Any, Final
 
-from s3po.errors import (
-    AccessDenied,
-    Conflict,
-    CredentialsExpired,
-    IntegrityError,
-    InvalidRequest,
-    NetworkError,
-    NoSuchBucket,
-    NotFound,
-    PreconditionFailed,
-    ResponseError,
-    ServerError,
-    Throttled,
-    TransportError,
-)
+from s3po import errors
 
 __all__ = [
-    'NO_TLS',
     'STORE_SIGNS',
     'check_signs',
     'check_status',
@@ -44,53 +29,43 @@ __all__ = [
 # Every store sends at least one of these with an object.
 STORE_SIGNS: Final = ('etag', 'last-modified', 'x-amz-request-id', 'x-amz-id-2', 'x-amz-version-id')
 
-# OpenSSL's errors for a response that is not TLS.
-NO_TLS: Final = ('WRONG_VERSION_NUMBER', 'HTTP_REQUEST', 'RECORD_LAYER_FAILURE')
-
 # By code, because the status may be another: a CompleteMultipartUpload or CopyObject that fails late has status 200, and the
 # error in its body.
-BY_CODE: Final[Mapping[str, type[ResponseError]]] = {
-    'NoSuchBucket': NoSuchBucket,
-    'NoSuchKey': NotFound,
-    'NoSuchVersion': NotFound,
-    'NoSuchUpload': NotFound,
-    'PreconditionFailed': PreconditionFailed,
-    'AccessDenied': AccessDenied,
-    'InvalidAccessKeyId': AccessDenied,
-    'SignatureDoesNotMatch': AccessDenied,
-    'RequestTimeTooSkewed': AccessDenied,
-    'InternalError': ServerError,
-    'ServiceUnavailable': Throttled,
-    'SlowDown': Throttled,
-    'Throttling': Throttled,
-    'ThrottlingException': Throttled,
-    'ThrottledException': Throttled,
-    'RequestThrottled': Throttled,
-    'RequestThrottledException': Throttled,
-    'RequestLimitExceeded': Throttled,
-    'BandwidthLimitExceeded': Throttled,
-    'TooManyRequests': Throttled,
-    'TooManyRequestsException': Throttled,
-    'RequestTimeout': Conflict,
-    'RequestTimeoutException': Conflict,
-    'OperationAborted': Conflict,
-    'ConditionalRequestConflict': Conflict,
+CODES: Final[Mapping[type[errors.ResponseError], Collection[str]]] = {
+    errors.NoSuchBucket: ('NoSuchBucket',),
+    errors.NotFound: ('NoSuchKey', 'NoSuchVersion', 'NoSuchUpload'),
+    errors.PreconditionFailed: ('PreconditionFailed',),
+    errors.AccessDenied: ('AccessDenied', 'InvalidAccessKeyId', 'SignatureDoesNotMatch', 'RequestTimeTooSkewed'),
+    errors.ServerError: ('InternalError',),
+    errors.Throttled: (
+        'ServiceUnavailable',
+        'SlowDown',
+        'Throttling',
+        'ThrottlingException',
+        'ThrottledException',
+        'RequestThrottled',
+        'RequestThrottledException',
+        'RequestLimitExceeded',
+        'BandwidthLimitExceeded',
+        'TooManyRequests',
+        'TooManyRequestsException',
+    ),
+    errors.Conflict: ('RequestTimeout', 'RequestTimeoutException', 'OperationAborted', 'ConditionalRequestConflict'),
     # Status 409 too, but a retry does not help.
-    'BucketAlreadyExists': InvalidRequest,
-    'BucketAlreadyOwnedByYou': InvalidRequest,
-    'BucketNotEmpty': InvalidRequest,
+    errors.InvalidRequest: ('BucketAlreadyExists', 'BucketAlreadyOwnedByYou', 'BucketNotEmpty'),
 }
-BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
-    401: AccessDenied,
-    403: AccessDenied,
-    404: NotFound,
-    408: Conflict,
-    409: Conflict,
-    412: PreconditionFailed,
-    429: Throttled,
+BY_CODE: Final = {code: kind for kind, codes in CODES.items() for code in codes}
+BY_STATUS: Final[Mapping[int, type[errors.ResponseError]]] = {
+    401: errors.AccessDenied,
+    403: errors.AccessDenied,
+    404: errors.NotFound,
+    408: errors.Conflict,
+    409: errors.Conflict,
+    412: errors.PreconditionFailed,
+    429: errors.Throttled,
     # Not implemented: a retry does not help.
-    501: InvalidRequest,
-    503: Throttled,
+    501: errors.InvalidRequest,
+    503: errors.Throttled,
 }
 EXPIRED_CODES: Final = frozenset({'ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'})
 # The store received other bytes than were sent.
@@ -139,7 +114,7 @@ def error_for(
     can_refresh: bool = False,
     region: str = '',
     endpoint: str = '',
-) -> TransportError:
+) -> errors.TransportError:
     """The error that a response means.
 
     Args:
@@ -164,7 +139,7 @@ def error_for(
     if details:
         text += f' ({", ".join(details)})'
     if code in INTEGRITY_CODES:
-        return IntegrityError(text)
+        return errors.IntegrityError(text)
     kind = _kind(status, code, can_refresh=can_refresh)
     return kind(text, status=status, code=code, request_id=request_id, retry_after_s=retry_after_s(headers))
 
@@ -194,7 +169,7 @@ def check_signs(doing: object, headers: Container[Any], signs: Collection[Any], 
     """
     if not any(sign in headers for sign in signs):
         hint = web_page_hint({'content-type': content_type}) or 'is the endpoint an S3 store?'
-        raise NetworkError(f'{doing}: the response has none of the headers that every store sends; {hint}')
+        raise errors.NetworkError(f'{doing}: the response has none of the headers that every store sends; {hint}')
 
 
 def check_status(operation: str, doing: object, status: int) -> None:
@@ -211,24 +186,19 @@ def check_status(operation: str, doing: object, status: int) -> None:
     allowed = SUCCESSES.get(operation, OTHER_SUCCESSES)
     if status not in allowed:
         expected = ' or '.join(map(str, allowed))
-        raise NetworkError(f'{doing}: the status is {status}, but S3 sends {expected}; is the endpoint an S3 store?')
+        raise errors.NetworkError(f'{doing}: the status is {status}, but S3 sends {expected}; is the endpoint an S3 store?')
 
 
-def is_gone(error: TransportError) -> bool:
+def is_gone(error: errors.TransportError) -> bool:
     """Whether the error means that the key or version does not exist, so that there is nothing to delete."""
-    return isinstance(error, NotFound) and error.code in GONE_CODES
+    return isinstance(error, errors.NotFound) and error.code in GONE_CODES
 
 
-def _kind(status: int, code: str, *, can_refresh: bool) -> type[ResponseError]:
+def _kind(status: int, code: str, *, can_refresh: bool) -> type[errors.ResponseError]:
     if code in EXPIRED_CODES:
-        return CredentialsExpired if can_refresh else AccessDenied
-    if code in BY_CODE:
-        return BY_CODE[code]
-    if status in BY_STATUS:
-        return BY_STATUS[status]
-    if status >= 500 or status < 300:
-        return ServerError
-    return InvalidRequest
+        return errors.CredentialsExpired if can_refresh else errors.AccessDenied
+    is_servers_fault = status >= 500 or status < 300
+    return BY_CODE.get(code) or BY_STATUS.get(status) or (errors.ServerError if is_servers_fault else errors.InvalidRequest)
 
 
 def _advice(code: str, headers: Mapping[str, str], region: str) -> str:

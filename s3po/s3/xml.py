@@ -13,30 +13,11 @@ from urllib.parse import urlencode
 from xml.etree.ElementTree import Element
 
 from s3po.model import CompletedPart
+from s3po.s3 import xml_trees as trees
 from s3po.s3.protocol import CHECKSUM_ALGORITHMS, ListedUpload, Stored
 from s3po.s3.xml_characters import unescaped, without_odd_characters
 from s3po.s3.xml_listings import listing_of
-from s3po.s3.xml_trees import (
-    DOCUMENTS,
-    ERRORS,
-    MAX_TAGS,
-    MAX_XML_BYTES,
-    PAGES,
-    ErrorBody,
-    ErrorInBody,
-    MalformedAnswer,
-    document_of,
-    error_in,
-    etag_in,
-    has_more,
-    lacks,
-    name_in,
-    number_of,
-    required,
-    root_of_answer,
-    time_of,
-    tree_of,
-)
+from s3po.s3.xml_trees import ERRORS, MAX_TAGS, MAX_XML_BYTES, ErrorBody, ErrorInBody, MalformedAnswer
 
 __all__ = [
     'MAX_TAGS',
@@ -111,16 +92,16 @@ class UploadsPage:
 def error_of(body: bytes) -> ErrorBody:
     """What an answer with an error's status says; nothing, where its body is empty or something else. Never raises."""
     try:
-        root = tree_of(without_odd_characters(body))
+        root = trees.tree_of(without_odd_characters(body))
     except MalformedAnswer:
         return ErrorBody()
-    return error_in(root) if root.tag in ERRORS else ErrorBody()
+    return trees.error_in(root) if root.tag in ERRORS else ErrorBody()
 
 
 def is_document(operation: str, body: bytes) -> bool:
     """Whether a body is the document with which S3 answers an operation. Never raises."""
     try:
-        document_of(without_odd_characters(body), operation)
+        trees.document_of(without_odd_characters(body), operation)
     except (MalformedAnswer, ErrorInBody):
         return False
     return True
@@ -129,15 +110,15 @@ def is_document(operation: str, body: bytes) -> bool:
 def nothing_of(body: bytes) -> None:
     """Check an answer that need not have a body: b'', or any document but an error or a web page."""
     if body:
-        root = root_of_answer(body)
-        if root.tag in PAGES:
+        root = trees.root_of_answer(body)
+        if root.tag in trees.PAGES:
             raise MalformedAnswer('the answer is a web page')
 
 
 def upload_id_of(body: bytes) -> str:
     """CreateMultipartUpload's upload id, which is never ''."""
-    root = document_of(without_odd_characters(body), 'CreateMultipartUpload')
-    return required(root, 'UploadId') or lacks(root, 'UploadId')
+    root = trees.document_of(without_odd_characters(body), 'CreateMultipartUpload')
+    return trees.required(root, 'UploadId') or trees.lacks(root, 'UploadId')
 
 
 def copy_result_of(body: bytes) -> Stored:
@@ -147,7 +128,7 @@ def copy_result_of(body: bytes) -> Stored:
         MalformedAnswer: It is something else, or nothing.
         ErrorInBody: The copy failed.
     """
-    return _stored(document_of(body, 'CopyObject', 'UploadPartCopy'))
+    return _stored(trees.document_of(body, 'CopyObject', 'UploadPartCopy'))
 
 
 def complete_result_of(body: bytes) -> Stored:
@@ -159,32 +140,35 @@ def complete_result_of(body: bytes) -> Stored:
         MalformedAnswer: It is something else, or nothing: then the upload may be complete or not.
         ErrorInBody: The upload was not completed.
     """
-    root = document_of(without_odd_characters(body), 'CompleteMultipartUpload')
+    root = trees.document_of(without_odd_characters(body), 'CompleteMultipartUpload')
     stored = _stored(root)
-    return stored if root.tag == DOCUMENTS['CompleteMultipartUpload'][0] else replace(stored, etag='')
+    return stored if root.tag == trees.DOCUMENTS['CompleteMultipartUpload'][0] else replace(stored, etag='')
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:
     """ListParts' parts."""
-    root = document_of(without_odd_characters(body), 'ListParts')
-    return [CompletedPart(number=number_of(required(part, 'PartNumber')), etag=etag_in(part)) for part in root.findall('Part')]
+    root = trees.document_of(without_odd_characters(body), 'ListParts')
+    return [
+        CompletedPart(number=trees.number_of(trees.required(part, 'PartNumber')), etag=trees.etag_in(part))
+        for part in root.findall('Part')
+    ]
 
 
 def uploads_of(body: bytes) -> UploadsPage:
     """ListMultipartUploads' page. Keys are unescaped where the answer says that they are escaped; upload ids never are."""
-    root = document_of(body, 'ListMultipartUploads')
+    root = trees.document_of(body, 'ListMultipartUploads')
     is_escaped = root.findtext('EncodingType') == 'url'
     next_key = root.findtext('NextKeyMarker', '')
     return UploadsPage(
         uploads=[
             ListedUpload(
-                key=name_in(item, 'Key', is_escaped=is_escaped),
-                upload_id=required(item, 'UploadId'),
-                initiated=time_of(item.findtext('Initiated')),
+                key=trees.name_in(item, 'Key', is_escaped=is_escaped),
+                upload_id=trees.required(item, 'UploadId'),
+                initiated=trees.time_of(item.findtext('Initiated')),
             )
             for item in root.findall('Upload')
         ],
-        is_truncated=has_more(root, 'NextKeyMarker'),
+        is_truncated=trees.has_more(root, 'NextKeyMarker'),
         next_key_marker=unescaped(next_key) if is_escaped else next_key,
         next_upload_id_marker=root.findtext('NextUploadIdMarker', ''),
     )
@@ -192,8 +176,8 @@ def uploads_of(body: bytes) -> UploadsPage:
 
 def tags_of(body: bytes) -> str:
     """GetObjectTagging's tags as a query string ('a=1&b=2'), '' for none."""
-    tags = document_of(body, 'GetObjectTagging').findall('TagSet/Tag')
-    return urlencode([(required(tag, 'Key'), required(tag, 'Value')) for tag in tags])
+    tags = trees.document_of(body, 'GetObjectTagging').findall('TagSet/Tag')
+    return urlencode([(trees.required(tag, 'Key'), trees.required(tag, 'Value')) for tag in tags])
 
 
 def deletion_of(body: bytes) -> Deletion:
@@ -203,7 +187,7 @@ def deletion_of(body: bytes) -> Deletion:
         MalformedAnswer: It is something else, or nothing: then none is known to be deleted.
         ErrorInBody: It is an error of the whole request.
     """
-    root = document_of(without_odd_characters(body), 'DeleteObjects')
+    root = trees.document_of(without_odd_characters(body), 'DeleteObjects')
     failures = [
         NotDeleted(
             key=failure.findtext('Key', ''),
@@ -213,10 +197,10 @@ def deletion_of(body: bytes) -> Deletion:
         )
         for failure in root.findall('Error')
     ]
-    deleted = [(required(item, 'Key'), item.findtext('VersionId') or None) for item in root.findall('Deleted')]
+    deleted = [(trees.required(item, 'Key'), item.findtext('VersionId') or None) for item in root.findall('Deleted')]
     return Deletion(deleted=deleted, failures=failures)
 
 
 def _stored(said: Element) -> Stored:
     found = [(name, said.findtext(f'Checksum{name}')) for name in CHECKSUM_ALGORITHMS]
-    return Stored(etag=etag_in(said), checksum=next((f'{name}:{value}' for name, value in found if value), None))
+    return Stored(etag=trees.etag_in(said), checksum=next((f'{name}:{value}' for name, value in found if value), None))

@@ -6,18 +6,9 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from s3po.model import ListEntry
+from s3po.s3 import xml_trees as trees
 from s3po.s3.listing_scanner import MARK, scan
 from s3po.s3.protocol import Listing
-from s3po.s3.xml_trees import (
-    ErrorInBody,
-    check_bounds,
-    document_of,
-    etag_in,
-    has_more,
-    name_in,
-    number_of,
-    time_of,
-)
 
 __all__ = ['listing_of', 'parsed_listing_of']
 
@@ -34,7 +25,7 @@ def listing_of(body: bytes) -> Listing:
 
 def parsed_listing_of(body: bytes) -> Listing:
     """listing_of() without the scanner."""
-    root = document_of(body, 'ListObjectsV2')
+    root = trees.document_of(body, 'ListObjectsV2')
     is_escaped = _is_escaped(root)
     return _listing(root, [_entry(item, is_escaped=is_escaped) for item in root.findall('Contents')])
 
@@ -42,15 +33,15 @@ def parsed_listing_of(body: bytes) -> Listing:
 def _scanned_listing_of(body: bytes) -> Listing | None:
     """listing_of() by the scanner; None if the page needs expat."""
     try:
-        check_bounds(body)
+        trees.check_bounds(body)
         page = scan(body)
         if page is None:
             return None
-        root = document_of(page.rest, 'ListObjectsV2')
+        root = trees.document_of(page.rest, 'ListObjectsV2')
         if root.find('Contents') is not None or root.find(MARK) is None:
             return None
         return _listing(root, page.entries(is_escaped=_is_escaped(root)))
-    except (ValueError, ErrorInBody):
+    except (ValueError, trees.ErrorInBody):
         # MalformedAnswer is a ValueError.
         return None
 
@@ -59,8 +50,8 @@ def _listing(root: Element, entries: Sequence[ListEntry]) -> Listing:
     is_escaped = _is_escaped(root)
     return Listing(
         entries=entries,
-        prefixes=[name_in(item, 'Prefix', is_escaped=is_escaped) for item in root.findall('CommonPrefixes')],
-        is_truncated=has_more(root, 'NextContinuationToken'),
+        prefixes=[trees.name_in(item, 'Prefix', is_escaped=is_escaped) for item in root.findall('CommonPrefixes')],
+        is_truncated=trees.has_more(root, 'NextContinuationToken'),
         next_token=root.findtext('NextContinuationToken'),
     )
 
@@ -71,9 +62,9 @@ def _is_escaped(root: Element) -> bool:
 
 def _entry(item: Element, *, is_escaped: bool) -> ListEntry:
     return ListEntry(
-        key=name_in(item, 'Key', is_escaped=is_escaped),
-        size_bytes=number_of(item.findtext('Size', '0')),
-        etag=etag_in(item),
-        last_modified=time_of(item.findtext('LastModified')),
+        key=trees.name_in(item, 'Key', is_escaped=is_escaped),
+        size_bytes=trees.number_of(item.findtext('Size', '0')),
+        etag=trees.etag_in(item),
+        last_modified=trees.time_of(item.findtext('LastModified')),
         storage_class=item.findtext('StorageClass', 'STANDARD'),
     )

@@ -3,6 +3,6 @@
 Both implement s3po.s3.Transport. A transport never retries and never waits between attempts.
 
 - `wire`: the fast transport.
-- `boto`, `boto_responses`: the reference transport, and the one that moto can mock.
+- `boto`, `boto_hooks`, `boto_responses`: the reference transport, and the one that moto can mock.
 - `time_limits`: time limits of whole responses.
 """

@@ -19,7 +19,7 @@ import s3po
 from s3po.config import MIB
 from s3po.connection import wiring
 from s3po.errors import CertificateError, DownloadError, NetworkError, UploadError
-from s3po.http import HTTPOptions
+from s3po.http import HTTPClient
 from tests.conftest import BUCKET, impatient
 from tests.support.kinds import Kind
 from tests.support.relay import LOOPBACK, Relay, free_port
@@ -165,7 +165,7 @@ def test_stall_within_the_body(
 def test_drip(store: Store, conn: s3po.Connection, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then is too slow, though each is in time; after all attempts that is the error."""
     # The window of 30 s, scaled down.
-    monkeypatch.setattr(wiring, 'HTTPOptions', functools.partial(HTTPOptions, speed_window_s=0.5))
+    monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.5))
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=2.0))
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', None, drip={'bytes': 1, 'every_s': 0.1}))
@@ -179,7 +179,7 @@ def test_drip(store: Store, conn: s3po.Connection, connect: Connect, monkeypatch
 @pytest.mark.fault('F09', only='wire')
 def test_no_drip_of_ours(store: Store, conn: s3po.Connection, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time in which s3po holds its requests back itself is no slowness of the store's."""
-    monkeypatch.setattr(wiring, 'HTTPOptions', functools.partial(HTTPOptions, speed_window_s=0.3))
+    monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.3))
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(max_requests=1, min_bytes_per_s=100_000))
     conn.upload(BUCKET, 'key', LARGE)
 

@@ -23,7 +23,7 @@ import s3po
 from s3po.config import MIB
 from s3po.connection import wiring
 from s3po.errors import BatchError, DeadlineExceeded, ListingError
-from s3po.http import HTTPOptions
+from s3po.http import HTTPClient
 from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.kinds import Kind
@@ -441,7 +441,7 @@ ERROR = '<Error><Code>InternalError</Code><Message>' + 'x' * 2000 + '</Message><
 @pytest.fixture
 def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: pytest.MonkeyPatch) -> s3po.Connection:
     """A connection whose low-speed limit, and limit of time over boto, are scaled down."""
-    monkeypatch.setattr(wiring, 'HTTPOptions', functools.partial(HTTPOptions, speed_window_s=0.5))
+    monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.5))
     monkeypatch.setattr('s3po.transport.time_limits.DOCUMENT_S', 0.8)
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=5.0))
     store.create_bucket(BUCKET)

@@ -12,7 +12,7 @@ import gevent.event
 import pytest
 
 from s3po.body import BytesChunk
-from s3po.http import HTTPClient, HTTPOptions, Pool
+from s3po.http import HTTPClient, Pool, Timeouts, TLSOptions
 from tests.support.scripted import Close, Peer, Receive, ReceiveAll, ScriptedServer, Send, Step, Wait, pool_to
 
 REQUEST = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
@@ -126,7 +126,7 @@ def test_client_that_is_dropped() -> None:
     """Its connections are closed with it, also without close()."""
     before = descriptors()
     with ScriptedServer([*ONCE, ReceiveAll()]) as server:
-        client = HTTPClient(HTTPOptions())
+        client = HTTPClient(Timeouts(), TLSOptions())
         fetch(client.pool(server.origin))
         del client
         gc.collect()

@@ -24,7 +24,7 @@ import gevent.server
 import gevent.socket
 import gevent.ssl
 
-from s3po.http import Connection, HTTPClient, HTTPOptions, Origin, Pool, Timeouts
+from s3po.http import Connection, HTTPClient, Origin, Pool, Timeouts, TLSOptions
 from s3po.http.outbox import Outbox
 from s3po.http.watchdog import Watchdog
 from tests.support.fake_stream import FakeStream
@@ -355,7 +355,7 @@ def pool_to(origin: Origin | ScriptedServer | FakeServer, **options: Any) -> Ite
 
     Args:
         origin: Where it leads.
-        **options: Timeouts and HTTPOptions.
+        **options: Timeouts, and arguments of HTTPClient.
     """
     if isinstance(origin, FakeServer):
         with gevent.Timeout(LIMIT_S):
@@ -363,7 +363,7 @@ def pool_to(origin: Origin | ScriptedServer | FakeServer, **options: Any) -> Ite
         return
     limits = {'connect_timeout_s': LIMIT_S, 'read_timeout_s': LIMIT_S, 'min_bytes_per_s': 0.0}
     timeouts = Timeouts(**{name: options.pop(name, limit) for name, limit in limits.items()})
-    client = HTTPClient(HTTPOptions(timeouts=timeouts, **options))
+    client = HTTPClient(timeouts, options.pop('tls', TLSOptions()), **options)
     try:
         with gevent.Timeout(LIMIT_S):
             yield client.pool(origin.origin if isinstance(origin, ScriptedServer) else origin)

@@ -8,7 +8,7 @@ from s3po.errors import ConfigurationError
 from s3po.s3 import headers as wire_headers
 from s3po.s3.headers import taken_by
 from s3po.s3.parameters import METADATA_PREFIX, _header_members, _shapes, check_headers, known_headers, unknown_headers
-from s3po.transport.boto import CREATING
+from s3po.transport.boto_hooks import CREATING
 
 OPERATIONS = ('PutObject', 'CreateMultipartUpload', 'CopyObject', 'CompleteMultipartUpload')
 
