@@ -363,7 +363,7 @@ def test_etag_that_is_no_md5(store: Store, connect: Connect, target: Path, etag:
 
 @pytest.mark.fault('F49')
 def test_etag_of_parts(store: Store, connect: Connect, target: Path) -> None:
-    """An object uploaded in parts can be downloaded in other parts: its ETag is used for If-Match and not compared as an MD5."""
+    """An object uploaded in parts can be downloaded in other parts: its ETag is for If-Match, and is not compared as an MD5."""
     uploading = connect(store.endpoint_url, config=s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART))
     store.create_bucket(BUCKET)
     etag = uploading.upload(BUCKET, 'key', LARGE).etag
@@ -393,7 +393,7 @@ def test_content_encoding(conn: s3po.Connection, store: Store, target: Path, cod
 
 @pytest.mark.fault('F50')
 def test_unpacked_on_the_way(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """A proxy that decompresses responses sends no length: the error names the missing header, and the old file is unchanged."""
+    """A proxy that decompresses sends no length: the error names the missing header, and the old file is unchanged."""
     data = b'x' * 1000
     conn.upload(BUCKET, 'key', gzip.compress(data), headers={'Content-Encoding': 'gzip'})
     head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\n\r\n'

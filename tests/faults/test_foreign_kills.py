@@ -264,7 +264,7 @@ def test_worker(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
 @pytest.mark.leaves_upload('clean-up is killed, too')
 @pytest.mark.parametrize('seed', range(2))
 def test_any_greenlet(conn: s3po.Connection, tmp_path: Path, spawned: Spawned, seed: int) -> None:
-    """Whichever greenlets are killed: jobs reported as done are right, all others are reported as failed, and the batch ends."""
+    """Whichever greenlets are killed: jobs reported as done are right, all others are reported as failed, the batch ends."""
     chance = random.Random(seed)
     conn.upload(BUCKET, 'large', DATA)
     bodies = {f'small{number}': os.urandom(2000 + number) for number in range(40)}

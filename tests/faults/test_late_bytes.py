@@ -73,7 +73,7 @@ def wrong_ones(conn: s3po.Connection, server: Answering, count: int) -> int:
 @pytest.mark.fault('F73')
 @pytest.mark.parametrize('way', TWICE)
 def test_two_answers(connect: Connect, kind: Kind, way: str) -> None:
-    """If a server sends two responses to every request, no download returns another object. (1,000 downloads; fewer over boto.)"""
+    """If a server sends two responses to every request, no download returns another object. (Fewer downloads over boto.)"""
     with Answering(TWICE[way]) as server:
         count = 1000 if (kind.name, way) == ('wire', 'behind') else 50
         assert wrong_ones(connect(server.endpoint_url), server, count) == 0

@@ -91,7 +91,7 @@ def test_source_that_changes(conn: s3po.Connection, store: Store, tmp_path: Path
 @pytest.mark.fault('F53')
 @pytest.mark.parametrize('how', ['replaced', 'removed'])
 def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, how: str) -> None:
-    """A file that is replaced or removed meanwhile is sent as it was opened; delete=True does not delete the file in its place."""
+    """A file that is replaced or removed meanwhile is sent as it was opened; delete=True does not delete the new file."""
     path = tmp_path / 'source'
     path.write_bytes(DATA)
     store.script({'operation': 'UploadPart', 'times': 1, 'action': {'delay_s': 0.5}})
@@ -220,7 +220,7 @@ def program(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Path) -> 
 
 @pytest.mark.fault('F55')
 def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """A program that cancels its batch on SIGTERM ends soon: uploads are aborted, targets unchanged, temporary files removed."""
+    """A program that cancels its batch on SIGTERM ends soon: uploads are aborted, targets unchanged, no other files left."""
     program.send_signal(signal.SIGTERM)
     said, _ = program.communicate(timeout=WAIT_S)
 

@@ -100,7 +100,7 @@ def test_lost_part(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F15')
 @pytest.mark.parametrize('action', [{}, {'status': 404, 'code': 'NoSuchKey'}])
 def test_lost_delete(conn: s3po.Connection, store: Store, action: dict[str, Any]) -> None:
-    """A DeleteObject whose response is lost is repeated and succeeds, even if the store responds to the second with NoSuchKey."""
+    """A DeleteObject whose response is lost is repeated and succeeds, even if the second response is NoSuchKey."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once('DeleteObject', **LOST), *([once('DeleteObject', **action)] if action else []))
 
