@@ -35,20 +35,20 @@ __all__ = [
     'pytest_testnodedown',
 ]
 
-# Its asserts are to tell as much as those of a test file.
+# Rewrite the asserts of these modules, too, so that their failures show the values.
 pytest.register_assert_rewrite('tests.support.conformance')
 
 BUCKET = 'bucket'
 
 
-# A buffer that is freed goes back to the system: glibc would keep those below the size of the largest one so far.
+# Return freed buffers to the system: glibc would keep those that are smaller than the largest one so far.
 with contextlib.suppress(AttributeError):
     M_MMAP_THRESHOLD = -3  # malloc.h
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def pytest_collection_finish() -> None:
-    """What there is by now stays; it need not be looked at in each of the thousands of garbage collections."""
+    """Exclude the objects that exist by now from the thousands of garbage collections."""
     gc.collect()
     gc.freeze()
 
@@ -68,8 +68,8 @@ def _no_environment() -> Iterator[None]:
 
 @pytest.fixture(scope='session', autouse=True)
 def _botocore_reads_once() -> Iterator[None]:
-    """All botocore sessions share what they read: 2 MB of JSON, and a listing of 400 directories. Tests make hundreds."""
-    import botocore.regions  # behind s3po, which patches first
+    """Make all botocore sessions share the files that they read (2 MB of JSON, 400 directories), since tests make hundreds."""
+    import botocore.regions  # after s3po, which must patch first
     import botocore.session
 
     create_loader, shared = botocore.session.create_loader, dict[str | None, dict[Any, Any]]()
@@ -81,7 +81,7 @@ def _botocore_reads_once() -> Iterator[None]:
         return made
 
     def provider(*, ruleset_data: Any, **options: Any) -> Any:
-        # The data stay in the shared cache, and so does their id.
+        # The data stays in the shared cache, so its id is not reused.
         if id(ruleset_data) not in providers:
             providers[id(ruleset_data)] = new_provider(ruleset_data=ruleset_data, **options)
         return providers[id(ruleset_data)]
@@ -131,13 +131,13 @@ def impatient(retries: int = 3) -> s3po.RetryPolicy:
 
 @pytest.fixture
 def kind() -> Kind:
-    """The transport of connections. A file that runs over both has a fixture of this name."""
+    """The transport of connections. A test file that runs over both transports has its own fixture `kind`."""
     return AUTO
 
 
 @pytest.fixture
 def connect(kind: Kind) -> Iterator[Callable[..., s3po.Connection]]:
-    """Makes connections with keys, region and an impatient policy; closes them."""
+    """Makes connections with keys, region and a retry policy without waits, and closes them after the test."""
     made: list[s3po.Connection] = []
 
     def make(endpoint_url: str | None = None, **arguments: Any) -> s3po.Connection:
@@ -155,22 +155,23 @@ def connect(kind: Kind) -> Iterator[Callable[..., s3po.Connection]]:
 
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection to the keep-alive store, with a bucket."""
+    """A connection to the keep-alive store; the bucket exists."""
     store.create_bucket(BUCKET)
     return connect(store.endpoint_url)
 
 
 @pytest.fixture
 def memory() -> Iterator[MemoryTransport]:
-    """A transport in memory, with a bucket."""
+    """A transport in memory; the bucket exists."""
     transport = MemoryTransport()
     transport.store.create_bucket(BUCKET)
     yield transport
-    # Connections are in cycles: until the next full garbage collection the objects would stay in memory.
+    # Connections are in reference cycles: without this, the objects would stay in memory until the next full garbage
+    # collection.
     transport.store.reset()
 
 
 @pytest.fixture
 def memory_conn(memory: MemoryTransport) -> s3po.Connection:
-    """A connection over it."""
+    """A connection with the transport in memory."""
     return s3po.Connection(transport=memory, retry=impatient())

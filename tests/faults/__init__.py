@@ -1,1 +1,1 @@
-"""Tests of the fault catalogue."""
+"""Tests of the fault catalogue (tests/faults.rst)."""

@@ -1,12 +1,12 @@
-"""Fixtures of the fault catalogue: both transports, and invariants that hold after every fault.
+"""Fixtures of the fault catalogue: both transports, and invariants that are checked after every test.
 
-The invariants, checked after each test:
+The invariants:
 
-- I1 no temporary file is left beside a target (each test checks that the target is absent, unchanged or complete);
+- I1 no temporary file is left in the target's directory (each test checks that the target is absent, unchanged or complete);
 - I2 no multipart upload is open, unless the test is marked `leaves_upload`, with the reason;
-- I3 one result for each job: `jobs_ended()`, for tests with a batch;
-- I4 no secret is in a log record, at DEBUG, of any logger, nor in what is printed (tests/support/canaries.py);
-- I5 the numbers of greenlets and descriptors are as before.
+- I3 each job has exactly one result: tests with a batch call `jobs_ended()`;
+- I4 no log record of any logger (at DEBUG) and no printed text contains a secret (tests/support/canaries.py);
+- I5 the numbers of live greenlets and open descriptors are the same as before the test.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__ = ['_watched', 'jobs_ended', 'pytest_runtest_makereport']
 
 SETTLE_S = 5.0
 
-# All greenlets that were started since this was imported, and are still referenced.
+# All greenlets started since this module was imported that are still referenced.
 _started: weakref.WeakSet[Any] = weakref.WeakSet()
 gevent.Greenlet.add_spawn_callback(_started.add)
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports; a fault that concerns one of them names it: `@pytest.mark.fault('F33', only='wire')`."""
+    """The transport. A test of a fault that concerns one transport names it: `@pytest.mark.fault('F33', only='wire')`."""
     for mark in request.node.iter_markers('fault'):
         only = mark.kwargs.get('only')
         if only not in (None, request.param):
@@ -51,7 +51,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(scope='session', autouse=True)
 def _begun(_store_server: Store) -> None:
-    """What is made once for a process (threads of the pool, the loop's own descriptors) is made before anything is counted."""
+    """Creates, before anything is counted, what lives as long as the process (threads of the pool, the loop's descriptors)."""
     for name in KINDS:
         with s3po.Connection(
             endpoint_url=_store_server.endpoint_url,
@@ -70,24 +70,24 @@ def _begun(_store_server: Store) -> None:
 def invariants(
     request: pytest.FixtureRequest, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> Iterator[None]:
-    """Checks them."""
+    """Checks the invariants after each test."""
     before = living()
     yield
     assert left_behind(tmp_path) == []
     if request.node.get_closest_marker('leaves_upload') is None:
         assert open_uploads(store) == []
-    # Some hold tracebacks, and these what was in use.
+    # Some log records hold tracebacks, which keep objects of the test alive.
     caplog.get_records('call').clear()
     settle(before)
 
 
 def left_behind(directory: Path) -> list[str]:
-    """The temporary files below a directory."""
+    """The paths of all temporary files below a directory."""
     return [str(path) for path in directory.rglob('.s3po-*')]
 
 
 def open_uploads(store: Store) -> list[tuple[str, str]]:
-    """The (bucket, key) of all multipart uploads that are neither completed nor aborted, by the store's own word."""
+    """The (bucket, key) of each multipart upload that the store lists as neither completed nor aborted."""
     found = []
     for bucket in re.findall('<Bucket><Name>([^<]*)', ask(store, '/')):
         found += [(bucket, key) for key in re.findall('<Upload><Key>([^<]*)', ask(store, f'/{bucket}?uploads'))]
@@ -95,7 +95,7 @@ def open_uploads(store: Store) -> list[tuple[str, str]]:
 
 
 def ask(store: Store, target: str) -> str:
-    """One GET without s3po. (The store looks at no signature.)"""
+    """The body of the response to one GET, sent without s3po. (The store checks no signature.)"""
     connection = http.client.HTTPConnection('127.0.0.1', store.port, timeout=SETTLE_S)
     try:
         connection.request('GET', target)
@@ -105,19 +105,19 @@ def ask(store: Store, target: str) -> str:
 
 
 def jobs_ended(batch: s3po.Batch, count: int) -> None:
-    """Each of so many jobs has one result, or one error."""
+    """Assert that each of the `count` jobs has one result or one error."""
     assert len(batch.results()) == count
     assert all(not isinstance(result, BaseException) or isinstance(result, s3po.S3poError) for result in batch.results())
 
 
 def living() -> tuple[int, int]:
-    """How many greenlets live that were started under watch, and how many descriptors are open."""
+    """The number of live greenlets that were started in tests, and the number of open descriptors."""
     greenlets = [each for each in _started if not each.dead]
     return len(greenlets), len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
 
 
 def settle(before: tuple[int, int]) -> None:
-    """Wait for what is on its way to its end, and compare."""
+    """Wait until no more greenlets and descriptors are in use than before; fail if this takes too long."""
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
         now = living()

@@ -1,7 +1,7 @@
-"""`make faults`: the fault catalogue as a table. A plugin of pytest's: -p tests.faults.report
+"""`make faults`: prints the fault catalogue as a table. A pytest plugin: -p tests.faults.report
 
-For each entry: the transport, the outcome, how many requests the store had, and the test. Entries without a test must
-be in tests/faults.rst with the reason; otherwise the run fails.
+For each entry: the transport, the outcome, the number of requests that the store received, and the test. An entry without a
+test must be in tests/faults.rst with the reason; otherwise the run fails.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _requests = pytest.StashKey[int]()
 
 
 def explained() -> dict[str, str]:
-    """The entries that tests/faults.rst explains completely (not those of which it explains one case), each with its text."""
+    """The text of each entry that tests/faults.rst explains completely, and not only in one case."""
     lines = re.finditer(r'^:(F\d\d): (.*(?:\n    .*)*)', TABLE.read_text(), re.MULTILINE)
     return {found[1]: found[2].strip() for found in lines}
 
@@ -77,7 +77,7 @@ class Report:
                 item.stash[_requests] = len(store.log())
 
     def missing(self) -> list[str]:
-        """The entries that have neither a passed test nor a reason in tests/faults.rst."""
+        """The entries that have neither a passed test nor an explanation in tests/faults.rst."""
         tested, told = {row[0] for row in self.rows if row[2] != 'failed'}, explained()
         return [each for each in ENTRIES if each not in tested and each not in told]
 
@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only the tests that have the mark."""
+    """Select the tests that have the mark `fault`."""
     chosen = [item for item in items if item.get_closest_marker('fault')]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen

@@ -1,4 +1,4 @@
-"""Many jobs, one store (F21, F24, F61 to F63)."""
+"""Faults that many jobs meet at the same store (F21, F24, F61 to F63)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ DATA = os.urandom(1000)
 @pytest.mark.fault('F21')
 @pytest.mark.xfail(strict=True, reason="the width that follows the store is the batch's own work")
 def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
-    """While the store refuses for the rate, there are fewer requests at once, and no job fails for it."""
-    # More than three for each job: one of them needs more patience than its attempts.
+    """While the store responds with SlowDown, the batch sends fewer requests at once, and no job fails."""
+    # More than three per job on average: one of the jobs needs more retries than its attempts.
     store.script({'operation': 'PutObject', 'times': 700, 'action': {'status': 503, 'code': 'SlowDown'}})
 
     with conn.batch(20) as batch:
@@ -39,7 +39,7 @@ def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F24')
 @pytest.mark.xfail(strict=True, reason="the budget of retries that pauses a pool is the batch's own work")
 def test_outage(conn: s3po.Connection, store: Store) -> None:
-    """While nothing works, few requests find out, and all jobs are done when it is over."""
+    """During an outage only a few requests are sent; when it is over, all jobs succeed."""
     store.script({'operation': 'PutObject', 'times': 700, 'action': {'status': 500}})
 
     with conn.batch(50, on_error='collect') as batch:
@@ -52,7 +52,7 @@ def test_outage(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.slow
 @pytest.mark.fault('F61')
 def test_one_that_never_works(conn: s3po.Connection, store: Store) -> None:
-    """It fails after its attempts; the others are done, and do not wait for it."""
+    """A job that always fails ends after its attempts; the other jobs succeed and do not wait for it."""
     store.script({'operation': 'PutObject', 'key': 'key500', 'times': None, 'action': {'status': 500}})
 
     with conn.batch(20, on_error='collect') as batch:
@@ -66,7 +66,7 @@ def test_one_that_never_works(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F62')
 def test_all_cancelled(conn: s3po.Connection, store: Store) -> None:
-    """A batch that is cancelled while the store does not respond has all its results within a second."""
+    """After cancel(), a batch whose store does not respond has all results within a second."""
     store.script({'operation': 'PutObject', 'skip': 50, 'times': None, 'action': {'hang_s': 20.0}})
 
     with conn.batch(10, on_error='collect') as batch:
@@ -101,7 +101,7 @@ print(len(batch.failed))
 @pytest.mark.slow
 @pytest.mark.fault('F63', only='wire')
 def test_few_descriptors(conn: s3po.Connection, store: Store) -> None:
-    """A batch that is wider than the process may have descriptors is refused at its start, or made narrower."""
+    """A batch with more workers than the process may have descriptors is refused at its start, or gets fewer workers."""
     store.script({'operation': 'PutObject', 'times': None, 'action': {'delay_s': 0.1}})
     command: Any = [sys.executable, '-c', FEW_DESCRIPTORS, store.endpoint_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -60,7 +60,7 @@ End = Callable[[], None]
 @pytest.mark.fault('F71')
 @ENDS
 def test_callback(conn: s3po.Connection, end: End) -> None:
-    """Whatever ends a callback fails its job for all to see; the worker, or another, does the rest."""
+    """An exception of any kind in a callback fails its job and is reported; the other jobs are done."""
     with pytest.raises(s3po.BatchError, match='1 of 4 jobs failed') as caught, conn.batch(1) as batch:
         batch.upload(BUCKET, 'a', b'x', callback=lambda _: end())
         others = [batch.upload(BUCKET, f'{number}', b'x') for number in range(3)]
@@ -73,7 +73,7 @@ def test_callback(conn: s3po.Connection, end: End) -> None:
 @pytest.mark.fault('F71')
 @ENDS
 def test_errback(conn: s3po.Connection, store: Store, end: End) -> None:
-    """And an errback: what it was told is told by the batch too."""
+    """An exception of any kind in an errback is reported by the batch."""
     with pytest.raises(s3po.BatchError, match='1 of 2 jobs failed') as caught, conn.batch(1) as batch:
         batch.download(BUCKET, 'missing', errback=lambda _: end())
         batch.upload(BUCKET, 'a', b'x')
@@ -83,7 +83,7 @@ def test_errback(conn: s3po.Connection, store: Store, end: End) -> None:
 @pytest.mark.fault('F71')
 @ENDS
 def test_source(conn: s3po.Connection, end: End) -> None:
-    """Whatever ends a transfer from outside fails it likewise, and its errback is told."""
+    """An exception of any kind in a source fails its job, and the errback is called."""
 
     def source() -> Iterator[bytes]:
         yield b'x' * 1000
@@ -102,7 +102,7 @@ def test_source(conn: s3po.Connection, end: End) -> None:
 
 @pytest.mark.fault('F71')
 def test_own_cancels_are_quiet(conn: s3po.Connection, store: Store) -> None:
-    """Only what the batch's cancel() or the job's own ended is no failure to be raised."""
+    """Jobs ended by their own cancel() or by the batch's cancel() do not raise a BatchError."""
     store.script({'operation': 'PutObject', 'times': None, 'action': {'delay_s': 0.5}})
     with conn.batch(2) as batch:
         jobs = [batch.upload(BUCKET, f'{number}', b'x') for number in range(4)]
@@ -132,7 +132,7 @@ def test_never_waited_for(store: Store, authority: Authority, tmp_path: Path, co
 @pytest.mark.fault('F77')
 @pytest.mark.parametrize('reading', ['nothing', 'failed', 'results', 'success', 'report', 'get', 'errback', 'exception'])
 def test_failures_that_nothing_read(conn: s3po.Connection, caplog: pytest.LogCaptureFixture, reading: str) -> None:
-    """Nor are the failures of a batch that was waited for forgotten in silence; and none is told that was looked at."""
+    """Failures of a batch that nothing has read are logged when the batch is collected; failures that were read are not."""
     told: list[BaseException] = []
 
     def use() -> None:
@@ -162,7 +162,7 @@ def test_failures_that_nothing_read(conn: s3po.Connection, caplog: pytest.LogCap
 @pytest.mark.fault('F79')
 @pytest.mark.parametrize('waiting', ['get', 'as_completed', 'results', 'success', 'raise_for_errors', 'wait'])
 def test_waits_in_callbacks(conn: s3po.Connection, waiting: str) -> None:
-    """A callback that waits for its own batch raises an error at once; it never waits for ever."""
+    """A callback that waits for its own batch raises an error at once, instead of waiting forever."""
 
     def call_back(_: object) -> None:
         if waiting == 'get':
@@ -180,7 +180,7 @@ def test_waits_in_callbacks(conn: s3po.Connection, waiting: str) -> None:
 @pytest.mark.fault('F79')
 @pytest.mark.parametrize('count', [1, 200])
 def test_submissions_that_callbacks_wait_for(conn: s3po.Connection, count: int) -> None:
-    """Another greenlet that a callback waits for may submit, though the queue is full and all workers are in callbacks."""
+    """A greenlet that a callback waits for can submit jobs even if the queue is full and all workers are in callbacks."""
     has_submitted, begun = gevent.event.Event(), gevent.event.Event()
 
     def call_back(_: object) -> None:
@@ -199,13 +199,13 @@ def test_submissions_that_callbacks_wait_for(conn: s3po.Connection, count: int) 
             batch.upload(BUCKET, f'{number}', b'x', callback=call_back)
     submitting.get()
     assert len(batch.results()) == count + 4
-    # The bound of the queue holds as before.
+    # The limit of the queue holds as before.
     assert batch._workers._room.counter == 2
 
 
 @pytest.mark.fault('F79')
 def test_submission_from_a_thread(conn: s3po.Connection) -> None:
-    """Another native thread may not submit, whatever the workers do."""
+    """Another native thread cannot submit jobs, whatever the workers do."""
     found: list[BaseException] = []
 
     def submit() -> None:
@@ -243,7 +243,7 @@ def native_thread(function: Callable[[], None]) -> Any:
 
 @pytest.mark.fault('F80')
 def test_callback_that_never_ends(conn: s3po.Connection) -> None:
-    """The batch's time limit ends a callback too, if it gives way."""
+    """The time limit of the batch also ends a callback, if the callback yields to the event loop."""
 
     def call_back(_: object) -> None:
         while True:
@@ -260,13 +260,13 @@ def test_callback_that_never_ends(conn: s3po.Connection) -> None:
 
 @pytest.mark.parametrize('name', ['timeout_s', 'job_timeout_s'])
 def test_no_number(conn: s3po.Connection, name: str) -> None:
-    """NaN is no limit of time."""
+    """NaN is rejected as a time limit."""
     with pytest.raises(ConfigurationError, match=f'{name} must be a number of seconds above 0'):
         conn.batch(1, **{name: float('nan')})
 
 
 class Nameless(Exception):
-    """An error of the caller's whose texts cannot be made."""
+    """An error of the caller whose str() and repr() fail."""
 
     def __repr__(self) -> str:
         return str(self.missing)  # type: ignore[attr-defined]
@@ -276,7 +276,7 @@ class Nameless(Exception):
 
 @pytest.mark.fault('F71')
 def test_error_without_a_text(conn: s3po.Connection) -> None:
-    """The job ends all the same, and the others too."""
+    """An error whose text cannot be made ends its own job; the other jobs are done."""
 
     def fail(_: object) -> None:
         raise Nameless

@@ -1,4 +1,4 @@
-"""The caller's file objects that read or write less than requested, and two downloads to one path."""
+"""File objects of the caller that read or write less than requested, and two downloads to one path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IN_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[Any, Any]]:
-    """The two ends of a pipe, unbuffered and non-blocking."""
+    """Both ends of a pipe, unbuffered and non-blocking."""
     ends = os.pipe()
     for end in ends:
         os.set_blocking(end, False)
@@ -35,7 +35,7 @@ def pipe() -> Iterator[tuple[Any, Any]]:
 
 
 class Short(io.RawIOBase):
-    """Takes 1,000 bytes at a time."""
+    """A raw file whose write() accepts at most 1,000 bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ UPLOADS: dict[str, Callable[[s3po.Connection, Any], object]] = {
 
 @pytest.mark.parametrize('download', DOWNLOADS.values(), ids=DOWNLOADS)
 def test_target_that_takes_no_more(conn: s3po.Connection, pipe: tuple[Any, Any], download: Callable[..., object]) -> None:
-    """A write() of a raw file that returns None has taken nothing."""
+    """A raw file whose write() returns None fails the download: it has written nothing."""
     conn.upload(BUCKET, 'key', DATA)
 
     with pytest.raises(ConfigurationError, match='non-blocking and accepts no more'):
@@ -70,7 +70,7 @@ def test_target_that_takes_no_more(conn: s3po.Connection, pipe: tuple[Any, Any],
 
 @pytest.mark.parametrize('download', DOWNLOADS.values(), ids=DOWNLOADS)
 def test_target_that_takes_less(conn: s3po.Connection, download: Callable[..., object]) -> None:
-    """The rest is written again."""
+    """If write() accepts fewer bytes, the rest is written with further calls."""
     conn.upload(BUCKET, 'key', DATA)
     file = Short()
 
@@ -81,7 +81,7 @@ def test_target_that_takes_less(conn: s3po.Connection, download: Callable[..., o
 
 @pytest.mark.parametrize('upload', UPLOADS.values(), ids=UPLOADS)
 def test_source_that_has_no_data_now(conn: s3po.Connection, pipe: tuple[Any, Any], upload: Callable[..., object]) -> None:
-    """A read() that returns None is not the end."""
+    """A source whose read() returns None fails the upload: None is not the end of the file."""
     pipe[1].write(b'x' * 5000)
 
     with pytest.raises(ConfigurationError, match='non-blocking and has no data now'):
@@ -91,7 +91,7 @@ def test_source_that_has_no_data_now(conn: s3po.Connection, pipe: tuple[Any, Any
 
 
 def test_two_downloads_into_one_path(conn: s3po.Connection, store: Store, connect: Connect, tmp_path: Path) -> None:
-    """Without a temporary file the second one fails, and leaves the file to the first. Then the path is free again."""
+    """Without a temporary file, a second download to the same path fails, and leaves the file to the first one."""
     writing = connect(store.endpoint_url, config=IN_PARTS)
     objects = {key: key.encode() * 12 * MIB for key in 'ab'}
     for key, data in objects.items():

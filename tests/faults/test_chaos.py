@@ -10,13 +10,13 @@ from tests.support.servers import Store
 
 pytestmark = pytest.mark.slow
 
-# One of those in which a completion meets F26, although it had been done.
+# One of the seeds with which a CompleteMultipartUpload that the store has carried out meets F26.
 SEED = 7
 
 
 @pytest.mark.fault('F64', only='wire')
 def test_chaos(store: Store) -> None:
-    """A short run, against the tests' own store; `make chaos` has the long one, against a real one."""
+    """A short run against the store of the tests. `make chaos` runs it for longer, against a real server."""
     spoiled, clean, counts = chaos(store.endpoint_url, seed=SEED, objects=300, total_bytes=150 * MIB, checksum='auto')
 
     print(f'seed {SEED}: {spoiled}; without faults {clean.seconds:.1f} s; {counts}')

@@ -32,13 +32,13 @@ LARGE = os.urandom(3 * MIB)
 
 
 def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
-    """A rule for the next requests of one kind."""
+    """A rule for the next requests of one operation."""
     return {'operation': operation, 'times': times, 'action': action}
 
 
 @pytest.fixture
 def relay(store: Store) -> Iterator[Relay]:
-    """A way to the store that is closed at first."""
+    """A relay to the store that accepts no connections at first."""
     made = Relay(store.port)
     yield made
     made.close()
@@ -46,7 +46,7 @@ def relay(store: Store) -> Iterator[Relay]:
 
 @pytest.mark.fault('F01')
 def test_refused_then_up(relay: Relay, conn: s3po.Connection, connect: Connect) -> None:
-    """A store that comes up while an upload waits for its next attempt is none the wiser."""
+    """An upload succeeds if the store comes up while the upload waits for its next attempt."""
     policy = s3po.RetryPolicy(retries=5, wait=tenacity.wait_fixed(0.25))
     connection = connect(relay.endpoint_url, retry=policy)
     opening = gevent.spawn_later(0.6, relay.open)
@@ -62,7 +62,7 @@ def test_refused_then_up(relay: Relay, conn: s3po.Connection, connect: Connect) 
 
 @pytest.mark.fault('F02')
 def test_refused_for_ever(connect: Connect) -> None:
-    """After all attempts the error names the place, and no key."""
+    """After all attempts the error contains the host and port."""
     port = free_port()
 
     with pytest.raises(UploadError, match=f'{LOOPBACK}.{port}.*gave up after 4 attempts') as caught:
@@ -74,7 +74,7 @@ def test_refused_for_ever(connect: Connect) -> None:
 
 @pytest.mark.fault('F03')
 def test_name_that_is_none(connect: Connect) -> None:
-    """An unknown host name is resolved three times, and then is an error."""
+    """An unknown host name is an error after three attempts."""
     began = time.monotonic()
 
     with pytest.raises(UploadError, match=r'x\.invalid.*gave up after 3 attempts'):
@@ -86,7 +86,7 @@ def test_name_that_is_none(connect: Connect) -> None:
 @pytest.mark.fault('F04')
 @pytest.mark.parametrize('operation', ['PutObject', 'GetObject', 'HeadObject'])
 def test_reset_before_the_status(conn: s3po.Connection, store: Store, operation: str) -> None:
-    """It is sent again."""
+    """A request whose connection is reset before the status line is sent again."""
     conn.upload(BUCKET, 'key', DATA)
     store.script(once(operation, reset=True))
     before = len(store.log(operation))
@@ -104,7 +104,7 @@ def test_reset_before_the_status(conn: s3po.Connection, store: Store, operation:
 
 @pytest.mark.fault('F05')
 def test_idle_connection_that_ended(conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """A kept connection that the store closes behind an answer fails nothing that follows."""
+    """If the store closes a kept-alive connection after a response, the next request does not fail."""
     store.script(once('PutObject', add_headers={'Connection': 'close'}))
     conn.upload(BUCKET, 'first', DATA)
 
@@ -116,8 +116,8 @@ def test_idle_connection_that_ended(conn: s3po.Connection, store: Store, kind: K
 
 @pytest.mark.fault('F06')
 def test_reset_on_reuse(conn: s3po.Connection, connect: Connect, store: Store) -> None:
-    """A store that resets every connection at its second request costs at most as many requests again as there are jobs."""
-    # Over boto, an attempt may get one used connection after the other.
+    """If the store resets every connection at its second request, each job repeats at most one request."""
+    # Over boto, an attempt may get one used connection after another.
     conn = connect(store.endpoint_url, retry=impatient(50))
     store.script({'operation': 'PutObject', 'nth': 2, 'times': None, 'action': {'reset': True}})
 
@@ -131,7 +131,7 @@ def test_reset_on_reuse(conn: s3po.Connection, connect: Connect, store: Store) -
 
 @pytest.mark.fault('F07')
 def test_silence_before_the_status(store: Store, conn: s3po.Connection, connect: Connect) -> None:
-    """A store that does not respond is given up after the read timeout; the next attempt succeeds."""
+    """A request that gets no response is given up after the read timeout; the next attempt succeeds."""
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=0.5))
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', hang_s=5.0))
@@ -147,7 +147,7 @@ def test_silence_before_the_status(store: Store, conn: s3po.Connection, connect:
 def test_stall_within_the_body(
     store: Store, conn: s3po.Connection, connect: Connect, kind: Kind, tmp_path: Path, target: str
 ) -> None:
-    """A body that stops is given up after the read timeout, and goes on where it stopped, of the same version."""
+    """A body that stalls is given up after the read timeout, and continued from its last byte in the same version."""
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=0.5))
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(once('GetObject', hang_s=5.0, cut_body_at=2 * MIB))
@@ -163,8 +163,8 @@ def test_stall_within_the_body(
 
 @pytest.mark.fault('F09', only='wire')
 def test_drip(store: Store, conn: s3po.Connection, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then is too slow, though each is in time; after all attempts that is the error."""
-    # The window of 30 s, scaled down.
+    """A body below the minimum speed is given up, although each read is in time; after all attempts this is the error."""
+    # The time window of 30 s, scaled down.
     monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.5))
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=2.0))
     conn.upload(BUCKET, 'key', DATA)
@@ -178,13 +178,13 @@ def test_drip(store: Store, conn: s3po.Connection, connect: Connect, monkeypatch
 
 @pytest.mark.fault('F09', only='wire')
 def test_no_drip_of_ours(store: Store, conn: s3po.Connection, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time in which s3po holds its requests back itself is no slowness of the store's."""
+    """The time during which s3po itself delays reading does not count as slowness of the store."""
     monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.3))
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(max_requests=1, min_bytes_per_s=100_000))
     conn.upload(BUCKET, 'key', LARGE)
 
     class SlowFile:
-        """Takes its time over what it is given."""
+        """A target whose write() is slow."""
 
         def write(self, data: bytes | memoryview) -> int:
             gevent.sleep(0.5)
@@ -198,7 +198,7 @@ def test_no_drip_of_ours(store: Store, conn: s3po.Connection, connect: Connect, 
 
 @pytest.mark.fault('F10')
 def test_garbage(conn: s3po.Connection, store: Store) -> None:
-    """What is no HTTP is an attempt that failed; the next one is on a new connection."""
+    """A response that is not HTTP fails the attempt; the next attempt uses a new connection."""
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', raw='\x00\x01garbage\r\n'))
 
@@ -215,7 +215,7 @@ ODD_ANSWERS = {
 @pytest.mark.fault('F11')
 @pytest.mark.parametrize('answer', ODD_ANSWERS)
 def test_odd_answers(conn: s3po.Connection, store: Store, answer: str) -> None:
-    """A body whose last chunk is missing, and a head without end."""
+    """A body without its last chunk, or a head without an end, fails the attempt; the next one succeeds."""
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', raw=ODD_ANSWERS[answer]))
 
@@ -225,7 +225,7 @@ def test_odd_answers(conn: s3po.Connection, store: Store, answer: str) -> None:
 
 @pytest.mark.fault('F18')
 def test_untrusted(authority: Authority, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An untrusted certificate ends the transfer: one connection, and nothing is sent."""
+    """An untrusted certificate fails the transfer after one connection, and nothing is sent."""
     monkeypatch.delenv('SSL_CERT_FILE', raising=False)
     monkeypatch.delenv('REQUESTS_CA_BUNDLE', raising=False)
     with Store(authority) as tls_store:
@@ -239,7 +239,7 @@ def test_untrusted(authority: Authority, connect: Connect, monkeypatch: pytest.M
 
 @pytest.mark.fault('F19')
 def test_no_handshake(connect: Connect) -> None:
-    """A server that closes during the handshake is retried like any failure, and the message describes it."""
+    """A server that closes during the TLS handshake is retried like any network error, and the message describes it."""
     met: list[int] = []
 
     def hang_up(client: gevent.socket.socket, _: Any) -> None:
@@ -260,7 +260,7 @@ def test_no_handshake(connect: Connect) -> None:
 
 @pytest.mark.fault('F20')
 def test_page_of_a_proxy(conn: s3po.Connection, store: Store) -> None:
-    """A gateway's page is no error of S3's, and passes."""
+    """A gateway's error page (502) is retried."""
     conn.upload(BUCKET, 'key', DATA)
     page = '<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>'
     store.script(once('GetObject', status=502, headers={'Content-Type': 'text/html'}, body=page))

@@ -1,4 +1,4 @@
-"""Responses that are short, shifted, changed or compressed (F42 to F46, F48 to F50): the download is complete, or an error."""
+"""Responses that are short, shifted, changed or compressed (F42 to F46, F48 to F50): a download is complete, or an error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IN_PARTS = s3po.TransferConfig(multipart_threshold=4 * PART, multipart_chunksize
 
 @pytest.fixture
 def conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection that downloads in parts, with a bucket."""
+    """A connection that downloads in parts; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
@@ -41,39 +41,39 @@ def conn(store: Store, connect: Connect) -> s3po.Connection:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A file that is there already, alone in its directory."""
+    """A file that exists already, alone in its directory."""
     path = tmp_path / 'target'
     path.write_bytes(b'old')
     return path
 
 
 def once(times: int | None = 1, **action: Any) -> dict[str, Any]:
-    """A rule for the next GETs."""
+    """A rule for the next GetObject requests."""
     return {'operation': 'GetObject', 'times': times, 'action': action}
 
 
 def of_ranges(etag: str, times: int | None = 1, *, skip: int = 0, **action: Any) -> dict[str, Any]:
-    """A rule for the next GETs of ranges."""
+    """A rule for the next GetObject requests of ranges."""
     return {**once(times, **action), 'headers': {'if-match': f'"{etag}"'}, 'skip': skip}
 
 
 def is_old(target: Path) -> bool:
-    """Whether the target has what it had, and nothing lies beside it."""
+    """True if the target has its old content and is the only file in its directory."""
     return target.read_bytes() == b'old' and list(target.parent.iterdir()) == [target]
 
 
 def is_new(target: Path, data: bytes) -> bool:
-    """Whether the target has the object, and nothing lies beside it."""
+    """True if the target has the object's content and is the only file in its directory."""
     return target.read_bytes() == data and list(target.parent.iterdir()) == [target]
 
 
-# ---------------------------------------------------------------------- what comes short
+# ---------------------------------------------------------------------- short responses
 
 
 @pytest.mark.fault('F42')
 @pytest.mark.parametrize('reset', [False, True], ids=['FIN', 'RST'])
 def test_short_part(conn: s3po.Connection, store: Store, target: Path, kind: Kind, *, reset: bool) -> None:
-    """A range that ends at 40 % goes on behind its last byte, of the same version, and costs no byte twice."""
+    """A range that is cut at 40 % is continued after its last byte, in the same version, and no byte is fetched twice."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     cut = PART * 2 // 5
     store.script(of_ranges(etag, cut_body_at=cut, reset=reset))
@@ -86,7 +86,7 @@ def test_short_part(conn: s3po.Connection, store: Store, target: Path, kind: Kin
     starts = sorted(int(each['range'].removeprefix('bytes=').partition('-')[0]) for each in ranges)
     assert len(starts) == 4
     assert result.attempts == result.parts + 1
-    # RST may overtake bytes that were sent; and boto gives whole pieces only, so up to one of them is fetched again.
+    # RST may overtake bytes that were sent, and boto returns whole pieces only, so up to one piece is fetched again.
     if not reset:
         resumed = next(start for start in starts if start % PART) % PART
         assert resumed == cut if kind.name == 'wire' else cut - READ_BYTES < resumed <= cut
@@ -94,7 +94,7 @@ def test_short_part(conn: s3po.Connection, store: Store, target: Path, kind: Kin
 
 @pytest.mark.fault('F42')
 def test_short_first_answer(conn: s3po.Connection, store: Store, target: Path, kind: Kind) -> None:
-    """Likewise of the first answer, in which the first part is read."""
+    """If the first response, which contains the first part, is cut, it is continued as well."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(once(cut_body_at=100_000))
 
@@ -109,7 +109,7 @@ def test_short_first_answer(conn: s3po.Connection, store: Store, target: Path, k
 
 @pytest.mark.fault('F42')
 def test_short_for_ever(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """Where nothing more comes, it is given up, and the target is as it was."""
+    """If no more bytes arrive in any attempt, the download fails and the target is unchanged."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(of_ranges(etag, None, cut_body_at=0))
 
@@ -124,7 +124,7 @@ def test_short_for_ever(conn: s3po.Connection, store: Store, target: Path) -> No
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['small', 'large'])
 @pytest.mark.parametrize('cut', [0, 1000, None])
 def test_without_length(conn: s3po.Connection, store: Store, target: Path, data: bytes, cut: int | None) -> None:
-    """A response without a length might be truncated, and is an error in any case."""
+    """A response without a length may be truncated, so it is an error, complete or not, and is requested again."""
     conn.upload(BUCKET, 'key', data)
     store.script(once(drop_headers=['Content-Length'], cut_body_at=cut))
 
@@ -136,7 +136,7 @@ def test_without_length(conn: s3po.Connection, store: Store, target: Path, data:
 
 @pytest.mark.fault('F43')
 def test_without_length_for_ever(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """If it never succeeds, the error says what is missing, and the old file is unchanged."""
+    """If every response lacks a length, the error names the missing header, and the old file is unchanged."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once(None, drop_headers=['Content-Length']))
 
@@ -147,12 +147,12 @@ def test_without_length_for_ever(conn: s3po.Connection, store: Store, target: Pa
     assert len(store.log('GetObject')) == 4
 
 
-# ---------------------------------------------------------------------- ranges that are none
+# ---------------------------------------------------------------------- ranges that are ignored
 
 
 @pytest.mark.fault('F44')
 def test_range_ignored(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """A store that sends all of the object for a range is read as one stream, and never gives one byte too many."""
+    """If a store always responds to a range with the whole object, the download reads one stream and writes each byte once."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(of_ranges(etag, None, ignore_range=True))
 
@@ -165,7 +165,7 @@ def test_range_ignored(conn: s3po.Connection, store: Store, target: Path) -> Non
 
 @pytest.mark.fault('F44')
 def test_range_ignored_once(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """Once is no reason to give up."""
+    """A range that is ignored once is requested again; the download stays in parts."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(of_ranges(etag, ignore_range=True))
 
@@ -176,7 +176,7 @@ def test_range_ignored_once(conn: s3po.Connection, store: Store, target: Path) -
 
 @pytest.mark.fault('F44')
 def test_range_of_the_caller_ignored(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """And never more than the requested bytes."""
+    """If the store ignores the caller's byte_range, the download fails rather than return other bytes."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once(None, ignore_range=True))
 
@@ -200,7 +200,7 @@ SHIFTED = {
 @pytest.mark.fault('F45')
 @pytest.mark.parametrize('how', SHIFTED)
 def test_wrong_range(conn: s3po.Connection, store: Store, target: Path, how: str) -> None:
-    """A wrong part is requested again; then it is an error, and the target is unchanged."""
+    """A wrong part is requested again; if it stays wrong, the download fails and the target is unchanged."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     second = {'if-match': f'"{etag}"', 'range': f'bytes={PART}-{2 * PART - 1}'}
     rule = {'operation': 'GetObject', 'headers': second, 'action': SHIFTED[how]}
@@ -220,16 +220,16 @@ def test_wrong_range(conn: s3po.Connection, store: Store, target: Path, how: str
     assert is_old(target)
 
 
-# ---------------------------------------------------------------------- bytes that are others
+# ---------------------------------------------------------------------- changed bytes
 
 
 def crc32(data: bytes) -> str:
-    """The form of S3."""
+    """The CRC32 in the form of S3's headers (base64)."""
     return base64.b64encode(zlib.crc32(data).to_bytes(4)).decode()
 
 
 def guarded(store: Store, conn: s3po.Connection, data: bytes) -> None:
-    """An object for which the store has a checksum."""
+    """Store an object with a checksum."""
     conn.conn.put_object(Bucket=BUCKET, Key='key', Body=data, ChecksumCRC32=crc32(data))
     assert conn.conn.head_object(Bucket=BUCKET, Key='key', ChecksumMode='ENABLED')['ContentLength'] == len(data)
 
@@ -238,7 +238,7 @@ def guarded(store: Store, conn: s3po.Connection, data: bytes) -> None:
 @pytest.mark.parametrize('at', [0, -1])
 @pytest.mark.parametrize('into', ['memory', 'path', 'file'])
 def test_flipped_bit(conn: s3po.Connection, store: Store, target: Path, at: int, into: str) -> None:
-    """One bit, wherever it is and wherever it goes, is noticed, and the object fetched again."""
+    """A flipped bit is detected at either end of the object and for every kind of target, and the object is fetched again."""
     guarded(store, conn, SMALL)
     store.script(once(flip_byte_at=at))
 
@@ -257,7 +257,7 @@ def test_flipped_bit(conn: s3po.Connection, store: Store, target: Path, at: int,
 @pytest.mark.fault('F46')
 @pytest.mark.parametrize('part', [0, 1, 3])
 def test_flipped_bit_in_a_part(conn: s3po.Connection, store: Store, target: Path, part: int) -> None:
-    """Likewise in any part of a large one, the short last one too."""
+    """A flipped bit is detected in any part of a large object, also in the short last part."""
     guarded(store, conn, LARGE)
     etag = conn.head(BUCKET, 'key').etag
     stop = min(len(LARGE), (part + 1) * PART)
@@ -272,7 +272,7 @@ def test_flipped_bit_in_a_part(conn: s3po.Connection, store: Store, target: Path
 @pytest.mark.fault('F46')
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['small', 'large'])
 def test_flipped_bit_for_ever(conn: s3po.Connection, store: Store, target: Path, data: bytes) -> None:
-    """For ever, there is an error, and no file."""
+    """If a bit is flipped in every response, the download fails and writes no file."""
     guarded(store, conn, data)
     store.script(once(None, flip_byte_at=3))
 
@@ -287,7 +287,7 @@ def test_flipped_bit_for_ever(conn: s3po.Connection, store: Store, target: Path,
 
 @pytest.mark.fault('F46')
 def test_flipped_bit_by_etag(store: Store, connect: Connect, target: Path) -> None:
-    """Without a stored checksum, an ETag that is an MD5 is compared on request."""
+    """Without a stored checksum, and with checksum='md5', an ETag that is an MD5 is compared."""
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(checksum='md5'))
     store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', SMALL)
@@ -305,11 +305,11 @@ def test_flipped_bit_by_etag(store: Store, connect: Connect, target: Path) -> No
 
 @pytest.mark.fault('F48')
 def test_replaced_between_parts(conn: s3po.Connection, store: Store, connect: Connect, target: Path) -> None:
-    """An object that is replaced after its first part is downloaded again: all bytes are of the new one."""
+    """If an object is replaced after its first part, it is downloaded again, and all bytes are from the new version."""
     old = conn.upload(BUCKET, 'key', LARGE).etag
     writer = connect(store.endpoint_url)
     new = writer.upload(BUCKET, 'key', OTHER).etag
-    # The first answer names the old object still: its ETag leads to ranges that no longer are.
+    # The first response still has the ETag of the old object, so the next ranges request a version that no longer exists.
     store.script(once(add_headers={'ETag': f'"{old}"'}))
 
     result = conn.download(BUCKET, 'key', target)
@@ -322,7 +322,7 @@ def test_replaced_between_parts(conn: s3po.Connection, store: Store, connect: Co
 
 @pytest.mark.fault('F48')
 def test_replaced_again_and_again(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """It is restarted twice; then it raises SourceChanged."""
+    """A download is restarted twice; if the object is replaced again, it raises SourceChanged."""
     etag = conn.upload(BUCKET, 'key', LARGE).etag
     store.script(of_ranges(etag, None, status=412, code='PreconditionFailed'))
 
@@ -333,7 +333,7 @@ def test_replaced_again_and_again(conn: s3po.Connection, store: Store, target: P
     assert len([seen for seen in store.log('GetObject') if 'range' not in seen['headers']]) == 3
 
 
-# ---------------------------------------------------------------------- ETags and codings that are not what they seem
+# ---------------------------------------------------------------------- misleading ETags and content encodings
 
 ETAGS = {
     'of parts': '"0123456789abcdef0123456789abcdef-3"',
@@ -363,7 +363,7 @@ def test_etag_that_is_no_md5(store: Store, connect: Connect, target: Path, etag:
 
 @pytest.mark.fault('F49')
 def test_etag_of_parts(store: Store, connect: Connect, target: Path) -> None:
-    """An object that was uploaded in parts comes in others; its ETag holds them together and is compared with nothing."""
+    """An object uploaded in parts can be downloaded in other parts: its ETag is for If-Match, and is not compared as an MD5."""
     uploading = connect(store.endpoint_url, config=s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART))
     store.create_bucket(BUCKET)
     etag = uploading.upload(BUCKET, 'key', LARGE).etag
@@ -380,7 +380,7 @@ def test_etag_of_parts(store: Store, connect: Connect, target: Path) -> None:
 @pytest.mark.parametrize('coding', ['gzip', 'aws-chunked', 'gzip,aws-chunked', 'deflate', 'br', 'nonsense'])
 @pytest.mark.parametrize('size', [1000, len(LARGE)], ids=['small', 'large'])
 def test_content_encoding(conn: s3po.Connection, store: Store, target: Path, coding: str, size: int) -> None:
-    """The stored bytes are returned, whatever the headers of the response."""
+    """The stored bytes are returned, whatever Content-Encoding the response has."""
     data = gzip.compress(LARGE[:size])
     conn.upload(BUCKET, 'key', data, headers={'Content-Encoding': 'gzip'})
     store.script(once(None, add_headers={'Content-Encoding': coding}))
@@ -393,7 +393,7 @@ def test_content_encoding(conn: s3po.Connection, store: Store, target: Path, cod
 
 @pytest.mark.fault('F50')
 def test_unpacked_on_the_way(conn: s3po.Connection, store: Store, target: Path) -> None:
-    """A proxy that decompresses responses cannot know their length: the error says so, and the old file stays."""
+    """A proxy that decompresses sends no length: the error names the missing header, and the old file is unchanged."""
     data = b'x' * 1000
     conn.upload(BUCKET, 'key', gzip.compress(data), headers={'Content-Encoding': 'gzip'})
     head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\n\r\n'

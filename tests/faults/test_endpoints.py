@@ -22,7 +22,7 @@ Connect = Callable[..., s3po.Connection]
 
 @pytest.fixture(scope='module')
 def tls_store(authority: Authority) -> Iterator[Store]:
-    """A store that speaks TLS."""
+    """The store over TLS."""
     with Store(authority) as server:
         yield server
 
@@ -75,7 +75,7 @@ def test_refusal_names_the_endpoint(conn: s3po.Connection, store: Store) -> None
 def test_warning_of_plain_http(
     store: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged once for each process, with how to silence it."""
+    """The warning about unverified uploads is logged once per process and explains how to silence it."""
     monkeypatch.setattr(attempts, '_logged', set())
     store.mode(checksums='ignore')
     store.script({'operation': 'PutObject', 'action': {'add_headers': {'ETag': '"opaque-1"'}}})
@@ -89,6 +89,6 @@ def test_warning_of_plain_http(
 
 
 def web_server(status: str) -> ScriptedServer:
-    """Answers every request with a web page."""
+    """A server that responds to every request with a web page."""
     head = f'HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(PAGE)}\r\n\r\n'
     return ScriptedServer(default=[Receive(), Send(head.encode() + PAGE)])

@@ -26,7 +26,7 @@ Connect = Callable[..., s3po.Connection]
 
 @pytest.fixture
 def once(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection that does not retry, with a bucket."""
+    """A connection that does not retry; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS, retry=impatient(0))
     store.create_bucket(BUCKET)
     return connection
@@ -51,7 +51,7 @@ ANSWERS = {
 @pytest.mark.parametrize('operation', ['PutObject', 'UploadPart', 'CreateMultipartUpload', 'CompleteMultipartUpload'])
 @pytest.mark.parametrize('answer', ANSWERS)
 def test_upload(once: s3po.Connection, store: Store, tmp_path: Path, operation: str, answer: str) -> None:
-    """Nothing is stored by such an answer, and the only copy stays, although the caller wants it deleted."""
+    """Such a response fails the upload; the source file is kept even with delete=True."""
     source = tmp_path / 'source'
     source.write_bytes(b'small' if operation == 'PutObject' else LARGE)
     store.script(answering(operation, **ANSWERS[answer]))
@@ -67,7 +67,7 @@ def test_upload(once: s3po.Connection, store: Store, tmp_path: Path, operation: 
 @pytest.mark.parametrize('operation', ['CopyObject', 'UploadPartCopy', 'CreateMultipartUpload', 'CompleteMultipartUpload'])
 @pytest.mark.parametrize('answer', ANSWERS)
 def test_move(once: s3po.Connection, store: Store, operation: str, answer: str) -> None:
-    """Nothing is copied by such an answer, so the source of a move stays."""
+    """Such a response fails the copy, so the source of a move is kept."""
     once.upload(BUCKET, 'from', b'small' if operation == 'CopyObject' else LARGE)
     store.script(answering(operation, **ANSWERS[answer]))
 
@@ -80,7 +80,7 @@ def test_move(once: s3po.Connection, store: Store, operation: str, answer: str) 
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('answer', ['page', '201', '202', '203', '205', '206'])
 def test_deletions(once: s3po.Connection, store: Store, answer: str) -> None:
-    """Nothing is deleted by such an answer, and no bucket made."""
+    """Such a response confirms neither a deletion nor a new bucket."""
     once.upload(BUCKET, 'key', b'')
     store.script(*(answering(name, **ANSWERS[answer]) for name in ('DeleteObject', 'DeleteObjects', 'CreateBucket')))
 
@@ -95,7 +95,7 @@ def test_deletions(once: s3po.Connection, store: Store, answer: str) -> None:
 
 @pytest.mark.fault('F68')
 def test_missing_to_a_proxy(once: s3po.Connection, store: Store) -> None:
-    """A proxy's 404 does not say that a key is gone; S3's does, as some stores send it."""
+    """A proxy's 404 does not prove that a key is gone; a 404 with S3's error code, which some stores send, does."""
     store.script(
         {'operation': 'DeleteObject', 'times': 1, 'action': {'status': 404, 'body': PAGE}},
         {'operation': 'DeleteObject', 'times': 1, 'action': {'status': 404, 'code': 'NoSuchKey'}},
@@ -109,7 +109,7 @@ def test_missing_to_a_proxy(once: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('status', [200, 204])
 def test_deletions_that_stores_confirm(once: s3po.Connection, store: Store, status: int) -> None:
-    """S3 sends 204, some stores 200."""
+    """A deletion is confirmed by status 204, which S3 sends, and by 200, which some stores send."""
     store.script(answering('DeleteObject', status=status, body=''))
 
     once.delete(BUCKET, 'key')
@@ -117,7 +117,7 @@ def test_deletions_that_stores_confirm(once: s3po.Connection, store: Store, stat
 
 @pytest.mark.fault('F68')
 def test_store_without_etags(once: s3po.Connection, store: Store, tmp_path: Path) -> None:
-    """Where the answer to a PUT has no ETag, a HEAD of the object proves that the store has the bytes, or the upload fails."""
+    """If the response to a PUT has no ETag, a HEAD must prove that the object is stored; otherwise the upload fails."""
     source = tmp_path / 'source'
     source.write_bytes(b'new bytes')
     no_etag = {'drop_headers': ['ETag', *(f'x-amz-checksum-{name}' for name in ('crc64nvme', 'crc32', 'crc32c', 'sha256'))]}
@@ -135,10 +135,10 @@ def test_store_without_etags(once: s3po.Connection, store: Store, tmp_path: Path
     assert source.exists()
 
 
-# How many requests of an operation its call makes.
+# The number of requests of the operation that each call makes.
 PARTS = {'UploadPart': 2, 'UploadPartCopy': 2}
 CALLS: dict[str, Callable[[s3po.Connection], object]] = {
-    # Other bytes each time: a HEAD may prove that the same bytes are stored.
+    # New content each time: a HEAD may prove that the same content is stored already.
     'PutObject': lambda conn: conn.upload(BUCKET, 'new', os.urandom(8)),
     'UploadPart': lambda conn: conn.upload(BUCKET, 'new', LARGE),
     'CreateMultipartUpload': lambda conn: conn.upload(BUCKET, 'new', LARGE),
@@ -153,7 +153,7 @@ CALLS: dict[str, Callable[[s3po.Connection], object]] = {
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('operation', CALLS)
 def test_any_other_answer(once: s3po.Connection, store: Store, operation: str) -> None:
-    """Whatever status, headers and body come together: unless they are S3's, no call that writes succeeds."""
+    """No call that writes succeeds with a response that S3 does not send, whatever its status, headers and body."""
     once.upload(BUCKET, 'small', b'small')
     if operation == 'UploadPartCopy':
         once.upload(BUCKET, 'large', LARGE)
@@ -165,6 +165,6 @@ def test_any_other_answer(once: s3po.Connection, store: Store, operation: str) -
             CALLS[operation](once)
         except s3po.S3poError:
             continue
-        # botocore looks for the bucket's region after some redirects, and sends the request again; then S3's answer counts.
+        # After some redirects, botocore looks up the bucket's region and sends the request again; then S3's response counts.
         requests = len(store.log(operation)) - before
         assert requests > PARTS.get(operation, 1), f'{operation} succeeded with {answer}'

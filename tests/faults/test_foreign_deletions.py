@@ -1,4 +1,4 @@
-"""delete_many (F69): only the caller's keys are deleted and counted, however the store spells them."""
+"""delete_many() deletes and counts only the caller's keys (F69), however the store spells them in its response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Connect = Callable[..., s3po.Connection]
 
 
 def answered(*said: tuple[str, str], times: int | None = None) -> dict[str, Any]:
-    """A rule that answers with these keys: each deleted (code '') or failed, although the request did what it asked for."""
+    """A rule: DeleteObjects does its work, and the response lists these keys, each as deleted (code '') or failed."""
     items = [
         element('Error', [element('Key', key), element('Code', code), element('Message', 'No.')])
         if code
@@ -36,7 +36,7 @@ def keys(conn: s3po.Connection) -> list[str]:
 @pytest.mark.fault('F69')
 @pytest.mark.parametrize(('named', 'spelled'), [('a%2Fb', 'a/b'), ('a+b', 'a b'), ('a b', 'a+b'), ('cafe\u0301', 'caf\u00e9')])
 def test_key_that_the_store_spells_otherwise(conn: s3po.Connection, store: Store, named: str, spelled: str) -> None:
-    """A retry uses the caller's key; the other object stays, and the key is reported as one that is not known to be gone."""
+    """If the response spells a key differently, nothing else is deleted, and the caller's key is reported as unconfirmed."""
     for key in (named, spelled):
         conn.upload(BUCKET, key, b'')
     store.script(answered((spelled, 'InternalError')))
@@ -52,7 +52,7 @@ def test_key_that_the_store_spells_otherwise(conn: s3po.Connection, store: Store
 @pytest.mark.fault('F69')
 @pytest.mark.parametrize('named', ['dir/a\r', 'dir/a\r\n', ' a', 'a ', 'a\x01', 'a\x00b'])
 def test_key_that_xml_changes(conn: s3po.Connection, store: Store, named: str) -> None:
-    """What a list in XML cannot name without doubt is deleted by a request of its own."""
+    """A key that XML cannot represent exactly is deleted by a request of its own."""
     twins = [named.replace('\r\n', '\n').replace('\r', '\n'), named.strip()]
     others = [twin for twin in twins if twin != named]
     for key in (named, *others, 'plain'):
@@ -67,7 +67,7 @@ def test_key_that_xml_changes(conn: s3po.Connection, store: Store, named: str) -
 
 @pytest.mark.fault('F69')
 def test_failures_of_unknown_keys(conn: s3po.Connection, store: Store) -> None:
-    """21 failures of keys that were not named do not make the count negative."""
+    """Reported failures of keys that were not requested do not change the count of deleted keys."""
     store.script(answered(*((f'other{number}', 'AccessDenied') for number in range(22))))
 
     report = conn.delete_many(BUCKET, ['a'])
@@ -89,7 +89,7 @@ def test_repeated_failures(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F69')
 def test_keys_that_are_missing_in_the_answer(conn: s3po.Connection, store: Store) -> None:
-    """A key that the response omits is deleted again, and then is a failure."""
+    """A key that is missing in the response is requested again; if it is missing again, it is reported as failed."""
     store.script(answered(('a', ''), times=1))
     report = conn.delete_many(BUCKET, ['a', 'b', 'c'])
     assert (report.deleted, report.failed) == (3, ())
@@ -101,7 +101,7 @@ def test_keys_that_are_missing_in_the_answer(conn: s3po.Connection, store: Store
 
 @pytest.mark.fault('F69')
 def test_answer_about_another_key_beside_all_that_were_named(store: Store, connect: Connect) -> None:
-    """The store may have deleted something else, so nothing of such an answer counts."""
+    """A response with a key that was not requested is rejected as a whole: the store may have deleted something else."""
     conn = connect(store.endpoint_url, retry=impatient(0))
     store.create_bucket(BUCKET)
     store.script(answered(('a', ''), ('x', '')))
@@ -114,7 +114,7 @@ def test_answer_about_another_key_beside_all_that_were_named(store: Store, conne
 
 @pytest.mark.fault('F69')
 def test_keys_that_are_named_twice(conn: s3po.Connection, store: Store) -> None:
-    """A key that was given twice is sent once, and each counts as gone."""
+    """A key that is passed twice is sent once and counts twice."""
     report = conn.delete_many(BUCKET, ['a', 'b', 'a'])
 
     assert (report.deleted, report.failed) == (3, ())
@@ -122,7 +122,7 @@ def test_keys_that_are_named_twice(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F69')
 def test_stores_that_name_failures_only(conn: s3po.Connection, store: Store) -> None:
-    """A store that names no deleted key at all answers as to a quiet request."""
+    """If the response lists only failures, the other keys count as deleted, as in a quiet response."""
     store.script(answered(('b', 'AccessDenied')))
 
     report = conn.delete_many(BUCKET, ['a', 'b'])

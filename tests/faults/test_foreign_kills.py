@@ -1,4 +1,4 @@
-"""Greenlets of s3po killed by user code (F66): unfinished transfers never count as finished."""
+"""Greenlets of s3po killed by user code (F66): an unfinished transfer never counts as finished."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LONGEST_S = 120.0
 KILLS = 60
 
 Connect = Callable[..., s3po.Connection]
-# gevent's stubs know no Greenlet without its parameters.
+# gevent's stubs require type parameters of Greenlet.
 Spawned = list[Any]
 
 
 @pytest.fixture
 def spawned() -> Iterator[Spawned]:
-    """All greenlets that are spawned from now on."""
+    """A list of all greenlets that are spawned from now on."""
     found: Spawned = []
     gevent.Greenlet.add_spawn_callback(found.append)
     yield found
@@ -43,14 +43,14 @@ def spawned() -> Iterator[Spawned]:
 
 @pytest.fixture
 def conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection whose parts are small."""
+    """A connection with small parts; the bucket exists."""
     connection = connect(store.endpoint_url, config=CONFIG)
     store.create_bucket(BUCKET)
     return connection
 
 
 def when(has_come: Callable[[], bool], then: Callable[[], None]) -> Any:
-    """Do something as soon as something else has come; it must come."""
+    """Spawn a greenlet that calls `then` as soon as `has_come` returns True; it fails if that takes too long."""
 
     def wait() -> None:
         with gevent.Timeout(LONGEST_S, RuntimeError('it never came')):
@@ -72,7 +72,7 @@ def living(spawned: Spawned) -> Spawned:
 @pytest.mark.fault('F66')
 @pytest.mark.parametrize('is_begun', [True, False])
 def test_part_of_a_download(conn: s3po.Connection, store: Store, tmp_path: Path, spawned: Spawned, is_begun: bool) -> None:
-    """A download of which a part was killed fails, and its target stays as it was."""
+    """If a greenlet that downloads a part is killed, the download fails and its target is unchanged."""
     conn.upload(BUCKET, 'key', DATA)
     (tmp_path / 'target').write_bytes(b'old')
     store.script({'operation': 'GetObject', 'skip': 1, 'times': None, 'action': SLOW})
@@ -92,14 +92,14 @@ def test_part_of_a_download(conn: s3po.Connection, store: Store, tmp_path: Path,
         assert 'killed' in text
 
     killing.get()
-    # One that had not begun may have been opening a connection, which is tried again.
+    # If the killed greenlet had not sent its request, it may have been opening a connection, which is retried.
     assert (tmp_path / 'target').read_bytes() == found
     assert found == b'old' or not is_begun
 
 
 @pytest.mark.fault('F66')
 def test_part_of_a_download_in_order(conn: s3po.Connection, store: Store, tmp_path: Path, spawned: Spawned) -> None:
-    """So does one into a file object."""
+    """If a greenlet that downloads a part into a file object is killed, the download fails."""
     conn.upload(BUCKET, 'key', DATA)
     store.script({'operation': 'GetObject', 'skip': 1, 'times': None, 'action': SLOW})
     seen = len(store.log('GetObject'))
@@ -116,7 +116,7 @@ def test_part_of_a_download_in_order(conn: s3po.Connection, store: Store, tmp_pa
 @pytest.mark.fault('F66')
 @pytest.mark.parametrize('source', ['bytes', 'stream'])
 def test_part_of_an_upload(conn: s3po.Connection, store: Store, spawned: Spawned, source: str) -> None:
-    """An upload of which a part was killed fails, and publishes nothing."""
+    """If a greenlet that uploads a part is killed, the upload fails and publishes nothing."""
     store.script({'operation': 'UploadPart', 'times': None, 'action': SLOW})
     killing = when(lambda: len(store.log('UploadPart')) > 2, lambda: living(spawned)[-1].kill(block=False))
     spawned.clear()
@@ -131,7 +131,7 @@ def test_part_of_an_upload(conn: s3po.Connection, store: Store, spawned: Spawned
 
 @pytest.mark.fault('F66')
 def test_part_of_a_copy(conn: s3po.Connection, store: Store, connect: Connect, spawned: Spawned) -> None:
-    """Likewise a copy in parts."""
+    """If a greenlet that copies a part is killed, the copy fails and publishes nothing."""
     config = s3po.TransferConfig(multipart_copy_threshold=PART, multipart_copy_chunksize=PART, max_concurrency=3)
     copying = connect(store.endpoint_url, config=config)
     conn.upload(BUCKET, 'key', DATA)
@@ -149,13 +149,13 @@ def test_part_of_a_copy(conn: s3po.Connection, store: Store, connect: Connect, s
 @pytest.mark.fault('F66')
 @pytest.mark.parametrize('is_begun', [True, False])
 def test_range_of_a_reader(conn: s3po.Connection, store: Store, spawned: Spawned, is_begun: bool) -> None:
-    """A reader whose range was killed on its way raises, and gives no zeros; then it reads on."""
+    """If the greenlet that fetches a range is killed, read() raises and returns no zeros; the next read() continues."""
     conn.upload(BUCKET, 'key', DATA)
     found = b''
     with conn.open(BUCKET, 'key', block_size=MIB, read_ahead=2) as reader:
         found += reader.read(128 * 1024)
         if is_begun:
-            # Three ranges are requested at once. Only the first, which read() waits for, is answered at once.
+            # Three ranges are requested at once. Only the first one, which read() waits for, is sent without a delay.
             wanted = {'range': f'bytes={FIRST_BYTES}-{FIRST_BYTES + FIRST_BYTES * GROWTH - 1}'}
             store.script({'headers': wanted, 'action': {'delay_s': 0}}, {'operation': 'GetObject', 'times': 2, 'action': SLOW})
             spawned.clear()
@@ -170,7 +170,7 @@ def test_range_of_a_reader(conn: s3po.Connection, store: Store, spawned: Spawned
             gevent.Greenlet.remove_spawn_callback(kill_at_once)
         failures = 0
         while len(found) < len(DATA):
-            # What a read that raises had read already is read again.
+            # A read() that raises keeps the position, so its bytes are read again.
             reader.seek(len(found))
             try:
                 piece = reader.read(MIB)
@@ -186,7 +186,7 @@ def test_range_of_a_reader(conn: s3po.Connection, store: Store, spawned: Spawned
 @pytest.mark.fault('F66')
 @pytest.mark.parametrize('is_begun', [True, False])
 def test_upload_of_a_writer(conn: s3po.Connection, spawned: Spawned, is_begun: bool) -> None:
-    """A writer whose upload was killed raises, and publishes nothing; it does not wait for ever."""
+    """If the upload of a writer is killed, the writer raises an error, publishes nothing, and does not wait forever."""
     with gevent.Timeout(LONGEST_S, RuntimeError('it waits')), pytest.raises(S3poError, match='killed'):
         writer = conn.open(BUCKET, 'key', 'wb')
         try:
@@ -208,7 +208,7 @@ def test_upload_of_a_writer(conn: s3po.Connection, spawned: Spawned, is_begun: b
 
 @pytest.mark.fault('F66')
 def test_request_for_an_upload_id(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
-    """The greenlet that creates a multipart upload is s3po's, too: its kill fails the upload, and is none of the caller's."""
+    """A kill of the greenlet that creates the multipart upload fails the upload with s3po's own error."""
     store.script({'operation': 'CreateMultipartUpload', 'action': SLOW})
     killing = when(lambda: store.log('CreateMultipartUpload') != [], lambda: living(spawned)[-1].kill(block=False))
     spawned.clear()
@@ -218,14 +218,14 @@ def test_request_for_an_upload_id(conn: s3po.Connection, store: Store, spawned: 
 
     killing.get()
     assert not conn.exists(BUCKET, 'key')
-    # Its id is unknown.
+    # The upload id is unknown to s3po, so it could not be aborted.
     for upload in conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []):
         conn.conn.abort_multipart_upload(Bucket=BUCKET, Key=upload['Key'], UploadId=upload['UploadId'])
 
 
 @pytest.mark.fault('F66')
 def test_fed_upload(conn: s3po.Connection, spawned: Spawned) -> None:
-    """upload_generator() does not confirm what was killed before it began."""
+    """upload_generator() raises an error if its upload was killed before it started."""
     from s3po.interfaces.streaming import upload_generator
 
     upload = upload_generator(conn, BUCKET, 'key')
@@ -242,7 +242,7 @@ def test_fed_upload(conn: s3po.Connection, spawned: Spawned) -> None:
 
 @pytest.mark.fault('F66')
 def test_worker(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
-    """The job of a worker that was killed fails for all to see; the others are done, by a worker in its place."""
+    """If a worker is killed, its job fails and is reported; a new worker does the other jobs."""
     store.script({'operation': 'PutObject', 'skip': 1, 'times': 1, 'action': SLOW})
     told: list[BaseException] = []
     with pytest.raises(s3po.BatchError, match='killed') as caught, conn.batch(1) as batch:
@@ -264,7 +264,7 @@ def test_worker(conn: s3po.Connection, store: Store, spawned: Spawned) -> None:
 @pytest.mark.leaves_upload('clean-up is killed, too')
 @pytest.mark.parametrize('seed', range(2))
 def test_any_greenlet(conn: s3po.Connection, tmp_path: Path, spawned: Spawned, seed: int) -> None:
-    """Whichever greenlets of the process are killed: what is called done is right, what is not is called so, and it ends."""
+    """Whichever greenlets are killed: jobs reported as done are right, all others are reported as failed, the batch ends."""
     chance = random.Random(seed)
     conn.upload(BUCKET, 'large', DATA)
     bodies = {f'small{number}': os.urandom(2000 + number) for number in range(40)}
@@ -302,7 +302,7 @@ def test_any_greenlet(conn: s3po.Connection, tmp_path: Path, spawned: Spawned, s
 
 
 def conn_of(conn: s3po.Connection, key: str) -> bytes | None:
-    """What is stored under a key, whatever is killed meanwhile."""
+    """The stored content of a key, or None; retried if a greenlet of the download is killed."""
     while True:
         try:
             data: bytes = conn.download(BUCKET, key)

@@ -1,4 +1,4 @@
-"""Listings with keys outside of the request (F68), or that end early: no such key is deleted."""
+"""Listings that contain keys outside of the request or end too early (F68): no key outside of the request is deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listed(*keys: str, more: str = '<IsTruncated>false</IsTruncated>') -> Reply:
 
 @pytest.mark.fault('F68')
 def test_listing_of_other_keys(connect: Connect) -> None:
-    """If a store ignores the prefix or start_after, keys outside of the request must not be deleted."""
+    """If a store ignores the prefix or start_after, the listing fails, so that its keys are not deleted by mistake."""
     with Answering(lambda _: listed('dir/a', 'precious')) as server:
         conn = connect(server.endpoint_url, retry=impatient(0))
         with pytest.raises(s3po.ListingError, match='precious'):
@@ -36,7 +36,7 @@ def test_listing_of_other_keys(connect: Connect) -> None:
 
 @pytest.mark.fault('F68')
 def test_listing_that_goes_on(connect: Connect) -> None:
-    """A page without IsTruncated, but with a continuation token, is not the last one."""
+    """A page without IsTruncated but with a continuation token is not the last one."""
 
     def answer(asked: Asked) -> Reply:
         is_second = 'continuation-token' in asked.target

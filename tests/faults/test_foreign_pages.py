@@ -1,4 +1,4 @@
-"""Pages of other servers (F68) never replace a file."""
+"""Pages of other servers never replace a file (F68)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reply(body: bytes, **headers: str) -> Reply:
 
 @pytest.mark.fault('F68')
 def test_web_page(connect: Connect, tmp_path: Path) -> None:
-    """A page with status 200 and none of a store's headers is no object."""
+    """A web page with status 200 and no header of a store is not an object."""
     path = tmp_path / 'file'
     path.write_bytes(b'old')
     with Answering(lambda _: reply(PAGE, **{'Content-Type': 'text/html'})) as server:
@@ -38,7 +38,7 @@ def test_web_page(connect: Connect, tmp_path: Path) -> None:
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('sign', SIGNS)
 def test_objects(connect: Connect, sign: str) -> None:
-    """One of a store's headers is enough."""
+    """One header of a store is enough to accept a response as an object."""
     value = 'Sun, 06 Nov 1994 08:49:37 GMT' if sign == 'Last-Modified' else '"v"'
     with Answering(lambda _: reply(b'data', **{sign: value})) as server:
         conn = connect(server.endpoint_url, retry=impatient(0))

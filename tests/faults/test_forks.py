@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 PART = 5 * MIB
 DELAY = {'delay_s': 0.3}
 
-# What the parent does: uploads, also in parts and from streams, downloads in parts, an open reader and writer. FORK is called
-# in the middle of it, in one of several places.
+# The parent's work: uploads (also in parts and from streams), downloads in parts, an open reader and an open writer.
+# FORK is called in the middle of it, at one of several places.
 PROGRAM = """
     import concurrent.futures, multiprocessing, random, sys, time
     import s3po
@@ -154,7 +154,7 @@ PROGRAM = """
 
 @pytest.fixture
 def run(store: Store, authority: Authority, tmp_path: Path, conn: s3po.Connection, kind: Kind) -> Callable[..., Program]:
-    """Runs the program with a fork somewhere, and checks what the store has seen of it."""
+    """Runs the program with a fork at one place, and checks the requests that the store received."""
     for operation in ('PutObject', 'UploadPart', 'GetObject', 'CreateMultipartUpload'):
         store.script({'operation': operation, 'times': None, 'action': DELAY})
     runner = Runner(authority, store.endpoint_url, tmp_path)
@@ -168,7 +168,7 @@ def run(store: Store, authority: Authority, tmp_path: Path, conn: s3po.Connectio
 
 
 def check(store: Store, directory: Path, *, children: int) -> None:
-    """Each object was put once, each part sent once, nothing was aborted, each callback called once, by the parent."""
+    """Assert that the parent put each object and sent each part once, aborted nothing, and called each callback once."""
     puts = Counter(each['key'] for each in store.log('PutObject'))
     theirs = [key for key in puts if key.startswith('child-')]
     names = {f'small{number}' for number in range(12)} | {'filed'}
@@ -187,7 +187,7 @@ def check(store: Store, directory: Path, *, children: int) -> None:
 @pytest.mark.fault('F65')
 @pytest.mark.parametrize('how', ['process', 'executor', 'exit', 'sys.exit', 'raise', 'return'])
 def test_callback(run: Callable[..., Program], how: str) -> None:
-    """A child of a callback never goes on with the batch, however it ends."""
+    """A child that is forked in a callback never continues the batch, whichever way the child ends."""
     program = run('callback', how)
     assert f'statuses [{ {"raise": 1, "return": 1}.get(how, 0) }]' in program.out
     assert ('forked, and then returned in the child' in program.err) == (how == 'return')
@@ -196,7 +196,7 @@ def test_callback(run: Callable[..., Program], how: str) -> None:
 @pytest.mark.fault('F65')
 @pytest.mark.parametrize('how', ['process', 'exit', 'return'])
 def test_main_greenlet(run: Callable[..., Program], how: str) -> None:
-    """A child of the main greenlet leaves the blocks of the batch and of open files without touching either."""
+    """A child of the main greenlet that leaves the blocks of the batch and of open files affects neither."""
     program = run('main', how)
     assert f'statuses [{7 if how == "return" else 0}]' in program.out, program.err
 
@@ -204,7 +204,7 @@ def test_main_greenlet(run: Callable[..., Program], how: str) -> None:
 @pytest.mark.fault('F65')
 @pytest.mark.parametrize('where', ['source', 'file'])
 def test_source(run: Callable[..., Program], where: str) -> None:
-    """A child of a source that comes back sends nothing of the parent's upload."""
+    """A child that is forked in a source and returns from it sends nothing of the parent's upload."""
     program = run(where, 'return')
     assert 'statuses [1]' in program.out
 
@@ -212,14 +212,14 @@ def test_source(run: Callable[..., Program], where: str) -> None:
 @pytest.mark.fault('F65')
 @pytest.mark.parametrize('seed', range(2))
 def test_at_any_moment(run: Callable[..., Program], seed: int) -> None:
-    """Whenever a greenlet of the program's forks."""
+    """A fork in any greenlet of the program, at any moment, does not change the parent's transfers."""
     program = run('random', 'exit', SEED=str(seed))
     assert 'statuses [0, 0, 0, 0, 0, 0]' in program.out
 
 
 @pytest.mark.fault('F65')
 def test_everything_patched(run: Callable[..., Program]) -> None:
-    """The same where the program is gevent through and through, and fork() is gevent's."""
+    """A fork changes nothing either if all of the standard library is patched and os.fork() is gevent's."""
     run('callback', 'exit', S3PO_PATCH='all')
     assert BUCKET == 'bucket'
 
@@ -259,7 +259,7 @@ INHERITED = """
 @pytest.mark.fault('F65')
 @pytest.mark.parametrize('patch', ['narrow', 'all'])
 def test_inherited_socket(conn: s3po.Connection, store: Store, authority: Authority, tmp_path: Path, patch: str) -> None:
-    """A child closes the program's own sockets, so that the parent sees their end while the child goes on."""
+    """If a child closes sockets that it inherited, the parent receives their end while the child still runs."""
     store.script({'operation': 'PutObject', 'key': 'other', 'times': 1, 'action': DELAY})
 
     program = Runner(authority, store.endpoint_url, tmp_path)(INHERITED, S3PO_PATCH=patch if patch == 'all' else '')

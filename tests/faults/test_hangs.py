@@ -1,6 +1,6 @@
-"""Nothing hangs: control returns soon after a deadline, a cancel, a kill or Ctrl-C, however silent the store is.
+"""Nothing hangs: control returns soon after a deadline, a cancel, a kill or Ctrl-C, even if the store never responds.
 
-Each test prints how late control came back; it asserts a bound that holds on a busy machine. The promise is 0.3 s.
+Each test prints how late control returned, and asserts a bound that holds on a busy machine. The promise is 0.3 s.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ DATA = noise(11 * MIB + 7)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
 SILENT_S = 60.0
 AFTER_S = 0.5
-# Of a machine on which much else runs.
+# On a machine with a high load.
 BOUND_S = 2.0
 
 SILENT = 'the store is silent until the test is over'
 
 
 class MyError(Exception):
-    """The caller's own."""
+    """An error class of the caller."""
 
 
 class MyTimeout(TimeoutError):
-    """The caller's own, and an OSError: what libraries take for one of the network."""
+    """An error class of the caller that is an OSError, which libraries treat as a network error."""
 
 
 @pytest.fixture(autouse=True)
 def _close_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of each test closes a connection whose store is silent."""
+    """Shortens the wait of close(), since the store does not respond at the end of each test."""
     monkeypatch.setattr('s3po.connection.operations.CLOSE_S', 0.6)
 
 
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection that sends in parts, with the default timeouts; there is a bucket."""
+    """A connection that uploads in parts, with the default timeouts; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
 
 
 def silence(store: Store, *operations: str) -> None:
-    """No answer to these operations."""
+    """Script the store not to respond to these operations."""
     store.script(*({'operation': each, 'action': {'hang_s': SILENT_S}} for each in operations))
 
 
@@ -124,7 +124,7 @@ ENDS = [by_deadline, by_kill, by_timeout, by_own_error, by_own_os_error, by_batc
 
 
 def late_s(end: Callable[..., None], *arguments: Any) -> float:
-    """How long after AFTER_S control came back."""
+    """Seconds between the end of AFTER_S and the return of control."""
     began = time.monotonic()
     end(*arguments)
     late = time.monotonic() - began - AFTER_S
@@ -137,7 +137,7 @@ def late_s(end: Callable[..., None], *arguments: Any) -> float:
 @pytest.mark.parametrize('end', ENDS)
 @pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
 def test_silent_in_an_upload(conn: s3po.Connection, store: Store, stage: str, end: Callable[..., None]) -> None:
-    """Control returns at once; close() is bounded, and reports the upload that could not be aborted."""
+    """Control returns at once from an upload that gets no response, whichever request it waits for."""
     silence(store, stage, 'AbortMultipartUpload')
 
     assert late_s(end, conn, 'upload', BUCKET, 'key', DATA) < BOUND_S
@@ -149,7 +149,7 @@ def test_silent_in_an_upload(conn: s3po.Connection, store: Store, stage: str, en
 def test_close_reports(
     conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """close() is bounded, and reports the id of the upload that could not be aborted."""
+    """close() takes a bounded time, and reports the id of the upload that could not be aborted."""
     monkeypatch.undo()
     silence(store, 'UploadPart', 'AbortMultipartUpload')
     by_deadline(conn, 'upload', BUCKET, 'key', DATA)
@@ -166,7 +166,7 @@ def test_close_reports(
 
 @pytest.mark.fault('F78')
 def test_abort_in_the_background(conn: s3po.Connection, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow store aborts the upload after control has returned, and close() waits for that."""
+    """A slow AbortMultipartUpload runs after control has returned, and close() waits for it."""
     monkeypatch.undo()
     silence(store, 'UploadPart')
     store.script({'operation': 'AbortMultipartUpload', 'action': {'delay_s': 1.0}})
@@ -179,7 +179,7 @@ def test_abort_in_the_background(conn: s3po.Connection, store: Store, monkeypatc
 
 @pytest.mark.fault('F78')
 def test_late_upload_id(conn: s3po.Connection, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upload whose id comes after its caller has gone is aborted."""
+    """An upload whose id arrives after the call has ended is aborted."""
     monkeypatch.undo()
     store.script({'operation': 'CreateMultipartUpload', 'action': {'delay_s': 1.5}})
 
@@ -194,7 +194,7 @@ def test_late_upload_id(conn: s3po.Connection, store: Store, monkeypatch: pytest
 @pytest.mark.leaves_upload(SILENT)
 @pytest.mark.parametrize('end', [by_deadline, by_kill, by_own_error])
 def test_silent_in_a_stream(conn: s3po.Connection, store: Store, end: Callable[..., None]) -> None:
-    """The same of a source of unknown length."""
+    """Control returns at once from an upload of a stream, too."""
     silence(store, 'UploadPart', 'AbortMultipartUpload')
 
     assert late_s(end, conn, 'upload', BUCKET, 'key', iter([DATA])) < BOUND_S
@@ -205,7 +205,7 @@ def test_silent_in_a_stream(conn: s3po.Connection, store: Store, end: Callable[.
 @pytest.mark.parametrize('end', [by_timeout, by_own_os_error])
 @pytest.mark.parametrize('leaving', ['close', 'exception'])
 def test_silent_in_a_writer(conn: s3po.Connection, store: Store, leaving: str, end: Callable[..., None]) -> None:
-    """The same of a writer, when it is closed and when its body raises."""
+    """Control returns at once from a writer, both from close() and from a `with` block that raises."""
     silence(store, 'UploadPart', 'AbortMultipartUpload')
 
     class Writing:
@@ -224,7 +224,7 @@ def test_silent_in_a_writer(conn: s3po.Connection, store: Store, leaving: str, e
 def test_silent_in_a_copy(
     conn: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection], end: Callable[..., None]
 ) -> None:
-    """The same of a copy in parts."""
+    """Control returns at once from a copy in parts, too."""
     config = s3po.TransferConfig(multipart_copy_threshold=PART, multipart_copy_chunksize=PART)
     copying = connect(store.endpoint_url, config=config)
     conn.upload(BUCKET, 'from', DATA)
@@ -236,7 +236,7 @@ def test_silent_in_a_copy(
 @pytest.mark.fault('F78')
 @pytest.mark.parametrize('end', ENDS)
 def test_silent_in_a_download(conn: s3po.Connection, store: Store, tmp_path: Any, end: Callable[..., None]) -> None:
-    """A download leaves no temporary file."""
+    """Control returns at once from a download, and no temporary file is left."""
     conn.upload(BUCKET, 'key', DATA)
     store.script({'operation': 'GetObject', 'skip': 1, 'action': {'hang_s': SILENT_S}})
 
@@ -247,7 +247,7 @@ def test_silent_in_a_download(conn: s3po.Connection, store: Store, tmp_path: Any
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 def test_silent_when_a_lost_answer_is_looked_up(conn: s3po.Connection, store: Store) -> None:
-    """The HEAD after a lost response to CompleteMultipartUpload ends with the call, too."""
+    """The HEAD that follows a lost response to CompleteMultipartUpload ends with the call, too."""
     store.script({'operation': 'CompleteMultipartUpload', 'action': {'status': 200, 'body': ''}})
     silence(store, 'HeadObject', 'AbortMultipartUpload')
 
@@ -257,7 +257,7 @@ def test_silent_when_a_lost_answer_is_looked_up(conn: s3po.Connection, store: St
 @pytest.mark.fault('F78')
 @pytest.mark.leaves_upload(SILENT)
 def test_next_upload_does_not_wait_for_earlier_ones(conn: s3po.Connection, store: Store) -> None:
-    """Aborts that failed are tried again beside the next upload, not before it."""
+    """The next upload does not wait for the retries of earlier aborts."""
     silence(store, 'AbortMultipartUpload')
     store.script({'operation': 'UploadPart', 'times': 1, 'action': {'hang_s': SILENT_S}})
     by_deadline(conn, 'upload', BUCKET, 'key', DATA)
@@ -301,7 +301,7 @@ PROGRAM = """
 @pytest.mark.leaves_upload(SILENT)
 @pytest.mark.parametrize('end', ['deadline', 'ctrl-c'])
 def test_end_of_the_program(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Any, end: str) -> None:
-    """A program that never calls close() ends within seconds, and names what it left."""
+    """A program that never calls close() ends within seconds, and logs the uploads that are left."""
     silence(store, 'UploadPart', 'AbortMultipartUpload')
     environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
     (tmp_path / 'program.py').write_text(textwrap.dedent(PROGRAM))
@@ -346,13 +346,13 @@ def test_own_timeout_error(
     stage: str,
     end: Callable[..., None],
 ) -> None:
-    """The caller's own error is raised as it is, and no request is sent again."""
+    """The caller's own error is raised unchanged, and no request is sent again."""
     conn.upload(BUCKET, 'key', DATA[:PART])
     if stage == 'the body':
         store.script({'operation': 'GetObject', 'action': {'stall_at': 100}})
     elif stage != 'connect':
         silence(store, stage)
-    # It takes connections, and never answers TLS.
+    # Accepts connections, and never responds to the TLS handshake.
     listener = socket.create_server(('127.0.0.1', 0))
     calls: dict[str, tuple[Any, ...]] = {
         'PutObject': (conn, 'upload', BUCKET, 'key', b'x'),
@@ -371,7 +371,7 @@ def test_own_timeout_error(
 
 
 class Listed:
-    """A connection whose listings are read to their end."""
+    """A connection whose list() reads the listing to its end."""
 
     def __init__(self, conn: s3po.Connection) -> None:
         self._conn = conn
@@ -390,7 +390,7 @@ KEYS = ''.join(f'<Contents><Key>{key}</Key><Size>1</Size><ETag>"e"</ETag></Conte
 @pytest.mark.fault('F81')
 @pytest.mark.parametrize('names', [['a'], ['a', 'b'], ['z', 'b', 'c']], ids=['one', 'two', 'three'])
 def test_listing_that_goes_round(conn: s3po.Connection, store: Store, names: list[str]) -> None:
-    """A page that comes again is an error, whatever tokens lead to it."""
+    """A listing that repeats a page is an error, even if each continuation token is new."""
     pages = [PAGE.format(next=number + 1, keys=KEYS.format(names[number % len(names)])) for number in range(60)]
     store.script(*(once('ListObjectsV2', status=200, body=body) for body in pages))
 
@@ -402,7 +402,7 @@ def test_listing_that_goes_round(conn: s3po.Connection, store: Store, names: lis
 
 @pytest.mark.fault('F81')
 def test_unsorted_listing(conn: s3po.Connection, store: Store) -> None:
-    """Keys need not ascend: directory buckets do not sort them."""
+    """A listing need not be sorted: directory buckets do not sort their keys."""
     pages = [PAGE.format(next=number + 1, keys=KEYS.format(name)) for number, name in enumerate('zbya')]
     pages[-1] = pages[-1].replace('<IsTruncated>true', '<IsTruncated>false')
     store.script(*(once('ListObjectsV2', status=200, body=body) for body in pages))
@@ -414,7 +414,7 @@ def test_unsorted_listing(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F81')
 def test_listing_with_a_time_limit(conn: s3po.Connection, store: Store) -> None:
-    """list() takes timeout_s: for all its pages together, without the caller's own time between them."""
+    """The timeout_s of list() covers all its pages together, without the caller's own time between them."""
     pages = [PAGE.format(next=number + 1, keys=KEYS.format(number)) for number in range(100)]
     store.script(*(once('ListObjectsV2', status=200, body=body, delay_s=0.2) for body in pages))
     listing = conn.list(BUCKET, timeout_s=1.0)
@@ -440,7 +440,7 @@ ERROR = '<Error><Code>InternalError</Code><Message>' + 'x' * 2000 + '</Message><
 
 @pytest.fixture
 def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: pytest.MonkeyPatch) -> s3po.Connection:
-    """A connection whose low-speed limit, and limit of time over boto, are scaled down."""
+    """A connection whose minimum speed, and time limit over boto, are checked sooner than by default."""
     monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.5))
     monkeypatch.setattr('s3po.transport.time_limits.DOCUMENT_S', 0.8)
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(read_timeout_s=5.0))
@@ -452,7 +452,7 @@ def hasty(store: Store, connect: Callable[..., s3po.Connection], monkeypatch: py
 @pytest.mark.fault('F82')
 @pytest.mark.parametrize('body', ['chunked', 'with a length'])
 def test_dripping_page(hasty: s3po.Connection, store: Store, body: str) -> None:
-    """A page that arrives too slowly is aborted and requested again."""
+    """A page of a listing that arrives too slowly is given up and requested again."""
     page = PAGE.format(next=1, keys=KEYS.format('a') + ' ' * 5000)
     chunks = ''.join(f'1\r\n{each}\r\n' for each in page)
     action = {
@@ -472,7 +472,7 @@ def test_dripping_page(hasty: s3po.Connection, store: Store, body: str) -> None:
 @pytest.mark.fault('F82')
 @pytest.mark.parametrize('operation', ['GetObject', 'DeleteObject', 'DeleteObjects', 'ListObjectsV2'])
 def test_dripping_error(hasty: s3po.Connection, store: Store, operation: str) -> None:
-    """So is the body of an error."""
+    """The body of an error that arrives too slowly is given up, too."""
     store.script(once(operation, status=500, body=ERROR, **DRIP))
     calls: dict[str, Callable[[], object]] = {
         'GetObject': lambda: hasty.download(BUCKET, 'key'),
@@ -493,7 +493,7 @@ def test_dripping_error(hasty: s3po.Connection, store: Store, operation: str) ->
 def test_blanks_while_an_object_is_put_together(
     hasty: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection]
 ) -> None:
-    """A completion that sends blanks for longer than any low-speed limit is waited for."""
+    """A CompleteMultipartUpload response that sends blanks for a long time is waited for, beyond any minimum speed."""
     conn = connect(store.endpoint_url, config=IN_PARTS)
     body = ' ' * 20 + (
         '<CompleteMultipartUploadResult><ETag>"0123456789abcdef0123456789abcdef-3"</ETag></CompleteMultipartUploadResult>'
@@ -503,7 +503,8 @@ def test_blanks_while_an_object_is_put_together(
     store.script(once('CompleteMultipartUpload', work=True, raw=raw, drip={'bytes': 20, 'every_s': 0.1}))
 
     assert conn.upload(BUCKET, 'key', DATA).parts == 3
-    # Its ETag is no proof, so a HEAD follows. Over boto that one is lost with the connection, and the completion is repeated.
+    # Its ETag proves nothing, so a HEAD follows. Over boto the HEAD is lost with the connection, and the completion is
+    # repeated.
     assert len(store.log('CompleteMultipartUpload')) <= 2
 
 
@@ -542,7 +543,7 @@ FEW = """
 @pytest.mark.fault('F84')
 @pytest.mark.parametrize(('before', 'during'), [(0, 0), (28, 0), (5, 28)], ids=['few', 'fewer', 'fewer later'])
 def test_few_descriptors(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Any, before: int, during: int) -> None:
-    """A batch that is wider than `ulimit -n` allows is made narrower, warns once, and leaves descriptors to the program."""
+    """A batch that is wider than `ulimit -n` allows gets fewer workers, warns once, and leaves descriptors to the program."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
     (tmp_path / 'few.py').write_text(textwrap.dedent(FEW))
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Open files whose calls are interrupted, or that are never closed: no missing bytes, and no silent loss."""
+"""Open files whose calls are interrupted or that are never closed: no bytes are missing, and no loss is silent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PART = 5 * MIB
 
 @pytest.fixture
 def conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection that retries nothing, with a bucket."""
+    """A connection that does not retry; the bucket exists."""
     config = s3po.TransferConfig(multipart_chunksize=PART, multipart_threshold=PART, max_concurrency=1)
     connection = connect(store.endpoint_url, config=config, retry=s3po.RetryPolicy(retries=0))
     store.create_bucket(BUCKET)
@@ -36,7 +36,7 @@ def conn(store: Store, connect: Connect) -> s3po.Connection:
 
 @pytest.mark.parametrize('mode', ['wb', 'w'])
 def test_write_that_is_interrupted(conn: s3po.Connection, store: Store, mode: str) -> None:
-    """A write() that a time limit of the caller's ended may have lost bytes, so nothing is published."""
+    """A write() that was interrupted by a time limit of the caller may have lost bytes, so nothing is published."""
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'delay_s': 0.5}})
     file: Any = conn.open(BUCKET, 'key', mode)
     piece = 'x' * PART if mode == 'w' else b'x' * PART
@@ -54,7 +54,7 @@ def test_write_that_is_interrupted(conn: s3po.Connection, store: Store, mode: st
 
 
 def pieces_of(file: Any, how: str) -> list[bytes]:
-    """Read once: as many bytes as stand in several blocks."""
+    """The result of one call that reads bytes of several blocks."""
     if how == 'readinto':
         buffer = bytearray(3_000_000)
         return [bytes(buffer[: file.readinto(buffer)])]
@@ -63,7 +63,7 @@ def pieces_of(file: Any, how: str) -> list[bytes]:
 
 @pytest.mark.parametrize('how', ['read', 'readinto', 'readline'])
 def test_read_that_fails(conn: s3po.Connection, store: Store, how: str) -> None:
-    """The position stays, so a caller that reads again gets the same bytes."""
+    """A read that fails keeps the position, so that a caller who reads again gets the same bytes."""
     data = os.urandom(12 * MIB).replace(b'\n', b' ')
     conn.upload(BUCKET, 'key', data)
     with conn.open(BUCKET, 'key') as file:
@@ -83,7 +83,7 @@ def test_read_that_fails(conn: s3po.Connection, store: Store, how: str) -> None:
 
 
 def test_read_that_is_interrupted(conn: s3po.Connection, store: Store) -> None:
-    """So does it when a time limit of the caller's ends a read()."""
+    """A read() that is interrupted by a time limit of the caller keeps the position, too."""
     data = os.urandom(12 * MIB)
     conn.upload(BUCKET, 'key', data)
     with conn.open(BUCKET, 'key') as file:
@@ -98,7 +98,7 @@ def test_read_that_is_interrupted(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.parametrize('differing', ['Last-Modified', 'x-amz-version-id'])
 def test_replaced_at_a_store_without_etags(connect: Connect, differing: str) -> None:
-    """Where ETags do not distinguish two versions, the date or the version id does."""
+    """If ETags do not distinguish two versions, Last-Modified or the version id does."""
     count = itertools.count()
 
     def answer(asked: Asked) -> Reply:
@@ -136,7 +136,7 @@ reader.read(10)
 
 
 def test_open_at_the_end_of_the_program(conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """Each writer is an ERROR of the log and is aborted; nothing else is printed."""
+    """Each writer left open is logged as an ERROR and aborted at the end of the program; nothing else is printed."""
     conn.upload(BUCKET, 'stored', bytes(9 * MIB))
     command = [sys.executable, '-c', PROGRAM, store.endpoint_url, kind.name]
     ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)

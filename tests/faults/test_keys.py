@@ -70,11 +70,11 @@ ODD = [
     ';:@,$!*()',
     '-rf',
 ]
-# What XML 1.0 can hold in no way, and so no list of keys to delete; botocore has no way around it.
+# Keys that XML 1.0 cannot represent, so that DeleteObjects cannot name them; botocore has no other way.
 
 
 def marked(key: str) -> object:
-    """The key with its entry of the catalogue."""
+    """The key as a parameter, with the mark of its entry of the catalogue."""
     return pytest.param(key, marks=pytest.mark.fault('F57' if key in TRAVERSING else 'F58'), id=ascii(key)[1:-1])
 
 
@@ -82,18 +82,18 @@ EVERY_KEY = [marked(key) for key in TRAVERSING + ODD]
 
 
 def keys_of(store: Store, operation: str) -> list[str]:
-    """The keys that the store understood."""
+    """The keys of the requests of one operation, as the store decoded them."""
     return [seen['key'] for seen in store.log(operation)]
 
 
 def listed(conn: s3po.Connection, prefix: str = '') -> list[str]:
-    """The keys of the bucket."""
+    """The keys that a listing of the bucket returns."""
     return [entry.key for entry in conn.list(BUCKET, prefix) if isinstance(entry, ListEntry)]
 
 
 @pytest.mark.parametrize('key', EVERY_KEY)
 def test_round_trip(conn: s3po.Connection, store: Store, key: str) -> None:
-    """Uploaded, looked at, listed, copied from and to, moved, downloaded and deleted by the very key."""
+    """Every operation (upload, head, list, copy, move, download, delete) uses exactly this key."""
     conn.upload(BUCKET, key, DATA)
 
     assert conn.head(BUCKET, key).size_bytes == len(DATA)
@@ -114,7 +114,7 @@ def test_round_trip(conn: s3po.Connection, store: Store, key: str) -> None:
 
 @pytest.mark.parametrize('key', EVERY_KEY)
 def test_round_trip_in_parts(store: Store, connect: Connect, key: str) -> None:
-    """Likewise in parts, whose answers repeat the key; and no multipart upload is left."""
+    """Multipart uploads, whose responses repeat the key, use exactly this key, and no upload is left open."""
     conn = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     data = DATA * (PART // len(DATA) + 1)
@@ -128,7 +128,7 @@ def test_round_trip_in_parts(store: Store, connect: Connect, key: str) -> None:
 
 @pytest.mark.parametrize('key', EVERY_KEY)
 def test_many_deletions(conn: s3po.Connection, store: Store, key: str) -> None:
-    """Among many keys that are deleted at once, too."""
+    """delete_many() deletes exactly this key among others."""
     for each in (key, 'one', 'two'):
         conn.upload(BUCKET, each, b'')
 
@@ -140,7 +140,7 @@ def test_many_deletions(conn: s3po.Connection, store: Store, key: str) -> None:
 
 @pytest.mark.fault('F58')
 def test_all_keys_side_by_side(conn: s3po.Connection, store: Store) -> None:
-    """No two of them are one; they are listed in the order of their bytes, page by page."""
+    """All keys are different objects, and are listed in the order of their bytes, page by page."""
     keys = TRAVERSING + ODD
     with conn.batch(10) as batch:
         for key in keys:
@@ -162,7 +162,7 @@ def test_all_keys_side_by_side(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F59')
 @pytest.mark.parametrize('key', ['k' * 1024, 'é' * 512, '\U0001f600' * 256], ids=['ascii', 'two bytes', 'four bytes'])
 def test_longest_key(conn: s3po.Connection, key: str) -> None:
-    """1,024 bytes are taken."""
+    """Keys of 1,024 bytes, the maximum of S3, are accepted."""
     conn.upload(BUCKET, key, DATA)
 
     assert conn.download(BUCKET, key) == DATA
@@ -173,7 +173,7 @@ def test_longest_key(conn: s3po.Connection, key: str) -> None:
 @pytest.mark.fault('F59')
 @pytest.mark.parametrize('key', ['k' * 1025, 'é' * 512 + 'k', '\U0001f600' * 257, '', 'a\udcff'])
 def test_impossible_key(conn: s3po.Connection, store: Store, tmp_path: Path, key: str) -> None:
-    """One byte more, none at all, or what has cannot be encoded as UTF-8: refused before there is a request, by every call."""
+    """A key that is too long, empty or not encodable as UTF-8 is rejected by every call before any request."""
     before = len(store.log())
     calls: dict[str, Callable[[], object]] = {
         'upload': lambda: conn.upload(BUCKET, key, b''),
@@ -198,7 +198,7 @@ def test_impossible_key(conn: s3po.Connection, store: Store, tmp_path: Path, key
 
 @pytest.mark.fault('F59')
 def test_file_name_without_utf8(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Such a file is a source and a target like any other; only its name is no key."""
+    """A file whose name is not UTF-8 can be a source and a target; its name cannot be a key."""
     path = os.path.join(os.fsencode(tmp_path), b'caf\xe9')
     with open(path, 'wb') as file:
         file.write(DATA)
@@ -225,7 +225,7 @@ def tls_store(authority: Authority) -> Iterator[Store]:
 @pytest.mark.fault('F60')
 @pytest.mark.parametrize('bucket', ['my.dotted.bucket', 'abc', 'a' * 63, 'Legacy_Upper'])
 def test_bucket(conn: s3po.Connection, store: Store, bucket: str) -> None:
-    """Names that buckets have."""
+    """Valid bucket names are accepted."""
     conn.create_bucket(bucket)
     conn.upload(bucket, 'key', DATA)
 
@@ -235,7 +235,7 @@ def test_bucket(conn: s3po.Connection, store: Store, bucket: str) -> None:
 
 @pytest.mark.fault('F60')
 def test_dotted_bucket_over_tls(tls_store: Store, connect: Connect, authority: Authority) -> None:
-    """Its dots are no part of a host's name that a certificate would have to bear."""
+    """A bucket name with dots works over TLS: it is in the path, so the certificate need not match it."""
     conn = connect(tls_store.endpoint_url, verify=authority.ca_pem)
     conn.create_bucket('my.dotted.bucket')
     conn.upload('my.dotted.bucket', 'key', DATA)
@@ -262,7 +262,7 @@ BAD_BUCKETS = [
 @pytest.mark.fault('F60')
 @pytest.mark.parametrize('bucket', BAD_BUCKETS)
 def test_bad_bucket(conn: s3po.Connection, store: Store, bucket: str) -> None:
-    """Names that no bucket has are refused before there is a request."""
+    """Invalid bucket names are rejected before any request."""
     before = len(store.log())
     calls: dict[str, Callable[[], object]] = {
         'upload': lambda: conn.upload(bucket, 'key', b''),
@@ -283,7 +283,7 @@ def test_bad_bucket(conn: s3po.Connection, store: Store, bucket: str) -> None:
 
 @pytest.mark.fault('F60')
 def test_access_point(connect: Connect) -> None:
-    """An access point's ARN leads to the access point's host."""
+    """An access point's ARN resolves to the host of the access point."""
     conn = connect(None, region='eu-west-1')
 
     url = conn.presign('GET', 'arn:aws:s3:eu-west-1:123456789012:accesspoint/mine', 'key')

@@ -1,4 +1,4 @@
-"""Bytes that belong to no request are never taken for the next response (F73)."""
+"""Bytes that belong to no request are never read as the next response (F73)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.servers import Authority
 
 Connect = Callable[..., s3po.Connection]
 
-# How long the bytes have been there when the connection is used again: more than 1 ms.
+# How long the bytes have been in the socket when the connection is used again: more than 1 ms.
 IDLE_S: Final = 0.002
 OBJECTS: Final = {f'key{number}': os.urandom(4096) for number in range(10)}
 WRONG: Final = os.urandom(4096)
@@ -50,7 +50,7 @@ def one_byte(asked: Asked) -> Sequence[bytes]:
 
 
 def chunked(asked: Asked) -> Sequence[bytes]:
-    """The answer itself has no length: what lies behind the last chunk shows to the parser alone."""
+    """A chunked response with a second response after its last chunk, which only the parser can detect."""
     body = OBJECTS[asked.target.rpartition('/')[2]]
     headers = {'Transfer-Encoding': 'chunked', 'ETag': '"e"'}
     return [Reply(headers=headers, body=b'%x\r\n%b\r\n0\r\n\r\n' % (len(body), body)).data() + ok(WRONG)]
@@ -60,7 +60,7 @@ TWICE: Final = {each.__name__: each for each in (at_once, behind, in_halves, one
 
 
 def wrong_ones(conn: s3po.Connection, server: Answering, count: int) -> int:
-    """How many of so many downloads, one after the other, give another object."""
+    """The number of downloads, out of `count`, that return another object's content."""
     wrong = 0
     for number in range(count):
         key = f'key{number % len(OBJECTS)}'
@@ -73,7 +73,7 @@ def wrong_ones(conn: s3po.Connection, server: Answering, count: int) -> int:
 @pytest.mark.fault('F73')
 @pytest.mark.parametrize('way', TWICE)
 def test_two_answers(connect: Connect, kind: Kind, way: str) -> None:
-    """A server that answers every request twice gives none of 1,000 downloads another object (fewer of boto's, for time)."""
+    """If a server sends two responses to every request, no download returns another object. (Fewer downloads over boto.)"""
     with Answering(TWICE[way]) as server:
         count = 1000 if (kind.name, way) == ('wire', 'behind') else 50
         assert wrong_ones(connect(server.endpoint_url), server, count) == 0
@@ -83,7 +83,7 @@ def test_two_answers(connect: Connect, kind: Kind, way: str) -> None:
 @pytest.mark.parametrize('way', TWICE)
 @pytest.mark.parametrize('version', ['TLSv1_2', 'TLSv1_3'])
 def test_two_answers_over_tls(connect: Connect, authority: Authority, way: str, version: str) -> None:
-    """The same where OpenSSL may have taken the bytes from the socket already."""
+    """The same holds over TLS, where OpenSSL may have read the extra bytes from the socket already."""
     import ssl
 
     context = server_context(authority, maximum_version=ssl.TLSVersion[version])
@@ -95,7 +95,7 @@ def test_two_answers_over_tls(connect: Connect, authority: Authority, way: str, 
 @pytest.mark.fault('F73')
 @pytest.mark.parametrize('splits', [False, True], ids=['together', 'apart'])
 def test_bodies_where_none_is(connect: Connect, splits: bool) -> None:
-    """The body of an answer to a HEAD, or of a 204, is not the next answer."""
+    """A body after a response to HEAD, or after a 204, is not read as the next response."""
     late = ok(WRONG)
 
     def answer(asked: Asked) -> Sequence[bytes]:
@@ -118,7 +118,7 @@ def test_bodies_where_none_is(connect: Connect, splits: bool) -> None:
 
 @pytest.mark.fault('F73')
 def test_connections_that_are_kept(connect: Connect, authority: Authority) -> None:
-    """The looks at a connection cost none: it serves all requests, also over TLS 1.3 with its late session tickets."""
+    """The check for stray bytes costs no connections: one serves all requests, also with late TLS 1.3 session tickets."""
     for context in (None, server_context(authority)):
         with Answering(lambda asked: [asked_for(asked)], context=context) as server:
             conn = connect(server.endpoint_url, verify=str(authority.ca_pem))

@@ -33,19 +33,19 @@ WAIT_S = 30.0
 
 @pytest.fixture
 def conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection that sends one part after the other, with a bucket."""
+    """A connection that sends one part at a time; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
 
 
 def open_uploads(conn: s3po.Connection) -> list[str]:
-    """The keys of the multipart uploads under way."""
+    """The keys of the open multipart uploads."""
     return [upload['Key'] for upload in conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', ())]
 
 
 def wait_until(has_come: Callable[[], bool]) -> None:
-    """Wait for something that is on its way."""
+    """Wait until the condition is true."""
     until = time.monotonic() + WAIT_S
     while not has_come():
         assert time.monotonic() < until, 'it did not come'
@@ -73,7 +73,7 @@ def write_over(path: Path) -> None:
 @pytest.mark.fault('F53')
 @pytest.mark.parametrize('change', [shrink, grow, write_over])
 def test_source_that_changes(conn: s3po.Connection, store: Store, tmp_path: Path, change: Callable[[Path], None]) -> None:
-    """A file that changes behind its first part: nothing is published of it, and no multipart upload is left."""
+    """If a file changes after its first part was sent, nothing is published, and no multipart upload is left."""
     path = tmp_path / 'source'
     path.write_bytes(DATA)
     store.script({'operation': 'UploadPart', 'times': 1, 'action': {'delay_s': 0.5}})
@@ -91,7 +91,7 @@ def test_source_that_changes(conn: s3po.Connection, store: Store, tmp_path: Path
 @pytest.mark.fault('F53')
 @pytest.mark.parametrize('how', ['replaced', 'removed'])
 def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, how: str) -> None:
-    """A file that another takes the place of is sent as it was opened, to its end, and not deleted in the other's place."""
+    """A file that is replaced or removed meanwhile is sent as it was opened; delete=True does not delete the new file."""
     path = tmp_path / 'source'
     path.write_bytes(DATA)
     store.script({'operation': 'UploadPart', 'times': 1, 'action': {'delay_s': 0.5}})
@@ -109,19 +109,19 @@ def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, h
     assert open_uploads(conn) == []
 
 
-# ---------------------------------------------------------------------- targets that cannot be
+# ---------------------------------------------------------------------- impossible targets
 
 
 @pytest.fixture
 def _bound() -> Iterator[None]:
-    """Permissions restrict the user that runs the tests, also root."""
+    """Makes permissions apply to the user that runs the tests, even to root."""
     with bound_by_permissions():
         yield
 
 
 @pytest.mark.fault('F54')
 def test_impossible_targets(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Each fails with its path, the others go on, and nothing is left of any."""
+    """A download to an impossible target fails with its path; the others succeed, and no temporary file is left."""
     conn.upload(BUCKET, 'key', b'data')
     (tmp_path / 'directory').mkdir()
     (tmp_path / 'file').write_bytes(b'old')
@@ -149,7 +149,7 @@ def test_impossible_targets(conn: s3po.Connection, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F54')
 def test_key_and_directory_of_one_name(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Of keys `a` and `a/b`, the second finds a file where its directory would be."""
+    """Of the keys `a` and `a/b`, the second download fails: a file is where its directory would be."""
     for key in ('a', 'a/b'):
         conn.upload(BUCKET, key, key.encode())
 
@@ -164,7 +164,7 @@ def test_key_and_directory_of_one_name(conn: s3po.Connection, tmp_path: Path) ->
 @pytest.mark.fault('F54')
 @pytest.mark.usefixtures('_bound')
 def test_directory_without_permission(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Without write permission the error has the path and what to check."""
+    """Without write permission for the directory, the error contains the path and suggests checking the permissions."""
     conn.upload(BUCKET, 'key', b'data')
     tmp_path.chmod(0o555)
 
@@ -199,7 +199,7 @@ print(*sorted(type(job.error).__name__ for job in batch.failed), flush=True)
 
 @pytest.fixture
 def program(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process in the middle of an upload in parts and of a download over an old file."""
+    """Another process in the middle of an upload in parts and of a download to an existing file."""
     conn.upload(BUCKET, 'down', DATA)
     (tmp_path / 'source').write_bytes(DATA)
     (tmp_path / 'target').write_bytes(b'old')
@@ -220,7 +220,7 @@ def program(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Path) -> 
 
 @pytest.mark.fault('F55')
 def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """A program that cancels its batch on SIGTERM ends soon: uploads aborted, targets as they were, nothing beside them."""
+    """A program that cancels its batch on SIGTERM ends soon: uploads are aborted, targets unchanged, no other files left."""
     program.send_signal(signal.SIGTERM)
     said, _ = program.communicate(timeout=WAIT_S)
 
@@ -234,9 +234,9 @@ def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_pa
 @pytest.mark.fault('F55')
 @pytest.mark.leaves_upload('the killed process has not reported its id')
 def test_sigkill(conn: s3po.Connection, store: Store, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """What ends between two instructions leaves its temporary file and its multipart upload, by their names; no more.
+    """A killed program leaves one temporary file, recognizable by its name, and its multipart upload, and nothing else.
 
-    The next download of the same finds the file, and nothing is left.
+    The next download to the same target removes the temporary file.
     """
     program.kill()
     program.communicate(timeout=WAIT_S)
@@ -251,12 +251,12 @@ def test_sigkill(conn: s3po.Connection, store: Store, program: subprocess.Popen[
     assert sorted(path.name for path in tmp_path.iterdir()) == ['source', 'target']
 
 
-# ---------------------------------------------------------------------- files that are none
+# ---------------------------------------------------------------------- special files
 
 
 @pytest.mark.fault('F56')
 def test_special_files(conn: s3po.Connection, store: Store, tmp_path: Path) -> None:
-    """Pipes, devices and directories are refused, at once and before there is a request; a loop of links is found."""
+    """Pipes, devices, directories and loops of links are rejected as sources at once, before any request."""
     os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
     (tmp_path / 'directory').mkdir()
@@ -273,7 +273,7 @@ def test_special_files(conn: s3po.Connection, store: Store, tmp_path: Path) -> N
 
 @pytest.mark.fault('F56')
 def test_special_targets(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Nor is anything written to them, or put in their place."""
+    """A download to a pipe is rejected: it neither writes to the pipe nor replaces it."""
     conn.upload(BUCKET, 'key', b'data')
     os.mkfifo(tmp_path / 'pipe')
 
@@ -286,7 +286,7 @@ def test_special_targets(conn: s3po.Connection, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F56')
 def test_sparse_file(conn: s3po.Connection, tmp_path: Path) -> None:
-    """Holes are sent as the zeros that they are read as."""
+    """Holes of a sparse file are uploaded as zeros."""
     with (tmp_path / 'sparse').open('wb') as file:
         file.seek(2 * PART)
         file.write(b'end')

@@ -33,7 +33,7 @@ WAIT_S = 30.0
 
 @pytest.fixture
 def conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection that sends one part after the other, with a bucket."""
+    """A connection that sends one part at a time; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
@@ -41,12 +41,12 @@ def conn(store: Store, connect: Connect) -> s3po.Connection:
 
 # ---------------------------------------------------------------------- files whose size is unknown
 
-# Always the same text, and longer than nothing; its size is reported as 0.
+# A file with constant content that reports a size of 0.
 UNSIZED = '/proc/version'
 
 
 class Wrapper(io.FileIO):
-    """A file object of another class, which can seek."""
+    """A seekable file object of a class that s3po does not know."""
 
 
 @pytest.mark.fault('F74')
@@ -63,7 +63,7 @@ class Wrapper(io.FileIO):
 )
 @pytest.mark.parametrize('compress', [None, 'gzip'])
 def test_size_of_zero(conn: s3po.Connection, opened: Callable[[], Any], compress: str | None) -> None:
-    """A file that reports a size of 0 and has more is read to its end, in whatever form it is given."""
+    """A file that reports a size of 0 but has content is read to its end, whichever way it is passed."""
     source = opened()
 
     result = conn.upload(BUCKET, 'key', source, compress=compress)
@@ -78,7 +78,7 @@ def test_size_of_zero(conn: s3po.Connection, opened: Callable[[], Any], compress
 
 @pytest.mark.fault('F74')
 def test_size_of_zero_from_a_position(conn: s3po.Connection) -> None:
-    """It is read from where it stands."""
+    """A file object is read from its current position."""
     with open(UNSIZED, 'rb') as file:
         file.read(6)
         conn.upload(BUCKET, 'key', file)
@@ -88,7 +88,7 @@ def test_size_of_zero_from_a_position(conn: s3po.Connection) -> None:
 
 @pytest.mark.fault('F74')
 def test_empty_files(conn: s3po.Connection, tmp_path: Path) -> None:
-    """What is empty is stored empty."""
+    """An empty source is stored as an empty object."""
     (tmp_path / 'empty').touch()
     with open(tmp_path / 'empty', 'rb') as file, open('/dev/null', 'rb') as null:
         for source in (file, null, io.BytesIO(), tmp_path / 'empty'):
@@ -98,10 +98,10 @@ def test_empty_files(conn: s3po.Connection, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F74')
 def test_device(conn: s3po.Connection) -> None:
-    """A device that can seek has no size either: it is read as a stream."""
+    """A seekable device has no size: it is read as a stream."""
 
     class Zeros(io.FileIO):
-        """So many zeros of /dev/zero."""
+        """Reads a fixed number of zeros from /dev/zero."""
 
         left = 3 * PART + 1
 
@@ -117,7 +117,7 @@ def test_device(conn: s3po.Connection) -> None:
     assert conn.head(BUCKET, 'key').size_bytes == 3 * PART + 1
 
 
-# ---------------------------------------------------------------------- killed while a path is written itself
+# ---------------------------------------------------------------------- killed while writing without a temporary file
 
 PROGRAM = """
 import sys
@@ -137,9 +137,9 @@ conn.download_file('bucket', 'key', target)
 def test_kill_without_temporary_file(
     conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Path, old: bytes | None
 ) -> None:
-    """What is left begins as the object does, and is shorter: no zeros, and not its full length.
+    """After a kill the target has the first bytes of the object only: no hole, and not its full length.
 
-    The last part comes at once and the second one late, so a file that is written as the parts come would have a hole.
+    The last part arrives at once and the second one late: a file written in the order of arrival would have a hole.
     """
     data = os.urandom(4 * PART)
     conn.upload(BUCKET, 'key', data)
@@ -163,19 +163,19 @@ def test_kill_without_temporary_file(
 
 
 def wait_until(has_come: Callable[[], bool]) -> None:
-    """Wait for something that is on its way."""
+    """Wait until the condition is true."""
     until = time.monotonic() + WAIT_S
     while not has_come():
         assert time.monotonic() < until, 'it did not come'
         gevent.sleep(0.02)
 
 
-# ---------------------------------------------------------------------- sources that change without a trace
+# ---------------------------------------------------------------------- sources that change without new file times
 
 
 @pytest.fixture
 def mapped(tmp_path: Path) -> Iterator[mmap.mmap]:
-    """A file of three parts, mapped, with all pages written to a moment ago: the next write does not move its times."""
+    """A mapped file of three parts. All its pages were just written, so the next write does not change its times."""
     (tmp_path / 'source').write_bytes(bytes(3 * PART))
     with (tmp_path / 'source').open('r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
         mapping[:] = b'o' * len(mapping)
@@ -192,7 +192,7 @@ def times(path: Path) -> tuple[int, int]:
 def test_mapping_that_changes_between_parts(
     conn: s3po.Connection, store: Store, tmp_path: Path, mapped: mmap.mmap, given: str, compress: str | None
 ) -> None:
-    """A later part changes while the first one is sent: nothing is published, though the file's times stand still."""
+    """If a later part changes while the first one is sent, nothing is published, although the file's times are unchanged."""
     path = tmp_path / 'source'
     if compress:
         mapped[:] = os.urandom(len(mapped))
@@ -217,15 +217,15 @@ def test_mapping_that_changes_between_parts(
 def test_mapping_that_changes_before_it_is_sent(
     conn: s3po.Connection, store: Store, tmp_path: Path, mapped: mmap.mmap, given: str
 ) -> None:
-    """One request: what is sent is compared with what its checksum is of, before the last piece goes out.
+    """With one request, the bytes sent are compared with their checksum before the last piece is sent.
 
-    (Over boto there is no wait between the two.)
+    (Over boto there is no wait between the checksum and the body.)
     """
     path, size_bytes = tmp_path / 'source', PART
     os.truncate(path, size_bytes)
     mapped[:size_bytes] = b'o' * size_bytes
     before = times(path)
-    # The head is sent, with the checksum, and the body a second later.
+    # The head is sent with the checksum, and the body a second later.
     store.script({'operation': 'PutObject', 'times': 1, 'action': {'no_continue': True}})
     view = memoryview(mapped)[:size_bytes]
     with view:
@@ -243,14 +243,14 @@ def test_mapping_that_changes_before_it_is_sent(
 
 @pytest.mark.fault('F75')
 def test_mapping_at_rest(conn: s3po.Connection, tmp_path: Path, mapped: mmap.mmap) -> None:
-    """One that does not change is sent, whatever its pages are."""
+    """A mapped file that does not change is uploaded, whatever the state of its pages."""
     conn.upload(BUCKET, 'key', tmp_path / 'source')
 
     assert conn.download(BUCKET, 'key') == mapped[:]
 
 
 class Counting(io.BytesIO):
-    """Counts the bytes that are read of it."""
+    """A file object that counts the bytes read from it."""
 
     count = 0
 
@@ -263,7 +263,7 @@ class Counting(io.BytesIO):
 @pytest.mark.parametrize('size_bytes', [PART - 1, 3 * PART])
 @pytest.mark.parametrize('checksum', ['auto', 'sha256', 'md5'])
 def test_read_twice(store: Store, connect: Connect, size_bytes: int, checksum: str) -> None:
-    """Over plain HTTP with a signature, a file object is read once for both checksum and signature, and once to be sent."""
+    """Over plain HTTP with a signed body, a file object is read twice: once for checksum and signature, once to be sent."""
     connection = connect(store.endpoint_url, config=dataclasses.replace(IN_PARTS, checksum=checksum))
     store.create_bucket(BUCKET)
     file = Counting(os.urandom(size_bytes))

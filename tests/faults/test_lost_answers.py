@@ -1,4 +1,4 @@
-"""Responses that are lost, late or empty: what the store has carried out counts, and nothing is done twice."""
+"""Responses that are lost, late or empty: work that the store has done counts, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PART = 5 * MIB
 DATA = noise(11 * MIB + 7)
 SMALL = os.urandom(1000)
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
-# The work is done, and the connection reset in place of an answer.
+# The store does the work, and resets the connection instead of responding.
 LOST = {'work': True, 'reset': True}
 
 
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection that sends in parts; there is a bucket."""
+    """A connection that uploads in parts; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
@@ -48,7 +48,7 @@ def open_uploads(conn: s3po.Connection) -> list[str]:
 @pytest.mark.parametrize('condition', [None, '*'])
 @pytest.mark.parametrize('checksum', ['auto', 'none'])
 def test_lost_complete(conn: s3po.Connection, store: Store, connect: Any, condition: str | None, checksum: str) -> None:
-    """The upload is done, although the second answer is that there is no such upload."""
+    """If the response to CompleteMultipartUpload is lost and the retry gets NoSuchUpload, the upload still succeeds."""
     conn = connect(store.endpoint_url, config=dataclasses.replace(IN_PARTS, checksum=checksum))
     store.script(once('CompleteMultipartUpload', **LOST))
 
@@ -63,7 +63,7 @@ def test_lost_complete(conn: s3po.Connection, store: Store, connect: Any, condit
 
 @pytest.mark.fault('F12')
 def test_lost_complete_of_nothing(conn: s3po.Connection, store: Store) -> None:
-    """Where the upload is gone and the object is not there, all of it is sent once more."""
+    """If the retry gets NoSuchUpload and the object does not exist, the whole upload is repeated."""
     gone = {'status': 404, 'code': 'NoSuchUpload'}
     store.script(once('CompleteMultipartUpload', reset=True), once('CompleteMultipartUpload', **gone))
 
@@ -76,7 +76,7 @@ def test_lost_complete_of_nothing(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F13')
 def test_lost_put(conn: s3po.Connection, store: Store) -> None:
-    """It is sent again: the same bytes twice are one object."""
+    """A PutObject whose response is lost is sent again: the same bytes replace the object."""
     store.script(once('PutObject', **LOST))
 
     conn.upload(BUCKET, 'key', SMALL)
@@ -87,7 +87,7 @@ def test_lost_put(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F14')
 def test_lost_part(conn: s3po.Connection, store: Store) -> None:
-    """It is sent again under its number, and completed by the last ETag."""
+    """An UploadPart whose response is lost is sent again with the same number, and the upload completes with the last ETag."""
     store.script({**once('UploadPart', **LOST), 'query': {'partNumber': '2'}})
 
     conn.upload(BUCKET, 'key', DATA)
@@ -100,7 +100,7 @@ def test_lost_part(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F15')
 @pytest.mark.parametrize('action', [{}, {'status': 404, 'code': 'NoSuchKey'}])
 def test_lost_delete(conn: s3po.Connection, store: Store, action: dict[str, Any]) -> None:
-    """Deleting twice is deleting once, also where a store minds."""
+    """A DeleteObject whose response is lost is repeated and succeeds, even if the second response is NoSuchKey."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once('DeleteObject', **LOST), *([once('DeleteObject', **action)] if action else []))
 
@@ -112,7 +112,7 @@ def test_lost_delete(conn: s3po.Connection, store: Store, action: dict[str, Any]
 
 @pytest.mark.fault('F16')
 def test_lost_if_none_match(conn: s3po.Connection, store: Store) -> None:
-    """The second attempt fails for what the first one wrote, which is known as ours."""
+    """If the retry of a conditional PutObject fails because the first attempt stored the object, the upload succeeds."""
     store.script(once('PutObject', **LOST))
 
     result = conn.upload(BUCKET, 'key', SMALL, if_none_match='*')
@@ -123,7 +123,7 @@ def test_lost_if_none_match(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F16')
 def test_lost_if_none_match_of_another(conn: s3po.Connection, store: Store) -> None:
-    """Another's object is never taken for ours, nor written over, be it the same bytes."""
+    """An object of another writer is neither taken for the lost upload nor overwritten, even if its bytes are the same."""
     conn.upload(BUCKET, 'key', SMALL)
     store.script(once('PutObject', reset=True))
 
@@ -136,7 +136,7 @@ def test_lost_if_none_match_of_another(conn: s3po.Connection, store: Store) -> N
 @pytest.mark.fault('F17')
 @pytest.mark.leaves_upload('its id is unknown, and no other upload is aborted')
 def test_lost_create(conn: s3po.Connection, store: Store) -> None:
-    """A second upload is created; the first one is reported, and not aborted."""
+    """If the response to CreateMultipartUpload is lost, another upload is created; a warning reports the lost one."""
     store.script(once('CreateMultipartUpload', **LOST))
 
     result = conn.upload(BUCKET, 'key', DATA)
@@ -152,7 +152,7 @@ ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{0}</Code><Message
 
 @pytest.mark.fault('F26')
 def test_late_error(conn: s3po.Connection, store: Store) -> None:
-    """A completion that fails after its 200 is made again; the parts are not sent again."""
+    """A CompleteMultipartUpload that fails after its 200 is repeated; the parts are not sent again."""
     store.script(once('CompleteMultipartUpload', status=200, body=ERROR.format('InternalError')))
 
     conn.upload(BUCKET, 'key', DATA)
@@ -163,7 +163,7 @@ def test_late_error(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F27')
 def test_late_refusal(conn: s3po.Connection, store: Store) -> None:
-    """One that is refused after its 200 is refused: the upload is aborted."""
+    """A CompleteMultipartUpload that is refused after its 200 fails the upload, which is aborted."""
     store.script(once('CompleteMultipartUpload', status=200, body=ERROR.format('AccessDenied')))
 
     with pytest.raises(AccessDenied):
@@ -181,7 +181,7 @@ EMPTY = ['', '<?xml version="1.0" encoding="UTF-8"?>\n<CompleteMultipartUplo']
 @pytest.mark.parametrize('body', EMPTY, ids=['empty', 'cut'])
 @pytest.mark.parametrize('work', [True, False], ids=['done', 'not done'])
 def test_empty_answer(conn: s3po.Connection, store: Store, body: str, *, work: bool) -> None:
-    """An empty response is no success: the stored object is looked up for the missing values."""
+    """An empty response to CompleteMultipartUpload is not accepted: a HEAD returns the missing values."""
     store.script(once('CompleteMultipartUpload', status=200, body=body, work=work))
 
     result = conn.upload(BUCKET, 'key', DATA)
@@ -197,7 +197,7 @@ BAD_DIGEST = {'status': 400, 'code': 'BadDigest'}
 
 @pytest.mark.fault('F37')
 def test_bad_digest(conn: s3po.Connection, store: Store, tmp_path: Any) -> None:
-    """A part that arrived wrong is read from the disk and sent again."""
+    """A part that is rejected with BadDigest is read from the file again and sent again."""
     (tmp_path / 'file').write_bytes(DATA)
     store.script({**once('UploadPart', **BAD_DIGEST), 'query': {'partNumber': '2'}})
 
@@ -209,7 +209,7 @@ def test_bad_digest(conn: s3po.Connection, store: Store, tmp_path: Any) -> None:
 
 @pytest.mark.fault('F37')
 def test_bad_digest_for_good(conn: s3po.Connection, store: Store) -> None:
-    """Three in a row are enough."""
+    """After three BadDigest responses to one part, the upload fails."""
     store.script({**once('UploadPart', **BAD_DIGEST), 'query': {'partNumber': '2'}, 'times': None})
 
     with pytest.raises(IntegrityError, match='after 3 attempts'):

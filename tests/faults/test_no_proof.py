@@ -1,4 +1,4 @@
-"""Responses that look like a store's and prove nothing (F68): none of them leads to the deletion of the only copy."""
+"""Responses that resemble S3's and prove nothing (F68): none of them leads to the deletion of the only copy."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PUTS: Final = {
 @pytest.mark.parametrize('name', PUTS)
 @pytest.mark.parametrize('found', [MISSING, reply({'ETag': OTHER_MD5}), reply({'ETag': MD5, 'Content-Length': '5'})])
 def test_put(connect: Connect, tmp_path: Path, name: str, found: Reply) -> None:
-    """A weak ETag, two of them, or one beside a foreign document prove nothing; a HEAD does, or the upload fails."""
+    """A weak ETag, two ETags, or an ETag with a foreign document prove nothing: a HEAD must prove the upload, or it fails."""
     source = tmp_path / 'source'
     source.write_bytes(b'small')
     is_there = found.headers.get('ETag') == MD5
@@ -63,12 +63,12 @@ def test_put(connect: Connect, tmp_path: Path, name: str, found: Reply) -> None:
 
 
 class Parts:
-    """A store whose answers to a multipart upload are given.
+    """A server with scripted responses to a multipart upload.
 
     Attributes:
         part: The ETag of each part.
-        completed: The answer to its completion.
-        found: The answer to a HEAD afterwards.
+        completed: The response to the completion.
+        found: The response to a HEAD after it.
     """
 
     def __init__(self, part: str, completed: bytes, found: Reply) -> None:
@@ -85,7 +85,7 @@ class Parts:
 
 
 def whole_etag(count: int) -> str:
-    """The ETag of an object of so many parts with MD5 as ETag."""
+    """The ETag of a multipart object of `count` parts that all have the ETag MD5."""
     return f'"{hashlib.md5(bytes.fromhex(MD5.strip(chr(34))) * count).hexdigest()}-{count}"'
 
 
@@ -115,7 +115,7 @@ UPLOADS: Final[dict[str, tuple[Parts, bool]]] = {
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('name', UPLOADS)
 def test_upload_in_parts(connect: Connect, tmp_path: Path, name: str) -> None:
-    """The completion is accepted with the right ETag in the right document, or if a HEAD has the same ETag."""
+    """A completion is accepted if its response is the right document with the right ETag, or if a HEAD returns that ETag."""
     answer, is_stored = UPLOADS[name]
     source = tmp_path / 'source'
     source.write_bytes(LARGE)
@@ -130,10 +130,10 @@ def test_upload_in_parts(connect: Connect, tmp_path: Path, name: str) -> None:
 
 
 class Copies:
-    """A store that copies something else than what was asked for, if the HEAD of the target says so.
+    """A server that responds to copies with success; the HEAD of the target shows what was copied.
 
     Attributes:
-        deleted: Whether the source is gone.
+        deleted: Whether the source was deleted.
     """
 
     def __init__(self, source: Reply, target: Reply) -> None:
@@ -171,7 +171,7 @@ MOVES: Final[dict[str, tuple[Reply, Reply, bool]]] = {
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('name', MOVES)
 def test_move(connect: Connect, name: str) -> None:
-    """A source is deleted only behind a copy of its size (and MD5): some stores ignore x-amz-copy-source, or its range."""
+    """move() deletes a source only if the copy has its size (and MD5): some stores ignore x-amz-copy-source, or its range."""
     source, target, is_moved = MOVES[name]
     answer = Copies(source, target)
     with Answering(answer) as server:
@@ -186,7 +186,7 @@ def test_move(connect: Connect, name: str) -> None:
 
 @pytest.mark.fault('F68')
 def test_copy_in_parts(connect: Connect) -> None:
-    """A copy in parts whose ranges the store ignored is an error; one that may not be read counts as before."""
+    """A copy in parts whose ranges the store ignored is an error; if the target may not be read, the copy is accepted."""
     for target, is_right in ((found(ODD, 2 * len(LARGE)), False), (found(ODD), True), (reply(status=403), True)):
         with Answering(Copies(found(ODD), target)) as server:
             conn = once(connect, server)

@@ -1,4 +1,4 @@
-"""Expired credentials, wrong clocks, buckets in other regions (F32 to F36): corrected once, and logged."""
+"""Expired credentials, wrong clocks, and buckets in other regions (F32 to F36): corrected once, and logged."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ JOBS = 100
 
 
 def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
-    """A rule for the next requests of one kind."""
+    """A rule for the next requests of one operation."""
     return {'operation': operation, 'times': times, 'action': action}
 
 
 def sent(store: Store, operation: str) -> list[dict[str, str]]:
-    """The headers of the requests of one kind."""
+    """The headers of the requests of one operation."""
     return [seen['headers'] for seen in store.log(operation)]
 
 
 class Issuer:
-    """Gives keys with a new token each time, and counts."""
+    """A source of credentials that returns a new token for each call, and counts the calls."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -58,7 +58,7 @@ class Issuer:
 
 @pytest.mark.fault('F32')
 def test_expired_token(store: Store, connect: Connect) -> None:
-    """100 jobs that meet the same expired token are served by one refresh, and all end well."""
+    """For 100 jobs with the same expired token, the credentials are refreshed once, and all jobs succeed."""
     issuer = Issuer()
     conn = connect(store.endpoint_url, session=issuer.session())
     conn.create_bucket(BUCKET)
@@ -77,7 +77,7 @@ def test_expired_token(store: Store, connect: Connect) -> None:
 
 @pytest.mark.fault('F32')
 def test_expired_token_that_nobody_renews(store: Store, connect: Connect) -> None:
-    """Keys that are what they are: refused at once, and the batch ends after as many failures as it was given."""
+    """An expired token that cannot be refreshed is refused at once, and the batch stops after max_failures."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
     store.create_bucket(BUCKET)
     store.script(once('PutObject', None, status=400, code='ExpiredToken'))
@@ -99,7 +99,7 @@ def test_expired_token_that_nobody_renews(store: Store, connect: Connect) -> Non
 
 @pytest.mark.fault('F33')
 def test_clock_that_is_off(conn: s3po.Connection, store: Store, kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
-    """A request with a wrong date is sent once more with the store's time; if impossible, the error has the offset."""
+    """A request with a wrong date is sent again with the store's time; if that is impossible, the error has the offset."""
     theirs = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
     headers = {'Date': email.utils.format_datetime(theirs, usegmt=True)}
     store.script(once('PutObject', status=403, code='RequestTimeTooSkewed', headers=headers))
@@ -123,7 +123,7 @@ def test_clock_that_is_off(conn: s3po.Connection, store: Store, kind: Kind, capl
 @pytest.mark.fault('F34')
 @pytest.mark.parametrize('status', [301, 400])
 def test_other_region(store: Store, connect: Connect, status: int) -> None:
-    """A bucket that is in another region is spoken to there: the second request is signed for it, and so are all later ones."""
+    """If a bucket is in another region, the request is signed again for that region, and so are all later requests."""
     conn = connect(store.endpoint_url)
     store.create_bucket(BUCKET)
     code = {301: 'PermanentRedirect', 400: 'AuthorizationHeaderMalformed'}[status]
@@ -140,7 +140,7 @@ def test_other_region(store: Store, connect: Connect, status: int) -> None:
 
 @pytest.fixture
 def elsewhere() -> Any:
-    """Another store, which is to see nothing."""
+    """Another store, which must not receive any request."""
     with Store() as other:
         yield other
         assert other.log() == []
@@ -152,7 +152,7 @@ def elsewhere() -> Any:
 @pytest.mark.parametrize('status', [301, 302, 307, 308])
 @pytest.mark.parametrize('region', ['', 'eu-west-1'])
 def test_redirected_for_ever(store: Store, connect: Connect, elsewhere: Store, status: int, code: str, region: str) -> None:
-    """A store that only redirects gets three requests at most, and the targets get none."""
+    """A store that always redirects gets at most three requests, and the targets of the redirects get none."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
     store.create_bucket(BUCKET)
     headers = {'Location': f'{elsewhere.endpoint_url}/{BUCKET}/key'}
@@ -176,7 +176,7 @@ LOCATIONS = ['http://127.0.0.1:{port}/bucket/key', '//127.0.0.1:{port}/bucket/ke
 @pytest.mark.parametrize('operation', ['GetObject', 'HeadObject', 'ListObjectsV2'])
 @pytest.mark.parametrize('status', [301, 307])
 def test_foreign_host(store: Store, connect: Connect, elsewhere: Store, status: int, operation: str, location: str) -> None:
-    """Whatever the request and its secrets: nothing is sent to another host."""
+    """A redirect to another host is never followed, whatever the request: no secret is sent there."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
     store.create_bucket(BUCKET)
     headers = {'Location': location.format(port=elsewhere.port)}

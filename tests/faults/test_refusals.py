@@ -1,4 +1,4 @@
-"""The store refuses (F29, F38 to F41): what is retried, what is reported, and no listing is silently truncated."""
+"""Refusals of the store (F29, F38 to F41): what is retried, what is reported, and that no listing is silently truncated."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ NO_MORE = '<IsTruncated>false</IsTruncated>'
 
 
 def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
-    """A rule for the next requests of one kind."""
+    """A rule for the next requests of one operation."""
     return {'operation': operation, 'times': times, 'action': action}
 
 
 def failed(code: str) -> str:
-    """An error's document, as it comes late, with status 200."""
+    """The document of an error that arrives late, with status 200."""
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>Late.</Message></Error>'
 
 
 def page(*keys: str, more: str = NO_MORE) -> dict[str, Any]:
-    """An answer to ListObjectsV2."""
+    """A response to ListObjectsV2."""
     listed = ''.join(f'<Contents><Key>{key}</Key><Size>1</Size></Contents>' for key in keys)
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult>{more}{listed}</ListBucketResult>'
     return {'status': 200, 'body': body}
@@ -56,7 +56,7 @@ def truncated(token: str | None) -> str:
 
 @pytest.mark.fault('F29')
 def test_copy_that_fails_late(conn: s3po.Connection, store: Store) -> None:
-    """An error in a body of status 200 is one, and tried again as one."""
+    """An error document with status 200 counts as an error and is retried."""
     conn.upload(BUCKET, 'key', b'data')
     store.script(once('CopyObject', status=200, body=failed('SlowDown')))
 
@@ -68,7 +68,7 @@ def test_copy_that_fails_late(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F29')
 def test_copy_in_parts_that_fails_late(store: Store, connect: Connect) -> None:
-    """Likewise of a part; the others are not sent again."""
+    """A late error of a part is retried; the other parts are not sent again."""
     conn = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     data = bytes(range(256)) * (11 * MIB // 256)
@@ -83,7 +83,7 @@ def test_copy_in_parts_that_fails_late(store: Store, connect: Connect) -> None:
 
 @pytest.mark.fault('F29')
 def test_copy_that_is_refused_late(conn: s3po.Connection, store: Store) -> None:
-    """One that another attempt cannot mend is not tried again."""
+    """A late error that a retry cannot fix is not retried."""
     conn.upload(BUCKET, 'key', b'data')
     store.script(once('CopyObject', None, status=200, body=failed('AccessDenied')))
 
@@ -94,7 +94,7 @@ def test_copy_that_is_refused_late(conn: s3po.Connection, store: Store) -> None:
     assert not conn.exists(BUCKET, 'copy')
 
 
-# ---------------------------------------------------------------------- objects that are not there, or not to be seen
+# ---------------------------------------------------------------------- missing and forbidden objects
 
 
 @pytest.mark.fault('F38')
@@ -109,7 +109,7 @@ def test_missing_key(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F38')
 @pytest.mark.parametrize('data', [b'data', b''], ids=['some', 'empty'])
 def test_head_that_is_forbidden(conn: s3po.Connection, store: Store, data: bytes) -> None:
-    """Where only GET is allowed, a GET of the first byte replaces the HEAD."""
+    """If HEAD is forbidden, a GET of the first byte replaces it."""
     conn.upload(BUCKET, 'key.txt', data, metadata={'a': 'b'})
     etag = conn.head(BUCKET, 'key.txt').etag
     store.script(once('HeadObject', None, status=403))
@@ -125,7 +125,7 @@ def test_head_that_is_forbidden(conn: s3po.Connection, store: Store, data: bytes
 
 @pytest.mark.fault('F38')
 def test_head_and_get_that_are_forbidden(conn: s3po.Connection, store: Store) -> None:
-    """Where GET is not allowed either, its refusal is raised, whose body has the reason."""
+    """If GET is forbidden, too, the error is the one of the GET, whose body has the reason."""
     conn.upload(BUCKET, 'key', b'data')
     store.script(once('HeadObject', None, status=403), once('GetObject', None, status=403, code='InvalidAccessKeyId'))
 
@@ -137,7 +137,7 @@ def test_head_and_get_that_are_forbidden(conn: s3po.Connection, store: Store) ->
 
 @pytest.mark.fault('F39')
 def test_archived(conn: s3po.Connection, store: Store) -> None:
-    """An archived object is not retried; the message has advice."""
+    """The download of an archived object is not retried, and the message suggests restoring it."""
     conn.upload(BUCKET, 'key', b'data')
     store.script(once('GetObject', None, status=403, code='InvalidObjectState'))
 
@@ -150,7 +150,7 @@ def test_archived(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F31', only='wire')
 @pytest.mark.parametrize(('status', 'error'), [(403, AccessDenied), (404, NotFound)])
 def test_refusal_that_is_cut(conn: s3po.Connection, store: Store, status: int, error: type[Exception]) -> None:
-    """If the body of a refusal is truncated, the status is enough."""
+    """If the body of a refusal is truncated, its status is enough."""
     head = f'HTTP/1.1 {status} No\r\nContent-Length: 500\r\nContent-Type: application/xml\r\n\r\n<Error><Code>Acc'
     store.script(once('GetObject', None, raw=head))
 
@@ -165,7 +165,7 @@ def test_refusal_that_is_cut(conn: s3po.Connection, store: Store, status: int, e
 
 @pytest.mark.fault('F40')
 def test_deletion_that_fails_in_part(conn: s3po.Connection, store: Store) -> None:
-    """Of 1,000 keys three fail: those that may yet go are tried again, alone; what is refused is not."""
+    """If 3 of 1,000 deletions fail, only those that a retry can fix are retried, without the other keys."""
     errors = ''.join(
         f'<Error><Key>{key}</Key><Code>{code}</Code><Message>No.</Message></Error>'
         for key, code in (('1', 'InternalError'), ('2', 'AccessDenied'), ('3', 'InternalError'))
@@ -189,7 +189,7 @@ def test_deletion_that_fails_in_part(conn: s3po.Connection, store: Store) -> Non
 
 @pytest.mark.fault('F40')
 def test_deletion_that_fails_for_the_moment(conn: s3po.Connection, store: Store) -> None:
-    """Once the store has come round, all are gone."""
+    """A deletion that fails once is retried, and all keys are deleted."""
     for key in ('a', 'b', 'c'):
         conn.upload(BUCKET, key, b'')
     error = '<Error><Key>b</Key><Code>InternalError</Code><Message>No.</Message></Error>'
@@ -209,7 +209,7 @@ def test_deletion_that_fails_for_the_moment(conn: s3po.Connection, store: Store)
     'tokens', [[None], ['one', 'one'], ['one', 'two', 'one'], ['a', 'b', 'c', 'd', 'b']], ids=['none', 'same', 'two', 'late']
 )
 def test_listing_that_leads_nowhere(conn: s3po.Connection, store: Store, tokens: list[str | None]) -> None:
-    """A page that has no successor although there is more, or one that was there before: an error, and an end."""
+    """A truncated page without a continuation token, or a repeated page, is an error, and the listing ends."""
     store.script(
         once('ListObjectsV2', **page('first', more=truncated(tokens[0]))),
         *(
@@ -227,7 +227,7 @@ def test_listing_that_leads_nowhere(conn: s3po.Connection, store: Store, tokens:
 @pytest.mark.fault('F41')
 @pytest.mark.parametrize('body', ['<?xml version="1.0"?>\n<ListBucketResult><IsTruncated>false</IsTr', '', '<html></html>'])
 def test_listing_that_is_none(conn: s3po.Connection, store: Store, body: str) -> None:
-    """A page that is cut within, empty or another's is no empty page; once it comes whole, the listing does."""
+    """A page that is truncated, empty or not S3's is requested again; it never counts as an empty page."""
     conn.upload(BUCKET, 'key', b'')
     store.script(once('ListObjectsV2', 4, status=200, body=body))
 
@@ -243,7 +243,7 @@ def test_listing_that_is_none(conn: s3po.Connection, store: Store, body: str) ->
 @pytest.mark.slow
 @pytest.mark.fault('F41')
 def test_listing_with_empty_pages(conn: s3po.Connection, store: Store) -> None:
-    """Pages without keys that say there is more are what a bucket full of deleted versions gives."""
+    """Pages without keys and with IsTruncated are followed: a bucket with many deleted versions has them."""
     count = 1000
     store.script(
         *(
@@ -262,7 +262,7 @@ def test_listing_with_empty_pages(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F41')
 def test_listing_that_is_refused(conn: s3po.Connection, store: Store) -> None:
-    """A refusal on a later page ends the listing with it, not without a word."""
+    """If a later page is refused, the listing raises the error instead of ending silently."""
     store.script(
         once('ListObjectsV2', **page('first', more=truncated('next'))),
         once('ListObjectsV2', None, status=400, code='InvalidArgument'),

@@ -24,7 +24,7 @@ SIZES = [0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1]
 
 @pytest.fixture
 def conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection whose parts are as small as S3 takes them, with a bucket."""
+    """A connection with the smallest parts that S3 accepts; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
@@ -33,7 +33,7 @@ def conn(store: Store, connect: Connect) -> s3po.Connection:
 @pytest.mark.fault('F51')
 @pytest.mark.parametrize('size', SIZES)
 def test_round_trip(conn: s3po.Connection, store: Store, tmp_path: Path, size: int) -> None:
-    """Every size goes there and back, in as many requests as it needs."""
+    """An object of every size is uploaded and downloaded with the expected number of parts."""
     data = os.urandom(size)
     source, target = tmp_path / 'source', tmp_path / 'target'
     source.write_bytes(data)
@@ -54,7 +54,7 @@ def test_round_trip(conn: s3po.Connection, store: Store, tmp_path: Path, size: i
 
 @pytest.mark.fault('F51')
 def test_ten_thousand_parts() -> None:
-    """As many parts as S3 takes, of the smallest size: one byte more and the parts grow, so that there are no more of them."""
+    """An object of one byte more than 10,000 of the smallest parts gets larger parts, not more of them."""
     whole = MAX_PARTS * PART
 
     assert len(plan_upload(whole, IN_PARTS)) == MAX_PARTS
@@ -67,7 +67,7 @@ def test_ten_thousand_parts() -> None:
 @pytest.mark.fault('F51')
 @pytest.mark.parametrize('size', [MAX_OBJECT_BYTES + 1, 60_000 * GIB])
 def test_too_large(conn: s3po.Connection, store: Store, tmp_path: Path, size: int) -> None:
-    """What S3 cannot hold is refused before there is a request."""
+    """An object that is larger than S3's limit is rejected before any request."""
     before = len(store.log())
 
     with pytest.raises(ConfigurationError, match='larger than the limit of S3'):

@@ -1,4 +1,4 @@
-"""Bytes that change during an upload (F47), and stores' own error codes for it (F70)."""
+"""Bytes that are changed during an upload (F47), and the error codes of other stores for it (F70)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LARGE = os.urandom(7 * MIB) + MARK + os.urandom(4 * MIB)
 
 
 class Spoiler:
-    """A way to the store on which the mark becomes something else.
+    """A relay to the store that replaces MARK in request bodies.
 
     Attributes:
-        times: How often, still.
+        times: How many more times it replaces MARK.
     """
 
     def __init__(self, store: Store) -> None:
@@ -33,7 +33,7 @@ class Spoiler:
         self.relay.open()
 
     def _spoiled(self, data: bytes) -> bytes:
-        # Cut in two by chance, it passes as it is; then the attempt is one that nothing befalls.
+        # If a packet boundary cuts the mark in two, it is not found, and this attempt is not spoiled.
         if not self.times or MARK not in data:
             return data
         self.times -= 1
@@ -42,7 +42,7 @@ class Spoiler:
 
 @pytest.fixture
 def spoiler(store: Store) -> Iterator[Spoiler]:
-    """The way, which spoils nothing at first."""
+    """The relay, which changes nothing at first."""
     made = Spoiler(store)
     yield made
     made.relay.close()
@@ -50,7 +50,7 @@ def spoiler(store: Store) -> Iterator[Spoiler]:
 
 @pytest.fixture
 def spoiled(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection that takes it. The tests' store computes a CRC64NVME of short bodies only, so it is a SHA-256."""
+    """A connection through the relay, with SHA-256: the tests' store computes a CRC64NVME of short bodies only."""
     config = s3po.TransferConfig(checksum='sha256', multipart_threshold=6 * MIB, multipart_chunksize=6 * MIB)
     return connect(spoiler.relay.endpoint_url, config=config)
 
@@ -58,7 +58,7 @@ def spoiled(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[..., s3po
 @pytest.mark.fault('F47')
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_once(spoiled: s3po.Connection, spoiler: Spoiler, store: Store, conn: s3po.Connection, data: bytes) -> None:
-    """The store notices, and what was spoiled is sent again: that part alone."""
+    """The store detects the changed bytes, and only the changed part is sent again."""
     spoiler.times = 1
 
     result = spoiled.upload(BUCKET, 'key', data)
@@ -72,7 +72,7 @@ def test_once(spoiled: s3po.Connection, spoiler: Spoiler, store: Store, conn: s3
 @pytest.mark.fault('F47')
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_for_ever(spoiled: s3po.Connection, spoiler: Spoiler, conn: s3po.Connection, data: bytes) -> None:
-    """Three times are enough: it is never counted as done, and the old object stays."""
+    """After three spoiled attempts the upload fails, and the old object stays."""
     conn.upload(BUCKET, 'key', b'old')
     spoiler.times = 1000
 
@@ -84,7 +84,7 @@ def test_for_ever(spoiled: s3po.Connection, spoiler: Spoiler, conn: s3po.Connect
 
 @pytest.mark.fault('F47')
 def test_default(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[..., s3po.Connection]) -> None:
-    """Without a word of the caller's it is noticed as well."""
+    """The default options detect changed bytes, too."""
     spoiler.times = 1
 
     result = connect(spoiler.relay.endpoint_url).upload(BUCKET, 'key', SMALL)
@@ -93,13 +93,13 @@ def test_default(spoiler: Spoiler, conn: s3po.Connection, connect: Callable[...,
     assert result.attempts == 2
 
 
-# As Garage says that bytes do not match their checksum.
+# The response that Garage sends if the bytes do not match their checksum.
 MISMATCH = {'status': 400, 'code': 'InvalidDigest', 'message': 'Invalid digest: Failed to validate checksum'}
 IN_PARTS = s3po.TransferConfig(multipart_threshold=6 * MIB, multipart_chunksize=6 * MIB)
 
 
 def carried(store: Store, operation: str) -> list[list[str]]:
-    """The names of the headers for checking that each request carried."""
+    """The names of the checksum headers of each request of one operation."""
     headers = [seen['headers'] for seen in store.log(operation)]
     return [[name for name in each if name.startswith('x-amz-checksum-') or name == 'content-md5'] for each in headers]
 
@@ -110,7 +110,7 @@ def carried(store: Store, operation: str) -> list[list[str]]:
 def test_mismatch_in_other_words(
     store: Store, conn: s3po.Connection, connect: Callable[..., s3po.Connection], operation: str, *, is_first: bool
 ) -> None:
-    """The bytes are sent again with their checksum, and every later upload carries one as well."""
+    """A mismatch is retried with a checksum, and later uploads have one as well."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     data = SMALL if operation == 'PutObject' else LARGE
     if not is_first:
@@ -130,7 +130,7 @@ def test_mismatch_in_other_words(
 def test_mismatch_in_other_words_for_ever(
     store: Store, connect: Callable[..., s3po.Connection], conn: s3po.Connection, operation: str, *, is_first: bool
 ) -> None:
-    """Bytes that never match are never stored without a checksum, and the next upload carries one."""
+    """Bytes that never match are never stored without a checksum, and the next upload has one."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     data = SMALL if operation == 'PutObject' else LARGE
     if not is_first:
@@ -151,7 +151,7 @@ def test_mismatch_in_other_words_for_ever(
 def test_store_that_takes_no_checksums(
     store: Store, connect: Callable[..., s3po.Connection], conn: s3po.Connection, status: int
 ) -> None:
-    """That is found out with an MD5 in the checksum's place, once for a bucket."""
+    """If a store supports no x-amz-checksum headers, one request with Content-MD5 confirms it, once per bucket."""
     connection = connect(store.endpoint_url)
     message = 'A header you provided is not known: x-amz-checksum-crc64nvme'
     headers = {'x-amz-checksum-crc64nvme': checksum_of(SMALL)}

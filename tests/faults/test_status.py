@@ -1,4 +1,4 @@
-"""Statuses that request a wait, and early responses (F21 to F25, F30, F31)."""
+"""Responses that ask for a wait, and early responses (F21 to F25, F30, F31)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DATA = os.urandom(1000)
 
 
 def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
-    """A rule for the next requests of one kind."""
+    """A rule for the next requests of one operation."""
     return {'operation': operation, 'times': times, 'action': action}
 
 
 @pytest.mark.fault('F22')
 def test_retry_after(store: Store, connect: Connect) -> None:
-    """The store requests a wait; the next request comes no sooner, and not much later."""
+    """A retry waits for the Retry-After of the response, and not much longer."""
     conn = connect(store.endpoint_url, retry=s3po.RetryPolicy())
     store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', DATA)
@@ -41,7 +41,7 @@ def test_retry_after(store: Store, connect: Connect) -> None:
 
 @pytest.mark.fault('F23')
 def test_errors_then_fine(conn: s3po.Connection, store: Store) -> None:
-    """Two failures of the store's cost two requests."""
+    """After two errors 500, the third request succeeds."""
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('GetObject', 2, status=500))
 
@@ -51,7 +51,7 @@ def test_errors_then_fine(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.fault('F25')
 def test_head_that_is_throttled(conn: s3po.Connection, store: Store) -> None:
-    """An answer to a HEAD has no body to say more in: its status is enough."""
+    """A 503 to a HEAD, which has no body, is retried because of its status."""
     conn.upload(BUCKET, 'key', DATA)
     store.script(once('HeadObject', status=503, body=''))
 
@@ -62,7 +62,7 @@ def test_head_that_is_throttled(conn: s3po.Connection, store: Store) -> None:
 @pytest.mark.fault('F30')
 @pytest.mark.parametrize('action', [{'no_continue': True}, {'status': 417, 'early': True}], ids=['silent', '417'])
 def test_no_continue(conn: s3po.Connection, store: Store, action: dict[str, Any]) -> None:
-    """A store that does not know announced bodies costs a second at most, once."""
+    """A store that does not support Expect: 100-continue delays an upload by at most a second, once."""
     data = os.urandom(2 * MIB)
     store.script(once('PutObject', None if 'no_continue' in action else 1, **action))
     began = time.monotonic()
@@ -76,7 +76,7 @@ def test_no_continue(conn: s3po.Connection, store: Store, action: dict[str, Any]
 
 @pytest.mark.fault('F31')
 def test_early_refusal(store: Store, conn: s3po.Connection, connect: Connect) -> None:
-    """A refusal in the middle of a body is that refusal, and comes at once."""
+    """A refusal that arrives before the body is sent ends the upload at once."""
     connection = connect(store.endpoint_url, config=s3po.TransferConfig(multipart_threshold=100 * MIB))
     store.script(once('PutObject', status=403, code='AccessDenied', early=True, read_bytes=64 * 1024))
     began = time.monotonic()

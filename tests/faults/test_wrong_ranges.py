@@ -21,12 +21,12 @@ DATA: Final = os.urandom(500_000)
 
 
 class Versions:
-    """A store that ignores If-Match, and has another version of the object for each request, or always the first.
+    """A server that ignores If-Match, and responds to each request with the next version of the object.
 
     Attributes:
-        bodies: The versions, all of one length.
-        served: How many requests were answered.
-        change: What becomes of each answer.
+        bodies: The versions, all of the same length. The last one is repeated.
+        served: The number of requests.
+        change: A function that changes each response.
     """
 
     def __init__(self, *bodies: bytes, change: Change = lambda reply: reply, ranges_status: int = 206) -> None:
@@ -49,7 +49,7 @@ class Versions:
 
 
 def halved(reply: Reply) -> Reply:
-    """A correct response with another range: the first half of the requested one."""
+    """A correct response for another range: the first half of the requested one."""
     if reply.status != 206:
         return reply
     start, whole = reply.headers['Content-Range'][6:].split('-')[0], reply.headers['Content-Range'].split('/')[1]
@@ -59,7 +59,7 @@ def halved(reply: Reply) -> Reply:
 
 
 def unknown(reply: Reply) -> Reply:
-    """The same, of an object whose size the answer does not tell."""
+    """The same, without the size of the object in Content-Range."""
     half = halved(reply)
     return Reply(
         status=206,
@@ -71,7 +71,7 @@ def unknown(reply: Reply) -> Reply:
 @pytest.mark.fault('F67')
 @pytest.mark.parametrize('change', [halved, unknown])
 def test_short_ranges(connect: Connect, change: Change) -> None:
-    """Half of a range is none, whether it is downloaded or read."""
+    """A response with half of the range is an error, for downloads and for readers."""
     with Answering(Versions(DATA, change=change)) as server:
         conn = connect(server.endpoint_url)
 
@@ -83,7 +83,7 @@ def test_short_ranges(connect: Connect, change: Change) -> None:
 
 @pytest.mark.fault('F67')
 def test_short_ranges_behind_the_first(connect: Connect) -> None:
-    """A reader gives no NULs, and does not spin, when the ranges become short after it was opened."""
+    """If ranges become short after a reader was opened, read() raises: it neither returns NULs nor loops."""
     store = Versions(DATA)
     with Answering(store) as server:
         file = connect(server.endpoint_url).open(BUCKET, 'key')
@@ -98,7 +98,7 @@ def test_short_ranges_behind_the_first(connect: Connect) -> None:
 
 @pytest.mark.fault('F67')
 def test_ranges_that_end_with_the_object(connect: Connect) -> None:
-    """A range beyond the end ends with the object; and a 200 with the requested Content-Range is accepted."""
+    """A range that extends beyond the object ends with it; a 200 with the requested Content-Range is accepted."""
     for status in (206, 200):
         with Answering(Versions(DATA, ranges_status=status)) as server:
             conn = connect(server.endpoint_url)
@@ -111,7 +111,7 @@ def test_ranges_that_end_with_the_object(connect: Connect) -> None:
 
 @pytest.mark.fault('F67')
 def test_parts_of_a_store_without_206(connect: Connect) -> None:
-    """A multipart download from a store that answers ranges with 200 (gofakes3, `rclone serve s3`) is right."""
+    """A multipart download from a store that responds to ranges with 200 (gofakes3, `rclone serve s3`) is correct."""
     data = os.urandom(15 * MIB + 7)
     config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
     with Answering(Versions(data, ranges_status=200)) as server:
@@ -121,7 +121,7 @@ def test_parts_of_a_store_without_206(connect: Connect) -> None:
 
 @pytest.mark.fault('F68')
 def test_part_of_the_object_where_all_was_asked_for(connect: Connect) -> None:
-    """A cache's 206, or its 200 with a Content-Range, is no whole object."""
+    """A 206, or a 200 with a Content-Range, is not accepted if the whole object was requested."""
     for status in (206, 200):
         headers = {'Content-Range': 'bytes 0-3/9', 'Content-Length': '4', 'ETag': '"e"'}
         with Answering(lambda _, status=status, headers=headers: Reply(status=status, headers=headers, body=b'data')) as server:
@@ -131,7 +131,7 @@ def test_part_of_the_object_where_all_was_asked_for(connect: Connect) -> None:
 
 @pytest.mark.fault('F72')
 def test_another_version_than_wanted(connect: Connect) -> None:
-    """A store that ignores If-Match gives no other version: neither to a download, whole or in part, nor to a HEAD."""
+    """If a store ignores If-Match, a response with another version is an error, for every kind of read."""
     calls: list[Callable[[s3po.Connection], Any]] = [
         lambda conn: conn.download(BUCKET, 'key', if_match='other'),
         lambda conn: conn.download(BUCKET, 'key', if_match='"other", "third"'),
@@ -151,21 +151,21 @@ def test_another_version_than_wanted(connect: Connect) -> None:
 
 @pytest.mark.fault('F72')
 def test_versions_that_are_mixed(connect: Connect) -> None:
-    """Neither a reader nor a download in parts mixes two versions at a store that ignores If-Match."""
+    """If a store ignores If-Match, neither a reader nor a download in parts mixes two versions."""
     old, new = os.urandom(15 * MIB), os.urandom(15 * MIB)
     config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
     with Answering(Versions(old, new)) as server:
         with connect(server.endpoint_url).open(BUCKET, 'key') as file, pytest.raises(SourceChanged):
             file.read()
     with Answering(Versions(old, new, old, new)) as server:
-        # It is begun anew, and gets one version then: the last one.
+        # The download restarts, and then gets a single version, the last one.
         assert connect(server.endpoint_url, config=config).download(BUCKET, 'key') == new
 
 
 @pytest.mark.fault('F72')
 @pytest.mark.parametrize('etags', [('W/"a"', 'W/"b"'), ('', '"b"'), ('W/"a"', '')], ids=['weak', 'none', 'lost'])
 def test_readers_without_a_strong_etag(connect: Connect, etags: tuple[str, str]) -> None:
-    """Where If-Match cannot be used, a reader compares the responses."""
+    """If If-Match cannot be used, a reader compares the headers of the responses."""
 
     def without(reply: Reply, etag: str) -> Reply:
         headers = {name: value for name, value in {**reply.headers, 'ETag': etag}.items() if value}

@@ -1,1 +1,1 @@
-"""Tests against servers on the loopback interface that the tests start themselves."""
+"""Tests against servers on the loopback interface, which the tests start themselves."""

@@ -1,4 +1,4 @@
-"""Fixtures of all functional tests: none of them may log or print a secret."""
+"""Fixtures of all functional tests: no test may log or print a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses whose length is known only at their end, or never; and invalid numbers. Over both transports."""
+"""Responses whose length is known only at their end, or never, and invalid lengths; over both transports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def in_chunks(data: bytes, size_bytes: int = 100_000) -> bytes:
 
 
 def test_chunks(connect: Connect, tmp_path: Path) -> None:
-    """A chunked answer is an object: into memory, a path, or a file; empty ones too."""
+    """A chunked response is downloaded to memory, a path or a file object, also if it is empty."""
     for data in (DATA, b'x', b''):
         with Answering(lambda _, data=data: Reply(headers=CHUNKED, body=in_chunks(data))) as server:
             conn = connect(server.endpoint_url)
@@ -47,7 +47,7 @@ def test_chunks(connect: Connect, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('body', [in_chunks(DATA)[:-5], in_chunks(DATA)[:-500_000], in_chunks(b'x')[:-7] + b'zz\r\n'])
 def test_chunks_that_are_cut(connect: Connect, tmp_path: Path, body: bytes) -> None:
-    """Without its last chunk it is no object, and the file is what it was."""
+    """A chunked body without its last chunk fails the download, and the file is unchanged."""
     path = tmp_path / 'file'
     path.write_bytes(b'old')
     with Answering(lambda _: Reply(headers=CHUNKED, body=body, is_last=True)) as server:
@@ -61,7 +61,7 @@ def test_chunks_that_are_cut(connect: Connect, tmp_path: Path, body: bytes) -> N
 
 
 def test_chunks_that_are_cut_once(connect: Connect, tmp_path: Path) -> None:
-    """The next attempt starts at the beginning."""
+    """After a truncated chunked body, the next attempt starts at the first byte."""
     bodies = [in_chunks(b'other' * 500_000)[:-9], in_chunks(DATA)] * 2
 
     def answer(asked: Asked) -> Reply:
@@ -79,7 +79,7 @@ def test_chunks_that_are_cut_once(connect: Connect, tmp_path: Path) -> None:
 
 
 def test_checksums_of_chunks(connect: Connect) -> None:
-    """The store's description of the object is compared."""
+    """The checksum header of a chunked response is compared with its bytes."""
     with Answering(lambda _: Reply(headers={**CHUNKED, 'x-amz-checksum-crc32': 'AAAAAA=='}, body=in_chunks(DATA))) as server:
         with pytest.raises(IntegrityError):
             connect(server.endpoint_url).download(BUCKET, 'key')
@@ -87,7 +87,7 @@ def test_checksums_of_chunks(connect: Connect) -> None:
 
 @pytest.mark.parametrize(('said', 'is_right'), [('bytes 5-14/20', True), ('bytes 5-13/20', False), ('bytes 5-15/20', False)])
 def test_ranges_in_chunks(connect: Connect, said: str, is_right: bool) -> None:
-    """Content-Range has the length of a range; its chunks must add up to it."""
+    """The chunks of a range must have the length that Content-Range states."""
     start, stop = (int(each) for each in said[6:].split('/', maxsplit=1)[0].split('-'))
     with Answering(
         lambda _: Reply(status=206, headers={**CHUNKED, 'Content-Range': said}, body=in_chunks(DATA[5:15]))
@@ -101,7 +101,7 @@ def test_ranges_in_chunks(connect: Connect, said: str, is_right: bool) -> None:
 
 
 def test_whole_object_in_chunks_for_a_range(connect: Connect) -> None:
-    """Chunks without a Content-Range do not prove that they are the range, so they are no answer to a range or to open()."""
+    """Chunks without a Content-Range may be the whole object, so they are an error if a range was requested."""
     with Answering(lambda _: Reply(headers=CHUNKED, body=in_chunks(b'data'))) as server:
         conn = connect(server.endpoint_url)
         calls: list[Callable[[], Any]] = [
@@ -115,14 +115,14 @@ def test_whole_object_in_chunks_for_a_range(connect: Connect) -> None:
 
 
 def test_no_length_at_all(connect: Connect) -> None:
-    """A body that ends with the connection may have been cut, so it is no object."""
+    """A body without a length, which ends with the connection, may be truncated, and is an error."""
     with Answering(lambda _: Reply(headers={'ETag': '"e"'}, body=DATA)) as server:
         with pytest.raises(DownloadError, match='no Content-Length'):
             connect(server.endpoint_url).download(BUCKET, 'key')
 
 
 def test_head_without_length(connect: Connect) -> None:
-    """Its size is not 0: a GET finds it, or it is an error."""
+    """If the response to HEAD has no length, a GET finds the size, or the call fails."""
     said = {'Content-Range': 'bytes 0-0/20', 'Content-Length': '1', 'ETag': '"e"'}
 
     def answer(asked: Asked) -> Reply:
@@ -139,7 +139,7 @@ def test_head_without_length(connect: Connect) -> None:
 
 @pytest.mark.parametrize('length', ['9' * 5000, '-1', '4.0', '4, 5', 'four'])
 def test_lengths_that_are_none(connect: Connect, length: str) -> None:
-    """What is no number of bytes is an error of the network, over both transports, and is tried again."""
+    """An invalid Content-Length is a network error over both transports, and is retried."""
     calls: list[Callable[[s3po.Connection], Any]] = [
         lambda conn: conn.head(BUCKET, 'key'),
         lambda conn: conn.download(BUCKET, 'key'),
@@ -156,7 +156,7 @@ def test_lengths_that_are_none(connect: Connect, length: str) -> None:
 @pytest.mark.parametrize('name', ['Retry-After', 'x-amz-retry-after'])
 @pytest.mark.parametrize('value', ['9' * 5000, 'Sun, 06 Nov ' + '9' * 5000 + ' 08:49:37 GMT', '-1', '²'])
 def test_patience_that_is_no_number(connect: Connect, name: str, value: str) -> None:
-    """Whatever wait a store requests, in any form, its refusal is raised."""
+    """An invalid Retry-After does not hide the refusal, which is raised."""
     headers = {name: value, 'Content-Length': '0'}
     with Answering(lambda _: Reply(status=503, headers=headers)) as server:
         with pytest.raises(TransferError) as caught:
@@ -165,7 +165,7 @@ def test_patience_that_is_no_number(connect: Connect, name: str, value: str) -> 
 
 
 def test_weak_etags(connect: Connect) -> None:
-    """A weak ETag stays as it is, and is no proof that two answers are of the same bytes."""
+    """A weak ETag is returned unchanged, and does not satisfy If-Match."""
     headers = {'ETag': 'W/"e"', 'Content-Length': '4'}
     with Answering(lambda _: Reply(headers=headers, body=b'data')) as server:
         conn = connect(server.endpoint_url)

@@ -1,4 +1,4 @@
-"""Bad files, or files that go bad during a transfer: nothing is published, nothing is left, nothing is lost."""
+"""Bad files, and files that change during a transfer: nothing is published, nothing is left, nothing is lost."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def grow(path: pathlib.Path) -> None:
 def rewrite(path: pathlib.Path) -> None:
     with path.open('r+b') as file:
         file.write(b'other')
-    # Two writes within one tick of the file system's clock would look the same.
+    # Two writes within one tick of the file system's clock would have the same times.
     os.utime(path, ns=(0, 0))
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
@@ -62,7 +62,7 @@ def large(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def in_parts(memory: MemoryTransport) -> s3po.Connection:
-    """A connection that sends one part after the other; there is an older object."""
+    """A connection that sends one part at a time, with an older object under the key."""
     connection = s3po.Connection(transport=memory, retry=impatient(), config=IN_PARTS)
     connection.upload(BUCKET, 'key', b'old')
     return connection
@@ -74,7 +74,7 @@ def in_parts(memory: MemoryTransport) -> s3po.Connection:
 def test_file_changes_while_its_parts_are_sent(
     in_parts: s3po.Connection, memory: MemoryTransport, large: pathlib.Path, change: Change, part: int, opened: str
 ) -> None:
-    """The upload is aborted and not tried again; the older object and the file stay."""
+    """If the file changes while its parts are sent, the upload is aborted, and the file and the older object stay."""
 
     def fault(operation: str, key: str, number: int | None) -> None:
         if operation == 'UploadPart' and number == part:
@@ -99,7 +99,7 @@ def test_file_changes_behind_its_last_part(
     change: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also when the store has all parts: an object of parts from two versions of the file is never published."""
+    """If the file changes after its last part was sent, the upload is not completed either."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     transport: Any = connection._wiring.resolve(BUCKET)[0]
@@ -125,7 +125,7 @@ def test_file_changes_behind_its_last_part(
 def test_small_file_changes_before_it_is_sent(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is sent by one request is looked at too."""
+    """A file that is sent with one request is checked for changes, too."""
     path = tmp_path / 'small'
     path.write_bytes(b'some bytes')
     put = uploading.put
@@ -134,7 +134,7 @@ def test_small_file_changes_before_it_is_sent(
         os.truncate(path, 3)
         return put(*arguments, **options)
 
-    # Behind the opening of the file, before it is read.
+    # After the file was opened, before it is read.
     monkeypatch.setattr(uploading, 'put', change_and_put)
     with pytest.raises(BatchError, match='became shorter while it was uploaded'), memory_conn.batch(2) as batch:
         job = batch.upload(BUCKET, 'key', path)
@@ -144,7 +144,7 @@ def test_small_file_changes_before_it_is_sent(
 
 
 def test_object_that_changes(in_parts: s3po.Connection, memory: MemoryTransport) -> None:
-    """File objects that are no files are watched by their length."""
+    """A file object that is not a file is checked by its length."""
     source = io.BytesIO(b'x' * (2 * PART + 1))
     memory.fault = lambda operation, key, number: source.truncate(PART) if number == 2 else None
     with pytest.raises(SourceChanged, match='BytesIO became shorter'):
@@ -157,7 +157,7 @@ def test_object_that_changes(in_parts: s3po.Connection, memory: MemoryTransport)
 def test_file_replaced_before_it_is_deleted(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path
 ) -> None:
-    """Only what was uploaded is deleted, never what took its name meanwhile."""
+    """delete=True does not delete a file that has replaced the uploaded one."""
     path = tmp_path / 'spool'
     path.write_bytes(b'first')
 
@@ -182,7 +182,7 @@ def bad_sources(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, int, str]]:
 
 
 def test_paths_that_cannot_be_read(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """The message names the problem with the path, and the errno is the system's. Nothing is sent."""
+    """The message explains the problem with the path, the errno is the system's, and nothing is sent."""
     (tmp_path / 'file').write_bytes(b'')
     os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
@@ -199,14 +199,14 @@ def test_paths_that_cannot_be_read(memory_conn: s3po.Connection, memory: MemoryT
 def test_unreadable_file(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message mentions permissions; the job is in `failed`."""
+    """The message for an unreadable file mentions permissions, and the job is in `failed`."""
     path = tmp_path / 'secret'
     path.write_bytes(b'secret')
     path.chmod(0)
     real_open = os.open
 
     def as_anybody_else(name: Any, *arguments: Any, **more: Any) -> int:
-        # To root the system says yes.
+        # Root may open the file.
         if os.geteuid() == 0 and os.fspath(name) == str(path):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
         return real_open(name, *arguments, **more)
@@ -225,7 +225,7 @@ def test_unreadable_file(
 def test_file_objects_that_cannot_be_read(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path
 ) -> None:
-    """They are told from those that can before anything is sent."""
+    """A file object that cannot be read is rejected before anything is sent."""
     closed = io.BytesIO(b'x')
     closed.close()
     with pytest.raises(ConfigurationError, match='source: the file object BytesIO is closed'):
@@ -237,7 +237,7 @@ def test_file_objects_that_cannot_be_read(
 
 
 def test_paths_that_cannot_be_written(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """They are found before anything is sent, and what is there stays."""
+    """A path that cannot be written is rejected before anything is sent, and what is there is unchanged."""
     (tmp_path / 'file').write_bytes(b'precious')
     os.mkfifo(tmp_path / 'pipe')
     memory_conn.upload(BUCKET, 'key', b'x')
@@ -266,7 +266,7 @@ def test_paths_that_cannot_be_written(memory_conn: s3po.Connection, memory: Memo
 def test_disk_full(
     memory: MemoryTransport, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, use_tmp_file: bool
 ) -> None:
-    """No half file is left; an older one stays when the new one is written beside it."""
+    """If the disk is full, no partial file is left; with a temporary file, the older file is unchanged."""
     config = s3po.TransferConfig(multipart_chunksize=PART, use_tmp_file=use_tmp_file)
     connection = s3po.Connection(transport=memory, retry=impatient(), config=config)
     connection.upload(BUCKET, 'key', b'x' * size_bytes)
@@ -279,7 +279,7 @@ def test_disk_full(
     assert caught.value.errno == errno.ENOSPC
     assert os.listdir(tmp_path) == (['file'] if use_tmp_file else [])
     assert not use_tmp_file or path.read_bytes() == b'precious'
-    # The connection's slots are all back.
+    # All slots of the connection are free again.
     assert len(connection.download(BUCKET, 'key')) == size_bytes
 
 
@@ -288,7 +288,7 @@ def refuse_to_write(*_: object) -> int:
 
 
 def test_disk_full_for_a_file_object(memory_conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """The file object is as long as it was, and a download into it is not taken for done."""
+    """If the disk is full, a file object is truncated to its old length, and the download fails."""
 
     class FullFile(io.FileIO):
         def write(self, data: Any) -> int:
@@ -307,7 +307,7 @@ def test_disk_full_for_a_file_object(memory_conn: s3po.Connection, tmp_path: pat
 
 @pytest.mark.slow
 def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """A real limit: the system refuses to write on, and nothing is left of the file."""
+    """With a real limit of the file size (RLIMIT_FSIZE), the download fails, and no file is left."""
     conn.upload(BUCKET, 'key', b'x' * (3 * PART))
     script = """
         import errno, os, resource, sys
@@ -332,7 +332,7 @@ def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: p
 
 
 def test_disk_that_is_full_when_the_buffer_is_written_out(memory_conn: s3po.Connection) -> None:
-    """What shows only then is no success either."""
+    """An error in flush() of the target fails the download, too."""
 
     class Buffer(io.BytesIO):
         def flush(self) -> None:

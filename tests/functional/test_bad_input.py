@@ -31,7 +31,7 @@ OWNED_HEADERS = [
     'X-Amz-Checksum-SHA256',
 ]
 
-# What is uploaded, or how, and what the error says. In a batch, the same fails the job.
+# Sources and options of uploads, and the error for each. In a batch, the same error fails the job.
 UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
     (None, {}, 'source must be bytes, str, a pathlib.Path, a readable file or an iterable of bytes, not NoneType'),
     (7, {}, 'source must be .*, not int'),
@@ -59,7 +59,7 @@ UPLOADS: list[tuple[Any, dict[str, Any], str]] = [
     *((b'x', {'timeout_s': bad}, 'timeout_s must be a number of seconds above 0') for bad in (0, -1, math.nan, True, '5')),
 ]
 
-# Calls that are refused whatever the store holds.
+# Calls that are rejected whatever the store contains.
 CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.upload('', 'key', b''), "bucket '' is not a valid bucket name"),
     (lambda conn: conn.upload('a/b', 'key', b''), "bucket 'a/b' is not a valid bucket name"),
@@ -135,7 +135,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.fixture
 def full(memory: MemoryTransport, memory_conn: s3po.Connection) -> s3po.Connection:
-    """A connection in memory to a bucket with one object."""
+    """A connection to a store in memory; the bucket has one object."""
     memory_conn.upload(BUCKET, 'key', b'old')
     memory.calls.clear()
     return memory_conn
@@ -143,7 +143,7 @@ def full(memory: MemoryTransport, memory_conn: s3po.Connection) -> s3po.Connecti
 
 @pytest.mark.parametrize(('source', 'arguments', 'text'), UPLOADS)
 def test_upload(full: s3po.Connection, memory: MemoryTransport, source: Any, arguments: dict[str, Any], text: str) -> None:
-    """A bad source, header or option is refused before anything is sent; what was there stays."""
+    """A bad source, header or option is rejected before anything is sent, and the older object is unchanged."""
     with pytest.raises(ConfigurationError, match=text):
         full.upload(BUCKET, 'key', source, **arguments)
     with full.batch(2, on_error='collect') as batch:
@@ -158,7 +158,7 @@ def test_upload(full: s3po.Connection, memory: MemoryTransport, source: Any, arg
 @pytest.mark.parametrize('silent', [False, True])
 @pytest.mark.parametrize(('call', 'text'), CALLS)
 def test_call(full: s3po.Connection, memory: MemoryTransport, call: Call, text: str, silent: bool) -> None:
-    """A bad argument is refused before anything is sent, by silent connections too."""
+    """A bad argument is rejected before anything is sent, also by silent connections."""
     full.silent = silent
     with pytest.raises(ConfigurationError, match=text):
         call(full)
@@ -168,13 +168,13 @@ def test_call(full: s3po.Connection, memory: MemoryTransport, call: Call, text: 
 
 @pytest.mark.parametrize(('arguments', 'text'), CONNECTIONS)
 def test_connection(arguments: dict[str, Any], text: str) -> None:
-    """Arguments that cannot be right are refused when the connection is made."""
+    """Invalid arguments are rejected when the connection is created."""
     with pytest.raises(ConfigurationError, match=text):
         s3po.Connection(**arguments)
 
 
 def test_password_in_the_endpoint_is_not_shown() -> None:
-    """The message does not repeat what may be a secret."""
+    """The message does not repeat the endpoint, which may contain a secret."""
     with pytest.raises(ConfigurationError, match='must not hold a user name or password') as caught:
         s3po.Connection(endpoint_url='https://user:hunter2@s3.example.com')
 
@@ -182,7 +182,7 @@ def test_password_in_the_endpoint_is_not_shown() -> None:
 
 
 def test_client_excludes_what_it_brings(conn: s3po.Connection) -> None:
-    """A client has its own endpoint, region and configuration."""
+    """The region, endpoint and configuration cannot be combined with a client, which has its own."""
     for name, value in {'region': 'eu-west-1', 'endpoint_url': 'http://127.0.0.1:1', 'client_config': Config()}.items():
         with pytest.raises(ConfigurationError, match=f'{name} and client exclude each other'):
             s3po.Connection(client=conn.conn, **{name: value})
@@ -191,7 +191,7 @@ def test_client_excludes_what_it_brings(conn: s3po.Connection) -> None:
 @pytest.mark.parametrize('name', ['multipart_chunksize', 'multipart_copy_chunksize'])
 @pytest.mark.parametrize('value', [5 * MIB - 1, 5 * GIB + 1, 0, -1, 8.5])
 def test_part_size(name: str, value: Any) -> None:
-    """parts must have 5 MiB to 5 GiB."""
+    """Parts must have 5 MiB to 5 GiB."""
     with pytest.raises(ConfigurationError, match=name):
         s3po.TransferConfig(**{name: value})
 
@@ -199,13 +199,13 @@ def test_part_size(name: str, value: Any) -> None:
 @pytest.mark.parametrize('name', ['connect_timeout_s', 'read_timeout_s'])
 @pytest.mark.parametrize('value', [0, -1, None, math.nan, True])
 def test_timeouts(name: str, value: Any) -> None:
-    """Time-outs are seconds above 0."""
+    """Timeouts must be numbers of seconds above 0."""
     with pytest.raises(ConfigurationError, match=f'{name} must be a number of seconds above 0'):
         s3po.TransferConfig(**{name: value})
 
 
 def test_bad_names_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """Each fails its job, and the other jobs are done."""
+    """A bad name fails its own job; the other jobs are done."""
     (tmp_path / 'file').write_bytes(b'')
     with pytest.raises(BatchError, match='5 of 6 jobs failed') as caught, memory_conn.batch(2) as batch:
         batch.upload(BUCKET, '', b'')
@@ -221,7 +221,7 @@ def test_bad_names_in_a_batch(memory_conn: s3po.Connection, memory: MemoryTransp
 
 
 def test_callbacks_that_cannot_be_called(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Their jobs fail before anything is sent."""
+    """A callback that is not callable fails its job before anything is sent."""
     with pytest.raises(BatchError, match='callback must be a function.*errback must be a function') as caught:
         with memory_conn.batch(2) as batch:
             batch.upload(BUCKET, 'a', b'', callback='print')  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ def test_callbacks_that_cannot_be_called(memory_conn: s3po.Connection, memory: M
 
 
 def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A stream that turns out to be none leaves no upload, and no object."""
+    """A stream that yields text fails the upload, which leaves neither an object nor an open upload."""
 
     def pieces() -> Any:
         yield b'x' * (17 * MIB)
@@ -247,7 +247,7 @@ def test_text_within_a_stream(memory_conn: s3po.Connection, memory: MemoryTransp
 
 
 def test_no_credentials(store: Store) -> None:
-    """They are looked for on first use; the message names the places, and what to give."""
+    """Credentials are looked up on first use; the message names the places and the arguments to pass."""
     connection = s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1')
     with pytest.raises(CredentialsError, match='no credentials found: .* Give access_key_id and secret_access_key, or a prof'):
         connection.upload(BUCKET, 'key', b'x')
@@ -260,7 +260,7 @@ def test_no_credentials(store: Store) -> None:
 
 
 def test_half_a_key_pair_in_the_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Invalid settings that boto3 finds are reported too."""
+    """Invalid settings that boto3 detects are reported as a CredentialsError."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
     with pytest.raises(CredentialsError, match='AWS_SECRET_ACCESS_KEY'):
         s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1').download(BUCKET, 'key')
@@ -270,7 +270,7 @@ def test_half_a_key_pair_in_the_environment(store: Store, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize('where', ['argument', 'environment'])
 def test_unknown_profile(store: Store, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """The message names the profile, and where profiles come from."""
+    """The message for an unknown profile contains its name and the place where profiles come from."""
     profile = 'no-such-profile' if where == 'argument' else None
     if profile is None:
         monkeypatch.setenv('AWS_PROFILE', 'no-such-profile')
@@ -296,7 +296,7 @@ def test_unknown_profile(store: Store, monkeypatch: pytest.MonkeyPatch, where: s
     ],
 )
 def test_missing_bucket(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, call: Callable[..., object]) -> None:
-    """One request finds out, and is not repeated; the files on either side stay as they are."""
+    """A missing bucket is detected with one request, which is not retried; local files are unchanged."""
     path = tmp_path / 'file'
     path.write_bytes(b'precious')
     with pytest.raises(NoSuchBucket, match=r's3://no-such-bucket.* create the bucket first, or check its name and the endpoi'):
@@ -308,7 +308,7 @@ def test_missing_bucket(conn: s3po.Connection, store: Store, tmp_path: pathlib.P
 
 
 def test_missing_object(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """No file is created, and an older file stays."""
+    """A download of a missing object creates no file, and an older file is unchanged."""
     path = tmp_path / 'file'
     path.write_bytes(b'precious')
     for call in (
@@ -326,7 +326,7 @@ def test_missing_object(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
 
 
 def test_condition_that_does_not_hold(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Neither the object nor the file that should have replaced it is lost."""
+    """If a condition fails, neither the stored object nor the local file is lost."""
     path = tmp_path / 'file'
     path.write_bytes(b'new')
     conn.upload(BUCKET, 'key', b'old')
@@ -339,14 +339,14 @@ def test_condition_that_does_not_hold(conn: s3po.Connection, tmp_path: pathlib.P
 
 
 def test_object_that_is_not_in_the_encoding(conn: s3po.Connection) -> None:
-    """The message tells how to get the bytes."""
+    """The message for an object in another encoding explains how to get the bytes."""
     conn.upload(BUCKET, 'key', b'\xff\xfe')
     with pytest.raises(ConfigurationError, match=r'encoding: s3://bucket/key is not utf-8 .*leave it out to get the bytes'):
         conn.download(BUCKET, 'key', encoding='utf-8')
 
 
 def test_mistakes_are_told_though_silent(conn: s3po.Connection) -> None:
-    """A transfer that fails is silent; a call that could never succeed is not."""
+    """`silent` applies to failed transfers; a call that can never succeed raises."""
     assert conn.upload('no-such-bucket', 'key', b'x', silent=True) is False
     assert conn.download(BUCKET, 'missing', silent=True) is None
     assert conn.upload_file(BUCKET, 'key', '/no/such/file', silent=True) is False

@@ -1,7 +1,7 @@
-"""What callbacks do that blocks: it lets other transfers run, or is named while it blocks, with the stack and the remedy.
+"""Blocking code in callbacks: it lets other transfers run, or is logged while it blocks, with the stack and the remedy.
 
-Each case is a process of its own, with a time limit: some would otherwise never end. Their times are long, but nothing is
-asserted of them; the cases that are named run two at a time.
+Each case runs in a process of its own with a time limit, since some would otherwise never end. The cases take long, but no
+duration is asserted. The cases that are logged run two at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONNECT = """
         return batch.results()
 """
 
-# The process ends as soon as something was named, or 30 s later, whatever its main thread is at.
+# The process ends as soon as something was logged, or after 30 s, whatever its main thread does.
 WATCHED = """
     named = threading.Event()
 
@@ -91,7 +91,7 @@ COMPUTES = """
             pass
 """
 
-# What the log says besides the stack. What blocks is not in the transport, so one case over boto will do.
+# The text that the log has besides the stack. Blocking does not depend on the transport, so one case over boto is enough.
 NAMED: Mapping[str, tuple[str, str]] = {
     'lock': (LOCK, 'gevent.lock'),
     'queue': (QUEUE, 'gevent.queue'),
@@ -117,7 +117,7 @@ def running(authority: Authority) -> Iterator[Store]:
 
 @pytest.fixture(scope='module')
 def programs(authority: Authority, running: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Program]:
-    """The cases that are named, each with what it printed."""
+    """The output of each case that is logged."""
 
     def run(case: tuple[str, str]) -> Program:
         name, transport = case
@@ -125,7 +125,7 @@ def programs(authority: Authority, running: Store, tmp_path_factory: pytest.Temp
         call = '\nfor _ in range(2): call_back(block, 2)'
         return runner(CONNECT, WATCHED, NAMED[name][0], call, TRANSPORT=transport)
 
-    # Long enough for the second greenlet to come to the lock.
+    # Long enough for the second greenlet to reach the lock.
     running.reset()
     running.script({'operation': 'HeadObject', 'action': {'delay_s': 2}})
     with ThreadPoolExecutor(2) as executor:
@@ -146,7 +146,7 @@ def run(authority: Authority, store: Store, tmp_path: Path) -> Runner:
 @pytest.mark.fault('F80')
 @pytest.mark.parametrize(('name', 'transport'), CASES)
 def test_what_blocks_is_named(programs: dict[tuple[str, str], Program], name: str, transport: str) -> None:
-    """While it blocks, once, with the function that blocks and what to do."""
+    """A blocking call is logged once, while it blocks, with the function and the remedy."""
     out = programs[name, transport].out
 
     assert out.startswith('WARNING a call has blocked the event loop for 5 s')
@@ -191,12 +191,12 @@ WAYS = {
 
 @pytest.mark.parametrize('way', WAYS)
 def test_other_transfers_run_meanwhile(run: Runner, store: Store, way: str) -> None:
-    """Callbacks wait for the store side by side, each over a connection of its own."""
+    """Callbacks that wait for the store run concurrently, each with its own connection."""
     store.script(SLOW_GET)
 
     run(CONNECT, WAYS[way], 'assert call_back(fetch, 8) == [b"data"] * 8')
 
-    # The batch has eight connections, which the callback of the last row uses again. One by one they would be nine.
+    # The batch has eight connections, which the callback of the last row reuses. If they ran one by one, there would be nine.
     assert store.stats()['peak_open'] >= (8 if way == 'time.sleep' else 12)
 
 
@@ -216,7 +216,7 @@ def test_upload_file_of_boto3_runs_meanwhile(run: Runner, store: Store) -> None:
 
 
 def test_a_loop_that_waits_is_not_blocked(run: Runner, store: Store) -> None:
-    """A store that is slower than the monitor is patient, many short computations, a body that waits: none is named."""
+    """Slow responses, many short computations and a waiting body do not block the event loop, and are not logged."""
     store.script({'operation': 'GetObject', 'action': {'delay_s': 7}})
 
     program = run(
@@ -240,7 +240,7 @@ def test_a_loop_that_waits_is_not_blocked(run: Runner, store: Store) -> None:
 
 
 def test_a_program_that_was_stopped_is_not_blocked(run: Runner) -> None:
-    """SIGSTOP, or a laptop that sleeps: the time has passed, but nothing was blocked."""
+    """A program that was stopped (SIGSTOP, or a laptop in sleep mode) was not blocked, and nothing is logged."""
     program = run(
         CONNECT,
         """
@@ -263,7 +263,7 @@ def test_a_program_that_was_stopped_is_not_blocked(run: Runner) -> None:
 
 
 def test_idle_batches_may_be_left_open(run: Runner) -> None:
-    """A batch without jobs has nothing that could be blocked."""
+    """An idle batch has no jobs that could be blocked, so nothing is logged."""
     program = run(
         CONNECT,
         """
@@ -280,7 +280,7 @@ def test_idle_batches_may_be_left_open(run: Runner) -> None:
 
 @pytest.mark.parametrize('patch', ['all', '0'])
 def test_computing_is_named_however_much_is_patched(run: Runner, patch: str) -> None:
-    """The monitor's thread is a native one, and logs from there."""
+    """A computation is logged whichever modules are patched: the monitor runs in a native thread."""
     program = run(
         CONNECT,
         WATCHED,

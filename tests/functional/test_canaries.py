@@ -1,4 +1,4 @@
-"""The check for secrets: a functional test that logs or prints one fails."""
+"""The check for secrets: a functional test that logs or prints a secret fails."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SUITE = """
 
 @pytest.mark.slow
 def test_a_leak_fails_its_test(tmp_path: pathlib.Path) -> None:
-    """The failure names the test; a correct test is not affected."""
+    """A test that leaks a secret fails, and the failure names it; other tests pass."""
     (tmp_path / 'test_it.py').write_text('\n'.join(line[4:] for line in SUITE.splitlines()))
     command = [sys.executable, '-m', 'pytest', '-p', 'tests.support.canaries', '-p', 'no:cacheprovider', '-rA', 'test_it.py']
     done = subprocess.run(
@@ -73,13 +73,13 @@ def test_a_leak_fails_its_test(tmp_path: pathlib.Path) -> None:
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def run(store: Store, connect: Callable[..., s3po.Connection]) -> Callable[[], None]:
-    """All that a connection does, well and badly, with a token, and keys of SSE-C."""
+    """Makes a connection with a session token and SSE-C keys, and uses it for calls that succeed and calls that fail."""
 
     def do() -> None:
         conn = connect(store.endpoint_url, **KEYS, default_extra=SSE_C)
@@ -100,7 +100,7 @@ def run(store: Store, connect: Callable[..., s3po.Connection]) -> Callable[[], N
 @pytest.mark.security('S01')
 @pytest.mark.security('S02')
 def test_nothing_leaks(run: Callable[[], None], store: Store, caplog: pytest.LogCaptureFixture, kind: Kind) -> None:
-    """Of a run with temporary keys and keys of SSE-C, at DEBUG, nothing is seen; the watch is what says so."""
+    """A run with temporary keys and SSE-C keys logs no secret at DEBUG."""
     with caplog.at_level(logging.DEBUG):
         run()
 
@@ -113,7 +113,7 @@ def test_nothing_leaks(run: Callable[[], None], store: Store, caplog: pytest.Log
 @pytest.mark.security('S02')
 @pytest.mark.parametrize('kind', [KINDS['boto']])
 def test_without_the_filter_it_would(run: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the filter is what keeps botocore's secrets back, and the watch would see them."""
+    """Without the filter the check finds secrets in botocore's log: the filter works, and so does the check."""
 
     def let_pass(record: Any) -> bool:
         watch.handle(record)

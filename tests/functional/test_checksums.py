@@ -26,7 +26,7 @@ LARGE = noise(11 * MIB + 7)
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
@@ -39,7 +39,7 @@ def parts(algorithm: str) -> s3po.TransferConfig:
 def test_verified(
     store: Store, connect: Connect, conn: s3po.Connection, tmp_path: pathlib.Path, algorithm: str, data: bytes
 ) -> None:
-    """A store that verifies confirms what was sent: of each part, and of the whole; downloads are compared with it."""
+    """A store that verifies checksums confirms each part and the whole object, and downloads are compared with the checksum."""
     connection = connect(store.endpoint_url, config=parts(algorithm.lower()))
 
     result = connection.upload(BUCKET, 'key', data)
@@ -58,7 +58,7 @@ def test_verified(
 
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_ignored(store: Store, connect: Connect, conn: s3po.Connection, data: bytes) -> None:
-    """Of one that ignores them nothing is claimed."""
+    """If a store ignores checksums, the result contains none."""
     store.mode(checksums='ignore')
     connection = connect(store.endpoint_url, config=parts('auto'))
 
@@ -68,7 +68,7 @@ def test_ignored(store: Store, connect: Connect, conn: s3po.Connection, data: by
 
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_refused(store: Store, connect: Connect, conn: s3po.Connection, data: bytes) -> None:
-    """A store that refuses them gets them once, and none from then on; a required algorithm is an error."""
+    """A store that refuses checksums receives one with one upload per bucket; a required algorithm is an error."""
     store.mode(checksums='refuse')
     connection = connect(store.endpoint_url, config=parts('auto'))
 
@@ -85,7 +85,7 @@ def test_refused(store: Store, connect: Connect, conn: s3po.Connection, data: by
 
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_told_blindly(store: Store, connect: Connect, conn: s3po.Connection, data: bytes) -> None:
-    """One that tells what it was sent, unseen, still tells what the download has to be."""
+    """If a store returns the client's checksum unverified, downloads are still compared with it."""
     store.mode(checksums='blind')
     connection = connect(store.endpoint_url, config=parts('auto'))
 
@@ -97,7 +97,7 @@ def test_told_blindly(store: Store, connect: Connect, conn: s3po.Connection, dat
 
 
 def test_unguarded(store: Store, connect: Connect, conn: s3po.Connection) -> None:
-    """Unsigned over plain HTTP, without a checksum, the ETag is what is left."""
+    """Without a signed body and a checksum, an MD5 ETag verifies the upload."""
     store.mode(checksums='ignore', etags='md5')
     config = s3po.TransferConfig(payload_signing='unsigned')
     connection = connect(store.endpoint_url, config=config)
@@ -107,7 +107,7 @@ def test_unguarded(store: Store, connect: Connect, conn: s3po.Connection) -> Non
 
 @pytest.mark.parametrize('algorithm', ['auto', 'md5', 'none'])
 def test_no_object_info(store: Store, connect: Connect, conn: s3po.Connection, algorithm: str, kind: Kind) -> None:
-    """A plain download reads the few headers that it needs; all of them as text would cost more than the rest of it."""
+    """A plain download parses only the headers that it needs: it builds no ObjectInfo, which would be slow."""
     if kind.name != 'wire':
         pytest.skip('boto3 makes all of them anyway')
     connection = connect(store.endpoint_url, config=parts(algorithm))

@@ -32,7 +32,7 @@ TIMEOUT_S = 60
 
 
 def table_of(output: str) -> dict[str, dict[str, str]]:
-    """The printed table: for each step its figures by their headings."""
+    """The figures of each step in the printed table, by heading."""
     lines = [re.split(r'\s{2,}', line) for line in output.splitlines() if re.match(r'\S.*\s{2,}', line)]
     headings, *rows = lines
     return {row[0]: dict(zip(headings[1:], row[1:], strict=True)) for row in rows}
@@ -40,7 +40,7 @@ def table_of(output: str) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> list[server.DemoServer]:
-    """The servers that a demonstration starts from now on."""
+    """The servers that demonstrations start from now on."""
     found: list[server.DemoServer] = []
 
     class Recorded(server.DemoServer):
@@ -53,7 +53,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[server.DemoServer]:
 
 
 def has_ended(started: server.DemoServer) -> bool:
-    """Whether a server's process is gone, and its end was waited for."""
+    """Whether the process of a server has ended and was waited for."""
     return started._process is not None and started._process.returncode is not None
 
 
@@ -68,7 +68,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize('command', [[], ['demo']])
 def test_help_shows_an_example_that_parses(command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    """Each help text has an example that can be typed as it stands."""
+    """Each help text has an example that works as it is."""
     asked: list[dict[str, int]] = []
     monkeypatch.setattr(demo, 'run_demo', lambda **options: asked.append(options))
     with pytest.raises(SystemExit) as stopped:
@@ -92,7 +92,7 @@ def test_help_shows_an_example_that_parses(command: list[str], capsys: pytest.Ca
     ],
 )
 def test_wrong_arguments(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong argument is named on stderr, and the exit code is that of a wrong usage."""
+    """A wrong argument is named on stderr, and the exit code is the one for wrong usage."""
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
 
@@ -172,7 +172,7 @@ def test_large_object_that_is_refused_for_ever(
 
 
 class Corrupting(Connection):
-    """Adds a byte to what it downloads into memory."""
+    """Appends a byte to each object that is downloaded to memory."""
 
     def perform(self, call: Call) -> Outcome:
         outcome = super().perform(call)
@@ -183,7 +183,7 @@ class Corrupting(Connection):
 
 @pytest.mark.slow
 def test_difference_is_found(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object that comes back different is counted, named, and makes the command fail."""
+    """An object that differs after the download is counted and named, and the command fails."""
     monkeypatch.setattr(demo, 'Connection', Corrupting)
 
     assert main(TINY_DEMO) == EXIT_FAILED
@@ -193,7 +193,7 @@ def test_difference_is_found(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 def test_part_that_was_not_refused() -> None:
-    """If nothing had to be retried, the demonstration reports that it has not shown retries."""
+    """If nothing was retried, the demonstration fails: it has not shown a retry."""
     sent = TransferResult(
         bucket='demo', key='large', size_bytes=1, etag='', version_id=None, checksum=None, parts=3, attempts=3, seconds=1.0
     )
@@ -203,7 +203,7 @@ def test_part_that_was_not_refused() -> None:
 
 
 def test_boto3_that_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure of the process that measures boto3 is an S3poError."""
+    """If the process that measures boto3 fails, an S3poError is raised."""
     monkeypatch.setattr(sys, 'executable', shutil.which('false'))
 
     with pytest.raises(S3poError, match='measurement of boto3 failed'):
@@ -211,7 +211,7 @@ def test_boto3_that_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sample_is_spread_over_the_files() -> None:
-    """boto3 is measured with at most so many of the files, evenly spaced."""
+    """boto3 is measured with a limited number of the files, evenly spaced."""
     files = {str(number): Path(str(number)) for number in range(10)}
 
     assert list(demo._sample(files, 4)) == ['0', '3', '6', '9']
@@ -219,7 +219,7 @@ def test_sample_is_spread_over_the_files() -> None:
 
 
 def test_library_without_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A Python whose library is no folder of files cannot be demonstrated with."""
+    """If Python's library has no *.py files, the demonstration fails."""
     monkeypatch.setattr('sysconfig.get_path', lambda name: str(tmp_path))
 
     with pytest.raises(S3poError, match=r'no \*.py files'):
@@ -227,7 +227,7 @@ def test_library_without_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def test_library_files_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Installed packages, caches and dead links are left out; the order is that of the paths."""
+    """Installed packages, caches and dead links are left out; the files are sorted by path."""
     for name in ('b.py', 'a/z.py', 'a/__pycache__/z.py', 'site-packages/moto.py', 'c.txt'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -239,7 +239,7 @@ def test_library_files_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch,
 
 
 class Hidden:
-    """An import hook that knows of no flask."""
+    """An import hook that hides flask."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == 'flask':
@@ -248,7 +248,7 @@ class Hidden:
 
 @pytest.fixture(params=['moto', 'flask'])
 def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Makes a module missing, in one of the two ways in which one can be."""
+    """Makes a module unavailable, in one of the two ways in which that happens."""
     if request.param == 'moto':
         monkeypatch.setitem(sys.modules, 'moto', None)
     else:
@@ -258,7 +258,7 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_server_names_the_extra(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without moto's server, one line on stderr names what is missing and how to install it."""
+    """Without moto's server, one line on stderr names the missing module and how to install it."""
     assert main(['demo']) == EXIT_USAGE
     output = capsys.readouterr()
     assert output.out == ''
@@ -270,7 +270,7 @@ def test_missing_server_names_the_extra(missing: str, capsys: pytest.CaptureFixt
 def test_server_that_does_not_start(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, servers: list[server.DemoServer]
 ) -> None:
-    """A server that ends before it listens is an error, not a wait for ever."""
+    """A server that ends before it listens is an error; the command does not wait for it forever."""
     monkeypatch.setattr(sys, 'executable', shutil.which('false'))
 
     assert main(['demo']) == EXIT_FAILED
@@ -294,10 +294,10 @@ def test_server_that_does_not_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.slow
 def test_interrupted_command(tmp_path: Path) -> None:
-    """Ctrl-C ends the command with one line, the code that shells know, and nothing left behind."""
+    """Ctrl-C ends the command with one line and the conventional exit code, and no files are left."""
     # A shell that runs the tests in the background makes their children ignore Ctrl-C.
     heed = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)'
-    # Not measured: what is raised while coverage's tracer looks up its greenlet, it swallows.
+    # Without coverage: its tracer loses exceptions that are raised while it looks up the greenlet.
     environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
     with subprocess.Popen(
         [sys.executable, '-c', f'{heed}; from s3po.cli import main; sys.exit(main())', 'demo'],
@@ -342,7 +342,7 @@ def test_interrupt_reaches_the_greenlet_of_the_command(
 
 
 def test_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that was started in the background with Ctrl-C ignored keeps ignoring it."""
+    """If the command was started with Ctrl-C ignored (in the background), it keeps ignoring it."""
     monkeypatch.setattr(demo, 'run_demo', lambda **options: os.kill(os.getpid(), signal.SIGINT))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -367,7 +367,7 @@ def test_reader_that_goes_away() -> None:
 
 
 def asked(method: str, query: str, body: bytes = b'') -> dict[str, Any]:
-    """A WSGI request."""
+    """The environment of a WSGI request."""
     return {
         'REQUEST_METHOD': method,
         'QUERY_STRING': query,
@@ -377,7 +377,7 @@ def asked(method: str, query: str, body: bytes = b'') -> dict[str, Any]:
 
 
 def test_refused_part_is_refused_so_often_and_no_other() -> None:
-    """Only the part of that number is refused, as often as requested, with the error that S3 sends."""
+    """Only the part with that number is refused, as often as requested, with S3's error."""
     answered: list[str] = []
     refusing = server.RefusedPart(lambda environ, start: [b'served'], number=3, times=2)
 
@@ -396,7 +396,7 @@ def test_refused_part_is_refused_so_often_and_no_other() -> None:
 
 
 def test_refused_part_is_read_to_its_end() -> None:
-    """The body is read before the answer, all of it and no more, so that the client sees the answer."""
+    """The body is read completely, and not beyond its end, before the response, so that the client receives the response."""
     refusing = server.RefusedPart(lambda environ, start: [], number=3, times=1)
     environ = asked('PUT', 'partNumber=3&uploadId=x', b'x' * 200_000)
     refusing(environ, lambda status, headers: None)  # type: ignore[arg-type]
@@ -405,7 +405,7 @@ def test_refused_part_is_read_to_its_end() -> None:
 
 
 def test_rows_keep_their_columns() -> None:
-    """A row without any time, and one with large figures, stand under the headings."""
+    """Rows without a duration and rows with large figures are aligned with the headings."""
     heading = demo._aligned(*demo.HEADINGS)
     empty = demo._row('upload', BatchReport())
     large = demo._row('upload', BatchReport(succeeded=10**6, size_bytes=10**9, seconds=1.0, retries=10**5), 10**6)

@@ -59,7 +59,7 @@ def client(store: Store, conn: s3po.Connection) -> Iterator[S3Client]:
     ],
 )
 def test_names(url: str, name: str, endpoint: str, style: str, bucket: str, key: str) -> None:
-    """The request's path is the URL's and the name; which of it is the bucket follows from both."""
+    """The URL and the name together make the request's path; the bucket follows from both."""
     place = S3Client(url, **KEYS)._places.find(name)
 
     assert (place.bucket, place.key) == (bucket, key)
@@ -68,7 +68,7 @@ def test_names(url: str, name: str, endpoint: str, style: str, bucket: str, key:
 
 
 def test_bucket_in_host(moto_server: MotoServer, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the wire, to a server that finds the bucket in the host's name; here that name is this machine's."""
+    """If the bucket is in the host name, requests reach it. (Here the name resolves to the loopback address.)"""
     find = gevent.socket.getaddrinfo
 
     def find_here(host: str, *arguments: Any) -> Any:
@@ -88,7 +88,7 @@ def test_bucket_in_host(moto_server: MotoServer, connect: Any, monkeypatch: pyte
 
 
 def test_bucket_in_host_by_word() -> None:
-    """Where only the caller can know."""
+    """The caller can state whether the bucket is in the host name."""
     places = Places('http://data.example.com', KEYS, True)
     assert places.find('a/b')[1:] == ('data', 'a/b')
     assert places.find_bucket('')[1:] == ('data', '')
@@ -106,13 +106,13 @@ def test_bucket_in_host_by_word() -> None:
 
 @pytest.mark.parametrize('url', ['', 'your-s3-host', 'ftp://host', 'http://', 'http:///bucket', 'http://host:port', None])
 def test_urls_that_are_none(url: Any) -> None:
-    """The error shows the expected form."""
+    """The error for an invalid URL shows the expected form."""
     with pytest.raises(ConfigurationError, match='url must begin with http'):
         S3Client(url)
 
 
 def test_no_part_of_a_secret_is_told() -> None:
-    """A secret with a slash ends the host, and stands where the port should."""
+    """A secret that contains a slash ends up where the port should be; the error shows no part of it."""
     with pytest.raises(ConfigurationError) as caught:
         S3Client(f'http://key:{SECRET_ACCESS_KEY}@host')
     assert SECRET_ACCESS_KEY[:6] not in str(caught.value)
@@ -122,7 +122,7 @@ def test_no_part_of_a_secret_is_told() -> None:
 
 
 def test_half_a_key_pair(store: Store) -> None:
-    """By keyword and in the URL."""
+    """Half a key pair is an error, whether passed as a keyword or in the URL."""
     with pytest.raises((ConfigurationError, CredentialsError), match='secret_access_key'):
         S3Client(store.endpoint_url, access_key_id='key').head('bucket/key')
     with pytest.raises((ConfigurationError, CredentialsError)):
@@ -130,7 +130,7 @@ def test_half_a_key_pair(store: Store) -> None:
 
 
 def test_keys_go_before_credentials(store: Store, conn: s3po.Connection) -> None:
-    """Keywords first, then credentials=, then the URL's; none of them is sent as Basic."""
+    """Keyword arguments precede credentials=, which precede the URL; none is sent as HTTP Basic authentication."""
     url = store.endpoint_url.replace('://', '://inurl:secret@')
     fixed = StaticCredentials(access_key_id='fixed', secret_access_key='secret')
     for arguments, expected in (
@@ -145,11 +145,11 @@ def test_keys_go_before_credentials(store: Store, conn: s3po.Connection) -> None
         assert f'Credential={expected}/' in sent
 
 
-# ---------------------------------------------------------------------- answers
+# ---------------------------------------------------------------------- responses
 
 
 def test_response(client: S3Client) -> None:
-    """It equals its status, may be awaited, and has the store's response."""
+    """A response equals its status, can be awaited, and has the store's headers and body."""
     put = client.put(f'{BUCKET}/key', '{"a": 1}', headers={'Content-Type': 'application/json'})
     assert put == 200 == HTTPStatus.OK
     assert put != 404
@@ -176,7 +176,7 @@ def test_response(client: S3Client) -> None:
 
 
 def test_await_and_pages(client: S3Client) -> None:
-    """Awaiting gives the answer at once, also within a running event loop; pages come by both kinds of for."""
+    """A response can be awaited in a running event loop; pages can be read with `for` and `async for`."""
     for number in range(7):
         client.put(f'{BUCKET}/a/{number}', b'x')
 
@@ -196,7 +196,7 @@ def test_await_and_pages(client: S3Client) -> None:
 
 
 def test_async_iterables(client: S3Client) -> None:
-    """They are driven to their end in the call: with waits of their own, with and without a running loop, in parts too."""
+    """Async iterables are uploaded and closed within the call, with and without a running event loop, also in parts."""
     closed: list[str] = []
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -231,7 +231,7 @@ def test_async_iterables(client: S3Client) -> None:
 
 
 def test_copy_rename_presign(client: S3Client, conn: s3po.Connection) -> None:
-    """Copies within the store; and a URL that works without keys."""
+    """copy() and rename() work within the store; presign_url() returns a URL that works without keys."""
     client.put(f'{BUCKET}/a', b'data')
     assert client.copy(f'{BUCKET}/a', f'{BUCKET}/b') == 200
     assert client.rename(f'{BUCKET}/b', f'{BUCKET}/c') == 200
@@ -248,7 +248,7 @@ def test_copy_rename_presign(client: S3Client, conn: s3po.Connection) -> None:
 def test_parallel_download(
     client: S3Client, conn: s3po.Connection, tmp_path: pathlib.Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Empty objects, some smaller than the number of workers, and where the system has no pwrite."""
+    """Parallel downloads work for empty objects, for objects smaller than the number of workers, and without os.pwrite."""
     data = os.urandom(size)
     conn.upload(BUCKET, 'key', data)
     assert client.get_file_parallel(f'{BUCKET}/key', tmp_path / 'a', workers_count=8, range_step=1000) == 200
@@ -260,7 +260,7 @@ def test_parallel_download(
 
 
 def test_parallel_download_of_a_store_without_ranges(client: S3Client, store: Store, tmp_path: pathlib.Path) -> None:
-    """200 in the place of 206: it is read as one stream."""
+    """If the store responds to a range with 200, the parallel download reads one stream."""
     data = os.urandom(12 * MIB)
     client.put(f'{BUCKET}/key', data)
     store.script({'operation': 'GetObject', 'times': None, 'action': {'ignore_range': True}})
@@ -270,7 +270,7 @@ def test_parallel_download_of_a_store_without_ranges(client: S3Client, store: St
 
 
 def test_replaced_during_a_parallel_download(client: S3Client, store: Store, tmp_path: pathlib.Path) -> None:
-    """Replaced again and again: an error, and the target is what it was; absent, or old."""
+    """If the object is replaced again and again, the download fails, and the target is unchanged."""
     client.put(f'{BUCKET}/key', os.urandom(12 * MIB))
     etag = client.head(f'{BUCKET}/key').etag
     gone = {'status': 412, 'code': 'PreconditionFailed'}
@@ -284,7 +284,7 @@ def test_replaced_during_a_parallel_download(client: S3Client, store: Store, tmp
 
 
 def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Unset options of parts are the connection's; and `silent` has no effect."""
+    """Options that are not passed come from the connection; its `silent` has no effect."""
     settings = {'config': s3po.TransferConfig(checksum='sha256'), 'silent': True, 'retry': impatient(0)}
     (tmp_path / 'file').write_bytes(b'x' * 6 * MIB)
     with S3Client(store.endpoint_url, **KEYS, connection=settings) as client:
@@ -301,7 +301,7 @@ def test_settings_of_the_connection(store: Store, conn: s3po.Connection, tmp_pat
 
 
 def test_tries(client: S3Client, store: Store, tmp_path: pathlib.Path) -> None:
-    """The requested number of attempts."""
+    """A part is tried as often as requested."""
     (tmp_path / 'file').write_bytes(b'x' * 11 * MIB)
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'status': 500}})
     with pytest.raises(s3po.UploadError, match='gave up after 2 attempts'):

@@ -1,4 +1,4 @@
-"""compress= and decompress= over HTTP, by both transports: the requests, and truncated bodies."""
+"""compress= and decompress= over both transports: the requests, and truncated bodies."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ENCODINGS = {'gzip': 'gzip', 'zlib': 'deflate', 'zstd': 'zstd'}
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection with small parts, with a bucket."""
+    """A connection with small parts; the bucket exists."""
     config = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2)
     connection = connect(store.endpoint_url, config=config)
     store.create_bucket(BUCKET)
@@ -42,7 +42,7 @@ def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connecti
 @pytest.mark.parametrize('coding', CODINGS)
 @pytest.mark.parametrize('data', [b'', TEXT, NOISE], ids=['empty', 'one', 'parts'])
 def test_round_trip(conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, data: bytes) -> None:
-    """The object's description for other clients, and s3po's handling of it."""
+    """A compressed object has the headers that other clients need, and s3po decompresses it."""
     (tmp_path / 'source.txt').write_bytes(data)
     sent = conn.upload_file(
         BUCKET, 'key', tmp_path / 'source.txt', compress=coding, extra={'Metadata': {'colour': 'red'}}, delete=True
@@ -60,7 +60,7 @@ def test_round_trip(conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, 
 
 
 def test_somebody_elses(conn: s3po.Connection) -> None:
-    """The stored bytes, unless decompression is requested."""
+    """An object compressed by another client is returned as stored, unless decompress=True."""
     packed = gzip.compress(TEXT)
     conn.upload(BUCKET, 'key', packed, headers={'Content-Encoding': 'gzip'})
 
@@ -69,7 +69,7 @@ def test_somebody_elses(conn: s3po.Connection) -> None:
 
 
 def test_copies(conn: s3po.Connection) -> None:
-    """Keep the mark."""
+    """A copy keeps the mark of the compression."""
     conn.upload(BUCKET, 'key', TEXT, compress='zlib')
     conn.copy(BUCKET, 'key', BUCKET, 'copy')
 
@@ -98,7 +98,7 @@ def test_cut_on_its_way(
 
 
 def test_cut_for_ever(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path) -> None:
-    """The old file is untouched."""
+    """If all responses are truncated, the old file is unchanged."""
     conn.upload(BUCKET, 'key', NOISE, compress='gzip')
     (tmp_path / 'target').write_bytes(b'old')
     store.script({'operation': 'GetObject', 'times': None, 'skip': 1, 'action': {'cut_body_at': 0}})
@@ -111,7 +111,7 @@ def test_cut_for_ever(conn: s3po.Connection, store: Store, tmp_path: pathlib.Pat
 
 @pytest.mark.parametrize('data', [TEXT, NOISE], ids=['one', 'parts'])
 def test_lost_answers(conn: s3po.Connection, store: Store, data: bytes) -> None:
-    """Of an upload: the same bytes go out again."""
+    """If the response to an upload is lost, the same compressed bytes are sent again."""
     store.script(
         {
             'operation': 'PutObject' if data is TEXT else 'UploadPart',

@@ -27,12 +27,12 @@ Connect = Callable[..., s3po.Connection]
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 def make_bucket(store: Store) -> int:
-    """Make the bucket; tells how many there have been by then, all closed."""
+    """Make the bucket. Returns the number of connections that the store has accepted by then, all of them closed."""
     store.create_bucket(BUCKET)
     until = time.monotonic() + 10
     while store.stats()['open'] and time.monotonic() < until:
@@ -41,11 +41,11 @@ def make_bucket(store: Store) -> int:
 
 
 class Role:
-    """Temporary keys that the store calls expired before they say so themselves.
+    """Temporary keys that the store rejects as expired before their expiry time.
 
     Attributes:
-        issued: How often new ones were asked for.
-        error: What the next asking is refused with.
+        issued: How often the keys were refreshed.
+        error: The exception that the next refresh raises, or None.
     """
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ class Role:
         self.error: Exception | None = None
 
     def keys(self) -> dict[str, str]:
-        """The keys of now."""
+        """The current keys."""
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
         token = {'access_key': 'key', 'secret_key': SECRET_ACCESS_KEY, 'token': f'{TOKEN}{self.issued}'}
         return {**token, 'expiry_time': expiry.isoformat()}
 
     def refresh(self) -> dict[str, str]:
-        """New keys, after a moment in which others run."""
+        """New keys, after a short sleep in which other greenlets run."""
         gevent.sleep(0.01)
         if self.error is not None:
             raise self.error
@@ -67,7 +67,7 @@ class Role:
         return self.keys()
 
     def session(self) -> botocore.session.Session:
-        """A session with them."""
+        """A botocore session with these keys."""
         session = botocore.session.get_session()
         session._credentials = RefreshableCredentials.create_from_metadata(self.keys(), self.refresh, 'test')
         return session
@@ -81,7 +81,7 @@ def role() -> Role:
 
 @pytest.fixture
 def role_conn(store: Store, connect: Connect, role: Role) -> s3po.Connection:
-    """A connection with them, and a bucket; from now on the store calls the first ones expired."""
+    """A connection with temporary keys, and a bucket; from now on the store rejects the first keys as expired."""
     connection = connect(store.endpoint_url, session=role.session())
     connection.create_bucket(BUCKET)
     refuse(store, f'{TOKEN}0')
@@ -94,7 +94,7 @@ def refuse(store: Store, token: str, *, key: str | None = None, delay_s: float =
 
 
 def test_expired_token(role_conn: s3po.Connection, store: Store, role: Role) -> None:
-    """A request with expired keys is sent again with new ones, though retries are off."""
+    """A request with expired keys is sent again with new ones, even if retries are off."""
     result = role_conn.upload(BUCKET, 'key', b'data', retries=1)
 
     assert (result.attempts, role.issued) == (2, 1)
@@ -104,7 +104,7 @@ def test_expired_token(role_conn: s3po.Connection, store: Store, role: Role) -> 
 
 @pytest.mark.slow
 def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role: Role) -> None:
-    """50 requests that were refused at once make one refresh."""
+    """If 50 requests are rejected at once, the keys are refreshed once."""
     with role_conn.batch(50) as batch:
         for number in range(200):
             batch.upload(BUCKET, str(number), b'')
@@ -114,7 +114,7 @@ def test_expired_under_many_jobs(role_conn: s3po.Connection, store: Store, role:
 
 
 def test_refusal_that_comes_late(store: Store, connect: Connect, role: Role) -> None:
-    """It concerns the keys that signed its request, not those that have replaced them."""
+    """A late rejection concerns the keys that signed its request, not the newer ones."""
     connection = connect(store.endpoint_url, session=role.session())
     connection.create_bucket(BUCKET)
     refuse(store, f'{TOKEN}0', key='late', delay_s=0.5)
@@ -130,7 +130,7 @@ def test_refusal_that_comes_late(store: Store, connect: Connect, role: Role) -> 
 
 
 def test_expired_again(role_conn: s3po.Connection, store: Store, role: Role, kind: Kind) -> None:
-    """New keys that are expired too are not replaced once more for the same request."""
+    """If the new keys are expired, too, the request fails: one request causes only one refresh."""
     refuse(store, f'{TOKEN}1')
     with pytest.raises(CredentialsExpired, match=r'ExpiredToken.*get new credentials.*\(after 2 attempts\)'):
         role_conn.upload(BUCKET, 'key', b'data')
@@ -141,7 +141,7 @@ def test_expired_again(role_conn: s3po.Connection, store: Store, role: Role, kin
 
 
 def test_refresh_that_fails(role_conn: s3po.Connection, store: Store, role: Role) -> None:
-    """It is said whose fault it is, once for each job, and nothing is sent with keys that are known to be expired."""
+    """If a refresh fails, each job reports its cause, and no request is sent with keys that are known to be expired."""
     role.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='the role is gone')
     with pytest.raises(BatchError, match='the role is gone'), role_conn.batch(10) as batch:
         for number in range(20):
@@ -155,7 +155,7 @@ def test_refresh_that_fails(role_conn: s3po.Connection, store: Store, role: Role
 
 
 def test_expired_keys_that_cannot_be_refreshed(store: Store, connect: Connect) -> None:
-    """Static keys will not get better: refused at once."""
+    """Expired keys that cannot be refreshed are rejected without a retry."""
     connection = connect(
         store.endpoint_url, access_key_id='key', secret_access_key=SECRET_ACCESS_KEY, session_token=f'{TOKEN}0'
     )
@@ -169,7 +169,7 @@ def test_expired_keys_that_cannot_be_refreshed(store: Store, connect: Connect) -
 
 
 def test_client_of_the_callers(store: Store, connect: Connect, role: Role) -> None:
-    """Its credentials are refreshed like others; the client itself stays as it was."""
+    """The credentials of the caller's client are refreshed; the client itself is not changed."""
     theirs = connect(store.endpoint_url, session=role.session()).conn
     connection = connect(client=theirs)
     connection.create_bucket(BUCKET)
@@ -181,7 +181,7 @@ def test_client_of_the_callers(store: Store, connect: Connect, role: Role) -> No
 
 
 def test_anonymous(store: Store, connect: Connect) -> None:
-    """Nothing is signed, and a URL cannot be."""
+    """An anonymous connection signs no request, and cannot presign URLs."""
     connection = connect(store.endpoint_url, anonymous=True)
     store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'data')
@@ -200,7 +200,7 @@ def _tls_server(authority: Authority) -> Iterator[Store]:
 
 @pytest.fixture
 def tls_store(_tls_server: Store) -> Store:
-    """A store with an untrusted TLS certificate."""
+    """A store with a TLS certificate of an unknown authority."""
     _tls_server.reset()
     return _tls_server
 
@@ -208,7 +208,7 @@ def tls_store(_tls_server: Store) -> Store:
 def test_certificate_that_is_not_trusted(
     tls_store: Store, connect: Connect, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One connection finds out; it is not tried again, and the message names the argument."""
+    """An untrusted certificate is detected with one connection, without a retry, and the message names `verify`."""
     for name in ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'):
         monkeypatch.delenv(name, raising=False)
     text = f'{kind.certificate_error}.*; give verify= the path of the authority that signed it'
@@ -224,7 +224,7 @@ def test_certificate_that_is_not_trusted(
 def test_certificate_that_is_trusted(
     tls_store: Store, connect: Connect, authority: Authority, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """By its path, by AWS_CA_BUNDLE, or since verify=False trusts any."""
+    """A certificate is accepted by verify=PATH, by AWS_CA_BUNDLE, or with verify=False."""
     verify: Any = {'path': authority.ca_pem, 'environment': True, 'nothing': False}[how]
     if how == 'environment':
         monkeypatch.setenv('AWS_CA_BUNDLE', str(authority.ca_pem))
@@ -246,7 +246,7 @@ def own_store() -> Iterator[Store]:
 
 @pytest.mark.slow
 def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> None:
-    """50 greenlets open at most 50 connections, and keep them."""
+    """50 workers open at most 50 connections, and reuse them."""
     others = make_bucket(own_store)
     connection = connect(own_store.endpoint_url)
     with connection.batch(50, keep_results=False) as batch:
@@ -261,7 +261,7 @@ def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> No
 
 @pytest.mark.slow
 def test_parts_count_too(own_store: Store, connect: Connect) -> None:
-    """Objects and their parts share one bound, and all of it comes back."""
+    """Objects and their parts share one limit of requests, and all slots are released."""
     config = s3po.TransferConfig(multipart_chunksize=5 << 20, multipart_threshold=5 << 20, max_requests=3)
     make_bucket(own_store)
     connection = connect(own_store.endpoint_url, config=config)
@@ -274,12 +274,12 @@ def test_parts_count_too(own_store: Store, connect: Connect) -> None:
             batch.download(BUCKET, str(number), callback=len)
 
     assert batch.results() == [11 << 20] * 8
-    # Each of these drops a connection, with most of the object still on its way there, which the store notices later.
+    # Each of these drops a connection while most of the object is in flight; the store notices that later.
     assert own_store.stats()['peak_open'] <= 2 * 3
 
 
 def test_close(own_store: Store, connect: Connect) -> None:
-    """Closing lets the kept connections go; the next call opens new ones."""
+    """close() closes idle connections; the next call opens a new one."""
     others = make_bucket(own_store)
     connection = connect(own_store.endpoint_url, client_config=Config(tcp_keepalive=False))
     with connection:
@@ -292,7 +292,7 @@ def test_close(own_store: Store, connect: Connect) -> None:
 
 
 def test_connection_that_was_closed_meanwhile(own_store: Store, connect: Connect, kind: Kind) -> None:
-    """A store that drops idle connections costs a retry at the most, not an error."""
+    """If the store closes idle connections, a request costs at most one retry."""
     connection = connect(own_store.endpoint_url)
     own_store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'')

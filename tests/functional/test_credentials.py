@@ -33,13 +33,13 @@ Make = Callable[..., s3po.Connection]
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def make(conn: s3po.Connection, store: Store, kind: Kind) -> Make:
-    """Makes connections to the store, which has a bucket."""
+    """Makes connections to the store; the bucket exists."""
     del conn
 
     def made(credentials: Any, **arguments: Any) -> s3po.Connection:
@@ -64,7 +64,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None
 
 
 def signer(store: Store) -> str:
-    """The access key of the last upload."""
+    """The access key that signed the last upload."""
     return str(store.log('PutObject')[-1]['headers']['authorization']).partition('Credential=')[2].partition('/')[0]
 
 
@@ -84,7 +84,7 @@ def signer(store: Store) -> str:
     ],
 )
 def test_kinds(make: Make, store: Store, credentials: Callable[[], Credentials], expected: str) -> None:
-    """Each signs with its keys, for its region, by itself and by conn.conn."""
+    """Each kind of credentials signs s3po's requests, those of conn.conn and presigned URLs, for its region."""
     with make(credentials(), region=None) as connection:
         connection.upload(BUCKET, 'key', b'data')
         assert signer(store) == expected
@@ -96,7 +96,7 @@ def test_kinds(make: Make, store: Store, credentials: Callable[[], Credentials],
 
 
 def test_session(make: Make, store: Store) -> None:
-    """One of boto3's is as the argument `session`."""
+    """A boto3 session as `credentials` works like the argument `session`."""
     with make(boto3.session.Session('theirs', SECRET_ACCESS_KEY)) as connection:
         connection.upload(BUCKET, 'key', b'data')
 
@@ -117,7 +117,7 @@ def test_session(make: Make, store: Store) -> None:
     ],
 )
 def test_empty(make: Make, store: Store, credentials: Callable[[], Credentials], said: str) -> None:
-    """The first request names the empty source; no other keys are used, and nothing is sent."""
+    """If the source has no keys, the first request raises an error that names it, and no other keys are used."""
     before = len(store.log())
     connection = make(credentials())
     for use in (lambda: connection.upload(BUCKET, 'key', b'data'), lambda: connection.conn):
@@ -128,7 +128,7 @@ def test_empty(make: Make, store: Store, credentials: Callable[[], Credentials],
 
 
 def test_empty_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variables."""
+    """The error for an empty environment names the variables."""
     monkeypatch.delenv('AWS_ACCESS_KEY_ID')
     monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
     with pytest.raises(
@@ -139,7 +139,7 @@ def test_empty_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('credentials', [StaticCredentials(), StaticCredentials('k', 's'), lambda: None, lambda: 1 / 0])
 def test_mock(credentials: Any, kind: Kind) -> None:
-    """Under the mock no keys are requested."""
+    """Under the mock, credentials are not looked up."""
     connection = s3po.Connection(credentials=credentials, transport=kind.name)
     with connection.mock(buckets=['mocked']):
         connection.upload('mocked', 'key', b'data')
@@ -147,7 +147,7 @@ def test_mock(credentials: Any, kind: Kind) -> None:
 
 
 def test_no_botocore(authority: Authority, store: Store, tmp_path: pathlib.Path) -> None:
-    """Keys that are given need it as little as before."""
+    """botocore is not imported if the keys are passed."""
     Runner(authority, store.endpoint_url, tmp_path)(
         """
         import sys, s3po
@@ -169,9 +169,9 @@ class Issuer:
     """A function that returns keys.
 
     Attributes:
-        issued: How often it was asked.
-        lifetime_s: How long the keys hold that it gives next; None for ever.
-        error: What it raises; None for nothing.
+        issued: The number of calls.
+        lifetime_s: How long the next keys are valid; None for ever.
+        error: The exception that the next call raises, or None.
     """
 
     def __init__(self) -> None:
@@ -200,21 +200,21 @@ def issuer() -> Issuer:
 
 
 def upload_many(connection: s3po.Connection) -> None:
-    """Fifty side by side."""
+    """Upload fifty objects concurrently."""
     with connection.batch(50) as batch:
         jobs = [batch.upload(BUCKET, str(number), b'') for number in range(50)]
     assert all(job.get() for job in jobs)
 
 
 def signers(store: Store) -> set[str]:
-    """The access keys of all uploads since the last time."""
+    """The access keys that signed the uploads in the store's log."""
     heads = [str(each['headers']['authorization']) for each in store.log('PutObject')]
     return {each.partition('Credential=')[2].partition('/')[0] for each in heads}
 
 
 @pytest.mark.parametrize('lifetime_s', [HOUR_S, None])
 def test_asked_once(make: Make, store: Store, issuer: Issuer, lifetime_s: float | None) -> None:
-    """Fifty greenlets that have no keys yet wait for one call, and conn.conn uses the same keys."""
+    """Fifty greenlets without keys wait for one call of the function, and conn.conn uses the same keys."""
     issuer.lifetime_s = lifetime_s
     with make(issuer) as connection:
         assert issuer.issued == 0
@@ -227,13 +227,13 @@ def test_asked_once(make: Make, store: Store, issuer: Issuer, lifetime_s: float 
 
 
 def test_before_they_expire(make: Make, store: Store, issuer: Issuer, kind: Kind) -> None:
-    """Keys that are about to expire are replaced, by one greenlet, and nothing is signed with the old ones meanwhile."""
+    """Keys that are about to expire are replaced with one call, and no request is signed with the old ones."""
     with make(issuer) as connection:
         issuer.lifetime_s = 30
         connection.upload(BUCKET, 'key', b'')
         issuer.lifetime_s = HOUR_S
         if kind.name == 'wire':
-            # The wire asks once a second; that second is over.
+            # The wire transport checks the keys once a second; make that second pass.
             connection._wiring._keys._good_until = 0.0
         asked = issuer.issued
         upload_many(connection)
@@ -244,7 +244,7 @@ def test_before_they_expire(make: Make, store: Store, issuer: Issuer, kind: Kind
 
 
 def test_when_the_store_says_so(make: Make, store: Store, issuer: Issuer) -> None:
-    """Keys that it calls expired are replaced, once, though they say that they hold."""
+    """Keys that the store rejects as expired are replaced once, even if their expiry is later."""
     issuer.lifetime_s = None
     action = {'status': 400, 'code': 'ExpiredToken', 'message': 'The provided token has expired.'}
     store.script({'headers': {'x-amz-security-token': f'{STEM}1'}, 'action': action})
@@ -263,7 +263,7 @@ def test_when_the_store_says_so(make: Make, store: Store, issuer: Issuer) -> Non
     ],
 )
 def test_function_that_fails(make: Make, store: Store, issuer: Issuer, error: Exception, said: str) -> None:
-    """The error has its exception; the next request calls it again."""
+    """If the function raises, the error has its exception as cause, and the next request calls it again."""
     issuer.error = error
     with make(issuer) as connection:
         with pytest.raises(CredentialsError, match=said) as caught:
@@ -287,7 +287,7 @@ def test_function_that_fails(make: Make, store: Store, issuer: Issuer, error: Ex
     ],
 )
 def test_function_that_returns_no_keys(make: Make, store: Store, returned: object, said: str) -> None:
-    """The error names the problem, and nothing is sent."""
+    """If the function returns no valid keys, the error explains the problem, and nothing is sent."""
     with make(lambda: returned) as connection, pytest.raises(CredentialsError, match=said):
         connection.upload(BUCKET, 'key', b'')
 

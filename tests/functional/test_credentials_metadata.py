@@ -1,4 +1,4 @@
-"""MetadataCredentials: the services of EC2 and containers with any response, and the refreshing greenlet."""
+"""MetadataCredentials: EC2's and containers' services with all kinds of responses, and the refreshing greenlet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEYS = '/security-credentials/role'
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
-    """EC2's service, which the environment leads to."""
+    """EC2's metadata service, configured in the environment."""
     found = MetadataService()
     found.start()
     monkeypatch.delenv('AWS_EC2_METADATA_DISABLED')
@@ -45,19 +45,19 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
 
 @pytest.fixture
 def container(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> MetadataService:
-    """The service of a container, which the environment leads to."""
+    """The credentials service of a container, configured in the environment."""
     monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', f'{service.url}/container')
     return service
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 def started() -> MetadataCredentials:
-    """Credentials that were started and stopped, or failed to."""
+    """Credentials after start()."""
     credentials = MetadataCredentials()
     credentials.start()
     return credentials
@@ -67,7 +67,7 @@ def started() -> MetadataCredentials:
 
 
 def test_seed(service: MetadataService, store: Store, conn: s3po.Connection, kind: Kind) -> None:
-    """start() and stop() may be awaited; between them a connection uses the keys that are there."""
+    """start() and stop() can be awaited; between them a connection uses the cached keys."""
 
     async def main() -> None:
         credentials = MetadataCredentials()
@@ -95,7 +95,7 @@ def test_seed(service: MetadataService, store: Store, conn: s3po.Connection, kin
 
 
 def test_without_start(service: MetadataService, store: Store, conn: s3po.Connection, kind: Kind) -> None:
-    """Fifty greenlets that need keys wait for one question, also where it is one of several sources."""
+    """Without start(), fifty greenlets wait for one request to the service, also if it is one of several sources."""
     for number, source in enumerate((MetadataCredentials(), merge_credentials(StaticCredentials(), MetadataCredentials()))):
         with s3po.Connection(
             endpoint_url=store.endpoint_url, region='us-east-1', credentials=source, transport=kind.name
@@ -108,7 +108,7 @@ def test_without_start(service: MetadataService, store: Store, conn: s3po.Connec
 
 
 def test_shared_by_connections(service: MetadataService, store: Store, conn: s3po.Connection) -> None:
-    """Each uses the cached keys; new ones are requested when the store reports that they have expired."""
+    """Connections share the cached keys; new keys are requested when the store reports that they have expired."""
     with MetadataCredentials() as credentials:
         for _ in range(3):
             with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', credentials=credentials) as connection:
@@ -122,7 +122,7 @@ def test_shared_by_connections(service: MetadataService, store: Store, conn: s3p
 
 
 def test_no_proxy(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever proxy the environment has: it would get the role's keys."""
+    """No proxy is used for the metadata service: it would see the keys of the role."""
     for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
     with MetadataCredentials() as credentials:
@@ -133,7 +133,7 @@ def test_no_proxy(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_container(container: MetadataService, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """By the whole or the rest of a URL, with the token of the environment, or of a file, which is read each time."""
+    """A container's service is reached by a full or a relative URL, with the token of the environment or of a file."""
     started()
     assert (container.authorization, container.asked) == ('', [('GET', '/container', False)])
     monkeypatch.setenv('AWS_CONTAINER_AUTHORIZATION_TOKEN', 'of environment')
@@ -154,7 +154,7 @@ def test_container(container: MetadataService, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """A missing file, or one with a line end, is an error; the message does not show its contents."""
+    """A missing token file, or a token with a line end, is an error; the message does not contain the token."""
     monkeypatch.setenv('AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE', str(tmp_path / 'token'))
     with pytest.raises(CredentialsError, match='AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: .*token cannot be read'):
         started()
@@ -168,7 +168,7 @@ def test_container_token(container: MetadataService, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize('url', ['http://example.com/secret', 'http://[::1', 'nonsense', 'http://169.254.169.254.example.com/'])
 def test_container_elsewhere(container: MetadataService, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """The token goes to AWS's hosts, to this machine, or by https."""
+    """The token is sent only to AWS's addresses, to the loopback address, or by https."""
     monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', url)
     with pytest.raises(CredentialsError, match='AWS_CONTAINER_CREDENTIALS_FULL_URI must be an https URL'):
         started()
@@ -176,13 +176,13 @@ def test_container_elsewhere(container: MetadataService, monkeypatch: pytest.Mon
     assert container.asked == []
 
 
-# ---------------------------------------------------------------------- what is no answer
+# ---------------------------------------------------------------------- invalid responses
 
 HTML = f'<html><body>{SECRET_ACCESS_KEY}</body></html>'
 
 
 def without(*names: str) -> str:
-    """An answer that lacks some fields."""
+    """A response without some of its fields."""
     whole = MetadataService().keys()
     return json.dumps({name: value for name, value in whole.items() if name not in names})
 
@@ -219,7 +219,7 @@ def without(*names: str) -> str:
 )
 @pytest.mark.security('S08')
 def test_nonsense(service: MetadataService, end: str, status: int, body: str, said: str) -> None:
-    """The error has the problem and the place, and nothing of the response."""
+    """The error for an invalid response has the problem and the URL's path, and nothing of the response."""
     service.answers[end] = status, body
     with pytest.raises(CredentialsError, match=f"^EC2's metadata service returned no keys: .*{said}") as caught:
         started()
@@ -245,7 +245,7 @@ def test_nonsense(service: MetadataService, end: str, status: int, body: str, sa
     ],
 )
 def test_nonsense_of_containers(container: MetadataService, status: int | None, body: str, said: str) -> None:
-    """So it is there. The path is not told: it is as good as a password."""
+    """The same holds for a container's service, whose error omits the path, which is as secret as a password."""
     container.answers['/container'] = status, body
     begun = time.monotonic()
     with pytest.raises(CredentialsError, match=said) as caught:
@@ -259,7 +259,7 @@ def test_nonsense_of_containers(container: MetadataService, status: int | None, 
 
 @pytest.mark.parametrize('slow', ['token', 'drops'])
 def test_hangs(service: MetadataService, store: Store, kind: Kind, slow: str) -> None:
-    """It is given up after two seconds in all, though single bytes keep coming; all who wait then give up together."""
+    """A service that hangs or sends single bytes is given up after two seconds, for all waiting greenlets together."""
     service.token_status = 200 if slow == 'drops' else None
     service.pace_s = 0.3 if slow == 'drops' else 0.0
     with s3po.Connection(
@@ -270,7 +270,7 @@ def test_hangs(service: MetadataService, store: Store, kind: Kind, slow: str) ->
             for number in range(20):
                 batch.upload(BUCKET, str(number), b'')
 
-    # Far less than one after the other, on however slow a machine.
+    # Far less than if they gave up one after another, even on a slow machine.
     assert time.monotonic() - begun < 15
     assert len(batch.failed) == 20
     assert {type(each.error) for each in batch.failed} == {CredentialsError}
@@ -279,7 +279,7 @@ def test_hangs(service: MetadataService, store: Store, kind: Kind, slow: str) ->
 
 
 def test_nobody_there(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on any machine that is none of EC2's."""
+    """If the service cannot be reached, as on machines outside of EC2, the error suggests other credentials."""
     service.stop()
     with pytest.raises(CredentialsError, match='it cannot be reached .*; give this machine or container a role, or give other'):
         started()
@@ -293,7 +293,7 @@ def test_nobody_there(service: MetadataService, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_expired_keys_of_a_machine(service: MetadataService) -> None:
-    """EC2's service may go on giving keys that have expired; botocore uses them meanwhile, and the store decides."""
+    """Expired keys of EC2's service are used: like botocore, s3po leaves the decision to the store."""
     service.lifetime_s = -60
     with MetadataCredentials() as credentials:
         assert credentials
@@ -304,12 +304,12 @@ def test_expired_keys_of_a_machine(service: MetadataService) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sends a new request at once."""
+    """Makes the refreshing greenlet send its requests without a pause."""
     monkeypatch.setattr(metadata, 'pause_s', lambda _: 0.01)
 
 
 def wait_until(is_true: Callable[[], object]) -> None:
-    """Let others run until it is."""
+    """Wait until the condition is true, and let other greenlets run."""
     with gevent.Timeout(30):
         while not is_true():
             gevent.sleep(0.01)
@@ -317,7 +317,7 @@ def wait_until(is_true: Callable[[], object]) -> None:
 
 @pytest.mark.usefixtures('quick')
 def test_refreshing(service: MetadataService, caplog: pytest.LogCaptureFixture) -> None:
-    """It goes on through failures, which are warnings; a second start() adds none; stop() ends it."""
+    """Refreshing continues after failures, which are logged as warnings; a second start() changes nothing; stop() ends it."""
     credentials = MetadataCredentials()
     for _ in range(3):
         credentials.start()
@@ -338,7 +338,7 @@ def test_refreshing(service: MetadataService, caplog: pytest.LogCaptureFixture) 
 
 
 def test_pauses(service: MetadataService) -> None:
-    """Twenty minutes ahead; of keys that hold shorter, after half of that, but not without a pause."""
+    """Keys are refreshed 20 minutes before they expire; short-lived ones after half their lifetime, with a minimum pause."""
     seconds = []
     for lifetime_s in (6 * 3600, 1800, 600, 60, 0.5):
         service.lifetime_s = int(lifetime_s)
@@ -353,7 +353,7 @@ def test_pauses(service: MetadataService) -> None:
 
 @pytest.mark.usefixtures('quick')
 def test_forgotten(service: MetadataService) -> None:
-    """Who forgets stop() leaves nothing behind."""
+    """Without stop(), the greenlet ends when the credentials are garbage collected."""
     credentials = started()
     greenlet: Any = credentials._refresher._greenlet  # type: ignore[union-attr]
     alive = weakref.ref(credentials)
@@ -365,7 +365,7 @@ def test_forgotten(service: MetadataService) -> None:
 
 
 def test_failed_start(service: MetadataService) -> None:
-    """Nothing was started; the next call sends a new request at once."""
+    """If start() fails, no greenlet is started, and the next call sends a new request at once."""
     service.answers[ROLE] = 500, ''
     credentials = MetadataCredentials()
     with pytest.raises(CredentialsError):
@@ -381,7 +381,7 @@ def test_failed_start(service: MetadataService) -> None:
 
 
 def test_started_side_by_side(service: MetadataService) -> None:
-    """There is one question, and one greenlet."""
+    """Concurrent calls of start() send one request and start one greenlet."""
     credentials = MetadataCredentials()
     gevent.pool.Pool(20).map(lambda _: credentials.start(), range(20))
 
@@ -391,7 +391,7 @@ def test_started_side_by_side(service: MetadataService) -> None:
 
 
 def test_killed_while_it_asks(service: MetadataService) -> None:
-    """A waiting greenlet may be killed; the next one sends a new request."""
+    """If a greenlet is killed while it waits for the service, the next start() sends a new request."""
     service.answers[ROLE] = None, ''
     credentials = MetadataCredentials()
     asking = gevent.spawn(credentials.start)
@@ -407,7 +407,7 @@ def test_killed_while_it_asks(service: MetadataService) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['patched', 'fully patched', 'unpatched'])
 def test_fork(service: MetadataService, authority: Authority, store: Store, tmp_path: pathlib.Path, patch: str) -> None:
-    """A child has the keys, no greenlet, and may start one; its stop() is not the parent's."""
+    """After a fork, the child has the keys but no greenlet; its start() and stop() do not affect the parent."""
     program = Runner(authority, store.endpoint_url, tmp_path)
 
     def run() -> None:
@@ -438,7 +438,7 @@ def test_fork(service: MetadataService, authority: Authority, store: Store, tmp_
             AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url,
         )
 
-    # The service runs in this thread, so waiting for the program must not stop it.
+    # The service runs in this thread, so the wait for the program must not block it.
     if monkey.is_module_patched('subprocess'):
         run()
     else:

@@ -1,4 +1,4 @@
-"""botocore's wait for "100 Continue" before it sends a body: it lets other greenlets run."""
+"""botocore's wait for "100 Continue" before it sends a body lets other greenlets run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HEADS = 3
 
 
 class Store:
-    """Sends "100 Continue" to no connection before the heads of all have come.
+    """A server that sends "100 Continue" only after the heads of all requests have arrived.
 
     Attributes:
-        received: What each connection received first.
+        received: The first bytes that each connection received.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ def store() -> Store:
 
 
 def test_heads_of_all_come_before_a_body(store: Store) -> None:
-    """A PUT over boto that waits for the server does not keep the others from being sent."""
+    """A PUT over boto that waits for "100 Continue" does not block the other PUTs."""
     server = gevent.server.StreamServer(('127.0.0.1', 0), store.serve)
     server.start()
     connection = s3po.Connection(

@@ -1,4 +1,4 @@
-"""Transfers that fail half-way: failed requests are retried alone; failed transfers leave everything unchanged."""
+"""Transfers that fail half-way: only failed requests are retried, and failed transfers leave everything unchanged."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SERVER_ERROR = {'status': 500, 'code': 'InternalError'}
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection whose parts are small."""
+    """A connection with small parts; the bucket exists."""
     connection = connect(store.endpoint_url, config=SMALL_PARTS)
     store.create_bucket(BUCKET)
     return connection
@@ -42,12 +42,12 @@ def parts_sent(store: Store) -> Counter[str]:
 
 
 def ranges_asked(store: Store) -> Counter[str]:
-    """How often each range was requested; '' for the whole object."""
+    """How often each range was requested; '' is the whole object."""
     return Counter(seen['headers'].get('range', '') for seen in store.log('GetObject'))
 
 
 def lost(action: dict[str, object]) -> int:
-    """How many requests end without a byte of an answer, of two that get this action."""
+    """How many of two requests with this action get no response at all."""
     return 2 if ('reset' in action or 'close' in action) and 'cut_body_at' not in action else 0
 
 
@@ -69,7 +69,7 @@ def lost(action: dict[str, object]) -> int:
     ids=lambda action: '-'.join(map(str, [*action.keys(), action.get('code', '')])),
 )
 def test_one_part_of_an_upload(conn: s3po.Connection, store: Store, kind: Kind, action: dict[str, object]) -> None:
-    """A part that failed twice is sent three times, and every other one once."""
+    """A part that fails twice is sent three times, and the other parts once."""
     store.script({'operation': 'UploadPart', 'query': {'partNumber': '2'}, 'times': 2, 'action': action})
 
     result = conn.upload(BUCKET, 'key', DATA)
@@ -82,7 +82,7 @@ def test_one_part_of_an_upload(conn: s3po.Connection, store: Store, kind: Kind, 
 
 
 def test_one_part_of_a_file(conn: s3po.Connection, store: Store, tmp_path: Path) -> None:
-    """It is read again from the file where it began."""
+    """A part that is sent again is read from the file again."""
     (tmp_path / 'source').write_bytes(DATA)
     store.script({'operation': 'UploadPart', 'query': {'partNumber': '2'}, 'times': 2, 'action': SERVER_ERROR})
 
@@ -94,7 +94,7 @@ def test_one_part_of_a_file(conn: s3po.Connection, store: Store, tmp_path: Path)
 
 
 def test_one_part_of_a_stream(conn: s3po.Connection, store: Store) -> None:
-    """A stream cannot be read again; its part was kept."""
+    """A part of a stream, which cannot be read again, is kept until it is sent."""
     store.script({'operation': 'UploadPart', 'query': {'partNumber': '2'}, 'times': 2, 'action': SERVER_ERROR})
 
     result = conn.upload(BUCKET, 'key', (DATA[at : at + MIB] for at in range(0, len(DATA), MIB)))
@@ -105,7 +105,7 @@ def test_one_part_of_a_stream(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_one_part_of_a_copy(store: Store, connect: Callable[..., s3po.Connection]) -> None:
-    """So it is with the parts of a copy."""
+    """A failed part of a copy is copied again; the other parts are not."""
     config = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
     conn = connect(store.endpoint_url, config=config)
     store.create_bucket(BUCKET)
@@ -133,7 +133,7 @@ def test_one_part_of_a_download(
     action: dict[str, object],
     makes_target: Callable[[Path], Path | None],
 ) -> None:
-    """A range that failed twice is requested three times, every other one once; a truncated one from its last byte on."""
+    """A failed range is requested again, the others are not; a truncated range continues after its last byte."""
     conn.upload(BUCKET, 'key', DATA)
     second = f'bytes={5 * MIB}-{10 * MIB - 1}'
     store.script({'operation': 'GetObject', 'headers': {'range': second}, 'times': 2, 'action': action})
@@ -144,7 +144,7 @@ def test_one_part_of_a_download(
     others = {'': 1, f'bytes={10 * MIB}-{len(DATA) - 1}': 1}
     if kind.resumes and 'cut_body_at' in action:
         begins = sorted(int(each[len('bytes=') :].partition('-')[0]) for each in asked if each.endswith(f'-{10 * MIB - 1}'))
-        # A reset takes along what had come and was not read yet.
+        # A reset discards bytes that arrived but were not read.
         assert begins[0] == 5 * MIB
         assert begins[1:] == [5 * MIB + 1_000_000] or ('reset' in action and begins[-1] < 5 * MIB + 1_000_000)
         assert asked.items() >= others.items()
@@ -159,7 +159,7 @@ def test_one_part_of_a_download(
 
 
 def test_part_that_fails_for_good(conn: s3po.Connection, store: Store) -> None:
-    """The error names the part and the attempts, its cause is the last one's, and the upload is aborted."""
+    """If a part fails in all attempts, the error has its number and the attempts, and the upload is aborted."""
     store.script({'operation': 'UploadPart', 'query': {'partNumber': '3'}, 'action': SERVER_ERROR})
 
     with pytest.raises(
@@ -174,7 +174,7 @@ def test_part_that_fails_for_good(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_part_of_a_batch_that_fails_for_good(conn: s3po.Connection, store: Store) -> None:
-    """Its job is in `failed` with all that; the others are done."""
+    """The job of such a part is in `failed` with the same error; the other jobs are done."""
     store.script({'operation': 'UploadPart', 'key': 'key-2', 'query': {'partNumber': '3'}, 'action': SERVER_ERROR})
 
     with pytest.raises(s3po.BatchError, match='key-2'), conn.batch(2) as batch:
@@ -187,7 +187,7 @@ def test_part_of_a_batch_that_fails_for_good(conn: s3po.Connection, store: Store
     assert [entry.key for entry in conn.list(BUCKET)] == ['key-0', 'key-1', 'key-3']
 
 
-# --- the target survives
+# --- the target is unchanged
 
 WHOLE = {'operation': 'GetObject'}
 FAILURES = {
@@ -201,7 +201,7 @@ FAILURES = {
     'short bodies': ({**WHOLE, 'action': {'cut_body_at': 100}}, {}, s3po.DownloadError),
     'another range': ({**WHOLE, 'action': {'ignore_range': True}}, {'byte_range': (10, 90)}, s3po.IntegrityError),
 }
-# Of an object in parts: what happens to the ranges behind the first answer.
+# For an object in parts: what happens to the ranges after the first response.
 LATER_FAILURES = {
     'another ETag in a part': ({'add_headers': {'ETag': f'"{OTHER}"'}}, s3po.SourceChanged),
     'replaced again and again': ({'status': 412, 'code': 'PreconditionFailed'}, s3po.SourceChanged),
@@ -209,14 +209,14 @@ LATER_FAILURES = {
     'resets in a part': ({'cut_body_at': 100_000, 'reset': True}, s3po.DownloadError),
     'another range in a part': (
         {'status': 206, 'headers': {'Content-Range': 'bytes 1-5/9', 'ETag': '"e"'}, 'body': 'xxxxx'},
-        # The other ETag is seen first.
+        # The first attempt sees the other ETag.
         s3po.SourceChanged,
     ),
 }
 
 
 def check_survival(conn: s3po.Connection, error: type[Exception], directory: Path, **call: object) -> None:
-    """The file, the binary and the text file object are what they were before the call."""
+    """Assert that a path, a binary and a text file object are unchanged by the failed call."""
     arguments = {'bucket': BUCKET, 'key': 'key', **call}
     path = directory / 'target'
     path.write_bytes(b'old')
@@ -241,7 +241,7 @@ def check_survival(conn: s3po.Connection, error: type[Exception], directory: Pat
 @pytest.mark.parametrize('size_bytes', [1000, len(DATA)], ids=['one request', 'in parts'])
 @pytest.mark.parametrize('failure', FAILURES)
 def test_target(conn: s3po.Connection, store: Store, tmp_path: Path, failure: str, size_bytes: int) -> None:
-    """Whatever becomes of a download that fails, its target is as it was."""
+    """A failed download leaves its target unchanged."""
     rule, call, error = FAILURES[failure]
     conn.upload(BUCKET, 'key', b'x' * size_bytes)
     if rule:
@@ -252,7 +252,7 @@ def test_target(conn: s3po.Connection, store: Store, tmp_path: Path, failure: st
 
 @pytest.mark.parametrize('failure', LATER_FAILURES)
 def test_target_of_parts(conn: s3po.Connection, store: Store, tmp_path: Path, failure: str) -> None:
-    """Nor does one that fails after most of it has come."""
+    """A download that fails after most of its bytes have arrived leaves its target unchanged, too."""
     action, error = LATER_FAILURES[failure]
     etag = conn.upload(BUCKET, 'key', b'x' * len(DATA)).etag
     store.script({'operation': 'GetObject', 'headers': {'if-match': f'"{etag}"'}, 'action': action})
@@ -261,7 +261,7 @@ def test_target_of_parts(conn: s3po.Connection, store: Store, tmp_path: Path, fa
 
 
 def test_target_that_was_absent_is_complete(conn: s3po.Connection, store: Store, tmp_path: Path) -> None:
-    """After a failure another call puts all of it there."""
+    """A failed download to a new path leaves no file; a repeated call downloads all of it."""
     conn.upload(BUCKET, 'key', DATA)
     store.script({'operation': 'GetObject', 'times': 1, 'action': {'cut_body_at': 100}})
     with pytest.raises(s3po.DownloadError):

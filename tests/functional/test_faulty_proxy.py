@@ -39,7 +39,7 @@ def ask(proxy: FaultyProxy, method: str, path: str, body: bytes = b'') -> Answer
 
 
 def cut(proxy: FaultyProxy, path: str) -> bytes:
-    """What arrives of a body that ends too early."""
+    """The bytes that arrive of a truncated body."""
     with pytest.raises(http.client.IncompleteRead) as raised:
         ask(proxy, 'GET', path)
     return raised.value.partial
@@ -50,7 +50,7 @@ def methods(store: Store) -> list[str]:
 
 
 def test_nothing(proxy: FaultyProxy) -> None:
-    """On one connection, as it was stored."""
+    """Without faults the proxy passes responses on, over one connection."""
     connection = http.client.HTTPConnection('127.0.0.1', proxy.port, timeout=10)
     for path, body in (('/bucket/key', BODY), ('/bucket/empty', b''), ('/bucket/key', BODY)):
         connection.request('GET', path)
@@ -60,7 +60,7 @@ def test_nothing(proxy: FaultyProxy) -> None:
 
 
 def test_f04_resets_before_the_store_hears_of_it(proxy: FaultyProxy, store: Store) -> None:
-    """By RST, not FIN."""
+    """F04 resets the connection (RST, not FIN) before the request reaches the store."""
     before = methods(store)
     proxy.only('F04')
 
@@ -71,7 +71,7 @@ def test_f04_resets_before_the_store_hears_of_it(proxy: FaultyProxy, store: Stor
 
 
 def test_f08_stops_in_the_body(proxy: FaultyProxy) -> None:
-    """At 40 %, for as long as it was told."""
+    """F08 stalls at 40 % of the body for the configured time."""
     proxy.only('F08')
     began = time.monotonic()
 
@@ -81,7 +81,7 @@ def test_f08_stops_in_the_body(proxy: FaultyProxy) -> None:
 
 
 def test_f23_is_refused_before_the_store_hears_of_it(proxy: FaultyProxy, store: Store) -> None:
-    """The connection serves on."""
+    """F23 responds with 500 before the request reaches the store; the connection stays open."""
     before = methods(store)
     proxy.only('F23')
 
@@ -95,7 +95,7 @@ def test_f23_is_refused_before_the_store_hears_of_it(proxy: FaultyProxy, store: 
 
 
 def test_f26_says_yes_and_means_no(proxy: FaultyProxy, store: Store) -> None:
-    """Some completions were done for all that; part uploads, which have upload ids too, meet none."""
+    """F26 responds to completions with a late error, although some were carried out; uploads of parts are not affected."""
     proxy.only('F26')
     for number in range(20):
         body = ask(proxy, 'POST', f'/bucket/parts{number}?uploads')[1]
@@ -114,7 +114,7 @@ def test_f26_says_yes_and_means_no(proxy: FaultyProxy, store: Store) -> None:
 
 
 def test_f42_ends_in_the_body(proxy: FaultyProxy) -> None:
-    """At 40 %, at once."""
+    """F42 ends the body at 40 %, at once."""
     proxy.only('F42')
 
     assert cut(proxy, '/bucket/key') == BODY[: len(BODY) * 4 // 10]
@@ -122,7 +122,7 @@ def test_f42_ends_in_the_body(proxy: FaultyProxy) -> None:
 
 
 def test_f46_flips_one_bit(proxy: FaultyProxy) -> None:
-    """Another one each time; the same ones for the same seed."""
+    """F46 flips one bit, each time another one, and the same ones for the same seed."""
     proxy.only('F46')
     seen = [ask(proxy, 'GET', '/bucket/key')[1] for _ in range(5)]
 
@@ -133,7 +133,7 @@ def test_f46_flips_one_bit(proxy: FaultyProxy) -> None:
 
 
 def test_what_cannot_be_spoiled_is_not_counted(proxy: FaultyProxy) -> None:
-    """No byte can be missing from none."""
+    """A fault that cannot occur is not counted: an empty body cannot be truncated."""
     proxy.only('F08', 'F42', 'F46')
 
     assert ask(proxy, 'GET', '/bucket/empty') == (200, b'')
@@ -142,7 +142,7 @@ def test_what_cannot_be_spoiled_is_not_counted(proxy: FaultyProxy) -> None:
 
 
 def test_its_seed_repeats_it(store: Store) -> None:
-    """In whatever order the requests come."""
+    """The faults depend on the seed and not on the order of the requests."""
     paths = [f'/bucket/{number}' for number in range(100)]
 
     def faults(seed: int, order: list[str]) -> tuple[dict[str, Answer], dict[str, int]]:

@@ -27,12 +27,12 @@ from tests.support.servers import Store
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 def test_dropped_connections(conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """A reader continues at the byte where it was cut, and requests the same version."""
+    """After a dropped connection, a reader continues at the next byte and requests the same version."""
     data = os.urandom(9 * MIB)
     etag = conn.upload(BUCKET, 'key', data).etag
     cut = {'cut_body_at': 300_000, 'reset': True}
@@ -50,12 +50,12 @@ def test_dropped_connections(conn: s3po.Connection, store: Store, kind: Kind) ->
         begins_by_end.setdefault(end, []).append(int(begin))
     resumed = [begins for begins in begins_by_end.values() if len(begins) > 1]
     assert resumed
-    # A reset may cost bytes that had arrived.
+    # A reset may discard bytes that had arrived.
     assert all(0 <= begins[1] - begins[0] <= (300_000 if kind.resumes else 0) for begins in resumed)
 
 
 def test_replaced_while_it_is_read(conn: s3po.Connection) -> None:
-    """Bytes of two versions are never one file."""
+    """If the object is replaced while it is read, the reader raises an error instead of mixing two versions."""
     conn.upload(BUCKET, 'key', b'a' * 9 * MIB)
     with conn.open(BUCKET, 'key', read_ahead=0) as file:
         file.read(10)
@@ -65,7 +65,7 @@ def test_replaced_while_it_is_read(conn: s3po.Connection) -> None:
 
 
 def test_parts_go_up_meanwhile_and_wait(connect: Callable[..., s3po.Connection], conn: s3po.Connection, store: Store) -> None:
-    """Parts are sent while more is written; a writer that is faster than the store is held."""
+    """Parts are sent while more is written; write() waits if the store is slower."""
     config = s3po.TransferConfig(multipart_chunksize=5 * MIB, max_concurrency=2)
     slow = connect(store.endpoint_url, config=config)
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'delay_s': 0.2}})
@@ -74,7 +74,7 @@ def test_parts_go_up_meanwhile_and_wait(connect: Callable[..., s3po.Connection],
     with slow.open(BUCKET, 'key', 'wb') as file:
         for _ in range(12):
             file.write(piece)
-        # In flight, in the queue, and at hand are six at the most.
+        # At most six parts are in flight, in the queue, or in the buffer.
         sent = len(store.log('UploadPart'))
     assert sent >= 6
     assert time.monotonic() - began > 6 * 0.2
@@ -96,7 +96,7 @@ with conn.open('bucket', 'key', 'wb') as file:
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.leaves_upload('SIGKILL leaves no time to abort')
 def test_process_that_ends(store: Store, conn: s3po.Connection, how: signal.Signals) -> None:
-    """The object is what it was; what can still abort does."""
+    """If the process is interrupted or killed, the object is unchanged; after Ctrl-C the upload is aborted, too."""
     conn.upload(BUCKET, 'key', b'old')
     command = [sys.executable, '-c', PROGRAM, store.endpoint_url, SECRET_ACCESS_KEY]
     with subprocess.Popen(
@@ -117,7 +117,7 @@ def test_process_that_ends(store: Store, conn: s3po.Connection, how: signal.Sign
 
 
 def test_producer_that_fails_publishes_nothing(store: Store, conn: s3po.Connection) -> None:
-    """Plain boto3 reads an error in the place of the rest, and aborts."""
+    """If a producer writes too little, boto3's read() raises, and boto3 aborts the upload."""
     stream = S3StreamingUpload(30 * MIB)
 
     def produce() -> None:

@@ -41,7 +41,7 @@ def files(store: Store, conn: s3po.Connection) -> Iterator[S3poFileSystem]:
 
 
 class Fixtures(abstract.AbstractFixtures):
-    """What fsspec's tests need."""
+    """The fixtures that fsspec's tests need."""
 
     @pytest.fixture
     def fs(self, files: S3poFileSystem) -> S3poFileSystem:
@@ -57,27 +57,27 @@ class Fixtures(abstract.AbstractFixtures):
 
 
 class TestCopy(abstract.AbstractCopyTests, Fixtures):
-    """Within the store."""
+    """Copies within the store."""
 
 
 class TestGet(abstract.AbstractGetTests, Fixtures):
-    """To this machine."""
+    """Downloads to local files."""
 
 
 class TestPut(abstract.AbstractPutTests, Fixtures):
-    """From this machine."""
+    """Uploads of local files."""
 
 
 class TestPipe(abstract.AbstractPipeTests, Fixtures):
-    """From memory."""
+    """Uploads from memory."""
 
 
 class TestOpen(abstract.AbstractOpenTests, Fixtures):
-    """As files."""
+    """Open files."""
 
 
 def test_pandas(store: Store, conn: s3po.Connection) -> None:
-    """A table as CSV, gzipped CSV and Parquet, there and back."""
+    """pandas writes and reads CSV, gzipped CSV and Parquet."""
     table = pandas.DataFrame({'a': range(1000), 'b': [f'text {number}' for number in range(1000)]})
     for name, write, read in (
         ('table.csv', table.to_csv, pandas.read_csv),
@@ -91,7 +91,7 @@ def test_pandas(store: Store, conn: s3po.Connection) -> None:
 
 
 def test_pyarrow(files: S3poFileSystem) -> None:
-    """A partitioned data set, there and back, by pyarrow's own threads."""
+    """pyarrow writes and reads a partitioned data set in its own threads."""
     table = pyarrow.table({'part': [1, 1, 2, 3] * 1000, 'value': list(range(4000))})
     pyarrow.parquet.write_to_dataset(table, f'{BUCKET}/dataset', partition_cols=['part'], filesystem=files)
 
@@ -102,7 +102,7 @@ def test_pyarrow(files: S3poFileSystem) -> None:
 
 
 def test_what_there_is(files: S3poFileSystem) -> None:
-    """Files and directories, by every name that fsspec has for looking at them."""
+    """Files and directories are found by all listing methods of fsspec."""
     for name in ('a/1', 'a/2', 'a/b/3', 'ab', 'c'):
         files.pipe(f'{BUCKET}/{name}', name.encode())
     names = [f'{BUCKET}/{name}' for name in ('a/1', 'a/2', 'a/b/3', 'ab', 'c')]
@@ -139,7 +139,7 @@ def test_what_there_is(files: S3poFileSystem) -> None:
 
 
 def test_bytes(files: S3poFileSystem) -> None:
-    """Whole files, ranges, several at once; and what is missing."""
+    """Reading whole files, ranges and several files; missing files raise."""
     a, b = f'{BUCKET}/a', f'{BUCKET}/b'
     files.pipe({a: b'0123456789', b: b'abc'})
     assert files.cat(a) == b'0123456789'
@@ -170,7 +170,7 @@ def test_bytes(files: S3poFileSystem) -> None:
 
 
 def test_files(files: S3poFileSystem) -> None:
-    """Binary, text, compressed; an exception publishes nothing; a transaction publishes at its end."""
+    """Binary, text and compressed files; an exception publishes nothing; a transaction publishes at its end."""
     path = f'{BUCKET}/file'
     with files.open(path, 'w', encoding='utf-8') as file:
         file.write('hé')
@@ -199,7 +199,7 @@ def test_files(files: S3poFileSystem) -> None:
 
 
 def test_copies(files: S3poFileSystem, tmp_path: pathlib.Path) -> None:
-    """Directories there and back, within the store, and what fails of it."""
+    """Directories are uploaded, downloaded and copied recursively, and failures are raised."""
     source = tmp_path / 'source'
     for name in ('1', 'sub/2', 'sub/deep/3'):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ def test_copies(files: S3poFileSystem, tmp_path: pathlib.Path) -> None:
 
 
 def test_buckets(files: S3poFileSystem) -> None:
-    """They are the only directories that are made and removed."""
+    """Only buckets are directories that can be created and removed."""
     files.mkdir('another')
     files.mkdir('another/directory')
     files.makedirs('another', exist_ok=True)
@@ -254,7 +254,7 @@ def test_buckets(files: S3poFileSystem) -> None:
 
 
 def test_silent_and_deleting_connections(store: Store, connect: Any, tmp_path: pathlib.Path) -> None:
-    """A file system has no other way to tell of a failure, so none is silent."""
+    """A file system has no other way to report failures, so it ignores `silent`."""
     files = S3poFileSystem(connection=connect(store.endpoint_url, retry=impatient(0), silent=True))
     (tmp_path / 'file').write_bytes(b'x')
     store.script({'times': None, 'action': {'status': 500}})
@@ -270,7 +270,7 @@ def test_silent_and_deleting_connections(store: Store, connect: Any, tmp_path: p
 
 
 def test_kept_and_pickled(store: Store, conn: s3po.Connection) -> None:
-    """fsspec keeps one for the same options, but not where their text does not tell them apart."""
+    """fsspec caches an instance by its options, except for options whose text does not identify them."""
     first = fsspec.filesystem('s3po', **storage_options(store))
     assert isinstance(first, S3poFileSystem)
     assert fsspec.filesystem('s3po', **storage_options(store)) is first
@@ -285,7 +285,7 @@ def test_kept_and_pickled(store: Store, conn: s3po.Connection) -> None:
 
 
 def test_no_access(store: Store, connect: Any) -> None:
-    """It is a PermissionError, and no missing file."""
+    """Missing access is a PermissionError, not a missing file."""
     files = S3poFileSystem(connection=connect(store.endpoint_url, retry=impatient(0)), batch_size=2)
     store.script({'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
     for call in (files.info, files.exists, files.ls, files.cat_file):
@@ -295,7 +295,7 @@ def test_no_access(store: Store, connect: Any) -> None:
 
 
 def test_exception_in_compressed_text(files: S3poFileSystem) -> None:
-    """Text that is compressed is published by close() alone."""
+    """Compressed text is published by close() and not after an exception."""
     path = f'{BUCKET}/compressed'
     with pytest.raises(ZeroDivisionError), files.open(path, 'wt', compression='gzip') as file:
         file.write('begun')

@@ -1,4 +1,4 @@
-"""Host names with several addresses: all are used, and failing ones are skipped."""
+"""Host names with several addresses: all of them are used, and failing ones are skipped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Names = Callable[..., None]
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Set the name service's response for NAME."""
+    """A function that sets the addresses to which NAME resolves."""
 
     def set_addresses(*addresses: str) -> None:
         def find(host: str, port: int, *_: Any) -> list[Any]:
@@ -55,7 +55,7 @@ def used(server: ScriptedServer) -> Counter[str]:
 
 
 def test_connections_are_spread(names: Names) -> None:
-    """Also those that are opened at the same time."""
+    """Connections are distributed over all addresses, also those that are opened at the same time."""
     names('127.0.0.1', '127.0.0.2', '127.0.0.3')
     with ScriptedServer(default=ONCE, host='0.0.0.0') as server, pool_to(named(server)) as pool:
         users = [gevent.spawn(pool.exchange, REQUEST) for _ in range(9)]
@@ -65,7 +65,7 @@ def test_connections_are_spread(names: Names) -> None:
 
 
 def test_address_that_fails(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one is tried at once, and the failing one is left alone for a while."""
+    """If an address fails, the next one is tried at once, and the failing one is skipped for a while."""
     names('127.0.0.2', '127.0.0.3', '127.0.0.1')
     tried: list[str] = []
     connect = room._connect
@@ -78,7 +78,7 @@ def test_address_that_fails(names: Names, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_addresses_that_all_fail(names: Names) -> None:
-    """Then it is the last one's failure."""
+    """If all addresses fail, the error is that of the last one."""
     with ScriptedServer(default=[Reset()]) as server:
         names('127.0.0.2', '127.0.0.3')
         with pool_to(named(server)) as pool:
@@ -99,7 +99,7 @@ def test_addresses_that_all_fail(names: Names) -> None:
     ],
 )
 def test_name_that_is_not_found(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host is named, and why."""
+    """The error for an unknown host contains its name and the reason."""
 
     def fail(*_: Any) -> None:
         raise error
@@ -114,14 +114,14 @@ def test_name_that_is_not_found(error: Exception, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize('host', ['.', 'x' * 70 + '.example', 'a..example'])
 def test_name_that_is_none(host: str) -> None:
-    """It is an error like others."""
+    """An invalid host name is a NetworkError."""
     with pool_to(Origin('http', host, 80)) as pool, pytest.raises(NetworkError, match='the host'):
         pool.exchange(REQUEST)
 
 
 @pytest.mark.parametrize('number', [errno.EMFILE, errno.EAFNOSUPPORT])
 def test_no_socket(names: Names, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Where the system has none left, or none of the kind, there is no connection."""
+    """If the system cannot create a socket, the error is a NetworkError."""
     names('127.0.0.1')
 
     def fail(*_: Any) -> None:
@@ -144,14 +144,14 @@ def has_ipv6() -> bool:
 
 @pytest.mark.skipif(not has_ipv6(), reason='this machine has no IPv6')
 def test_ip_version_6() -> None:
-    """An address of it is as good as any."""
+    """IPv6 addresses work."""
     with ScriptedServer(ONCE, host='::1') as server, pool_to(server) as pool:
         assert pool.exchange(REQUEST).read(5) == b'hello'
         assert f'[::1]:{server.origin.port}' in repr(pool)
 
 
 def test_both_ip_versions(names: Names) -> None:
-    """Where one of them leads nowhere, the other does."""
+    """If the address of one IP version fails, the other one is used."""
     names('::1', '127.0.0.1')
     with ScriptedServer(ONCE) as server, pool_to(named(server)) as pool:
         assert pool.exchange(REQUEST).read(5) == b'hello'

@@ -1,4 +1,4 @@
-"""One connection over a pair of sockets: full buffers, ends from outside, bytes in flight."""
+"""One connection over a pair of sockets: full buffers, closing by another greenlet, bytes in flight."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tests.support.scripted import LIMIT_S
 HEAD = b'PUT / HTTP/1.1\r\nhost: here\r\n\r\n'
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'
 REFUSED = b'HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'
-# It goes through the outbox, and does not fit into the smallest of buffers.
+# A body that is sent through the outbox and is larger than the smallest socket buffer.
 SMALL = bytes(range(256)) * 64
 
 
 class Pair:
-    """A connection, and the other end of it. Opens nothing else.
+    """A connection and the socket at its other end. It cannot open further connections.
 
     Attributes:
         connection: The connection.
-        other: The other end.
+        other: The socket at the other end.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ def pair() -> Iterator[Pair]:
 
 
 def small_request(pair: Pair) -> Any:
-    """The exchange of a small request, under way: a part of it has been sent."""
+    """A greenlet that exchanges a small request, of which only a part has been sent."""
     user = gevent.spawn(Pool(pair, Outbox()).exchange, HEAD, SMALL)
     while not pair.connection.waits_since:
         gevent.sleep(0)
@@ -78,7 +78,7 @@ def small_request(pair: Pair) -> Any:
 
 
 def test_small_request_without_room(pair: Pair) -> None:
-    """Its rest follows while its user waits for the answer."""
+    """If the buffer is full, the rest of a small request is sent while its greenlet waits for the response."""
     user = small_request(pair)
     assert pair.receive(len(HEAD + SMALL)) == HEAD + SMALL
     pair.other.sendall(OK)
@@ -88,7 +88,7 @@ def test_small_request_without_room(pair: Pair) -> None:
 
 
 def test_refusal_of_a_small_request_without_room(pair: Pair) -> None:
-    """It may come first; then the connection is of no further use."""
+    """A refusal may arrive before the request is sent completely; then the connection is not reused."""
     user = small_request(pair)
     pair.other.sendall(REFUSED)
     response = user.get()
@@ -97,7 +97,7 @@ def test_refusal_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_success_of_a_small_request_without_room(pair: Pair) -> None:
-    """It may not."""
+    """A success must not arrive before the request is sent completely."""
     user = small_request(pair)
     pair.other.sendall(OK)
     with pytest.raises(NetworkError, match='success before it has the whole body'):
@@ -107,7 +107,7 @@ def test_success_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_end_of_a_small_request_without_room(pair: Pair) -> None:
-    """Its user gets an error."""
+    """If the peer closes before the request is sent completely, the call fails."""
     user = small_request(pair)
     pair.other.close()
     with pytest.raises(ConnectionLost):
@@ -117,7 +117,7 @@ def test_end_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_kill_of_a_small_request_without_room(pair: Pair) -> None:
-    """Its rest is not sent."""
+    """If the greenlet is killed, the rest of the request is not sent."""
     user = small_request(pair)
     user.kill()
     assert pair.connection.state is State.CLOSED
@@ -129,7 +129,7 @@ def test_kill_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_read_timeout_of_a_small_request_without_room(pair: Pair) -> None:
-    """The peer neither reads nor responds."""
+    """A peer that neither reads nor responds causes a read timeout."""
     watchdog = Watchdog(0.1, 0.0)
     watchdog.watch(pair.connection)
     user = small_request(pair)
@@ -139,7 +139,7 @@ def test_read_timeout_of_a_small_request_without_room(pair: Pair) -> None:
 
 
 def test_progress(pair: Pair) -> None:
-    """What the system has taken has moved only when the other side has got it."""
+    """Bytes in the system's buffer count as progress only when the peer has acknowledged them."""
     connection = pair.connection
     while connection.send(bytes(1000)):
         pass
@@ -147,14 +147,14 @@ def test_progress(pair: Pair) -> None:
     assert before < connection.moved_bytes
     pair.receive(connection.moved_bytes)
     while connection.progress_bytes() < connection.moved_bytes:
-        # The acknowledgement is on its way.
+        # The acknowledgement is still in flight.
         gevent.sleep(0.001)
 
     assert connection.progress_bytes() == connection.moved_bytes
 
 
 def test_ended_from_outside(pair: Pair) -> None:
-    """A waiting call raises the reason; and so do later calls."""
+    """After shut_down(), a waiting call and all later calls raise the reason."""
     connection = pair.connection
     user = gevent.spawn(connection.receive)
     gevent.sleep(0)
@@ -174,7 +174,7 @@ def test_ended_from_outside(pair: Pair) -> None:
 
 @pytest.mark.parametrize('is_sent', [True, False])
 def test_short_wait(pair: Pair, is_sent: bool) -> None:
-    """It ends when there is something to read, or when its time is over; it does not read."""
+    """wait_readable_for() ends when data has arrived or the time is over, and does not read."""
     if is_sent:
         pair.other.sendall(b'x')
     connection = pair.connection

@@ -25,7 +25,7 @@ CHUNKED = OK + b'Transfer-Encoding: chunked\r\n\r\n'
 INTERIM = b'HTTP/1.1 102 Processing\r\n\r\n'
 MIB = 1 << 20
 LARGE = BytesChunk(bytes(64 * MIB))
-# What runs out, and what does not.
+# Limits that are reached, and one that is not.
 SHORT_S = 0.1
 LONG_S = LIMIT_S
 
@@ -37,7 +37,7 @@ def _no_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('size_bytes', [0, 1, len(OK), len(OK) + 3])
 def test_read_timeout_in_the_head(size_bytes: int) -> None:
-    """A server that stops before the end of its answer's head."""
+    """A response whose head stops arriving causes a read timeout."""
     begin = (OK + b'Content-Length: 0\r\n\r\n')[:size_bytes]
     with ScriptedServer([Receive(), Send(begin), ReceiveAll()]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
         with pytest.raises(ReadTimeout, match=f'{server.origin.peer} (sent and took nothing|has sent no more .*) for 0.1 s'):
@@ -53,7 +53,7 @@ def test_read_timeout_in_the_head(size_bytes: int) -> None:
     [OK + b'Content-Length: 5\r\n\r\n', OK + b'Content-Length: 5\r\n\r\nhell', OK + b'\r\nhell', CHUNKED + b'5\r\nhell'],
 )
 def test_read_timeout_in_the_body(begin: bytes) -> None:
-    """A server that stops before the end of its answer's body."""
+    """A response whose body stops arriving causes a read timeout."""
     with ScriptedServer([Receive(), Send(begin), ReceiveAll()]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(ReadTimeout, match='sent and took nothing for 0.1 s'):
@@ -66,7 +66,7 @@ def test_read_timeout_in_the_body(begin: bytes) -> None:
 
 @pytest.mark.parametrize('body', [LARGE, bytes(64 * MIB)])
 def test_read_timeout_while_sending(body: Any) -> None:
-    """A server that does not read on."""
+    """A server that stops reading the body causes a read timeout."""
     with ScriptedServer([Receive(), Wait(LONG_S)]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:
         with pytest.raises(ReadTimeout, match='sent and took nothing for 0.1 s'):
             pool.exchange(REQUEST, body)
@@ -75,7 +75,7 @@ def test_read_timeout_while_sending(body: Any) -> None:
 
 
 def test_read_timeout_on_a_used_connection() -> None:
-    """It is none of those after which a request is sent again."""
+    """After a read timeout on a reused connection the request is not sent again."""
     with ScriptedServer([Receive(), Send(OK + b'Content-Length: 0\r\n\r\n'), ReceiveAll()]) as server:
         with pool_to(server, read_timeout_s=SHORT_S) as pool:
             pool.exchange(REQUEST).close()
@@ -86,7 +86,7 @@ def test_read_timeout_on_a_used_connection() -> None:
 
 
 def test_dripping_head() -> None:
-    """A head has to be there as a whole in time, however often some of it comes."""
+    """The whole head must arrive within the read timeout, however often a piece of it arrives."""
     drip = SendSlowly(OK + b'X: ' + b'y' * 100_000, pause_s=0.01)
     with ScriptedServer([Receive(), drip]) as server, pool_to(server, read_timeout_s=0.5) as pool:
         with pytest.raises(ReadTimeout, match='has sent no more than a part of a head for 0.5 s'):
@@ -103,7 +103,7 @@ def test_many_heads() -> None:
 
 
 def test_slow_body_without_a_speed() -> None:
-    """What comes from time to time is in time."""
+    """Without a minimum speed, a slow body is accepted if each read is in time."""
     body = b'x' * 30
     script = [Receive(), Send(OK + b'Content-Length: 30\r\n\r\n'), SendSlowly(body, pause_s=0.02)]
     with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.3) as pool:
@@ -114,7 +114,7 @@ SLOW: dict[str, Any] = {'min_bytes_per_s': 1e6, 'speed_window_s': 0.1}
 
 
 def test_low_speed() -> None:
-    """A body that comes too slowly is given up."""
+    """A body that arrives below the minimum speed is given up."""
     drip = SendSlowly(b'x' * 100_000, 10, pause_s=0.005)
     with (
         ScriptedServer([Receive(), Send(OK + b'Content-Length: 100000\r\n\r\n'), drip]) as server,
@@ -129,7 +129,7 @@ def test_low_speed() -> None:
 
 
 def test_low_speed_while_sending() -> None:
-    """A body that is taken too slowly is given up."""
+    """A body that is sent below the minimum speed is given up."""
 
     def receive_slowly(peer: Peer) -> None:
         while True:
@@ -144,7 +144,7 @@ def test_low_speed_while_sending() -> None:
 
 
 def test_speed_while_nobody_reads() -> None:
-    """Only time in which we wait for the network counts."""
+    """Only time spent waiting for the network counts for the minimum speed."""
     body = bytes(8 * MIB)
     script = [Receive(), Send(OK + b'Content-Length: %d\r\n\r\n' % len(body)), Send(body)]
     with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.1, **SLOW) as pool:
@@ -155,7 +155,7 @@ def test_speed_while_nobody_reads() -> None:
 
 
 def test_speed_while_the_server_works() -> None:
-    """Once the body has been sent, the server may take its time."""
+    """After the body has been sent, the response may take longer than the minimum speed allows."""
     body = BytesChunk(bytes(2 * MIB))
     script = [Receive(), Receive(body.size_bytes), Wait(0.4), Send(OK + b'Content-Length: 0\r\n\r\n')]
     with ScriptedServer(script) as server, pool_to(server, **SLOW) as pool:
@@ -163,27 +163,27 @@ def test_speed_while_the_server_works() -> None:
 
 
 def test_speed_of_a_document_in_the_making() -> None:
-    """S3 sends blanks while it puts an object together (CompleteMultipartUpload in its API reference)."""
+    """A completion may send blanks for a long time, as S3 does (CompleteMultipartUpload in its API reference)."""
     script = [Receive(), Send(CHUNKED), SendSlowly(b'1\r\n \r\n' * 100, 60, pause_s=0.04), Send(b'2\r\nOK\r\n0\r\n\r\n')]
     with ScriptedServer(script) as server, pool_to(server, **SLOW) as pool:
         assert pool.exchange(REQUEST).read_all(1000, is_patient=True) == b' ' * 100 + b'OK'
 
 
 def test_busy_process() -> None:
-    """Time in which this process does something else is not the server's."""
+    """Time in which this process is busy does not count against the server."""
     script = [Receive(), Wait(0.05), Send(OK + b'Content-Length: 10\r\n\r\n'), Wait(0.05), Send(b'x' * 10)]
     with ScriptedServer(script) as server, pool_to(server, read_timeout_s=0.4, speed_window_s=0.4, min_bytes_per_s=1) as pool:
         user = gevent.spawn(lambda: pool.exchange(REQUEST).read(10))
         for _ in range(3):
             gevent.sleep(0.03)
-            time.sleep(0.5)  # it is to stop everything
+            time.sleep(0.5)  # Blocks all greenlets on purpose.
 
         assert user.get() == b'x' * 10
 
 
 @pytest.mark.parametrize('name', ['connect_timeout_s', 'read_timeout_s'])
 def test_no_limit(name: str) -> None:
-    """An endless limit is none."""
+    """Infinity disables a limit."""
     with ScriptedServer([Receive(), Wait(0.01), Send(OK + b'Content-Length: 0\r\n\r\n')]) as server:
         with pool_to(server, **{name: math.inf}) as pool:
             assert pool.exchange(REQUEST).status == 200
@@ -191,7 +191,7 @@ def test_no_limit(name: str) -> None:
 
 @contextmanager
 def full_backlog() -> Iterator[Origin]:
-    """Where connections are neither accepted nor refused."""
+    """A server that neither accepts nor refuses connections."""
     listener = gevent.socket.socket()
     listener.bind(('127.0.0.1', 0))
     listener.listen(0)
@@ -209,14 +209,14 @@ def full_backlog() -> Iterator[Origin]:
 
 
 def test_connect_timeout() -> None:
-    """A connection that does not come about in time."""
+    """A connection that is not established in time causes a ConnectTimeout."""
     with full_backlog() as origin, pool_to(origin, connect_timeout_s=SHORT_S) as pool:
         with pytest.raises(ConnectTimeout, match=f'no connection to 127.0.0.1:{origin.port} within 0.1 s'):
             pool.exchange(REQUEST)
 
 
 def test_timeout_of_the_caller_while_connecting() -> None:
-    """It is the caller's own, and stays so."""
+    """A gevent.Timeout of the caller during connecting is raised unchanged."""
     with full_backlog() as origin, pool_to(origin) as pool:
         timeout = gevent.Timeout(0.05)
         with pytest.raises(gevent.Timeout) as caught, timeout:
@@ -226,7 +226,7 @@ def test_timeout_of_the_caller_while_connecting() -> None:
 
 
 def test_refused() -> None:
-    """The connection is refused."""
+    """A refused connection is a NetworkError."""
     with socket.socket() as unused:
         unused.bind(('127.0.0.1', 0))
         origin = Origin('http', *unused.getsockname())

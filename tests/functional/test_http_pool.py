@@ -29,13 +29,13 @@ def fetch(pool: Pool, request: bytes = REQUEST) -> bytes:
 
 
 def descriptors() -> set[str]:
-    # Those that earlier tests have dropped do not count.
+    # Descriptors that earlier tests have dropped do not count.
     gc.collect()
     return set(os.listdir('/proc/self/fd'))
 
 
 def test_one_connection_for_consecutive_requests() -> None:
-    """A connection that was given back is used again."""
+    """A connection that was released is reused."""
     with ScriptedServer([*ONCE] * 5) as server, pool_to(server) as pool:
         assert [fetch(pool) for _ in range(5)] == [b'hello'] * 5
 
@@ -45,7 +45,7 @@ def test_one_connection_for_consecutive_requests() -> None:
 @pytest.mark.parametrize('how', ['kill', 'timeout'])
 @pytest.mark.parametrize('stage', ['head', 'half a head', 'body', 'announcing', 'sending'])
 def test_killed_within_an_exchange(stage: str, how: str) -> None:
-    """The connection is closed, and no descriptor is left."""
+    """A kill during an exchange closes the connection, and no descriptor is left."""
     at_stage = gevent.event.Event()
 
     def reach(_: Peer) -> None:
@@ -82,7 +82,7 @@ def test_killed_within_an_exchange(stage: str, how: str) -> None:
 
 
 def echo(peer: Peer) -> None:
-    """Answer each request with its path, some slowly, and end now and then."""
+    """Respond to each request with its path, sometimes slowly, and sometimes close the connection."""
     chance = random.Random(len(peer.received))
     while True:
         start = peer.taken_bytes
@@ -123,7 +123,7 @@ def test_many_greenlets_with_kills() -> None:
 
 
 def test_client_that_is_dropped() -> None:
-    """Its connections are closed with it, also without close()."""
+    """When a client is garbage collected, its connections are closed, also without close()."""
     before = descriptors()
     with ScriptedServer([*ONCE, ReceiveAll()]) as server:
         client = HTTPClient(Timeouts(), TLSOptions())

@@ -1,4 +1,4 @@
-"""Proxies: https uses CONNECT, and a proxy's refusal is an error."""
+"""Proxies: https uses CONNECT, and a refusal of the proxy is an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tls(authority: Authority) -> TLSOptions:
 
 
 def through(server: ScriptedServer, user: str = '', host: str = 'localhost') -> Origin:
-    """What is reached through the scripted server, which speaks for the other end as well."""
+    """An origin that is reached through the scripted server, which plays the proxy and the origin."""
     return Origin('https', host, 443, f'http://{user}{server.origin.peer}')
 
 
@@ -56,7 +56,7 @@ def through(server: ScriptedServer, user: str = '', host: str = 'localhost') -> 
     ],
 )
 def test_way_through(context: Any, authority: Authority, opened: bytes) -> None:
-    """After a success, which has no body whatever its headers, TLS to the origin begins; the connection is used again."""
+    """After any 2xx response to CONNECT, TLS to the origin starts; the connection is reused."""
     script = [Receive(), SendSlowly(opened, 7, pause_s=0.0), Secure(context), *[Receive(), Send(HELLO)] * 2]
     with ScriptedServer(script) as server, pool_to(through(server), tls=tls(authority)) as pool:
         for _ in range(2):
@@ -68,14 +68,14 @@ def test_way_through(context: Any, authority: Authority, opened: bytes) -> None:
 
 
 def test_bytes_behind_the_way(context: Any, authority: Authority) -> None:
-    """They are none of the origin's, which speaks second."""
+    """Bytes after the response to CONNECT are discarded: in TLS the client sends first."""
     script = [Receive(), Send(OPENED + b'garbage'), Secure(context), Receive(), Send(HELLO)]
     with ScriptedServer(script) as server, pool_to(through(server), tls=tls(authority)) as pool:
         assert pool.exchange(REQUEST).read(5) == b'hello'
 
 
 def test_name_and_password(context: Any, authority: Authority) -> None:
-    """They are sent to the proxy, unescaped, and not to the store."""
+    """The user name and password are sent to the proxy, unescaped, and not to the store."""
     script = [Receive(), Send(OPENED), Secure(context), Receive(), Send(HELLO)]
     with ScriptedServer(script) as server:
         with pool_to(through(server, 'me:s%40cret@'), tls=tls(authority)) as pool:
@@ -86,7 +86,7 @@ def test_name_and_password(context: Any, authority: Authority) -> None:
 
 
 def test_address_of_ip_version_6() -> None:
-    """It has brackets."""
+    """CONNECT has the IPv6 address in brackets."""
     with ScriptedServer([Receive(), Close()]) as server:
         with pool_to(through(server, host='::1')) as pool, pytest.raises(NetworkError):
             pool.exchange(REQUEST)
@@ -95,7 +95,7 @@ def test_address_of_ip_version_6() -> None:
 
 
 def test_certificate_is_the_origin_s(context: Any, authority: Authority) -> None:
-    """A proxy that connects to another host is detected."""
+    """The certificate is checked against the origin's name, so a proxy that connects to another host is detected."""
     script = [Receive(), Send(OPENED), Secure(context), ReceiveAll()]
     with ScriptedServer(script) as server:
         with pool_to(through(server, host='elsewhere.example'), tls=tls(authority)) as pool:
@@ -108,7 +108,7 @@ def test_certificate_is_the_origin_s(context: Any, authority: Authority) -> None
 
 @pytest.mark.parametrize('status', [407, 403, 502, 301])
 def test_refusal(status: int) -> None:
-    """The error contains it, without the password."""
+    """If the proxy refuses, the error contains the status and not the password."""
     answer = b'HTTP/1.1 %d No\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno' % status
     with ScriptedServer([Receive(), Send(answer), ReceiveAll()]) as server:
         origin = through(server, f'me:{PASSWORD}@')
@@ -137,7 +137,7 @@ def test_refusal(status: int) -> None:
     ],
 )
 def test_no_way_through(steps: list[Step]) -> None:
-    """A proxy that makes no sense."""
+    """A proxy that closes the connection or responds with nonsense is an error, which does not contain the password."""
     with ScriptedServer(steps) as server:
         with pool_to(through(server, f'me:{PASSWORD}@')) as pool, pytest.raises(NetworkError) as caught:
             pool.exchange(REQUEST)
@@ -147,7 +147,7 @@ def test_no_way_through(steps: list[Step]) -> None:
 
 
 def test_silent_proxy() -> None:
-    """Its word belongs to connecting."""
+    """The wait for the proxy's response counts for the connect timeout."""
     with ScriptedServer([Receive(), ReceiveAll()]) as server:
         with pool_to(through(server), connect_timeout_s=0.1) as pool:
             with pytest.raises(ConnectTimeout, match=r'no connection to localhost:443 within 0\.1 s'):

@@ -62,7 +62,7 @@ def sockets() -> tuple[Any, Any]:
 
 @pytest.fixture(params=['socket', 'TLS', 'fake'])
 def pair(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Pair]:
-    """A stream, and its other end."""
+    """A stream and its other end."""
     with gevent.Timeout(LIMIT_S):
         if request.param == 'fake':
             fake = FakeStream(room_bytes=100_000)
@@ -87,7 +87,7 @@ def until(is_so: Callable[[], object]) -> None:
 
 
 def test_read(pair: Pair) -> None:
-    """Nothing to read is BlockingIOError; bytes come in order, by either way of reading, and then the end."""
+    """Without data a read raises BlockingIOError; data arrives in order, with both ways of reading, and then the end."""
     stream, other = pair
     buffer = memoryview(bytearray(3))
     for attempt in (lambda: stream.recv(9), lambda: stream.recv_into(buffer)):
@@ -108,12 +108,12 @@ def test_read(pair: Pair) -> None:
 
 
 def test_wait(pair: Pair) -> None:
-    """A wait ends when something comes; it does not read."""
+    """wait_readable() returns when data arrives, and does not read."""
     stream, other = pair
     with pytest.raises(BlockingIOError):
         stream.recv(9)
     gevent.spawn_later(0.01, other.feed, b'x')
-    # What TLS sends for itself ends a wait as well.
+    # TLS's own messages end a wait, too.
     while not stream.is_readable():
         stream.wait_readable()
 
@@ -129,7 +129,7 @@ def fill(stream: Stream) -> int:
 
 
 def test_room(pair: Pair) -> None:
-    """No room is BlockingIOError; a function is called once when there is some; what was sent arrives."""
+    """If the buffer is full, send() raises BlockingIOError; a callback is called once when there is room; sent bytes arrive."""
     stream, other = pair
     size_bytes = fill(stream)
     assert size_bytes > 0
@@ -150,7 +150,7 @@ def test_room(pair: Pair) -> None:
 
 
 def test_wait_for_room(pair: Pair) -> None:
-    """It also ends when there is something to read."""
+    """wait_for_room() also returns when there is data to read."""
     stream, other = pair
     with pytest.raises(BlockingIOError):
         stream.recv(9)
@@ -163,7 +163,7 @@ def test_wait_for_room(pair: Pair) -> None:
 
 
 def test_reset(pair: Pair) -> None:
-    """Reads, and then writes, fail with an OSError that is no BlockingIOError."""
+    """After a reset, reads and writes raise an OSError other than BlockingIOError."""
     stream, other = pair
     other.end(is_reset=True)
     until(stream.is_readable)
@@ -175,7 +175,7 @@ def test_reset(pair: Pair) -> None:
 
 
 def test_shut_down(pair: Pair) -> None:
-    """It wakes up the greenlet that waits, which then reads the end, or fails where TLS leaves a ticket unread."""
+    """shut_down() wakes the waiting greenlet, which then reads the end, or fails if TLS has left a ticket unread."""
     stream, _ = pair
 
     def wait() -> bytes:
@@ -197,7 +197,7 @@ def test_shut_down(pair: Pair) -> None:
 
 
 def test_kill(pair: Pair) -> None:
-    """A wait can be killed, and the next one works."""
+    """A wait can be killed, and the next wait works."""
     stream, other = pair
     with pytest.raises(BlockingIOError):
         stream.recv(9)
@@ -208,7 +208,7 @@ def test_kill(pair: Pair) -> None:
 
 
 def test_close(pair: Pair) -> None:
-    """The other end reads the end; reads and writes fail."""
+    """After close(), the other end reads the end, and reads and writes of this end fail."""
     stream, other = pair
     stream.close()
 

@@ -43,18 +43,18 @@ GOODBYE = Close(says_goodbye=True)
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: version.name)
 def context(authority: Authority, request: pytest.FixtureRequest) -> Any:
-    """The server's, of one version of TLS."""
+    """The server's context, for one version of TLS."""
     return server_context(authority, minimum_version=request.param, maximum_version=request.param)
 
 
 @pytest.fixture
 def trusting(authority: Authority) -> TLSOptions:
-    """What a client has to be told."""
+    """Client options that trust the authority of the tests."""
     return TLSOptions(verify=str(authority.ca_pem))
 
 
 def test_trusted(context: Any, trusting: TLSOptions) -> None:
-    """An authority by its path; the connection is used again."""
+    """A certificate of a trusted authority is accepted; the connection is reused."""
     with ScriptedServer([Receive(), Send(HELLO)] * 3, context=context) as server, pool_to(server, tls=trusting) as pool:
         for _ in range(3):
             response = pool.exchange(REQUEST)
@@ -66,7 +66,7 @@ def test_trusted(context: Any, trusting: TLSOptions) -> None:
 
 @pytest.mark.parametrize('verify', [True, 'other'])
 def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
-    """An untrusted certificate: nothing of the request is sent, and no other address is tried."""
+    """With an untrusted certificate, nothing of the request is sent, and no other address is tried."""
     tls = TLSOptions(verify=verify if verify is True else str(Authority(tmp_path).ca_pem))
     with ScriptedServer([ReceiveAll()], context=context) as server, pool_to(server, tls=tls) as pool:
         with pytest.raises(CertificateError, match=f'certificate of {server.origin.peer} is not to be trusted: .*verify='):
@@ -77,7 +77,7 @@ def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
 
 
 def test_wrong_name(context: Any, trusting: TLSOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate of another host."""
+    """A certificate for another host is rejected."""
     with ScriptedServer([ReceiveAll()], context=context) as server:
         find = gevent.socket.getaddrinfo
         monkeypatch.setattr(gevent.socket, 'getaddrinfo', lambda _, *others: find('127.0.0.1', *others))
@@ -91,14 +91,14 @@ def test_wrong_name(context: Any, trusting: TLSOptions, monkeypatch: pytest.Monk
 
 
 def test_name(context: Any, trusting: TLSOptions) -> None:
-    """A name in the certificate is as good as an address."""
+    """A certificate can be for a host name or for an IP address."""
     with ScriptedServer([Receive(), Send(HELLO)], context=context) as server:
         with pool_to(Origin('https', 'localhost', server.origin.port), tls=trusting) as pool:
             assert pool.exchange(REQUEST).read(5) == b'hello'
 
 
 def test_no_verification(context: Any) -> None:
-    """verify=False takes any certificate."""
+    """verify=False accepts any certificate."""
     tls = TLSOptions(verify=False)
     with ScriptedServer([Receive(), Send(HELLO)], context=context) as server, pool_to(server, tls=tls) as pool:
         assert pool.exchange(REQUEST).read(5) == b'hello'
@@ -106,7 +106,7 @@ def test_no_verification(context: Any) -> None:
 
 @pytest.mark.parametrize('tls', [{'verify': '/nowhere/ca.pem'}, {'verify': '/dev/null'}, {'client_cert': '/nowhere/cert.pem'}])
 def test_files_that_cannot_be_read(context: Any, tls: Any) -> None:
-    """They are the caller's fault, and nothing is sent."""
+    """An unreadable certificate file is a ConfigurationError, and nothing is sent."""
     with ScriptedServer([ReceiveAll()], context=context) as server, pool_to(server, tls=TLSOptions(**tls)) as pool:
         with pytest.raises(ConfigurationError, match='verify, or a client certificate'):
             pool.exchange(REQUEST)
@@ -117,7 +117,7 @@ def test_files_that_cannot_be_read(context: Any, tls: Any) -> None:
 
 @pytest.mark.parametrize('is_pair', [False, True])
 def test_client_certificate(context: Any, authority: Authority, is_pair: bool) -> None:
-    """It is sent to a server that requests it."""
+    """A client certificate is sent to a server that requests it."""
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.ca_pem)
     path = str(authority.server_pem)
@@ -127,7 +127,7 @@ def test_client_certificate(context: Any, authority: Authority, is_pair: bool) -
 
 
 def test_missing_client_certificate(context: Any, authority: Authority, trusting: TLSOptions) -> None:
-    """A server that requires one ends the handshake."""
+    """If the server requires a client certificate and there is none, the handshake fails."""
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.ca_pem)
     with ScriptedServer([Receive(), Send(HELLO)], context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -138,7 +138,7 @@ def test_missing_client_certificate(context: Any, authority: Authority, trusting
 
 
 def test_resumed_sessions(context: Any, trusting: TLSOptions) -> None:
-    """Every connection but the first resumes the session of an earlier one."""
+    """Every connection but the first resumes an earlier TLS session."""
     script = [Receive(), Send(OK + b'Connection: close\r\nContent-Length: 0\r\n\r\n'), GOODBYE]
     with ScriptedServer(default=script, context=context) as server, pool_to(server, tls=trusting) as pool:
         for _ in range(3):
@@ -161,14 +161,14 @@ def test_resumed_sessions(context: Any, trusting: TLSOptions) -> None:
     ids=['close', 'reset', 'hello, close', 'hello, reset', 'no TLS', 'alert', 'half'],
 )
 def test_no_handshake(steps: list[Step], trusting: TLSOptions) -> None:
-    """A server that does not go through with it."""
+    """If the server does not complete the handshake, the error is a NetworkError and there is no retry."""
     with ScriptedServer(steps) as server:
         origin = server.origin._replace(scheme='https')
         with pool_to(origin, tls=trusting) as pool, pytest.raises(NetworkError, match=server.origin.peer) as caught:
             pool.exchange(REQUEST)
 
     if steps[-1] == Close() and len(steps) > 1:
-        # Otherwise the greeting lay there unread, which makes it a reset.
+        # Otherwise the unread ClientHello turns the close into a reset.
         assert 'closed the connection before TLS was set up' in str(caught.value)
     assert len(server.peers) == 1
     assert REQUEST not in server.received[0]
@@ -176,7 +176,7 @@ def test_no_handshake(steps: list[Step], trusting: TLSOptions) -> None:
 
 @pytest.mark.parametrize('how', ['timeout', 'kill'])
 def test_silent_handshake(trusting: TLSOptions, how: str) -> None:
-    """It belongs to connecting, and has the time of that; no descriptor is left."""
+    """A silent handshake counts for the connect timeout, and leaves no descriptor open."""
     gc.collect()
     before = os.listdir('/proc/self/fd')
     with ScriptedServer([Receive(1), ReceiveAll()]) as server:
@@ -200,7 +200,7 @@ def test_silent_handshake(trusting: TLSOptions, how: str) -> None:
     'begin', [b'', b'HTTP/1.1 20', OK + b'Content-Length: 9\r\n\r\nhello', OK + b'Transfer-Encoding: chunked\r\n\r\n5']
 )
 def test_end_within_an_answer(context: Any, trusting: TLSOptions, begin: bytes, end: Step) -> None:
-    """It is an error, with or without close_notify."""
+    """An end within a response is an error, with or without close_notify."""
     with ScriptedServer([Receive(), Send(begin), end], context=context) as server, pool_to(server, tls=trusting) as pool:
         with pytest.raises(NetworkError, match='closed|ended'):
             pool.exchange(REQUEST).read_all(100)
@@ -211,7 +211,7 @@ def test_end_within_an_answer(context: Any, trusting: TLSOptions, begin: bytes, 
 @pytest.mark.parametrize('end', [Close(), GOODBYE])
 @pytest.mark.parametrize('answer', [HELLO, OK + b'\r\nhello'])
 def test_end_behind_an_answer(context: Any, trusting: TLSOptions, answer: bytes, end: Step) -> None:
-    """The answer stands; the connection is not used again."""
+    """After an end that follows a complete response, the response is valid, and the connection is not reused."""
     script = [Receive(), Send(answer), end]
     with ScriptedServer(script, script, context=context) as server, pool_to(server, tls=trusting) as pool:
         for _ in range(2):
@@ -224,7 +224,7 @@ def test_end_behind_an_answer(context: Any, trusting: TLSOptions, answer: bytes,
 
 @pytest.mark.parametrize('end', [Close(), GOODBYE, Reset()])
 def test_stale_connection(context: Any, trusting: TLSOptions, end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ended while it was idle is not used, however it ended."""
+    """A connection that ended while it was idle is not reused, however it ended."""
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', 0.0)
     scripts: list[list[Step]] = [[Receive(), Send(HELLO), Wait(0.001), end], [Receive(), Send(HELLO)]]
     with ScriptedServer(*scripts, context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -238,7 +238,7 @@ def test_stale_connection(context: Any, trusting: TLSOptions, end: Step, monkeyp
 
 
 def raw(data: bytes) -> Step:
-    """Send past TLS."""
+    """Send bytes without TLS."""
 
     def send(peer: Peer) -> None:
         os.write(peer.sock.fileno(), data)
@@ -248,7 +248,7 @@ def raw(data: bytes) -> Step:
 
 @pytest.mark.parametrize('begin', [b'', HELLO[:-1]])
 def test_garbage_within_tls(context: Any, trusting: TLSOptions, begin: bytes) -> None:
-    """What is no TLS is no answer, nor the rest of one."""
+    """Bytes that are not TLS are an error, before or within a response."""
     with (
         ScriptedServer([Receive(), Send(begin), raw(b'o' * 100)], context=context) as server,
         pool_to(server, tls=trusting) as pool,
@@ -259,7 +259,7 @@ def test_garbage_within_tls(context: Any, trusting: TLSOptions, begin: bytes) ->
 
 @pytest.mark.parametrize('size_bytes', [5, 100])
 def test_garbage_while_sending(context: Any, trusting: TLSOptions, size_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is it anything while a body is sent."""
+    """Bytes that are not TLS are an error while a body is sent, too."""
     monkeypatch.setattr(room, 'EXPECT_BYTES', 1 << 40)
     script = [Receive(), raw(b'o' * size_bytes)]
     with ScriptedServer(script, context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -268,7 +268,7 @@ def test_garbage_while_sending(context: Any, trusting: TLSOptions, size_bytes: i
 
 
 def test_split_answer(context: Any, trusting: TLSOptions) -> None:
-    """Every byte in a record of its own."""
+    """A response may arrive with each byte in its own record."""
     script = [Receive(), SendSlowly(HELLO, pause_s=0.0)]
     with ScriptedServer(script, context=context) as server, pool_to(server, tls=trusting) as pool:
         assert pool.exchange(REQUEST).read(5) == b'hello'
@@ -276,7 +276,7 @@ def test_split_answer(context: Any, trusting: TLSOptions) -> None:
 
 @pytest.mark.parametrize('is_chunk', [True, False])
 def test_large_bodies(context: Any, trusting: TLSOptions, is_chunk: bool) -> None:
-    """16 MiB there and back."""
+    """Bodies of 16 MiB are sent and received unchanged."""
     content = os.urandom(16 * MIB)
     body: Any = BytesChunk(content) if is_chunk else content
     head = OK + b'Content-Length: %d\r\n\r\n' % len(content)
@@ -297,7 +297,7 @@ def test_large_bodies(context: Any, trusting: TLSOptions, is_chunk: bool) -> Non
 
 @pytest.mark.parametrize('end', [Close(), GOODBYE, Reset(), Wait(0.0)])
 def test_early_refusal(context: Any, trusting: TLSOptions, end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that comes while the body is sent is the answer."""
+    """A refusal that arrives while the body is sent is returned at once."""
     monkeypatch.setattr(room, 'EXPECT_BYTES', 1 << 40)
     answer = b'HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'
     script = [Receive(), Receive(1000), Send(answer), Wait(0.01), end]
@@ -309,7 +309,7 @@ def test_early_refusal(context: Any, trusting: TLSOptions, end: Step, monkeypatc
 
 
 def test_announcement_that_is_ignored(context: Any, trusting: TLSOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TLS sends for itself, such as its tickets, is no word on an announced body."""
+    """TLS's own messages, such as session tickets, do not count as a response to Expect: 100-continue."""
     monkeypatch.setattr(room, 'CONTINUE_WAIT_S', 0.1)
     script = [Receive(), Receive(2 * MIB), Send(HELLO)]
     with ScriptedServer(script, context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -320,7 +320,7 @@ def test_announcement_that_is_ignored(context: Any, trusting: TLSOptions, monkey
 
 @pytest.mark.parametrize('begin', [b'', HELLO[:9], HELLO[:-1]])
 def test_read_timeout(context: Any, trusting: TLSOptions, begin: bytes) -> None:
-    """A server that stops."""
+    """A server that stops responding causes a read timeout."""
     script = [Receive(), Send(begin), ReceiveAll()]
     with ScriptedServer(script, context=context) as server, pool_to(server, tls=trusting, read_timeout_s=0.1) as pool:
         with pytest.raises(ReadTimeout, match='for 0.1 s'):
@@ -328,7 +328,7 @@ def test_read_timeout(context: Any, trusting: TLSOptions, begin: bytes) -> None:
 
 
 def test_bytes_behind_the_answer(context: Any, trusting: TLSOptions) -> None:
-    """An unrequested response, in its own record, is never taken for the response to the next request."""
+    """An unrequested response in its own record is never read as the response to the next request."""
     wrong = OK + b'Content-Length: 5\r\n\r\nwrong'
     flush = OK + b'Content-Length: 40000\r\n\r\n' + bytes(40000)
     with ScriptedServer([Receive(), Send(flush + wrong)], [Receive(), Send(HELLO)], context=context) as server:

@@ -10,7 +10,7 @@ import s3po
 from tests.support.programs import Runner
 from tests.support.servers import Authority, Store
 
-# Raises KeyboardInterrupt at one line after another of s3po/batch, in whichever greenlet runs it; prints what went wrong.
+# Raises KeyboardInterrupt at each line of s3po/batch in turn, in whichever greenlet runs it; prints the failures.
 PROGRAM = """
     import itertools
     import os
@@ -94,12 +94,12 @@ PROGRAM = """
 
 @pytest.mark.parametrize('first', [1, 5, 9])
 def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: int) -> None:
-    """No step of queueing, taking, ending and counting a job is one at which Ctrl-C makes the batch wait for ever."""
+    """Ctrl-C at any step of queueing, taking, ending and counting a job does not make the batch wait forever."""
     run = Runner(authority, store.endpoint_url, tmp_path)
     with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', access_key_id='a', secret_access_key='b') as conn:
         conn.create_bucket('bucket')
 
-    # Coverage traces, too, and each greenlet has one trace function.
+    # Coverage traces, too, and each greenlet has only one trace function.
     program = run(PROGRAM, FIRST=str(first), STEPS='23', COVERAGE_PROCESS_START='')
 
     [line] = program.out.splitlines()

@@ -1,4 +1,4 @@
-"""Ctrl-C during multipart uploads: the process ends soon, as Python's do, and leaves nothing in the store."""
+"""Ctrl-C during multipart uploads: the process ends soon, as other Python programs do, and leaves no open upload."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ IN_A_CALLBACK = """
 
 
 class Interrupted:
-    """A script in a process of its own, and how it ended."""
+    """A script in its own process, which can be interrupted."""
 
     def __init__(self, store: Store, kind: Kind, directory: Path, script: str) -> None:
-        # Without coverage, which now and then swallows an exception that a signal raises within its own callbacks.
+        # Without coverage, which sometimes loses exceptions that a signal handler raises in coverage's own callbacks.
         environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
         (directory / 'script.py').write_text(textwrap.dedent(PRELUDE) + textwrap.dedent(script))
         self._process = subprocess.Popen(
@@ -107,7 +107,7 @@ class Interrupted:
         self._process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
-        """Its exit code; negative for a signal."""
+        """The exit code; negative for a signal."""
         _, self.err = self._process.communicate(timeout=LIMIT_S)
         assert not secrets_in(self.err)
         return self._process.returncode
@@ -120,13 +120,13 @@ class Interrupted:
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def start(store: Store, conn: s3po.Connection, kind: Kind, tmp_path: Path) -> Iterator[Any]:
-    """Starts a script against the store, which has a bucket."""
+    """Starts a script that uses the store; the bucket exists."""
     started: list[Interrupted] = []
 
     def begin(script: str) -> Interrupted:
@@ -139,7 +139,7 @@ def start(store: Store, conn: s3po.Connection, kind: Kind, tmp_path: Path) -> It
 
 
 def wait_for(program: Interrupted, store: Store, operation: str, count: int) -> None:
-    """Wait until the store has seen so many requests of one kind."""
+    """Wait until the store has received `count` requests of one operation."""
     until = time.monotonic() + LIMIT_S
     while len(store.log(operation)) < count:
         assert program.is_running, program.wait()
@@ -153,7 +153,7 @@ def wait_for(program: Interrupted, store: Store, operation: str, count: int) -> 
     ids=['while jobs are submitted', 'while the batch ends', 'in an upload', 'in a stream', 'in a callback'],
 )
 def test_one_interrupt(start: Any, store: Store, conn: s3po.Connection, script: str, begun: int) -> None:
-    """KeyboardInterrupt is what the process ends with, and every upload that had begun was aborted, or is whole."""
+    """The process ends with KeyboardInterrupt, and every multipart upload was aborted or completed."""
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'delay_s': 5.0}})
     program = start(script)
     wait_for(program, store, 'UploadPart', begun)
@@ -168,14 +168,14 @@ def test_one_interrupt(start: Any, store: Store, conn: s3po.Connection, script: 
     assert conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', []) == []
     created = {seen['key'] for seen in store.log('CreateMultipartUpload')}
     aborted = {seen['key'] for seen in store.log('AbortMultipartUpload')}
-    # One whose completion was on its way by then is whole.
+    # An upload whose completion had been sent is complete.
     whole = {entry.key for entry in conn.list(BUCKET) if isinstance(entry, s3po.ListEntry) and entry.size_bytes == 12 * MIB}
     assert created <= aborted | whole
     assert created & {entry.key for entry in conn.list(BUCKET)} <= whole
 
 
 def test_interrupt_while_an_upload_is_created(start: Any, store: Store, conn: s3po.Connection) -> None:
-    """An upload whose id is still on its way is waited for, and aborted."""
+    """If the response to CreateMultipartUpload is outstanding, Ctrl-C waits for the upload id and aborts the upload."""
     store.script({'operation': 'CreateMultipartUpload', 'action': {'delay_s': 1.0}})
     program = start(AT_THE_END)
     wait_for(program, store, 'CreateMultipartUpload', 4)
@@ -188,7 +188,7 @@ def test_interrupt_while_an_upload_is_created(start: Any, store: Store, conn: s3
 
 
 def test_further_interrupts(start: Any, store: Store) -> None:
-    """A second Ctrl-C does not wait for a clean-up that does not end."""
+    """A second Ctrl-C ends the process even if aborting hangs."""
     store.script({'operation': 'UploadPart', 'times': None, 'action': {'delay_s': 5.0}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'hang_s': 4 * LIMIT_S}})
     program = start(IN_AN_UPLOAD)

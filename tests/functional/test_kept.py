@@ -29,7 +29,7 @@ def test_all_are_tested() -> None:
 
 @pytest.mark.parametrize('name', CONNECTIONS)
 def test_connections(name: str) -> None:
-    """A Connection is as one that is made now."""
+    """A Connection of an older version equals a new one."""
     with loaded(name) as old, kept.PICKLES[name]() as new:
         assert repr(old) == repr(new)
         assert old.config == new.config
@@ -38,7 +38,7 @@ def test_connections(name: str) -> None:
 
 
 def test_connection_is_used(conn: s3po.Connection) -> None:
-    """It reaches the store with the keys that it was made with."""
+    """A Connection of an older version signs with the keys that it was created with."""
     with loaded('connection_static') as old:
         url = old.presign('GET', 'bucket', 'key')
 
@@ -47,7 +47,7 @@ def test_connection_is_used(conn: s3po.Connection) -> None:
 
 
 def test_credentials() -> None:
-    """Credentials that are found again where they are loaded."""
+    """Credentials that look up their keys do so after loading."""
     found = loaded('credentials')
 
     assert [type(each) for each in found] == [EnvironmentCredentials, ConfigCredentials, MetadataCredentials]
@@ -55,7 +55,7 @@ def test_credentials() -> None:
 
 
 def test_interfaces() -> None:
-    """The fsspec file system, and the storage."""
+    """The fsspec file system and the storage can be loaded."""
     assert loaded('filesystem') == kept.PICKLES['filesystem']()
     assert loaded('storage').name == 'other'
 
@@ -74,7 +74,7 @@ def test_errors() -> None:
 
 
 def test_values() -> None:
-    """References, configurations and policies are equal to those that are made now."""
+    """References, configurations and policies equal new ones."""
     ref, config, policy = loaded('values')
     new_ref, new_config, new_policy = kept.PICKLES['values']()
 
@@ -83,7 +83,7 @@ def test_values() -> None:
 
 
 def test_failed_jobs() -> None:
-    """A failed set has the calls and their errors, from a file and from a pickled BatchError."""
+    """A failed set, from a file or from a pickled BatchError, has the calls and their errors."""
     for failed in (s3po.FailedJobs.load(OLD / 'failed.jsonl'), loaded('batch_error').failed):
         found = {each.operation: each for each in failed}
 
@@ -97,7 +97,7 @@ def test_failed_jobs() -> None:
 
 
 def test_failed_jobs_are_repeated(conn: s3po.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be repeated is."""
+    """Failed jobs of an older version can be retried."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'file').write_bytes(b'data')

@@ -21,13 +21,13 @@ from tests.support.noise import noise
 from tests.support.servers import Store
 
 SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
-DATA = noise(20 * MIB + 11)  # five parts, so that some wait for others
+DATA = noise(20 * MIB + 11)  # five parts, so that some wait for a slot
 DELAY_S = 0.6
 KILLS = 200
 MANY_STEPS = 300
 PAUSE_S = 0.0005
 
-# Where a kill comes while a socket connects, urllib3 lets go of it without closing it; it is closed at the next moment, unused.
+# If a greenlet is killed while a socket connects, urllib3 drops the socket without closing it; it is garbage collected unused.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed <.*socket:ResourceWarning')
 
 End = Callable[[Callable[[], object], Callable[[], bool]], None]
@@ -41,19 +41,19 @@ def _nothing_stays_for_the_next_test() -> Iterator[None]:
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connection:
-    """A connection whose parts are small."""
+    """A connection with small parts; the bucket exists."""
     connection = connect(store.endpoint_url, config=SMALL_PARTS)
     store.create_bucket(BUCKET)
     return connection
 
 
-# --- ways to end a transfer: each calls it, and has it end once it has come far enough
+# --- ways to end a transfer: each starts it, and ends it as soon as it has come far enough
 
 
 def kill(transfer: Callable[[], object], has_come: Callable[[], bool]) -> None:
@@ -78,7 +78,7 @@ def time_out(transfer: Callable[[], object], has_come: Callable[[], bool]) -> No
 
     def watch() -> None:
         wait_until(has_come)
-        # As the timer does it: thrown by the hub.
+        # Thrown by the hub, as a timer does.
         gevent.get_hub().loop.run_callback(caller.throw, timeout)
 
     watching = gevent.spawn(watch)
@@ -98,18 +98,18 @@ def wait_until(has_come: Callable[[], bool]) -> None:
 
 
 def uploads(conn: s3po.Connection) -> list[Any]:
-    """The multipart uploads that the store holds."""
+    """The open multipart uploads in the store."""
     return conn.conn.list_multipart_uploads(Bucket=BUCKET).get('Uploads', [])
 
 
 def clean(conn: s3po.Connection) -> bool:
-    """Whether no multipart upload is left, once the clean-up in the background has ended."""
+    """True if no multipart upload is left after the aborts in the background have ended."""
     conn.close()
     return uploads(conn) == []
 
 
 def check_slots(conn: s3po.Connection) -> None:
-    """All slots of the governor's are back, and of use."""
+    """Assert that all slots of the governor are free, and can be used."""
     assert repr(conn._wiring.governor()) == '<Governor width=3 free=3>'
     with conn.batch(5) as batch:
         jobs = [batch.upload(BUCKET, f'after-{number}', b'x') for number in range(10)]
@@ -120,7 +120,7 @@ def check_slots(conn: s3po.Connection) -> None:
 @ENDS
 @pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
 def test_upload(conn: s3po.Connection, store: Store, stage: str, end: End) -> None:
-    """An upload that ends while an answer is on its way leaves no multipart upload, and no object or all of it."""
+    """An upload that ends while a response is outstanding leaves no multipart upload, and either no object or all of it."""
     store.script({'operation': stage, 'skip': 1 if stage == 'UploadPart' else 0, 'action': {'delay_s': DELAY_S}})
 
     end(lambda: conn.upload(BUCKET, 'key', DATA), lambda: len(store.log(stage)) > (stage == 'UploadPart'))
@@ -132,7 +132,7 @@ def test_upload(conn: s3po.Connection, store: Store, stage: str, end: End) -> No
 
 @pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
 def test_upload_with_a_time_limit(conn: s3po.Connection, store: Store, stage: str) -> None:
-    """So does one with a `timeout_s`, which says so, and a gevent.Timeout around it is raised as itself."""
+    """An upload that exceeds timeout_s raises DeadlineExceeded; a gevent.Timeout of the caller is raised unchanged."""
     store.script({'operation': stage, 'action': {'delay_s': DELAY_S}})
 
     with pytest.raises(s3po.DeadlineExceeded, match=f's3://{BUCKET}/key: not done within its timeout_s of 0.4 s'):
@@ -147,7 +147,7 @@ def test_upload_with_a_time_limit(conn: s3po.Connection, store: Store, stage: st
 
 @pytest.mark.parametrize('stage', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
 def test_all_that_may_run(store: Store, connect: Callable[..., s3po.Connection], stage: str) -> None:
-    """Uploads that hold all slots when they are killed do not wait for one another's to be aborted."""
+    """If uploads are killed that hold all slots, their aborts do not wait for one another's slots."""
     conn = connect(store.endpoint_url, config=dataclasses.replace(SMALL_PARTS, max_requests=2))
     store.create_bucket(BUCKET)
     store.script({'operation': stage, 'action': {'delay_s': DELAY_S}})
@@ -162,7 +162,7 @@ def test_all_that_may_run(store: Store, connect: Callable[..., s3po.Connection],
 
 
 def test_upload_killed_while_it_is_aborted(conn: s3po.Connection, store: Store) -> None:
-    """A second kill does not keep the first one's clean-up from its end, and the caller sees it through."""
+    """A second kill does not interrupt the clean-up of the first one."""
     store.script({'operation': 'UploadPart', 'action': {'delay_s': DELAY_S}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'delay_s': DELAY_S}, 'times': 1})
     upload = gevent.spawn(conn.upload, BUCKET, 'key', DATA)
@@ -179,7 +179,7 @@ def test_upload_killed_while_it_is_aborted(conn: s3po.Connection, store: Store) 
 
 
 def test_abort_that_fails_at_first(conn: s3po.Connection, store: Store) -> None:
-    """An abort is tried again like every other request."""
+    """An abort is retried like any other request."""
     store.script({'operation': 'UploadPart', 'action': {'delay_s': DELAY_S}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'status': 500}, 'times': 2})
 
@@ -190,7 +190,7 @@ def test_abort_that_fails_at_first(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_abort_that_comes_to_nothing(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """An upload that cannot be aborted is named, in the log and with the error."""
+    """If an abort fails, the log and the error name the upload."""
     store.script({'operation': 'UploadPart', 'action': {'status': 403, 'code': 'AccessDenied'}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'status': 403, 'code': 'AccessDenied'}})
 
@@ -205,7 +205,7 @@ def test_abort_that_comes_to_nothing(conn: s3po.Connection, store: Store, caplog
 
 @ENDS
 def test_copy(conn: s3po.Connection, store: Store, connect: Callable[..., s3po.Connection], end: End) -> None:
-    """A copy in parts cleans up behind itself, too."""
+    """A copy in parts that ends is aborted, too."""
     config = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB, max_concurrency=3)
     copying = connect(store.endpoint_url, config=config)
     conn.upload(BUCKET, 'from', DATA)
@@ -221,7 +221,7 @@ def test_copy(conn: s3po.Connection, store: Store, connect: Callable[..., s3po.C
 @ENDS
 @pytest.mark.parametrize('is_slow', ['the first answer', 'a later answer', 'the bodies'])
 def test_download_to_a_path(conn: s3po.Connection, store: Store, tmp_path: Path, is_slow: str, end: End) -> None:
-    """A download that ends leaves the file that was there before, and no other."""
+    """A download that ends leaves the older file unchanged, and no other file."""
     conn.upload(BUCKET, 'key', DATA)
     (tmp_path / 'target').write_bytes(b'old')
     drip = {'drip': {'bytes': MIB, 'every_s': DELAY_S}}
@@ -238,7 +238,7 @@ def test_download_to_a_path(conn: s3po.Connection, store: Store, tmp_path: Path,
 
 @ENDS
 def test_download_to_a_file_object(conn: s3po.Connection, store: Store, tmp_path: Path, end: End) -> None:
-    """A file object is as it was before the download began."""
+    """A download that ends leaves a file object as it was."""
     conn.upload(BUCKET, 'key', DATA)
     store.script({'operation': 'GetObject', 'skip': 3, 'action': {'delay_s': DELAY_S}})
 
@@ -251,7 +251,7 @@ def test_download_to_a_file_object(conn: s3po.Connection, store: Store, tmp_path
 
 
 def test_download_with_a_time_limit(conn: s3po.Connection, store: Store, tmp_path: Path) -> None:
-    """Likewise where its time is up."""
+    """A download that exceeds its time limit leaves the older file unchanged, and no other file."""
     conn.upload(BUCKET, 'key', DATA)
     (tmp_path / 'target').write_bytes(b'old')
     store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': MIB, 'every_s': 0.3}}})
@@ -267,9 +267,10 @@ def test_download_with_a_time_limit(conn: s3po.Connection, store: Store, tmp_pat
 
 
 def steps_of(transfer: Callable[[], object], pause_s: float = 0.0) -> tuple[int, float]:
-    """How often the other greenlets get their turn while a transfer runs, and how long each turn takes.
+    """How many turns other greenlets get while a transfer runs, and the length of each turn in seconds.
 
-    Where files are read or written by native threads these would be thousands, each of which keeps the threads from running.
+    If native threads read or write files there would be thousands of turns, which keep the threads from running; then the
+    turns are longer.
     """
     greenlet = gevent.spawn(transfer)
     steps = 0
@@ -282,7 +283,7 @@ def steps_of(transfer: Callable[[], object], pause_s: float = 0.0) -> tuple[int,
 
 @pytest.mark.slow
 def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
-    """Wherever it comes, a kill leaves no multipart upload, no temporary file and no slot that is held, and it is soon over."""
+    """A kill at any time leaves no multipart upload, no temporary file and no occupied slot, and takes effect soon."""
     config = dataclasses.replace(SMALL_PARTS, multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
     conn = s3po.Connection(transport=memory, retry=impatient(), config=config)
     chance = random.Random(2)
@@ -322,5 +323,5 @@ def test_at_any_time(memory: MemoryTransport, tmp_path: Path) -> None:
         assert not conn.exists(BUCKET, 'up') or conn.download(BUCKET, 'up') == data
         assert repr(conn._wiring.governor()) == '<Governor width=3 free=3>'
 
-    # The others came to their end after all: one that is being completed is not cut off.
+    # The other transfers succeeded: an upload that is being completed is not interrupted.
     assert killed > KILLS * 2 / 3

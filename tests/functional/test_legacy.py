@@ -27,7 +27,7 @@ def old(conn: s3po.Connection, **arguments: Any) -> legacy.Connection:
 
 
 def test_waits_are_minutes() -> None:
-    """1, 2 and 4 minutes between attempts; a third retry is the last."""
+    """The waits between attempts are 1, 2 and 4 minutes; the third retry is the last."""
     made = legacy.Connection('key', 'secret')
     policy = made.connection._operations._policy
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
@@ -40,7 +40,7 @@ def test_waits_are_minutes() -> None:
 
 
 def test_deleted_only_after_success(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path) -> None:
-    """A file whose upload failed stays; the failure is raised where the loop is stopped, once."""
+    """A file whose upload failed is not deleted; stopLoop() raises the failure once."""
     file = tmp_path / 'file'
     file.write_bytes(b'data')
     made = old(conn)
@@ -60,7 +60,7 @@ def test_deleted_only_after_success(conn: s3po.Connection, store: Store, tmp_pat
 
 
 def test_silent(conn: s3po.Connection, store: Store) -> None:
-    """It is told by the value, in the background by `failed` alone."""
+    """With silent=True a failure is the return value, or, in the background, an entry of `failed`."""
     store.script({'times': None, 'action': {'status': 500}})
     made = old(conn, silent=True, retries=0)
     assert made.uploadString(BUCKET, 'key', 'x', background=False) is False
@@ -71,7 +71,7 @@ def test_silent(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_while_the_program_computes(conn: s3po.Connection) -> None:
-    """The background is one: the main thread does not yield, and uploads go on."""
+    """Uploads in the background continue while the main thread computes without yielding."""
     made = old(conn, delete=False)
     made.runLoop()
     queued = [made.uploadString(BUCKET, f'key{number}', b'x') for number in range(20)]
@@ -84,7 +84,7 @@ def test_while_the_program_computes(conn: s3po.Connection) -> None:
 
 
 def test_from_many_threads(conn: s3po.Connection) -> None:
-    """1,000 uploads from eight native threads: none is lost."""
+    """Of 1,000 uploads from eight native threads, none is lost."""
     made = old(conn)
     made.runLoop()
     start: Callable[..., Any] = monkey.get_original('_thread', 'start_new_thread')
@@ -117,7 +117,7 @@ made.uploadString('bucket', 'second', 'x')
 
 @pytest.mark.parametrize('how', ['run', 'never'])
 def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, how: str) -> None:
-    """What is queued when the program ends is carried out, runLoop() or not."""
+    """Uploads that are queued when the program ends are carried out, with and without runLoop()."""
     file = tmp_path / 'file'
     file.write_bytes(b'data')
     command = [sys.executable, '-c', PROGRAM, store.endpoint_url, SECRET_ACCESS_KEY, str(file), how]
@@ -128,7 +128,7 @@ def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.
 
 
 def test_failure_at_exit_is_logged(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """At the end of the program a failure cannot be raised, so it is logged."""
+    """A failure at the end of the program is logged, since it cannot be raised."""
     file = tmp_path / 'file'
     file.write_bytes(b'data')
     store.script({'operation': 'PutObject', 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
@@ -140,7 +140,7 @@ def test_failure_at_exit_is_logged(store: Store, conn: s3po.Connection, tmp_path
 
 
 def test_child_has_none_of_it(conn: s3po.Connection) -> None:
-    """A forked child neither carries out what its parent queued, nor waits for its thread."""
+    """A forked child neither carries out its parent's queue nor waits for its parent's thread."""
     made = old(conn)
     made.uploadString(BUCKET, 'key', b'x')
     child = os.fork()
@@ -158,7 +158,7 @@ def test_child_has_none_of_it(conn: s3po.Connection) -> None:
 
 
 def test_downloads_wait(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """To a file, as bytes, and as text."""
+    """Downloads block, and return or write bytes or text."""
     made = old(conn, **{'async': False})
     made.uploadString(BUCKET, 'key', 'hé')
     made.downloadFile(BUCKET, 'key', tmp_path / 'file')
@@ -168,7 +168,7 @@ def test_downloads_wait(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
 
 
 def test_bad_input(conn: s3po.Connection) -> None:
-    """At once, in the thread that made the mistake; what only the upload finds is a failure."""
+    """Invalid arguments raise at once in the calling thread; errors found by the upload are failures."""
     made = old(conn)
     with pytest.raises(ConfigurationError, match='key is empty'):
         made.uploadFile(BUCKET, '', 'file')

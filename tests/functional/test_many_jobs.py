@@ -1,7 +1,7 @@
-"""A batch that keeps no results holds no more memory for 100,000 jobs than for 1,000.
+"""A batch that keeps no results uses no more memory for 100,000 jobs than for 1,000.
 
-Over the transport in memory, which passes the same tests as the real one (test_transport_conformance.py); in a process of
-its own, whose memory is nobody else's.
+It runs over the transport in memory, which passes the same tests as the real ones (test_transport_conformance.py), in a
+process of its own, so that other tests do not affect the memory.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ print(json.dumps({'succeeded': succeeded, 'seen': seen[0], 'grown': used_bytes()
 
 
 def test_memory_does_not_grow_with_the_jobs() -> None:
-    """100,000 jobs hold under 20 MB more than 1,000, and every one of them was done."""
+    """100,000 jobs use less than 20 MB more than 1,000 jobs, and all of them are done."""
     done = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -27,14 +27,14 @@ KILLS = 2000
 WIDTH = 40
 OBJECTS = 50
 PART = 5 * MIB
-# As many requests as transfers, and more: who waits for a slot has sent nothing yet, and is killed without any harm.
+# As many requests at once as transfers: a transfer that waits for a slot has sent nothing, so killing it would test nothing.
 SLOTS = 2 * WIDTH
 CONFIG = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=2, max_requests=SLOTS)
 LONGEST_S = 120.0
 
 
 def body(number: int) -> bytes:
-    """A body that identifies itself: its first bytes are its number."""
+    """A body that identifies its object: it starts with the number."""
     return f'{number:08d}'.encode() + random.Random(number).randbytes(1000 + 997 * number)
 
 
@@ -47,7 +47,7 @@ def open_uploads(store: Store) -> list[str]:
 
 
 def test_many_kills(store: Store, conn: s3po.Connection) -> None:
-    """No answer is taken for another's, and no descriptor, greenlet or multipart upload is left."""
+    """No response is read by another transfer, and no descriptor, greenlet or multipart upload is left."""
     connection = s3po.Connection(
         endpoint_url=store.endpoint_url, region='us-east-1', access_key_id='key', secret_access_key='secret', config=CONFIG
     )
@@ -68,7 +68,7 @@ def test_many_kills(store: Store, conn: s3po.Connection) -> None:
         ended[kind] += 1
         lasts_s[kind] = 0.8 * lasts_s[kind] + 0.2 * (time.monotonic() - began[gevent.getcurrent()])
 
-    # How long each kind lasts, as seen; they are killed anywhere within that, or a little later.
+    # The measured duration of each kind of transfer: kills come at any moment of it, or a little later.
     killed, ended = Counter[str](), Counter[str]()
     lasts_s = {'parts': 1.0, 'up': 0.2, 'down': 0.2}
     began: dict[greenlet, float] = {}
@@ -85,7 +85,7 @@ def test_many_kills(store: Store, conn: s3po.Connection) -> None:
         for each, (kind, end) in living.items():
             if end < time.monotonic():
                 each.kill(block=False)
-                # Once.
+                # Killed once.
                 living[each] = kind, deadline
         gevent.sleep(0)
         for each in [each for each in living if each.dead]:
@@ -96,7 +96,7 @@ def test_many_kills(store: Store, conn: s3po.Connection) -> None:
     gevent.killall(list(living))
     seen = Counter(each['operation'] for each in store.log())
     print(f'killed: {killed}, ended: {ended}, requests: {seen}')
-    # They were killed in the middle of it.
+    # These were killed in the middle of the transfer.
     assert min(killed.values()) >= KILLS // 8
     assert seen['UploadPart'] >= KILLS // 8
     assert min(ended.values()) >= 10

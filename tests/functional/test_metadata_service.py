@@ -1,4 +1,4 @@
-"""Keys from EC2's metadata service, if none are given: the requests are safe, and logs name the source of the keys."""
+"""Keys from EC2's metadata service, if no others are passed: requests are safe, and the log names the source of the keys."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Connect = Callable[..., s3po.Connection]
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
-    """The service, which the environment leads to."""
+    """The metadata service, configured in the environment."""
     found = MetadataService()
     found.start()
     monkeypatch.delenv('AWS_EC2_METADATA_DISABLED')
@@ -43,7 +43,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataService]:
 
 @pytest.fixture
 def proxy() -> Iterator[MetadataService]:
-    """The requests to a proxy."""
+    """A proxy that records its requests."""
     found = MetadataService()
     found.start()
     yield found
@@ -51,7 +51,7 @@ def proxy() -> Iterator[MetadataService]:
 
 
 def without_keys(store: Store, kind: Kind) -> s3po.Connection:
-    """A connection that has to look for keys."""
+    """A connection without keys, which looks for credentials."""
     return s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', transport=kind.name, retries=0)
 
 
@@ -72,7 +72,7 @@ def test_version_2(service: MetadataService, conn: s3po.Connection, store: Store
 @pytest.mark.security('S08')
 @pytest.mark.parametrize('status', [403, 404, 405, 400, 500])
 def test_version_1_is_not_used(service: MetadataService, store: Store, kind: Kind, status: int) -> None:
-    """Without a token no keys are requested, although the service would return them; the error has advice."""
+    """Without a token no keys are requested, even if the service would return them; the error contains advice."""
     service.token_status = status
     with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found: .*Give access_'):
         connection.upload(BUCKET, 'key', b'data')
@@ -83,7 +83,7 @@ def test_version_1_is_not_used(service: MetadataService, store: Store, kind: Kin
 
 @pytest.mark.security('S08')
 def test_service_that_hangs(service: MetadataService, store: Store, kind: Kind) -> None:
-    """It is waited for a second, once; other greenlets go on."""
+    """The token request is given up after a second, without a retry; other greenlets run meanwhile."""
     service.token_status = None
     begun = time.monotonic()
     with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found'):
@@ -95,7 +95,7 @@ def test_service_that_hangs(service: MetadataService, store: Store, kind: Kind) 
 
 @pytest.mark.security('S08')
 def test_service_that_is_not_there(service: MetadataService, store: Store, kind: Kind) -> None:
-    """As on any machine outside of EC2: the error has advice, and does not mention the missing token."""
+    """If there is no service, as outside of EC2, the error contains advice and does not mention the missing token."""
     service.stop()
     with (
         without_keys(store, kind) as connection,
@@ -106,7 +106,7 @@ def test_service_that_is_not_there(service: MetadataService, store: Store, kind:
 
 @pytest.mark.security('S08')
 def test_service_that_is_off(service: MetadataService, store: Store, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_EC2_METADATA_DISABLED holds."""
+    """AWS_EC2_METADATA_DISABLED is respected."""
     monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
     with without_keys(store, kind) as connection, pytest.raises(CredentialsError, match='no credentials found'):
         connection.upload(BUCKET, 'key', b'data')
@@ -116,7 +116,7 @@ def test_service_that_is_off(service: MetadataService, store: Store, kind: Kind,
 
 @pytest.mark.security('S08')
 def test_nobody_asks_who_has_keys(service: MetadataService, conn: s3po.Connection, store: Store, connect: Connect) -> None:
-    """Keys that are given, and requests that need none, ask for none."""
+    """The service is not used by a connection that has keys, or that is anonymous."""
     conn.upload(BUCKET, 'key', b'data')
     connect(store.endpoint_url, anonymous=True).download(BUCKET, 'key')
 
@@ -144,7 +144,7 @@ def test_never_through_a_proxy(
 
 @pytest.mark.security('S19')
 def test_containers_neither(service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same goes for the service that gives keys to containers."""
+    """Requests to a container's credentials service use no proxy either."""
     monkeypatch.setenv('HTTP_PROXY', proxy.url)
     monkeypatch.setenv('AWS_CONTAINER_CREDENTIALS_FULL_URI', f'{service.url}/container')
     credentials = keys_of_client(build_client(ClientSettings(region='us-east-1')))
@@ -158,7 +158,7 @@ def test_containers_neither(service: MetadataService, proxy: MetadataService, mo
 def test_role_by_the_service(
     service: MetadataService, proxy: MetadataService, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    """A role that is assumed with the machine's keys gets them in the same way; the region given is where it is asked for."""
+    """A role that is assumed with the machine's keys gets them without a proxy; STS is called in the connection's region."""
     (tmp_path / 'config').write_text(
         '[profile other]\nrole_arn = arn:aws:iam::123456789012:role/x\ncredential_source = Ec2InstanceMetadata\n'
         f'services = there\n[services there]\nsts =\n  endpoint_url = {proxy.url}\n'
@@ -170,17 +170,17 @@ def test_role_by_the_service(
     with pytest.raises(s3po.S3poError), s3po.Connection(region='eu-west-1', profile='other', retries=0) as connection:
         connection.head(BUCKET, 'key')
 
-    # Once for each client that looked; never without the token, and never by the proxy.
+    # One lookup for each client, always with the token and never through the proxy.
     assert {(method, bears_token) for method, _, bears_token in service.asked} == {('PUT', False), ('GET', True)}
     assert {target for _, target, _ in proxy.asked} == {'/'}
 
 
-# ---------------------------------------------------------------------- what is told, and what is honoured
+# ---------------------------------------------------------------------- logging of the source and the endpoint
 
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
-    """What s3po has said that begins so."""
+    """A function that returns s3po's log messages that start with a text."""
     caplog.set_level(logging.DEBUG)
     ours = lambda: (each.getMessage() for each in caplog.records if each.name.startswith('s3po'))  # noqa: E731
     return lambda begin: [each for each in ours() if each.startswith(begin)]
@@ -198,7 +198,7 @@ def test_source_is_told(
     told: Callable[[str], list[str]],
     source: str,
 ) -> None:
-    """Once for each connection, by its name; never a value (the watch over the tests sees to that)."""
+    """The source of the keys is logged once per connection, by its name. (The check for secrets covers the values.)"""
     before = len(told('credentials come from'))
     given: dict[str, Any] = {}
     if source == 'the arguments':
@@ -238,7 +238,7 @@ def test_endpoint_of_the_environment(
     *,
     is_honoured: bool,
 ) -> None:
-    """It is where requests go, unless an endpoint is given or it is to be ignored; and it is told."""
+    """An endpoint in the environment is used and logged, unless another is passed or the environment disables it."""
     for name, value in variables.items():
         monkeypatch.setenv(name, store.endpoint_url if value == 'store' else value)
     connection = connect(None)

@@ -27,7 +27,7 @@ BUCKET = 'bucket'
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No socket connects."""
+    """Makes every attempt to connect a socket fail."""
 
     def refuse(self: object, address: object) -> None:
         raise AssertionError(f'connects to {address}')
@@ -48,7 +48,7 @@ def anywhere(offline: None) -> s3po.Connection:
 
 
 def exercise(conn: s3po.Connection) -> None:
-    """All that a connection does, once."""
+    """Use each operation of a connection once."""
     conn.upload(BUCKET, 'key', b'data', metadata={'a': '1'}, headers={'x-custom': '1'})
     with conn.batch(4) as batch:
         for number in range(8):
@@ -67,7 +67,7 @@ def exercise(conn: s3po.Connection) -> None:
 
 
 def test_context_manager(anywhere: s3po.Connection) -> None:
-    """Everything works, from nothing, and is gone afterwards."""
+    """Within `with conn.mock()`, everything works on an empty store, which is gone afterwards."""
     with anywhere.mock() as mock:
         anywhere.create_bucket(BUCKET)
         exercise(anywhere)
@@ -79,7 +79,7 @@ def test_context_manager(anywhere: s3po.Connection) -> None:
 
 
 def test_buckets(anywhere: s3po.Connection) -> None:
-    """Buckets are made at every start; one of a mock around it stays, with what is in it."""
+    """Buckets are created at every start; a bucket of an enclosing mock keeps its objects."""
     mock = anywhere.mock(buckets=[BUCKET, 'other'])
     for _ in range(2):
         with mock:
@@ -91,7 +91,7 @@ def test_buckets(anywhere: s3po.Connection) -> None:
 
 
 def test_boto3_client(anywhere: s3po.Connection) -> None:
-    """conn.conn is then a client that moto answers; its create_bucket takes the name as its only positional."""
+    """Within the mock, conn.conn is a client of moto's; its create_bucket() accepts the name as a positional argument."""
     with anywhere.mock():
         anywhere.conn.create_bucket('foo')
         anywhere.conn.put_object(Bucket='foo', Key='key', Body=b'theirs')
@@ -101,7 +101,7 @@ def test_boto3_client(anywhere: s3po.Connection) -> None:
 
 
 def test_region(offline: None) -> None:
-    """Buckets are made where the connection is."""
+    """Buckets are created in the region of the connection."""
     connection = s3po.Connection(region='eu-west-1')
     with connection.mock(buckets=['first']):
         connection.conn.create_bucket('foo')
@@ -142,7 +142,7 @@ EVERYWHERE = {
 def test_whatever_it_is_connected_to(
     offline: None, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], environment: dict[str, str]
 ) -> None:
-    """Neither arguments nor environment lead a mocked connection to the network, or keep it from working."""
+    """No argument and no environment variable makes a mocked connection use the network or fail."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     connection = s3po.Connection(**arguments)
@@ -153,7 +153,7 @@ def test_whatever_it_is_connected_to(
 
 
 def test_transport_of_the_callers(memory_conn: s3po.Connection, memory: object) -> None:
-    """A connection with a transport of its own is mocked as well."""
+    """A connection with a transport passed by the caller can be mocked, too."""
     with memory_conn.mock(), pytest.raises(NoSuchBucket):
         memory_conn.upload(BUCKET, 'key', b'')
 
@@ -161,7 +161,7 @@ def test_transport_of_the_callers(memory_conn: s3po.Connection, memory: object) 
 
 
 def test_mock_of_the_users_own(anywhere: s3po.Connection) -> None:
-    """moto's own mock is noticed, as decorator and as context manager."""
+    """moto's own mock works as a decorator and as a context manager."""
 
     @moto.mock_aws
     def decorated() -> None:
@@ -176,7 +176,7 @@ def test_mock_of_the_users_own(anywhere: s3po.Connection) -> None:
 
 
 def test_real_store_before_and_after(conn: s3po.Connection, store: Store) -> None:
-    """The connection goes back to its own client, also when the body of the mock raised."""
+    """After the mock the connection uses its own client again, also if the block raised."""
     conn.upload(BUCKET, 'real', b'real')
     client = conn.conn
     requests = len(store.log())
@@ -192,7 +192,7 @@ def test_real_store_before_and_after(conn: s3po.Connection, store: Store) -> Non
 
 
 def test_bucket_that_cannot_be_created(conn: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start that fails leaves no mock behind."""
+    """If start() fails, the mock is stopped."""
 
     def fail(bucket: str) -> None:
         raise InvalidRequest(f'no {bucket} today')
@@ -207,7 +207,7 @@ def test_bucket_that_cannot_be_created(conn: s3po.Connection, monkeypatch: pytes
 
 
 def test_start_and_stop(anywhere: s3po.Connection) -> None:
-    """start() may be called again; each needs a stop(), and one stop() too many is an error."""
+    """start() can be called several times; each call needs a stop(), and one stop() too many is an error."""
     mock = anywhere.mock(buckets=[BUCKET])
     assert mock.start() is mock
     mock.start()
@@ -223,7 +223,7 @@ def test_start_and_stop(anywhere: s3po.Connection) -> None:
 
 
 def test_nested_over_two_connections(anywhere: s3po.Connection) -> None:
-    """All connections see the same pretended store."""
+    """All connections share the mocked store."""
     other = s3po.Connection(region='eu-central-1')
     with anywhere.mock(buckets=[BUCKET]):
         with other.mock():
@@ -233,11 +233,11 @@ def test_nested_over_two_connections(anywhere: s3po.Connection) -> None:
 
 
 def test_decorated_function(anywhere: s3po.Connection) -> None:
-    """Arguments and value pass; every call starts afresh; the name stays."""
+    """A decorated function gets its arguments, returns its value, has its name, and starts each call with an empty store."""
 
     @anywhere.mock(buckets=[BUCKET])
     def count(key: str, *, data: bytes = b'') -> int:
-        """Upload one more."""
+        """Upload one object, and return the number of objects."""
         anywhere.upload(BUCKET, key, data)
         return len(list(anywhere.list(BUCKET)))
 
@@ -246,7 +246,7 @@ def test_decorated_function(anywhere: s3po.Connection) -> None:
 
 
 def test_decorated_class(anywhere: s3po.Connection) -> None:
-    """Of a class each test is decorated, static ones and those of its bases too; the rest is left alone."""
+    """A decorated class has all its test methods decorated, also static and inherited ones; other members are unchanged."""
 
     class Base:
         def test_base(self) -> int:
@@ -278,7 +278,7 @@ def test_decorated_class(anywhere: s3po.Connection) -> None:
 
 
 def test_decorated_unittest(anywhere: s3po.Connection) -> None:
-    """Of a TestCase everything that belongs to one test is mocked: setUp, tearDown, and asynchronous tests."""
+    """A decorated TestCase is mocked in setUp, tests (also asynchronous ones) and tearDown."""
 
     @anywhere.mock()
     class Tests(unittest.TestCase):
@@ -306,7 +306,7 @@ def test_decorated_unittest(anywhere: s3po.Connection) -> None:
 
 
 def test_what_would_run_after_the_mock(anywhere: s3po.Connection) -> None:
-    """A function whose call runs nothing yet is refused."""
+    """Coroutine functions and generators are rejected: their bodies would run after the mock has stopped."""
 
     async def coroutine() -> None:
         """Runs later."""
@@ -324,7 +324,7 @@ def test_what_would_run_after_the_mock(anywhere: s3po.Connection) -> None:
 
 
 def test_without_moto(anywhere: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the extra to install."""
+    """Without moto the error names the extra to install."""
     monkeypatch.setitem(sys.modules, 'moto', None)
 
     with pytest.raises(ConfigurationError, match=r"mock\(\) needs moto; install it with: pip install 's3po\[mock\]'"):
@@ -338,7 +338,7 @@ def run(tmp_path: pathlib.Path, script: str, *arguments: str) -> Program:
 
 @pytest.mark.slow
 def test_connection_older_than_motos_import(tmp_path: pathlib.Path) -> None:
-    """moto sees no client that was built before its import; the connection takes another one."""
+    """A client built before moto's import cannot be mocked, so the connection uses another client within the mock."""
     run(
         tmp_path,
         """
@@ -386,7 +386,7 @@ def test_fixture(tmp_path: pathlib.Path) -> None:
 
 
 def test_no_plugin_of_pytests() -> None:
-    """pytest finds nothing of s3po's by itself: that would import it, and so patch the runtime of every test run."""
+    """s3po registers no pytest plugin, which would import it, and so patch the runtime, in every test run."""
     entries = importlib.metadata.distribution('s3po').entry_points
 
     assert [entry.name for entry in entries if entry.group == 'console_scripts'] == ['s3po']

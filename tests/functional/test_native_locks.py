@@ -1,6 +1,6 @@
-"""Greenlets of one thread meet at botocore's locks, which are native, in clients of the user's own.
+"""Greenlets of one thread that meet at botocore's locks, which are native, in clients that the user has created.
 
-Each case is a process of its own: who is imported first is what matters.
+Each case runs in a process of its own, since the order of imports matters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.servers import Authority, Store
 
 pytestmark = pytest.mark.slow
 
-# Keys that expire, from a slow service: the first ones at once, the further ones after an hour.
+# Expiring keys from a slow service: the first ones expire at once, later ones after an hour.
 SERVICE = """
     import http.server, json, threading, time
     from datetime import datetime, timedelta, timezone
@@ -110,13 +110,13 @@ def run(authority: Authority, store: Store, tmp_path: Path) -> Runner:
 
 @pytest.mark.parametrize('transport', KINDS)
 def test_own_client_whose_keys_expire(run: Runner, transport: str) -> None:
-    """Fifty greenlets need new keys at once; one fetches them, and the others wait for it without stopping it."""
+    """Fifty greenlets that need new keys wait for the one that fetches them, and do not block it."""
     run('import s3po', SERVICE, 'client = make_own_client()', MEET, meet_over(transport))
 
 
 @pytest.mark.parametrize('transport', KINDS)
 def test_own_client_made_before_a_late_import(run: Runner, transport: str) -> None:
-    """Its lock is there already."""
+    """The same holds for a client whose lock was created before s3po was imported."""
     run(SERVICE, 'client = make_own_client()', MEET, meet_over(transport))
 
 
@@ -125,7 +125,7 @@ def meet_over(transport: str) -> str:
 
 
 def test_own_client_without_a_batch(run: Runner) -> None:
-    """Nothing of s3po runs."""
+    """The same holds without a batch or any other use of s3po."""
     run(
         'import s3po',
         SERVICE,
@@ -136,7 +136,7 @@ def test_own_client_without_a_batch(run: Runner) -> None:
 
 
 def test_own_token_that_expires(run: Runner) -> None:
-    """A bearer token (SSO) is refreshed under a lock of its own."""
+    """A bearer token (SSO), which has its own lock, can be refreshed by many greenlets."""
     run(
         """
         import s3po, gevent
@@ -161,7 +161,7 @@ def test_own_token_that_expires(run: Runner) -> None:
 
 @pytest.mark.parametrize('order', ['import s3po, gevent\nmake()', 'bucket = make()\nimport s3po, gevent'])
 def test_own_client_with_adaptive_retries(run: Runner, order: str) -> None:
-    """What waits for its bucket to fill lets others run; greenlets and native threads may share it."""
+    """A wait in botocore's adaptive retries lets other greenlets run; greenlets and native threads can share the bucket."""
     run(
         """
         import threading, time
@@ -208,7 +208,7 @@ def test_nothing_is_touched_where_nothing_is_patched(run: Runner) -> None:
 
 
 def test_botocore_is_imported_by_those_who_need_it(run: Runner) -> None:
-    """Import s3po costs no botocore, and the import system is left when all of botocore's locks have been seen to."""
+    """Importing s3po does not import botocore, and the import hook is removed after botocore's locks were replaced."""
     run(
         """
         import sys

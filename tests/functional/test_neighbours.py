@@ -1,4 +1,4 @@
-"""Five programs that use other libraries together with s3po, each in its own process. Many more are in tests/neighbours."""
+"""Five programs that use other libraries with s3po, each in its own process. More are in tests/neighbours."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ SERVER = """
 
 @pytest.mark.parametrize('order', ['first', 'second'])
 def test_requests(run: Run, order: str) -> None:
-    """In threads and in greenlets, against a threaded server in the same process."""
+    """requests works in threads and in greenlets, against a threaded server in the same process."""
     orders = {'first': 'import s3po; import requests', 'second': 'import requests; import s3po'}
     run(
         f'{orders[order]}\n'
@@ -166,7 +166,7 @@ def test_requests(run: Run, order: str) -> None:
 
 
 def test_imported_second(run: Run) -> None:
-    """Everything made before the import goes on: threads, locks, queues, executors, sockets."""
+    """Threads, locks, queues, executors and sockets that were made before s3po is imported continue to work."""
     run("""
         import concurrent.futures, multiprocessing, queue, socket, subprocess, threading
 

@@ -1,4 +1,4 @@
-"""The observer: its events of jobs and requests, over both transports; it cannot make a transfer fail."""
+"""The observer: its events of jobs and requests, over both transports. An observer cannot make a transfer fail."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Connect = Callable[..., s3po.Connection]
 
 PART = 5 * MIB
 IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
-# Each part is long enough for the faults.
+# Large enough for the faults to occur in each part.
 LARGE = noise(11 * MIB + 7)
 SMALL = os.urandom(1000)
 
 
 class Recorder:
-    """Records the events."""
+    """An observer that records the events."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str, int | None]] = []
@@ -62,19 +62,19 @@ class Recorder:
             self.errors.append(error)
 
     def of(self, operation: str, part_number: int | None = None) -> list[str]:
-        """The events of one activity, those that follow one another once."""
+        """The names of the events of one activity, without repetitions."""
         names = [name for name, *activity in self.events if activity == [operation, part_number]]
         return [name for name, before in zip(names, ['', *names], strict=False) if name != before]
 
     @property
     def least_bytes(self) -> int:
-        """The smallest of the numbers."""
+        """The smallest number of bytes in a `moved` event."""
         return min(self.numbers)
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
@@ -85,7 +85,7 @@ def observer() -> Recorder:
 
 @pytest.fixture
 def conn(store: Store, connect: Connect, observer: Recorder) -> s3po.Connection:
-    """A connection that is observed, with a bucket and two objects."""
+    """A connection with an observer; the bucket has two objects."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     connection.upload(BUCKET, 'large', LARGE)
@@ -99,7 +99,7 @@ def once(operation: str, times: int = 1, skip: int = 0, **action: Any) -> dict[s
 
 
 def test_upload_in_parts(conn: s3po.Connection, observer: Recorder, tmp_path: pathlib.Path) -> None:
-    """Each request begins and ends; the bytes of the parts are those of the object."""
+    """Each request begins and ends; the bytes of the parts add up to those of the object."""
     (tmp_path / 'file').write_bytes(LARGE)
     conn.upload_file(BUCKET, 'key', tmp_path / 'file')
 
@@ -115,7 +115,7 @@ def test_upload_in_parts(conn: s3po.Connection, observer: Recorder, tmp_path: pa
 def test_part_that_is_sent_again(
     conn: s3po.Connection, store: Store, observer: Recorder, tmp_path: pathlib.Path, kind: Kind, fault: dict[str, Any]
 ) -> None:
-    """What was sent in vain is taken back, so that the sum is right; a refusal for the rate is also reported as such."""
+    """Bytes of a failed attempt are subtracted again, so that the sum is right; a SlowDown is also reported as throttled."""
     (tmp_path / 'file').write_bytes(LARGE)
     store.script(once('UploadPart', **fault))
     conn.upload_file(BUCKET, 'key', tmp_path / 'file')
@@ -125,13 +125,13 @@ def test_part_that_is_sent_again(
     assert counts['throttled'] == ('code' in fault) == isinstance(observer.errors[0], Throttled)
     assert counts['began'] == counts['ended'] == 5
     assert sum(observer.numbers) == len(LARGE)
-    # boto3 sends a part from memory, so it is reported when it is stored.
+    # boto3 sends a part from memory, so its bytes are reported when it is stored.
     if kind.name == 'wire' and 'work' in fault:
         assert observer.least_bytes < 0
 
 
 def test_download_in_ranges(conn: s3po.Connection, store: Store, observer: Recorder) -> None:
-    """One activity for the first request, and one for each part."""
+    """The first request and each part are activities of their own."""
     conn.observer = None
     conn.upload(BUCKET, 'key', LARGE)
     conn.observer = observer
@@ -146,7 +146,7 @@ def test_download_in_ranges(conn: s3po.Connection, store: Store, observer: Recor
 
 @pytest.mark.parametrize('fault', [{'cut_body_at': 2 * MIB}, {'flip_byte_at': 1000}], ids=['cut', 'spoiled'])
 def test_range_that_comes_again(conn: s3po.Connection, store: Store, observer: Recorder, fault: dict[str, Any]) -> None:
-    """A part that is cut goes on; parts that do not match the checksum are taken back, and come once more."""
+    """A truncated part continues; parts that do not match the checksum are subtracted, and downloaded again."""
     conn.observer = None
     conn.upload(BUCKET, 'key', LARGE)
     conn.observer = observer
@@ -159,7 +159,7 @@ def test_range_that_comes_again(conn: s3po.Connection, store: Store, observer: R
 
 
 def test_replaced_while_it_is_read(conn: s3po.Connection, store: Store, observer: Recorder) -> None:
-    """What came of the old version is taken back."""
+    """The bytes of an old version are subtracted."""
     conn.observer = None
     conn.upload(BUCKET, 'key', LARGE)
     conn.observer = observer
@@ -170,7 +170,7 @@ def test_replaced_while_it_is_read(conn: s3po.Connection, store: Store, observer
 
 
 def test_small_objects_in_a_batch(conn: s3po.Connection, observer: Recorder) -> None:
-    """A job begins, its request too, the bytes move, both end."""
+    """The events of a job: the job begins, its request begins, the bytes move, both end."""
     with conn.batch(1) as batch:
         batch.upload(BUCKET, 'key', SMALL)
         batch.download(BUCKET, 'key')
@@ -191,7 +191,7 @@ def test_small_objects_in_a_batch(conn: s3po.Connection, observer: Recorder) -> 
 
 
 def test_throttled_for_good(conn: s3po.Connection, store: Store, observer: Recorder) -> None:
-    """Every refusal is reported, and both the request and the job end with their error. The governor counts them too."""
+    """Each SlowDown is reported, and both the request and the job end with the error."""
     store.script(once('PutObject', times=10, status=503, code='SlowDown'))
     with conn.batch(1, on_error='collect') as batch:
         job = batch.upload(BUCKET, 'key', SMALL)
@@ -206,7 +206,7 @@ def test_throttled_for_good(conn: s3po.Connection, store: Store, observer: Recor
 
 
 def test_cancelled_job(conn: s3po.Connection, observer: Recorder) -> None:
-    """A job that never begins has only its end."""
+    """A job that is cancelled before it starts has an `ended` event only."""
     batch = conn.batch(1, on_error='collect')
     batch.upload(BUCKET, 'key', SMALL)
     batch.cancel()
@@ -216,7 +216,7 @@ def test_cancelled_job(conn: s3po.Connection, observer: Recorder) -> None:
 
 
 def test_failing_observer(memory: MemoryTransport, caplog: pytest.LogCaptureFixture) -> None:
-    """What it raises is logged, and changes nothing else; a kill goes on its way."""
+    """An exception of the observer is logged and changes nothing else; a kill passes through it."""
 
     class Failing(Recorder):
         def _record(self, event: str, activity: Activity) -> None:
@@ -237,7 +237,7 @@ def test_failing_observer(memory: MemoryTransport, caplog: pytest.LogCaptureFixt
 
 
 def test_no_observer(memory: MemoryTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one nothing is called."""
+    """Without an observer, nothing is reported."""
     for module in ('s3po.transfer.attempts', 's3po.batch.running', 's3po.batch.batch'):
         monkeypatch.delattr(f'{module}.report')
     connection = s3po.Connection(transport=memory, config=IN_PARTS)

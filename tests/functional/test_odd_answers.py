@@ -1,6 +1,6 @@
-"""An answer that is not S3's never counts as success: any status, headers and length, for each reading verb.
+"""A response that is not S3's never counts as success, whatever its status, headers and length, for each reading call.
 
-The writing verbs have their own file; both take their answers from tests/support/answering.py.
+The writing calls have their own file. Both use the responses of tests/support/answering.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def opened(conn: s3po.Connection) -> bytes:
         return file.read()
 
 
-# What is called, and the statuses that S3 answers it with.
+# The calls, and the statuses with which S3 responds to them.
 WHOLE: Final[dict[str, Callable[[s3po.Connection], bytes]]] = {
     'download': lambda conn: conn.download(BUCKET, 'key'),
     'open': opened,
@@ -49,7 +49,7 @@ RANGES: Final = {
 
 
 def outcome(call: Callable[[s3po.Connection], Any], conn: s3po.Connection) -> Any:
-    """What the call gives; None where it raises an error of s3po's own."""
+    """The result of the call, or None if it raises an S3poError."""
     try:
         return call(conn)
     except S3poError:
@@ -57,14 +57,14 @@ def outcome(call: Callable[[s3po.Connection], Any], conn: s3po.Connection) -> An
 
 
 def decoded(reply: Reply) -> bytes:
-    """The body without its chunks."""
+    """The body without its chunked encoding."""
     if 'Transfer-Encoding' not in reply.headers:
         return reply.body
     return reply.body.partition(b'\r\n')[2][: -len(b'\r\n0\r\n\r\n')] if not reply.body.startswith(b'0') else b''
 
 
 def is_whole(reply: Reply) -> bool:
-    """Whether its end shows, and it is all there."""
+    """Whether the response has an end, and its body is complete."""
     length = reply.headers.get('Content-Length', '')
     return 'Transfer-Encoding' in reply.headers or length == str(len(reply.body))
 
@@ -72,7 +72,7 @@ def is_whole(reply: Reply) -> bool:
 @pytest.mark.fault('F68')
 @pytest.mark.parametrize('name', ['download', 'open'])
 def test_whole_objects(connect: Connect, name: str) -> None:
-    """A GET returns the body of a complete 200, or raises an error. (open() requests a range, and may get a 206.)"""
+    """A GET returns the body of a complete 200, or raises an error. (open() requests a range, so it may accept a 206.)"""
     statuses = (200, 206) if name == 'open' else (200,)
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
@@ -93,7 +93,7 @@ def test_whole_objects(connect: Connect, name: str) -> None:
 @pytest.mark.fault('F67')
 @pytest.mark.parametrize('name', RANGES)
 def test_ranges(connect: Connect, name: str) -> None:
-    """A range is the requested one, to the byte, or ends with the object."""
+    """A range is exactly the requested one, or ends with the object."""
     start, stop = {'part': (0, 4), 'inside': (1, 4), 'rest': (1, None)}[name]
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
@@ -119,7 +119,7 @@ def test_ranges(connect: Connect, name: str) -> None:
 
 @pytest.mark.fault('F68')
 def test_files(connect: Connect, tmp_path: Path) -> None:
-    """A file is what it was before, unless the answer is S3's."""
+    """A file is unchanged unless the response is S3's."""
     path = tmp_path / 'file'
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
@@ -142,7 +142,7 @@ def test_files(connect: Connect, tmp_path: Path) -> None:
 
 @pytest.mark.fault('F68')
 def test_heads(connect: Connect) -> None:
-    """A HEAD is a 200, and a missing size is never 0."""
+    """A HEAD needs a 200, and a missing size is never reported as 0."""
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))
 
@@ -155,7 +155,7 @@ def test_heads(connect: Connect) -> None:
                 assert reply.status == 200
                 assert info.size_bytes == int(reply.headers.get('Content-Length', info.size_bytes))
                 if 'Content-Length' not in reply.headers:
-                    # A GET of the first byte told it.
+                    # A GET of the first byte returned the size.
                     assert reply.headers['Content-Range'].startswith('bytes 0-')
                     assert reply.headers['Content-Range'].endswith(f'/{info.size_bytes}')
 
@@ -164,7 +164,7 @@ def test_heads(connect: Connect) -> None:
 
 @pytest.mark.fault('F68')
 def test_documents(connect: Connect) -> None:
-    """A listing is a 200 with the document of a listing, or an error: never a bucket without objects."""
+    """A listing needs a 200 with a listing document; otherwise it is an error, never an empty bucket."""
     document = b'<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated></ListBucketResult>'
     with Answering(lambda _: Reply()) as server:
         conn = connect(server.endpoint_url, retry=s3po.RetryPolicy(retries=0))

@@ -24,12 +24,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 def test_names(conn: s3po.Connection) -> None:
-    """dir() lists the public methods, and nothing that only other rooms call."""
+    """dir() lists the public methods, and no method for internal use."""
     with conn.batch(1) as batch:
         names, of_batch = dir(conn), dir(batch)
 
@@ -41,7 +41,7 @@ def test_names(conn: s3po.Connection) -> None:
 
 
 def test_positional_arguments() -> None:
-    """The error names the keywords, and repeats no secret."""
+    """The error for positional arguments names the keywords, and contains no secret."""
     with pytest.raises(s3po.ConfigurationError, match='access_key_id=') as caught:
         s3po.Connection('AKIA', 'hidden')  # type: ignore[arg-type]
 
@@ -49,7 +49,7 @@ def test_positional_arguments() -> None:
 
 
 def test_missing_object_is_a_download_exception(conn: s3po.Connection) -> None:
-    """As users of the first s3po expect."""
+    """DownloadError is also a DownloadException, which users of the first s3po catch."""
     with pytest.raises(s3po.DownloadException):
         conn.download(BUCKET, 'missing')
     assert issubclass(s3po.DownloadError, s3po.DownloadException)
@@ -58,7 +58,7 @@ def test_missing_object_is_a_download_exception(conn: s3po.Connection) -> None:
 
 @pytest.mark.parametrize('call', ['download', 'head', 'open', 'list', 'delete_bucket'])
 def test_short_traceback(conn: s3po.Connection, kind: Kind, call: str) -> None:
-    """Some dozen lines, not the 70 of retries and transports."""
+    """The traceback of an error has about a dozen lines, without those of retries and transports."""
     calls: dict[str, Any] = {
         'download': lambda: conn.download(BUCKET, 'missing'),
         'head': lambda: conn.head(BUCKET, 'missing'),
@@ -75,7 +75,7 @@ def test_short_traceback(conn: s3po.Connection, kind: Kind, call: str) -> None:
 
 
 def test_full_traceback_at_debug(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
-    """For those who debug the library."""
+    """At DEBUG the full traceback is logged."""
     with caplog.at_level(logging.DEBUG, 's3po.connection.tracebacks'), pytest.raises(s3po.NotFound):
         conn.download(BUCKET, 'missing')
 
@@ -83,7 +83,7 @@ def test_full_traceback_at_debug(conn: s3po.Connection, caplog: pytest.LogCaptur
 
 
 def test_cause_keeps_its_traceback(conn: s3po.Connection) -> None:
-    """A cause from the caller's own code is not cut."""
+    """The traceback of an exception of the caller's own code is not shortened."""
 
     def source() -> Any:
         yield b'x'
@@ -96,7 +96,7 @@ def test_cause_keeps_its_traceback(conn: s3po.Connection) -> None:
 
 
 def test_errors_of_files(store: Store, connect: Any) -> None:
-    """An open file raises OSErrors, which are s3po's errors as well."""
+    """An open file raises OSErrors that are also errors of s3po."""
     conn = connect(store.endpoint_url, retry=impatient(0))
     store.create_bucket(BUCKET)
     with pytest.raises(FileNotFoundError, match='NoSuchKey') as caught:
@@ -122,7 +122,7 @@ def test_errors_of_files(store: Store, connect: Any) -> None:
 
 
 def test_errors_of_the_file_system(store: Store, conn: s3po.Connection) -> None:
-    """Likewise, under the path that was asked for."""
+    """The fsspec file system does so, too, with the path that the caller passed."""
     with pytest.raises(FileNotFoundError) as caught:
         S3poFileSystem(connection=conn, skip_instance_cache=True).cat_file(f'{BUCKET}/missing')
 
@@ -131,7 +131,7 @@ def test_errors_of_the_file_system(store: Store, conn: s3po.Connection) -> None:
 
 
 def test_exists_where_it_may_not(conn: s3po.Connection, store: Store) -> None:
-    """The error explains that a missing key may be the reason."""
+    """The error of a forbidden exists() explains that the key may be missing."""
     store.script({'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
 
     with pytest.raises(s3po.AccessDenied, match='s3:ListBucket'):
@@ -139,7 +139,7 @@ def test_exists_where_it_may_not(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_missing_source(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """A file that is read needs no new directory; one that is written does."""
+    """The error for a missing source does not suggest creating a directory; the one for a missing target directory does."""
     with pytest.raises(s3po.LocalError, match='check the spelling') as caught:
         conn.upload_file(BUCKET, 'key', tmp_path / 'missing')
     assert 'create the directory' not in str(caught.value)
@@ -149,7 +149,7 @@ def test_missing_source(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
 
 
 def test_bytes_to_a_text_file(conn: s3po.Connection) -> None:
-    """The error names the mode that takes them, and nothing is published."""
+    """Writing bytes to a text file raises an error that names the right mode, and nothing is published."""
     with pytest.raises(TypeError, match="'wb' for bytes"), conn.open(BUCKET, 'key', 'w') as file:
         file.write(b'bytes')
 
@@ -157,7 +157,7 @@ def test_bytes_to_a_text_file(conn: s3po.Connection) -> None:
 
 
 def test_silent_failures_are_not_shouted(conn: s3po.Connection, caplog: pytest.LogCaptureFixture) -> None:
-    """INFO, which is not printed by default."""
+    """A silent failure is logged at INFO, which is not printed by default."""
     with caplog.at_level(logging.INFO, 's3po'):
         assert conn.download(BUCKET, 'missing', silent=True) is None
 
@@ -165,7 +165,7 @@ def test_silent_failures_are_not_shouted(conn: s3po.Connection, caplog: pytest.L
 
 
 def test_extras_name_what_is_imported() -> None:
-    """An extra installs nothing that no code of the package imports."""
+    """Each extra installs only packages that the package imports."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     code = '\n'.join(path.read_text() for path in (ROOT / 's3po').rglob('*.py'))

@@ -1,4 +1,4 @@
-"""The examples of README.rst, run as they stand."""
+"""The examples of README.rst, run as they are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def examples() -> list[tuple[int, str]]:
 
 
 def is_file(code: str) -> bool:
-    """Whether a block is the contents of a file, which its first line names."""
+    """Whether a block is the contents of a file, whose name is in its first line."""
     return re.match(r'# \w+\.py\n', code) is not None
 
 
@@ -43,13 +43,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_examples_run_from_top_to_bottom(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every example runs in the order of the text, with the names of those before it, on an empty store."""
+    """Every example runs on an empty store, in the order of the text, with the names that earlier examples defined."""
     names: dict[str, Any] = {}
     ran = 0
     with s3po.Connection().mock():
         for line, code in examples():
             if not is_file(code):
-                # The lines of the text are those of a traceback.
+                # The line numbers in a traceback are those of README.rst.
                 exec(compile('\n' * (line - 1) + code, str(README), 'exec'), names)
                 ran += 1
     output = capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_examples_run_from_top_to_bottom(folder: Path, capsys: pytest.CaptureFix
 
 
 def test_example_of_the_fixture_passes(folder: Path) -> None:
-    """The files for pytest pass in a project of their own."""
+    """The files of the pytest example pass in a project of their own."""
     written = []
     for _, code in examples():
         if is_file(code):
@@ -78,7 +78,7 @@ def test_example_of_the_fixture_passes(folder: Path) -> None:
 
 
 def test_every_block_of_code_is_found() -> None:
-    """No block escapes these tests by another indentation or directive."""
+    """Every block of code is found, whatever its indentation or directive."""
     text = README.read_text(encoding='utf-8')
 
     assert len(examples()) == text.count('.. code-block::')
@@ -87,7 +87,7 @@ def test_every_block_of_code_is_found() -> None:
 
 
 def test_names_in_the_text_exist() -> None:
-    """Every name that looks like a class, a call or a parameter in the text is one of s3po's, or Python's."""
+    """Every name in the text that looks like a class, a call or a parameter exists in s3po or Python."""
     text = README.read_text(encoding='utf-8')
     parameters = {
         name
@@ -113,7 +113,7 @@ def test_names_in_the_text_exist() -> None:
 
 
 def test_figures_of_the_demonstration() -> None:
-    """The text about `make demo` matches what the command does by default."""
+    """The text about `make demo` matches the defaults of the command."""
     text = README.read_text(encoding='utf-8')
     options = s3po.cli._parser().parse_args(['demo'])
 

@@ -1,7 +1,7 @@
-"""What `import s3po` does to programs, each a process of its own, with real HTTPS on loopback.
+"""What `import s3po` does to programs; each runs in a process of its own, with real HTTPS on loopback.
 
-The scripts tell what happened by their exit code and output. That requests were under way together is told by the store:
-it counts the connections that were open at once, while each answer takes a while.
+A script reports by its exit code and output. Whether requests ran concurrently is measured by the store, which counts the
+connections that are open at once while each response takes a while.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ def test_late_servers_choose_their_certificate_by_name_as_before(run: Runner, au
 @pytest.mark.slow
 @pytest.mark.parametrize('when', ['at import', 'by call'])
 def test_the_full_patch_after_clients_warns_where_it_was_asked_for(run: Runner, store: Store, when: str) -> None:
-    """Their locks stay native; they work all the same."""
+    """A full patch after clients were made warns, since their locks stay native; the clients work all the same."""
     store.script(SLOW_GET)
 
     program = run(
@@ -290,7 +290,7 @@ def test_the_full_patch_after_clients_warns_where_it_was_asked_for(run: Runner, 
 
 
 def test_the_full_patch_after_imports_alone_warns_of_nothing(run: Runner) -> None:
-    """Nothing was made of them that could stay blocking."""
+    """A full patch after imports alone does not warn: no object with a native lock exists."""
     program = run("""
         import boto3, urllib3, requests
         import s3po

@@ -1,4 +1,4 @@
-"""s3po imported beside native threads patches the network, and nothing that those threads wait for."""
+"""If native threads run, importing s3po patches the network and nothing that those threads wait for."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_beside_a_native_thread_it_patches_what_carries_bytes(run: Runner, store
 
 @pytest.mark.parametrize('when', ['at import', 'by call'])
 def test_beside_a_native_thread_the_full_patch_is_refused(run: Runner, when: str) -> None:
-    """Its locks would be replaced while it waits for them."""
+    """If a native thread runs, a full patch is refused: it would replace locks that the thread waits for."""
     program = run(
         NATIVE_THREAD,
         'import s3po' if when == 'at import' else 'import s3po\ns3po.patch_all()',
@@ -116,7 +116,7 @@ THREADED_SERVER = """
 
 
 def test_beside_native_threads_sockets_may_go_from_thread_to_thread(run: Runner, authority: Authority) -> None:
-    """A threaded server hands each connection to a new thread, and a session shares its connections."""
+    """Sockets can be passed between threads: by a threaded server, and by a session that shares its connections."""
     run(
         THREADED_SERVER,
         """
@@ -138,13 +138,13 @@ def test_beside_native_threads_sockets_may_go_from_thread_to_thread(run: Runner,
                 each.result()
         """,
         SERVER=str(authority.server_pem),
-        # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
+        # Without coverage: with threads and greenlets at once, its callbacks sometimes lose exceptions.
         COVERAGE_PROCESS_CONFIG='',
     )
 
 
 def test_beside_native_threads_those_without_greenlets_cost_nothing(run: Runner) -> None:
-    """A gevent loop is not freed with its thread: a threaded server would run out of descriptors."""
+    """Threads without greenlets get no gevent loop, which would not be freed: a server would run out of descriptors."""
     run(
         NATIVE_THREAD,
         """

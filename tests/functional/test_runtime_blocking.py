@@ -27,7 +27,7 @@ PRELUDE = """
 
 @pytest.fixture(params=['', 'all', 'call'], ids=['narrowly', 'fully', 'later'])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], None]:
-    """Runs a script under each patch."""
+    """Runs a script with each kind of patch."""
 
     def run_script(script: str) -> None:
         later = 's3po.patch_all()\n' if request.param == 'call' else ''
@@ -57,7 +57,7 @@ def test_detach(run: Callable[[str], None]) -> None:
 
 
 def test_fromfd(run: Callable[[str], None]) -> None:
-    """The description is the caller's, not gevent's; the new socket gives way all the same."""
+    """fromfd() leaves the caller's descriptor blocking, and the new socket yields to other greenlets."""
     run("""
         import gevent
         one, other = socket.socketpair()
@@ -80,7 +80,7 @@ def test_fromfd(run: Callable[[str], None]) -> None:
 
 
 def test_listener_from_a_descriptor(run: Callable[[str], None]) -> None:
-    """As a service manager gives them: waiting for connections lets other greenlets run."""
+    """A listener made from a descriptor, as service managers pass it, lets other greenlets run while it waits."""
     run("""
         import gevent
         given = socket.create_server(('127.0.0.1', 0)).detach()
@@ -101,7 +101,7 @@ def test_listener_from_a_descriptor(run: Callable[[str], None]) -> None:
 
 
 def test_popen(run: Callable[[str], None]) -> None:
-    """A child reads from the socket, and gets no BlockingIOError."""
+    """A child process can read from the socket without a BlockingIOError."""
     run("""
         read = 'import os, sys; data = os.read(int(sys.argv[1]), 100); os.write(1, data)'
         one, other = socket.socketpair()
@@ -126,7 +126,7 @@ def test_popen(run: Callable[[str], None]) -> None:
 
 
 def test_send_handle(run: Callable[[str], None]) -> None:
-    """Neither the pipe nor the socket sent over it is left non-blocking."""
+    """Neither the pipe nor the socket sent over it becomes non-blocking."""
     run("""
         import multiprocessing, multiprocessing.connection, multiprocessing.reduction as reduction
         receive = (
@@ -149,7 +149,7 @@ def test_send_handle(run: Callable[[str], None]) -> None:
 
 
 def test_tls(run: Callable[[str], None], authority: Authority) -> None:
-    """ssl makes a socket of another one's descriptor, which it detaches then: it has to go on giving way."""
+    """ssl makes its socket from another socket's descriptor, and this socket yields to other greenlets, too."""
     run(f"""
         import ssl
         one, other = socket.socketpair()
@@ -171,7 +171,7 @@ def test_tls(run: Callable[[str], None], authority: Authority) -> None:
     ('first', 'second'), [('s3po', 'multiprocessing.reduction'), ('multiprocessing.reduction', 's3po')], ids=['first', 'second']
 )
 def test_sockets_in_messages(tmp_path: Path, first: str, second: str) -> None:
-    """multiprocessing carries them to other processes, whichever was imported first."""
+    """multiprocessing sends sockets to other processes, whichever was imported first."""
     (tmp_path / 'script.py').write_text(
         textwrap.dedent(f"""
         import {first}

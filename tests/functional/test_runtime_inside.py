@@ -168,7 +168,7 @@ CREDENTIALS_SERVER = """
 
 @pytest.fixture
 def credentials_url() -> Iterator[str]:
-    """Gives credentials that must be refreshed at once, and then such as last for hours."""
+    """A server of credentials: the first ones must be refreshed at once, later ones are valid for hours."""
     command = [sys.executable, '-c', textwrap.dedent(CREDENTIALS_SERVER)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None

@@ -1,4 +1,4 @@
-"""A Ctrl-C in the middle of the import waits until the patch is complete."""
+"""A Ctrl-C during the import takes effect after the patch is complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ except KeyboardInterrupt:
 
 
 def test_interrupt_during_the_patch() -> None:
-    """Half a patch would leave a process that never ends."""
+    """An incomplete patch would leave a process that never ends."""
     environment = {**os.environ, 'S3PO_PATCH': 'all'}
     done = subprocess.run(
         [sys.executable, '-c', SCRIPT], capture_output=True, text=True, timeout=60, check=False, env=environment

@@ -1,4 +1,4 @@
-"""Native threads in a patched process: they import at the same time, start and end, and fork."""
+"""Native threads in a patched process: they import concurrently, start, end and fork."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def run(authority: Authority, tmp_path: Path) -> Runner:
     ids=['by s3po', 'by the program', 'by both'],
 )
 def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
-    """gevent's own locks would end in LoopExit, or never."""
-    # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
+    """Native threads can import concurrently; gevent's own locks would raise LoopExit, or wait forever."""
+    # Without coverage: with threads and greenlets at once, its callbacks sometimes lose exceptions.
     run(f'\n{patch}\n', IMPORT_SIDE_BY_SIDE, COVERAGE_PROCESS_CONFIG='')
 
 
 @pytest.mark.parametrize('patch', ['', '0'], ids=['narrowly', 'unpatched'])
 def test_threads_that_are_not_patched_keep_their_locks(run: Runner, patch: str) -> None:
-    """Nothing of the import system is touched where threads are native."""
+    """If threads are not patched, the import system is not changed."""
     run(
         """
         import sys
@@ -115,7 +115,7 @@ NATIVE = """
 
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
 def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> None:
-    """What such a thread had is told of its end in time, and the hub is destroyed when the next thread comes."""
+    """At the end of a native thread its values are notified in time; its hub is destroyed when the next thread starts."""
     run(
         NATIVE,
         """
@@ -138,7 +138,7 @@ def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> No
 
 
 def test_hubs_that_their_threads_destroy(run: Runner) -> None:
-    """gevent advises them to; then there is nothing left to do."""
+    """A thread may destroy its own hub, as gevent recommends; then nothing is left to do."""
     run(
         NATIVE,
         """
@@ -157,7 +157,7 @@ def test_hubs_that_their_threads_destroy(run: Runner) -> None:
 
 
 def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
-    """Other threads can close them although their hub is destroyed."""
+    """Sockets that outlive their thread can be closed by other threads, although their hub is destroyed."""
     run(
         NATIVE,
         """
@@ -188,7 +188,7 @@ def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
 
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
 def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
-    """The threads that looked names up for the parent are not there; gevent has to be told."""
+    """Host names can be resolved in a forked child, where the parent's resolver threads do not exist."""
     run(
         NATIVE,
         """
@@ -212,7 +212,7 @@ def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
 
 
 def test_a_fork_ends_idle_threads_and_they_start_again(run: Runner) -> None:
-    """From Python 3.12 on, forking beside threads warns."""
+    """A fork ends idle threads, which start again later: from Python 3.12 on, forking with threads warns."""
     run("""
         import os, sys
         import s3po, gevent

@@ -1,6 +1,7 @@
-"""The examples of the document that the project grew from, verbatim but for Python 3's print() and one typing error.
+"""The examples of the document on which the project is based, verbatim except for print() and one typing error.
 
-`Connectino()` is spelt `Connection()`. Each runs against moto's server over the network, and where it says so, under the mock.
+`Connectino()` is spelt `Connection()`. Each example runs against moto's server over the network, or under the mock if it
+uses the mock.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.support.servers import MotoServer
 
 @pytest.fixture(autouse=True)
 def environment(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Iterator[None]:
-    """The examples say `s3po.Connection()`: keys, region and endpoint come from where boto3 takes them."""
+    """The environment with keys, region and endpoint, since the examples call `s3po.Connection()` without arguments."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET_ACCESS_KEY)
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
@@ -32,7 +33,7 @@ def environment(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_basic_use(capsys: pytest.CaptureFixture[str]) -> None:
-    """Upload a string and a file, download as bytes and into a file; both files in text mode."""
+    """Upload a string and a file, download to memory and to a file; both files in text mode."""
     pathlib.Path('foo.txt').write_text('foo in a file')
 
     import s3po
@@ -57,7 +58,7 @@ def test_basic_use(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_batch_use() -> None:
-    """A thousand uploads, and when the context is left they are all there."""
+    """A thousand uploads are complete when the `with` block ends."""
     conn = s3po.Connection()
 
     # Upload these in a gevent pool
@@ -71,7 +72,7 @@ def test_batch_use() -> None:
 
 
 def test_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each download ends in a callback."""
+    """Each download calls its callback."""
     conn = s3po.Connection()
     keys = ['key.%i' % key for key in range(100)]
     for key in keys:
@@ -91,7 +92,7 @@ def test_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_multipart() -> None:
-    """Data that are sufficiently large go as a multipart upload."""
+    """A large body is sent as a multipart upload."""
     conn = s3po.Connection()
     data = os.urandom(20 * 1024 * 1024)
 
@@ -103,7 +104,7 @@ def test_multipart() -> None:
 
 
 def test_mocking(no_sockets: None) -> None:
-    """Nothing touches S3 at all."""
+    """Within the mock nothing uses the network."""
     conn = s3po.Connection()
 
     # This doesn't touch S3 at all
@@ -115,7 +116,7 @@ def test_mocking(no_sockets: None) -> None:
 
 
 def test_mocking_in_a_test_case(no_sockets: None) -> None:
-    """The common pattern."""
+    """The mock in setUp and tearDown of a test case."""
 
     class MyTest(unittest.TestCase):
         def setUp(self) -> None:
@@ -143,7 +144,7 @@ def test_mocking_in_a_test_case(no_sockets: None) -> None:
 
 @pytest.fixture
 def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None] | None:
-    """Opening a socket fails."""
+    """Makes every attempt to connect a socket fail."""
     import gevent.socket
 
     def forbidden(*_: object) -> None:

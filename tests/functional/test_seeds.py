@@ -1,4 +1,4 @@
-"""The examples of the other four documents that the project is based on, against moto's server; see tests/support/seeds.py."""
+"""The examples of the other four documents on which the project is based, against moto's server (tests/support/seeds.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.servers import MotoServer
 def test_example(
     example: Callable[[Place], None], moto_server: MotoServer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs, with the documented result."""
+    """The example runs with the documented result."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET_ACCESS_KEY)
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')

@@ -1,6 +1,6 @@
-"""Stories of uploads, overwrites, renames, copies, deletions, listings, kills and faults, against a dictionary.
+"""Random sequences of uploads, overwrites, renames, copies, deletions, listings, kills and faults, compared with a dictionary.
 
-S3PO_TEST_STORIES and S3PO_TEST_STEPS make more and longer ones; `make chaos` plays 500 of 50 steps.
+S3PO_TEST_STORIES and S3PO_TEST_STEPS set their number and length; `make chaos` runs 500 of 50 steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_uploads(store: Store, bucket: str) -> list[str]:
 
 
 def test_stories(store: Store) -> None:
-    """Over the wire, whatever happens: each key has one of the values that it may have, and no upload is left open."""
+    """Over the wire transport, each key always has one of its possible values, and no upload is left open."""
 
     def connect(**arguments: Any) -> s3po.Connection:
         return s3po.Connection(

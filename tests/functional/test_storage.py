@@ -32,7 +32,7 @@ def storage(conn: s3po.Connection) -> S3Storage:
 
 @pytest.mark.parametrize('mode', ['r', 'rb', FileMode.read])
 def test_modes(storage: S3Storage, mode: Any) -> None:
-    """Letters and flags, always binary."""
+    """Modes are letters or flags; files are always binary."""
     with storage.open('/file', 'w') as file:
         file.write(b'data')
     with storage.open('file', mode) as file:
@@ -50,7 +50,7 @@ def test_modes(storage: S3Storage, mode: Any) -> None:
 
 
 def test_modes_that_are_none(storage: S3Storage) -> None:
-    """Both at once, or neither; and a file that is missing is missed at open."""
+    """Modes that read and write, or neither, are rejected; a missing file raises an error in open()."""
     for mode in ('rw', 'wrb', FileMode.read | FileMode.write):
         with pytest.raises(NotImplementedError):
             storage.open('file', mode)
@@ -66,7 +66,7 @@ def test_modes_that_are_none(storage: S3Storage) -> None:
 
 
 def test_exception_publishes_nothing(storage: S3Storage) -> None:
-    """Nor does abort()."""
+    """After an exception or abort(), nothing is published."""
     with pytest.raises(ZeroDivisionError), storage.open('file', 'wb') as file:
         file.write(b'x' * 12 * MIB)
         raise ZeroDivisionError
@@ -81,7 +81,7 @@ def test_exception_publishes_nothing(storage: S3Storage) -> None:
 
 
 def test_copies(storage: S3Storage, tmp_path: pathlib.Path) -> None:
-    """Local files there and back; file objects, with cumulative progress; within the storage."""
+    """Local files and file objects are copied to and from the storage, with cumulative progress, and within it."""
     data = bytes(range(256)) * 100_000
     (tmp_path / 'a').write_bytes(data)
     storage.put(tmp_path / 'a', 'a')
@@ -110,7 +110,7 @@ def test_copies(storage: S3Storage, tmp_path: pathlib.Path) -> None:
 
 
 def test_links(storage: S3Storage) -> None:
-    """Each allows one operation, until it expires."""
+    """Each link allows one operation, until it expires."""
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
     with storage.open('file', 'w') as file:
         file.write(b'data')
@@ -128,7 +128,7 @@ def test_links(storage: S3Storage) -> None:
 
 
 def test_made_of(store: Any, conn: s3po.Connection) -> None:
-    """A connection, or what makes one; and it pickles with it."""
+    """A storage is created from a connection or from its arguments, and can be pickled in the latter case."""
     with pytest.raises(ConfigurationError, match='connection cannot be combined with'):
         S3Storage(BUCKET, 'us-east-1', connection=conn)
     again = pickle.loads(pickle.dumps(S3Storage(BUCKET, 'us-east-1', 'key', 'secret', name='other')))

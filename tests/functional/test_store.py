@@ -62,7 +62,7 @@ def client(store: Store) -> Iterator[Any]:
 
 @pytest.fixture
 def connect(store: Store) -> Iterator[Connect]:
-    """Opens connections without boto3, which end with the test."""
+    """Opens connections without boto3, which are closed after the test."""
     opened: list[http.client.HTTPConnection] = []
 
     def connect() -> http.client.HTTPConnection:
@@ -75,7 +75,7 @@ def connect(store: Store) -> Iterator[Connect]:
 
 
 def test_put_and_get(client: Any) -> None:
-    """What was written is read again: the body, the headers, the metadata, the tags' number."""
+    """A GET and a HEAD return the stored body, headers, metadata and number of tags."""
     headers: dict[str, Any] = {
         'ContentType': 'text/plain',
         'CacheControl': 'no-store',
@@ -97,7 +97,7 @@ def test_put_and_get(client: Any) -> None:
 
 @pytest.mark.parametrize('key', ODD_KEYS)
 def test_keys_are_byte_exact(client: Any, key: str) -> None:
-    """Every key that S3 takes is stored, listed and read under exactly its name."""
+    """Every key that S3 accepts is stored, listed and read under exactly its name."""
     put(client, key, key.encode())
 
     assert get(client, key) == key.encode()
@@ -120,7 +120,7 @@ def test_ranges(client: Any) -> None:
 
 
 def test_conditions(client: Any) -> None:
-    """If-Match and If-None-Match are kept, on reading and on writing."""
+    """If-Match and If-None-Match are checked, for reads and writes."""
     etag = put(client)['ETag']
 
     assert refused(lambda: put(client, IfNoneMatch='*')) == (412, 'PreconditionFailed')
@@ -131,7 +131,7 @@ def test_conditions(client: Any) -> None:
 
 
 def test_errors_are_s3s(client: Any) -> None:
-    """Errors have S3's status and code; a HEAD has no body to tell the code."""
+    """Errors have S3's status and code; a response to HEAD has no body, and so no code."""
     assert refused(lambda: get(client, 'missing')) == (404, 'NoSuchKey')
     assert refused(lambda: client.head_object(Bucket='bucket', Key='missing')) == (404, '404')
     assert refused(lambda: client.list_objects_v2(Bucket='missing')) == (404, 'NoSuchBucket')
@@ -142,7 +142,7 @@ def test_errors_are_s3s(client: Any) -> None:
 
 
 def test_buckets(client: Any) -> None:
-    """Buckets come, are listed, and go."""
+    """Buckets can be created, listed and deleted."""
     client.create_bucket(Bucket='another')
 
     assert [each['Name'] for each in client.list_buckets()['Buckets']] == ['another', 'bucket']
@@ -151,7 +151,7 @@ def test_buckets(client: Any) -> None:
 
 
 def test_list_pages_and_prefixes(client: Any) -> None:
-    """A paginator sees every key and every common prefix once."""
+    """A paginator returns every key and every common prefix once."""
     for key in ['a/1', 'a/2', 'b ü/1', 'c', 'd']:
         put(client, key)
     pages = list(
@@ -165,7 +165,7 @@ def test_list_pages_and_prefixes(client: Any) -> None:
 
 
 def test_delete_many(client: Any) -> None:
-    """Keys are deleted together; a quiet response omits deleted keys; a missing key is no error."""
+    """Keys are deleted together; a quiet response omits deleted keys; a missing key is not an error."""
     for key in ('a', 'b', 'c<&>'):
         put(client, key)
 
@@ -205,7 +205,7 @@ def test_tagging(client: Any) -> None:
 
 
 def test_multipart(client: Any) -> None:
-    """Parts, sent or copied, make the object; it has the headers the upload was created with."""
+    """Uploaded and copied parts make the object, which has the headers of CreateMultipartUpload."""
     put(client, 'source', b'x' * 10 + b'tail')
     upload = begin_upload(client, ContentType='text/plain', Metadata={'who': 'me'})
     sent = client.upload_part(**upload, PartNumber=1, Body=b'a' * PART)
@@ -230,7 +230,7 @@ def test_multipart(client: Any) -> None:
 
 
 def test_multipart_refusals(client: Any) -> None:
-    """Completing is refused for small parts and wrong ETags; the upload then can still be aborted, once."""
+    """A completion with small parts or wrong ETags is refused; then the upload can be aborted, once."""
     upload = begin_upload(client)
     parts = [{'PartNumber': n, 'ETag': client.upload_part(**upload, PartNumber=n, Body=b'a')['ETag']} for n in (1, 2)]
 
@@ -254,7 +254,7 @@ def test_uploads_are_listed_in_pages(client: Any) -> None:
 
 
 def test_aws_chunked_upload(authority: Authority) -> None:
-    """What boto3 sends over TLS by default, in chunks with a trailing checksum, is stored decoded and checked."""
+    """boto3's default upload over TLS (aws-chunked with a trailing checksum) is decoded, verified and stored."""
     with Store(authority) as store:
         client = new_client(store, verify=str(authority.ca_pem), config={'request_checksum_calculation': 'when_supported'})
         client.create_bucket(Bucket='bucket')
@@ -270,7 +270,7 @@ def test_aws_chunked_upload(authority: Authority) -> None:
 
 
 def test_chunked_upload(store: Store, client: Any, connect: Connect) -> None:
-    """A body without a length may come in HTTP's own chunks."""
+    """A body without a length can be sent with chunked transfer encoding."""
     status, _, _ = exchange(connect(), 'PUT', '/bucket/key', iter([b'bo', b'dy']))
 
     assert status == 200
@@ -287,7 +287,7 @@ def test_wrong_digest_is_refused(client: Any) -> None:
 
 
 def test_expect_continue(store: Store, client: Any) -> None:
-    """A client that waits for it gets 100 Continue, unless the script withholds it."""
+    """A client that sends Expect gets 100 Continue, unless the script prevents it."""
     head = b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n'
     with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
         sock.sendall(head)
@@ -302,7 +302,7 @@ def test_expect_continue(store: Store, client: Any) -> None:
 
 
 def test_connections_are_kept(store: Store, client: Any) -> None:
-    """Requests one after the other use one connection, also after a refusal and a HEAD."""
+    """Consecutive requests use one connection, also after a refusal and a HEAD."""
     put(client)
     refused(lambda: get(client, 'missing'))
     client.head_object(Bucket='bucket', Key='key')
@@ -315,8 +315,8 @@ def test_connections_are_kept(store: Store, client: Any) -> None:
 
 
 def test_open_connections() -> None:
-    """The numbers of open connections and of the most at once are reported; a reset clears only the latter."""
-    with Store() as store, contextlib.ExitStack() as stack:  # its own: others' connections may still be closing
+    """stats() counts the open connections and their maximum; a reset clears only the latter."""
+    with Store() as store, contextlib.ExitStack() as stack:  # its own store: connections of other tests may still be closing
         for _ in range(3):
             connection = stack.enter_context(contextlib.closing(http.client.HTTPConnection('127.0.0.1', store.port)))
             exchange(connection, 'GET', '/')
@@ -326,7 +326,7 @@ def test_open_connections() -> None:
 
 
 def test_log(store: Store, client: Any) -> None:
-    """The log holds what a test wants to know of a request."""
+    """The log contains the details of each request."""
     client.list_objects_v2(Bucket='bucket', Prefix='ü')
 
     entry = store.log('ListObjectsV2')[0]
@@ -338,7 +338,7 @@ def test_log(store: Store, client: Any) -> None:
 
 
 def test_tls(authority: Authority) -> None:
-    """With a certificate the store speaks TLS, and breaks connections off there too."""
+    """With a certificate the store uses TLS, and can reset connections then, too."""
     with Store(authority) as store:
         client = new_client(store, verify=str(authority.ca_pem))
         client.create_bucket(Bucket='bucket')

@@ -1,4 +1,4 @@
-"""The store verifies and returns checksums as AWS S3 does; over plain HTTP, without a client in between."""
+"""The store verifies and returns checksums as AWS S3 does; tested over plain HTTP, without a client in between."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def header(algorithm: str, body: bytes = BODY) -> dict[str, str]:
 
 
 def told_of(raw: Raw, method: str = 'HEAD', **headers: str) -> dict[str, str]:
-    """The checksum headers of the object's answer."""
+    """The checksum headers of the response to a request for the object."""
     asked = {'x-amz-checksum-mode': 'ENABLED', **headers}
     return {name: value for name, value in raw(method, '/bucket/key', headers=asked).headers.items() if 'checksum' in name}
 
 
 def created(raw: Raw, **headers: str) -> str:
-    """A new upload's id."""
+    """The id of a new multipart upload."""
     given = {f'x-amz-checksum-{name}': value for name, value in headers.items()}
     return str(raw('POST', '/bucket/key?uploads', headers=given).text('UploadId'))
 
@@ -49,7 +49,7 @@ def sent(raw: Raw, upload_id: str, number: int, body: bytes, headers: Mapping[st
 
 
 def completed(raw: Raw, upload_id: str, *parts: tuple[int, bytes, str], **headers: str) -> Any:
-    """Complete an upload of these parts: number, body, the algorithm of the checksum to list or ''."""
+    """Complete an upload of these parts: number, body, and the algorithm of the checksum to list, or ''."""
     listed = ''
     for number, body, algorithm in parts:
         listed += f'<Part><PartNumber>{number}</PartNumber><ETag>{hashlib.md5(body).hexdigest()}</ETag>'
@@ -60,7 +60,7 @@ def completed(raw: Raw, upload_id: str, *parts: tuple[int, bytes, str], **header
 
 
 def chunked(body: bytes, trailer: tuple[str, str]) -> tuple[bytes, dict[str, str]]:
-    """A body as botocore sends it over TLS: in chunks of AWS's kind, with the checksum behind."""
+    """A body as botocore sends it over TLS: aws-chunked, with the checksum in a trailer."""
     name, value = trailer
     framed = b'%x\r\n%b\r\n0\r\n%b:%b\r\n\r\n' % (len(body), body, name.encode(), value.encode())
     headers = {
@@ -79,7 +79,7 @@ def chunked(body: bytes, trailer: tuple[str, str]) -> tuple[bytes, dict[str, str
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 @pytest.mark.parametrize('is_trailer', [False, True])
 def test_checksums_of_bodies(raw: Raw, operation: str, algorithm: str, *, is_trailer: bool) -> None:
-    """A right checksum is echoed, a wrong one is BadDigest and stores nothing; in a header as in a trailer."""
+    """A right checksum is returned, a wrong one is BadDigest and stores nothing; in a header or a trailer."""
     target = '/bucket/key' + (f'?uploadId={created(raw)}&partNumber=1' if operation == 'UploadPart' else '')
 
     def send(value_of: bytes) -> Any:
@@ -103,7 +103,7 @@ def test_checksums_of_bodies(raw: Raw, operation: str, algorithm: str, *, is_tra
 
 @pytest.mark.parametrize('operation', ['PutObject', 'UploadPart'])
 def test_digests_of_bodies(raw: Raw, operation: str) -> None:
-    """Content-MD5 and the signed digest are compared, and nothing is stored where they are another body's."""
+    """Content-MD5 and the signed digest are verified; a body that does not match is not stored."""
     target = '/bucket/key' + (f'?uploadId={created(raw)}&partNumber=1' if operation == 'UploadPart' else '')
 
     def send(of: bytes, name: str) -> Any:
@@ -133,7 +133,7 @@ def test_digests_of_bodies(raw: Raw, operation: str) -> None:
     ],
 )
 def test_malformed_headers(raw: Raw, name: str, value: str, code: str) -> None:
-    """What cannot be a checksum is refused with a code of its own, and stores nothing."""
+    """An invalid checksum header is refused with its own error code, and nothing is stored."""
     answer = raw('PUT', '/bucket/key', BODY, {name: value})
 
     assert (answer.status, answer.text('Code')) == (400, code)
@@ -141,12 +141,12 @@ def test_malformed_headers(raw: Raw, name: str, value: str, code: str) -> None:
 
 
 def test_a_payload_that_is_not_signed_is_not_compared(raw: Raw) -> None:
-    """UNSIGNED-PAYLOAD is no digest."""
+    """UNSIGNED-PAYLOAD is not compared as a digest."""
     assert raw('PUT', '/bucket/key', BODY, {'x-amz-content-sha256': 'UNSIGNED-PAYLOAD'}).status == 200
 
 
 def test_where_checksums_are_told(raw: Raw) -> None:
-    """HEAD and whole GET return the checksum on request; ranges never do, and unrequested it is never sent."""
+    """HEAD and GET return the checksum on request; ranges do not, and without x-amz-checksum-mode nothing does."""
     raw('PUT', '/bucket/key', BODY, header('CRC64NVME'))
     expected = {**header('CRC64NVME'), 'x-amz-checksum-type': 'FULL_OBJECT'}
 
@@ -156,14 +156,14 @@ def test_where_checksums_are_told(raw: Raw) -> None:
 
 
 def test_no_checksum_unasked(raw: Raw) -> None:
-    """An object that came without a checksum has none."""
+    """An object stored without a checksum has none."""
     raw('PUT', '/bucket/key', BODY)
 
     assert told_of(raw) == {}
 
 
 def test_what_botocore_sends(authority: Authority) -> None:
-    """botocore's trailers over TLS are right; spoilt on their way, they are refused."""
+    """botocore's trailers over TLS are accepted; if the body was changed, it is refused."""
     config = {'request_checksum_calculation': 'when_supported', 'response_checksum_validation': 'when_supported'}
     with Store(authority) as store:
         client = new_client(store, verify=str(authority.ca_pem), config=config)
@@ -171,7 +171,7 @@ def test_what_botocore_sends(authority: Authority) -> None:
         at = {'Bucket': 'bucket', 'Key': 'key'}
         answer = client.put_object(**at, Body=BODY, ChecksumAlgorithm='CRC64NVME')
         sent = store.log('PutObject')[0]['headers']
-        # Into the payload, behind the line with the chunk's length.
+        # A byte of the payload, after the line with the chunk's length.
         store.script({'operation': 'PutObject', 'times': 1, 'action': {'flip_received_at': 5}})
 
         with pytest.raises(client.exceptions.ClientError, match='BadDigest'):
@@ -199,7 +199,7 @@ def test_what_botocore_sends(authority: Authority) -> None:
     ],
 )
 def test_an_upload_from_beginning_to_end(raw: Raw, algorithm: str, asked: str, kind: str) -> None:
-    """Each step has algorithm and type; the whole checksum is compared, and returned with the object."""
+    """Each step returns algorithm and type; the checksum of the whole is verified, and returned with the object."""
     first, last = b'a' * PART, b'b'
     given = {'x-amz-checksum-algorithm': algorithm, **({'x-amz-checksum-type': asked} if asked else {})}
     answer = raw('POST', '/bucket/key?uploads', headers=given)
@@ -238,7 +238,7 @@ def test_an_upload_from_beginning_to_end(raw: Raw, algorithm: str, asked: str, k
 
 
 def test_composite_uploads_need_the_parts_checksums(raw: Raw) -> None:
-    """Without them the list is refused, with others too, and the upload goes on."""
+    """A composite upload can be completed only with the checksums of its parts; after a refusal it can be completed again."""
     upload_id = created(raw, algorithm='SHA256')
     sent(raw, upload_id, 1, BODY, header('SHA256'))
 
@@ -251,7 +251,7 @@ def test_composite_uploads_need_the_parts_checksums(raw: Raw) -> None:
 
 
 def test_a_part_of_another_algorithm(raw: Raw) -> None:
-    """It is refused by UploadPart, and is no part of the upload."""
+    """A part with another algorithm is refused by UploadPart, and is not listed."""
     upload_id = created(raw, algorithm='CRC64NVME')
 
     answer = sent(raw, upload_id, 1, BODY, header('CRC32'))
@@ -261,7 +261,7 @@ def test_a_part_of_another_algorithm(raw: Raw) -> None:
 
 
 def test_an_upload_without_algorithm(raw: Raw) -> None:
-    """Its parts may have any checksums, which are checked; the object has none but the CRC64NVME that Complete brings."""
+    """Without an algorithm, parts may have any checksums, which are verified; the object has only the CRC64NVME of Complete."""
     for headers, expected in [({}, {}), (header('CRC64NVME', b'a' * PART + b'b'), {'x-amz-checksum-type': 'FULL_OBJECT'})]:
         upload_id = created(raw)
         sent(raw, upload_id, 1, b'a' * PART, header('CRC32', b'a' * PART))
@@ -276,7 +276,7 @@ def test_an_upload_without_algorithm(raw: Raw) -> None:
 
 
 def test_an_upload_of_copied_parts(raw: Raw) -> None:
-    """The store computes and returns the checksum of a part that it copies."""
+    """The store computes and returns the checksum of a copied part."""
     raw('PUT', '/bucket/source', b'xx' + BODY)
     upload_id = created(raw, algorithm='SHA256')
     source = {'x-amz-copy-source': '/bucket/source', 'x-amz-copy-source-range': 'bytes=2-10'}
@@ -291,7 +291,7 @@ def test_an_upload_of_copied_parts(raw: Raw) -> None:
 
 
 def test_copies_keep_the_checksum(raw: Raw) -> None:
-    """A copy has its source's checksum, a FULL_OBJECT one instead of a composite one, or the requested one."""
+    """A copy has its source's checksum, a FULL_OBJECT one in place of a composite one, or the requested one."""
     source = {'x-amz-copy-source': '/bucket/source'}
     raw('PUT', '/bucket/source', BODY, header('CRC32C'))
     plain = raw('PUT', '/bucket/key', headers=source)
@@ -311,7 +311,7 @@ def test_copies_keep_the_checksum(raw: Raw) -> None:
 
 
 def test_deletes_are_checked_too(raw: Raw) -> None:
-    """DeleteObjects' document has a checksum, whose mismatch deletes nothing."""
+    """DeleteObjects with a wrong checksum deletes nothing."""
     raw('PUT', '/bucket/key', BODY)
     document = b'<Delete><Object><Key>key</Key></Object></Delete>'
 

@@ -31,7 +31,7 @@ def checksums_in(headers: dict[str, str]) -> dict[str, str]:
 
 
 def upload(raw: Raw, whole: dict[str, str], part: dict[str, str]) -> tuple[dict[str, str], dict[str, str], str]:
-    """Carry an upload of one part out: the checksum headers of its answers, and the last document."""
+    """Carry out an upload of one part. Returns the checksum headers of the responses, and the last document."""
     kind = {'x-amz-checksum-algorithm': 'CRC32', 'x-amz-checksum-type': 'FULL_OBJECT'}
     begun = raw('POST', '/bucket/key?uploads', headers=kind)
     upload_id = begun.text('UploadId')
@@ -44,7 +44,7 @@ def upload(raw: Raw, whole: dict[str, str], part: dict[str, str]) -> tuple[dict[
 
 
 def test_a_store_that_ignores_checksums(store: Store, raw: Raw) -> None:
-    """Wrong and malformed ones are ignored, and not returned; a wrong Content-MD5 is still refused."""
+    """Wrong and invalid checksums are ignored, and not returned; a wrong Content-MD5 is still refused."""
     store.mode(checksums='ignore')
 
     for headers in (RIGHT, WRONG, {'x-amz-checksum-crc32': 'shrt'}, {'x-amz-sdk-checksum-algorithm': 'CRC32'}):
@@ -57,7 +57,7 @@ def test_a_store_that_ignores_checksums(store: Store, raw: Raw) -> None:
 
 
 def test_a_store_that_refuses_checksums(store: Store, raw: Raw) -> None:
-    """Whatever brings one or names an algorithm is 501 and stores nothing; the rest is served."""
+    """A request with a checksum or an algorithm is refused with 501 and stores nothing; other requests are served."""
     store.mode(checksums='refuse')
 
     for headers in (
@@ -76,7 +76,7 @@ def test_a_store_that_refuses_checksums(store: Store, raw: Raw) -> None:
 
 
 def test_a_store_that_believes_everything(store: Store, raw: Raw) -> None:
-    """The sent value is returned, right or wrong."""
+    """The checksum that was sent is returned, right or wrong."""
     store.mode(checksums='blind')
 
     for given in (WRONG, RIGHT):
@@ -92,7 +92,7 @@ def test_a_store_that_believes_everything(store: Store, raw: Raw) -> None:
 
 
 def test_a_store_that_adds_checksums(store: Store, raw: Raw) -> None:
-    """As on S3, what comes without a checksum gets a CRC64NVME: objects, copies, and uploads without an algorithm."""
+    """As on S3, an object, a copy or an upload without a checksum gets a CRC64NVME."""
     store.mode(default_checksum='crc64nvme')
     expected = {'x-amz-checksum-crc64nvme': checksum_of('CRC64NVME', BODY), 'x-amz-checksum-type': 'FULL_OBJECT'}
 
@@ -110,7 +110,7 @@ def test_a_store_that_adds_checksums(store: Store, raw: Raw) -> None:
 
 
 def test_etags_that_are_no_md5(store: Store, raw: Raw) -> None:
-    """They look like one, differ each time, and are the same wherever they are told; an upload's is not its parts' MD5."""
+    """Opaque ETags look like an MD5, are new for each write, and are the same in all responses."""
     store.mode(etags='opaque')
 
     first, second = (raw('PUT', '/bucket/key', BODY).headers['etag'] for _ in range(2))
@@ -130,7 +130,7 @@ def test_etags_that_are_no_md5(store: Store, raw: Raw) -> None:
 
 
 def test_modes_end_with_a_reset(store: Store, raw: Raw) -> None:
-    """Fields that are not named stay as they are, until a reset brings S3 back."""
+    """Settings that are not passed are unchanged; a reset restores the defaults."""
     store.mode(checksums='ignore')
     store.mode(etags='opaque')
     ignored = raw('PUT', '/bucket/key', BODY, WRONG)
@@ -145,6 +145,6 @@ def test_modes_end_with_a_reset(store: Store, raw: Raw) -> None:
 
 @pytest.mark.parametrize('fields', [{'checksum': 'verify'}, {'checksums': 'sometimes'}, {'etags': ''}])
 def test_misspelt_modes_are_refused(store: Store, fields: dict[str, str]) -> None:
-    """A mode that the store does not know is an error where it is set, and changes nothing."""
+    """An unknown mode is an error, and changes nothing."""
     with pytest.raises(ValueError, match='a mode has no|cannot be'):
         store.mode(**fields)

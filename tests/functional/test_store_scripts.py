@@ -39,7 +39,7 @@ def client(store: Store) -> Iterator[Any]:
 
 @pytest.fixture
 def connect(store: Store) -> Iterator[Connect]:
-    """Opens connections without boto3, which end with the test."""
+    """Opens connections without boto3, which are closed after the test."""
     opened: list[http.client.HTTPConnection] = []
 
     def connect() -> http.client.HTTPConnection:
@@ -52,7 +52,7 @@ def connect(store: Store) -> Iterator[Connect]:
 
 
 def wait_for(found: Callable[[], list[dict[str, Any]]], timeout_s: float = 10.0) -> list[dict[str, Any]]:
-    """What is found as soon as something is."""
+    """The first non-empty result of the function; it is called until then."""
     until = time.monotonic() + timeout_s
     while not (entries := found()):
         assert time.monotonic() < until
@@ -61,7 +61,7 @@ def wait_for(found: Callable[[], list[dict[str, Any]]], timeout_s: float = 10.0)
 
 
 def test_refuse_a_part_twice(store: Store, client: Any) -> None:
-    """Only the named part is refused, only so often, and the rest goes as usual."""
+    """Only the specified part is refused, as often as specified; all other requests are served."""
     upload = begin_upload(client)
     store.script(
         {
@@ -86,7 +86,7 @@ def test_refuse_a_part_twice(store: Store, client: Any) -> None:
 
 @pytest.mark.parametrize('work', [False, True])
 def test_reset_before_or_after_the_work(store: Store, client: Any, *, work: bool) -> None:
-    """The answer is lost; whether the object is there depends on the script."""
+    """The response is lost; the object is stored only if the script has `work`."""
     store.script({'operation': 'PutObject', 'times': 1, 'action': {'reset': True, 'work': work}})
 
     with pytest.raises(ConnectionClosedError):
@@ -100,7 +100,7 @@ def test_reset_before_or_after_the_work(store: Store, client: Any, *, work: bool
 
 
 def test_reset_is_a_reset(store: Store, connect: Connect) -> None:
-    """An action's reset ends in RST, its close in FIN."""
+    """The action `reset` ends a connection with RST, `close` with FIN."""
     store.script({'times': 1, 'action': {'close': True}}, {'times': 1, 'action': {'reset': True}})
 
     with pytest.raises(http.client.RemoteDisconnected):
@@ -112,7 +112,7 @@ def test_reset_is_a_reset(store: Store, connect: Connect) -> None:
 
 
 def test_cut_body(store: Store, client: Any) -> None:
-    """The head promises the whole body, and the connection ends in the middle of it."""
+    """The head announces the whole body, and the connection ends in the middle of it."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'times': 1, 'action': {'cut_body_at': 4}})
 
@@ -126,7 +126,7 @@ def test_cut_body(store: Store, client: Any) -> None:
 
 
 def test_stalled_body(store: Store, client: Any) -> None:
-    """After some bytes nothing more comes, and the connection stays until the client goes."""
+    """After some bytes the body stalls, and the connection stays open until the client closes it."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'action': {'cut_body_at': 4, 'hang_s': 60}})
     impatient = new_client(store, config={'read_timeout': 0.2})
@@ -136,7 +136,7 @@ def test_stalled_body(store: Store, client: Any) -> None:
 
 
 def test_ignored_range(store: Store, client: Any) -> None:
-    """The whole body comes with 200, as from servers that know no ranges."""
+    """The whole body is sent with status 200, as by servers that do not support ranges."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'action': {'ignore_range': True}})
 
@@ -147,7 +147,7 @@ def test_ignored_range(store: Store, client: Any) -> None:
 
 
 def test_changed_headers_and_bytes(store: Store, client: Any, connect: Connect) -> None:
-    """Headers are dropped and added, a bit is flipped, and the rest of the answer stays true."""
+    """Headers are dropped and added and a bit is flipped; the rest of the response is unchanged."""
     put(client, body=b'0123456789')
     changes = {'drop_headers': ['etag'], 'add_headers': {'X-More': '1', 'Last-Modified': 'x'}, 'flip_byte_at': 3}
     store.script({'operation': 'GetObject', 'action': changes})
@@ -160,7 +160,7 @@ def test_changed_headers_and_bytes(store: Store, client: Any, connect: Connect) 
 
 
 def test_body_without_length(store: Store, client: Any, connect: Connect) -> None:
-    """Without Content-Length the end of the connection is the end of the body."""
+    """Without Content-Length the body ends with the connection."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'action': {'drop_headers': ['Content-Length']}})
 
@@ -170,7 +170,7 @@ def test_body_without_length(store: Store, client: Any, connect: Connect) -> Non
 
 
 def test_work_done_but_denied(store: Store, client: Any) -> None:
-    """The work is done first, and then the scripted answer is given."""
+    """With `work` the store does the work, and then sends the scripted response."""
     store.script({'operation': 'PutObject', 'times': 1, 'action': {'work': True, 'status': 500}})
 
     assert refused(lambda: put(client)) == (500, 'InternalError')
@@ -178,7 +178,7 @@ def test_work_done_but_denied(store: Store, client: Any) -> None:
 
 
 def test_scripted_answer(store: Store, client: Any, connect: Connect) -> None:
-    """Status, headers and body can be given; Complete's 200 with an error inside is one such answer."""
+    """Status, headers and body can be scripted, for example an error document with status 200."""
     error = '<Error><Code>InternalError</Code></Error>'
     store.script({'operation': 'HeadObject', 'action': {'status': 503, 'headers': {'Retry-After': '2'}}})
     store.script({'operation': 'GetObject', 'action': {'status': 200, 'body': error, 'delay_s': 0.01}})
@@ -189,7 +189,7 @@ def test_scripted_answer(store: Store, client: Any, connect: Connect) -> None:
 
 
 def test_early_answer(store: Store) -> None:
-    """The answer can come while the client still has a body to send, and ends the connection."""
+    """The response can be sent before the client has sent its body; the connection is then closed."""
     store.script({'action': {'status': 403, 'code': 'AccessDenied', 'early': True, 'read_bytes': 10}})
     with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
         sock.sendall(b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n' + b'a' * 10)
@@ -200,7 +200,7 @@ def test_early_answer(store: Store) -> None:
 
 
 def test_raw_answer(store: Store) -> None:
-    """What is no HTTP at all can be sent."""
+    """Bytes that are not HTTP can be sent."""
     store.script({'action': {'raw': '\x00\x01garbage\r\n'}})
     with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
         sock.sendall(b'GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n')
@@ -209,7 +209,7 @@ def test_raw_answer(store: Store) -> None:
 
 
 def test_dripping_body(store: Store, client: Any) -> None:
-    """The body comes in pieces, and is whole at the end."""
+    """The body arrives in pieces, and is complete at the end."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 3, 'every_s': 0.01}}})
 
@@ -217,7 +217,7 @@ def test_dripping_body(store: Store, client: Any) -> None:
 
 
 def test_dripping_at_a_rate(store: Store, client: Any) -> None:
-    """The body comes no faster than so many bytes per second; also slower than one byte a drip."""
+    """The body is not sent faster than the given rate, also if that is less than one byte per interval."""
     put(client, body=b'0123456789')
     for rate, at_least_s in ((100, 0.1), (10, 1.0)):
         store.script({'operation': 'GetObject', 'times': 1, 'action': {'drip': {'bytes_per_s': rate}}})
@@ -227,7 +227,7 @@ def test_dripping_at_a_rate(store: Store, client: Any) -> None:
 
 
 def test_stalling_body(store: Store, client: Any) -> None:
-    """After so many bytes there is silence, but the connection stays."""
+    """After the given number of bytes the body stalls, but the connection stays open."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'times': 1, 'action': {'stall_at': 4}})
     with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
@@ -244,7 +244,7 @@ def test_stalling_body(store: Store, client: Any) -> None:
 
 
 def test_bits_that_flip_in_the_store(store: Store, client: Any, connect: Connect) -> None:
-    """What is stored is another body, of objects and of parts, while ETag and checksum are those of what came."""
+    """The stored bytes of objects and parts are changed, while ETag and checksum are those of the original."""
     crc = {'x-amz-checksum-crc32': 'y/Q5Jg=='}
     store.script({'operation': 'PutObject', 'times': 1, 'action': {'flip_stored_at': 3}})
     put_status, _, _ = exchange(connect(), 'PUT', '/bucket/key', b'123456789', crc)
@@ -265,7 +265,7 @@ def test_bits_that_flip_in_the_store(store: Store, client: Any, connect: Connect
 
 
 def test_bits_that_flip_on_the_way(store: Store, client: Any, connect: Connect) -> None:
-    """What arrives is another body: with a checksum it is refused, without one the ETag is that of the wrong bytes."""
+    """The received bytes are changed: with a checksum they are refused; without one the ETag is that of the changed bytes."""
     store.script({'operation': 'PutObject', 'action': {'flip_received_at': 3}})
 
     refusal, _, document = exchange(connect(), 'PUT', '/bucket/key', b'123456789', {'x-amz-checksum-crc32': 'y/Q5Jg=='})
@@ -277,7 +277,7 @@ def test_bits_that_flip_on_the_way(store: Store, client: Any, connect: Connect) 
 
 
 def test_bits_that_flip_on_the_way_back(store: Store, client: Any, connect: Connect) -> None:
-    """The answer's body is another, its checksum is true."""
+    """The body of the response is changed; its checksum header is not."""
     exchange(connect(), 'PUT', '/bucket/key', b'123456789', {'x-amz-checksum-crc32': 'y/Q5Jg=='})
     store.script({'operation': 'GetObject', 'times': 1, 'action': {'flip_byte_at': 3}})
 
@@ -287,7 +287,7 @@ def test_bits_that_flip_on_the_way_back(store: Store, client: Any, connect: Conn
 
 
 def test_the_log_tells_when(store: Store, client: Any) -> None:
-    """Each request has the clock of its beginning and, once it is answered, of its end: the clock of this process too."""
+    """Each request in the log has its start and, after the response, its end, in seconds of this process's clock."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 5, 'every_s': 0.1}}})
     begun = time.monotonic()
@@ -301,7 +301,7 @@ def test_the_log_tells_when(store: Store, client: Any) -> None:
 
 
 def test_the_log_of_what_has_no_end_yet(store: Store, client: Any) -> None:
-    """A request that waits for its answer is in the log without an end; broken off, it has one."""
+    """A request without a response is in the log without an end; if its connection is closed, it has one."""
     store.script({'operation': 'GetObject', 'times': 1, 'action': {'hang_s': 60}})
     with socket.create_connection(('127.0.0.1', store.port), timeout=10) as sock:
         sock.sendall(b'GET /bucket/key HTTP/1.1\r\nHost: x\r\n\r\n')
@@ -322,13 +322,13 @@ def test_reset_on_the_second_request_of_a_connection(store: Store, connect: Conn
 
 
 def test_misspelt_script_is_refused(store: Store) -> None:
-    """A rule that the store does not understand is an error where it is written."""
+    """An invalid rule is an error when it is set."""
     with pytest.raises(ValueError, match='sttaus'):
         store.script({'action': {'sttaus': 503}})
 
 
 def test_reset_forgets(store: Store, client: Any) -> None:
-    """After a reset there are no objects, rules or log; connections stay."""
+    """A reset removes objects, rules and the log; connections stay open."""
     put(client)
     store.script({'action': {'status': 500}})
 
@@ -340,8 +340,8 @@ def test_reset_forgets(store: Store, client: Any) -> None:
 
 
 def test_a_client_that_vanishes_does_no_harm() -> None:
-    """A reset in the middle of a request ends its connection only."""
-    with Store() as store:  # its own: nobody knows when the connection is accepted
+    """A reset in the middle of a request ends that connection only."""
+    with Store() as store:  # its own store: the time at which the connection is accepted is unknown
         sock = socket.create_connection(('127.0.0.1', store.port))
         sock.sendall(b'PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody')
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))

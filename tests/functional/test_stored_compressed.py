@@ -1,4 +1,4 @@
-"""Only what s3po has compressed is decompressed, unless the caller requests more; and only up to the limit."""
+"""Only objects that s3po has compressed are decompressed by default, and only up to the size limit."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.security('S17')
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture(scope='module')
 def bomb() -> bytes:
-    """A quarter of a megabyte that unpacks to a thousand times as much."""
+    """A quarter of a megabyte that decompresses to a thousand times as much."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode='wb', mtime=0) as file:
         for _ in range(UNPACKED_BYTES // MIB):
@@ -39,7 +39,7 @@ def bomb() -> bytes:
 
 @pytest.mark.parametrize('coding', ['gzip', 'deflate, gzip', 'x-gzip', 'br', 'zstd'])
 def test_bomb(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathlib.Path, coding: str) -> None:
-    """To memory, to a path and to a file: as stored, and with no more memory than that takes."""
+    """Another client's compressed object is downloaded as stored, to memory, a path or a file, with little memory."""
     conn.upload(BUCKET, 'key', bomb, headers={'Content-Encoding': coding})
     target = io.BytesIO()
     conn.download(BUCKET, 'key')
@@ -59,7 +59,7 @@ def test_bomb(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathli
 
 @pytest.mark.parametrize('how', ['marked', 'asked for'])
 def test_bomb_that_is_decompressed(conn: s3po.Connection, store: Store, bomb: bytes, tmp_path: pathlib.Path, how: str) -> None:
-    """The mark of s3po may have been written by hand: beyond the limit nothing is kept, and nothing is retried."""
+    """A forged compression mark is harmless: beyond the limit the download fails, writes nothing, and is not retried."""
     metadata = {'s3po-compress': 'gzip'} if how == 'marked' else None
     conn.upload(BUCKET, 'key', bomb, headers={'Content-Encoding': 'gzip'}, metadata=metadata)
     target = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Temporary files of downloads: when processes die or meet, or the disk fails."""
+"""Temporary files of downloads: if processes are killed, several download the same object, or the disk fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.servers import CHECKOUT, Store
 LIMIT_S = 60.0
 DAY_S = 24 * 60 * 60
 DATA = noise(20 * MIB + 11)
-# The first answer of a download, which carries 8 MiB of it, takes some seconds.
+# The first response of a download, with 8 MiB of the object, takes some seconds.
 SLOWLY = {'operation': 'GetObject', 'action': {'drip': {'bytes': MIB, 'every_s': 0.5}}, 'times': 1}
 
 PRELUDE = """
@@ -68,14 +68,14 @@ def started(store: Store, directory: pathlib.Path, *pieces: str) -> subprocess.P
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """Return the output of a process, which must succeed."""
+    """The standard error of a process, which must succeed."""
     _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, said
     return said
 
 
 def part_of(directory: pathlib.Path) -> pathlib.Path | None:
-    """The one temporary file that is being written there; None before its first bytes."""
+    """The temporary file that is being written in the directory, or None before its first bytes."""
     found = [path for path in directory.glob('.s3po-*.part') if path.stat().st_size]
     assert len(found) < 2
     return found[0] if found else None
@@ -83,7 +83,7 @@ def part_of(directory: pathlib.Path) -> pathlib.Path | None:
 
 @pytest.fixture
 def half_way(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that has downloaded some of s3://bucket/key to `target` in tmp_path, where an old file stands."""
+    """A process that has downloaded a part of s3://bucket/key to `target` in tmp_path, where an old file exists."""
     conn.upload(BUCKET, 'key', DATA)
     (tmp_path / 'target').write_bytes(b'old')
     store.script(SLOWLY)
@@ -99,7 +99,7 @@ def half_way(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> Ite
 
 @pytest.mark.fault('F55')
 def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Only the temporary file is left, beside the old one, and the next download of the same leaves nothing of it."""
+    """After SIGKILL the temporary file is left, the old file is unchanged, and the next download removes the temporary file."""
     half_way.send_signal(signal.SIGKILL)
     half_way.wait(LIMIT_S)
     left = part_of(tmp_path)
@@ -117,7 +117,7 @@ def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection,
 
 @pytest.mark.fault('F55')
 def test_interrupt(half_way: subprocess.Popen[str], tmp_path: pathlib.Path) -> None:
-    """A KeyboardInterrupt has the time to remove it."""
+    """After SIGINT the temporary file is removed."""
     half_way.send_signal(signal.SIGINT)
     half_way.wait(LIMIT_S)
 
@@ -127,7 +127,7 @@ def test_interrupt(half_way: subprocess.Popen[str], tmp_path: pathlib.Path) -> N
 
 @pytest.mark.slow
 def test_other_process_at_the_same(half_way: subprocess.Popen[str], conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """A process that stands still loses nothing to a download of the same, nor to a sweep; both downloads succeed."""
+    """The temporary file of a stopped process is neither used by another download nor swept; both downloads succeed."""
     half_way.send_signal(signal.SIGSTOP)
     part = part_of(tmp_path)
     assert part is not None
@@ -147,7 +147,7 @@ def test_other_process_at_the_same(half_way: subprocess.Popen[str], conn: s3po.C
 
 @pytest.mark.slow
 def test_many_processes_at_the_same(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """However they meet, each succeeds, and what they leave is one complete file."""
+    """If several processes download to the same path, each succeeds, and one complete file is left."""
     conn.upload(BUCKET, 'key', DATA)
     conn.upload(BUCKET, 'small', b'small')
     again_and_again = """
@@ -172,7 +172,7 @@ def test_many_processes_at_the_same(store: Store, conn: s3po.Connection, tmp_pat
 
 @pytest.mark.parametrize('size_bytes', [0, 5, 3 * MIB, 20 * MIB])
 def test_many_greenlets_at_the_same(conn: s3po.Connection, tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """Likewise within one process."""
+    """If several greenlets download to the same path, each succeeds, and one complete file is left."""
     conn.upload(BUCKET, 'key', DATA[:size_bytes])
     with conn.batch(8) as batch:
         jobs = [batch.download_file(BUCKET, 'key', tmp_path / 'target') for _ in range(24)]
@@ -184,7 +184,7 @@ def test_many_greenlets_at_the_same(conn: s3po.Connection, tmp_path: pathlib.Pat
 
 @pytest.mark.fault('F55')
 def test_next_process_sweeps(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """The first download into a directory removes abandoned files of any download that are a day old."""
+    """The first download to a directory removes abandoned temporary files that are more than a day old."""
     conn.upload(BUCKET, 'other', b'data')
     for name, age_s in (('stale', DAY_S + 60), ('young', DAY_S - 600), ('locked', 9 * DAY_S)):
         path = tmp_path / f'.s3po-{name}.part'
@@ -203,7 +203,7 @@ def test_next_process_sweeps(store: Store, conn: s3po.Connection, tmp_path: path
 
 
 def test_forged_link(memory: MemoryTransport, memory_conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Who knows the name beforehand and puts a link there gains nothing."""
+    """A symbolic link in place of the temporary file is not followed."""
     memory_conn.upload(BUCKET, 'key', DATA)
     seen: list[str] = []
     memory.fault = lambda *_: seen.extend(name for name in names(tmp_path) if name not in seen)
@@ -222,9 +222,9 @@ def test_forged_link(memory: MemoryTransport, memory_conn: s3po.Connection, tmp_
     assert (tmp_path / 'target').read_bytes() == DATA
 
 
-# --- what the disk refuses
+# --- errors of the disk
 
-# A download over a store in memory, whose error is printed with the number of requests.
+# A download from a store in memory; prints its error with the number of requests.
 REFUSED = """
     import os, resource, sys
     import s3po
@@ -251,7 +251,7 @@ LIMITED = 'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))'
 def refused(
     directory: pathlib.Path, target: str, *, size_bytes: int = 20 * MIB, prepare: str = '', within: tuple[str, ...] = ()
 ) -> tuple[int, int, str]:
-    """Download in a process of its own: the errno of what it meets, the number of requests, the message."""
+    """Download in another process. Returns the errno, the number of requests, and the message."""
     (directory / 'script.py').write_text(textwrap.dedent(REFUSED).format(prepare=prepare))
     said = run_command([*within, sys.executable, 'script.py', target, str(size_bytes)], {}, directory)
     number, requests, message = said.out.rstrip().split(' ', 2)
@@ -262,7 +262,7 @@ def refused(
 @pytest.mark.fault('F52')
 @pytest.mark.parametrize('size_bytes', [10_000, 3 * MIB, 20 * MIB])
 def test_limit_of_the_file_size(tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """The system refuses to write on: one request, one clear error, the old file."""
+    """A limit of the file size (RLIMIT_FSIZE) causes one request and one clear error; the old file is unchanged."""
     (tmp_path / 'target').write_bytes(b'old')
 
     number, requests, message = refused(tmp_path, 'target', size_bytes=size_bytes, prepare=LIMITED)
@@ -274,7 +274,7 @@ def test_limit_of_the_file_size(tmp_path: pathlib.Path, size_bytes: int) -> None
 
 
 def may_mount() -> bool:
-    """Whether a process may have mounts of its own."""
+    """Whether a process can mount file systems in its own namespace."""
     try:
         return subprocess.run(['unshare', '-Urm', 'true'], check=False, capture_output=True, timeout=LIMIT_S).returncode == 0
     except FileNotFoundError:
@@ -285,7 +285,7 @@ MOUNTING = pytest.mark.skipif(not may_mount(), reason='no user namespaces here: 
 
 
 def mounted(options: str, then: str) -> tuple[str, ...]:
-    """A command before the command, which runs it with a file system of its own at `disk`, and looks at that afterwards."""
+    """The prefix of a command that runs it with a file system mounted at `disk`, and then runs `then`."""
     script = f'mount -t tmpfs -o {options} tmpfs disk && {then}'
     return ('unshare', '-Urm', 'sh', '-ec', script, 'sh')
 
@@ -295,7 +295,7 @@ def mounted(options: str, then: str) -> tuple[str, ...]:
 @pytest.mark.fault('F52')
 @pytest.mark.parametrize('size_bytes', [int(0.9 * MIB), 3 * MIB, 20 * MIB])
 def test_full_disk(tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """A disk of 1 MiB: no part of the object is requested twice, nothing is left, and the old file is unchanged."""
+    """On a full disk (1 MiB) no part is requested twice, nothing is left, and the old file is unchanged."""
     (tmp_path / 'disk').mkdir()
     fill = 'head -c 200000 /dev/zero > disk/old; "$@"; ls -A disk > left; stat -c %s disk/old >> left'
 
@@ -311,7 +311,7 @@ def test_full_disk(tmp_path: pathlib.Path, size_bytes: int) -> None:
 @MOUNTING
 @pytest.mark.fault('F54')
 def test_read_only_file_system(tmp_path: pathlib.Path) -> None:
-    """It is told as what it is."""
+    """A read-only file system has its own message."""
     (tmp_path / 'disk').mkdir()
 
     number, requests, message = refused(tmp_path, 'disk/target', within=mounted('ro', '"$@"'))
@@ -323,7 +323,7 @@ def test_read_only_file_system(tmp_path: pathlib.Path) -> None:
 @pytest.mark.slow
 @pytest.mark.fault('F54')
 def test_read_only_directory(tmp_path: pathlib.Path) -> None:
-    """One without permission to write."""
+    """A directory without write permission has its own message."""
     (tmp_path / 'closed').mkdir()
     (tmp_path / 'closed' / 'target').write_bytes(b'old')
     (tmp_path / 'closed').chmod(0o555)
@@ -338,7 +338,7 @@ def test_read_only_directory(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.fault('F54')
 def test_targets_that_cannot_be(memory: MemoryTransport, memory_conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
-    """Each fails with its path and without a request; the others of the batch succeed, and no file is taken for a directory."""
+    """A download to an impossible target fails with its path and without a request; the others of the batch succeed."""
     memory_conn.upload(BUCKET, 'key', b'data')
     memory.calls.clear()
     (tmp_path / 'a').write_bytes(b'old')
@@ -372,7 +372,7 @@ def test_targets_that_cannot_be(memory: MemoryTransport, memory_conn: s3po.Conne
 @pytest.mark.fault('F56')
 @pytest.mark.parametrize('use_tmp_file', [True, False])
 def test_special_files(memory: MemoryTransport, tmp_path: pathlib.Path, use_tmp_file: bool) -> None:
-    """Pipes, devices, sockets and circles of links are refused before anything is sent, also at the end of a link."""
+    """Pipes, devices, sockets and loops of links are rejected before any request, also behind a link."""
     conn = s3po.Connection(transport=memory, retry=impatient(), config=s3po.TransferConfig(use_tmp_file=use_tmp_file))
     os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'to-pipe').symlink_to('pipe')
@@ -398,7 +398,7 @@ def test_special_files(memory: MemoryTransport, tmp_path: pathlib.Path, use_tmp_
 
 @pytest.mark.fault('F56')
 def test_slow_disk(memory_conn: s3po.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a file whose disk is slow one write stops the other greenlets, and no further one; its bytes are the right ones."""
+    """If the disk is slow, only the first write blocks other greenlets; later writes are done in threads, and are right."""
     sleep, pwrite = monkey.get_original('time', 'sleep'), os.pwrite
     inline: list[bool] = []
     own = threading.get_native_id()

@@ -1,4 +1,4 @@
-"""Data and secrets are protected on their way, or a warning is logged; and they are sent nowhere else."""
+"""Data and secrets are protected in transit, or a warning is logged, and they are sent to no other host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Connect = Callable[..., s3po.Connection]
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
@@ -40,14 +40,14 @@ def _tls_server(authority: Authority) -> Iterator[Store]:
 
 @pytest.fixture
 def tls_store(_tls_server: Store) -> Store:
-    """A store that speaks TLS with a certificate of our own authority."""
+    """A store over TLS, with a certificate of the tests' authority."""
     _tls_server.reset()
     return _tls_server
 
 
 @pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What s3po has warned of so far."""
+    """A function that returns the warnings that s3po has logged so far."""
     return lambda: [each.getMessage() for each in caplog.records if each.name.startswith('s3po') and each.levelno >= 30]
 
 
@@ -69,7 +69,7 @@ def test_certificates(
     is_trusted: bool,
     is_warned: bool,
 ) -> None:
-    """They are verified unless one says otherwise, which is told once, however much is sent and from how many threads."""
+    """Certificates are verified unless verify=False, which is logged once, for all requests and threads."""
     # urllib3 warns as well, each time.
     monkeypatch.setattr('warnings.warn', lambda *_, **__: None)
     given: Any = {'default': {}, 'path': {'verify': authority.ca_pem}, 'none': {'verify': False}}[verify]
@@ -111,7 +111,7 @@ def test_certificates(
 def test_warnings(
     monkeypatch: pytest.MonkeyPatch, warned: Callable[[], list[str]], url: str, asks: str, expected: list[str], *, verify: bool
 ) -> None:
-    """Plain HTTP to another machine is logged once, wherever the endpoint comes from; to this machine it is not."""
+    """Plain HTTP to another machine is logged once, wherever the endpoint is configured; to loopback it is not logged."""
     for name in ('AWS_CA_BUNDLE', 'REQUESTS_CA_BUNDLE'):
         monkeypatch.delenv(name, raising=False)
     given: dict[str, Any] = {'endpoint_url': url, 'region': 'us-east-1', 'verify': verify, **KEYS}
@@ -149,13 +149,13 @@ def test_warnings(
     ],
 )
 def test_loopback(host: str, *, expected: bool) -> None:
-    """This machine by its names and addresses; in doubt it is another."""
+    """Loopback names and addresses are recognized; a name in doubt counts as another machine."""
     assert is_loopback(host) is expected
 
 
 @pytest.mark.security('S04')
 def test_missing_authorities(tmp_path: Any) -> None:
-    """A path that does not exist is an error, not a reason to trust all certificates."""
+    """A verify path that does not exist is an error; it does not disable verification."""
     with pytest.raises(ConfigurationError, match='verify: the file or directory'):
         s3po.Connection(verify=tmp_path / 'none.pem')
 
@@ -168,7 +168,7 @@ def test_missing_authorities(tmp_path: Any) -> None:
 @pytest.mark.parametrize('status', [301, 307, 400])
 @pytest.mark.parametrize('region', ['evil.example.com', 'a/b', 'us-east-1@evil', '-a', '123', 'us_east', 'x' * 64, 'é', 'a b'])
 def test_region_that_is_none(store: Store, connect: Connect, region: str, where: str, status: int) -> None:
-    """What cannot be a region's name is not used as one: nothing is sent again, nothing is signed for it, now or later."""
+    """An invalid region in a response is not used: the request is not sent again or signed for it, now or later."""
     conn = connect(store.endpoint_url, **KEYS)
     store.create_bucket(BUCKET)
     code = {301: 'PermanentRedirect', 307: 'TemporaryRedirect', 400: 'AuthorizationHeaderMalformed'}[status]
@@ -177,7 +177,7 @@ def test_region_that_is_none(store: Store, connect: Connect, region: str, where:
     headers = {'x-amz-bucket-region': said} if where == 'header' else {}
     store.script({'operation': 'PutObject', 'times': 1, 'action': {'status': status, 'body': body, 'headers': headers}})
 
-    # botocore refuses the name itself, before it sends anything.
+    # botocore rejects the name itself, before it sends anything.
     with pytest.raises((InvalidRequest, ConfigurationError)):
         conn.upload(BUCKET, 'key', b'data', extra=SSE_C)
 
@@ -188,7 +188,7 @@ def test_region_that_is_none(store: Store, connect: Connect, region: str, where:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Store]:
-    """Another store, which is to see nothing."""
+    """Another store, which must not receive any request."""
     with Store() as other:
         yield other
         assert other.log() == []
@@ -201,7 +201,7 @@ def elsewhere() -> Iterator[Store]:
 def test_secrets_stay(
     tls_store: Store, connect: Connect, authority: Authority, elsewhere: Store, status: int, host: str
 ) -> None:
-    """Sent to another host, or down to plain HTTP, s3po does not go: not with a token, not with a key of SSE-C, not at all."""
+    """A redirect to another host or to plain HTTP is never followed: neither a token nor an SSE-C key is sent there."""
     conn = connect(tls_store.endpoint_url, verify=authority.ca_pem, **KEYS, default_extra=SSE_C)
     tls_store.create_bucket(BUCKET)
     headers = {'Location': f'http://{host}:{elsewhere.port}/{BUCKET}/key', 'x-amz-bucket-region': 'eu-west-1'}
@@ -219,7 +219,7 @@ def test_secrets_stay(
         before = len(tls_store.log())
         with pytest.raises(s3po.S3poError):
             call()
-        # A 303, which is no answer of S3's, is met by all attempts.
+        # All attempts get the 303, which S3 does not send.
         assert len(tls_store.log()) - before <= 4
 
 
@@ -228,7 +228,7 @@ def test_secrets_stay(
 
 @pytest.mark.security('S06')
 def test_presigned_url_is_seen_by_nobody(store: Store, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
-    """It is given to the caller, and stands in no log and no repr. It is of version 4, and holds for an hour."""
+    """A presigned URL is in no log and no repr. It has a version 4 signature, and is valid for an hour."""
     with caplog.at_level(logging.DEBUG):
         conn = connect(store.endpoint_url, **KEYS)
         url = conn.presign('GET', BUCKET, 'key')
@@ -245,7 +245,7 @@ def test_presigned_url_is_seen_by_nobody(store: Store, connect: Connect, caplog:
 @pytest.mark.security('S06')
 @pytest.mark.parametrize('expires_s', [0, -1, 604_801, 3600.0, '3600', True, None])
 def test_life_of_a_presigned_url(connect: Connect, expires_s: Any) -> None:
-    """At most seven days, S3's limit; errors are raised before anything is signed."""
+    """A presigned URL is valid for at most seven days, S3's limit; other values are errors."""
     conn = connect('https://s3.example.com')
     with pytest.raises(ConfigurationError, match='expires_s must be a whole number from 1 to 604,800'):
         conn.presign('GET', BUCKET, 'key', expires_s=expires_s)
@@ -257,7 +257,7 @@ def test_life_of_a_presigned_url(connect: Connect, expires_s: Any) -> None:
 @pytest.mark.parametrize('region', ['us-east-1', 'eu-central-1', 'aws-global'])
 @pytest.mark.parametrize('endpoint_url', [None, 'https://s3.example.com'])
 def test_presigned_by_version_4_only(connect: Connect, region: str, endpoint_url: str | None) -> None:
-    """Also by a client of the caller's, where botocore would take version 2 in some regions."""
+    """URLs are presigned with version 4 even if botocore would choose version 2 for the client and region."""
     theirs = boto3.client(
         's3', region_name=region, endpoint_url=endpoint_url, aws_access_key_id='a', aws_secret_access_key=PASSWORD
     )
@@ -270,7 +270,7 @@ def test_presigned_by_version_4_only(connect: Connect, region: str, endpoint_url
 @pytest.mark.security('S06')
 @pytest.mark.parametrize('signature_version', ['s3', 's3-query', 'v2'])
 def test_presigned_by_version_2(connect: Connect, signature_version: str) -> None:
-    """presign() never creates a URL with the old signature."""
+    """presign() never creates a URL with a version 2 signature."""
     config = Config(signature_version=signature_version)
     with pytest.raises(ConfigurationError):
         connect('https://s3.example.com', client_config=config).presign('GET', BUCKET, 'key')

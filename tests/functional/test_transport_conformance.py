@@ -1,4 +1,4 @@
-"""All transports behave the same: the real one against two servers, and the one in memory that replaces it in tests."""
+"""All transports behave the same: the real ones against two servers, and the one in memory that replaces them in tests."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def bucket() -> str:
 
 @pytest.fixture
 def shortcomings(request: pytest.FixtureRequest) -> Mapping[str, str]:
-    """What moto does not do."""
+    """Tests that moto cannot pass, with the reason."""
     is_moto = '-moto' in request.node.name
     return {'test_copy_of_something_else': 'moto ignores x-amz-copy-source-if-match'} if is_moto else {}
 
 
 @pytest.fixture(params=['memory', 'boto-store', 'boto-moto', 'wire-store', 'wire-moto'])
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    """A transport with an empty bucket behind it."""
+    """A transport whose store has an empty bucket."""
     if request.param == 'memory':
         yield request.getfixturevalue('memory')
         return
@@ -40,7 +40,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
 
 
 def test_default_connection_uses_the_same(connect: Callable[..., s3po.Connection], memory: MemoryTransport) -> None:
-    """A connection takes any object with a transport's methods."""
+    """A connection accepts any object with the methods of a transport."""
     connection = connect(transport=memory)
 
     connection.upload(BUCKET, 'key', b'x')

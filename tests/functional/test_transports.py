@@ -1,4 +1,4 @@
-"""Both transports against a store that misbehaves: their requests, checks and retries."""
+"""Both transports against a misbehaving store: their requests, checks and retries."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ COMPLETED_BODY = (
 
 
 def once(operation: str, times: int | None = 1, **action: Any) -> dict[str, Any]:
-    """A rule that acts on the next request of one kind, or on so many."""
+    """A rule for the next request of one operation, or for several."""
     return {'operation': operation, 'times': times, 'action': action}
 
 
 def sent(store: Store, operation: str) -> list[Mapping[str, str]]:
-    """The headers of the requests of one kind."""
+    """The headers of the requests of one operation."""
     return [seen['headers'] for seen in store.log(operation)]
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def parts_conn(store: Store, connect: Connect) -> s3po.Connection:
-    """A connection that cuts at 5 MiB, with a bucket."""
+    """A connection with parts of 5 MiB; the bucket exists."""
     connection = connect(store.endpoint_url, config=IN_PARTS)
     store.create_bucket(BUCKET)
     return connection
 
 
-# ---------------------------------------------------------------------- what is sent
+# ---------------------------------------------------------------------- requests
 
 
 def test_headers(conn: s3po.Connection, store: Store) -> None:
-    """Known headers go as boto3's parameters, the others as they are, and all of them are signed."""
+    """Known headers are sent as boto3's parameters, others unchanged, and all of them are signed."""
     headers = {'Cache-Control': 'no-cache', 'x-custom': 'a  b', 'X-Amz-Acl': 'private', 'x-amz-meta-B': '2'}
     conn.upload(BUCKET, 'key.txt', b'data', headers=headers, metadata={'a': '1'})
     seen = sent(store, 'PutObject')[0]
@@ -85,7 +85,7 @@ def test_headers(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_headers_of_one_request_only(conn: s3po.Connection, store: Store) -> None:
-    """Side by side, each request has its own raw headers, and none has another's."""
+    """With concurrent requests, each has its own raw headers and no other's."""
     with conn.batch(10) as batch:
         for number in range(40):
             batch.upload(BUCKET, str(number), b'', headers={'x-custom': str(number)} if number % 2 else None)
@@ -95,7 +95,7 @@ def test_headers_of_one_request_only(conn: s3po.Connection, store: Store) -> Non
 
 
 def test_headers_of_an_object_in_parts(parts_conn: s3po.Connection, store: Store) -> None:
-    """They go with the request that makes the object, and conditions with the one that publishes it."""
+    """Headers are sent with CreateMultipartUpload, and conditions with CompleteMultipartUpload."""
     headers = {'x-custom': 'c', 'Cache-Control': 'no-cache'}
     parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1), headers=headers, if_none_match='*', extra={'RequestPayer': 'requester'})
     created = sent(store, 'CreateMultipartUpload')[0]
@@ -109,7 +109,7 @@ def test_headers_of_an_object_in_parts(parts_conn: s3po.Connection, store: Store
 
 
 def test_headers_of_a_copy(conn: s3po.Connection, store: Store) -> None:
-    """They replace the source's; without any the source's are kept."""
+    """Headers replace those of the source; without any, the source's are kept."""
     conn.upload(BUCKET, 'key', b'', metadata={'a': '1'})
     conn.copy(BUCKET, 'key', BUCKET, 'same')
     conn.copy(BUCKET, 'key', BUCKET, 'other', headers={'x-custom': 'c'}, content_type='text/x-test')
@@ -122,7 +122,7 @@ def test_headers_of_a_copy(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_defaults(store: Store, connect: Connect) -> None:
-    """default_extra goes with every request that knows it; that of a call goes on top."""
+    """default_extra is sent with every request that supports it; the extra of a call takes precedence."""
     connection = connect(store.endpoint_url, default_extra={'ExpectedBucketOwner': '1', 'ACL': 'private'})
     connection.create_bucket(BUCKET)
     connection.upload(BUCKET, 'key', b'', extra={'ACL': 'public-read'})
@@ -135,7 +135,7 @@ def test_defaults(store: Store, connect: Connect) -> None:
         assert sent(store, operation)[0]['x-amz-expected-bucket-owner'] == '1'
 
 
-# ---------------------------------------------------------------------- what is believed
+# ---------------------------------------------------------------------- invalid responses
 
 SPOILT: list[tuple[dict[str, Any], type[TransportError], str]] = [
     ({'cut_body_at': 5}, NetworkError, 'ended after 5 of 10 bytes|closed|IncompleteRead'),
@@ -155,7 +155,7 @@ SPOILT: list[tuple[dict[str, Any], type[TransportError], str]] = [
 ]
 
 
-# Requests that end without a byte of an answer.
+# Requests that get no byte of a response.
 LOST: list[dict[str, Any]] = [{'reset': True}, {'close': True}]
 
 
@@ -163,9 +163,9 @@ LOST: list[dict[str, Any]] = [{'reset': True}, {'close': True}]
 def test_download_is_tried_again(
     conn: s3po.Connection, store: Store, kind: Kind, action: dict[str, Any], error: type[Exception], text: str
 ) -> None:
-    """Once is mended; for ever ends in a DownloadError that counts the attempts and keeps the last error."""
+    """A failed download is retried; if it always fails, the DownloadError has the number of attempts and the last error."""
     conn.upload(BUCKET, 'key', b'0123456789')
-    # The first request of each download goes out on the connection that was used last.
+    # The first request of each download uses the connection that was used last.
     resent = int(kind.resends and action in LOST)
     store.script(once('GetObject', **action))
     with conn.batch(1) as batch:
@@ -194,7 +194,7 @@ def test_download_is_tried_again(
     ],
 )
 def test_range_that_is_another(conn: s3po.Connection, store: Store, action: dict[str, Any], tmp_path: pathlib.Path) -> None:
-    """Unrequested bytes are never taken for requested ones."""
+    """If the response has another range, the range is requested again; if it stays wrong, the download fails."""
     conn.upload(BUCKET, 'key', b'0123456789')
     store.script(once('GetObject', **action))
     assert conn.download(BUCKET, 'key', byte_range=(4, 8)) == b'4567'
@@ -202,14 +202,14 @@ def test_range_that_is_another(conn: s3po.Connection, store: Store, action: dict
     with pytest.raises((IntegrityError, DownloadError)) as caught:
         conn.download(BUCKET, 'key', tmp_path / 'file', byte_range=(4, 8))
 
-    # What arrives wrong is asked for three times, what does not arrive as often as anything else.
+    # Wrong bytes are requested three times, missing ones as often as after any other failure.
     assert f'{3 if caught.type is IntegrityError else 4} attempts' in str(caught.value)
     assert os.listdir(tmp_path) == []
 
 
 def test_parts_that_are_the_whole(store: Store, connect: Connect, tmp_path: pathlib.Path) -> None:
-    """A store that ignores ranges never makes a file larger than the object, nor one of the wrong bytes."""
-    # One after the other: urllib3 leaves the socket of a greenlet that is killed while it connects to the garbage collector.
+    """If a store ignores ranges, the file is never larger than the object, and has no wrong bytes."""
+    # One at a time: urllib3 leaves the socket of a greenlet that is killed while it connects to the garbage collector.
     config = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=1)
     parts_conn = connect(store.endpoint_url, config=config)
     store.create_bucket(BUCKET)
@@ -222,14 +222,14 @@ def test_parts_that_are_the_whole(store: Store, connect: Connect, tmp_path: path
     result = parts_conn.download(BUCKET, 'key', tmp_path / 'other')
     assert (tmp_path / 'other').read_bytes() == data
     assert result.parts == 1
-    # What is put into memory, or written in order, too.
+    # For targets in memory and targets that are written in order, too.
     assert parts_conn.download(BUCKET, 'key') == data
     with (tmp_path / 'ordered').open('wb') as file:
         parts_conn.download(BUCKET, 'key', file)
     assert (tmp_path / 'ordered').read_bytes() == data
 
 
-# ---------------------------------------------------------------------- what is tried again
+# ---------------------------------------------------------------------- retries
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_parts_that_are_the_whole(store: Store, connect: Connect, tmp_path: path
     [{'reset': True}, {'status': 500}, {'early': True, 'status': 503, 'code': 'SlowDown'}, {'work': True, 'close': True}],
 )
 def test_upload_is_tried_again(conn: s3po.Connection, store: Store, action: dict[str, Any]) -> None:
-    """An upload whose answer did not come, or said "later", is sent again from its beginning."""
+    """An upload without a response, or with a SlowDown, is sent again from its first byte."""
     store.script(once('PutObject', **action))
     result = conn.upload(BUCKET, 'key', iter([b'01234', b'56789']))
 
@@ -246,7 +246,7 @@ def test_upload_is_tried_again(conn: s3po.Connection, store: Store, action: dict
 
 
 def test_retries_of_a_call(conn: s3po.Connection, store: Store) -> None:
-    """retries=N means N attempts after the first; the call's counts before the connection's."""
+    """retries=N means N attempts after the first; the argument of a call precedes that of the connection."""
     store.script(once('PutObject', times=None, status=500))
     for retries, expected in ((0, 1), (1, 2), (5, 6), (None, 4)):
         before = len(store.log('PutObject'))
@@ -256,7 +256,7 @@ def test_retries_of_a_call(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_every_call_is_tried_again(conn: s3po.Connection, store: Store) -> None:
-    """Not only transfers: each request of each call."""
+    """Every request of every call is retried, not only transfers."""
     conn.upload(BUCKET, 'key', b'data')
     calls: dict[str, Callable[[], object]] = {
         'HeadObject': lambda: conn.head(BUCKET, 'key'),
@@ -278,7 +278,7 @@ def test_every_call_is_tried_again(conn: s3po.Connection, store: Store) -> None:
 
 
 def test_retry_after(store: Store, connect: Connect) -> None:
-    """The store requests a wait; the jitter is added."""
+    """A retry waits for Retry-After, plus the jitter."""
     slept: list[float] = []
     connection = connect(store.endpoint_url, retry=s3po.RetryPolicy(retries=2, sleep=slept.append))
     store.create_bucket(BUCKET)
@@ -291,7 +291,7 @@ def test_retry_after(store: Store, connect: Connect) -> None:
 
 @pytest.mark.parametrize('code', ['InternalError', 'SlowDown'])
 def test_failure_that_says_200(parts_conn: s3po.Connection, store: Store, code: str) -> None:
-    """A CompleteMultipartUpload or a CopyObject that fails late has its error in the body of a 200."""
+    """A CompleteMultipartUpload or CopyObject that fails late has its error in the body of a 200, and is retried."""
     for operation in ('CompleteMultipartUpload', 'CopyObject'):
         store.script(once(operation, status=200, body=ERROR_BODY.format(code)))
     result = parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1))
@@ -303,7 +303,7 @@ def test_failure_that_says_200(parts_conn: s3po.Connection, store: Store, code: 
 
 
 def test_completed_without_an_etag(parts_conn: s3po.Connection, store: Store) -> None:
-    """Some stores leave the ETag of the response empty; then a HEAD finds it."""
+    """If the response to the completion has no ETag, as with some stores, a HEAD returns it."""
     store.script(once('CompleteMultipartUpload', work=True, status=200, body=COMPLETED_BODY))
     result = parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1))
 
@@ -313,21 +313,21 @@ def test_completed_without_an_etag(parts_conn: s3po.Connection, store: Store) ->
 
 
 def test_part_without_an_etag(parts_conn: s3po.Connection, store: Store) -> None:
-    """Without it the part could not be named, so it is sent again."""
+    """A part whose response has no ETag is sent again, since the completion needs the ETag."""
     store.script(once('UploadPart', drop_headers=['ETag']))
 
     assert parts_conn.upload(BUCKET, 'key', b'x' * (PART + 1)).attempts == 3
 
 
 def skewed(times: int | None, hours: int) -> dict[str, Any]:
-    """A rule of a store whose clock is so many hours behind."""
+    """A rule for a store whose clock is some hours behind."""
     theirs = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
     date = email.utils.format_datetime(theirs, usegmt=True)
     return once('PutObject', times=times, status=403, code='RequestTimeTooSkewed', headers={'Date': date})
 
 
 def test_skewed_clock(conn: s3po.Connection, store: Store, kind: Kind) -> None:
-    """It is not tried again, and the message measures the clock."""
+    """A skewed clock is not retried, and the message contains the offset."""
     store.script(skewed(None, 1))
     with pytest.raises(AccessDenied, match=r"this machine's clock is 36\d\d s ahead of the store's; set it") as caught:
         conn.upload(BUCKET, 'key', b'')
@@ -338,7 +338,7 @@ def test_skewed_clock(conn: s3po.Connection, store: Store, kind: Kind) -> None:
 
 @pytest.mark.parametrize('kind', [WIRE], ids=['wire'])
 def test_skewed_clock_is_corrected(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """The client corrects it for all further requests, and logs it once."""
+    """The wire transport corrects the offset for all further requests, and logs it once."""
     store.script(skewed(1, 30))
     results = [conn.upload(BUCKET, str(number), b'data') for number in range(3)]
     conn.download(BUCKET, '0')
@@ -352,7 +352,7 @@ def test_skewed_clock_is_corrected(conn: s3po.Connection, store: Store, caplog: 
 
 
 def test_refused_connection(connect: Connect) -> None:
-    """A store that is not there may come back."""
+    """A refused connection is retried."""
     with pytest.raises(UploadError, match='gave up after 4 attempts') as caught:
         connect('http://127.0.0.1:9').upload(BUCKET, 'key', b'')
 

@@ -1,4 +1,4 @@
-"""Which requests use the wire, and which boto3: under a mock, behind a proxy, and for unsupported settings."""
+"""Which requests use the wire transport and which boto3: under a mock, through a proxy, and with unsupported settings."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tests.support.servers import Authority, Store
 
 Connect = Callable[..., s3po.Connection]
 
-# What the wire says it is; botocore says 'Boto3/…' before that.
+# The User-Agent of the wire transport; botocore's starts with 'Boto3/…'.
 OWN_AGENT = 's3po/'
 
 
 def agents(store: Store, operation: str = 'PutObject') -> set[str]:
-    """Who sent the requests of one kind: 'wire', 'boto'."""
+    """The transports that sent the requests of one operation: 'wire', 'boto'."""
     headers = [seen['headers'] for seen in store.log(operation)]
     return {'wire' if each['user-agent'].startswith(OWN_AGENT) else 'boto' for each in headers}
 
 
 @pytest.fixture
 def run(authority: Authority, store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> Runner:
-    """Runs scripts against the store, which has a bucket."""
+    """Runs scripts that use the store; the bucket exists."""
     return Runner(authority, store.endpoint_url, tmp_path)
 
 
@@ -59,7 +59,7 @@ CONNECT = """
 @pytest.mark.slow
 @pytest.mark.parametrize('chosen', ['auto', 'wire', 'boto'])
 def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
-    """Inside the mock a batch reaches no socket of any class, whoever has started it; outside, the chosen transport is used."""
+    """Within the mock no socket is opened, whenever the batch was started; outside of it the chosen transport is used."""
     run(
         CONNECT,
         """
@@ -100,7 +100,7 @@ def test_inside_a_mock(run: Runner, store: Store, chosen: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['patched', 'fully patched', 'unpatched'])
 def test_no_botocore(run: Runner, store: Store, patch: str) -> None:
-    """With keys, region and endpoint given it is not even imported: that would cost 0.3 s and 60 MiB."""
+    """With keys, region and endpoint passed, botocore is not imported: that would cost 0.3 s and 60 MiB."""
     run(
         CONNECT,
         """
@@ -118,11 +118,11 @@ def test_no_botocore(run: Runner, store: Store, patch: str) -> None:
     assert (headers['content-type'], headers['cache-control'], headers['x-custom']) == ('text/plain', 'no-cache', 'a')
 
 
-# --- what the wire cannot serve
+# --- settings that the wire transport does not support
 
 
 def exercise(connection: s3po.Connection, *buckets: str) -> None:
-    """Twenty objects there and back, in each bucket."""
+    """Upload and download twenty objects in each bucket."""
     with connection.batch(10) as batch:
         for bucket in buckets:
             for number in range(20):
@@ -134,14 +134,14 @@ def exercise(connection: s3po.Connection, *buckets: str) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    """A proxy that no setting names."""
+    """A proxy that is not configured."""
     with Proxy() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The log records about the choice."""
+    """A function that returns the log messages about the choice."""
     caplog.set_level(logging.DEBUG, 's3po.connection')
     return lambda: [record.getMessage() for record in caplog.records if record.name == 's3po.connection.wiring']
 
@@ -154,7 +154,7 @@ UNSERVABLE: dict[str, Any] = {
 
 @pytest.fixture(params=UNSERVABLE)
 def reason(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, proxy: Proxy) -> str:
-    """Why the wire cannot serve."""
+    """A reason for which the wire transport cannot be used."""
     if 'proxy' in request.param:
         monkeypatch.setenv('HTTP_PROXY', f'http://{proxy.netloc}')
     return str(request.param)
@@ -163,7 +163,7 @@ def reason(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, prox
 @pytest.mark.slow
 @pytest.mark.usefixtures('conn')
 def test_what_goes_through_boto(store: Store, connect: Connect, reason: str, told: Any) -> None:
-    """It works, and is logged once for each bucket, with the reason."""
+    """With an unsupported setting boto3 is used, which is logged once per bucket with the reason."""
     store.create_bucket('other')
     connection = connect(store.endpoint_url, **UNSERVABLE[reason])
     exercise(connection, BUCKET, 'other')
@@ -174,7 +174,7 @@ def test_what_goes_through_boto(store: Store, connect: Connect, reason: str, tol
 
 
 def test_what_is_not_left_to_boto(conn: s3po.Connection, store: Store, connect: Connect, reason: str) -> None:
-    """transport='wire' raises the reason, and sends nothing."""
+    """With transport='wire' an unsupported setting raises the reason, and nothing is sent."""
     connection = connect(store.endpoint_url, transport='wire', **UNSERVABLE[reason])
     text = f"transport='wire' cannot serve bucket {BUCKET}: {reason}; use 'auto'"
     for _ in range(2):
@@ -191,7 +191,7 @@ def test_what_is_not_left_to_boto(conn: s3po.Connection, store: Store, connect: 
 
 
 def test_what_goes_over_the_wire(conn: s3po.Connection, store: Store, connect: Connect, told: Any) -> None:
-    """Without a reason there is nothing to tell: given keys, and those that boto3 finds."""
+    """Otherwise the wire transport is used, with the keys that are passed or that boto3 finds, and nothing is logged."""
     for given in ({}, {'client_config': Config(user_agent_extra='theirs/1')}, {'client': conn.conn}):
         exercise(connect(store.endpoint_url, **given), BUCKET)
 
@@ -204,13 +204,13 @@ def test_what_goes_over_the_wire(conn: s3po.Connection, store: Store, connect: C
 
 @pytest.fixture(params=KINDS)
 def both(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def tls_store(authority: Authority, connect: Connect) -> Iterator[Store]:
-    """A store with TLS and a bucket, and without other connections."""
+    """A store over TLS with a bucket, and without other connections."""
     with Store(authority) as store:
         with connect(store.endpoint_url, verify=authority.ca_pem) as maker:
             maker.create_bucket(BUCKET)
@@ -221,14 +221,14 @@ def tls_store(authority: Authority, connect: Connect) -> Iterator[Store]:
 def behind_proxy(
     tls_store: Store, connect: Connect, both: Kind, authority: Authority, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> s3po.Connection:
-    """A connection that finds a proxy in its environment."""
+    """A connection with a proxy in its environment."""
     monkeypatch.setenv('HTTPS_PROXY', f'http://user:pass%20word@{proxy.netloc}')
     return connect(tls_store.endpoint_url, verify=authority.ca_pem, transport=both.name)
 
 
 @pytest.mark.slow
 def test_https_proxy(behind_proxy: s3po.Connection, tls_store: Store, both: Kind, proxy: Proxy) -> None:
-    """HTTPS goes through it by CONNECT, with its credentials, one tunnel for each connection."""
+    """HTTPS uses CONNECT through the proxy, with its credentials, and one tunnel per connection."""
     others = tls_store.stats()['connections']
     exercise(behind_proxy, BUCKET)
     data = bytes(range(256)) * 50_000
@@ -245,7 +245,7 @@ def test_https_proxy(behind_proxy: s3po.Connection, tls_store: Store, both: Kind
 def test_no_proxy(
     behind_proxy: s3po.Connection, tls_store: Store, both: Kind, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NO_PROXY excepts hosts from it."""
+    """Hosts in NO_PROXY are reached without the proxy."""
     monkeypatch.setenv('NO_PROXY', 'example.com,127.0.0.1')
     exercise(behind_proxy, BUCKET)
 

@@ -1,4 +1,4 @@
-"""A Connection pickles as its arguments, and opens new connections where it is loaded."""
+"""A Connection is pickled as its arguments, and opens new connections where it is loaded."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ ELSEWHERE = """
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
 def sent_again(connection: s3po.Connection) -> s3po.Connection:
-    """What arrives of a connection."""
+    """The connection after pickling and unpickling."""
     arrived = pickle.loads(pickle.dumps(connection))
     assert isinstance(arrived, s3po.Connection)
     return arrived
 
 
 def test_round_trip(conn: s3po.Connection, store: Store) -> None:
-    """One that was used arrives without its connections; both go on working."""
+    """A used connection is unpickled without its sockets; both connections work."""
     conn.upload(BUCKET, 'here', b'data')
     before = {seen['connection'] for seen in store.log()}
     arrived = sent_again(conn)
@@ -64,14 +64,14 @@ def test_round_trip(conn: s3po.Connection, store: Store) -> None:
 
 @pytest.mark.slow
 def test_in_another_process(conn: s3po.Connection, store: Store, authority: Authority, tmp_path: pathlib.Path) -> None:
-    """It works there as it did here."""
+    """An unpickled connection works in another process."""
     Runner(authority, store.endpoint_url, tmp_path)(ELSEWHERE, PICKLED=pickle.dumps(conn).hex())
 
     assert len(store.log('PutObject')) == 20
 
 
 def test_all_that_it_was_made_with(store: Store, connect: Connect, tmp_path: pathlib.Path) -> None:
-    """Limits, retries, defaults and botocore's Config arrive, and mean what they meant."""
+    """Limits, retries, defaults and botocore's Config are pickled, and have the same effect."""
     connect(store.endpoint_url).create_bucket(BUCKET)
     connection = sent_again(
         connect(
@@ -98,20 +98,20 @@ def test_all_that_it_was_made_with(store: Store, connect: Connect, tmp_path: pat
 
 
 def test_copy(conn: s3po.Connection) -> None:
-    """What copies by pickling copies it as well."""
+    """copy.deepcopy() copies a connection, since it can be pickled."""
     conn.upload(BUCKET, 'key', b'data')
 
     assert copy.deepcopy(conn).download(BUCKET, 'key') == b'data'
 
 
 def test_defaults() -> None:
-    """No arguments are needed; credentials are found where the pickle is loaded."""
+    """A connection without arguments can be pickled; credentials are looked up where it is loaded."""
     assert repr(sent_again(s3po.Connection())) == '<Connection s3 region=None>'
 
 
 @pytest.mark.parametrize('name', ['session', 'client', 'transport'])
 def test_what_belongs_to_its_process(conn: s3po.Connection, memory: MemoryTransport, name: str) -> None:
-    """Arguments with sockets, or with refreshable credentials, cannot be pickled; the error names them."""
+    """Arguments with sockets or refreshable credentials cannot be pickled; the error names them."""
     given: dict[str, Any] = {'session': boto3.session.Session(), 'client': conn.conn, 'transport': memory}
     connection = s3po.Connection(**{name: given[name]})
 

@@ -1,6 +1,6 @@
-"""One Connection in many hands: native threads, a fork, other processes. Nothing of one is ever touched by another.
+"""One Connection in several native threads, after a fork, and in other processes: no socket is ever shared.
 
-The scripts tell what happened by their exit code; which connection was whose is told by the store's log.
+A script reports by its exit code; the log of the store shows which connection was used by whom.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 Connect = Callable[..., s3po.Connection]
 
-# What S3PO_PATCH says.
+# The value of S3PO_PATCH.
 PATCHED_OR_NOT = {'': 'patched', 'all': 'fully patched', '0': 'unpatched'}
 
 PRELUDE = """
@@ -59,7 +59,7 @@ PRELUDE = """
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both transports."""
+    """The transport."""
     return KINDS[request.param]
 
 
@@ -81,9 +81,9 @@ def served(request: pytest.FixtureRequest, store: Store) -> Store:
 
 @pytest.fixture
 def run(authority: Authority, served: Store, kind: Kind, tmp_path: pathlib.Path) -> Callable[..., object]:
-    """Runs a script against it."""
+    """Runs a script that uses the store."""
     runner = Runner(authority, served.endpoint_url, tmp_path)
-    # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
+    # Without coverage: with threads and greenlets at once, its callbacks sometimes lose exceptions.
     return lambda *pieces, **environment: runner(PRELUDE, *pieces, KIND=kind.name, COVERAGE_PROCESS_CONFIG='', **environment)
 
 
@@ -138,7 +138,7 @@ ONE_AFTER_THE_OTHER = """
 
 @pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
 def test_native_threads(run: Any, served: Store, patch: str) -> None:
-    """Eight of them use one Connection at once: each gets its bytes, over connections of its own."""
+    """Eight native threads use one Connection at once: each gets its own bytes, over connections of its own."""
     run(THREADS, AT_ONCE, S3PO_PATCH=patch)
     used = connections(served)
 
@@ -149,7 +149,7 @@ def test_native_threads(run: Any, served: Store, patch: str) -> None:
 @pytest.mark.parametrize('served', ['https'], indirect=True)
 @pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
 def test_native_threads_that_end(run: Any, patch: str) -> None:
-    """They take their connections and event loops with them: nothing piles up in a server with a thread for each request."""
+    """The connections and event loops of a thread end with it, so a server with a thread per request accumulates none."""
     run(THREADS, ONE_AFTER_THE_OTHER, S3PO_PATCH=patch)
 
 
@@ -185,7 +185,7 @@ FORK = """
 
 @pytest.mark.parametrize('patch', PATCHED_OR_NOT, ids=PATCHED_OR_NOT.get)
 def test_fork(run: Any, served: Store, patch: str) -> None:
-    """Parent and children go on at once: the parent with the connections that it had, each child with its own."""
+    """After a fork, parent and children work at once: the parent with its old connections, each child with new ones."""
     served.script({'operation': 'PutObject', 'times': 4, 'action': {'delay_s': 0.3}})
     run(FORK, S3PO_PATCH=patch)
     used = connections(served)

@@ -1,9 +1,9 @@
-"""One case: a request is sent, the bytes of a case come back in pieces, and what the client makes of them is judged.
+"""One case: a request is sent, the bytes of a case arrive in pieces, and the client's result is checked.
 
-hypothesis (tests/unit/test_http_fuzz.py) and atheris (fuzz_answers.py) make up the bytes.
+hypothesis (tests/unit/test_http_fuzz.py) and atheris (fuzz_answers.py) generate the bytes.
 
-A case ends with a whole answer, or with one of s3po's errors of transport. It never waits once the bytes have ended, never
-keeps more than it was allowed to, and comes to the same however the bytes were split on their way.
+A case ends with a complete response, or with one of s3po's transport errors. The client never waits after the end of the bytes,
+never buffers more than its limit, and has the same result however the bytes are split.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from tests.support.fake_stream import FakeStream
 
 __all__ = ['ASKS', 'LIMIT_BYTES', 'Case', 'Outcome', 'check', 'play']
 
-# What a body may have: small, so that random bytes reach it.
+# The limit of a body: small, so that random bytes exceed it.
 LIMIT_BYTES: Final = 2048
-# How often the client may ask for more behind the end. It asks again for the last words of who broke off.
+# How often the client may read after the end. It reads again to find an early response if sending fails.
 MOST_READS_AT_END: Final = 4
 HEAD: Final = b'GET / HTTP/1.1\r\nhost: here\r\n\r\n'
 SMALL: Final = b'x' * 100
 ANNOUNCED: Final = BytesChunk(bytes(1024 * 1024 + 1))
-# How a request is sent, and how its answer is read.
+# The ways to send a request and to read its response.
 ASKS: Final = ('read all', 'read', 'read into', 'HEAD', 'put', 'put announced', 'put stuck')
-# RFC 9112, section 7.1, as strict as llhttp has it.
+# RFC 9112, section 7.1, as strict as llhttp.
 CHUNK: Final = re.compile(rb'([0-9A-Fa-f]+)[ \t]*(?:;[^\r\n]*)?\r\n')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What happens.
+    """One case.
 
     Attributes:
-        pieces: What comes from the server.
-        is_reset: Whether it ends with a reset.
+        pieces: The bytes that the server sends.
+        is_reset: Whether they end with a reset.
         ask: One of ASKS.
     """
 
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What the client made of it; not whether the connection is kept, for that depends on what had come by then."""
+    """The client's result, without whether the connection is reused, which depends on the bytes that had arrived by then."""
 
     status: int = 0
     headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -64,10 +64,10 @@ class Outcome:
 
 
 class _Stream(FakeStream):
-    """Has all that will ever come.
+    """A stream with all bytes of the case.
 
     Attributes:
-        reads_at_end: How often the client read behind it.
+        reads_at_end: How often the client read after the end.
     """
 
     def __init__(self, case: Case) -> None:
@@ -84,7 +84,7 @@ class _Stream(FakeStream):
 
 
 class _Network:
-    """Opens the one connection, once, and sends at once."""
+    """Opens a single connection, and sends at once."""
 
     def __init__(self, connection: Connection) -> None:
         self._connections = [connection]
@@ -99,7 +99,7 @@ class _Network:
 
 
 def play(case: Case) -> Outcome:
-    """Send a request, and read the answer that the case has for it."""
+    """Send a request, and read the response of the case."""
     connection = Connection(_Stream(case), 'fed')
     network: Any = _Network(connection)
     pool = Pool(network, network)
@@ -131,7 +131,7 @@ def _read(response: Response, case: Case) -> bytes:
     if response.size_bytes < 0 or case.ask not in ('read', 'read into'):
         return response.read_all(LIMIT_BYTES)
     if response.size_bytes > LIMIT_BYTES:
-        # A caller with so much room for it would be a part of the case.
+        # A caller with a buffer of that size would be part of the case.
         return response.read(1)
     if case.ask == 'read':
         return response.read(LIMIT_BYTES)
@@ -142,15 +142,15 @@ def _read(response: Response, case: Case) -> bytes:
 
 
 def check(case: Case) -> Outcome:
-    """Play a case, and judge what came of it.
+    """Play a case, and check the result.
 
     Raises:
-        AssertionError: It is not to be so.
+        AssertionError: The result is wrong.
     """
     outcome = play(case)
     whole = Case(pieces=[case.data], is_reset=case.is_reset, ask=case.ask)
     other = play(whole)
-    # A success that comes before the whole body was sent is a failure, and the pieces decide when a reset ends the sending.
+    # A success before the whole body was sent is a failure, and the pieces decide when a reset ends the sending.
     is_timing = case.is_reset and case.ask == 'put announced' and outcome.is_failure != other.is_failure
     assert is_timing or other == outcome, 'it depends on how the bytes were split'
     if not outcome.is_failure:
@@ -182,7 +182,7 @@ def _judge(case: Case, outcome: Outcome) -> None:
 
 
 def _unchunked(data: bytes) -> bytes | None:
-    """A body in chunks; None when it is none."""
+    """The decoded chunked body, or None if it is invalid."""
     body, offset = b'', 0
     while found := CHUNK.match(data, offset):
         size_bytes, offset = int(found[1], 16), found.end()

@@ -1,6 +1,6 @@
-"""One case: a page of a listing, read by the scanner and by expat alone. Both have to give the same page or the same error.
+"""One case: a page of a listing, read by the scanner and by expat. Both must return the same page or raise the same error.
 
-hypothesis (tests/unit/test_listing_scanner.py) and atheris (fuzz_listings.py) make the pages.
+hypothesis (tests/unit/test_listing_scanner.py) and atheris (fuzz_listings.py) generate the pages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ['FRAGMENTS', 'PAGES', 'check']
 _START: Final = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
 _MODIFIED: Final = '<LastModified>2026-11-21T03:05:40.000Z</LastModified>'
 _END: Final = '</ListBucketResult>'
-# What stores send: each writes the optional elements in another order.
+# Pages of stores, each with the optional elements in another order.
 PAGES: Final = {
     'AWS': f'{_START}<Name>bucket</Name><Prefix></Prefix><NextContinuationToken>1+/=</NextContinuationToken>'
     '<KeyCount>3</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>'
@@ -39,7 +39,7 @@ PAGES: Final = {
     f'    <StorageClass>STANDARD</StorageClass>\n  </Contents>\n  <Contents>\n    <Key>b</Key>\n    {_MODIFIED}\n'
     f'    <ETag>"f"</ETag>\n    <Size>8</Size>\n  </Contents>\n{_END}',
 }
-# What a change of a page puts in: markup that hides or moves entries, and text that XML or the scanner treats in a special way.
+# Text that is inserted into pages: markup that hides or moves entries, and text that XML or the scanner treats specially.
 _WORDS: Final = r"""
 <!-- --> <![CDATA[ ]]> <?a ?> <Contents> </Contents> <Contents/> "> <a> </a> <x:Contents> xmlns:x="u" <ScannedContents/>
 <x:ScannedContents/> ScannedContents <Error> </Error> <Error/> <Code>c</Code> <Key> </Key> <Key/> <Key>k</Key> <ETag/>

@@ -1,13 +1,13 @@
-"""The store that the tests run against, as the environment names it.
+"""Fixtures for a real store, which the environment describes.
 
-    S3PO_TEST_ENDPOINT       where it is, over HTTP or HTTPS
+    S3PO_TEST_ENDPOINT       its URL, over HTTP or HTTPS
     S3PO_TEST_ENDPOINT_TLS   the same store over HTTPS; then every test runs over both
-    S3PO_TEST_CA             the authority to trust there (a PEM file); by default those that everybody trusts
+    S3PO_TEST_CA             the certificate authority to trust (a PEM file); by default, the usual ones
     S3PO_TEST_ACCESS_KEY, S3PO_TEST_SECRET_KEY
-    S3PO_TEST_STORE          what it is, where tests are known to fail there (see differences.py)
+    S3PO_TEST_STORE          the kind of store, if tests are known to fail there (see differences.py)
 
-`make integration` starts one and sets them. Each test has a bucket of its own with a random name, so that it may be a
-store with other things in it.
+`make integration` starts a store and sets the variables. Each test has a bucket of its own with a random name, so the store may
+contain other buckets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLEANUP_S = 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is known to fail at the store."""
+    """Mark the tests that are known to fail with this store."""
     for item in items:
         for mark in marks_of(item.name) if HERE in item.path.parents else ():
             item.add_marker(mark)
@@ -42,13 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One way to the store.
+    """The address and credentials of the store.
 
     Attributes:
-        endpoint_url: Its address.
-        verify: What its certificate is checked against, as Connection takes it.
+        endpoint_url: Its URL.
+        verify: How to verify its certificate, as for Connection.
         access_key_id: The access key.
-        secret_access_key: Its secret.
+        secret_access_key: The secret key.
     """
 
     endpoint_url: str
@@ -57,7 +57,7 @@ class Place:
     secret_access_key: str
 
     def connect(self, **arguments: Any) -> s3po.Connection:
-        """A connection; the arguments are Connection's."""
+        """A connection; the arguments are those of Connection."""
         ours: dict[str, Any] = {
             'endpoint_url': self.endpoint_url,
             'region': REGION,
@@ -93,7 +93,7 @@ def conn(place: Place) -> Iterator[s3po.Connection]:
 
 @pytest.fixture
 def connect(place: Place) -> Iterator[Callable[..., s3po.Connection]]:
-    """Makes connections to the store that are set up differently; closes them."""
+    """Makes connections to the store with other settings, and closes them after the test."""
     made: list[s3po.Connection] = []
 
     def make(**arguments: Any) -> s3po.Connection:
@@ -107,7 +107,7 @@ def connect(place: Place) -> Iterator[Callable[..., s3po.Connection]]:
 
 @pytest.fixture
 def bucket(conn: s3po.Connection) -> Iterator[str]:
-    """An empty bucket of the test's own. It must leave no multipart upload; what else it leaves goes with the bucket."""
+    """An empty bucket for the test, which must leave no multipart upload; objects are deleted with the bucket."""
     name = f's3po-test-{secrets.token_hex(8)}'
     conn.create_bucket(name)
     yield name
@@ -122,7 +122,7 @@ def remove(conn: s3po.Connection, bucket: str) -> None:
     """Delete a bucket with its objects, also those of interrupted requests that the store is still carrying out."""
     until = time.monotonic() + CLEANUP_S
     while True:
-        # One by one: DeleteObjects names keys in XML, which some odd ones do not fit into.
+        # One by one: some odd keys cannot be represented in the XML of DeleteObjects.
         with conn.batch(20) as batch:
             for entry in conn.list(bucket):
                 batch.delete(bucket, entry.key)
@@ -133,7 +133,7 @@ def remove(conn: s3po.Connection, bucket: str) -> None:
                 raise
             if time.monotonic() > until:
                 if is_rclone():
-                    # For minutes, its DELETE may not know an object whose upload was interrupted, which its listing has.
+                    # After an interrupted upload, rclone may list an object for minutes that its DELETE does not find.
                     return None
                 raise
             gevent.sleep(0.1)
@@ -141,7 +141,7 @@ def remove(conn: s3po.Connection, bucket: str) -> None:
 
 @pytest.fixture(scope='session')
 def is_rgw(conn: s3po.Connection) -> bool:
-    """Whether the store is Ceph's RADOS Gateway, which does some things in a way of its own."""
+    """Whether the store is Ceph's RADOS Gateway, which differs from S3 in some responses."""
     name = f's3po-test-{secrets.token_hex(8)}'
     conn.create_bucket(name)
     conn.upload(name, 'key', b'')
@@ -152,17 +152,17 @@ def is_rgw(conn: s3po.Connection) -> bool:
 
 
 def uploads(conn: s3po.Connection, bucket: str) -> list[tuple[str, str]]:
-    """The (key, upload id) of every multipart upload that is neither completed nor aborted."""
+    """The (key, upload id) of every open multipart upload."""
     try:
         said = conn.conn.list_multipart_uploads(Bucket=bucket)
     except conn.conn.exceptions.NoSuchUpload:
-        # rclone's words for none, in a bucket that never had any.
+        # rclone responds with this error if the bucket never had an upload.
         return []
     return [(upload['Key'], upload['UploadId']) for upload in said.get('Uploads', ())]
 
 
 def uploads_left(conn: s3po.Connection, bucket: str) -> list[tuple[str, str]]:
-    """The same, once clean-up in the background has had time to end."""
+    """The open multipart uploads, after aborts in the background have had time to end."""
     for _ in range(CLEANUP_S * 10):
         if not uploads(conn, bucket):
             return []

@@ -1,4 +1,4 @@
-"""Known differences of stores from S3: the tests that fail there, and why. Each must fail there."""
+"""Known differences of stores from S3: the tests that must fail with them, and the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COPIES: Final = 'a CopyObject adds metadata of its own (mtime), and keeps what i
 ETAGS: Final = 'the ETag of an object that came in parts is the MD5 of all its bytes, not the one that the completion told'
 CHECKSUMS: Final = 'it keeps the checksum that came with an object unseen, and does not confirm it'
 KEYS: Final = 'keys are paths of files, so empty names, dots and slashes at their ends are refused or changed'
-# A pattern of the test's id (the function, and the parameters behind it), and the reason.
+# A pattern of the test's name (the function with its parameters), and the reason.
 RCLONE: Final = (
     (r'test_copy_parts|test_copy\[http-in parts|test_copy_with_other_metadata\[http-in parts', NO_PART_COPIES),
     (r'test_move\[|test_odd_keys_in_parts', NO_PART_COPIES),
@@ -29,17 +29,17 @@ RCLONE: Final = (
     (r'test_odd_keys\[http-(wire|boto)-a//b\]', KEYS),
     (r'test_odd_keys\[http-longest\]', 'rclone refuses names of more than 255 characters or bytes'),
 )
-# These fail or pass there as it happens.
+# These fail or pass, depending on timing.
 RCLONE_RACES: Final = ((r'test_object_that_is_replaced_while_it_is_read', 'an object is empty while it is replaced'),)
 
 
 def is_rclone() -> bool:
-    """Whether the store that the tests run against is `rclone serve s3`."""
+    """Whether the store under test is `rclone serve s3`."""
     return os.environ.get('S3PO_TEST_STORE', '').startswith('rclone-')
 
 
 def marks_of(test: str) -> list[pytest.MarkDecorator]:
-    """What a test is marked with at the store that S3PO_TEST_STORE names.
+    """The marks of a test for the store in S3PO_TEST_STORE.
 
     Args:
         test: The name of the test function with its parameters.

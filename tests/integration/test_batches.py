@@ -18,7 +18,7 @@ def data_of(number: int) -> bytes:
 
 
 def test_small_objects(conn: s3po.Connection, bucket: str) -> None:
-    """All go up and come down again, byte by byte, each to its own callback."""
+    """All objects are uploaded and downloaded unchanged, and each callback gets its own object."""
     came: dict[int, bytes] = {}
 
     def keep(number: int, data: bytes) -> int:
@@ -39,7 +39,7 @@ def test_small_objects(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_files(conn: s3po.Connection, bucket: str, tmp_path: Path) -> None:
-    """Files go up, and come down from within the callbacks of their uploads."""
+    """Files are downloaded by the callbacks of their uploads."""
     for number in range(50):
         (tmp_path / f'{number}.in').write_bytes(data_of(number))
 
@@ -68,7 +68,7 @@ def test_failures_are_named(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_the_first_example(conn: s3po.Connection, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the first users of s3po were shown."""
+    """The first example of s3po's first documentation."""
     # Upload these in a gevent pool
     keys = [f'key.{key}' for key in range(1000)]
     with conn.batch(50) as batch:

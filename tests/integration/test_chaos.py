@@ -1,4 +1,4 @@
-"""A real store behind a faulty proxy, restarted half-way: nothing is lost, and nothing is left."""
+"""A real store behind a faulty proxy, restarted half-way: no object is lost, and no upload is left open."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from s3po.config import MIB
 from tests.support.chaos import chaos
 from tests.support.servers import CHECKOUT
 
-# One of those in which some completions meet F26, done and not done.
+# One of the seeds with which completions meet F26, both carried out and not.
 SEED = 11
 
 
 @pytest.mark.fault('F64')
 def test_chaos() -> None:
-    """A tenth of `make chaos`. The store keeps no checksums, so downloads are compared with its ETags."""
+    """A tenth of `make chaos`. The store has no checksums, so downloads are compared with its ETags."""
     endpoint, restart = os.environ.get('S3PO_TEST_ENDPOINT', ''), os.environ.get('S3PO_TEST_RESTART')
     if not endpoint.startswith('http://'):
         pytest.skip('S3PO_TEST_ENDPOINT names no store over plain HTTP; the proxy reads no TLS')

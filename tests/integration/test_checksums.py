@@ -1,4 +1,4 @@
-"""Checksums of uploads to a real store: only what it confirms is reported."""
+"""Checksums of uploads to a real store: only those that it confirms are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = os.urandom(17 * MIB)
 @pytest.mark.parametrize('algorithm', ['CRC64NVME', 'CRC32C', 'CRC32', 'SHA256', 'MD5'])
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
 def test_checksum(place: Place, bucket: str, kind: str, algorithm: str, data: bytes, tmp_path: pathlib.Path) -> None:
-    """The result has only what the store has confirmed; the object comes back unchanged."""
+    """The result has only a checksum that the store has confirmed, and the object is downloaded unchanged."""
     config = s3po.TransferConfig(checksum=algorithm.lower())
     with place.connect(transport=kind, config=config) as conn:
         result = conn.upload(bucket, 'key', data)

@@ -17,7 +17,7 @@ from tests.integration.conftest import uploads, uploads_left
 SMALL_PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
 Connect = Callable[..., s3po.Connection]
 
-# Where a kill comes while a socket connects, urllib3 lets go of it without closing it; it is closed at the next moment, unused.
+# If a greenlet is killed while a socket connects, urllib3 drops the socket without closing it; it is garbage collected unused.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed <.*socket:ResourceWarning')
 
 
@@ -46,7 +46,7 @@ def test_killed_upload(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_upload_whose_source_fails(conn: s3po.Connection, bucket: str) -> None:
-    """So does one whose source fails after some parts were stored."""
+    """An upload whose source raises after some parts were stored leaves no multipart upload and no object."""
 
     def failing() -> Iterator[bytes]:
         yield bytes(20 * MIB)
@@ -61,7 +61,7 @@ def test_upload_whose_source_fails(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_upload_that_takes_too_long(conn: s3po.Connection, bucket: str) -> None:
-    """So does one whose time is up."""
+    """An upload that exceeds timeout_s leaves no multipart upload and no object."""
     with pytest.raises(s3po.DeadlineExceeded):
         conn.upload(bucket, 'key', endless(), timeout_s=0.5)
 
@@ -71,7 +71,7 @@ def test_upload_that_takes_too_long(conn: s3po.Connection, bucket: str) -> None:
 
 @pytest.mark.parametrize('seed', range(8))
 def test_killed_at_any_time(connect: Connect, bucket: str, tmp_path: Path, seed: int) -> None:
-    """Whenever it comes, a kill leaves the object and the file complete or absent, and nothing beside them."""
+    """A kill at any time leaves the object and the file complete or absent, and no temporary file."""
     conn = connect(config=SMALL_PARTS)
     data = random.Random(seed).randbytes(16 * MIB)
     conn.upload(bucket, 'down', data)
@@ -91,14 +91,14 @@ def test_killed_at_any_time(connect: Connect, bucket: str, tmp_path: Path, seed:
 
 
 def test_cancelled_batch(connect: Connect, bucket: str) -> None:
-    """A batch that is cancelled aborts the uploads that it had begun."""
+    """A batch that is cancelled aborts its running uploads."""
     conn = connect(config=SMALL_PARTS)
 
     with conn.batch(4, on_error='collect') as batch:
         for number in range(8):
             batch.upload(bucket, f'key-{number}', endless())
             if number == 3:
-                # More than four would wait for one of these to end.
+                # Further jobs would wait until one of these ends.
                 while len(uploads(conn, bucket)) < 4:
                     gevent.sleep(0.01)
         batch.cancel()
@@ -109,7 +109,7 @@ def test_cancelled_batch(connect: Connect, bucket: str) -> None:
 
 
 def test_object_that_is_replaced_while_it_is_read(connect: Connect, bucket: str) -> None:
-    """The downloaded bytes are of one version, complete; or SourceChanged is raised."""
+    """The downloaded bytes are those of one version, or SourceChanged is raised."""
     conn = connect(config=s3po.TransferConfig(multipart_threshold=64 * MIB, multipart_chunksize=5 * MIB))
     versions = [letter * 16 * MIB for letter in (b'a', b'b')]
     conn.upload(bucket, 'key', versions[0])

@@ -14,7 +14,7 @@ from tests.integration.conftest import Place
 
 IN_PARTS = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
 TWO_PARTS = b'a' * 5 * MIB + b'tail'
-# Told by name, since their text is no fit name for a test.
+# Each with a name, since the keys are not suitable as test ids.
 ODD_KEYS = {
     'space': 'a b',
     'plus': 'a+b',
@@ -48,7 +48,7 @@ Connect = Callable[..., s3po.Connection]
 
 @pytest.fixture(params=ODD_KEYS)
 def odd_key(request: pytest.FixtureRequest, is_rgw: bool) -> str:
-    """One of the odd keys, as far as the store can hold it."""
+    """An odd key, if the store supports it."""
     if is_rgw and request.param == 'control':
         pytest.skip('RGW answers 500 to every listing of a bucket with such a key: XML 1.0 has no control characters')
     if is_rgw and 'in_parts' in request.node.name and request.param in IN_PARTS_OF_RGW:
@@ -57,7 +57,7 @@ def odd_key(request: pytest.FixtureRequest, is_rgw: bool) -> str:
 
 
 def names(conn: s3po.Connection, bucket: str, *arguments: Any, **options: Any) -> list[str]:
-    """A listing's keys, and its prefixes with a star behind them."""
+    """The keys of a listing, and its prefixes, each with a star."""
     found = conn.list(bucket, *arguments, **options)
     return [f'{each.prefix}*' if isinstance(each, s3po.Prefix) else each.key for each in found]
 
@@ -68,7 +68,7 @@ def tags(conn: s3po.Connection, bucket: str, key: str) -> dict[str, str]:
 
 
 def test_head(conn: s3po.Connection, bucket: str) -> None:
-    """What an object was given can be looked at, without its data."""
+    """head() returns the headers and metadata of an object without its data."""
     headers = {'Cache-Control': 'max-age=60', 'Content-Disposition': 'attachment'}
     result = conn.upload(bucket, 'page.html', 'data', headers=headers, metadata={'colour': 'red'})
 
@@ -81,7 +81,7 @@ def test_head(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_exists(conn: s3po.Connection, bucket: str) -> None:
-    """Missing objects are reported, not raised."""
+    """exists() returns False for a missing object."""
     conn.upload(bucket, 'key', b'')
 
     assert conn.exists(bucket, 'key')
@@ -91,7 +91,7 @@ def test_exists(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_missing_bucket(conn: s3po.Connection, bucket: str) -> None:
-    """A bucket that does not exist is named."""
+    """The error for a missing bucket contains its name."""
     with pytest.raises(s3po.NoSuchBucket, match=f'{bucket}-no'):
         conn.upload(f'{bucket}-no', 'key', b'')
     with pytest.raises(s3po.NoSuchBucket, match=f'{bucket}-no'):
@@ -99,7 +99,7 @@ def test_missing_bucket(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_wrong_keys(connect: Connect, bucket: str) -> None:
-    """A store refuses unknown credentials, and the request is not retried."""
+    """Wrong credentials are refused, and the request is not retried."""
     stranger = connect(secret_access_key='wrong')
 
     with pytest.raises(s3po.AccessDenied) as caught:
@@ -109,7 +109,7 @@ def test_wrong_keys(connect: Connect, bucket: str) -> None:
 
 @pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
 def test_copy(connect: Connect, bucket: str, data: bytes) -> None:
-    """A copy has the source's data, headers and metadata, whether it is made at once or in parts."""
+    """A copy has the source's data, headers and metadata, with one request and in parts."""
     conn = connect(config=IN_PARTS)
     headers = {'Cache-Control': 'max-age=60'}
     conn.upload(bucket, 'from here', data, headers=headers, metadata={'colour': 'red'}, content_type='text/x-test')
@@ -125,7 +125,7 @@ def test_copy(connect: Connect, bucket: str, data: bytes) -> None:
 
 @pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
 def test_copy_of_tags(connect: Connect, bucket: str, data: bytes, is_rgw: bool, request: pytest.FixtureRequest) -> None:
-    """It has the source's tags."""
+    """A copy has the source's tags."""
     if is_rgw and data is TWO_PARTS:
         request.applymarker(pytest.mark.xfail(reason='RGW ignores the tags of a CreateMultipartUpload', strict=True))
     conn = connect(config=IN_PARTS)
@@ -138,7 +138,7 @@ def test_copy_of_tags(connect: Connect, bucket: str, data: bytes, is_rgw: bool, 
 
 @pytest.mark.parametrize('data', [b'data', TWO_PARTS], ids=['one request', 'in parts'])
 def test_copy_with_other_metadata(connect: Connect, bucket: str, data: bytes) -> None:
-    """Metadata that are given replace the source's."""
+    """Metadata that are passed replace the source's."""
     conn = connect(config=IN_PARTS)
     conn.upload(bucket, 'from', data, metadata={'colour': 'red'})
 
@@ -150,7 +150,7 @@ def test_copy_with_other_metadata(connect: Connect, bucket: str, data: bytes) ->
 
 
 def test_move(connect: Connect, bucket: str) -> None:
-    """What was moved is only in its new place."""
+    """A moved object exists only under its new key."""
     conn = connect(config=IN_PARTS)
     conn.upload(bucket, 'from', TWO_PARTS)
 
@@ -161,7 +161,7 @@ def test_move(connect: Connect, bucket: str) -> None:
 
 
 def test_delete(conn: s3po.Connection, bucket: str) -> None:
-    """Deleting what is not there succeeds, unless it is to be there."""
+    """Deleting a missing object succeeds, unless missing_ok=False."""
     conn.upload(bucket, 'key', b'')
 
     conn.delete(bucket, 'key', missing_ok=False)
@@ -173,7 +173,7 @@ def test_delete(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_very_many(conn: s3po.Connection, bucket: str) -> None:
-    """More keys than fit into one page are listed in order, and deleted by as few requests as can be."""
+    """More keys than fit on one page are listed in order, and deleted with as few requests as possible."""
     keys = [f'key-{number:04}' for number in range(1005)]
     with conn.batch(50) as batch:
         for key in keys:
@@ -187,7 +187,7 @@ def test_very_many(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_list_of_a_directory(conn: s3po.Connection, bucket: str) -> None:
-    """With a delimiter, what lies deeper is rolled up, in order with the rest."""
+    """With a delimiter, deeper keys are grouped in prefixes, in order with the other keys."""
     for key in ('a/1', 'a/b/1', 'a/b/2', 'a/c', 'a/d/1', 'a/e', 'b'):
         conn.upload(bucket, key, key)
 
@@ -198,7 +198,7 @@ def test_list_of_a_directory(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_presigned_urls(conn: s3po.Connection, bucket: str, place: Place) -> None:
-    """Who has the URL needs no credentials."""
+    """A presigned URL works without credentials."""
     put = requests.put(conn.presign('PUT', bucket, 'a key/ä'), data=b'data', verify=place.verify, timeout=60)
     got = requests.get(conn.presign('GET', bucket, 'a key/ä', expires_s=60), verify=place.verify, timeout=60)
     other = requests.get(conn.presign('GET', bucket, 'other').replace('other', 'a'), verify=place.verify, timeout=60)
@@ -217,7 +217,7 @@ def test_write_once(conn: s3po.Connection, bucket: str) -> None:
 
 
 def test_write_over_one_version(conn: s3po.Connection, bucket: str, is_rgw: bool, request: pytest.FixtureRequest) -> None:
-    """if_match replaces that object only."""
+    """if_match replaces only the object with that ETag."""
     if is_rgw:
         reason = 'RGW takes the quotes around the ETag in an If-Match of a PutObject for a part of it'
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
@@ -230,7 +230,7 @@ def test_write_over_one_version(conn: s3po.Connection, bucket: str, is_rgw: bool
 
 
 def test_write_once_in_parts(conn: s3po.Connection, bucket: str, is_rgw: bool, request: pytest.FixtureRequest) -> None:
-    """The condition holds for what is sent in parts, too, and leaves no upload behind."""
+    """Conditions also hold for multipart uploads, and a failed one is aborted."""
     if is_rgw:
         request.applymarker(pytest.mark.xfail(reason='RGW ignores If-None-Match of a CompleteMultipartUpload', strict=True))
     conn.upload(bucket, 'key', b'first')
@@ -241,7 +241,7 @@ def test_write_once_in_parts(conn: s3po.Connection, bucket: str, is_rgw: bool, r
 
 
 def test_odd_keys(conn: s3po.Connection, bucket: str, odd_key: str) -> None:
-    """A key is what its letters are: in every request, and on its way back."""
+    """A key is the same in every request and in every response."""
     other = f'{odd_key[:-1]}2'
     conn.upload(bucket, odd_key, b'odd')
 
@@ -256,7 +256,7 @@ def test_odd_keys(conn: s3po.Connection, bucket: str, odd_key: str) -> None:
 
 
 def test_odd_keys_in_parts(connect: Connect, bucket: str, odd_key: str) -> None:
-    """So it is where objects go in parts, and where many are deleted at once."""
+    """Odd keys work in multipart uploads and in delete_many(), too."""
     conn = connect(config=IN_PARTS)
     conn.upload(bucket, odd_key, iter([TWO_PARTS, b'x' * 4 * MIB]))
 

@@ -1,4 +1,4 @@
-"""The examples of the documents that the project is based on, against a real store; see tests/support/seeds.py."""
+"""The examples of the documents on which the project is based, against a real store (tests/support/seeds.py)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def test_example(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It runs, with the documented result."""
+    """The example runs with the documented result."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', place.access_key_id)
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', place.secret_access_key)
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
     monkeypatch.setenv('AWS_ENDPOINT_URL_S3', place.endpoint_url)
-    # boto3's own uploads send checksums behind the body otherwise, which Ceph 16 does not take over HTTPS.
+    # By default boto3 sends checksums as trailers, which Ceph 16 does not accept over HTTPS.
     monkeypatch.setenv('AWS_REQUEST_CHECKSUM_CALCULATION', 'when_required')
     if isinstance(place.verify, str):
         monkeypatch.setenv('AWS_CA_BUNDLE', place.verify)

@@ -13,19 +13,19 @@ from s3po.config import MIB
 
 PART_BYTES = s3po.TransferConfig().multipart_chunksize
 SIZES = [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 20 * MIB]
-# One part is sent as it is; what is larger is cut.
+# Up to one part an object is sent with one request; larger ones are sent in parts.
 PARTS = {PART_BYTES + 1: 2, 20 * MIB: 3}
 
 pytestmark = pytest.mark.parametrize('size_bytes', SIZES)
 
 
 def data_of(size_bytes: int) -> bytes:
-    """Bytes that are at no two places the same."""
+    """Bytes without repetitions."""
     return random.Random(size_bytes).randbytes(size_bytes)
 
 
 def text_of(size_bytes: int) -> bytes:
-    """Text with letters of two bytes and line ends of both kinds; where it is cut, it may be cut in a letter."""
+    """Text with two-byte characters and both kinds of line ends. A cut may be within a character."""
     rows = (f'Zeile {number} äöü\r\nand so on\n'.encode() for number in range(size_bytes // 30 + 1))
     return b''.join(rows)[:size_bytes]
 
@@ -41,12 +41,12 @@ def pieces_of(data: bytes) -> Iterator[bytes]:
 
 
 def stored(conn: s3po.Connection, bucket: str) -> bytes:
-    """What the store holds, by another way than s3po's."""
+    """The stored object, read without s3po."""
     return conn.conn.get_object(Bucket=bucket, Key='key')['Body'].read()
 
 
 def store(conn: s3po.Connection, bucket: str, data: bytes) -> None:
-    """Have the store hold it, by another way than s3po's."""
+    """Store the object without s3po."""
     conn.conn.put_object(Bucket=bucket, Key='key', Body=data)
 
 
@@ -57,7 +57,7 @@ def check_result(result: object, data: bytes) -> None:
 
 
 def test_upload_of_bytes(conn: s3po.Connection, bucket: str, size_bytes: int) -> None:
-    """Data in memory arrives unchanged, and the result has its ETag."""
+    """Data in memory is uploaded unchanged, and the result has the object's ETag."""
     data = data_of(size_bytes)
 
     result = conn.upload(bucket, 'key', data)
@@ -68,7 +68,7 @@ def test_upload_of_bytes(conn: s3po.Connection, bucket: str, size_bytes: int) ->
 
 
 def test_upload_from_a_path(conn: s3po.Connection, bucket: str, size_bytes: int, tmp_path: Path) -> None:
-    """So does a file."""
+    """A file is uploaded unchanged."""
     data = data_of(size_bytes)
     (tmp_path / 'source').write_bytes(data)
 
@@ -98,7 +98,7 @@ def test_upload_of_a_stream(conn: s3po.Connection, bucket: str, size_bytes: int)
 
 
 def test_download_of_bytes(conn: s3po.Connection, bucket: str, size_bytes: int) -> None:
-    """Without a target the data come back."""
+    """Without a target the data is returned."""
     data = data_of(size_bytes)
     store(conn, bucket, data)
 
@@ -106,7 +106,7 @@ def test_download_of_bytes(conn: s3po.Connection, bucket: str, size_bytes: int) 
 
 
 def test_download_to_a_path(conn: s3po.Connection, bucket: str, size_bytes: int, tmp_path: Path) -> None:
-    """A file is replaced, and no temporary one stays."""
+    """A file is replaced, and no temporary file is left."""
     data = data_of(size_bytes)
     store(conn, bucket, data)
     (tmp_path / 'target').write_bytes(b'old' * 1000)
@@ -118,7 +118,7 @@ def test_download_to_a_path(conn: s3po.Connection, bucket: str, size_bytes: int,
 
 
 def test_download_to_a_file_object(conn: s3po.Connection, bucket: str, size_bytes: int, tmp_path: Path) -> None:
-    """A file object is written from its position on, in order."""
+    """A file object is written from its position, in order."""
     data = data_of(size_bytes)
     store(conn, bucket, data)
 
@@ -131,7 +131,7 @@ def test_download_to_a_file_object(conn: s3po.Connection, bucket: str, size_byte
 
 
 def test_download_to_a_text_file(conn: s3po.Connection, bucket: str, size_bytes: int, tmp_path: Path) -> None:
-    """A file in text mode gets the bytes untouched."""
+    """A file in text mode gets the bytes unchanged."""
     data = text_of(size_bytes)
     store(conn, bucket, data)
 

@@ -1,4 +1,4 @@
-"""The stories of tests/functional/test_state_machine.py, without scripted faults, at a real store."""
+"""The random sequences of tests/functional/test_state_machine.py, without scripted faults, with a real store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = int(os.environ.get('S3PO_TEST_STEPS', '30'))
 
 
 def test_stories(place: Place) -> None:
-    """Each key has one of the values that it may have, and no upload is left open."""
+    """Each key always has one of its possible values, and no upload is left open."""
     buckets: list[str] = []
     with place.connect() as direct:
 

@@ -1,4 +1,4 @@
-"""The rules of every transport, over a real store: other tests rely on them."""
+"""The rules of every transport, with a real store."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.support.conformance import *  # noqa: F403  (the tests)
 
 @pytest.fixture(scope='module', params=['boto', 'wire'])
 def transport(place: Place, request: pytest.FixtureRequest) -> Iterator[Transport]:
-    """The transport that the connections use too, by itself."""
+    """A transport, made by a connection."""
     with place.connect(transport=request.param) as connection:
         yield connection._wiring.resolve('any-bucket')[0]
 
 
 @pytest.fixture
 def shortcomings(is_rgw: bool) -> Mapping[str, str]:
-    """RGW's differences; s3po looks up the ETag, and otherwise reports the store's values."""
+    """Tests that RGW cannot pass, with the reason: s3po looks up the ETag, and otherwise returns the store's values."""
     ignored = {
         'test_multipart_etag': 'the first answer of RGW to a CompleteMultipartUpload has no ETag',
         'test_copy_of_something_else': 'RGW ignores x-amz-copy-source-if-match',

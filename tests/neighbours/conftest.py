@@ -15,13 +15,13 @@ from tests.support.store_client import Raw
 
 @pytest.fixture(params=ORDERS)
 def order(request: pytest.FixtureRequest) -> str:
-    """Where the program imports s3po."""
+    """The place where the program imports s3po."""
     return request.param
 
 
 @pytest.fixture
 def run(store: Store, tmp_path: Path) -> Iterator[Runner]:
-    """Runs programs; what they leave behind is killed."""
+    """Runs programs; those that are still running are killed after the test."""
     with Raw(store) as request:
         assert request('PUT', f'/{BUCKET}').status == 200
     with Runner(store=store, directory=tmp_path) as runner:

@@ -1,4 +1,4 @@
-"""The interpreters for the programs: that of the tests, and those that tests/support/pythons.sh found."""
+"""The Python interpreters for the programs: that of the tests, and those that tests/support/pythons.sh found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSIONS = ('3.11', '3.12', '3.13')
 
 
 def find(version: str) -> str:
-    """The path of an interpreter with s3po and what it needs. Without one the test skips; under CI it fails."""
+    """The path of an interpreter with s3po and its dependencies. Without one the test is skipped; under CI it fails."""
     if version == '{}.{}'.format(*sys.version_info):
         return sys.executable
     python = Path(sys.prefix, f'python{version}', 'bin', 'python')

@@ -1,7 +1,7 @@
-"""Runs one program as a process of its own, under a hard limit of time, with a clean environment.
+"""Runs one program in its own process, with a time limit and a clean environment.
 
-On failure, what the program and its children printed is shown. A program that does not end prints where each thread stands,
-and is killed with all its children.
+If it fails, its output and that of its children is shown. A program that does not end prints the stack of each thread, and is
+killed with all its children.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tests.support.servers import CHECKOUT, Store
 
 __all__ = ['ORDERS', 'Process', 'Runner']
 
-# Where a program imports s3po, among the other library's imports and its work.
+# Where a program imports s3po, relative to the import and use of the other library.
 ORDERS = ('first', 'second', 'lazily')
 LIMIT_S = 60.0
-# How long a program that has to be killed may take to print where it stands.
+# How long a program that has to be killed may take to print its stacks.
 STACKS_S = 2.0
 KEPT = ('PATH', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH')
 
 
 class Process:
-    """A process with its children, and what they print.
+    """A process with its children, and their output.
 
     Args:
         command: The program and its arguments.
-        environment: All of its environment.
-        directory: Its working directory, where its output is kept too.
-        descriptors: What it inherits.
+        environment: Its complete environment.
+        directory: Its working directory, which also gets its output.
+        descriptors: Descriptors that it inherits.
     """
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], directory: Path, *descriptors: int) -> None:
@@ -51,17 +51,17 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=descriptors,
-                # A process group of its own, which a kill reaches as a whole.
+                # A process group of its own, so that a kill reaches all of it.
                 start_new_session=True,
             )
 
     @property
     def output(self) -> str:
-        """What was printed so far."""
+        """The output so far."""
         return self._output.read_text(errors='replace')
 
     def wait(self, limit_s: float = LIMIT_S) -> str:
-        """Wait until it ends with exit code 0, and give what it printed; else the test fails."""
+        """Wait until it ends with exit code 0, and return its output; otherwise the test fails."""
         try:
             code = self._process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -77,12 +77,12 @@ class Process:
         return self.output
 
     def end(self) -> str:
-        """Ask it to end (SIGTERM), and wait as above."""
+        """Send SIGTERM, and wait as above."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """Kill what is left of it and its children; may be called again."""
+        """Kill the process and its children; can be called again."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -93,10 +93,10 @@ class Runner:
     """Runs the programs of tests.neighbours.programs against a store.
 
     Attributes:
-        store: Where their transfers go.
+        store: The store for their transfers.
         directory: Their working directory.
-        ignored: Warnings of the other library that are no errors, as `-W` takes them.
-        processes: What was started and may still run.
+        ignored: Warnings of the other library that are not errors, in the form of `-W`.
+        processes: The processes that may still run.
     """
 
     store: Store
@@ -113,25 +113,25 @@ class Runner:
         descriptors: Sequence[int] = (),
         **environment: str,
     ) -> Process:
-        """Start a program: its name, and its arguments.
+        """Start a program.
 
         Args:
             command: The program's name and its arguments, separated by spaces.
             order: One of ORDERS.
             python: The interpreter.
-            ignored: Messages of warnings of the other library's own that are no errors. All other warnings are.
+            ignored: Messages of the other library's warnings that are not errors. All other warnings are.
             descriptors: Open descriptors that it inherits.
-            **environment: More variables.
+            **environment: Additional variables.
         """
         name, *arguments = command.split()
-        # Python loses what is raised while it warns of a fork beside threads; that warning is printed.
+        # Python loses an exception that is raised by its warning about forks with threads, so that warning is printed instead.
         filters = ','.join(['error', 'always:This process', *(f'ignore:{message}' for message in ignored)])
         variables = {
             **{name: value for name, value in os.environ.items() if name in KEPT},
             'HOME': str(self.directory),
             'PYTHONPATH': str(CHECKOUT),
             'PYTHONFAULTHANDLER': '1',
-            # The processes that the program starts have them too.
+            # The program's own child processes get them, too.
             'PYTHONWARNINGS': filters,
             'AWS_EC2_METADATA_DISABLED': 'true',
             'ENDPOINT': f'http://localhost:{self.store.port}',
@@ -145,14 +145,14 @@ class Runner:
         return process
 
     def __call__(self, command: str, order: str, **options: object) -> str:
-        """Run a program, as start() does, to its end; it must say that it is done, and have moved objects."""
+        """Run a program to its end; it must print `done`, and have transferred objects."""
         printed = self.start(command, order, **options).wait()
         assert printed.splitlines()[-1:] == ['done'], printed
         self.check_transfers()
         return printed
 
     def check_transfers(self) -> None:
-        """Objects were uploaded and downloaded."""
+        """Assert that objects were uploaded and downloaded."""
         operations = {seen['operation'] for seen in self.store.log()}
         assert {'PutObject', 'GetObject'} <= operations
 

@@ -1,4 +1,4 @@
-"""Libraries in one program with s3po, each used before, during and after transfers."""
+"""Libraries that are used in one program with s3po, before, during and after transfers."""
 
 from __future__ import annotations
 

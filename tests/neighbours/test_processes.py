@@ -19,8 +19,8 @@ def test_processes(run: Runner, order: str, kind: str, method: str) -> None:
 @pytest.mark.parametrize('version', interpreters.VERSIONS)
 @pytest.mark.parametrize('kind', KINDS)
 def test_forks(run: Runner, order: str, kind: str, version: str) -> None:
-    """s3po leaves no thread behind that Python 3.12 would warn of."""
+    """s3po leaves no thread that Python 3.12 would warn about at a fork."""
     printed = run(f'processes {kind} fork', order, python=interpreters.find(version))
 
-    # Raised in a fork, it would be lost.
+    # An exception raised by the warning would be lost.
     assert 'DeprecationWarning' not in printed

@@ -1,4 +1,4 @@
-"""Web servers whose handlers transfer objects: they answer all requests in parallel, and end on request."""
+"""Web servers whose handlers transfer objects: they respond to all requests in parallel, and end on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT_S = 20.0
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Listens from the start, so that requests wait for the server."""
+    """A listening socket, made first so that requests wait for the server."""
     with socket.create_server(('127.0.0.1', 0)) as made:
         yield made
 

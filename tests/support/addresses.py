@@ -51,7 +51,7 @@ PLAIN: Final = ['bucket', 'my.dotted.bucket', 'UPPER_case', 'ab', 'a..b', '1.2.3
 
 
 def forget_environment(monkeypatch: pytest.MonkeyPatch, home: pathlib.Path) -> None:
-    """Nothing of the user's that changes addresses, beyond what conftest takes away."""
+    """Remove the user's settings that affect addresses, in addition to those that conftest removes."""
     for name in list(os.environ):
         if name.lower().endswith('_proxy') or name == 'REQUESTS_CA_BUNDLE':
             monkeypatch.delenv(name)
@@ -59,12 +59,12 @@ def forget_environment(monkeypatch: pytest.MonkeyPatch, home: pathlib.Path) -> N
 
 
 def no_client() -> Any:
-    """In the place of a client that must not be needed."""
+    """Replaces a client that must not be needed."""
     pytest.fail('botocore was asked')
 
 
 def places(**given: Any) -> Places:
-    """Places that ask a client of their own, if any."""
+    """Places with a client that is made when it is needed."""
     settings = ClientSettings(**given)
     made: list[Any] = []
 
@@ -77,24 +77,24 @@ def places(**given: Any) -> Places:
 
 
 def plain_places(**given: Any) -> Places:
-    """Places that never ask."""
+    """Places that never use a client."""
     return Places(ClientSettings(**given), no_client)
 
 
 def asking_places(**given: Any) -> Places:
-    """Places that always ask."""
+    """Places that always use a client."""
     return places(**{'client_config': Config(), **given})
 
 
 def told(place: Place, key: str = 'key') -> tuple[str, object]:
-    """The URL of an object, and what its request is signed for."""
+    """The URL of an object, and the scope of the request's signature."""
     assert place.auth in ('v4', 'none')
     scope = (place.region, place.service) if place.auth == 'v4' else None
     return f'{place.scheme}://{place.host_header}{place.path}{key}', scope
 
 
 def sent(request: PreparedRequest) -> tuple[str, object]:
-    """The same of a request of botocore's; its hosts are as they were given, and have the scheme's own ports."""
+    """The same for a request of botocore's, with the host in lower case and without the default port of the scheme."""
     scheme, _, rest = request.url.partition('://')
     host, slash, path = rest.partition('/')
     host = host.lower().removesuffix(':80' if scheme == 'http' else ':443')
@@ -102,7 +102,7 @@ def sent(request: PreparedRequest) -> tuple[str, object]:
 
 
 def by_botocore(buckets: list[str], client: Any) -> dict[str, object]:
-    """What a client of botocore's sends for each bucket; 'refused' for what it refuses to."""
+    """URL and scope of a request of this botocore client for each bucket; 'refused' if it raises an error."""
     found: dict[str, object] = {}
     for bucket in buckets:
         try:
@@ -113,7 +113,7 @@ def by_botocore(buckets: list[str], client: Any) -> dict[str, object]:
 
 
 def by_places(found: Places, buckets: list[str]) -> dict[str, object]:
-    """The same, as Places tell it."""
+    """The same for the addresses of Places."""
     answers: dict[str, object] = {}
     for bucket in buckets:
         try:

@@ -1,7 +1,7 @@
 """A server whose responses are computed by a function of the test, byte for byte; and random responses.
 
 The server runs in greenlets of the test's process. It knows only enough of HTTP to find the end of a request. Hypothesis's
-strategies for responses that S3 never sends are here too.
+strategies for responses that S3 never sends are here, too.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from hypothesis import strategies as st
 __all__ = ['STATUSES', 'Answering', 'Asked', 'Reply', 'replies']
 
 LIMIT_S: Final = 10.0
-# Between the pieces of an answer, so that they arrive one by one.
+# Between the pieces of a response, so that they arrive one by one.
 PAUSE_S: Final = 0.0005
 LOOPBACK: Final = '127.0.0.1'
-# What a client may meet below 400, and a few that do not exist. (1xx are not final: see the tests of late bytes.)
+# Statuses below 400 that a client may get, and a few that do not exist. (1xx are not final: see the tests of late bytes.)
 STATUSES: Final = (200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 250, 299, 300, 304, 305, 306, 399)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request.
+    """A request.
 
     Attributes:
-        method: HTTP's.
+        method: The HTTP method.
         target: The escaped path and query.
-        headers: Names in lower case.
+        headers: The headers, with names in lower case.
         body: The body.
     """
 
@@ -49,13 +49,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer.
+    """A response.
 
     Attributes:
         status: The status.
         headers: The headers; without Content-Length or Transfer-Encoding, the body ends with the connection.
-        body: The body, as it is sent; never to a HEAD.
-        is_last: Whether the connection ends behind it; one without a length always does.
+        body: The body, as it is sent; it is not sent in response to a HEAD.
+        is_last: Whether the connection is closed after it, as it always is for a body without a length.
     """
 
     status: int = 200
@@ -64,13 +64,13 @@ class Reply:
     is_last: bool = False
 
     def data(self, method: str = 'GET') -> bytes:
-        """What is sent in answer to a request with this method."""
+        """The bytes of the response to a request with this method."""
         reason = http.client.responses.get(self.status, '')
         lines = [f'HTTP/1.1 {self.status} {reason}', *(f'{name}: {value}' for name, value in self.headers.items())]
         return '\r\n'.join([*lines, '', '']).encode('latin-1') + (b'' if method == 'HEAD' else self.body)
 
     def ends_connection(self, method: str) -> bool:
-        """Whether the connection ends behind the answer to a request with this method."""
+        """Whether the connection is closed after the response to a request with this method."""
         names = {name.lower() for name in self.headers}
         is_framed = names & {'content-length', 'transfer-encoding'} or self.status in (204, 304) or method == 'HEAD'
         return self.is_last or not is_framed
@@ -81,15 +81,15 @@ class Answering:
 
     Attributes:
         asked: The requests so far.
-        connections: How many there were.
-        endpoint_url: Where it is.
+        connections: The number of connections so far.
+        endpoint_url: Its URL.
     """
 
     def __init__(self, answer: Callable[[Asked], Reply | Sequence[bytes]], *, context: Any = None) -> None:
         """
         Args:
-            answer: Gives what is sent for a request. Pieces of bytes are sent one by one, and leave the connection open.
-            context: With it, the server speaks TLS.
+            answer: Returns the response to a request. Pieces of bytes are sent one by one, and leave the connection open.
+            context: The TLS context; None for plain HTTP.
         """
         self.answer = answer
         self.asked: list[Asked] = []
@@ -170,15 +170,15 @@ HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     'Content-Encoding': ('gzip', 'identity', ''),
     'Connection': ('close', 'keep-alive'),
 }
-# How the length of the body is told.
+# The ways to state the length of the body.
 FRAMINGS: Final = ('right', 'chunked', 'cut', 'none', 'huge', 'garbage')
 
 
 @st.composite
 def replies(draw: st.DrawFn, *, statuses: tuple[int, ...] = STATUSES, bodies: tuple[bytes, ...] = BODIES) -> Reply:
-    """Answers at random: any of the statuses, with headers and a body that fit together or do not.
+    """Random responses: any of the statuses, with headers and a body that fit together or not.
 
-    Whether one is S3's answer to a verb, the test has to judge: a 200 with a right length may well be.
+    A response may be valid, for example a 200 with the right length: the test has to decide that.
     """
     body = draw(st.sampled_from(bodies))
     names = draw(st.lists(st.sampled_from(sorted(HEADERS)), unique=True, max_size=4))

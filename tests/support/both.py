@@ -1,4 +1,4 @@
-"""The same call through both transports: compares the requests, and the results of given responses."""
+"""Makes the same call through both transports, to compare the requests and the results of given responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ['STORES', 'Both', 'Call', 'outcome']
 
 Call = Callable[[Transport], object]
 
-# What the two transports may send differently, and why.
+# The headers in which the two transports may differ, with the reason.
 DIFFERENT: Final = {
     'authorization': 'it is of all the others; compared is whether there is one',
     'x-amz-date': 'the one is a moment later than the other',
@@ -33,8 +33,9 @@ DIFFERENT: Final = {
     'expect': 'the connection announces a large body, not the request',
     'content-length': 'compared as a number: botocore says 0 where there is no body',
 }
-# And of requests whose body is a document: we say that it is XML, botocore says nothing. DeleteObjects' needs a digest:
-# botocore's is a checksum, which not every store knows; ours is the old one.
+# Headers of requests with a document: we send its content type, botocore does not. DeleteObjects needs a digest: botocore sends
+# a
+# checksum, which not every store supports, and we send Content-MD5.
 OF_DOCUMENTS: Final = {'content-type', 'content-md5', 'x-amz-checksum-crc32', 'x-amz-sdk-checksum-algorithm'}
 
 KEYS: Final[Any] = {'access_key_id': 'key', 'secret_access_key': 'secret'}
@@ -51,7 +52,7 @@ STORES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-# Where a request went is another place over each of them.
+# The endpoint in error messages differs between the two.
 ENDPOINT = re.compile(r' \(endpoint [^)]*\)|, endpoint [^)]*')
 
 
@@ -59,8 +60,8 @@ class Both:
     """The two transports for one store.
 
     Attributes:
-        client: What the wire sends through.
-        reference: The other one.
+        client: The fake HTTP client of the wire transport.
+        reference: The other transport.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -77,11 +78,11 @@ class Both:
         self.wire = WireTransport(Requester(Routes(places, client), keys))
 
     def by_wire(self, call: Call, *answers: Canned) -> Any:
-        """What the wire sends for a call, and what the call gives or raises: to be compared with by_reference().
+        """The requests of the wire transport for a call, and its result or error, in the form of by_reference().
 
         Args:
             call: The call.
-            answers: What it is answered, the last one again and again.
+            answers: The responses; the last one is repeated.
         """
         self.client.answer(*answers)
         self.client.sent.clear()
@@ -91,7 +92,7 @@ class Both:
         return [comparable(each) for each in self.client.sent], value
 
     def by_reference(self, call: Call, *answers: Canned) -> Any:
-        """The same of the reference transport."""
+        """The same for the reference transport."""
         self.reference.answer(*answers)
         self.reference.sent.clear()
         value = outcome(call, self.reference.transport)
@@ -99,7 +100,7 @@ class Both:
 
 
 def outcome(call: Call, transport: Transport) -> Any:
-    """What a call gives or raises, in a form that can be compared."""
+    """The result or error of a call, in a form that can be compared."""
     try:
         return _plain(call(transport))
     except S3poError as error:
@@ -127,7 +128,7 @@ def _told(error: S3poError) -> Any:
 
 
 def comparable(sent: Sent) -> Any:
-    """What has to be the same of a request."""
+    """The parts of a request that must be equal."""
     query = sorted((unquote(name), unquote(value)) for name, _, value in (each.partition('=') for each in sent.query))
     ignored = DIFFERENT.keys() | (OF_DOCUMENTS if sent.method == 'POST' and sent.body else set())
     names = {name.lower() for name, _ in sent.headers} - ignored

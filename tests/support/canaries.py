@@ -1,7 +1,7 @@
 """The secrets that tests use, and a check for them: a test that logs or prints one fails.
 
-The secrets all contain the same unmistakable letters. `tests/functional/conftest.py` enables the check for all functional
-tests: it covers all records of all loggers, from DEBUG on, and standard output and error, also of the programs that
+All secrets contain the same distinctive letters. `tests/functional/conftest.py` enables the check for all functional tests: it
+covers all records of all loggers, from DEBUG on, and standard output and error, also of the programs that
 tests.support.programs runs.
 """
 
@@ -24,20 +24,20 @@ SSE_C_KEY: Final = f'{STEM}-the-customers-key-of-32-b'
 KEYS: Final[Any] = {'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY, 'session_token': SESSION_TOKEN}
 SSE_C: Final = {'SSECustomerAlgorithm': 'AES256', 'SSECustomerKey': SSE_C_KEY}
 
-# As they are, and as SSE-C's keys go out. Six bytes are eight letters of base64, whatever follows.
+# As they are, and in base64, as SSE-C keys are sent. Six bytes are eight letters of base64, whatever follows.
 FORMS: Final = (STEM, base64.b64encode(STEM.encode()).decode())
 
 
 def secrets_in(text: str) -> list[str]:
-    """The lines of a text with one of the secrets in them."""
+    """The lines of a text that contain a secret."""
     return [line for line in text.splitlines() if any(form in line for form in FORMS)]
 
 
 class Watch(logging.Handler):
-    """Reads all that is logged.
+    """A log handler that searches all records for secrets.
 
     Attributes:
-        found: The lines with secrets in them.
+        found: The lines with secrets.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
     read = pytest.CaptureFixture.readouterr
 
     def readouterr(self: pytest.CaptureFixture[Any]) -> Any:
-        """What a test reads is taken out of the report."""
+        """Check the output that a test reads, since it is not in the report."""
         taken = read(self)
         watch.found += secrets_in(str(taken.out)) + secrets_in(str(taken.err))
         return taken
@@ -92,7 +92,7 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What was captured of a test's output stands in its report."""
+    """Check the captured output of a test, which is in its report."""
     report = yield
     found = [line for title, text in report.sections if 'log' not in title for line in secrets_in(text)]
     if found and report.passed:

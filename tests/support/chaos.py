@@ -42,12 +42,12 @@ SHARE = 0.05
 
 
 class FaultyProxy(Server):
-    """tests.support.faulty_proxy before a store; it spoils nothing at first.
+    """tests.support.faulty_proxy in front of a store; without faults at first.
 
     Args:
         to: The store's host and port.
-        seed: Of its dice.
-        stall_s: How long a body stops.
+        seed: The seed of the faults.
+        stall_s: How long a body stalls.
     """
 
     def __init__(self, to: str, seed: int, stall_s: float = 3.0) -> None:
@@ -55,7 +55,7 @@ class FaultyProxy(Server):
         super().__init__('tests.support.faulty_proxy', None, {}, *options)
 
     def only(self, *faults: str) -> None:
-        """No others are possible from now on."""
+        """Allow only these faults from now on."""
         self.ask(f'only?{",".join(faults)}')
 
     def share(self, value: float) -> None:
@@ -63,7 +63,7 @@ class FaultyProxy(Server):
         self.ask(f'share?{value}')
 
     def stats(self) -> dict[str, int]:
-        """How often each fault came, and how many exchanges there were."""
+        """The number of each fault, and of exchanges."""
         return dict(self.ask('stats'))
 
     def ask(self, what: str) -> Any:
@@ -73,16 +73,16 @@ class FaultyProxy(Server):
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
-        objects: How many there were.
-        lost: Those that were not there, or whose jobs failed, each with why.
-        corrupted: Those that came back as something else.
-        twice: Those whose callback was called more than once, or that are still listed.
+        objects: The number of objects.
+        lost: Objects that are missing or whose jobs failed, each with the reason.
+        corrupted: Objects that differ after the download.
+        twice: Objects whose callback was called more than once, or that are still listed.
         left: The multipart uploads that are still open.
-        retries: The requests that were sent again.
-        seconds: How long it took.
+        retries: The number of requests that were sent again.
+        seconds: The duration.
     """
 
     objects: int
@@ -95,7 +95,7 @@ class Outcome:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no object was lost, corrupted, transferred twice or left."""
         return not (self.lost or self.corrupted or self.twice or self.left)
 
     def __str__(self) -> str:
@@ -107,9 +107,9 @@ class Outcome:
 
 
 def sizes(count: int, total_bytes: int, dice: random.Random) -> list[int]:
-    """Log-uniform from 0 to 64 MiB, scaled to a total; but of each hundred, one keeps a size that takes several parts.
+    """Log-uniform sizes from 0 to 64 MiB, scaled to a total; one of each hundred keeps a size of several parts.
 
-    (Scaled to 3 GB, ten thousand of them would end at 5 MiB, and hardly one in three hundred be uploaded in parts.)
+    (Scaled to 3 GB, the largest of ten thousand would have 5 MiB, and hardly one in three hundred would be uploaded in parts.)
     """
     large = [math.exp(dice.uniform(math.log(PART_BYTES + 1), math.log(LARGEST_BYTES))) for _ in range(count // LARGE_EACH)]
     drawn = [math.expm1(dice.uniform(0, math.log1p(LARGEST_BYTES))) for _ in range(count - len(large))]
@@ -125,7 +125,7 @@ def body_of(seed: int, number: int, size_bytes: int) -> bytes:
 
 
 def connected(endpoint: str, **config: Any) -> s3po.Connection:
-    """A connection that has patience, and parts small enough for many."""
+    """A connection with many retries and small parts."""
     wait = tenacity.wait_random_exponential(multiplier=0.05, max=2)
     return s3po.Connection(
         endpoint_url=endpoint,
@@ -148,14 +148,14 @@ def run(
     *,
     half_way: Callable[[], None] | None,
 ) -> Outcome:
-    """Move the objects up and down.
+    """Upload and download the objects.
 
     Args:
-        conn: Leads through the proxy.
-        direct: Leads to the store.
+        conn: A connection through the proxy.
+        direct: A connection to the store.
         bucket: An empty bucket.
-        seed: Of the bodies.
-        wanted: The objects' sizes.
+        seed: The seed of the bodies.
+        wanted: The sizes of the objects.
         half_way: Called once, in the middle.
     """
     outcome, calls, began = Outcome(objects=len(wanted)), Counter[str](), time.monotonic()
@@ -191,7 +191,7 @@ def run(
 def chaos(
     endpoint: str, *, seed: int, objects: int, total_bytes: int, checksum: str, restart: Callable[[], None] | None = None
 ) -> tuple[Outcome, Outcome, dict[str, int]]:
-    """One run with faults, and one without; gives both, and how often each fault came."""
+    """One run with faults and one without; returns both, and the number of each fault."""
     wanted = sizes(objects, total_bytes, random.Random(seed))
     bucket = f's3po-chaos-{seed}'
     with (

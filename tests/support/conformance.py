@@ -20,7 +20,7 @@ NOTHING: dict[str, str] = {}
 
 @pytest.fixture(autouse=True)
 def mark_shortcomings(request: pytest.FixtureRequest, shortcomings: Mapping[str, str]) -> None:
-    """A test that the store is known to fail has to fail."""
+    """A test that the store is known to fail must fail."""
     reason = shortcomings.get(request.function.__name__)
     if reason:
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
@@ -41,7 +41,7 @@ def get(transport: Transport, bucket: str, key: str, **arguments: object) -> byt
 
 
 def test_put_and_get(transport: Transport, bucket: str) -> None:
-    """What is put comes back, with its size, ETag, type and metadata."""
+    """A stored object is returned with its size, ETag, type and metadata."""
     etag = put(transport, bucket, 'a/key', b'hello world', Content_Type='text/x-test', x_amz_meta_Colour='red')
 
     answer = transport.get_object(bucket, 'a/key', extra={})
@@ -61,7 +61,7 @@ def test_put_and_get(transport: Transport, bucket: str) -> None:
 
 
 def test_empty_object(transport: Transport, bucket: str) -> None:
-    """An object of no bytes is an object."""
+    """An empty object can be stored and read."""
     put(transport, bucket, 'empty', b'')
 
     assert get(transport, bucket, 'empty') == b''
@@ -72,7 +72,7 @@ def test_empty_object(transport: Transport, bucket: str) -> None:
     ('byte_range', 'expected'), [((0, 4), b'0123'), ((4, None), b'456789'), ((8, 100), b'89'), ((9, 10), b'9')]
 )
 def test_ranges(transport: Transport, bucket: str, byte_range: tuple[int, int | None], expected: bytes) -> None:
-    """A range is half-open and ends where the object ends; its answer knows the whole object's size."""
+    """A range is half-open and ends with the object; the response contains the size of the whole object."""
     put(transport, bucket, 'key', b'0123456789')
 
     answer = transport.get_object(bucket, 'key', byte_range=byte_range, extra={})
@@ -86,7 +86,7 @@ def test_ranges(transport: Transport, bucket: str, byte_range: tuple[int, int | 
 
 
 def test_range_behind_the_end(transport: Transport, bucket: str) -> None:
-    """A range of nothing is refused with 416."""
+    """A range beyond the object is refused with 416."""
     put(transport, bucket, 'key', b'0123456789')
 
     with pytest.raises(InvalidRequest) as caught:
@@ -95,7 +95,7 @@ def test_range_behind_the_end(transport: Transport, bucket: str) -> None:
 
 
 def test_if_match(transport: Transport, bucket: str) -> None:
-    """An ETag that is no longer the object's is refused."""
+    """If-Match with an ETag of another version is refused."""
     etag = put(transport, bucket, 'key', b'one')
 
     assert get(transport, bucket, 'key', if_match=etag) == b'one'
@@ -129,7 +129,7 @@ def test_missing(transport: Transport, bucket: str) -> None:
 
 
 def test_delete(transport: Transport, bucket: str) -> None:
-    """Deleting makes an object missing, and a missing one is deleted as well."""
+    """A deleted object is missing; deleting a missing object succeeds."""
     put(transport, bucket, 'key', b'one')
 
     transport.delete_object(bucket, 'key', extra={})
@@ -140,7 +140,7 @@ def test_delete(transport: Transport, bucket: str) -> None:
 
 
 def test_delete_objects(transport: Transport, bucket: str) -> None:
-    """Many objects go by one request."""
+    """Many objects are deleted with one request."""
     for number in range(5):
         put(transport, bucket, f'key{number}', b'')
 
@@ -151,7 +151,7 @@ def test_delete_objects(transport: Transport, bucket: str) -> None:
 
 
 def test_list_pages(transport: Transport, bucket: str) -> None:
-    """A listing comes in pages, in order."""
+    """A listing has pages, in order."""
     for number in range(5):
         put(transport, bucket, f'key{number}', b'x' * number)
 
@@ -167,7 +167,7 @@ def test_list_pages(transport: Transport, bucket: str) -> None:
 
 
 def test_list_prefix_and_delimiter(transport: Transport, bucket: str) -> None:
-    """A delimiter rolls keys up; start_after begins behind a key."""
+    """A delimiter groups keys by prefix; start_after begins after a key."""
     for key in ('a/1', 'a/2', 'a/b/3', 'a/z', 'b'):
         put(transport, bucket, key, b'')
 
@@ -181,7 +181,7 @@ def test_list_prefix_and_delimiter(transport: Transport, bucket: str) -> None:
 
 @pytest.mark.parametrize('key', ['a b', 'a+b', 'ä/é', 'a//b', '%2F', '?#&=', '~', 'trailing.', '😀', 'tab\there'])
 def test_odd_keys(transport: Transport, bucket: str, key: str) -> None:
-    """Keys go to and fro as they are."""
+    """Odd keys are the same in requests and responses."""
     put(transport, bucket, key, b'odd')
 
     assert get(transport, bucket, key) == b'odd'
@@ -191,7 +191,7 @@ def test_odd_keys(transport: Transport, bucket: str, key: str) -> None:
 
 
 def test_copy(transport: Transport, bucket: str) -> None:
-    """A copy has the source's bytes and metadata, or metadata of its own; it is pinned to an ETag."""
+    """A copy has the source's bytes and metadata, or metadata of its own; If-Match applies to the source."""
     etag = put(transport, bucket, 'from ä', b'data', x_amz_meta_a='1')
 
     transport.copy_object((bucket, 'from ä', None), bucket, 'same', if_match=etag, headers=NOTHING, extra={})
@@ -212,7 +212,7 @@ def test_copy_of_something_else(transport: Transport, bucket: str) -> None:
 
 
 def test_multipart(transport: Transport, bucket: str) -> None:
-    """Parts become one object, in order of their numbers; it has the headers of the upload."""
+    """Parts make one object, in the order of their numbers, with the headers of the upload."""
     upload_id = transport.create_multipart_upload(bucket, 'big', headers={'x-amz-meta-a': '1'}, extra={})
     bodies = [b'a' * MIN_PART_BYTES, b'b' * MIN_PART_BYTES, b'c']
     parts = [
@@ -233,7 +233,7 @@ def test_multipart(transport: Transport, bucket: str) -> None:
 
 
 def test_multipart_etag(transport: Transport, bucket: str) -> None:
-    """The ETag of an object in parts has their number; the completion returns it."""
+    """The ETag of a multipart object contains the number of parts, and is in the response to the completion."""
     upload_id = transport.create_multipart_upload(bucket, 'key', headers={}, extra={})
     part = transport.upload_part(bucket, 'key', BytesChunk(b'a'), upload_id=upload_id, part_number=1, extra={})
 
@@ -245,7 +245,7 @@ def test_multipart_etag(transport: Transport, bucket: str) -> None:
 
 
 def test_abort(transport: Transport, bucket: str) -> None:
-    """An upload that was aborted is gone, its parts with it."""
+    """An aborted upload no longer exists, nor do its parts."""
     upload_id = transport.create_multipart_upload(bucket, 'big', headers={}, extra={})
     transport.upload_part(bucket, 'big', BytesChunk(b'a'), upload_id=upload_id, part_number=1, extra={})
 
@@ -257,7 +257,7 @@ def test_abort(transport: Transport, bucket: str) -> None:
 
 
 def test_copy_parts(transport: Transport, bucket: str) -> None:
-    """Ranges of an object become another one."""
+    """Ranges of an object can be parts of another one."""
     data = b'a' * MIN_PART_BYTES + b'tail'
     etag = put(transport, bucket, 'from', data)
     upload_id = transport.create_multipart_upload(bucket, 'to', headers={}, extra={})
@@ -281,7 +281,7 @@ def test_copy_parts(transport: Transport, bucket: str) -> None:
 
 
 def test_extra_that_a_request_does_not_know(transport: Transport, bucket: str) -> None:
-    """Parameters go with the requests that know them, and with no other."""
+    """Each request sends the parameters that it supports, and no others."""
     put(transport, bucket, 'key', b'')
 
     transport.head_object(bucket, 'key', extra={'RequestPayer': 'requester', 'ACL': 'private'})

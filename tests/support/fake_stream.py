@@ -1,4 +1,4 @@
-"""A stream in memory, for tests of whatever uses a connection."""
+"""A stream in memory, for tests of connections."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class FakeStream:
     def __init__(self, *pieces: bytes, room_bytes: int | None = None) -> None:
         """
         Args:
-            *pieces: What has come from the server already.
-            room_bytes: How many bytes can be sent before the server takes some; None for any number.
+            *pieces: Bytes that have arrived from the server already.
+            room_bytes: The number of bytes that can be sent before the server reads; None for no limit.
         """
         self.sent = bytearray()
         self.is_closed = False
@@ -55,7 +55,7 @@ class FakeStream:
         self._change()
 
     def end(self, *, is_reset: bool = False) -> None:
-        """Close the stream from the server's end. The end, or a reset, comes when all that was fed has been read.
+        """Close the stream at the server's end. The client reads the end, or the reset, after all bytes that were fed.
 
         As in TCP, the client can still send after the server's end, unless it was a reset.
         """
@@ -63,7 +63,7 @@ class FakeStream:
         self._change()
 
     def take(self, size_bytes: int) -> bytes:
-        """Wait for bytes from the client; b'' when it has closed the stream."""
+        """Wait for bytes from the client; returns b'' if it has closed the stream."""
         self._wait_until(lambda: self.is_closed or len(self.sent) > self._taken_bytes)
         data = bytes(self.sent[self._taken_bytes : self._taken_bytes + size_bytes])
         self._taken_bytes += len(data)
@@ -145,7 +145,7 @@ class FakeStream:
             self._changed.wait()
 
     def _change(self) -> None:
-        # A new event for each change: one that is cleared for one greenlet would be lost for another.
+        # A new event for each change: an event that one greenlet clears would be lost for another.
         changed, self._changed = self._changed, gevent.event.Event()
         changed.set()
 

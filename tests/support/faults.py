@@ -12,7 +12,7 @@ BUCKET = 'bucket'
 
 
 class Faults:
-    """Raises the given errors at the first requests that match, in order."""
+    """Raises the given errors for the first requests that match, in order."""
 
     def __init__(self, operation: str, part: int | None, *errors: S3poError) -> None:
         self.operation = operation

@@ -2,18 +2,18 @@
 
     python -m tests.support.faulty_proxy --to HOST:PORT [--seed N] [--share 0.05] [--stall-s 3]
 
-It prints `listening on PORT` and serves until its standard input is closed. It follows HTTP/1.1 as far as S3's clients speak it
+It prints `listening on PORT` and serves until its standard input is closed. It supports HTTP/1.1 as far as S3's clients use it
 over plain connections, a thread for each. Each possible fault of an exchange occurs with the given probability:
 
     F04  the connection is reset instead of a response; the request was not forwarded
-    F08  the answer to a GET stops within its body
+    F08  the body of the response to a GET stalls
     F23  500 InternalError; the request was not forwarded
     F26  a CompleteMultipartUpload gets 200 with InternalError in the body; half of them were forwarded, and carried out
-    F42  the answer to a GET ends at 40 % of its body
+    F42  the body of the response to a GET ends at 40 %
     F46  one bit of the response to a GET is flipped
 
-A fault depends on the seed, the request (without its upload id, which is random) and how often it was sent, not on which
-connection is faster, so a run can be repeated. Only faults that had an effect are counted: an empty body cannot be truncated.
+A fault depends on the seed, the request (without its random upload id) and how often it was sent, not on the order of the
+requests, so a run can be repeated. Only faults with an effect are counted: an empty body cannot be truncated.
 
 `GET /_proxy/stats` returns how often each of them occurred; `GET /_proxy/share?0.0` changes the probability; after
 `GET /_proxy/only?F04,F23` no others are possible.
@@ -40,7 +40,7 @@ from typing import Final
 LOOPBACK: Final = '127.0.0.1'
 PIECE_BYTES: Final = 64 * 1024
 ERROR: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InternalError</Code><Message>chaos</Message></Error>'
-# Of GETs, of completions, and of all.
+# Faults of GETs, of completions, and of all requests.
 OF_ALL: Final = ('F04', 'F23')
 OF_GET: Final = ('F08', 'F42', 'F46')
 OF_COMPLETE: Final = ('F26',)
@@ -48,7 +48,7 @@ UPLOAD_ID: Final = re.compile('uploadId=[^&]*')
 
 
 class Lost(Exception):
-    """A connection is at its end."""
+    """The connection has ended."""
 
 
 class Stream:
@@ -59,21 +59,21 @@ class Stream:
         self._held = b''
 
     def head(self) -> bytes:
-        """All bytes to the empty line."""
+        """All bytes up to the empty line."""
         while b'\r\n\r\n' not in self._held:
             self._fill()
         head, _, self._held = self._held.partition(b'\r\n\r\n')
         return head + b'\r\n\r\n'
 
     def line(self) -> bytes:
-        """All bytes to the end of the line."""
+        """All bytes up to the end of the line."""
         while b'\n' not in self._held:
             self._fill()
         line, _, self._held = self._held.partition(b'\n')
         return line + b'\n'
 
     def some(self, size_bytes: int) -> bytes:
-        """At most so many bytes."""
+        """At most this number of bytes."""
         if not self._held:
             self._fill()
         data, self._held = self._held[:size_bytes], self._held[size_bytes:]
@@ -87,7 +87,7 @@ class Stream:
 
 
 class Proxy:
-    """The faults, their dice, and what came of them."""
+    """The faults, their random numbers, and their counts."""
 
     def __init__(self, to: tuple[str, int], seed: int, share: float, stall_s: float) -> None:
         self.to = to
@@ -100,7 +100,7 @@ class Proxy:
         self._lock = threading.Lock()
 
     def dice(self, method: str, target: str) -> random.Random:
-        """Those of the next exchange of this kind."""
+        """The random numbers of the next exchange of this kind."""
         kind = f'{method} {UPLOAD_ID.sub("uploadId", target)}'
         with self._lock:
             self.counts['exchanges'] += 1
@@ -108,19 +108,19 @@ class Proxy:
             return random.Random(f'{self._seed} {self._sent[kind]} {kind}')
 
     def fault(self, method: str, target: str, dice: random.Random) -> str | None:
-        """What befalls an exchange."""
+        """The fault of an exchange, or None."""
         possible = OF_ALL + (OF_GET if method == 'GET' else ())
         if method == 'POST' and 'uploadId=' in target:
             possible += OF_COMPLETE
         return next((each for each in possible if dice.random() < self.share and each in self.only), None)
 
     def count(self, fault: str) -> None:
-        """It came."""
+        """Count a fault that occurred."""
         with self._lock:
             self.counts[fault] += 1
 
     def serve(self, client: socket.socket) -> None:
-        """All exchanges of one connection."""
+        """Serve all exchanges of one connection."""
         upstream: Stream | None = None
         with contextlib.suppress(Lost, OSError), client:
             asked = Stream(client)
@@ -219,7 +219,7 @@ class Proxy:
 
 
 def hand_back_chunks(send: Callable[[bytes], object], upstream: Stream) -> None:
-    """A chunked body, as it is."""
+    """Pass on a chunked body."""
     while True:
         line = upstream.line()
         send(line)
@@ -237,13 +237,13 @@ def hand_back_chunks(send: Callable[[bytes], object], upstream: Stream) -> None:
 
 
 def headers_of(head: bytes) -> dict[str, str]:
-    """By name in lower case."""
+    """The headers, by name in lower case."""
     lines = head.decode('latin-1').split('\r\n')[1:]
     return {name.strip().lower(): value.strip() for name, _, value in (line.partition(':') for line in lines if line)}
 
 
 def answer(status: int, body: bytes) -> bytes:
-    """An answer of the proxy's own."""
+    """A response of the proxy's own."""
     return b'HTTP/1.1 %d chaos\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b' % (status, len(body), body)
 
 

@@ -23,9 +23,9 @@ WITH_DOCUMENT: Final = {
 EVERY_OPERATION: Final = (*DELETING, *WITH_DOCUMENT, 'CreateBucket', 'GetObject', 'HeadObject', 'PutObject', 'UploadPart')
 
 STATUSES: Final = (200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 299, 300, 301, 302, 303, 304, 305, 307, 308)
-# Those with which S3 answers; 206 only where a range was asked for.
+# Statuses other than S3's; 206 is S3's only if a range was requested.
 RIGHT: Final = {'GetObject': (200, 206), **dict.fromkeys(DELETING, (200, 204))}
-# Pages that are no XML, pages that are, and what is neither.
+# Web pages, XML pages, and bodies that are neither.
 PAGES: Final = (
     '<!DOCTYPE html><html><head><title>Sign in</title></head><body><p>Please sign in<br></body></html>',
     '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>Sign in</title></head><body/></html>',
@@ -46,12 +46,12 @@ HEADERS: Final = (
 
 
 def foreign_answers(operation: str, seed: int, count: int) -> Iterator[dict[str, Any]]:
-    """Random answers to one operation, none of them S3's.
+    """Random responses to one operation, none of them S3's.
 
     Args:
-        operation: S3's name of the request.
-        seed: The same seed gives the same answers.
-        count: How many.
+        operation: The name of the S3 operation.
+        seed: The same seed returns the same responses.
+        count: The number of responses.
     """
     found = random.Random(f'{operation} {seed}')
     for _ in range(count):
@@ -60,7 +60,7 @@ def foreign_answers(operation: str, seed: int, count: int) -> Iterator[dict[str,
             status = 200
         headers = dict(found.choice(HEADERS))
         if status in RIGHT.get(operation, (200,)):
-            # The status is right, so something else has to be wrong.
+            # The status is valid, so something else has to be wrong.
             body = found.choice(_bodies(operation, status))
         else:
             body = found.choice((*PAGES, *NO_DOCUMENTS))
@@ -77,5 +77,5 @@ def _bodies(operation: str, status: int) -> tuple[str, ...]:
         return (*PAGES, *NO_DOCUMENTS, *others)
     if operation in ('PutObject', 'UploadPart'):
         return (*PAGES, *NO_DOCUMENTS)
-    # No header proves that something was deleted or a bucket made, so only a page shows that the answer is another's.
+    # No header proves a deletion or a new bucket, so the response is recognized as foreign only if it is a page.
     return PAGES

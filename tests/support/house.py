@@ -66,17 +66,17 @@ for verb in ('PUT', 'GET'):
 
 @dataclass
 class Room:
-    """A module of the package's top level, or a folder.
+    """A module at the package's top level, or a folder.
 
     A method without a docstring counts as documented if it implements a documented method of a base class, or of another class
     that the docstring of its class names ("A Transport through …").
 
     Attributes:
-        lines: Its lines of code.
+        lines: The lines of code.
         files: The lines of code of each file.
         functions: The lines of each function, docstring included.
-        public: How many public functions, classes, methods and modules it has.
-        documented: How many of these have a docstring.
+        public: The number of public functions, classes, methods and modules.
+        documented: The number of these that have a docstring.
     """
 
     lines: int = 0
@@ -134,7 +134,7 @@ def _inherited(trees: Iterable[ast.Module]) -> set[str]:
     }
 
     def documented(name: str, seen: frozenset[str]) -> set[str]:
-        """The documented methods of a class and its models."""
+        """The documented methods of a class, its bases, and the classes in its docstring."""
         if name not in classes or name in seen:
             return set()
         node = classes[name]

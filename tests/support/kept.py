@@ -26,19 +26,19 @@ from s3po.credentials import (
 from s3po.interfaces.filesystem import S3poFileSystem
 from s3po.interfaces.storage import S3Storage
 
-# Nothing listens there.
+# A port on which nothing listens.
 ENDPOINT = 'http://127.0.0.1:9'
 GIVEN: dict[str, Any] = {'endpoint_url': ENDPOINT, 'region': 'eu-west-1'}
 KEYS: dict[str, Any] = {'access_key_id': 'key', 'secret_access_key': 'secret'}
 
 
 def returned_keys() -> dict[str, Any]:
-    """A function that pickles by its name."""
+    """A function that is pickled by its name."""
     return KEYS
 
 
 def every_error() -> list[errors.S3poError]:
-    """One of each class, with a cause."""
+    """One error of each class, with a cause."""
     kinds = [getattr(errors, name) for name in errors.__all__]
     made = [kind(f'{kind.__name__}: what happened') for kind in dict.fromkeys(kinds) if issubclass(kind, errors.S3poError)]
     for error in made:
@@ -46,7 +46,7 @@ def every_error() -> list[errors.S3poError]:
     return made
 
 
-# A name for each, and what makes it.
+# For each name, the function that creates the value.
 PICKLES: dict[str, Callable[[], Any]] = {
     'connection': lambda: s3po.Connection(
         **GIVEN,
@@ -95,7 +95,7 @@ def failed_jobs(directory: pathlib.Path) -> errors.BatchError:
 
 
 def write(directory: pathlib.Path) -> None:
-    """Write all of them."""
+    """Write all files."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, make in PICKLES.items():
         (directory / f'{name}.pickle').write_bytes(pickle.dumps(make(), protocol=4))

@@ -20,16 +20,16 @@ class Kind:
     """A transport.
 
     Attributes:
-        name: What Connection takes as `transport`.
-        resends: A request that died on a connection that had been used before, without a byte of an answer, goes out once more
-            on a new one, within the same attempt. Stores close what is idle whenever they like, and a retry would cost a wait,
-            and one of the caller's retries. urllib3 looks whether a kept connection has ended, but not beyond that.
-        corrects_clock: What is refused with RequestTimeTooSkewed goes out once more, dated by the store's clock, and so does
-            all that follows. Machines whose clock is off would otherwise be of no use. botocore does not.
-        renews_at_once: Keys that expired twice for one request are new for the next one; over boto3 that one is refused first,
-            since it is not told which of the keys its request went out with.
-        resumes: A part of a download that is cut short goes on at the very byte. botocore reads a mebibyte at a time here, and
-            gives nothing of one that is cut.
+        name: The value of Connection's argument `transport`.
+        resends: A request on a reused connection that ends without a byte of a response is sent again on a new one, within the
+            same attempt: stores close idle connections at any time, and a retry would cost a wait and one of the caller's
+            retries. urllib3 only checks before the request whether the connection has ended.
+        corrects_clock: A request that is refused with RequestTimeTooSkewed is sent again with the store's time, and so are all
+            later ones, so that machines with a wrong clock can be used. botocore does not do this.
+        renews_at_once: If keys have expired twice for one request, the next request uses new ones. Over boto3 it is refused
+            first, since it is unknown which keys signed the refused request.
+        resumes: A truncated part of a download continues at the next byte. botocore reads one mebibyte at a time here, and
+            returns nothing of a truncated one.
         certificate_error: The error for a certificate of an untrusted authority.
     """
 
@@ -41,11 +41,11 @@ class Kind:
     certificate_error: str
 
     def attempts(self, requests: int, *, lost: int) -> range:
-        """How many attempts so many requests may have been.
+        """The possible numbers of attempts for a number of requests.
 
         Args:
-            requests: What the store saw.
-            lost: How many of them ended without a byte of an answer; each may have gone out on a used connection.
+            requests: The number of requests that the store received.
+            lost: The number of these that ended without a byte of a response; each may have been sent on a reused connection.
         """
         return range(requests - lost * self.resends, requests + 1)
 
@@ -66,7 +66,7 @@ WIRE: Final = Kind(
     resumes=True,
     certificate_error='the certificate of .* is not to be trusted: unable to get local issuer certificate',
 )
-# What a connection has that says nothing of it: wherever there are keys, region and endpoint, the wire.
+# The transport of a connection without the argument: the wire transport, if keys, region and endpoint are passed.
 AUTO: Final = Kind(
     name='auto', resends=True, corrects_clock=True, renews_at_once=True, resumes=True, certificate_error=WIRE.certificate_error
 )

@@ -1,4 +1,4 @@
-"""A store and a dictionary that must stay equal: a state machine for hypothesis. The tests supply the store."""
+"""A state machine for hypothesis that compares a store with a dictionary. The tests supply the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ['Game']
 KEYS = st.sampled_from(['a', 'b/c', 'd e', 'ü'])
 SMALL = st.binary(max_size=50)
 PART = 5 * MIB
-# Few, since hypothesis would spend its time on making them.
+# Few, since hypothesis would spend its time on generating them.
 LARGE = {number: bytes([number]) * (PART + number) for number in (1, 2)}
 OPERATIONS = (
     'PutObject',
@@ -46,13 +46,13 @@ Values = set[bytes | None]
 
 
 class Game(RuleBasedStateMachine):
-    """What may be under each key: one value, or several where a transfer was cut off. None is no object.
+    """The possible values of each key: one value, or several after an interrupted transfer. None means that there is no object.
 
     Attributes:
         connect: Makes a connection with these arguments.
-        begin: Gives the name of an empty bucket.
-        script: Has the next requests fail: takes a rule of the tests' store; None where the store takes none.
-        open_uploads: The multipart uploads that are open in a bucket.
+        begin: Returns the name of an empty bucket.
+        script: Makes the next requests fail; accepts a rule of the tests' store. None if the store has no rules.
+        open_uploads: Returns the open multipart uploads of a bucket.
     """
 
     connect: ClassVar[Callable[..., s3po.Connection]]
@@ -67,7 +67,7 @@ class Game(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        """An empty bucket, and a connection that is impatient."""
+        """Start with an empty bucket and a connection without waits."""
         self.bucket = type(self).begin()
         self.conn = type(self).connect(
             config=s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
@@ -79,20 +79,20 @@ class Game(RuleBasedStateMachine):
 
     @rule(key=KEYS, data=SMALL)
     def upload(self, key: str, data: bytes) -> None:
-        """Overwrites as well."""
+        """Upload an object, which may replace another one."""
         self.conn.upload(self.bucket, key, data)
         self.model[key] = {data}
 
     @rule(key=KEYS, number=st.sampled_from(sorted(LARGE)))
     def upload_in_parts(self, key: str, number: int) -> None:
-        """Likewise."""
+        """Upload an object in parts."""
         result = self.conn.upload(self.bucket, key, LARGE[number])
         self.orphans += any('may keep an incomplete upload' in warning for warning in result.warnings)
         self.model[key] = {LARGE[number]}
 
     @rule(key=KEYS, data=SMALL)
     def upload_once(self, key: str, data: bytes) -> None:
-        """Only where there is nothing yet."""
+        """Upload an object if there is none."""
         try:
             self.conn.upload(self.bucket, key, data, if_none_match='*')
         except PreconditionFailed:
@@ -104,7 +104,7 @@ class Game(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def download(self, key: str) -> None:
-        """What comes is one of what may be there, and is there from now on."""
+        """A download returns one of the possible values, which is then the only possible one."""
         try:
             found: Any = self.conn.download(self.bucket, key)
         except NotFound:
@@ -114,7 +114,7 @@ class Game(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def head(self, key: str) -> None:
-        """The size is that of one of them."""
+        """The size is that of a possible value."""
         try:
             size_bytes: int | None = self.conn.head(self.bucket, key).size_bytes
         except NotFound:
@@ -123,13 +123,13 @@ class Game(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def delete(self, key: str) -> None:
-        """Also what is not there."""
+        """Delete an object, which may be missing."""
         self.conn.delete(self.bucket, key)
         self.model[key] = {None}
 
     @rule(key=KEYS, to=KEYS, is_move=st.booleans())
     def copy(self, key: str, to: str, *, is_move: bool) -> None:
-        """Copies and renames."""
+        """Copy or move an object."""
         if key == to:
             return
         call = self.conn.move if is_move else self.conn.copy
@@ -145,14 +145,14 @@ class Game(RuleBasedStateMachine):
 
     @rule()
     def list(self) -> None:
-        """All that is there for sure, and nothing that cannot be."""
+        """A listing contains all keys that must exist, and none that cannot exist."""
         found = {entry.key for entry in self.conn.list(self.bucket)}
         assert {key for key, values in self.model.items() if None not in values} <= found
         assert found <= {key for key, values in self.model.items() if values != {None}}
 
     @rule(key=KEYS, number=st.sampled_from([0, *sorted(LARGE)]), turns=st.integers(0, 40))
     def killed_upload(self, key: str, number: int, turns: int) -> None:
-        """It is there, or it is not."""
+        """A killed upload has stored the object or not."""
         data = LARGE.get(number, b'killed')
         transfer = gevent.spawn(self.conn.upload, self.bucket, key, data)
         for _ in range(turns):
@@ -163,7 +163,7 @@ class Game(RuleBasedStateMachine):
 
     @rule(key=KEYS, turns=st.integers(0, 20))
     def killed_download(self, key: str, turns: int) -> None:
-        """It changes nothing, and gives what may be there, if anything."""
+        """A killed download changes nothing, and returns a possible value or nothing."""
 
         def download() -> Any:
             try:
@@ -180,7 +180,7 @@ class Game(RuleBasedStateMachine):
 
     @rule(operation=st.sampled_from(OPERATIONS), fault=st.sampled_from(FAULTS), times=st.integers(1, 2))
     def fault(self, operation: str, fault: dict[str, Any], times: int) -> None:
-        """The next requests of a kind go wrong."""
+        """Make the next requests of one operation fail."""
         script = type(self).script
         if script is not None:
             self.orphans += operation == 'CreateMultipartUpload' and bool(fault.get('work')) and times
@@ -188,12 +188,12 @@ class Game(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left(self) -> None:
-        """No upload is open but those whose very creation was lost."""
+        """No upload is open except those whose CreateMultipartUpload had no response."""
         if hasattr(self, 'bucket'):
             assert len(type(self).open_uploads(self.bucket)) <= self.orphans
 
     def teardown(self) -> None:
-        """Everything is read once more."""
+        """Read everything once more."""
         if hasattr(self, 'conn'):
             for key in list(self.model):
                 self.download(key)

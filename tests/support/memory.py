@@ -1,4 +1,4 @@
-"""A transport whose store is in this process: for tests that count, fail or repeat more than a server could handle.
+"""A transport whose store is in this process, for tests with more requests or faults than a server could handle.
 
 It passes tests/functional/test_transport_conformance.py like the real transports.
 """
@@ -24,7 +24,7 @@ from tests.support.store_values import Conditions, StoredObject, StoreError, md5
 
 Source = tuple[str, str, str | None]
 T = TypeVar('T')
-# Called before each request with its operation, key and part number; what it raises is what the request raises.
+# Called before each request with its operation, key and part number; an exception is raised by the request.
 Fault = Callable[[str, str, int | None], None]
 
 KEPT_HEADERS = (
@@ -38,16 +38,16 @@ KEPT_HEADERS = (
 
 
 class MemoryTransport:
-    """S3's verbs over tests.support.store_state.Store.
+    """S3's operations on tests.support.store_state.Store.
 
     Attributes:
         store: The buckets.
         calls: (operation, key, part number) of every request so far.
         fault: Called before each request; None for none.
-        keeps_checksums: Whether it verifies, keeps and tells the checksums of uploads, as S3 does; most stores ignore them.
-        guards: Whether bodies count as guarded on their way.
-        in_flight: The requests that are being answered now.
-        peak: The most of them that there were at once.
+        keeps_checksums: Whether it verifies, stores and returns checksums of uploads, as S3 does; most stores ignore them.
+        guards: Whether bodies count as protected in transit.
+        in_flight: The number of current requests.
+        peak: The maximum of in_flight.
     """
 
     def __init__(self, fault: Fault | None = None) -> None:
@@ -62,7 +62,7 @@ class MemoryTransport:
         self.peak = 0
 
     def count(self, operation: str) -> int:
-        """How many requests of one kind there were."""
+        """The number of requests of one operation."""
         return sum(1 for name, _, _ in self.calls if name == operation)
 
     def get_object(
@@ -107,7 +107,7 @@ class MemoryTransport:
             return self._request('HeadObject', bucket, key, work)
         except TransportError as error:
             if getattr(error, 'status', 0) == 404:
-                # An answer to a HEAD has no body, so it cannot tell what is missing.
+                # The response to a HEAD has no body, so it does not tell a missing key from a missing bucket.
                 raise error_for('HeadObject', status=404, code='404', message='Not Found', headers={}) from error
             raise
 
@@ -274,10 +274,10 @@ class MemoryTransport:
         return False
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing."""
 
     def _verified(self, body: bytes, checksum: str | None) -> str | None:
-        """The checksum to confirm for a body."""
+        """The checksum in the response to this body."""
         if checksum is None or not self.keeps_checksums:
             return None
         algorithm = checksum.partition(':')[0]
@@ -296,7 +296,7 @@ class MemoryTransport:
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         try:
-            # Where a real one waits for the network.
+            # Where a real transport waits for the network.
             gevent.sleep(0)
             if self.fault is not None:
                 self.fault(operation, key, part)
@@ -316,7 +316,7 @@ class MemoryTransport:
 
 
 class MemoryAnswer:
-    """The answer to a GET."""
+    """The response to a GET."""
 
     def __init__(self, info: ObjectInfo, body: bytes, offset: int, status: int) -> None:
         self.info = info
@@ -330,7 +330,7 @@ class MemoryAnswer:
         self._body = memoryview(body)
 
     def header(self, name: str) -> str | None:
-        """One header."""
+        """The value of a header."""
         return self.info.headers.get(name)
 
     def read(self, size_bytes: int) -> bytes:
@@ -340,13 +340,13 @@ class MemoryAnswer:
         return data
 
     def read_into(self, buffer: memoryview) -> int:
-        """Some of the next bytes."""
+        """Read some of the next bytes into the buffer."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
-        """Nothing more will be read."""
+        """End reading."""
         self.is_closed = True
 
 

@@ -1,4 +1,4 @@
-"""A metadata service, of EC2 and of containers, on real sockets, with scripted responses."""
+"""The metadata services of EC2 and of containers, on real sockets, with scripted responses."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.support.canaries import SECRET_ACCESS_KEY, SESSION_TOKEN, STEM
 
 __all__ = ['LIMIT_S', 'TOKEN', 'MetadataService']
 
-# How long a request is left without an answer.
+# How long a request gets no response.
 LIMIT_S: Final = 30
 TOKEN: Final = f'{STEM}metadata'
 
 
 class MetadataService:
-    """EC2's metadata service, on a port of its own, and a proxy that is asked for it.
+    """EC2's metadata service on a port of its own, which can also act as a proxy.
 
     Attributes:
-        asked: The requests so far: method, target, and whether they bore the token.
-        token_status: How a request for a token is answered; None for not at all.
-        answers: How others are answered, in place of well: status (None for not at all) and body, by the target's end.
-        lifetime_s: For how long the keys hold that it gives.
-        authorization: What the last request bore as that.
-        pace_s: How long it waits before each byte of an answer.
+        asked: The requests so far: method, target, and whether they had the token.
+        token_status: The status of the response to a request for a token; None for no response.
+        answers: Other responses, by the end of the target: status (None for no response) and body.
+        lifetime_s: How long the keys are valid.
+        authorization: The Authorization header of the last request.
+        pace_s: The wait before each byte of a response.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class MetadataService:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
         return f'http://127.0.0.1:{self._server.server_port}'
 
     def start(self) -> None:
@@ -51,13 +51,13 @@ class MetadataService:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop listening, and cut what is under way."""
+        """Stop listening, and close all connections."""
         self._server.stop(timeout=1)
 
     def _serve(self, sock: Any, address: object) -> None:
         with sock, sock.makefile('rb') as lines:
             while True:
-                # At its end a connection gives nothing for ever.
+                # At its end a connection reads b'' again and again.
                 head = b''.join(itertools.takewhile(lambda line: line not in (b'\r\n', b''), lines)).decode()
                 if not head:
                     return
@@ -83,7 +83,7 @@ class MetadataService:
                         return
 
     def _answer(self, method: str, target: str) -> tuple[int | None, str]:
-        """Version 1 is supported too: a request without a token gets the keys."""
+        """The response. Version 1 is supported, too: a request without a token gets the keys."""
         for end, answer in self.answers.items():
             if target.endswith(end):
                 return answer
@@ -96,7 +96,7 @@ class MetadataService:
         return 404, ''
 
     def keys(self) -> dict[str, str]:
-        """The answer that holds keys."""
+        """The document with the keys."""
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.lifetime_s)
         keys = {'AccessKeyId': 'key', 'SecretAccessKey': SECRET_ACCESS_KEY, 'Token': SESSION_TOKEN}
         return {**keys, 'Code': 'Success', 'Expiration': expiry.strftime('%Y-%m-%dT%H:%M:%SZ')}

@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 
 class _QuietRequests(MotoRequestHandler):
-    """moto's treatment of requests, without a line on stderr for each."""
+    """moto's request handler, without a line on stderr for each request."""
 
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
         pass

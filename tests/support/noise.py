@@ -14,10 +14,10 @@ __all__ = ['noise']
 
 @functools.cache
 def noise(size_bytes: int, number: int = 0) -> bytes:
-    """Random bytes: the same object for the same arguments, for as long as the process lives.
+    """Random bytes: the same object for the same arguments, as long as the process lives.
 
     Args:
-        size_bytes: How many. Take a size that other tests use too.
-        number: Another number gives other bytes.
+        size_bytes: The number of bytes. Use a size that other tests use, too.
+        number: Another number returns other bytes.
     """
     return os.urandom(size_bytes)

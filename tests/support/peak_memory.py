@@ -1,4 +1,4 @@
-"""A plugin of pytest's that keeps the processes of a run small, and prints their peaks: `make test` stays below 400 MiB."""
+"""A pytest plugin that keeps the processes of a run small, and prints their peaks: `make test` stays below 400 MiB."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 __all__ = ['pytest_runtest_logfinish', 'pytest_sessionfinish', 'pytest_terminal_summary', 'pytest_testnodedown']
 
-# Of getrusage(): kilobytes, but on macOS.
+# The unit of getrusage(): kilobytes, except on macOS.
 UNIT_BYTES: Final = 1 if sys.platform == 'darwin' else 1024
-# A garbage collection takes 30 ms, so there is none after most tests.
+# A garbage collection takes 30 ms, so it is not done after every test.
 GROWTH_BYTES: Final = 32 << 20
 PEAKS: Final = pytest.StashKey[dict[str, int]]()
 
@@ -23,18 +23,18 @@ _lowest = [sys.maxsize]
 
 
 def pytest_runtest_logfinish() -> None:
-    """Free objects of many MiB that are in reference cycles. Python counts objects, not bytes, and would wait for too long."""
-    with contextlib.suppress(FileNotFoundError):  # only Linux has it
+    """Free large objects in reference cycles. Python counts objects, not bytes, and would wait for too long."""
+    with contextlib.suppress(FileNotFoundError):  # only Linux has this file
         used_bytes = _used_bytes()
         _lowest[0] = min(_lowest[0], used_bytes)
         if used_bytes > _lowest[0] + GROWTH_BYTES:
             gc.collect()
-            # What is left belongs to the run.
+            # Objects that are left belong to the run.
             _lowest[0] = _used_bytes()
 
 
 def _used_bytes() -> int:
-    """Memory of this process."""
+    """The memory of this process in bytes."""
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
@@ -48,7 +48,7 @@ def _peaks() -> dict[str, int]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist hands its figures to the process that prints them."""
+    """Send the figures of a pytest-xdist worker to the process that prints them."""
     output: dict[str, Any] | None = getattr(session.config, 'workeroutput', None)
     if output is not None:
         output['peak_memory'] = _peaks()
@@ -56,12 +56,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Keep a worker's figures."""
+    """Store a worker's figures."""
     for name, peak in getattr(node, 'workeroutput', {}).get('peak_memory', {}).items():
         node.config.stash.setdefault(PEAKS, {})[f'{node.gateway.id} {name}'] = peak
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print them."""
+    """Print the figures."""
     found = config.stash.get(PEAKS, {}) or _peaks()
     terminalreporter.write_line('peak memory in MiB: ' + ', '.join(f'{name} {peak}' for name, peak in found.items()))

@@ -1,6 +1,6 @@
-"""Makes file permissions bind root as they bind any other user, so that tests of them pass for both.
+"""Makes file permissions apply to root as to any other user, so that tests of them pass for both.
 
-The user stays the same: it can still read the checkout and its own files, whatever folder they lie below.
+The user stays the same: it can still read the checkout and its own files, in whatever folder they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OVERRIDES: Final = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH
 
 
 def drop_override() -> None:
-    """Have permissions bind this thread, and those that it starts from now on. Does nothing for other users than root."""
+    """Make permissions apply to this thread and to threads that it starts later. Does nothing for users other than root."""
     if os.geteuid() == 0:
         state = _state()
         state[0] &= ~OVERRIDES
@@ -33,7 +33,7 @@ def drop_override() -> None:
 
 @contextlib.contextmanager
 def bound_by_permissions() -> Iterator[None]:
-    """Have permissions bind this thread within the block."""
+    """Make permissions apply to this thread within the block."""
     if os.geteuid() != 0:
         yield
         return
@@ -51,7 +51,7 @@ def _header() -> ctypes.Array[ctypes.c_uint32]:
 
 
 def _state() -> ctypes.Array[ctypes.c_uint32]:
-    """Twice effective, permitted and inheritable capabilities; those of files are in the first three."""
+    """The effective, permitted and inheritable capabilities, twice; those for files are in the first three."""
     if sys.platform != 'linux':
         pytest.skip('permissions do not bind root here')
     state = (ctypes.c_uint32 * 6)()

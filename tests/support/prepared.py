@@ -15,9 +15,9 @@ class PreparedRequest:
     """A request that was about to be sent.
 
     Attributes:
-        url: Its URL without the query.
+        url: The URL without the query.
         query: The query, unescaped.
-        headers: Its headers, names in lower case.
+        headers: The headers, with names in lower case.
     """
 
     url: str
@@ -26,7 +26,7 @@ class PreparedRequest:
 
     @property
     def scope(self) -> tuple[str, str] | None:
-        """The region and the service that it is signed for; None for an unsigned one."""
+        """The region and service of the signature, or None for an unsigned request."""
         if 'authorization' not in self.headers:
             return None
         _, _, region, service, _ = self.headers['authorization'].partition('Credential=')[2].partition(',')[0].split('/')
@@ -40,12 +40,12 @@ class _Stopped(Exception):
 
 
 def prepare(client: Any, call: Callable[[], object], *answers: Any) -> PreparedRequest:
-    """What a call of a client of botocore's would send; nothing is.
+    """The request that a call of a botocore client would send; nothing is sent.
 
     Args:
         client: The client.
         call: The call.
-        answers: What it is answered before that, each an AWSResponse; it is the request after these that counts.
+        answers: Responses (AWSResponse) to the first requests; the request after these is returned.
     """
     waiting = list(answers)
 

@@ -26,7 +26,7 @@ LIMIT_S = 60
 LAST_WORDS_S = 10
 KEPT = ('PATH', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH')
 
-# What every script may use. It imports nothing, so that each script decides upon the order.
+# Helpers for all scripts. They import nothing, so that each script decides on the order of its imports.
 CLIENT = """
     import os
     endpoint, ca, secret = os.environ['ENDPOINT'], os.environ['CA'], os.environ['SECRET']
@@ -55,7 +55,7 @@ NATIVE_THREAD = """
 
 
 class Program:
-    """What a finished process left behind."""
+    """The output of a process that has ended."""
 
     def __init__(self, out: str, err: str) -> None:
         self.out = out
@@ -63,13 +63,13 @@ class Program:
 
     @property
     def warnings(self) -> list[str]:
-        """Its lines about a late import."""
+        """The lines about a late import."""
         return [line for line in self.err.splitlines() if 'LateImportWarning' in line]
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Program:
-    """Run a command in a clean environment; it must end by itself, and well."""
-    # Not the rest: certificate bundles, proxies, credentials and warning filters would all tell.
+    """Run a command in a clean environment; it must end with exit code 0 within the time limit."""
+    # Only these variables: certificate bundles, proxies, credentials and warning filters would affect the results.
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith('COVERAGE_')}
     paths = {'PYTHONPATH': str(CHECKOUT), 'HOME': str(directory), 'PYTHONDONTWRITEBYTECODE': '1'}
     # Python writes the stack of every thread when it gets SIGABRT.

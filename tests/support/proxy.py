@@ -20,11 +20,11 @@ LOOPBACK = '127.0.0.1'
 
 
 class Proxy:
-    """Serves while it is entered.
+    """Serves within a `with` block.
 
     Attributes:
         asked: The first lines of all requests so far.
-        authorizations: Their headers Proxy-Authorization; '' where there was none.
+        authorizations: Their Proxy-Authorization headers; '' if there was none.
     """
 
     def __init__(self) -> None:
@@ -77,5 +77,5 @@ def _pass_on(source: Any, target: Any) -> None:
             target.sendall(data)
         target.shutdown(gevent.socket.SHUT_WR)
     except OSError:
-        # One of them has gone.
+        # One of them has closed its connection.
         return

@@ -1,9 +1,9 @@
 """`pytest --quick`, which `make test` runs: a sample of the tests, for a result within minutes. `make test-all` runs all.
 
-- Tests with the mark `slow` are left out: those that start several processes, wait for time to pass, or repeat a thing often.
+- Tests with the mark `slow` are left out: those that start several processes, wait for some time, or repeat something often.
 - Of a parametrized test in tests/functional and tests/faults two cases are run for each transport, and for each entry of the
   fault catalogue: the first, and one from the middle. Tests in tests/unit run with all their cases.
-- hypothesis tries ten examples in place of a hundred.
+- hypothesis tries ten examples instead of a hundred.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import pytest
 __all__ = ['pytest_addoption', 'pytest_collection_modifyitems', 'pytest_configure']
 
 CASES: Final = 2
-# The others run with all their cases.
+# All other tests run with all their cases.
 SAMPLED: Final = ('functional', 'faults')
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option."""
+    """Add the option."""
     parser.addoption('--quick', action='store_true', help='run a sample of the tests, as `make test` does')
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """hypothesis's settings."""
-    with contextlib.suppress(ImportError):  # not among what tests/neighbours needs
+    """Set hypothesis's profile."""
+    with contextlib.suppress(ImportError):  # not installed for tests/neighbours
         import hypothesis
 
-        # How long an example takes says nothing on a machine that others use, too.
+        # The duration of an example means nothing on a machine with other load.
         checks = [hypothesis.HealthCheck.too_slow]
-        # A change must not fail for a case that it has nothing to do with; elsewhere, each run tries new cases.
+        # In CI, a change must not fail for a case that is unrelated to it; elsewhere, each run tries new cases.
         is_fixed = bool(os.environ.get('S3PO_TEST_FIXED'))
         options: dict[str, Any] = {'deadline': None, 'suppress_health_check': checks, 'derandomize': is_fixed}
         hypothesis.settings.register_profile('all', max_examples=100, **options)
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a quick run does without."""
+    """Leave out the tests that a quick run omits."""
     if not config.getoption('quick'):
         return
     groups: defaultdict[Hashable, list[pytest.Item]] = defaultdict(list)
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> Hashable:
-    """What a test's cases are sampled within."""
+    """The group of a test's cases, of which a sample is run."""
     if not any(part in SAMPLED for part in item.path.parts):
         return item.nodeid
     callspec: Any = getattr(item, 'callspec', None)

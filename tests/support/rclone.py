@@ -24,12 +24,12 @@ LOOPBACK: Final = '127.0.0.1'
 ACCESS_KEY, SECRET_KEY = 's3po-access', 's3po-secret-key'
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 10.0
-# Another process may take a port between its choice and its use.
+# Another process may use a port between its choice and its use.
 STARTS: Final = 3
 
 
 def binary() -> str:
-    """The path of rclone: beside this Python, or on the PATH.
+    """The path of rclone: next to this Python, or in PATH.
 
     Raises:
         SystemExit: There is none.
@@ -66,17 +66,17 @@ def serving(kind: str) -> Iterator[dict[str, str]]:
 
 
 def started(remote: str, directory: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A server that answers, and its port.
+    """A server that accepts connections, and its port.
 
     Raises:
-        SystemExit: It did not come up.
+        SystemExit: It did not start.
     """
     log = directory / 'log'
     for _ in range(STARTS):
         with socket.create_server((LOOPBACK, 0)) as found:
             port = found.getsockname()[1]
         command = [binary(), 'serve', 's3', remote, '--addr', f'{LOOPBACK}:{port}', '--auth-key', f'{ACCESS_KEY},{SECRET_KEY}']
-        # Of the user's own configuration nothing is read.
+        # The user's own configuration is not read.
         environment = {**os.environ, 'RCLONE_CONFIG': os.devnull, 'RCLONE_CACHE_DIR': str(directory / 'cache')}
         with open(log, 'wb') as file:
             process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
@@ -110,7 +110,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> int:
-    """Run the command; its exit code."""
+    """Run the command, and return its exit code."""
     if len(sys.argv) < 3 or sys.argv[1] not in ('directory', 'memory'):
         raise SystemExit('usage: python -m tests.support.rclone directory|memory COMMAND...')
     with serving(sys.argv[1]) as variables:

@@ -26,14 +26,14 @@ class Relay:
     """A relay that refuses connections until it is opened.
 
     Attributes:
-        endpoint_url: Where it is.
+        endpoint_url: Its URL.
     """
 
     def __init__(self, port: int, change: Callable[[bytes], bytes] = bytes) -> None:
         """
         Args:
-            port: The store's.
-            change: What becomes of each piece on its way to the store.
+            port: The port of the store.
+            change: A function that changes each piece of bytes for the store.
         """
         self._to = port
         self._change = change
@@ -48,7 +48,7 @@ class Relay:
         self._server.start()
 
     def close(self) -> None:
-        """Listen no more, and cut what is under way."""
+        """Stop listening, and close all connections."""
         if self._server is not None:
             self._server.stop()
         gevent.killall(self._running)
@@ -65,7 +65,7 @@ def _pump(source: gevent.socket.socket, target: gevent.socket.socket, change: Ca
         while data := source.recv(PIECE_BYTES):
             target.sendall(change(data))
     except OSError:
-        pass  # the other side has gone
+        pass  # the other side has closed
     finally:
         source.close()
         target.close()

@@ -51,21 +51,21 @@ __all__ = [
 LIMIT_S: Final = 30.0
 LOOPBACK: Final = '127.0.0.1'
 READ_BYTES: Final = 256 * 1024
-# Close with a reset: linger, for no time at all.
+# Close with a reset: SO_LINGER with a timeout of 0.
 LINGER: Final = struct.pack('ii', 1, 0)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Peer:
-    """One connection, as the server has it.
+    """One connection at the server's end.
 
     Attributes:
-        sock: The socket; with TLS, the one that speaks it.
-        received: All bytes that came.
-        taken_bytes: How many of them the script has used.
+        sock: The socket; with TLS, the TLS socket.
+        received: All bytes received.
+        taken_bytes: The number of bytes that the script has used.
         is_resumed: Whether TLS resumed an earlier session.
-        failure: Why the script ended early; None if it did not.
-        ended: Set when the script is over.
+        failure: The error that ended the script early, or None.
+        ended: Set when the script has ended.
     """
 
     sock: Any
@@ -79,7 +79,7 @@ class Peer:
         """Wait for bytes.
 
         Raises:
-            EOFError: There are none to come.
+            EOFError: The client has closed the connection.
         """
         data = self.sock.recv(READ_BYTES)
         if not data:
@@ -92,7 +92,7 @@ Step = Callable[[Peer], object]
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Wait for so many bytes, or until these come; by default for a request's head."""
+    """Wait for a number of bytes, or until certain bytes arrive; by default for the head of a request."""
 
     until: bytes | int = b'\r\n\r\n'
 
@@ -111,7 +111,7 @@ class Receive:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveAll:
-    """Wait for the end of what the client sends."""
+    """Wait until the client closes the connection."""
 
     def __call__(self, peer: Peer) -> None:
         with contextlib.suppress(EOFError, ConnectionError):
@@ -145,7 +145,7 @@ class SendSlowly:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for an event of the test's, or for some time."""
+    """Wait for an event of the test, or for some time."""
 
     until: gevent.event.Event | float
 
@@ -165,7 +165,7 @@ class Close:
     def __call__(self, peer: Peer) -> None:
         if self.says_goodbye:
             peer.sock.settimeout(0.0)
-            # It goes on to wait for the other side's.
+            # unwrap() then waits for the close_notify of the other side.
             with contextlib.suppress(OSError):
                 peer.sock.unwrap()
         peer.sock.close()
@@ -182,7 +182,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Secure:
-    """Speak TLS from here on."""
+    """Use TLS from here on."""
 
     context: Any
 
@@ -192,11 +192,11 @@ class Secure:
 
 
 class _Server:
-    """A server whose connections play scripts, the first one the first script, and so on.
+    """A server whose first connection plays the first script, and so on.
 
     Attributes:
         peers: The connections so far.
-        origin: Where it is.
+        origin: Its origin.
     """
 
     origin: Origin
@@ -209,18 +209,18 @@ class _Server:
 
     @property
     def received(self) -> list[bytes]:
-        """What came on each connection."""
+        """The bytes received on each connection."""
         return [bytes(peer.received) for peer in self.peers]
 
     def ended(self, number: int = 0) -> Peer:
-        """Wait until the script of a connection is over.
+        """Wait until the script of a connection has ended.
 
         Args:
-            number: Which one, from 0.
+            number: The number of the connection, from 0.
         """
         with gevent.Timeout(LIMIT_S):
             while len(self.peers) <= number:
-                # It was connected, and not accepted so far.
+                # It is connected, and not accepted yet.
                 gevent.sleep(0.001)
             self.peers[number].ended.wait()
         return self.peers[number]
@@ -262,7 +262,7 @@ class ScriptedServer(_Server):
         listener = gevent.socket.socket(family, socket.SOCK_STREAM)
         listener.bind((host, 0))
         listener.listen(512)
-        # Of a pool of its own it ends all greenlets when it is stopped.
+        # With a pool of its own it ends all greenlets when it is stopped.
         self._server = gevent.server.StreamServer(listener, self._play, spawn=gevent.pool.Pool())
         self.origin = Origin('http' if context is None else 'https', host, listener.getsockname()[1])
 
@@ -279,7 +279,7 @@ class ScriptedServer(_Server):
 class FakeServer(_Server):
     """A server in memory, without a socket or TLS. As an Opener it opens connections to itself.
 
-    What a script sends comes to the client piece by piece, as it was sent.
+    The client receives each piece that a script sends separately.
     """
 
     def __init__(self, *scripts: Sequence[Step], default: Sequence[Step] = (Reset(),)) -> None:
@@ -318,7 +318,7 @@ class _ServerEnd:
         self._lingers = True
 
     def settimeout(self, _: float) -> None:
-        """The test's own limit is enough."""
+        """Do nothing: the test's own limit is enough."""
 
     def setsockopt(self, _: int, name: int, __: object) -> None:
         if name == socket.SO_LINGER:
@@ -339,8 +339,8 @@ def server_context(authority: Authority, **attributes: Any) -> Any:
     """A TLS context with the authority's certificate.
 
     Args:
-        authority: Made the certificate.
-        **attributes: Set on the context.
+        authority: The authority with the server's certificate.
+        **attributes: Attributes to set on the context.
     """
     context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.server_pem)
@@ -351,10 +351,10 @@ def server_context(authority: Authority, **attributes: Any) -> Any:
 
 @contextlib.contextmanager
 def pool_to(origin: Origin | ScriptedServer | FakeServer, **options: Any) -> Iterator[Pool]:
-    """A client's pool, closed at the end. What takes longer than LIMIT_S is an error.
+    """A pool of a client, closed at the end. A wait of more than LIMIT_S is an error.
 
     Args:
-        origin: Where it leads.
+        origin: The origin or server to connect to.
         **options: Timeouts, and arguments of HTTPClient.
     """
     if isinstance(origin, FakeServer):

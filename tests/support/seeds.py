@@ -1,7 +1,7 @@
-"""The examples of the documents that the project is based on: each is a function that runs it and checks the result.
+"""The examples of the documents on which the project is based: each is a function that runs it and checks the result.
 
-They are unchanged except for hosts, paths, bucket names, and what is noted at each. The tests run them against moto's server,
-and against a real one in `make integration`.
+They are unchanged except for hosts, paths, bucket names, and the changes noted at each. The tests run them against moto's
+server, and against a real one in `make integration`.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class Place:
 
 
 class AsyncClient:
-    """httpx's, which is taken and not needed."""
+    """A replacement for httpx.AsyncClient, which is accepted and not used."""
 
 
 def handtruck_usage(place: Place) -> None:
-    """`await` in a coroutine; the client= is warned about."""
+    """`await` in a coroutine; client= causes a warning."""
     path_to_file = place.file('path_to_file', b'in a file')
     bucket = place.bucket
     seen: list[Any] = []
@@ -142,7 +142,7 @@ def handtruck_usage(place: Place) -> None:
 
 
 def handtruck_bucket_in_the_path(place: Place) -> None:
-    """Of the URL; and in the name. (That it may lead the host name stands in tests of its own: it needs a name server.)"""
+    """The bucket in the path of the URL, or in the name. (In the host name: see test_client.py, as it needs a resolver.)"""
     client = S3Client(url=place.endpoint_url)
     assert client.put(f'{place.bucket}/key', iter([b'a', b'b'])) == 200
 
@@ -153,7 +153,7 @@ def handtruck_bucket_in_the_path(place: Place) -> None:
 
 
 def handtruck_auth(place: Place) -> None:
-    """Keywords, or the URL."""
+    """Credentials as keywords, or in the URL."""
     client_credentials_as_kw = S3Client(
         url=place.endpoint_url,
         access_key_id=place.key_id,
@@ -167,7 +167,7 @@ def handtruck_auth(place: Place) -> None:
 
 
 def handtruck_credentials(place: Place) -> None:
-    """All sources. (The document's URL, "http://key@hack-me:your-s3-host", has its @ and its : the wrong way round.)"""
+    """All sources. (The URL in the document, "http://key@hack-me:your-s3-host", has @ and : exchanged.)"""
     config = place.file('my-custom-aws-credentials', b'')
     pathlib.Path(config).write_text(f'[default]\naws_access_key_id = {place.key_id}\naws_secret_access_key = {place.secret}\n')
     for credentials in (
@@ -183,7 +183,7 @@ def handtruck_credentials(place: Place) -> None:
 
 
 def handtruck_large_files(place: Place) -> None:
-    """Up in parts, and down in ranges. (The document leaves out the file's path.)"""
+    """Uploads in parts and downloads in ranges. (The document omits the file's path.)"""
     data = os.urandom(17 * 1024 * 1024)
     path = place.file('bigfile.csv', data)
     target = place.directory / 'back.csv'
@@ -223,7 +223,7 @@ def simulated_network_iterator(fname: str) -> Iterator[bytes]:
 
 
 def streaming_simple(place: Place) -> None:
-    """With plain boto3. (The document lacks a comma behind `Callback=file_obj.prune`; its ACL is left out.)"""
+    """With plain boto3. (The document lacks a comma after `Callback=file_obj.prune`; its ACL is left out.)"""
     data = b''.join(b'%d line\n' % number for number in range(200_000)) + os.urandom(9 * 1024 * 1024)
     upload_item = place.file('upload_item', data)
     file_size = os.stat(upload_item).st_size  # Or whatever is appropriate
@@ -254,7 +254,7 @@ def streaming_simple(place: Place) -> None:
 
 
 def streaming_generator(place: Place) -> None:
-    """The enhanced generator. (Its connection, bucket and key are arguments; print() is gone.)"""
+    """The enhanced generator. (Its connection, bucket and key are arguments; print() is left out.)"""
     data = b''.join(b'%d line\n' % number for number in range(200_000))
     upload_item = place.file('upload_item', data)
     file_size = os.stat(upload_item).st_size
@@ -282,7 +282,7 @@ def legacy_connection(place: Place, **arguments: Any) -> legacy.Connection:
 
 
 def legacy_auto_deletion(place: Place) -> None:
-    """(`async` is a word of Python's today.)"""
+    """(`async` is a keyword of Python now.)"""
     # Now by default we won't delete uploaded files
     conn = legacy_connection(place, delete=False, **{'async': False})
     foo, bar = place.file('foo.txt', b'foo'), place.file('bar.txt', b'bar')
@@ -297,7 +297,7 @@ def legacy_auto_deletion(place: Place) -> None:
 
 
 def legacy_synchronous(place: Place) -> None:
-    """Now upload requests are synchronous by default; one returns right away."""
+    """With `async: False`, uploads are synchronous by default; one with background=True returns at once."""
     conn = legacy_connection(place, **{'async': False})
     foo, bar = place.file('foo.txt', b'foo'), place.file('bar.txt', b'bar')
     # This will wait until the file has uploaded
@@ -314,7 +314,7 @@ def legacy_synchronous(place: Place) -> None:
 
 
 def legacy_headers_and_compression(place: Place) -> None:
-    """And retries, of which none is needed here."""
+    """Headers and compression; the retries are not needed here."""
     conn = legacy_connection(place, background=False, delete=False)
     foo = place.file('foo.txt', b'foo' * 1000)
     conn.uploadFile(place.bucket, 'my-key', foo, retries=10)
@@ -329,7 +329,7 @@ def legacy_headers_and_compression(place: Place) -> None:
 
 
 def legacy_background(place: Place) -> None:
-    """The loop."""
+    """The loop in the background."""
     connection = legacy_connection(place, **{'async': True})
     # Now it will go off in the background and upload files
     connection.runLoop()

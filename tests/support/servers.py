@@ -31,10 +31,10 @@ class Authority:
     """A certificate authority and a server certificate for 127.0.0.1 and localhost.
 
     Args:
-        directory: Where the PEM files are written.
+        directory: The directory for the PEM files.
 
     Attributes:
-        ca_pem: What a client has to trust (`verify=`, AWS_CA_BUNDLE).
+        ca_pem: The authority that a client has to trust (`verify=`, AWS_CA_BUNDLE).
         server_pem: The server's private key and certificate chain.
     """
 
@@ -50,10 +50,10 @@ class Server:
     """One server as a subprocess.
 
     Args:
-        module: What `python -m` runs; it prints `listening on PORT …` and ends with its standard input.
-        authority: With it, the server speaks TLS with its certificate.
+        module: The module for `python -m`; it prints `listening on PORT …` and ends when its standard input is closed.
+        authority: The server uses TLS with its certificate; None for plain HTTP.
         environment: Variables to set for the server.
-        options: Of its command line.
+        options: Options of its command line.
     """
 
     def __init__(self, module: str, authority: Authority | None, environment: Mapping[str, str], *options: str) -> None:
@@ -74,7 +74,7 @@ class Server:
 
     @property
     def endpoint_url(self) -> str:
-        """What clients take as endpoint_url."""
+        """The URL for clients."""
         return f'{"http" if self._authority is None else "https"}://{LOOPBACK}:{self.port}'
 
     @property
@@ -115,7 +115,7 @@ class Store(Server):
     """The scriptable store of tests.support.store.
 
     Args:
-        authority: With it, the store speaks TLS with its certificate.
+        authority: The store uses TLS with its certificate; None for plain HTTP.
     """
 
     def __init__(self, authority: Authority | None = None) -> None:
@@ -123,13 +123,13 @@ class Store(Server):
         self._control_port = int(self._more_words[1])
 
     def script(self, *rules: Mapping[str, Any]) -> None:
-        """Put rules behind those in force.
+        """Add rules after those in force.
 
         Args:
-            *rules: Each as store_rules.Rule describes, with `action` as store_rules.Action does.
+            *rules: Each as store_rules.Rule describes, with `action` as in store_rules.Action.
 
         Raises:
-            ValueError: The store does not understand them.
+            ValueError: A rule is invalid.
         """
         self._control('POST', 'script', rules)
 
@@ -150,7 +150,7 @@ class Store(Server):
         """Make it another kind of store, until the next reset.
 
         Args:
-            **fields: As store_mode.Mode describes; what is missing stays as it is.
+            **fields: As store_mode.Mode describes; fields that are not passed are unchanged.
 
         Raises:
             ValueError: There is no such field or choice.
@@ -158,7 +158,7 @@ class Store(Server):
         self._control('POST', 'mode', fields)
 
     def reset(self) -> None:
-        """Forget objects, rules, mode, log and figures; open connections stay open."""
+        """Remove objects, rules, mode, log and figures; open connections stay open."""
         self._control('POST', 'reset')
 
     def _control(self, method: str, what: str, content: Sequence[Any] | Mapping[str, Any] = ()) -> object:
@@ -167,17 +167,17 @@ class Store(Server):
 
 
 class MotoServer(Server):
-    """moto behind a real HTTP server; it closes the connection after each answer.
+    """moto behind a real HTTP server; it closes the connection after each response.
 
     Args:
-        authority: With it, the server speaks TLS with its certificate.
+        authority: The server uses TLS with its certificate; None for plain HTTP.
     """
 
     def __init__(self, authority: Authority | None = None) -> None:
         super().__init__('tests.support.moto_app', authority, {'S3PO_PATCH': '0'})
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all objects."""
         _exchange(self._new_connection(), 'POST', '/moto-api/reset', b'')
 
 

@@ -5,13 +5,13 @@
 It prints `listening on PORT control PORT` and serves until its standard input is closed, so that it never outlives the
 tests that started it. Objects live in memory, requests are path-style, signatures are not verified.
 
-The control port speaks JSON over plain HTTP, and is neither logged nor counted:
+The control port uses JSON over plain HTTP; its requests are neither logged nor counted:
 
     POST /_control/script   a list of rules (store_rules.Rule with a store_rules.Action), added to those in force
-    POST /_control/mode     a store_mode.Mode's fields; those that are missing stay as they are
+    POST /_control/mode     a store_mode.Mode's fields; fields that are missing are unchanged
     GET  /_control/log      the requests so far (store_rules.Seen)
     GET  /_control/stats    {"connections": accepted, "open": now, "peak_open": at most at once}
-    POST /_control/reset    forget objects, rules, mode, log and figures
+    POST /_control/reset    removes objects, rules, mode, log and figures
 
 It must never import s3po or gevent: a server in the clients' runtime would hide errors when one of the two does not
 yield.
@@ -52,7 +52,7 @@ LINGER_RESET = struct.pack('ii', 1, 0)
 
 
 class Server(ThreadingHTTPServer):
-    """The store and what it remembers; each connection has a thread."""
+    """The store with its log; each connection has a thread."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -68,11 +68,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port on which it listens."""
         return int(self.server_address[1])
 
     def reset(self) -> None:
-        """Forget everything but the open connections."""
+        """Remove everything but the open connections."""
         self.script.reset()
         self.api.mode = Mode()
         self.store.reset()
@@ -80,25 +80,25 @@ class Server(ThreadingHTTPServer):
         self.connections.reset()
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look at the DNS."""
+        """Bind without HTTPServer's DNS lookup."""
         super(ThreadingHTTPServer, self).server_bind()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept; the handshake is left to the connection's thread."""
+        """Accept a connection; the TLS handshake is done in the connection's thread."""
         accepted, address = super().get_request()
         if self._tls is not None:
             accepted = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
         return accepted, address
 
     def shutdown_request(self, request: Any) -> None:
-        """Close with FIN, or without it where the connection was set to end with RST."""
+        """Close with FIN, or with RST if the connection was set to do so."""
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(LINGER_RESET)) == LINGER_RESET:
             self.close_request(request)
         else:
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away; show what is a bug here."""
+        """Ignore clients that have closed their connection; print all other errors."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -115,7 +115,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.nth = 0
         try:
             super().setup()
-        except OSError:  # the client is gone already, and finish() is not called
+        except OSError:  # the client has gone already, and finish() is not called
             self.store_server.connections.closed()
             raise
 
@@ -128,14 +128,14 @@ class _Connection(BaseHTTPRequestHandler):
         pass
 
     def handle_expect_100(self) -> bool:
-        return True  # said in _read_body, where the script may keep it back
+        return True  # sent in _read_body, where the script may prevent it
 
     def _serve(self) -> None:
         self.nth += 1
         headers: dict[str, str] = {}
         for name, value in self.headers.items():
             headers[name.lower()] = f'{headers[name.lower()]},{value}' if name.lower() in headers else value
-        # Not self.path: there http.server makes one slash of several at the beginning.
+        # Not self.path: http.server replaces several slashes at its start by one.
         target = self.requestline.split()[1]
         try:
             bucket, key, query = parse_target(target)
@@ -176,7 +176,7 @@ class _Connection(BaseHTTPRequestHandler):
         self._send(_with_headers(answer, action), action, seen)
 
     def _answer(self, seen: Seen, action: Action) -> Answer:
-        """The true answer; an empty one where the script does not want the work done."""
+        """The real response; an empty one if the script prevents the work."""
         headers = seen.headers
         if action.ignore_range:
             headers = {name: value for name, value in headers.items() if name != 'range'}
@@ -200,11 +200,11 @@ class _Connection(BaseHTTPRequestHandler):
         try:
             return store_body.read_body(self.rfile, headers)
         except StoreError:
-            self.close_connection = True  # nobody knows where the next request would begin
+            self.close_connection = True  # the start of the next request is unknown
             raise
 
     def _break_off(self, action: Action) -> None:
-        """End the connection without an answer, or with one that is none."""
+        """End the connection without a response, or with an invalid one."""
         self.close_connection = True
         self._hang(action.hang_s)
         if action.raw is not None:
@@ -225,18 +225,18 @@ class _Connection(BaseHTTPRequestHandler):
         for number, piece in enumerate(pieces):
             time.sleep(action.drip_every_s if number else 0.0)
             if seen is not None and number == len(pieces) - 1:
-                seen.ended = time.monotonic()  # before the client has it, so that whoever was answered finds it in the log
+                seen.ended = time.monotonic()  # before the client has it, so that a client with a response finds it in the log
             self.wfile.write(piece)
         if action.cut_body_at is not None:
             self._break_off(action)
 
     def _hang(self, seconds: float) -> None:
-        """Wait, but no longer than the client stays."""
+        """Wait, but not after the client has closed the connection."""
         if seconds <= 0:
             return
         until = time.monotonic() + seconds
         readable, _, _ = select.select([self.connection], [], [], seconds)
-        # TLS sockets cannot peek; there whatever arrives is taken for the end.
+        # TLS sockets cannot peek; with TLS, any data counts as the end.
         if readable and not isinstance(self.connection, ssl.SSLSocket):
             with contextlib.suppress(ConnectionError):
                 if self.connection.recv(1, socket.MSG_PEEK):
@@ -283,7 +283,7 @@ class _Control(BaseHTTPRequestHandler):
 
 
 class ControlServer(ThreadingHTTPServer):
-    """Listens on a port of its own, so that control requests are no part of what a test counts."""
+    """Listens on a port of its own, so that control requests are not counted."""
 
     daemon_threads = True
 
@@ -292,11 +292,11 @@ class ControlServer(ThreadingHTTPServer):
         super().__init__((LOOPBACK, 0), _Control)
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look at the DNS."""
+        """Bind without HTTPServer's DNS lookup."""
         super(ThreadingHTTPServer, self).server_bind()
 
 
-# ---------------------------------------------------------------------- answers
+# ---------------------------------------------------------------------- responses
 
 
 def _refusal(error: StoreError, resource: str) -> Answer:

@@ -15,7 +15,7 @@ __all__ = ['Answer', 'copied', 'entry', 'key_writer', 'named', 'owner', 'xml']
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response; that to a HEAD has the body whose length is sent."""
+    """One response; for a HEAD, the body determines the length only."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -28,17 +28,17 @@ def xml(name: str, *content: str, headers: Mapping[str, str] | None = None) -> A
 
 
 def named(request: Request) -> list[str]:
-    """The elements of bucket and key."""
+    """The elements for bucket and key."""
     return [element('Bucket', request.bucket), element('Key', request.key)]
 
 
 def owner(name: str) -> str:
-    """An owner, as the element of this name."""
+    """An owner, as an element of this name."""
     return element(name, [element('ID', 'tests'), element('DisplayName', 'tests')])
 
 
 def entry(etag: str, size_bytes: int, modified: float) -> list[str]:
-    """What listings say of an object or a part."""
+    """The elements of an object or a part in listings."""
     return [
         element('LastModified', store_xml.iso_time(modified)),
         element('ETag', f'"{etag}"'),
@@ -54,5 +54,5 @@ def copied(etag: str, modified: float, checksum: Checksum | None, *, is_part: bo
 
 
 def key_writer(query: Mapping[str, str]) -> Callable[[str], str]:
-    """How keys are written in the listing for this query."""
+    """The function that writes keys in the listing for this query."""
     return store_xml.url_encoded if query.get('encoding-type') == 'url' else str

@@ -32,16 +32,16 @@ from tests.support.store_xml import element
 
 __all__ = ['Api']
 
-# Where the checksum headers are those of an object that is made, or there is no body that they could be of.
+# Operations whose checksum headers describe an object that is created, or that have no body.
 _NOT_OF_THE_BODY = {'CreateMultipartUpload', 'CompleteMultipartUpload', 'CopyObject', 'UploadPartCopy'}
 _ECHOED = {'Prefix': 'prefix', 'Delimiter': 'delimiter', 'StartAfter': 'start-after'}
 
 
 class Api:
-    """Carries requests out on a Store.
+    """Carries out requests on a Store.
 
     Attributes:
-        mode: What kind of store it is, from the next request on.
+        mode: The kind of store, from the next request on.
     """
 
     def __init__(self, store: Store) -> None:
@@ -67,10 +67,10 @@ class Api:
         }
 
     def carry_out(self, operation: str, request: Request) -> Answer:
-        """Do what the request asks.
+        """Carry out the request.
 
         Raises:
-            StoreError: The answer is no.
+            StoreError: The request is refused.
         """
         if operation not in self._operations:
             raise StoreError(501, 'NotImplemented', 'This store does not know the operation.')
@@ -219,7 +219,7 @@ class Api:
 
 
 def _checked(operation: str, request: Request) -> Request:
-    """The request with its body decoded and compared with what came along to check it."""
+    """The request with its body decoded, and verified against its checksums."""
     body, headers = request.body, request.headers
     if store_body.is_aws_chunked(headers):
         body, trailers = store_body.decode_aws_chunked(body, headers)

@@ -22,10 +22,10 @@ class _Readable(Protocol):
 
 
 def read_body(source: _Readable, headers: Mapping[str, str]) -> bytes:
-    """The request's body as it was sent, without HTTP's own chunks.
+    """The request's body as it was sent, without HTTP's chunked encoding.
 
     Raises:
-        StoreError: It ended before its length, or its chunks are no chunks.
+        StoreError: It ended before its length, or its chunks are invalid.
     """
     if 'chunked' in headers.get('transfer-encoding', '').lower():
         body, _ = _read_chunks(source)
@@ -34,7 +34,7 @@ def read_body(source: _Readable, headers: Mapping[str, str]) -> bytes:
 
 
 def is_aws_chunked(headers: Mapping[str, str]) -> bool:
-    """Whether the body has chunks of AWS's kind inside."""
+    """Whether the body has AWS's own chunked encoding."""
     signed = headers.get('x-amz-content-sha256', '')
     return signed.startswith('STREAMING-') or 'aws-chunked' in headers.get('content-encoding', '')
 
@@ -43,8 +43,8 @@ def decode_aws_chunked(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, 
     """The payload of an aws-chunked body, and its trailers by name in lower case.
 
     Raises:
-        StoreError: IncompleteBody where the length is not the one of x-amz-decoded-content-length, MalformedTrailerError
-            where a trailer does not come that x-amz-trailer announces.
+        StoreError: IncompleteBody if the length differs from x-amz-decoded-content-length, MalformedTrailerError if a trailer
+            of x-amz-trailer is missing.
     """
     payload, trailers = _read_chunks(io.BytesIO(body))
     if str(len(payload)) != headers.get('x-amz-decoded-content-length', str(len(payload))):
@@ -57,7 +57,7 @@ def decode_aws_chunked(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, 
 
 
 def _read_chunks(source: _Readable) -> tuple[bytes, dict[str, str]]:
-    # AWS's chunks are HTTP's with a signature for an extension.
+    # AWS's chunks are HTTP's with a signature as extension.
     pieces: list[bytes] = []
     while True:
         try:

@@ -41,7 +41,7 @@ _SDK_ALGORITHM = 'x-amz-sdk-checksum-algorithm'
 _NO_DIGEST = re.compile('UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+')
 _SHA256_HEX = re.compile('[0-9a-fA-F]{64}')
 
-# The algorithms by S3's names, in the order of awscrt's speed.
+# The algorithms by S3's names, fastest in awscrt first.
 ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
     'CRC64NVME': lambda body: crt.crc64nvme(body).to_bytes(8, 'big'),
     'CRC32C': lambda body: crt.crc32c(body).to_bytes(4, 'big'),
@@ -50,7 +50,7 @@ ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
     'SHA256': lambda body: hashlib.sha256(body).digest(),
 }
 _SIZES = {algorithm: len(compute(b'')) for algorithm, compute in ALGORITHMS.items()}
-# Which of the algorithms have which type, the default one first.
+# The types of each algorithm, the default one first.
 _TYPES: Mapping[str, Sequence[str]] = {
     'CRC64NVME': (FULL_OBJECT,),
     'CRC32C': (COMPOSITE, FULL_OBJECT),
@@ -71,19 +71,19 @@ def composite_of(algorithm: str, values: Iterable[str]) -> str:
     return f'{checksum_of(algorithm, b"".join(raws))}-{len(raws)}'
 
 
-# ---------------------------------------------------------------------- of one body
+# ---------------------------------------------------------------------- checksums of one body
 
 
 def check_digests(body: bytes, headers: Mapping[str, str], sent: bytes | None = None) -> None:
-    """Compare a body with Content-MD5 and with the digest that was signed.
+    """Compare a body with Content-MD5 and with the signed digest.
 
     Args:
-        body: The body, without chunks of AWS's kind.
-        headers: The request's.
-        sent: The body as it was signed, where that is another.
+        body: The body, without AWS's chunked encoding.
+        headers: The headers of the request.
+        sent: The body as it was signed, if it differs.
 
     Raises:
-        StoreError: BadDigest, XAmzContentSHA256Mismatch, or InvalidDigest and InvalidArgument for what is none.
+        StoreError: BadDigest, XAmzContentSHA256Mismatch; InvalidDigest or InvalidArgument if the value is invalid.
     """
     given = headers.get('content-md5')
     if given is not None:
@@ -103,10 +103,10 @@ def check_digests(body: bytes, headers: Mapping[str, str], sent: bytes | None = 
 
 
 def given_value(headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """Algorithm and value of the one checksum that headers or trailers hold, unchecked.
+    """Algorithm and value of the checksum in the headers or trailers, unchecked.
 
     Raises:
-        StoreError: InvalidRequest where there are several.
+        StoreError: InvalidRequest if there are several.
     """
     found = [(name, headers[header]) for name in ALGORITHMS if (header := _PREFIX + name.lower()) in headers]
     if len(found) > 1:
@@ -115,11 +115,10 @@ def given_value(headers: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def given_checksum(headers: Mapping[str, str]) -> Checksum | None:
-    """The checksum that came with a body, not compared with it yet.
+    """The checksum of a request, not yet compared with the body.
 
     Raises:
-        StoreError: InvalidRequest where there are several, where the value cannot be one, or where it is announced and
-            does not come.
+        StoreError: InvalidRequest if there are several, if the value is invalid, or if it is announced and missing.
     """
     found = given_value(headers)
     announced = headers.get(_SDK_ALGORITHM)
@@ -138,10 +137,10 @@ def given_checksum(headers: Mapping[str, str]) -> Checksum | None:
 
 
 def verified_checksum(body: bytes, headers: Mapping[str, str]) -> Checksum | None:
-    """The checksum that came with a body; None where none came.
+    """The checksum of a request after comparison with the body; None if there is none.
 
     Raises:
-        StoreError: As given_checksum(), and BadDigest where it is that of other bytes.
+        StoreError: As given_checksum(), and BadDigest if it is that of other bytes.
     """
     found = given_checksum(headers)
     if found is not None and found.value != checksum_of(found.algorithm, body):
@@ -149,14 +148,14 @@ def verified_checksum(body: bytes, headers: Mapping[str, str]) -> Checksum | Non
     return found
 
 
-# ---------------------------------------------------------------------- of uploads in parts
+# ---------------------------------------------------------------------- checksums of multipart uploads
 
 
 def upload_kind(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Algorithm and type that a multipart upload is created with; both empty where it names none.
+    """Algorithm and type with which a multipart upload is created; both empty if there is none.
 
     Raises:
-        StoreError: InvalidRequest where S3 does not know one of them, or not both together.
+        StoreError: InvalidRequest if S3 does not support one of them, or not both together.
     """
     algorithm = headers.get('x-amz-checksum-algorithm', '').upper()
     kind = headers.get('x-amz-checksum-type', '').upper()
@@ -177,17 +176,17 @@ def upload_kind(headers: Mapping[str, str]) -> tuple[str, str]:
 
 
 def part_checksum(algorithm: str, kind: str, body: bytes, given: Checksum | None) -> Checksum | None:
-    """The checksum that a part is kept with.
+    """The checksum with which a part is stored.
 
     Args:
-        algorithm: The upload's; empty for none, and then the part may have any.
+        algorithm: The algorithm of the upload; if it is empty, the part may have any.
         kind: The type of the upload's checksum.
         body: The part's bytes.
-        given: What came with them and is verified.
+        given: The verified checksum of the request.
 
     Raises:
-        StoreError: InvalidRequest where the upload has another algorithm, or where only the client can bring the
-            checksum: S3 computes those of FULL_OBJECT uploads itself.
+        StoreError: InvalidRequest if the upload has another algorithm, or if the client must send the checksum: S3 computes
+            only those of FULL_OBJECT uploads.
     """
     if not algorithm or (given is not None and given.algorithm == algorithm):
         return given
@@ -199,17 +198,17 @@ def part_checksum(algorithm: str, kind: str, body: bytes, given: Checksum | None
 def check_part_list(
     algorithm: str, kind: str, wanted: Sequence[tuple[int, Mapping[str, str]]], parts: Mapping[int, Part]
 ) -> None:
-    """Compare the parts' checksums that CompleteMultipartUpload lists with those that the parts have.
+    """Compare the checksums in CompleteMultipartUpload's list with those of the parts.
 
     Args:
-        algorithm: The upload's; empty for none.
-        kind: Its type.
+        algorithm: The algorithm of the upload, or empty.
+        kind: The type of its checksum.
         wanted: Number and checksums by algorithm of each part in the list.
-        parts: What was uploaded; those of the list are among them.
+        parts: The uploaded parts, which include those of the list.
 
     Raises:
-        StoreError: InvalidRequest where one is missing, InvalidPart where one is another's, InvalidArgument for what is
-            none, InvalidPartOrder where there are checksums and the numbers are not 1, 2, 3, …
+        StoreError: InvalidRequest if one is missing, InvalidPart if one is another part's, InvalidArgument if one is invalid,
+            InvalidPartOrder if there are checksums and the numbers are not 1, 2, 3, …
     """
     if algorithm and kind == COMPOSITE and [number for number, _ in wanted] != list(range(1, len(wanted) + 1)):
         raise StoreError(400, 'InvalidPartOrder', 'The list of parts was not in ascending order, or not from 1 on.')
@@ -234,17 +233,17 @@ def check_part_list(
 def whole_checksum(
     algorithm: str, kind: str, body: bytes, parts: Sequence[Part], headers: Mapping[str, str]
 ) -> Checksum | None:
-    """The checksum of a completed upload, compared with what the request says of it.
+    """The checksum of a completed upload, after comparison with the request.
 
     Args:
-        algorithm: The upload's; empty for none. Then the client may still bring a CRC64NVME of all bytes.
-        kind: Its type.
+        algorithm: The algorithm of the upload; if it is empty, the client may still send a CRC64NVME of all bytes.
+        kind: The type of its checksum.
         body: All bytes.
         parts: The parts, in order.
-        headers: The request's.
+        headers: The headers of the request.
 
     Raises:
-        StoreError: InvalidRequest where algorithm or type are not the upload's, BadDigest where the value is another's.
+        StoreError: InvalidRequest if algorithm or type are not those of the upload, BadDigest if the value differs.
     """
     given = given_value(headers)
     asked = headers.get('x-amz-checksum-type', '').upper()
@@ -289,12 +288,12 @@ def check_size(size_bytes: int, headers: Mapping[str, str]) -> None:
 
 
 def mismatch(algorithm: str) -> StoreError:
-    """What is answered to a checksum of other bytes."""
+    """The error for a checksum of other bytes."""
     return StoreError(400, 'BadDigest', f'The {algorithm} you specified did not match the calculated checksum.')
 
 
 def invalid_request(message: str) -> StoreError:
-    """What is answered to headers that make no sense."""
+    """The error for invalid headers."""
     return StoreError(400, 'InvalidRequest', message)
 
 
@@ -304,7 +303,7 @@ def _other_algorithm(expected: str, actual: str) -> StoreError:
 
 
 def _decoded(value: str, size_bytes: int) -> bytes | None:
-    """Decode base64; None if it has another length, or is not in canonical form."""
+    """The decoded base64, or None if it has another length or is not in canonical form."""
     try:
         raw = base64.b64decode(value, validate=True)
     except binascii.Error:

@@ -22,20 +22,20 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """An answer as it came; the headers' names are in lower case."""
+    """A response as it was received; the headers' names are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def text(self, name: str) -> str | None:
-        """The text of the first element of this name in the document; None where there is none."""
+        """The text of the first element of this name in the document, or None."""
         found = re.search(f'<{name}>([^<]*)<', self.body.decode())
         return None if found is None else found[1].replace('&#34;', '"').replace('&#38;', '&')
 
 
 class Raw:
-    """Sends requests that no client adds anything to, over one connection."""
+    """Sends requests without additional headers, over one connection."""
 
     def __init__(self, store: Store) -> None:
         self._connection = http.client.HTTPConnection('127.0.0.1', store.port, timeout=TIMEOUT_S)

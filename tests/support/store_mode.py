@@ -25,15 +25,15 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """The kind of store. Content-MD5 and x-amz-content-sha256 are checked by every kind.
+    """The kind of store. Every kind verifies Content-MD5 and x-amz-content-sha256.
 
     Attributes:
-        checksums: 'verify', as S3 does; 'ignore': take and forget them, as old stores do; 'refuse': answer 501 to every
-            request that brings a checksum or names an algorithm, as some stores do (x-amz-checksum-mode is no checksum,
-            and ignored); 'blind': keep and tell whatever was sent, as Ceph's gateway does.
-        etags: 'md5'; 'opaque': ETags look like MD5s and are none, as where S3 encrypts with a key service.
-        default_checksum: What an object gets that came without one: 'none'; 'crc64nvme': that, as on S3 since 2025.
-            It has no effect unless checksums are verified.
+        checksums: 'verify', as S3 does; 'ignore', as old stores do; 'refuse': respond with 501 to every request with a checksum
+            or an algorithm, as some stores do (x-amz-checksum-mode is ignored); 'blind': store and return the value unverified,
+            as Ceph's gateway does.
+        etags: 'md5'; 'opaque': ETags look like MD5s, as on S3 with KMS encryption.
+        default_checksum: The checksum of an object without one: 'none'; 'crc64nvme', as on S3 since 2025. It has no effect
+            unless checksums are verified.
     """
 
     checksums: str = 'verify'
@@ -41,7 +41,7 @@ class Mode:
     default_checksum: str = 'none'
 
     def changed(self, given: Mapping[str, Any]) -> Mode:
-        """This mode with some of its fields changed.
+        """This mode with some fields changed.
 
         Raises:
             ValueError: There is no such field, or no such choice for it.
@@ -53,16 +53,16 @@ class Mode:
                 raise ValueError(f'{name} cannot be {value}; it is one of {", ".join(_CHOICES[name])}')
         return dataclasses.replace(self, **given)
 
-    # ------------------------------------------------------------------ of one body
+    # ------------------------------------------------------------------ one body
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
-        """Raise NotImplemented for checksums, where the store refuses them."""
+        """Raise NotImplemented for checksum headers if the store refuses them."""
         if self.checksums == 'refuse' and any(map(_is_of_checksums, headers.items())):
             message = 'A header you provided implies functionality that is not implemented'
             raise StoreError(501, 'NotImplemented', message)
 
     def body_checksum(self, body: bytes, headers: Mapping[str, str]) -> Checksum | None:
-        """The checksum that came with a body and that the store believes.
+        """The checksum of a request that the store accepts.
 
         Raises:
             StoreError: See store_checksums.verified_checksum().
@@ -73,17 +73,17 @@ class Mode:
         return None if found is None else Checksum(*found)
 
     def object_checksum(self, body: bytes, given: Checksum | None) -> Checksum | None:
-        """The checksum that an object is kept with: what came with it, or the store's own."""
+        """The checksum with which an object is stored: that of the request, or the store's own."""
         if given is None and self.checksums == 'verify' and self.default_checksum != 'none':
             algorithm = self.default_checksum.upper()
             return Checksum(algorithm, s3.checksum_of(algorithm, body))
         return given
 
     def copied_checksum(self, source: StoredObject, headers: Mapping[str, str]) -> Checksum | None:
-        """The checksum that a copy is kept with: the source's, computed anew where it is of parts or another is asked for.
+        """The checksum of a copy: the source's; computed if that is of parts, or if another algorithm is requested.
 
         Raises:
-            StoreError: InvalidRequest for an algorithm that S3 does not know.
+            StoreError: InvalidRequest for an algorithm that S3 does not support.
         """
         if self.checksums not in ('verify', 'blind'):
             return None
@@ -97,13 +97,13 @@ class Mode:
         return self.object_checksum(source.body, None)
 
     def etag(self, body: bytes) -> str:
-        """The ETag of what was stored by one request, without quotes."""
+        """The ETag of an object stored with one request, without quotes."""
         return md5(body) if self.etags == 'md5' else secrets.token_hex(16)
 
-    # ------------------------------------------------------------------ of uploads in parts
+    # ------------------------------------------------------------------ multipart uploads
 
     def upload_kind(self, headers: Mapping[str, str]) -> tuple[str, str]:
-        """Algorithm and type that an upload is created with; empty where the store keeps none.
+        """Algorithm and type with which an upload is created; empty if the store ignores them.
 
         Raises:
             StoreError: See store_checksums.upload_kind().
@@ -115,7 +115,7 @@ class Mode:
         return '', ''
 
     def part_checksum(self, upload: Upload, body: bytes, given: Checksum | None) -> Checksum | None:
-        """The checksum that a part is kept with.
+        """The checksum with which a part is stored.
 
         Raises:
             StoreError: See store_checksums.part_checksum().
@@ -123,7 +123,7 @@ class Mode:
         return s3.part_checksum(upload.algorithm, upload.kind, body, given) if self.checksums == 'verify' else given
 
     def copied_part_checksum(self, upload: Upload, body: bytes) -> Checksum | None:
-        """The checksum of a part that the store copies itself."""
+        """The checksum of a copied part, which the store computes."""
         if self.checksums != 'verify' or not upload.algorithm:
             return None
         return Checksum(upload.algorithm, s3.checksum_of(upload.algorithm, body))
@@ -136,14 +136,14 @@ class Mode:
         parts: Mapping[int, Part],
         headers: Mapping[str, str],
     ) -> StoredObject:
-        """An assembled object with its checksum, and with its ETag as this store makes it.
+        """An assembled object with its checksum, and with an ETag of this kind of store.
 
         Args:
-            upload: What is completed.
-            assembled: What its parts make.
+            upload: The upload that is completed.
+            assembled: The object that its parts make.
             wanted: Number and checksums of each part in the client's list.
             parts: All parts by number.
-            headers: The request's.
+            headers: The headers of the request.
 
         Raises:
             StoreError: See store_checksums.check_part_list(), check_size() and whole_checksum().

@@ -41,18 +41,18 @@ PAGE_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as S3 sees it.
+    """One request.
 
     Attributes:
         method: The HTTP method.
-        bucket: Empty where there is none.
-        key: Decoded once and otherwise untouched.
-        query: Decoded.
-        headers: Names in lower case.
-        body: Without chunks of AWS's kind, once it is checked.
-        checksum: What came with the body and is believed.
-        mode: What kind of store is to carry it out.
-        spoil_at: Where one bit of the body changes when it is stored, unnoticed.
+        bucket: The bucket; may be empty.
+        key: The key, decoded once and otherwise unchanged.
+        query: The parameters, decoded.
+        headers: The headers, with names in lower case.
+        body: The body; after verification without AWS's chunked encoding.
+        checksum: The accepted checksum of the body.
+        mode: The kind of store.
+        spoil_at: The offset at which one bit of the body is changed when it is stored, or None.
     """
 
     method: str
@@ -67,12 +67,12 @@ class Request:
 
     @property
     def kept_body(self) -> bytes:
-        """What is stored of the body."""
+        """The body as it is stored."""
         return self.body if self.spoil_at is None else flipped(self.body, self.spoil_at)
 
 
 def flipped(body: bytes | memoryview, at: int) -> bytes:
-    """A body with one bit changed at an offset; IndexError where it is not that long, as a test would prove nothing."""
+    """A body with one bit changed at an offset; IndexError if it is shorter, since the test would prove nothing."""
     changed = bytearray(body)
     changed[at] ^= 1
     return bytes(changed)
@@ -82,7 +82,7 @@ def parse_target(target: str) -> tuple[str, str, dict[str, str]]:
     """Bucket, key and query of a request's target, without any normalisation.
 
     Raises:
-        StoreError: The path is no UTF-8 once decoded.
+        StoreError: The decoded path is not UTF-8.
     """
     path, _, query = target.partition('?')
     try:
@@ -93,7 +93,7 @@ def parse_target(target: str) -> tuple[str, str, dict[str, str]]:
     return bucket, key, dict(parse_qsl(query, keep_blank_values=True))
 
 
-# (method, does it have a key, a parameter that it must have or '') -> operation; the first that fits.
+# (method, whether there is a key, a required parameter or '') -> operation; the first match counts.
 _OPERATIONS: list[tuple[str, bool, str, str]] = [
     ('PUT', True, 'partNumber', 'UploadPart'),
     ('PUT', True, 'tagging', 'PutObjectTagging'),
@@ -115,7 +115,7 @@ _OPERATIONS: list[tuple[str, bool, str, str]] = [
     ('HEAD', False, '', 'HeadBucket'),
     ('DELETE', False, '', 'DeleteBucket'),
 ]
-# Parameters that make another operation of a request, one that this store lacks.
+# Parameters that make a request another operation, which this store does not support.
 _ELSEWHERE = {
     'acl',
     'attributes',
@@ -132,7 +132,7 @@ _ELSEWHERE = {
 
 
 def operation_of(method: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    """S3's name for a request; '' for one that this store does not know."""
+    """S3's name of the operation; '' if this store does not support it."""
     if not bucket:
         return 'ListBuckets' if method == 'GET' else ''
     if _ELSEWHERE & query.keys():
@@ -147,12 +147,12 @@ def operation_of(method: str, bucket: str, key: str, query: Mapping[str, str], h
 
 
 def conditions(headers: Mapping[str, str], prefix: str = '') -> Conditions:
-    """If-Match and If-None-Match; with a prefix, those about a copy's source."""
+    """If-Match and If-None-Match; with a prefix, those for a copy's source."""
     return Conditions(headers.get(f'{prefix}if-match'), headers.get(f'{prefix}if-none-match'))
 
 
 def copy_source_of(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Bucket and key that a copy is made of."""
+    """Bucket and key of a copy's source."""
     path, _, version = headers['x-amz-copy-source'].partition('?')
     if version:
         raise StoreError(501, 'NotImplemented', 'This store has no versions.')
@@ -164,7 +164,7 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that are stored with the object."""
     kept = {name: value for name, value in headers.items() if name in KEPT_HEADERS or name.startswith('x-amz-meta-')}
     codings = [each.strip() for each in kept.pop('content-encoding', '').split(',')]
-    codings = [each for each in codings if each not in ('', 'aws-chunked')]  # which is gone once the body is decoded
+    codings = [each for each in codings if each not in ('', 'aws-chunked')]  # aws-chunked is removed, since the body is decoded
     return {**kept, 'content-encoding': ','.join(codings)} if codings else kept
 
 
@@ -182,7 +182,7 @@ def part_of(request: Request) -> tuple[str, int]:
 
 
 def page_size(query: Mapping[str, str], name: str) -> int:
-    """How many items the client wants on a page, at most 1,000."""
+    """The requested number of items per page, at most 1,000."""
     try:
         return min(PAGE_LIMIT, int(query.get(name) or PAGE_LIMIT))
     except ValueError as error:
@@ -190,7 +190,7 @@ def page_size(query: Mapping[str, str], name: str) -> int:
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte of the range; None for the whole object, also for an invalid header (RFC 9110, 14.2)."""
+    """First and last byte of the range; None for the whole object, also if the header is invalid (RFC 9110, 14.2)."""
     match = re.fullmatch(r'bytes=(\d*)-(\d*)', header.strip())
     if match is None or not (match[1] or match[2]) or (match[1] and match[2] and int(match[1]) > int(match[2])):
         return None
@@ -202,12 +202,12 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def encode_token(key: str) -> str:
-    """A page's `next` as a continuation token."""
+    """The continuation token for a page's `next`."""
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 
 def decode_token(token: str) -> str:
-    """What `encode_token` was given."""
+    """The value that was passed to `encode_token`."""
     try:
         return base64.urlsafe_b64decode(token).decode()
     except ValueError as error:

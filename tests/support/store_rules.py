@@ -1,6 +1,6 @@
 """Scripted misbehaviour of the store, and its log of requests.
 
-No sockets, no knowledge of S3, only the standard library. Everything is used by many threads.
+It uses no sockets, knows nothing of S3, and needs only the standard library. Everything can be used by many threads.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ from typing import Any
 
 __all__ = ['Action', 'Connections', 'Log', 'Rule', 'Script', 'Seen']
 
-# How long a stalled answer stays silent, if the client does not go before.
+# How long a stalled response stays silent, unless the client closes the connection before.
 STALL_S = 3600.0
 DRIPS_PER_S = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """What to do with one request; the fields combine, and their defaults mean that all goes as usual.
+    """An action for one request. Fields can be combined; with their defaults the request is served normally.
 
     Attributes:
-        status: Answer with this status instead of doing the work.
-        code: S3's error code of the XML that is made where there is no body.
-        message: The message of that XML.
-        headers: Headers of the scripted answer.
-        body: Body of the scripted answer, sent as Latin-1.
-        work: Do the work first, then give the scripted answer, or cut the connection.
-        delay_s: Wait so long before the answer.
-        hang_s: Give no answer (with `cut_body_at`: no further byte) for so long, or until the client goes, then close.
-        no_continue: Read the body without saying 100 Continue first.
+        status: Respond with this status instead of doing the work.
+        code: S3's error code in the XML that is made if there is no body.
+        message: The message in that XML.
+        headers: Headers of the scripted response.
+        body: Body of the scripted response, sent as Latin-1.
+        work: Do the work first, then send the scripted response or close the connection.
+        delay_s: Wait for this time before the response.
+        hang_s: Send no response (with `cut_body_at`: no further byte) for this time, or until the client closes, then close.
+        no_continue: Read the body without sending 100 Continue first.
         early: Act before the request's body is read; the connection ends.
-        read_bytes: With `early`: after so many bytes of it.
-        reset: Close with RST instead of answering.
-        close: Close with FIN instead of answering.
-        raw: Send these bytes (as Latin-1) instead of an answer, then close.
-        cut_body_at: Send the true head, so many bytes of the body, then close with FIN (with `reset`: RST).
-        stall_at: Send the true head, so many bytes of the body, then nothing more until the client goes (`hang_s` at
-            most, an hour unless it is given).
-        flip_byte_at: Change one bit of the answer's body at this offset; the head stays true.
-        flip_stored_at: Change one bit of the request's body when it is stored; ETag and checksums are those of what came.
-        flip_received_at: Change one bit of the request's body before it is looked at, as if it was changed on its way.
-        ignore_range: Answer as if the request had no Range header.
-        drop_headers: Headers that the answer is to lack.
-        add_headers: Headers that the answer gets, in the place of others of the same name.
-        drip_bytes: Send the body (or `raw`) in pieces of so many bytes,
-        drip_every_s: and wait so long before each. In JSON: `drip`, with `bytes` and `every_s`, or with `bytes_per_s`.
+        read_bytes: With `early`: act after this number of bytes of the body.
+        reset: Close with RST instead of responding.
+        close: Close with FIN instead of responding.
+        raw: Send these bytes (as Latin-1) instead of a response, then close.
+        cut_body_at: Send the real head, this number of bytes of the body, then close with FIN (with `reset`: RST).
+        stall_at: Send the real head, this number of bytes of the body, then nothing more until the client closes (at most for
+            `hang_s`, by default an hour).
+        flip_byte_at: Change one bit of the response's body at this offset; the head is unchanged.
+        flip_stored_at: Change one bit of the request's body when it is stored; ETag and checksums are those of the original.
+        flip_received_at: Change one bit of the request's body before it is verified, as if it was changed in transit.
+        ignore_range: Respond as if the request had no Range header.
+        drop_headers: Headers to remove from the response.
+        add_headers: Headers to add to the response, or to replace.
+        drip_bytes: Send the body (or `raw`) in pieces of this size,
+        drip_every_s: and wait for this time before each. In JSON: `drip`, with `bytes` and `every_s`, or with `bytes_per_s`.
     """
 
     status: int | None = None
@@ -77,11 +77,10 @@ class Action:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Action:
-        """The action that a JSON object describes.
+        """The action of a JSON object.
 
         Raises:
-            ValueError: It names something that no action has (a misspelt script must not pass as "do nothing"), or
-                contradicts itself.
+            ValueError: It has unknown fields (a misspelt script must not mean "do nothing"), or contradicts itself.
         """
         fields = dict(given)
         drip: Mapping[str, Any] | None = fields.pop('drip', None)
@@ -98,7 +97,7 @@ class Action:
 
     @property
     def has_answer(self) -> bool:
-        """Whether the true answer is replaced, by a scripted one or by none."""
+        """Whether the real response is replaced, by a scripted one or by none."""
         is_silent = self.cut_body_at is None and (self.reset or self.close or bool(self.hang_s))
         return self.status is not None or self.raw is not None or is_silent
 
@@ -110,21 +109,21 @@ class Action:
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """One request as the log holds it.
+    """One request in the log.
 
     Attributes:
-        time: The monotonic clock (which is the same for all processes of a machine) when the head had been read.
-        ended: The clock when the last byte of the answer was handed over, or the connection broken off; None before.
-        connection: Counted from 1 in order of acceptance.
-        nth: Which request on its connection, counted from 1.
+        time: The monotonic clock (the same for all processes of a machine) when the head had been read.
+        ended: The clock when the last byte of the response was sent or the connection was closed; None before.
+        connection: The number of the connection, from 1 in order of acceptance.
+        nth: The number of the request on its connection, from 1.
         method: The HTTP method.
         operation: S3's name, such as 'UploadPart'.
-        bucket: Empty where there is none.
-        key: Empty where there is none.
-        query: Decoded; a name without a value has ''.
-        headers: Names in lower case.
-        status: The status answered; None where there was no answer (yet).
-        body_bytes: The length of the request's body as it was read off the wire.
+        bucket: The bucket; may be empty.
+        key: The key; may be empty.
+        query: The decoded parameters; a name without a value has ''.
+        headers: The headers, with names in lower case.
+        status: The status of the response; None if there is none (yet).
+        body_bytes: The length of the request's body in transit.
     """
 
     time: float = field(default_factory=time.monotonic)
@@ -143,18 +142,18 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Rule:
-    """Which requests get an action. What is None or absent matches anything.
+    """The requests to which an action applies. A field that is None or absent matches anything.
 
     Attributes:
-        action: What to do.
+        action: The action.
         operation: S3's name, such as 'UploadPart'.
         bucket: The bucket.
         key: The key.
         query: Parameters that the request must have with these values.
         headers: Headers that the request must have with these values; names in lower case.
-        nth: Which request on its connection, counted from 1.
-        skip: Let so many matching requests through first.
-        times: Then act so often; None for ever.
+        nth: The number of the request on its connection, from 1.
+        skip: The number of matching requests to serve normally first.
+        times: The number of requests to which the action then applies; None for no limit.
     """
 
     action: Action
@@ -169,10 +168,10 @@ class Rule:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Rule:
-        """The rule that a JSON object describes.
+        """The rule of a JSON object.
 
         Raises:
-            ValueError: It names something that no rule or action has, or lacks the action.
+            ValueError: It has unknown fields, or no action.
         """
         fields = {name: value for name, value in given.items() if value is not None or name == 'times'}
         _refuse_unknown(fields, cls, 'a rule')
@@ -182,7 +181,7 @@ class Rule:
         return cls(**fields)
 
     def matches(self, seen: Seen) -> bool:
-        """Whether the rule is about this request, however often it was used."""
+        """Whether the rule matches the request, however often it was used."""
         return (
             self.operation in (None, seen.operation)
             and self.bucket in (None, seen.bucket)
@@ -201,17 +200,17 @@ class Script:
         self._rules: list[Rule] = []
 
     def add(self, rules: Sequence[Rule]) -> None:
-        """Put rules behind those in force."""
+        """Add rules after those in force."""
         with self._lock:
             self._rules.extend(rules)
 
     def reset(self) -> None:
-        """Forget all rules."""
+        """Remove all rules."""
         with self._lock:
             self._rules.clear()
 
     def take(self, seen: Seen) -> Action:
-        """Use the first rule that matches and has a use left up by one; its action, or one that changes nothing."""
+        """Use the first matching rule that has uses left; returns its action, or an action that changes nothing."""
         with self._lock:
             for rule in self._rules:
                 if rule.times == 0 or not rule.matches(seen):
@@ -233,17 +232,17 @@ class Log:
         self._seen: list[Seen] = []
 
     def add(self, seen: Seen) -> None:
-        """Remember a request."""
+        """Add a request."""
         with self._lock:
             self._seen.append(seen)
 
     def reset(self) -> None:
-        """Forget all."""
+        """Remove all requests."""
         with self._lock:
             self._seen.clear()
 
     def as_json(self) -> list[dict[str, Any]]:
-        """All requests, as JSON takes them."""
+        """All requests, in a form for JSON."""
         with self._lock:
             return [dataclasses.asdict(seen) for seen in self._seen]
 
@@ -259,7 +258,7 @@ class Connections:
         self._peak_open = 0
 
     def opened(self) -> int:
-        """Count a new connection; its number, which `reset` does not set back."""
+        """Count a new connection; returns its number, which `reset` does not restart."""
         with self._lock:
             self._number += 1
             self._accepted += 1
@@ -273,7 +272,7 @@ class Connections:
             self._open -= 1
 
     def reset(self) -> None:
-        """Count from here; connections that are open go on being counted as open."""
+        """Restart counting; open connections continue to count as open."""
         with self._lock:
             self._accepted = 0
             self._peak_open = self._open
@@ -285,7 +284,7 @@ class Connections:
 
 
 def _drip(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Pieces and pauses; of a rate, some twenty pieces a second, or single bytes."""
+    """Piece size and pause; for a rate, about twenty pieces per second, or single bytes."""
     if 'bytes_per_s' not in given:
         return {'drip_bytes': given['bytes'], 'drip_every_s': given['every_s']}
     size = max(1, round(given['bytes_per_s'] / DRIPS_PER_S))

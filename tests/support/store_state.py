@@ -1,9 +1,10 @@
-"""Buckets, objects and multipart uploads in memory, with S3's rules about them.
+"""Buckets, objects and multipart uploads in memory, with S3's rules for them.
 
-No HTTP, no XML, no sockets, only the standard library. One Store is used by many threads; each public method takes its lock.
+It uses no HTTP, XML or sockets, and needs only the standard library. One Store is used by many threads; each public method
+takes
+its lock.
 
-Invariant: a stored object never changes. A write replaces it by a new one, so a reader that has one continues to read its
-version.
+Invariant: a stored object never changes. A write replaces it by a new one, so a reader continues to read its version.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_PARTS = 10_000
 
 
 class _Bucket:
-    """Objects by key; the sorted keys are made when a listing needs them, and forgotten when a key comes or goes."""
+    """Objects by key; the sorted keys are computed for a listing, and discarded when a key is added or removed."""
 
     def __init__(self) -> None:
         self.created = time.time()
@@ -54,7 +55,7 @@ class _Bucket:
             self._sorted = None
 
     def sorted_keys(self) -> list[str]:
-        # Python orders str by code point, which is the order of their UTF-8 bytes, and that is S3's.
+        # Python orders str by code point, which is the order of the UTF-8 bytes, and S3's order.
         if self._sorted is None:
             self._sorted = sorted(self.objects)
         return self._sorted
@@ -68,14 +69,14 @@ class Store:
         self._buckets: dict[str, _Bucket] = {}
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         with self._lock:
             self._buckets.clear()
 
     # ------------------------------------------------------------------ buckets
 
     def create_bucket(self, name: str) -> None:
-        """Make a bucket; one that is there already stays as it is, as in us-east-1."""
+        """Make a bucket; an existing one is unchanged, as in us-east-1."""
         with self._lock:
             self._buckets.setdefault(name, _Bucket())
 
@@ -91,7 +92,7 @@ class Store:
             del self._buckets[name]
 
     def head_bucket(self, name: str) -> None:
-        """Raise NoSuchBucket where there is none."""
+        """Raise NoSuchBucket if there is no such bucket."""
         with self._lock:
             self._bucket(name)
 
@@ -103,7 +104,7 @@ class Store:
     # ------------------------------------------------------------------ objects
 
     def put(self, bucket: str, key: str, stored: StoredObject, conditions: Conditions | None = None) -> None:
-        """Store an object, replacing what was there if the conditions allow it."""
+        """Store an object, or replace one if the conditions allow it."""
         check_key(key)
         with self._lock:
             room = self._bucket(bucket)
@@ -123,7 +124,7 @@ class Store:
         return stored
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; a missing one is no error."""
+        """Delete an object; a missing one is not an error."""
         with self._lock:
             self._bucket(bucket).delete(key)
 
@@ -141,11 +142,11 @@ class Store:
 
         Args:
             bucket: The bucket.
-            prefix: What all keys begin with.
-            delimiter: Keys that hold it after the prefix are rolled up; empty for none.
+            prefix: The prefix of all keys.
+            delimiter: Keys that contain it after the prefix are grouped; empty for none.
             after: Keys up to and including this one are left out.
-            resume: A former page's `next`; a common prefix among them is not entered again.
-            limit: At most so many items.
+            resume: The `next` of the last page; a common prefix is not listed again.
+            limit: The maximum number of items.
         """
         with self._lock:
             room = self._bucket(bucket)
@@ -175,7 +176,7 @@ class Store:
         return self.get(bucket, key).tags
 
     def put_tags(self, bucket: str, key: str, tags: Mapping[str, str]) -> None:
-        """Replace the object's tags; its ETag and time stay."""
+        """Replace the object's tags; its ETag and time are unchanged."""
         with self._lock:
             self._bucket(bucket).put(key, replace(self.get(bucket, key), tags=check_tags(tags)))
 
@@ -191,7 +192,7 @@ class Store:
         algorithm: str = '',
         kind: str = '',
     ) -> str:
-        """Begin a multipart upload, with algorithm and type of its checksum; its id."""
+        """Create a multipart upload, with algorithm and type of its checksum. Returns its id."""
         check_key(key)
         with self._lock:
             upload = Upload(uuid.uuid4().hex, key, dict(headers), dict(tags), algorithm, kind)
@@ -218,7 +219,7 @@ class Store:
         etag: str | None = None,
         checksum: Checksum | None = None,
     ) -> Part:
-        """Store a part, replacing an older one of the same number; its ETag is the MD5 unless another is given."""
+        """Store a part, or replace one of the same number; its ETag is the MD5 unless another is passed."""
         if not 1 <= number <= MAX_PARTS:
             raise StoreError(400, 'InvalidArgument', f'Part number must be an integer between 1 and {MAX_PARTS}, inclusive')
         part = Part(body, md5(body) if etag is None else etag, checksum)
@@ -237,19 +238,19 @@ class Store:
             return sorted(self._bucket(bucket).uploads.values(), key=lambda upload: (upload.key, upload.initiated))
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
-        """Forget an upload and its parts."""
+        """Remove an upload and its parts."""
         with self._lock:
             self._upload(bucket, key, upload_id)
             del self._bucket(bucket).uploads[upload_id]
 
     def assemble(self, bucket: str, key: str, upload_id: str, wanted: Sequence[tuple[int, str]]) -> StoredObject:
-        """The object that an upload's parts make, not stored yet.
+        """The object made of an upload's parts, not stored yet.
 
         Args:
             bucket: The bucket.
             key: The key.
             upload_id: The upload.
-            wanted: Part numbers and ETags (without quotes) in the order in which the client listed them.
+            wanted: Part numbers and ETags (without quotes), in the order of the client's list.
 
         Raises:
             StoreError: NoSuchUpload, MalformedXML, InvalidPartOrder, InvalidPart, EntityTooSmall.
@@ -271,13 +272,13 @@ class Store:
         return StoredObject(body=body, etag=f'{etag}-{len(numbers)}', headers=upload.headers, tags=upload.tags)
 
     def complete_upload(self, bucket: str, upload_id: str, key: str, stored: StoredObject, conditions: Conditions) -> None:
-        """Put an assembled object in its place and forget the upload, both or neither."""
+        """Store an assembled object and remove the upload, or do neither."""
         with self._lock:
             self._upload(bucket, key, upload_id)
             self.put(bucket, key, stored, conditions)
             del self._bucket(bucket).uploads[upload_id]
 
-    # ------------------------------------------------------------------ the lock is held here
+    # ------------------------------------------------------------------ called with the lock held
 
     def _bucket(self, name: str) -> _Bucket:
         try:
@@ -293,7 +294,7 @@ class Store:
 
 
 def _skip(keys: Sequence[str], at: int, prefix: str) -> int:
-    """The first place from `at` on whose key does not begin with the prefix."""
+    """The first index from `at` on whose key does not start with the prefix."""
     while at < len(keys) and keys[at].startswith(prefix):
         at += 1
     return at

@@ -19,7 +19,7 @@ __all__ = ['Uploads']
 
 
 class Uploads:
-    """Carries requests about uploads out on a Store."""
+    """Carries out requests for uploads on a Store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

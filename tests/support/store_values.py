@@ -25,7 +25,7 @@ __all__ = [
     'md5',
 ]
 
-# What an object's checksum is computed of: all its bytes, or its parts' checksums.
+# The input of an object's checksum: all its bytes, or its parts' checksums.
 FULL_OBJECT = 'FULL_OBJECT'
 COMPOSITE = 'COMPOSITE'
 
@@ -35,13 +35,13 @@ MAX_TAGS = 10
 
 
 class StoreError(Exception):
-    """An answer that says no.
+    """A refusal.
 
     Args:
         status: The HTTP status.
         code: S3's error code.
-        message: For people.
-        headers: Headers that belong to this answer, such as Content-Range.
+        message: The message.
+        headers: Headers of this response, such as Content-Range.
     """
 
     def __init__(self, status: int, code: str, message: str = '', headers: Mapping[str, str] | None = None) -> None:
@@ -62,12 +62,12 @@ class Checksum:
 
     @property
     def header(self) -> dict[str, str]:
-        """The header that carries it; S3 sends no type with a part's."""
+        """The header with the checksum; S3 sends no type for a part."""
         return {f'x-amz-checksum-{self.algorithm.lower()}': self.value}
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that tell an object's."""
+        """The headers for the checksum of an object."""
         return {**self.header, 'x-amz-checksum-type': self.kind}
 
 
@@ -76,11 +76,11 @@ class StoredObject:
     """One version of one object.
 
     Attributes:
-        body: Its bytes.
-        etag: Without quotes.
-        headers: Content-Type and the like, and x-amz-meta-*, as the writer sent them; names in lower case.
-        tags: Its tags.
-        checksum: What it was written with and is told on request; None where it has none.
+        body: The bytes.
+        etag: The ETag without quotes.
+        headers: Content-Type and similar headers, and x-amz-meta-*, as the client sent them; names in lower case.
+        tags: The tags.
+        checksum: The checksum with which it was written, returned on request; None if there is none.
         modified: Seconds since the epoch.
     """
 
@@ -94,7 +94,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of an upload that is not complete yet; its ETag is without quotes."""
+    """One part of an upload that is not complete yet; its ETag has no quotes."""
 
     body: bytes
     etag: str
@@ -104,7 +104,7 @@ class Part:
 
 @dataclass(slots=True)
 class Upload:
-    """A multipart upload that is neither complete nor aborted; `algorithm` and `kind` are its checksum's, or empty."""
+    """A multipart upload that is neither complete nor aborted; `algorithm` and `kind` of its checksum may be empty."""
 
     upload_id: str
     key: str
@@ -118,7 +118,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """If-Match and If-None-Match, of a request or of a copy's source; None where the header is absent."""
+    """If-Match and If-None-Match, of a request or for a copy's source; None if the header is absent."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -127,7 +127,8 @@ class Conditions:
         """Raise unless the object at the key may be replaced.
 
         Raises:
-            StoreError: 412 where the condition does not hold, 404 for If-Match on a missing key, 501 for what S3 lacks.
+            StoreError: 412 if the condition fails, 404 for If-Match on a missing key, 501 for conditions that S3 does not
+                support.
         """
         if self.if_none_match not in (None, '*'):
             raise StoreError(501, 'NotImplemented', 'If-None-Match of a write must be *')
@@ -151,7 +152,7 @@ class Conditions:
             raise StoreError(304, 'NotModified', headers={'ETag': f'"{present.etag}"'})
 
     def check_copy(self, source: StoredObject) -> None:
-        """Raise unless the object may be copied from: here both conditions end in 412."""
+        """Raise unless the object may be copied from: here both conditions are 412."""
         try:
             self.check_read(source)
         except StoreError as error:
@@ -167,7 +168,7 @@ class Listing:
 
 
 def md5(data: bytes) -> str:
-    """The MD5 in hex, which is the ETag of what was stored by one request."""
+    """The MD5 in hex, which is the ETag of an object stored with one request."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
@@ -178,7 +179,7 @@ def check_key(key: str) -> None:
 
 
 def check_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
-    """The tags, unless there are more than S3 takes."""
+    """The tags, unless there are more than S3 allows."""
     if len(tags) > MAX_TAGS:
         raise StoreError(400, 'BadRequest', f'Object tags cannot be greater than {MAX_TAGS}')
     return dict(tags)

@@ -1,7 +1,7 @@
 """Reads and writes S3's XML.
 
-Keys may contain characters that XML 1.0 does not allow; as on S3, such a character is written as a reference that XML parsers
-reject, and clients avoid that with encoding-type=url.
+Keys may contain characters that XML 1.0 does not allow. As on S3, such a character is written as a character reference that XML
+parsers reject, and clients avoid this with encoding-type=url.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def document(name: str, *content: str) -> bytes:
 
 
 def element(name: str, content: object) -> str:
-    """One element with text, or with what `element` made (a list of it)."""
+    """One element with text, or with a list of elements."""
     inner = ''.join(content) if isinstance(content, list) else _escape(_text(content))
     return f'<{name}>{inner}</{name}>'
 
@@ -49,7 +49,7 @@ def checksum_elements(checksum: Checksum | None, *, with_type: bool = True) -> l
 
 
 def error_document(code: str, message: str, resource: str, request_id: str) -> bytes:
-    """What S3 answers with a status of 4xx or 5xx; it has no namespace."""
+    """S3's document for a status of 4xx or 5xx; it has no namespace."""
     fields = {'Code': code, 'Message': message, 'Resource': resource, 'RequestId': request_id, 'HostId': 'tests'}
     inner = ''.join(element(name, value) for name, value in fields.items())
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'.encode()
@@ -61,7 +61,7 @@ def iso_time(seconds: float) -> str:
 
 
 def url_encoded(text: str) -> str:
-    """A key under encoding-type=url: as in a form, but that the slash stays."""
+    """A key with encoding-type=url: encoded as in a form, except for the slash."""
     return quote_plus(text, safe='/*-._')
 
 
@@ -74,7 +74,7 @@ def parse_complete(body: bytes) -> list[tuple[int, str, dict[str, str]]]:
 
 
 def parse_delete(body: bytes) -> tuple[list[str], bool]:
-    """DeleteObjects' keys, and whether only errors are to be listed."""
+    """DeleteObjects' keys, and whether the response must contain errors only."""
     root = _parse(body)
     try:
         keys = [record['Key'] for record in _records(root, 'Object')]

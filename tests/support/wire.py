@@ -1,4 +1,4 @@
-"""The wire transport without a network: requests are recorded, responses are given by the test."""
+"""The wire transport without a network: requests are recorded, and the test supplies the responses."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ PLACE: Final = Place(scheme='http', host='store', port=9000, host_header='store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canned:
-    """One answer, for either transport.
+    """A response, for either transport.
 
     Attributes:
         status: The status.
-        headers: The headers, but for the length; Content-Length None for none.
-        body: The body; that of an answer to a HEAD is not sent.
-        cut_bytes: How much of the body is missing at its end.
+        headers: The headers; Content-Length is added unless it is present or None.
+        body: The body, which is not sent in response to a HEAD.
+        cut_bytes: The number of bytes that are missing at the end of the body.
     """
 
     status: int = 200
@@ -69,12 +69,12 @@ class Canned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One request, as it went out.
+    """A request that was sent.
 
     Attributes:
-        method: HTTP's.
+        method: The HTTP method.
         target: The escaped path and query.
-        headers: In order, names as they were sent.
+        headers: The headers in order, with names as they were sent.
         body: The body.
     """
 
@@ -89,19 +89,19 @@ class Sent:
 
     @property
     def query(self) -> list[str]:
-        """The query's parts, escaped, in order."""
+        """The escaped parts of the query, in order."""
         query = self.target.partition('?')[2]
         return query.split('&') if query else []
 
     def __getitem__(self, name: str) -> str | None:
-        """A header's value; None for none. It must not be there twice."""
+        """The value of a header, or None. The header must not be sent twice."""
         found = [value for each, value in self.headers if each.lower() == name]
         assert len(found) <= 1, f'{name} was sent {len(found)} times'
         return found[0] if found else None
 
     @classmethod
     def parse(cls, head: bytes, body: bytes | Chunk) -> Sent:
-        """Read a head, of which every line has to be one."""
+        """Parse a head; every line must be valid."""
         assert head.endswith(b'\r\n\r\n')
         first, *lines = head.decode()[:-4].split('\r\n')
         method, target, version = first.split(' ')
@@ -111,12 +111,12 @@ class Sent:
 
 
 class FakeClient:
-    """In the place of HTTPClient: gives the canned answers one after the other, the last one again and again.
+    """Replaces HTTPClient: returns the given responses in order, and repeats the last one.
 
     Attributes:
-        sent: What was sent.
-        origins: Where to.
-        connections: What the answers came on.
+        sent: The requests.
+        origins: Their origins.
+        connections: The connections of the responses.
         is_closed: Whether it was closed.
     """
 
@@ -128,7 +128,7 @@ class FakeClient:
         self.is_closed = False
 
     def answer(self, *answers: Canned | Exception) -> None:
-        """What comes from now on."""
+        """Set the next responses."""
         self._answers = list(answers)
 
     def pool(self, origin: Origin) -> FakePool:
@@ -142,7 +142,7 @@ class FakeClient:
 
 
 class FakePool:
-    """In the place of a pool."""
+    """Replaces a pool."""
 
     def __init__(self, client: FakeClient, origin: Origin) -> None:
         self._client = client
@@ -167,12 +167,12 @@ class FakePool:
 
 
 def _give_back(connection: Connection) -> None:
-    # The stream has ended, so that rest() refuses it behind a body.
+    # The stream has ended, so the connection is closed if bytes follow the body.
     connection._enter(State.IDLE)
 
 
 class Used:
-    """A connection that has one answer, and then ends."""
+    """A connection with one response, which then ends."""
 
     def __init__(self, *pieces: bytes) -> None:
         stream = FakeStream(*pieces)
@@ -187,12 +187,12 @@ class Used:
 
 
 class FakeKeys:
-    """In the place of a source of keys.
+    """Replaces a source of keys.
 
     Attributes:
         current: The keys.
-        can_refresh: Whether they can be replaced.
-        expired: What was said to be expired.
+        can_refresh: Whether they can be refreshed.
+        expired: The keys that were reported as expired.
     """
 
     def __init__(self, current: Keys | None = KEYS, *, can_refresh: bool = False) -> None:
@@ -205,11 +205,11 @@ class FakeKeys:
 
 
 class Reference:
-    """The reference transport, over a client of botocore's that sends nothing.
+    """The reference transport, with a botocore client that sends nothing.
 
     Attributes:
         transport: The transport.
-        sent: What it would have sent.
+        sent: The requests.
     """
 
     def __init__(self, **given: Any) -> None:
@@ -224,7 +224,7 @@ class Reference:
         self._answers: list[Canned] = []
 
     def answer(self, *answers: Canned) -> None:
-        """What comes from now on; the last one again and again."""
+        """Set the next responses; the last one is repeated."""
         self._answers = list(answers)
 
     def _send(self, request: Any, **_: Any) -> AWSResponse:
@@ -235,7 +235,7 @@ class Reference:
 
 
 class _Raw(io.BytesIO):
-    """A body, as urllib3 gives it: it may be closed, and read, again."""
+    """A body as urllib3 returns it: it can be closed and read again."""
 
     def read(self, size: int | None = -1) -> bytes:
         return b'' if self.closed else super().read(size)
@@ -249,7 +249,7 @@ def _all_of(chunk: Chunk) -> bytes:
 
 
 def _read(request: Any) -> Sent:
-    """A request of botocore's, whose URL names the host."""
+    """The request of a botocore client, whose URL contains the host."""
     rest = request.url.partition('://')[2]
     host, slash, target = rest.partition('/')
     headers = [(name, value.decode() if isinstance(value, bytes) else str(value)) for name, value in request.headers.items()]
@@ -262,11 +262,11 @@ def _read(request: Any) -> Sent:
 
 
 class FakePlaces:
-    """In the place of Places: every bucket is at one place, until the store says otherwise.
+    """Replaces Places: every bucket is at one place, until the store reports another region.
 
     Attributes:
-        found: The buckets that were asked for.
-        relearned: The regions that were told.
+        found: The buckets that were looked up.
+        relearned: The regions that were reported.
     """
 
     def __init__(self, place: Place = PLACE) -> None:
@@ -293,7 +293,7 @@ def requester(
     payload_signing: str = 'auto',
     user_agent: str = '',
 ) -> Requester:
-    """A requester over all these."""
+    """A requester with all these fakes."""
     fake: Any = client
     fake_places: Any = FakePlaces() if places is None else places
     routes = Routes(fake_places, fake, payload_signing=payload_signing)

@@ -1,4 +1,4 @@
-"""Only has to type-check: how callers write it."""
+"""Code as callers write it, which only has to pass the type checker."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of pure code: they neither sleep nor touch the network."""
+"""Tests of pure code, which neither sleep nor use the network."""

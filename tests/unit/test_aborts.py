@@ -19,7 +19,7 @@ DATA = noise(11 * MIB + 7)
 
 
 def down(operation: str, key: str, part: int | None) -> None:
-    """The store stops answering once the upload exists."""
+    """Makes all requests fail once the multipart upload exists."""
     if operation != 'CreateMultipartUpload':
         raise NetworkError('nobody answers')
 
@@ -33,7 +33,7 @@ def fail(memory: MemoryTransport, conn: s3po.Connection, key: str) -> None:
 
 
 def test_with_the_next_upload(memory: MemoryTransport, memory_conn: s3po.Connection) -> None:
-    """The next upload in parts to the bucket aborts it first."""
+    """The next multipart upload to the bucket aborts it first."""
     fail(memory, memory_conn, 'key')
     foreign = memory.store.create_upload(BUCKET, 'key', {}, {})
 
@@ -43,7 +43,7 @@ def test_with_the_next_upload(memory: MemoryTransport, memory_conn: s3po.Connect
 
 
 def test_with_the_connection(memory: MemoryTransport, memory_conn: s3po.Connection) -> None:
-    """Closing the connection aborts all of them."""
+    """close() aborts all of them."""
     for key in ('a', 'b'):
         fail(memory, memory_conn, key)
     memory_conn.close()
@@ -55,7 +55,7 @@ def test_with_the_connection(memory: MemoryTransport, memory_conn: s3po.Connecti
 def test_still_down(
     memory: MemoryTransport, memory_conn: s3po.Connection, error: S3poError, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An abort that fails again is logged, raises nothing, and is kept."""
+    """If the abort fails again, it is logged and kept for later, and close() raises nothing."""
     fail(memory, memory_conn, 'key')
 
     def refuse(operation: str, key: str, part: int | None) -> None:
@@ -72,7 +72,7 @@ def test_still_down(
 
 
 def test_killed_meanwhile(memory: MemoryTransport, memory_conn: s3po.Connection) -> None:
-    """Nor is it forgotten by who is killed while he tries."""
+    """If close() is killed during an abort, the upload is kept for later."""
     fail(memory, memory_conn, 'key')
     memory.fault = lambda *_: gevent.sleep(60)
     closing = gevent.spawn(memory_conn.close)
@@ -85,7 +85,7 @@ def test_killed_meanwhile(memory: MemoryTransport, memory_conn: s3po.Connection)
 
 
 def test_creation_that_is_killed_before_it_begins(memory_conn: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has sent nothing, and its slot comes back."""
+    """If the greenlet of CreateMultipartUpload is killed before it starts, nothing is sent and its slot is released."""
 
     def killed(*_: object) -> str:
         raise WorkKilled('other code killed it')

@@ -1,4 +1,4 @@
-"""Addresses that are computed without botocore, and settings that prevent it."""
+"""Addresses that are computed without botocore, and settings that prevent this."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(('endpoint', 'style'), list(itertools.product(ENDPOINTS[1:], STYLES)))
 def test_plain_buckets_at_own_endpoints(endpoint: str, style: str) -> None:
-    """botocore is not called, except where it would build a host from an IP address and a name with dots."""
+    """botocore is not called, unless it would build a host from an IP address and a bucket name with dots."""
     found = plain_places(endpoint_url=endpoint, addressing_style=style, region='us-east-1', **KEYS)
     is_odd = style == 'virtual' and endpoint in ('http://127.0.0.1:9000', 'http://[::1]:9000')
     buckets = [bucket for bucket in PLAIN if not (is_odd and bucket == 'my.dotted.bucket')]
@@ -55,7 +55,7 @@ HARMLESS = {
 
 
 def test_harmless_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """What is about credentials, regions or endpoints changes nothing where these are given."""
+    """Settings of credentials, regions or endpoints have no effect if these are passed as arguments."""
     (tmp_path / 'config').write_text('# mine\n[default]\nregion = eu-west-1\noutput=json\n\n[profile there]\nrole_arn: x\n')
     (tmp_path / 'credentials').write_text('[default]\naws_access_key_id = a\naws_secret_access_key = b\n')
     for name, value in HARMLESS.items():
@@ -69,7 +69,7 @@ def test_harmless_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: pathli
 
 @pytest.mark.parametrize('name', ['AWS_USE_DUALSTACK_ENDPOINT', 'AWS_S3_US_EAST_1_REGIONAL_ENDPOINT', 'AWS_NEW_IN_2040'])
 def test_variables_that_may_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore is called, also for names that it may know in the future."""
+    """With such a variable botocore is called, also for names that only later versions may know."""
     monkeypatch.setenv(name, 'regional')
 
     with pytest.raises(pytest.fail.Exception, match='botocore was asked'):
@@ -78,7 +78,7 @@ def test_variables_that_may_matter(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize('file', ['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE'])
 def test_sections_for_s3(file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """Those of the files count, also where everything else is given."""
+    """An `s3` section in a configuration file is respected, also if everything else is passed."""
     (tmp_path / 'file').write_text('[default]\nregion = eu-west-1\ns3 =\n  addressing_style = virtual\n')
     monkeypatch.setenv(file, os.fspath(tmp_path / 'file'))
     given = {**CUSTOM, 'endpoint_url': 'https://s3.example.com'}
@@ -89,7 +89,7 @@ def test_sections_for_s3(file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: p
 
 
 def test_files_in_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """They are looked at where no variable names others; what cannot be read may say anything."""
+    """The files in the home directory are read if no variable names others; with unknown settings, botocore is called."""
     monkeypatch.delenv('AWS_CONFIG_FILE')
     assert plain_places(**CUSTOM).find('bucket').path == '/bucket/'
 

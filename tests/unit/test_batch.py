@@ -27,7 +27,7 @@ def performer() -> Performer:
 
 
 def test_results_in_order_of_submission(performer: Performer) -> None:
-    """A place each, in order, with the value, or the exception of what failed."""
+    """Results are in the order of submission: the value, or the exception of a job that failed."""
     with Batch(performer, 3, on_error='collect') as batch:
         for key in ('a', 'fail', 'b'):
             batch.delete('bucket', key)
@@ -41,7 +41,7 @@ def test_results_in_order_of_submission(performer: Performer) -> None:
 
 
 def test_never_more_than_its_size_at_once(performer: Performer) -> None:
-    """A bounded pool."""
+    """Never more jobs run at once than the batch has workers."""
     with Batch(performer, 4) as batch:
         for number in range(100):
             batch.head('bucket', f'key{number}')
@@ -52,7 +52,7 @@ def test_never_more_than_its_size_at_once(performer: Performer) -> None:
 
 
 def test_full_queue_blocks_the_producer(performer: Performer) -> None:
-    """As many wait as run, and who wants to submit more waits too."""
+    """The queue holds as many jobs as there are workers; further submissions block."""
     with Batch(performer, 2) as batch:
         submitted: list[int] = []
 
@@ -70,7 +70,7 @@ def test_full_queue_blocks_the_producer(performer: Performer) -> None:
 
 
 def test_options_are_handed_on(performer: Performer) -> None:
-    """What the call was given is what the connection gets."""
+    """The options of a job reach the connection; job_timeout_s is the default of its timeout_s."""
     with Batch(performer, 1, job_timeout_s=7) as batch:
         one = batch.upload('bucket', 'key', b'data', metadata={'a': '1'})
         two = batch.upload('bucket', 'key', b'data', timeout_s=3)
@@ -82,7 +82,7 @@ def test_options_are_handed_on(performer: Performer) -> None:
 
 
 def test_callback_gets_the_value_and_gives_the_jobs(performer: Performer) -> None:
-    """With a callback the value is what it returns, so that bodies are not kept."""
+    """With a callback, the value of a job is what the callback returns, so that bodies need not be kept."""
     with Batch(performer, 2) as batch:
         job = batch.download('bucket', 'key', callback=lambda value: value[1].upper())
 
@@ -91,7 +91,7 @@ def test_callback_gets_the_value_and_gives_the_jobs(performer: Performer) -> Non
 
 
 def test_failure_is_raised_on_leaving(performer: Performer) -> None:
-    """The error names what failed and why, and holds it."""
+    """The error raised at the end of the `with` block names the failed jobs with their errors, and contains them."""
     with pytest.raises(BatchError, match=r'2 of 3 jobs failed: upload s3://bucket/fail1: UploadError') as caught:
         with Batch(performer, 2) as batch:
             batch.upload('bucket', 'fail1', b'')
@@ -104,7 +104,7 @@ def test_failure_is_raised_on_leaving(performer: Performer) -> None:
 
 
 def test_many_failures_are_not_all_told(performer: Performer) -> None:
-    """The message stays readable."""
+    """The message lists only the first failures."""
     with Batch(performer, 2, on_error='collect') as batch:
         for number in range(9):
             batch.delete('bucket', f'fail{number}')
@@ -114,7 +114,7 @@ def test_many_failures_are_not_all_told(performer: Performer) -> None:
 
 
 def test_errback(performer: Performer) -> None:
-    """It gets the error, and the job has failed nevertheless."""
+    """An errback is called with the error, and the job counts as failed all the same."""
     told: list[BaseException] = []
     with Batch(performer, 2, on_error='collect') as batch:
         job = batch.delete('bucket', 'fail', errback=told.append)
@@ -127,7 +127,7 @@ def test_errback(performer: Performer) -> None:
 
 
 def test_callback_that_raises(performer: Performer) -> None:
-    """The job fails, with a message that the transfer itself succeeded."""
+    """If a callback raises, the job fails, with a message that the transfer itself succeeded."""
 
     def broken(value: object) -> None:
         raise KeyError('oops')
@@ -143,7 +143,7 @@ def test_callback_that_raises(performer: Performer) -> None:
 
 
 def test_errback_that_raises(performer: Performer) -> None:
-    """Both failures are in the message."""
+    """If an errback raises, the message contains both failures."""
 
     def broken(error: BaseException) -> None:
         raise KeyError('oops')
@@ -156,7 +156,7 @@ def test_errback_that_raises(performer: Performer) -> None:
 
 @pytest.mark.parametrize('size', [1, 4])
 def test_callbacks_that_submit_never_deadlock(performer: Performer, size: int) -> None:
-    """Two jobs from each callback, three levels deep, from 100 roots: all done, and the `with` waits for them."""
+    """Callbacks that submit jobs, three levels deep, cannot deadlock, and the `with` block waits for all jobs."""
 
     def spread(depth: int) -> Callable[[object], None]:
         def callback(value: object) -> None:
@@ -175,7 +175,7 @@ def test_callbacks_that_submit_never_deadlock(performer: Performer, size: int) -
 
 
 def test_greenlets_of_callbacks_never_block_either(performer: Performer) -> None:
-    """A callback may wait for a greenlet that submits."""
+    """A callback can wait for a greenlet that submits jobs."""
 
     def callback(value: object) -> None:
         gevent.spawn(lambda: [batch.head('bucket', f'child{number}') for number in range(9)]).join()
@@ -187,7 +187,7 @@ def test_greenlets_of_callbacks_never_block_either(performer: Performer) -> None
 
 
 def test_silent_jobs(performer: Performer) -> None:
-    """They are among what failed, but raise nothing."""
+    """Failures of silent jobs are in `failed`, but raise nothing."""
     with Batch(performer, 2) as batch:
         up = batch.upload('bucket', 'fail1', b'', silent=True)
         down = batch.download('bucket', 'fail2', silent=True)
@@ -199,7 +199,7 @@ def test_silent_jobs(performer: Performer) -> None:
 
 
 def test_silent_by_default(performer: Performer) -> None:
-    """A connection may be silent, and a call not."""
+    """silent=False of a call overrides a silent connection."""
     performer.silent = True
     with Batch(performer, 2) as batch:
         batch.upload('bucket', 'fail1', b'')
@@ -208,13 +208,13 @@ def test_silent_by_default(performer: Performer) -> None:
 
 
 def test_mistakes_are_never_silent(performer: Performer) -> None:
-    """Silent is what happens to a transfer, not what is wrong with the call."""
+    """silent=True does not hide invalid arguments."""
     with pytest.raises(BatchError, match='source must be'), Batch(performer, 2) as batch:
         batch.upload('bucket', 'wrong', b'', silent=True)
 
 
 def test_get_waits(performer: Performer) -> None:
-    """At most for the given time."""
+    """get() and wait() wait at most for the given time."""
     with Batch(performer, 2) as batch:
         job = batch.head('bucket', 'wait')
         with pytest.raises(DeadlineExceeded, match=r'head s3://bucket/wait has not ended within 0.01 s'):
@@ -227,7 +227,7 @@ def test_get_waits(performer: Performer) -> None:
 
 
 def test_as_completed(performer: Performer) -> None:
-    """Jobs come as they end, those that callbacks submit too."""
+    """as_completed() returns jobs as they end, also those that callbacks submit."""
     with Batch(performer, 3) as batch:
         batch.head('bucket', 'wait')
         batch.head('bucket', 'a', callback=lambda _: batch.head('bucket', 'child'))
@@ -241,7 +241,7 @@ def test_as_completed(performer: Performer) -> None:
 
 
 def test_results_that_are_not_kept(performer: Performer) -> None:
-    """Results that were not kept cannot be read; failures are always kept."""
+    """With keep_results=False results cannot be read; failures are kept all the same."""
     with Batch(performer, 3, keep_results=False, on_error='collect') as batch:
         batch.head('bucket', 'fail')
     with pytest.raises(ConfigurationError, match='keep_results=False'):
@@ -252,7 +252,7 @@ def test_results_that_are_not_kept(performer: Performer) -> None:
 
 
 def test_report(performer: Performer) -> None:
-    """Counts, bytes, seconds, rates, retries."""
+    """The report has the counts, bytes, seconds, rates and retries."""
     with Batch(performer, 3, on_error='collect') as batch:
         assert batch.report().seconds == 0
         for key in ('a', 'b', 'fail'):
@@ -269,7 +269,7 @@ def test_report(performer: Performer) -> None:
 
 
 def test_without_a_with(performer: Performer) -> None:
-    """wait() and close() do what leaving it does."""
+    """wait() and close() work without a `with` block."""
     batch = Batch(performer, 3)
     batch.head('bucket', 'a')
     assert batch.wait()
@@ -284,7 +284,7 @@ def test_without_a_with(performer: Performer) -> None:
 
 
 def test_wait_inside_a_job(performer: Performer) -> None:
-    """A callback cannot wait for itself."""
+    """A callback that waits for its batch raises an error."""
     with Batch(performer, 3, on_error='collect') as batch:
         job = batch.head('bucket', 'a', callback=lambda _: batch.wait())
 
@@ -304,13 +304,13 @@ def test_wait_inside_a_job(performer: Performer) -> None:
     ],
 )
 def test_bad_arguments(performer: Performer, arguments: dict[str, Any], named: str) -> None:
-    """The message names the argument."""
+    """The message for an invalid argument names it."""
     with pytest.raises(ConfigurationError, match=named):
         Batch(performer, **{'size': 5, **arguments})
 
 
 def test_bad_names_fail_their_jobs(performer: Performer) -> None:
-    """In their turn, with what is wrong and the name as it was given; the batch goes on."""
+    """A job with an invalid name fails with the name as it was passed; the other jobs are done."""
     told: list[BaseException] = []
     bad: list[tuple[Any, Any]] = [('bucket', ''), ('', 'key'), ('bucket', None), ('bucket', b'key'), ('bucket', 'caf\udce9')]
     with Batch(performer, 1, on_error='collect') as batch:
@@ -323,12 +323,12 @@ def test_bad_names_fail_their_jobs(performer: Performer) -> None:
     assert [(job.ref.bucket, job.ref.key) for job in jobs] == bad
     assert performer.performed == ['key']
     assert 'key is empty' in str(jobs[0].exception)
-    # Such a text can be printed anywhere.
+    # The text can be encoded and printed.
     assert str(batch.failed[4]).isascii()
 
 
 def test_bad_name_and_bad_errback(performer: Performer) -> None:
-    """The job fails with the first mistake, and the errback is not called."""
+    """A job with two invalid arguments fails with the first error, and the errback is not called."""
     with Batch(performer, 1, on_error='collect') as batch:
         job = batch.head('bucket', '', errback=7)  # type: ignore[arg-type]
 
@@ -337,7 +337,7 @@ def test_bad_name_and_bad_errback(performer: Performer) -> None:
 
 
 def test_representations(performer: Performer) -> None:
-    """State shows."""
+    """repr() shows the state."""
     with Batch(performer, 1, on_error='collect') as batch:
         job = batch.head('bucket', 'a')
         failing = batch.head('bucket', 'fail')

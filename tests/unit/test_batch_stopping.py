@@ -23,7 +23,7 @@ def performer() -> Performer:
 
 
 def test_exception_in_the_body_wins(performer: Performer) -> None:
-    """What has not begun does not begin; what has is waited for."""
+    """If the `with` block raises, queued jobs are cancelled and running ones are waited for."""
     with pytest.raises(ZeroDivisionError):
         with Batch(performer, 2) as batch:
             jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
@@ -37,7 +37,7 @@ def test_exception_in_the_body_wins(performer: Performer) -> None:
 
 
 def test_kill_in_the_body_interrupts(performer: Performer) -> None:
-    """A KeyboardInterrupt does not wait for what has begun, but for its clean-up."""
+    """A KeyboardInterrupt in the block kills running jobs, and waits for their clean-up only."""
     with pytest.raises(KeyboardInterrupt):
         with Batch(performer, 2) as batch:
             for number in range(4):
@@ -50,7 +50,7 @@ def test_kill_in_the_body_interrupts(performer: Performer) -> None:
 
 
 def test_kill_while_it_waits_at_the_end(performer: Performer) -> None:
-    """Likewise."""
+    """A kill while the block waits at its end kills the jobs, too."""
     ended: list[Batch] = []
 
     def run() -> None:
@@ -67,7 +67,7 @@ def test_kill_while_it_waits_at_the_end(performer: Performer) -> None:
 
 
 def test_interrupt_reaches_callbacks_too(performer: Performer) -> None:
-    """A callback that hangs does not keep Ctrl-C waiting."""
+    """A callback that hangs does not delay Ctrl-C."""
     with pytest.raises(KeyboardInterrupt):
         with gevent.Timeout(20), Batch(performer, 2) as batch:
             batch.head('bucket', 'key', callback=lambda _: gevent.sleep(1000))
@@ -77,7 +77,7 @@ def test_interrupt_reaches_callbacks_too(performer: Performer) -> None:
 
 
 def test_cancel(performer: Performer) -> None:
-    """Everything ends, what has begun by its clean-up, and no more work is taken."""
+    """cancel() ends all jobs, running ones with their clean-up, and no more jobs are accepted."""
     batch = Batch(performer, 2)
     jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
     settle()
@@ -93,7 +93,7 @@ def test_cancel(performer: Performer) -> None:
 
 
 def test_cancel_with_grace(performer: Performer) -> None:
-    """What has begun may end by itself."""
+    """With grace_s, cancel() lets running jobs end by themselves."""
     batch = Batch(performer, 2)
     jobs = [batch.head('bucket', f'wait{number}') for number in range(4)]
     settle()
@@ -105,7 +105,7 @@ def test_cancel_with_grace(performer: Performer) -> None:
 
 
 def test_cancel_from_a_callback(performer: Performer) -> None:
-    """The job that cancels goes on, all others end."""
+    """A job whose callback cancels the batch succeeds; all other jobs end."""
     with Batch(performer, 2, on_error='collect') as batch:
         waiting = batch.head('bucket', 'wait')
         job = batch.head('bucket', 'key', callback=lambda _: batch.cancel())
@@ -115,7 +115,7 @@ def test_cancel_from_a_callback(performer: Performer) -> None:
 
 
 def test_cancel_one_job(performer: Performer) -> None:
-    """One that waits, one that runs, and not one that has ended."""
+    """job.cancel() ends a queued or a running job, and does nothing to a job that has ended."""
     with Batch(performer, 1, on_error='collect') as batch:
         running = batch.head('bucket', 'wait')
         settle()
@@ -133,7 +133,7 @@ def test_cancel_one_job(performer: Performer) -> None:
 
 
 def test_a_callback_is_not_cancelled(performer: Performer) -> None:
-    """By then the transfer is done."""
+    """job.cancel() does not end a callback, since the transfer has succeeded."""
     may_end = gevent.event.Event()
     with Batch(performer, 1) as batch:
         job = batch.head('bucket', 'key', callback=lambda _: may_end.wait())
@@ -144,7 +144,7 @@ def test_a_callback_is_not_cancelled(performer: Performer) -> None:
 
 
 def test_timeout_of_the_batch(performer: Performer) -> None:
-    """What has not ended by then fails, and the producer is not left waiting."""
+    """After timeout_s all jobs that have not ended fail, and a blocked submission raises."""
     with pytest.raises(DeadlineExceeded, match='timeout_s of 0.05 s'):
         with Batch(performer, 1, timeout_s=0.05) as batch:
             for number in range(9):
@@ -155,14 +155,14 @@ def test_timeout_of_the_batch(performer: Performer) -> None:
 
 
 def test_timeout_while_it_waits_at_the_end(performer: Performer) -> None:
-    """It is a failure like any other."""
+    """A timeout while the block waits at its end is reported as a BatchError."""
     with pytest.raises(BatchError, match='DeadlineExceeded'):
         with Batch(performer, 1, timeout_s=0.05) as batch:
             batch.head('bucket', 'wait')
 
 
 def test_max_failures(performer: Performer) -> None:
-    """After so many nothing more begins."""
+    """After max_failures no more jobs are started."""
     with pytest.raises(BreakerOpen, match='stopped after 2 failures'):
         with Batch(performer, 1, max_failures=2) as batch:
             for number in range(99):
@@ -174,7 +174,7 @@ def test_max_failures(performer: Performer) -> None:
 
 
 def test_system_exit_in_a_callback(performer: Performer) -> None:
-    """It ends the program, and the job is not lost."""
+    """SystemExit in a callback ends the program, and its job counts as failed."""
     with pytest.raises(SystemExit):
         with Batch(performer, 3) as batch:
 
@@ -186,7 +186,7 @@ def test_system_exit_in_a_callback(performer: Performer) -> None:
 
 
 def test_killed_worker_loses_no_job(performer: Performer) -> None:
-    """User code's gevent.killall() ends a job, not the batch."""
+    """A worker that is killed by user code fails its job; the other jobs are done."""
 
     def kill(value: object) -> None:
         raise gevent.GreenletExit

@@ -31,7 +31,7 @@ def limit() -> Iterator[None]:
 
 
 def from_another_thread(function: Callable[[], T]) -> T:
-    """Call a function in a native thread without greenlets, while the greenlets of this one go on."""
+    """Call a function in a native thread without greenlets, while the greenlets of this thread run."""
     outcome: Captured[T] = Captured()
     done: list[bool] = []
 
@@ -46,7 +46,7 @@ def from_another_thread(function: Callable[[], T]) -> T:
 
 
 def from_another_hub(function: Callable[[], T]) -> T:
-    """The same in a thread that has greenlets of its own."""
+    """Call a function in a native thread that has greenlets of its own."""
 
     def run() -> T:
         try:
@@ -157,7 +157,7 @@ def test_close(performer: Performer, elsewhere: Any) -> None:
 
 
 def test_submitting_is_refused(performer: Performer, elsewhere: Any) -> None:
-    """A gevent queue that is fed from another thread loses items, so it is not."""
+    """Submitting from another thread is refused, since gevent queues lose items if they are used by several threads."""
     with Batch(performer, 3) as batch:
         with pytest.raises(ConfigurationError, match='thread and process that made it'):
             elsewhere(lambda: batch.head('bucket', 'key'))
@@ -166,7 +166,7 @@ def test_submitting_is_refused(performer: Performer, elsewhere: Any) -> None:
 
 
 def test_leaving_the_with_is_refused(performer: Performer, elsewhere: Any) -> None:
-    """It would not see the Ctrl-C that it promises to act upon. The body's own exception is not hidden by that."""
+    """Another thread cannot leave the `with` block, as it would not receive Ctrl-C. An exception of the block is kept."""
     with Batch(performer, 3) as batch:
         batch.head('bucket', 'key')
         with pytest.raises(ConfigurationError, match='thread and process that made it'):
@@ -177,7 +177,7 @@ def test_leaving_the_with_is_refused(performer: Performer, elsewhere: Any) -> No
 
 
 def test_what_a_thread_that_has_ended_leaves_behind_is_not_waited_for(performer: Performer) -> None:
-    """Its greenlets never run again."""
+    """Waiting for a batch whose thread has ended raises an error, since its greenlets never run again."""
     left: list[Any] = []
 
     def leave() -> None:

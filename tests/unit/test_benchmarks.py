@@ -1,4 +1,4 @@
-"""The benchmarks: the quickest way of a library is measured, and documents name the clients that are ahead of s3po."""
+"""The benchmarks measure the fastest way of each library, and the documents name the clients that are ahead of s3po."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODULES = ('floor', 'floor.c_sockets', 'job', 'measure', 'objects', 'peers', 're
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The modules of the benchmarks, by their names."""
+    """The modules of the benchmarks, by name."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     found = SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES if '.' not in name})
     yield found
@@ -34,7 +34,7 @@ def measured(benchmarks: Any, name: str, peer: str, seconds: float, cpu_s: float
 
 
 def test_quickest_way_is_measured(benchmarks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the ways of a library, the one with the highest rate of the trials is measured and named."""
+    """Of a library's ways, the one with the highest rate in the trials is measured and named."""
     seconds = {'obstore/threads': 1.0, 'obstore/executor': 1.5, 'obstore/async': 2.0}
 
     def run(work: Any, peer: Any, sink: Any, *, compare: bool, share: float = 1.0) -> Any:

@@ -1,4 +1,4 @@
-"""The boto3 client of a connection: configured as s3po needs it, whatever it is made from."""
+"""The boto3 client of a connection is configured as s3po needs it, whatever it is made from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config_of(client: Any) -> Any:
 
 
 def test_client(authority: Authority) -> None:
-    """botocore's retries are off; the pool holds all connections; the other settings are the caller's."""
+    """botocore's retries are disabled, the pool holds all connections, and the other settings are the caller's."""
     client = build(
         endpoint_url='https://s3.example.com',
         region='eu-west-1',
@@ -65,7 +65,7 @@ def test_client(authority: Authority) -> None:
     ('style', 'url'), [('path', 'https://s3.example.com/bucket/key'), ('virtual', 'https://bucket.s3.example.com/key')]
 )
 def test_addressing_style(style: str, url: str) -> None:
-    """The bucket stands in the path or in the host's name."""
+    """The bucket is in the path or in the host name."""
     client = build(endpoint_url='https://s3.example.com', region='us-east-1', addressing_style=style, **KEYS)
     signed = client.generate_presigned_url('get_object', Params={'Bucket': 'bucket', 'Key': 'key'})
 
@@ -76,7 +76,7 @@ def test_addressing_style(style: str, url: str) -> None:
 def test_verify(
     verify: bool, bundle: str | None, expected: object, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """True trusts the authorities of AWS_CA_BUNDLE, if it is set."""
+    """verify=True trusts the authorities of AWS_CA_BUNDLE, if it is set."""
     path = str(authority.ca_pem)
     monkeypatch.delenv('REQUESTS_CA_BUNDLE', raising=False)
     if bundle:
@@ -87,7 +87,7 @@ def test_verify(
 
 
 def test_client_config() -> None:
-    """What the caller set stays, but for what s3po cannot give away."""
+    """The caller's settings are kept, except for those that s3po needs."""
     given = Config(
         retries={'max_attempts': 9, 'mode': 'adaptive'},
         max_pool_connections=3,
@@ -107,13 +107,13 @@ def test_client_config() -> None:
 
 
 def test_client_config_of_another_kind() -> None:
-    """Its class is named."""
+    """The error contains the class of the invalid client_config."""
     with pytest.raises(ConfigurationError, match=r'client_config must be a botocore.config.Config, not dict'):
         build(client_config={'read_timeout': 7}, **KEYS)
 
 
 def test_derived_client(authority: Authority) -> None:
-    """A client of the caller's lends all that it has, but its retries; it is itself left as it is."""
+    """A client derived from the caller's has all its settings except for retries; the caller's client is unchanged."""
     session = botocore.session.get_session()
     session._credentials = Credentials('key', 'secret', 'token')
     given = boto3.session.Session(botocore_session=session).client(
@@ -138,7 +138,7 @@ def test_derived_client(authority: Authority) -> None:
 
 
 def test_derived_from_a_connections_client() -> None:
-    """Credentials are guarded once."""
+    """The credentials of a derived client are wrapped only once."""
     first = build(region='us-east-1', **KEYS)
     second = build(client=first)
 
@@ -147,7 +147,7 @@ def test_derived_from_a_connections_client() -> None:
 
 
 def test_derived_from_an_anonymous_client() -> None:
-    """It does not sign either."""
+    """A client derived from an anonymous one does not sign either."""
     client = build(client=build(region='us-east-1', anonymous=True))
 
     assert config_of(client).signature_version is UNSIGNED
@@ -155,7 +155,7 @@ def test_derived_from_an_anonymous_client() -> None:
 
 
 def test_sessions() -> None:
-    """boto3's and botocore's: their credentials and region. Each can be used for several connections."""
+    """boto3 and botocore sessions provide credentials and region, and can be used for several connections."""
     core = botocore.session.get_session()
     core._credentials = Credentials('key', 'secret', 'token')
     core.set_config_variable('region', 'eu-north-1')
@@ -171,7 +171,7 @@ def test_sessions() -> None:
 
 
 def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credentials are requested, and nothing is signed."""
+    """An anonymous client requests no credentials and signs nothing."""
     monkeypatch.setattr(botocore.credentials.CredentialResolver, 'load_credentials', lambda self: 1 / 0)
     client = build(endpoint_url='https://s3.example.com', region='us-east-1', anonymous=True)
 
@@ -181,13 +181,13 @@ def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_credentials() -> None:
-    """The error is raised when the client is made, not by its first request."""
+    """Missing credentials are an error when the client is made, not with its first request."""
     with pytest.raises(CredentialsError, match='no credentials found'):
         build(region='us-east-1')
 
 
 def test_private_attributes_of_botocore() -> None:
-    """What s3po reads of botocore's own is where it was."""
+    """The private attributes of botocore that s3po reads exist."""
     client = build(region='us-east-1', **KEYS)
 
     assert hasattr(client._request_signer, '_credentials')
@@ -212,7 +212,7 @@ def test_private_attributes_of_botocore() -> None:
     ],
 )
 def test_create_bucket(region: str, given: dict[str, Any], sent: object) -> None:
-    """It takes the name as its only positional, and adds the region where one must be named."""
+    """create_bucket() accepts the name as a positional argument, and adds the region if S3 requires it."""
     client = build(region=region, **KEYS)
     asked: list[dict[str, Any]] = []
 
@@ -232,7 +232,7 @@ def test_create_bucket(region: str, given: dict[str, Any], sent: object) -> None
 
 
 def test_mocked_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has AWS's own host names and fake keys, whatever the environment has."""
+    """A mocked client has AWS's host names and fake keys, whatever the environment contains."""
     for name, value in {
         'AWS_PROFILE': 'no-such-profile',
         'AWS_ENDPOINT_URL': 'http://127.0.0.1:9',
@@ -250,7 +250,7 @@ def test_mocked_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_region(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """It is found without making a client: in the argument, the client, the environment, the profile."""
+    """The region is found without making a client: in the argument, the client, the environment or the profile."""
     assert find_region(ClientSettings(region='eu-west-1')) == 'eu-west-1'
     assert find_region(ClientSettings(client=build(region='eu-west-2', **KEYS))) == 'eu-west-2'
     assert find_region(ClientSettings()) is None

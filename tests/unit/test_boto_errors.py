@@ -1,4 +1,4 @@
-"""botocore's errors as s3po's errors: each becomes one class, names the operation, and keeps its cause."""
+"""botocore's errors become s3po's: each becomes one class, names the operation, and keeps its cause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from s3po.endpoints.boto_errors import TABLE, translated
 DOING = 'GetObject s3://bucket/key'
 ENDPOINT = {'endpoint_url': 'http://127.0.0.1:9'}
 
-# At least one for each row of TABLE, and what is told apart before it.
+# At least one for each row of TABLE, and the errors that are handled before the table.
 MEANINGS: list[tuple[Exception, type[errors.S3poError]]] = [
     (theirs.ProfileNotFound(profile='p'), errors.ConfigurationError),
     (theirs.NoCredentialsError(), errors.CredentialsError),
@@ -78,7 +78,7 @@ def refusal(code: str, status: int = 400, **metadata: Any) -> theirs.ClientError
 
 @pytest.mark.parametrize(('error', 'kind'), MEANINGS, ids=lambda value: type(value).__name__)
 def test_meanings(error: Exception, kind: type[errors.S3poError]) -> None:
-    """The class is the narrowest, the text contains botocore's, and the cause is botocore's error."""
+    """The class is the narrowest one, the text contains botocore's, and the cause is botocore's error."""
     found = translation_of(error)
 
     assert type(found) is kind
@@ -88,7 +88,7 @@ def test_meanings(error: Exception, kind: type[errors.S3poError]) -> None:
 
 
 def test_every_row_is_tested() -> None:
-    """A new row in the table needs a case above."""
+    """Each row of the table has a case above."""
     tested = [error for error, _ in MEANINGS]
 
     for kinds, _, _ in TABLE:
@@ -97,7 +97,7 @@ def test_every_row_is_tested() -> None:
 
 
 def test_every_error_of_botocore_is_known() -> None:
-    """None of them reaches callers as it is, those of later versions neither."""
+    """Every error class of botocore is translated, also unknown ones of later versions."""
     for kind in vars(theirs).values():
         if isinstance(kind, type) and issubclass(kind, theirs.BotoCoreError):
             error = kind.__new__(kind)
@@ -106,7 +106,7 @@ def test_every_error_of_botocore_is_known() -> None:
 
 
 def certificate_errors() -> list[Exception]:
-    """A certificate's failure as the standard library raises it, and as urllib3 and botocore wrap it."""
+    """A certificate error as the standard library raises it, and as urllib3 and botocore wrap it."""
     plain = ssl.SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed')
     of_urllib3 = urllib3.exceptions.SSLError(plain)
     retried = urllib3.exceptions.MaxRetryError(None, '/', of_urllib3)  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def certificate_errors() -> list[Exception]:
 
 @pytest.mark.parametrize('number', range(len(certificate_errors())))
 def test_certificates(number: int) -> None:
-    """An untrusted certificate is distinguished from a broken connection, however deep it is wrapped."""
+    """An untrusted certificate is distinguished from a broken connection, however deeply it is wrapped."""
     error = certificate_errors()[number]
     found = translation_of(error)
 
@@ -131,7 +131,7 @@ def test_certificates(number: int) -> None:
 
 
 def test_causes_in_a_circle() -> None:
-    """The search for a certificate's failure ends."""
+    """The search for a certificate error ends if the causes form a cycle."""
     one, other = ConnectionResetError('one'), ConnectionResetError('other')
     one.__cause__, other.__cause__ = other, one
 
@@ -139,7 +139,7 @@ def test_causes_in_a_circle() -> None:
 
 
 def test_certificate_that_the_caller_was_handling() -> None:
-    """Another store's certificate does not make this store's reset connection final."""
+    """A certificate error that the caller was handling does not make a connection error a certificate error."""
     try:
         raise ssl.SSLCertVerificationError(1, 'certificate verify failed')
     except ssl.SSLError:
@@ -149,7 +149,7 @@ def test_certificate_that_the_caller_was_handling() -> None:
 
 
 def test_error_that_the_caller_was_handling() -> None:
-    """A debugger still finds its variables."""
+    """The traceback of an exception that the caller was handling is kept, with its variables."""
 
     def fail() -> None:
         kept = 'value'
@@ -179,7 +179,7 @@ def test_error_that_the_caller_was_handling() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_unknown_errors_pass(error: BaseException) -> None:
-    """What is not botocore's is not ours to explain."""
+    """Errors that are not botocore's are not translated."""
     with pytest.raises(type(error)) as caught, translated(DOING):
         raise error
 
@@ -188,19 +188,19 @@ def test_unknown_errors_pass(error: BaseException) -> None:
 
 
 def test_our_own_errors_pass() -> None:
-    """What has been translated is not translated again; a LocalError is an OSError, and no NetworkError."""
+    """s3po's own errors are not translated; a LocalError is an OSError, but not a NetworkError."""
     for error in (errors.LocalError('disk full'), errors.ConfigurationError('bad'), errors.NetworkError('cut')):
         assert translation_of(error) is error
 
 
 def test_nothing_to_translate() -> None:
-    """Where nothing is raised, nothing is."""
+    """Without an exception, nothing happens."""
     with translated(DOING):
         pass
 
 
 def test_answers() -> None:
-    """A refusal has the fields of the answer; see tests/unit/test_answers.py for what each means."""
+    """A refusal has the fields of the response; tests/unit/test_status.py tests their meaning."""
     headers = {'X-Amz-Bucket-Region': 'eu-west-1', 'Retry-After': '3'}
     found = translation_of(refusal('SlowDown', 503, HTTPHeaders=headers, RequestId='ID7'))
 
@@ -211,12 +211,12 @@ def test_answers() -> None:
 
 
 def test_answer_without_anything() -> None:
-    """A refusal without a body is an error too."""
+    """A refusal without a body is translated, too."""
     assert isinstance(translation_of(theirs.ClientError({}, 'GetObject')), errors.ResponseError)
 
 
 def test_expired_credentials() -> None:
-    """With refreshable keys on_expired is called, once; otherwise it is an AccessDenied like any other."""
+    """With refreshable keys an expired token calls on_expired once; otherwise it is an AccessDenied."""
     told: list[int] = []
     found = translation_of(refusal('ExpiredToken'), on_expired=lambda: told.append(1))
 

@@ -1,4 +1,4 @@
-"""Keys that botocore refreshes: one greenlet at a time refreshes, and the others continue while their keys are valid."""
+"""Keys that botocore refreshes: one greenlet refreshes them, and others continue as long as their keys are valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from s3po.endpoints.boto_keys import BotoKeys
 from s3po.errors import CredentialsError
 
 MINUTE_S = 60
-# botocore refreshes in the last 15 minutes if it can, and in the last 10 whatever it costs.
+# botocore refreshes keys optionally in their last 15 minutes, and necessarily in their last 10.
 FRESH_S, ADVISORY_S, EXPIRED_S = 60 * MINUTE_S, 12 * MINUTE_S, -MINUTE_S
 
 
@@ -38,7 +38,7 @@ class Issuer:
         self.wait: Callable[[], object] = gevent.sleep
 
     def keys(self, lifetime_s: int) -> dict[str, str]:
-        """Keys in botocore's form."""
+        """Keys in the form of botocore's metadata."""
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
         return {
             'access_key': f'key{self.issued}',
@@ -56,7 +56,7 @@ class Issuer:
         return self.keys(self.lifetime_s)
 
     def credentials(self, lifetime_s: int) -> RefreshableCredentials:
-        """Credentials of botocore's that are valid for so long and are refreshed from here."""
+        """botocore's credentials that are valid for this time and are refreshed from this source."""
         return RefreshableCredentials.create_from_metadata(self.keys(lifetime_s), self.refresh, 'test')
 
 
@@ -67,12 +67,12 @@ def issuer() -> Issuer:
 
 
 def ask(credentials: BotoKeys, width: int) -> list[str]:
-    """The tokens that many greenlets get at the same time."""
+    """The tokens that many concurrent greenlets get."""
     return [keys.token for keys in gevent.pool.Pool(width).map(lambda _: credentials.get_frozen_credentials(), range(width))]
 
 
 def test_one_refresh_at_a_time(issuer: Issuer) -> None:
-    """Of many greenlets with expired keys one refreshes; all get the new ones."""
+    """If many greenlets have expired keys, one refreshes them, and all get the new ones."""
     guarded = BotoKeys(issuer.credentials(EXPIRED_S))
 
     assert ask(guarded, 50) == ['token1'] * 50
@@ -97,7 +97,7 @@ def test_refresh_ahead_of_time(issuer: Issuer) -> None:
 
 
 def test_refresh_ahead_of_time_that_fails(issuer: Issuer) -> None:
-    """It raises nothing: the old keys are still valid."""
+    """If an early refresh fails, nothing is raised: the old keys are still valid."""
     issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='try later')
     guarded = BotoKeys(issuer.credentials(ADVISORY_S))
 
@@ -105,7 +105,7 @@ def test_refresh_ahead_of_time_that_fails(issuer: Issuer) -> None:
 
 
 def test_expired_as_the_store_says(issuer: Issuer) -> None:
-    """expire() forces one refresh, even if many requests with the same keys were refused."""
+    """expire() causes one refresh, even if many requests with the same keys were refused."""
     guarded = BotoKeys(issuer.credentials(FRESH_S))
     assert ask(guarded, 5) == ['token0'] * 5
     keys = guarded.last
@@ -120,7 +120,7 @@ def test_expired_as_the_store_says(issuer: Issuer) -> None:
 
 
 def test_refresh_that_fails(issuer: Issuer) -> None:
-    """A request that needs the keys raises CredentialsError; the next one tries again."""
+    """If a necessary refresh fails, the request raises CredentialsError; the next request tries again."""
     guarded = BotoKeys(issuer.credentials(EXPIRED_S))
     issuer.error = botocore.exceptions.CredentialRetrievalError(provider='test', error_msg='the role is gone')
     with pytest.raises(CredentialsError, match='PutObject s3://b/k: .*the role is gone'), translated('PutObject s3://b/k'):
@@ -149,7 +149,7 @@ def test_forced_refresh_that_fails(issuer: Issuer) -> None:
 
 
 def test_static_keys() -> None:
-    """They never block and never refresh; botocore can read their other attributes."""
+    """Static keys never block and never refresh; botocore can read their other attributes."""
     guarded = BotoKeys(Credentials('key', 'secret', 'token', method='test', account_id='123'))
     guarded.expire(guarded.last)
 
@@ -161,7 +161,7 @@ def test_static_keys() -> None:
 
 
 def test_other_attributes_are_fresh(issuer: Issuer) -> None:
-    """botocore reads single attributes too; these reads refresh through the lock as well."""
+    """Reading a single attribute, as botocore does, refreshes the keys under the same lock."""
     guarded = BotoKeys(issuer.credentials(EXPIRED_S))
 
     assert guarded.access_key == 'key1'
@@ -169,7 +169,7 @@ def test_other_attributes_are_fresh(issuer: Issuer) -> None:
 
 
 def test_expired_first_keys(issuer: Issuer) -> None:
-    """A request that began before there were any keys was signed with the first ones, so its refusal expires those."""
+    """A request that began before there were keys was signed with the first ones, so its refusal expires those."""
     guarded = BotoKeys(DeferredRefreshableCredentials(issuer.refresh, 'test'))
     keys = guarded.last
     assert keys is None

@@ -1,4 +1,4 @@
-"""Checks of arguments: what counts as a whole number, and what as a number of seconds."""
+"""Checks of arguments: what counts as a whole number and as a number of seconds."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from s3po.checks import described, is_seconds, is_whole, public_names, slot_sett
 
 @pytest.mark.parametrize('value', [0, 1, -1, 10**30])
 def test_whole_numbers(value: int) -> None:
-    """Any int."""
+    """Every int is a whole number."""
     assert is_whole(value)
 
 
 @pytest.mark.parametrize('value', [True, False, 1.0, '1', None, math.nan])
 def test_other_values(value: Any) -> None:
-    """A bool is no number here, and a float is no whole one."""
+    """A bool is not a number here, and a float is not a whole one."""
     assert not is_whole(value)
     assert not is_whole(value, 0, 1)
 
 
 def test_limits() -> None:
-    """Both are included."""
+    """Both limits are included."""
     assert [value for value in range(5) if is_whole(value, 1, 3)] == [1, 2, 3]
     assert [value for value in range(5) if is_whole(value, 3)] == [3, 4]
 
 
 @pytest.mark.parametrize(('value', 'expected'), [(1, True), (0.1, True), (math.inf, True), (0, False), (-1.0, False)])
 def test_seconds(value: float, expected: bool) -> None:
-    """Above 0."""
+    """Seconds must be above 0."""
     assert is_seconds(value) is expected
 
 
 @pytest.mark.parametrize('value', [math.nan, True, '1', None])
 def test_no_seconds(value: Any) -> None:
-    """NaN compares with nothing."""
+    """NaN, bools and other types are not numbers of seconds."""
     assert not is_seconds(value)
 
 
 def test_slot_setters() -> None:
-    """They set the fields of a frozen value, in order."""
+    """slot_setters() set the fields of a frozen value, in order."""
 
     @dataclasses.dataclass(frozen=True, slots=True)
     class Pair:
@@ -58,7 +58,7 @@ def test_slot_setters() -> None:
 
 
 def test_described() -> None:
-    """An error of the caller's may fail in its own repr()."""
+    """described() also works for an exception whose repr() fails."""
 
     class Broken(Exception):
         def __repr__(self) -> str:
@@ -69,7 +69,7 @@ def test_described() -> None:
 
 
 def test_public_names() -> None:
-    """Neither private names nor those that are named as internal."""
+    """public_names() omits private names and those that are passed as internal."""
 
     class Thing:
         def __init__(self) -> None:

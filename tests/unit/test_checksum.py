@@ -22,7 +22,7 @@ from s3po.checksum import (
 
 
 def slow_crc64nvme(data: bytes) -> int:
-    """Bit by bit, from the definition: polynomial 0xAD93D23594C93659, reflected, both ends inverted."""
+    """CRC-64/NVME bit by bit, from its definition: polynomial 0xAD93D23594C93659, reflected, inverted at both ends."""
     polynomial, crc = 0x9A6C9329AC4BC9B5, 0xFFFFFFFFFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -32,7 +32,7 @@ def slow_crc64nvme(data: bytes) -> int:
 
 
 def test_check_value() -> None:
-    """The catalogue's check value of CRC-64/NVME: https://reveng.sourceforge.io/crc-catalogue/all.htm#crc.cat.crc-64-nvme"""
+    """The check value of CRC-64/NVME: https://reveng.sourceforge.io/crc-catalogue/all.htm#crc.cat.crc-64-nvme"""
     compute = crc_function('CRC64NVME')
 
     assert compute(b'123456789', 0) == slow_crc64nvme(b'123456789') == 0xAE8B14860A799888
@@ -40,7 +40,7 @@ def test_check_value() -> None:
 
 @hypothesis.given(st.lists(st.binary(max_size=40), max_size=6))
 def test_pieces(pieces: list[bytes]) -> None:
-    """In pieces it is that of the whole."""
+    """The CRC of several pieces is that of the whole."""
     crc = 0
     for piece in pieces:
         crc = crc_function('CRC64NVME')(memoryview(piece), crc)
@@ -61,7 +61,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(('algorithm', 'data', 'digits'), VECTORS)
 def test_texts(algorithm: str, data: bytes, digits: str) -> None:
-    """Each algorithm gives its published value, in one piece and in several."""
+    """Each algorithm has its published value, in one piece and in several."""
     text = f'{algorithm}:{base64.b64encode(bytes.fromhex(digits)).decode()}'
 
     assert text_of(algorithm, [data]) == text_of(algorithm, [data[:2], b'', memoryview(data)[2:]]) == text
@@ -69,7 +69,7 @@ def test_texts(algorithm: str, data: bytes, digits: str) -> None:
 
 @hypothesis.given(st.lists(st.binary(max_size=40), min_size=1, max_size=6))
 def test_combined_texts(pieces: list[bytes]) -> None:
-    """CRCs of parts give that of the whole; digests of parts give the digest of the digests, and their number."""
+    """The CRCs of parts combine to that of the whole; digests combine to S3's digest of digests with the number of parts."""
     for algorithm in ALGORITHMS:
         parts = [(text_of(algorithm, [piece]), len(piece)) for piece in pieces]
         if is_combinable(algorithm):
@@ -80,7 +80,7 @@ def test_combined_texts(pieces: list[bytes]) -> None:
 
 
 def test_multipart_etag() -> None:
-    """S3's: the MD5 of the parts' MD5s and their number, where all of them are MD5s."""
+    """A multipart ETag is the MD5 of the parts' MD5s with their number, if all of them are MD5s."""
     etags = [hashlib.md5(part, usedforsecurity=False).hexdigest() for part in (b'a', b'b')]
     raw = b''.join(map(bytes.fromhex, etags))
 

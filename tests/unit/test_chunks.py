@@ -1,4 +1,4 @@
-"""Chunks: the same bytes in every reading, whole or in pieces, and their SHA-256."""
+"""Chunks return the same bytes for every read, whole or in pieces, and the right SHA-256."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def as_buffer(path: pathlib.Path) -> Any:
 @pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable, as_buffer])
 @pytest.mark.parametrize(('offset', 'size_bytes'), [(0, len(DATA)), (5, 2 * MIB), (7, 11), (len(DATA) - 1, 1), (3, 0)])
 def test_pieces(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], offset: int, size_bytes: int) -> None:
-    """In pieces of at most the buffer's size, any number of times, with the bytes of read()."""
+    """pieces() returns the bytes of read() in pieces of at most the buffer's size, any number of times."""
     source = opened(kind(file))
     chunk = source.chunk(offset, size_bytes)
     buffer = memoryview(bytearray(MIB))
@@ -67,7 +67,7 @@ def test_pieces(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], offset:
 @pytest.mark.parametrize('kind', [as_bytes, as_path, as_seekable, as_buffer])
 @pytest.mark.parametrize('size_bytes', [0, 11, 2 * MIB])
 def test_sha256(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], size_bytes: int) -> None:
-    """That of its bytes, also where it is computed in another thread."""
+    """sha256() is that of the bytes, also if it is computed in another thread."""
     source = opened(kind(file))
 
     assert source.chunk(9, size_bytes).sha256() == hashlib.sha256(DATA[9 : 9 + size_bytes]).hexdigest()
@@ -75,7 +75,7 @@ def test_sha256(file: pathlib.Path, kind: Callable[[pathlib.Path], Any], size_by
 
 
 def test_file_that_shrinks(file: pathlib.Path) -> None:
-    """Never gives fewer bytes than it promised."""
+    """If the file shrinks, reading raises instead of returning fewer bytes."""
     source = opened(file)
     pieces = source.chunk(0, len(DATA)).pieces(memoryview(bytearray(MIB)))
     next(pieces)
@@ -87,7 +87,7 @@ def test_file_that_shrinks(file: pathlib.Path) -> None:
 
 
 def test_file_that_changes(file: pathlib.Path) -> None:
-    """Is noticed before the last piece is given, so that no request is ever complete."""
+    """If the file changes, the last piece raises, so that the request is never complete."""
     source = opened(file)
     pieces = source.chunk(0, 2 * MIB).pieces(memoryview(bytearray(MIB)))
     next(pieces)
@@ -100,7 +100,7 @@ def test_file_that_changes(file: pathlib.Path) -> None:
 
 
 def test_without_preadv(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system reads into no buffer, the bytes are the same."""
+    """Without os.preadv the bytes are the same."""
     monkeypatch.delattr(os, 'preadv', raising=False)
     source = opened(file)
 
@@ -109,7 +109,7 @@ def test_without_preadv(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def change_file(path: pathlib.Path, given: Any) -> None:
-    """Without a trace in its times."""
+    """Change the file and restore its times."""
     before = path.stat()
     with path.open('r+b') as file:
         file.write(b'other')
@@ -131,7 +131,7 @@ def change_buffer(path: pathlib.Path, given: Any) -> None:
 def test_change_without_a_trace(
     file: pathlib.Path, kind: Callable[[pathlib.Path], Any], change: Callable[[pathlib.Path, Any], None], first: str
 ) -> None:
-    """What is read again is compared with what was read first, before the last piece is given."""
+    """Bytes that are read again are compared with the first reading, before the last piece is returned."""
     given = kind(file)
     source = opened(given)
     chunk = source.chunk(0, 2 * MIB)
@@ -155,7 +155,7 @@ def test_change_without_a_trace(
 def test_files_that_can_change_unseen(
     file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, age_s: float, expected: bool
 ) -> None:
-    """Those that were written to a moment ago; or in the future, by a clock that is wrong."""
+    """A file can change without new times if it was written just now, or in the future by a wrong clock."""
     now = time.time()
     monkeypatch.setattr(time, 'time', lambda: now + age_s)
     source = opened(file)

@@ -1,4 +1,4 @@
-"""Streams of gzip, zlib and zstd: other libraries can read them, in any pieces, and corruption is an error."""
+"""gzip, zlib and zstd: other libraries can read the streams, pieces can be of any size, and corruption is an error."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LIBRARIES = [
 
 
 def forget() -> None:
-    """Which libraries were found."""
+    """Clear the cache of libraries."""
     module._zlib.cache_clear()
     module._zstd.cache_clear()
 
 
 @pytest.fixture
 def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hide]:
-    """Lets libraries be missing."""
+    """A function that makes libraries unavailable."""
 
     def hide(*names: str) -> None:
         for name in names:
@@ -52,7 +52,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hide]:
 
 @pytest.fixture(params=LIBRARIES, ids='-'.join)
 def coding(request: pytest.FixtureRequest, hide: Hide) -> str:
-    """Each coding, with each library that can be had for it."""
+    """Each coding, with each library that implements it."""
     name, library = request.param
     if library == 'zlib':
         hide('isal.isal_zlib', 'isal', 'zlib_ng.zlib_ng', 'zlib_ng')
@@ -77,7 +77,7 @@ def decoded(coding: str, data: bytes, piece_bytes: int = 256 * KIB) -> bytes:
 
 @functools.cache
 def mixed() -> bytes:
-    """3 MiB of which a third each is noise, text and nothing."""
+    """3 MiB: noise, text and zeros, a third each."""
     chance = random.Random(1)
     words = b' '.join(b'%d' % chance.randrange(10_000) for _ in range(250_000))
     return chance.randbytes(MIB) + words[:MIB] + bytes(MIB)
@@ -85,7 +85,7 @@ def mixed() -> bytes:
 
 @pytest.mark.parametrize('data', [b'', b'a', bytes(STEP_BYTES), bytes(STEP_BYTES + 1), bytes(10 * MIB), mixed()], ids=len)
 def test_round_trip(coding: str, data: bytes) -> None:
-    """In large pieces."""
+    """Decoding returns the original data, in large pieces."""
     assert decoded(coding, encoded(coding, data)) == data
 
 
@@ -96,7 +96,7 @@ def test_round_trip(coding: str, data: bytes) -> None:
     read=st.integers(1, 5000),
 )
 def test_any_pieces(coding: str, runs: list[tuple[bytes, int]], written: int, read: int) -> None:
-    """However the data are cut on either side."""
+    """Decoding returns the original data, whatever the sizes of the pieces."""
     data = b''.join(piece * count for piece, count in runs)[: 2 * MIB]
 
     assert decoded(coding, encoded(coding, data, max(written, len(data) // 50)), read) == data
@@ -104,12 +104,12 @@ def test_any_pieces(coding: str, runs: list[tuple[bytes, int]], written: int, re
 
 @given(coding=st.sampled_from(CODINGS), data=st.binary(max_size=300), read=st.integers(1, 5))
 def test_small_pieces(coding: str, data: bytes, read: int) -> None:
-    """A few bytes at a time, so that every field of every format is cut somewhere."""
+    """Pieces of a few bytes cut every field of every format."""
     assert decoded(coding, encoded(coding, data), read) == data
 
 
 def test_written_for_others(coding: str) -> None:
-    """The standard library, or the library's own reader, reads it; and it is the same each time."""
+    """The standard library or the reference library can read the result, which is the same each time."""
     found = encoded(coding, mixed())
 
     assert found == encoded(coding, mixed())
@@ -126,7 +126,7 @@ def test_written_for_others(coding: str) -> None:
 @pytest.mark.parametrize('read', [1, 100, MIB])
 @pytest.mark.parametrize('coding', ['gzip', 'zstd'])
 def test_several_members(coding: str, read: int) -> None:
-    """One behind the other are one stream; empty ones too."""
+    """Several members, also empty ones, are decoded as one stream."""
     parts = [b'one' * 1000, b'', b'two', b'']
 
     assert decoded(coding, b''.join(encoded(coding, part) for part in parts), read) == b''.join(parts)
@@ -134,7 +134,7 @@ def test_several_members(coding: str, read: int) -> None:
 
 @pytest.mark.parametrize('read', [1, 3, 100])
 def test_skippable_frames(read: int) -> None:
-    """Of zstd (RFC 8878, section 3.1.2): they hold nothing of the data."""
+    """Skippable frames of zstd (RFC 8878, section 3.1.2) are ignored."""
     skippable = (0x184D2A57).to_bytes(4, 'little') + (10).to_bytes(4, 'little') + bytes(10)
     empty = (0x184D2A50).to_bytes(4, 'little') + bytes(4)
 
@@ -145,14 +145,14 @@ def test_skippable_frames(read: int) -> None:
 @pytest.mark.parametrize('has_size', [True, False])
 @pytest.mark.parametrize('has_checksum', [True, False])
 def test_others_frames(level: int, has_size: bool, has_checksum: bool) -> None:
-    """Every kind of a frame's head."""
+    """zstd frames with every kind of header are decoded."""
     for data in (b'', b'x' * 200, bytes(70_000), mixed()):
         packer = zstandard.ZstdCompressor(level=level, write_content_size=has_size, write_checksum=has_checksum)
         assert decoded('zstd', packer.compress(data), 1000) == data
 
 
 def test_raw_deflate(hide: Hide) -> None:
-    """What many send as 'deflate'."""
+    """Raw deflate, which many servers send as 'deflate', is decoded."""
     for level in range(10):
         packer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         assert decoded('zlib', packer.compress(mixed()) + packer.flush(), 100_000) == mixed()
@@ -160,7 +160,7 @@ def test_raw_deflate(hide: Hide) -> None:
 
 @pytest.mark.parametrize('read', [1, MIB])
 def test_cut_short(coding: str, read: int) -> None:
-    """Wherever it ends."""
+    """A truncated stream is an error, wherever it ends."""
     whole = encoded(coding, b'some data ' * 100)
     for size_bytes in range(len(whole)):
         with pytest.raises(Undecodable, match='truncated'):
@@ -169,20 +169,20 @@ def test_cut_short(coding: str, read: int) -> None:
 
 @pytest.mark.parametrize('behind', [b'\0', b'garbage behind the end'])
 def test_garbage_behind(coding: str, behind: bytes) -> None:
-    """It is no padding, and no further member."""
+    """Bytes after the end are an error: they are neither padding nor another member."""
     with pytest.raises(Undecodable):
         decoded(coding, encoded(coding, b'data') + behind)
 
 
 def test_garbage(coding: str) -> None:
-    """Something else altogether."""
+    """Data in another format is an error."""
     for data in (b'<html>no object</html>', b'\0' * 100, random.Random(2).randbytes(1000)):
         with pytest.raises(Undecodable):
             decoded(coding, data)
 
 
 def test_spoiled(coding: str) -> None:
-    """A bit that has changed in the data or their checksum is found out."""
+    """A flipped bit in the data or the checksum is an error."""
     whole = encoded(coding, random.Random(3).randbytes(200))
     for at in range(20, len(whole)):
         spoiled = bytearray(whole)
@@ -203,7 +203,7 @@ def test_anything(coding: str, data: bytes) -> None:
 
 
 def test_bomb(coding: str) -> None:
-    """Its pieces are small, and the caller may stop after any."""
+    """A decompression bomb is decoded in small pieces, so that the caller can stop after any of them."""
     bomb = encoded(coding, bytes(100 * MIB))
     pieces = Decoder(coding).pieces(bomb)
 
@@ -212,7 +212,7 @@ def test_bomb(coding: str) -> None:
 
 
 def test_bomb_of_runs() -> None:
-    """zstd's best: four bytes for 128 KiB of zeros."""
+    """zstd's densest form, four bytes for 128 KiB of zeros, is decoded in small pieces, too."""
     run = (128 * KIB << 3 | 1 << 1).to_bytes(3, 'little') + b'\0'
     bomb = b'\x28\xb5\x2f\xfd\x00\x38' + run * 10_000
     sizes = {len(piece) for piece in Decoder('zstd').pieces(bomb)}
@@ -221,7 +221,7 @@ def test_bomb_of_runs() -> None:
 
 
 def test_wide_windows() -> None:
-    """RFC 9659: a decoder for the coding zstd need not remember more than 8 MiB."""
+    """A zstd window of more than 8 MiB is rejected, as RFC 9659 allows."""
     descriptor, block = b'\x00', b'\x01\x00\x00'
     narrow, wide = b'\x68', b'\x69'
     magic = b'\x28\xb5\x2f\xfd'
@@ -232,7 +232,7 @@ def test_wide_windows() -> None:
 
 
 def test_missing_zstd(hide: Hide) -> None:
-    """The error names what to install."""
+    """Without a zstd library, the error names what to install."""
     hide('compression.zstd', 'compression', 'backports.zstd')
 
     for ask in (check_installed, new_encoder, Decoder):
@@ -242,7 +242,7 @@ def test_missing_zstd(hide: Hide) -> None:
 
 
 def test_zlib_ng_comes_second(hide: Hide, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind isal, and before the standard library."""
+    """zlib-ng is used if isal is missing, before the standard library."""
     hide('isal.isal_zlib', 'isal')
     like_zlib = types.ModuleType('zlib_ng.zlib_ng')
     like_zlib.__dict__.update(compressobj=zlib.compressobj, decompressobj=zlib.decompressobj, error=zlib.error)

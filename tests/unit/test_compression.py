@@ -30,25 +30,25 @@ BUCKET = 'bucket'
 ENCODINGS = {'gzip': 'gzip', 'zlib': 'deflate', 'zstd': 'zstd'}
 SIZES = [0, 1, MIB, MIB + 1, 3 * MIB]
 TEXT = b''.join(b'line %d of some text\n' % number for number in range(200_000))
-# Compressed, it is still two parts.
+# Large enough for two parts after compression.
 NOISE = noise(11 * MIB + 7)
 
 
 @pytest.fixture(params=CODINGS)
 def coding(request: pytest.FixtureRequest) -> str:
-    """Each of them."""
+    """Each coding."""
     return str(request.param)
 
 
 def put(memory: MemoryTransport, body: bytes, mark: str | None = None, encoding: str | None = None) -> None:
-    """Store an object as it is."""
+    """Store an object with the given mark and Content-Encoding."""
     headers = {'x-amz-meta-s3po-compress': mark, 'content-encoding': encoding}
     kept = {name: value for name, value in headers.items() if value is not None}
     memory.store.put(BUCKET, 'key', StoredObject(body=body, etag=md5(body), headers=kept))
 
 
 def stored(memory: MemoryTransport) -> StoredObject:
-    """What is stored."""
+    """The stored object."""
     found: StoredObject = memory.store.get(BUCKET, 'key')
     return found
 
@@ -61,7 +61,7 @@ def stored(memory: MemoryTransport) -> StoredObject:
 def test_sources(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, coding: str, size_bytes: int, kind: str
 ) -> None:
-    """Every kind of source is stored compressed, in one request, and comes back as it was; the source is left as it was."""
+    """Every kind of source is stored compressed with one request, can be downloaded, and is left as it was."""
     data = TEXT[:size_bytes]
     (tmp_path / 'source.txt').write_bytes(b'ahead' + data)
     (tmp_path / 'path.txt').write_bytes(data)
@@ -95,7 +95,7 @@ def test_sources(
 
 
 class Pipe:
-    """Can only be read."""
+    """A file that can only be read."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -126,19 +126,19 @@ def test_targets(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: s
 
 
 class Drain:
-    """Can only be written."""
+    """A file that can only be written."""
 
     def __init__(self) -> None:
         self.taken = bytearray()
 
     def write(self, data: Any) -> int:
-        """Take some bytes."""
+        """Write some bytes."""
         self.taken += data
         return len(data)
 
 
 def test_text(memory_conn: s3po.Connection, coding: str, tmp_path: pathlib.Path) -> None:
-    """Decompressed first, decoded then."""
+    """Text is decompressed first, and then decoded."""
     text = 'Grüße, 世界\n' * 300_000
     memory_conn.upload(BUCKET, 'key', text, compress=coding)
     target = io.StringIO()
@@ -151,7 +151,7 @@ def test_text(memory_conn: s3po.Connection, coding: str, tmp_path: pathlib.Path)
 
 
 def test_several_parts(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, coding: str) -> None:
-    """What is still large goes in parts, and comes in ranges."""
+    """If the compressed data is large, it is uploaded in parts and downloaded in ranges."""
     (tmp_path / 'source').write_bytes(NOISE)
     result = memory_conn.upload_file(BUCKET, 'key', tmp_path / 'source', compress=coding)
 
@@ -162,7 +162,7 @@ def test_several_parts(memory_conn: s3po.Connection, memory: MemoryTransport, tm
 
 
 def test_memory_of_an_upload(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str) -> None:
-    """A large file is never in memory, nor is what it becomes on its way back to a disk."""
+    """Neither the upload nor the download to a path needs memory for the whole file."""
     with open(tmp_path / 'source', 'wb') as file:
         file.writelines(TEXT[:4_000_000] * 4 for _ in range(8))
     tracemalloc.start()
@@ -174,7 +174,7 @@ def test_memory_of_an_upload(memory_conn: s3po.Connection, tmp_path: pathlib.Pat
         tracemalloc.stop()
 
     assert os.path.getsize(tmp_path / 'target') == 128_000_000
-    # The store is in this process, and has it twice while it puts it together.
+    # The store is in this process, and has two copies while it completes the upload.
     assert peak < 80 * MIB
 
 
@@ -182,7 +182,7 @@ def test_memory_of_an_upload(memory_conn: s3po.Connection, tmp_path: pathlib.Pat
 
 
 def test_reproducible(memory_conn: s3po.Connection, coding: str) -> None:
-    """The same data are the same object, now and later, from wherever they come."""
+    """The same data is stored as the same object, from whatever source."""
     first = memory_conn.upload(BUCKET, 'key', TEXT, compress=coding)
 
     assert memory_conn.upload(BUCKET, 'key', io.BytesIO(TEXT), compress=coding).etag == first.etag
@@ -192,7 +192,7 @@ def test_reproducible(memory_conn: s3po.Connection, coding: str) -> None:
 def test_content_type(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, name: str, kind: str | None
 ) -> None:
-    """Is that of the source, or of the key."""
+    """The Content-Type is that of the source or of the key."""
     (tmp_path / name).write_bytes(TEXT)
     for source in (tmp_path / name, TEXT):
         memory_conn.upload(BUCKET, name, source, compress='gzip')
@@ -201,7 +201,7 @@ def test_content_type(
 
 @pytest.mark.parametrize('compress', ['br', 'GZIP', '', True, 6, 'deflate'])
 def test_unknown_compression(memory_conn: s3po.Connection, memory: MemoryTransport, compress: Any) -> None:
-    """Is refused, with the names of those that there are, before anything is read or sent."""
+    """An unknown compression is rejected, with the known names, before anything is read or sent."""
     with pytest.raises(ConfigurationError, match="compress must be None or one of 'gzip', 'zlib', 'zstd', not"):
         memory_conn.upload_file(BUCKET, 'key', '/no/such/file', compress=compress)
     assert memory.calls == []
@@ -220,14 +220,14 @@ def test_unknown_compression(memory_conn: s3po.Connection, memory: MemoryTranspo
     ids=str,
 )
 def test_contradictions(memory_conn: s3po.Connection, memory: MemoryTransport, given: dict[str, Any]) -> None:
-    """The headers that compress sets cannot be given too."""
+    """Headers that `compress` sets cannot be passed."""
     with pytest.raises(ConfigurationError, match='compress sets the .* itself; leave it out'):
         memory_conn.upload(BUCKET, 'key', b'data', compress='gzip', **given)
     assert memory.calls == []
 
 
 def test_other_headers_stay(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """They go beside the new ones, and the caller's own are not touched."""
+    """Other headers are sent as well, and the caller's dicts are not changed."""
     headers, metadata = {'Cache-Control': 'no-store'}, {'colour': 'red'}
     memory_conn.upload(BUCKET, 'key', b'data', headers=headers, metadata=metadata, compress='gzip')
 
@@ -242,7 +242,7 @@ def test_other_headers_stay(memory_conn: s3po.Connection, memory: MemoryTranspor
 
 @pytest.mark.parametrize('data', [b'', TEXT[:1000], TEXT, NOISE], ids=len)
 def test_delete(memory_conn: s3po.Connection, tmp_path: pathlib.Path, data: bytes) -> None:
-    """The file goes once the store has it."""
+    """With delete=True, the file is deleted when it is stored."""
     path = tmp_path / 'source'
     path.write_bytes(data)
     memory_conn.upload(BUCKET, 'key', path, compress='gzip', delete=True)
@@ -255,7 +255,7 @@ def test_delete(memory_conn: s3po.Connection, tmp_path: pathlib.Path, data: byte
 def test_delete_after_a_change(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, data: bytes
 ) -> None:
-    """What was written while it was sent is not deleted."""
+    """If the file changed during the upload, it is not deleted."""
     path = tmp_path / 'source'
     path.write_bytes(data)
 
@@ -271,7 +271,7 @@ def test_delete_after_a_change(
 
 
 def test_delete_after_a_failure(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """What did not arrive stays."""
+    """If the upload fails, the file is not deleted."""
     path = tmp_path / 'source'
     path.write_bytes(TEXT)
     memory.fault = Faults('PutObject', None, *[NetworkError('reset')] * 4)
@@ -282,7 +282,7 @@ def test_delete_after_a_failure(memory_conn: s3po.Connection, memory: MemoryTran
 
 
 def test_changed_source(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """A file that changes while its parts are sent is not published."""
+    """If the file changes while its parts are sent, nothing is published."""
     path = tmp_path / 'source'
     path.write_bytes(NOISE)
 
@@ -300,7 +300,7 @@ def test_changed_source(memory_conn: s3po.Connection, memory: MemoryTransport, t
 
 @pytest.mark.parametrize(('data', 'operation'), [(TEXT, 'PutObject'), (NOISE, 'UploadPart')], ids=['put', 'parts'])
 def test_retried_upload(memory_conn: s3po.Connection, memory: MemoryTransport, data: bytes, operation: str) -> None:
-    """The same bytes go out again, also those of a stream."""
+    """A retry sends the same bytes again, also for a stream."""
     memory.fault = Faults(operation, None, NetworkError('reset'), NetworkError('reset'))
     result = memory_conn.upload(BUCKET, 'key', iter([data]), compress='zstd')
 
@@ -308,11 +308,11 @@ def test_retried_upload(memory_conn: s3po.Connection, memory: MemoryTransport, d
     assert memory_conn.download(BUCKET, 'key') == data
 
 
-# ---------------------------------------------------------------------- what is decompressed
+# ---------------------------------------------------------------------- decompression
 
 
 def test_only_what_s3po_compressed(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A Content-Encoding that s3po did not set is decoded only by decompress=True; False decodes nothing."""
+    """A Content-Encoding that s3po did not set is decoded only with decompress=True; False decodes nothing."""
     packed = gzip.compress(TEXT)
     put(memory, packed, encoding='gzip')
 
@@ -323,14 +323,14 @@ def test_only_what_s3po_compressed(memory_conn: s3po.Connection, memory: MemoryT
 
 @pytest.mark.parametrize('encoding', ['gzip', 'GZip', 'x-gzip', 'aws-chunked,gzip', ' identity , gzip', ''])
 def test_spellings(memory_conn: s3po.Connection, memory: MemoryTransport, encoding: str) -> None:
-    """Of HTTP, and of stores that keep more than they should."""
+    """Different spellings of HTTP and of stores that keep `aws-chunked` are recognized."""
     put(memory, gzip.compress(b'data') if encoding else b'data', encoding=encoding)
 
     assert memory_conn.download(BUCKET, 'key', decompress=True) == b'data'
 
 
 def test_raw_deflate(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Is taken for 'deflate' too."""
+    """Raw deflate is accepted as 'deflate'."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     put(memory, packer.compress(TEXT) + packer.flush(), encoding='deflate')
 
@@ -338,14 +338,14 @@ def test_raw_deflate(memory_conn: s3po.Connection, memory: MemoryTransport) -> N
 
 
 def test_several_members(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """All of them are decoded."""
+    """All members are decoded."""
     put(memory, gzip.compress(TEXT) + gzip.compress(b'end'), encoding='gzip')
 
     assert memory_conn.download(BUCKET, 'key', decompress=True) == TEXT + b'end'
 
 
 def test_true_leaves_the_rest(memory_conn: s3po.Connection, memory: MemoryTransport, coding: str) -> None:
-    """What has neither mark nor Content-Encoding stays as it is; a mark alone is enough."""
+    """decompress=True returns an object without mark and Content-Encoding as it is; the mark alone is enough."""
     put(memory, TEXT)
     assert memory_conn.download(BUCKET, 'key', decompress=True) == TEXT
     memory_conn.upload(BUCKET, 'key', TEXT, compress=coding)
@@ -356,7 +356,7 @@ def test_true_leaves_the_rest(memory_conn: s3po.Connection, memory: MemoryTransp
 
 @pytest.mark.parametrize('encoding', ['br', 'compress', 'deflate, gzip', 'nonsense'])
 def test_unknown_encoding(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, encoding: str) -> None:
-    """Is named where it was to be undone, and costs one request and no target."""
+    """With decompress=True an unknown Content-Encoding is an error after one request, and nothing is written."""
     put(memory, b'data', encoding=encoding)
 
     assert memory_conn.download(BUCKET, 'key') == b'data'
@@ -368,7 +368,7 @@ def test_unknown_encoding(memory_conn: s3po.Connection, memory: MemoryTransport,
 
 
 def test_unknown_mark(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Perhaps of an s3po to come."""
+    """An unknown mark, as a later version might set, is an error."""
     put(memory, b'data', mark='lz99')
 
     with pytest.raises(DownloadError, match="has the metadata 's3po-compress' 'lz99'.*decompress=False"):
@@ -377,7 +377,7 @@ def test_unknown_mark(memory_conn: s3po.Connection, memory: MemoryTransport) -> 
 
 
 def test_ranges(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Are of what is stored, and cannot be decompressed."""
+    """Ranges are those of the stored bytes, and cannot be decompressed."""
     memory_conn.upload(BUCKET, 'key', TEXT, compress='gzip')
     body = stored(memory).body
 
@@ -399,14 +399,14 @@ def test_ranges(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
     ],
 )
 def test_wrong_arguments(memory_conn: s3po.Connection, memory: MemoryTransport, given: Any, message: str) -> None:
-    """Are refused before anything is sent."""
+    """Invalid arguments are rejected before anything is sent."""
     with pytest.raises(ConfigurationError, match=message):
         memory_conn.download(BUCKET, 'key', **given)
     assert memory.calls == []
 
 
 def test_replaced_meanwhile(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """If a restart finds the object no longer compressed, it is returned as stored, and the other way round."""
+    """If a restarted download finds the object no longer compressed, it is returned as stored, and vice versa."""
     for compress in (('gzip', None), (None, 'zstd')):
         memory.fault = None
         memory_conn.upload(BUCKET, 'key', NOISE, compress=compress[0])
@@ -425,7 +425,7 @@ def test_replaced_meanwhile(memory_conn: s3po.Connection, memory: MemoryTranspor
 
 
 def test_described(memory: MemoryTransport, memory_conn: s3po.Connection) -> None:
-    """The object's description is passed on, whether it was compressed or not."""
+    """The outcome has the object's description, whether the object was compressed or not."""
     memory_conn.upload(BUCKET, 'key', TEXT, compress='gzip')
     ref = s3po.ObjectRef(bucket=BUCKET, key='key')
     for options in ({}, {'decompress': False}, {'decompress': True}):
@@ -435,7 +435,7 @@ def test_described(memory: MemoryTransport, memory_conn: s3po.Connection) -> Non
         assert outcome.described.info.size_bytes == outcome.size_bytes == len(stored(memory).body)
 
 
-# ---------------------------------------------------------------------- what cannot be decompressed
+# ---------------------------------------------------------------------- corrupt and too large objects
 
 SPOILED = {
     'cut': lambda packed: packed[:-5],
@@ -458,7 +458,7 @@ def test_spoiled(
     spoil: Callable[[bytes], bytes],
     has_old: bool,
 ) -> None:
-    """It is an error without retries, and every target is unchanged."""
+    """Corrupt data is an error without retries, and every target is unchanged."""
     memory_conn.upload(BUCKET, 'key', data, compress=coding)
     spoiled = spoil(stored(memory).body)
     put(memory, spoiled, mark=coding)
@@ -478,7 +478,7 @@ def test_spoiled(
 
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'file', 'text'])
 def test_bomb(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, kind: str) -> None:
-    """Neither fills memory nor the disk: it ends at the limit, and is not tried again."""
+    """A decompression bomb fills neither memory nor the disk: it fails at the limit, without a retry."""
     memory_conn.upload(BUCKET, 'key', (bytes(MIB) for _ in range(300)), compress=coding)
     target = tmp_path / 'target'
     file: Any = io.StringIO('old') if kind == 'text' else io.BytesIO(b'old')
@@ -492,7 +492,7 @@ def test_bomb(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str,
     finally:
         tracemalloc.stop()
 
-    # StringIO has four bytes for each character, and a copy of them as it grows.
+    # StringIO needs four bytes per character, and a copy of them when it grows.
     assert peak < (100 if kind == 'text' else 32) * MIB
     assert list(tmp_path.iterdir()) == []
     assert file.tell() == 3 or kind in ('bytes', 'path')
@@ -500,7 +500,7 @@ def test_bomb(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str,
 
 
 def test_limit(memory_conn: s3po.Connection, coding: str) -> None:
-    """Is the most that may come; without one, 1,000 times what is stored and 64 MiB."""
+    """max_decompressed_size is inclusive; the default is 64 MiB and 1,000 times the stored size."""
     memory_conn.upload(BUCKET, 'key', TEXT, compress=coding)
 
     assert memory_conn.download(BUCKET, 'key', max_decompressed_size=len(TEXT)) == TEXT
@@ -511,7 +511,7 @@ def test_limit(memory_conn: s3po.Connection, coding: str) -> None:
 
 
 def test_default_limit(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """gzip of nothing but zeros stays below it, zstd of them does not."""
+    """gzip of zeros stays below the default limit, zstd of zeros does not."""
     for coding in ('gzip', 'zstd'):
         memory_conn.upload(BUCKET, coding, (bytes(MIB) for _ in range(128)), compress=coding)
     memory_conn.download_file(BUCKET, 'gzip', tmp_path / 'target')
@@ -525,7 +525,7 @@ def test_default_limit(memory_conn: s3po.Connection, memory: MemoryTransport, tm
 
 @pytest.mark.parametrize('target', ['bytes', 'path', 'file'])
 def test_spoiled_on_its_way(tmp_path: pathlib.Path, target: str) -> None:
-    """Data that does not match its checksum is downloaded again, also if it could not be decompressed."""
+    """Data with a wrong checksum is downloaded again, also if it could not be decompressed."""
     memory = Spoiling()
     memory.store.create_bucket(BUCKET)
     memory.keeps_checksums = True
@@ -548,7 +548,7 @@ def test_spoiled_on_its_way(tmp_path: pathlib.Path, target: str) -> None:
 
 
 class Spoiling(MemoryTransport):
-    """Spoils the bodies of the next answers."""
+    """A transport that changes a byte in the next responses."""
 
     spoils = 0
 
@@ -564,7 +564,7 @@ class Spoiling(MemoryTransport):
 
 @pytest.mark.parametrize('target', ['bytes', 'path', 'file'])
 def test_retries(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, target: str) -> None:
-    """Parts that have to be fetched again come in order all the same."""
+    """Parts that are fetched again are written in order."""
     memory_conn.upload(BUCKET, 'key', NOISE, compress='zstd')
     memory.fault = Faults('GetObject', None, NetworkError('reset'), NetworkError('reset'), NetworkError('reset'))
     file = io.BytesIO()
@@ -580,7 +580,7 @@ def test_retries(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path
 
 
 def test_batch(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str) -> None:
-    """Takes the same."""
+    """Batches accept the same options."""
     (tmp_path / 'source').write_bytes(TEXT)
     with memory_conn.batch(4) as batch:
         batch.upload(BUCKET, 'a', TEXT, compress=coding)
@@ -594,7 +594,7 @@ def test_batch(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str
 
 
 def test_failed_jobs(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """Are kept in a file with what they were to do, and done again."""
+    """Failed jobs are saved with these options, and can be retried."""
     (tmp_path / 'source').write_bytes(TEXT)
     memory.fault = Faults('PutObject', None, *[NetworkError('reset')] * 4)
     with memory_conn.batch(4, on_error='collect') as batch:
@@ -614,7 +614,7 @@ def test_failed_jobs(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_
 
 @pytest.fixture
 def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Only the standard library of Python 3.11."""
+    """Only the standard library of Python 3.11 is available."""
     for name in ('isal', 'isal.isal_zlib', 'zlib_ng', 'zlib_ng.zlib_ng'):
         monkeypatch.setitem(sys.modules, name, None)
     for name in ('compression', 'compression.zstd', 'backports.zstd'):
@@ -629,7 +629,7 @@ def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures('_no_libraries')
 @pytest.mark.parametrize('coding', ['gzip', 'zlib'])
 def test_without_isal(memory_conn: s3po.Connection, coding: str) -> None:
-    """The standard library does it as well, if more slowly."""
+    """Without isal, gzip and zlib work with the standard library."""
     for data in (TEXT, NOISE[: 2 * MIB], TEXT[: 20 * KIB]):
         memory_conn.upload(BUCKET, 'key', data, compress=coding)
         assert memory_conn.download(BUCKET, 'key') == data
@@ -637,7 +637,7 @@ def test_without_isal(memory_conn: s3po.Connection, coding: str) -> None:
 
 @pytest.mark.usefixtures('_no_libraries')
 def test_without_zstd(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """The error names what to install: for uploads before anything is sent, for downloads before anything is written."""
+    """Without a zstd library the error names what to install, before anything is sent or written."""
     with pytest.raises(ConfigurationError, match=r's3po\[compress\]'):
         memory_conn.upload(BUCKET, 'key', b'data', compress='zstd')
     assert memory.calls == []

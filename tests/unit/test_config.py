@@ -31,7 +31,7 @@ from s3po.errors import ConfigurationError
     ],
 )
 def test_out_of_range(name: str, value: Any) -> None:
-    """The message names the setting."""
+    """The message for a value out of range names the setting."""
     with pytest.raises(ConfigurationError, match=name):
         TransferConfig(**{name: value})
 
@@ -43,6 +43,6 @@ def test_limits_are_allowed() -> None:
 
 
 def test_part_size_says_what_s3_takes() -> None:
-    """The message names the range."""
+    """The message contains the allowed range."""
     with pytest.raises(ConfigurationError, match='5 MiB to 5 GiB'):
         TransferConfig(multipart_chunksize=64 * KIB)

@@ -35,7 +35,7 @@ Fields = tuple[str, str, str | None, str | None]
 
 
 def fields(credentials: Credentials) -> Fields:
-    """All four."""
+    """The four fields of the credentials."""
     found = credentials
     return found.access_key_id, found.secret_access_key, found.session_token, found.region
 
@@ -51,7 +51,7 @@ def files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
 
 
 def section(name: str, number: int | str, *, region: str | None = None, token: bool = False) -> str:
-    """One of a file."""
+    """A section of a credentials file."""
     lines = [f'[{name}]', f'aws_access_key_id = key{number}', f'aws_secret_access_key = secret{number}']
     lines += [f'aws_session_token = token{number}'] * token + ([f'region = {region}'] if region else [])
     return '\n'.join(lines) + '\n'
@@ -61,7 +61,7 @@ def section(name: str, number: int | str, *, region: str | None = None, token: b
 
 
 def test_static() -> None:
-    """What is given, and blanks for what is not."""
+    """Arguments that are not passed are empty."""
     assert fields(StaticCredentials('key', 'secret', 'token', 'eu-west-1')) == ('key', 'secret', 'token', 'eu-west-1')
     assert fields(StaticCredentials(region='eu-west-1')) == ('', '', None, 'eu-west-1')
     assert StaticCredentials(access_key_id='key', secret_access_key='secret')
@@ -80,7 +80,7 @@ def test_static() -> None:
     ],
 )
 def test_url(url: str, expected: tuple[str, str]) -> None:
-    """User name and password, decoded."""
+    """User name and password of the URL are percent-decoded."""
     found = URLCredentials(url, region='us-east-1')
 
     assert fields(found) == (*expected, None, 'us-east-1')
@@ -89,7 +89,7 @@ def test_url(url: str, expected: tuple[str, str]) -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_any_secret_in_a_url(key: str, secret: str) -> None:
-    """Whatever is percent-encoded comes out as it was."""
+    """Every percent-encoded key and secret is decoded to the original."""
     encoded = ':'.join(urllib.parse.quote(each.encode('utf-8', 'surrogatepass'), safe='') for each in (key, secret))
     found = URLCredentials(f'http://{encoded}@host')
 
@@ -110,7 +110,7 @@ def test_any_secret_in_a_url(key: str, secret: str) -> None:
     ],
 )
 def test_bad_urls(url: str) -> None:
-    """The error shows the expected form, and nothing of the value."""
+    """The error shows the expected form, and no part of the value."""
     with pytest.raises(ConfigurationError, match='http://key:secret@host') as caught:
         URLCredentials(url)
 
@@ -119,7 +119,7 @@ def test_bad_urls(url: str) -> None:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are read at creation; a token without keys is ignored."""
+    """The variables are read when the object is created; a token without keys is ignored."""
     assert fields(EnvironmentCredentials()) == ('', '', None, None)
     monkeypatch.setenv('AWS_SESSION_TOKEN', 'token')
     assert fields(EnvironmentCredentials()) == ('', '', None, None)
@@ -134,7 +134,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The credentials file before the config file; each of their sections is whole by itself."""
+    """The credentials file precedes the config file; keys of different sections are never mixed."""
     assert fields(ConfigCredentials()) == ('', '', None, None)
     (files / 'config').write_text(
         section('default', 1, region='r1') + section('profile "x y"', 2) + '[profile z]\nregion = r3\n'
@@ -153,14 +153,14 @@ def test_files(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sections_of_one_name(files: pathlib.Path) -> None:
-    """Not even those of one file are mixed."""
+    """Two sections of the same profile in one file are not mixed either."""
     (files / 'own').write_text(section('profile x', 1, token=True) + section('x', 2))
 
     assert fields(ConfigCredentials('~/.aws/own', 'x')) == ('key2', 'secret2', None, None)
 
 
 def test_files_named(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the argument, or by the environment; ~ is expanded."""
+    """The files are set by the argument or the environment; ~ is expanded."""
     (files / 'credentials').write_text(section('default', 0))
     for number in (1, 2, 3):
         (files / str(number)).write_text(section('default' if number != 2 else 'profile p', number, region=f'r{number}'))
@@ -178,7 +178,7 @@ def test_files_named(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> No
     'text', [f'aws_secret_access_key = {SECRET_ACCESS_KEY}\n', f'[default]\n{SECRET_ACCESS_KEY}\n', '[default]\na=1\na=2\n']
 )
 def test_file_that_is_none(files: pathlib.Path, text: str) -> None:
-    """The error names it and the line, and quotes nothing."""
+    """The error names the file and the line, and quotes nothing."""
     (files / 'credentials').write_text(text)
     with pytest.raises(CredentialsError, match=r'\.aws/credentials cannot be parsed \(line \d\)') as caught:
         ConfigCredentials()
@@ -187,7 +187,7 @@ def test_file_that_is_none(files: pathlib.Path, text: str) -> None:
 
 
 def test_file_that_cannot_be_read(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not taken for an empty one."""
+    """A file that cannot be read is an error, and does not count as empty."""
     (files / 'credentials').write_bytes(b'[default]\n\xff\xfe = 1\n')
     with pytest.raises(CredentialsError, match='credentials cannot be parsed'):
         ConfigCredentials()
@@ -206,7 +206,7 @@ def test_file_that_cannot_be_read(files: pathlib.Path, monkeypatch: pytest.Monke
 
 
 def test_half_pairs(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are refused where they are made; the error names what is missing, and where."""
+    """Half a pair is rejected at creation; the error names the missing half, and its source."""
     with pytest.raises(ConfigurationError, match='^secret_access_key is missing'):
         StaticCredentials('key')
     with pytest.raises(ConfigurationError, match='^access_key_id is missing'):
@@ -236,17 +236,17 @@ def test_half_pairs(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_wrong_types(make: Callable[[], object]) -> None:
-    """They are refused."""
+    """Arguments of wrong types are rejected."""
     with pytest.raises(ConfigurationError):
         make()
 
 
-# ---------------------------------------------------------------------- several
+# ---------------------------------------------------------------------- merged sources
 
 
 @st.composite
 def sources(draw: st.DrawFn) -> list[Credentials]:
-    """Some with keys, some without, each with a mark of its own in all that it has."""
+    """Sources with and without keys; all values of a source end with its number."""
     made: list[Credentials] = []
     for number in range(draw(st.integers(0, 5))):
         has_keys, has_token, has_region = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
@@ -261,19 +261,19 @@ def sources(draw: st.DrawFn) -> list[Credentials]:
 
 @given(sources())
 def test_merging(given: list[Credentials]) -> None:
-    """The first with keys gives all of them, its token or the lack of one included; the first with a region gives that."""
+    """The merged credentials have all keys of the first source with keys, also its missing token, and the first region."""
     merged = merge_credentials(*given)
     first = next((each for each in given if each), StaticCredentials())
     region = next((each.region for each in given if each.region), None)
 
     assert fields(merged) == (*fields(first)[:3], region)
     assert bool(merged) == bool(first)
-    # Each mark is one digit.
+    # The number of each source is one digit.
     assert len({each[-1] for each in fields(merged)[:3] if each}) == bool(merged)
 
 
 def test_merging_with_a_service() -> None:
-    """A source without keys so far is used if no other one has keys."""
+    """A source whose keys are fetched later is used only if no other one has keys."""
     service = MetadataCredentials(region='eu-west-1')
     static = StaticCredentials('key', 'secret')
 
@@ -286,7 +286,7 @@ def test_merging_with_a_service() -> None:
 
 
 def kinds(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> list[Credentials]:
-    """One of each that holds the secrets."""
+    """One source of each kind, with the secrets."""
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'key')
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET_ACCESS_KEY)
     monkeypatch.setenv('AWS_SESSION_TOKEN', SESSION_TOKEN)
@@ -302,7 +302,7 @@ def kinds(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> list[Credenti
 
 
 def test_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Not in a repr, a text, a log, an f-string, its attributes, nor in a pickle of its own."""
+    """No secret is in a repr, a text, a log, an f-string, an attribute, or a pickle of environment or file credentials."""
     for each in kinds(monkeypatch, files):
         assert each.secret_access_key == SECRET_ACCESS_KEY
         settings = ClientSettings(credentials=each)
@@ -319,7 +319,7 @@ def test_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path, 
 
 
 def test_pickles(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> None:
-    """A Connection pickles them: given ones with their keys, found ones to be found again."""
+    """A Connection pickles passed keys with their values, and others as a source to be read again."""
     for each in kinds(monkeypatch, files):
         connection = s3po.Connection(credentials=each, endpoint_url='http://127.0.0.1:9', region='us-east-1')
         for arrived in (pickle.loads(pickle.dumps(connection)), copy.deepcopy(connection)):
@@ -339,12 +339,12 @@ def test_pickles(monkeypatch: pytest.MonkeyPatch, files: pathlib.Path) -> None:
 
 
 def returned_keys() -> dict[str, Any]:
-    """A function that pickles."""
+    """A function that can be pickled."""
     return {'access_key_id': 'key', 'secret_access_key': 'secret'}
 
 
 def test_pickles_of_what_changes() -> None:
-    """Only a function that pickles, or a service that is used where the pickle is loaded."""
+    """A function is pickled if it can be, a metadata service as a source; others are an error."""
     for source in (returned_keys, MetadataCredentials('here'), merge_credentials(MetadataCredentials('here'))):
         arrived = pickle.loads(pickle.dumps(s3po.Connection(credentials=source)))
         assert arrived._settings.credentials is not None

@@ -1,4 +1,4 @@
-"""The results of a function given as credentials: all accepted names, and the errors for anything else."""
+"""The results of a function that is passed as credentials: all accepted names, and the errors for anything else."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ LASTING = Keys(access_key_id='k', secret_access_key='s')
     ],
 )
 def test_names(returned: object, expected: Keys) -> None:
-    """Ours, obstore's, botocore's and AWS's; in a mapping or in attributes."""
+    """The names of s3po, obstore, botocore and AWS are accepted, as items of a mapping or as attributes."""
     assert keys_from(lambda: returned) == expected
 
 
 def test_botocores_own() -> None:
-    """What may be refreshed between two attributes is read at once."""
+    """Attributes that may be refreshed between two reads are read at once."""
     numbers = iter(range(9))
 
     def refresh() -> dict[str, str]:
@@ -88,7 +88,7 @@ def test_botocores_own() -> None:
     ],
 )
 def test_nonsense(returned: object, said: str) -> None:
-    """The error names the problem, and shows no value."""
+    """The error explains the problem, and contains no value."""
     with pytest.raises(CredentialsError, match=said) as caught:
         keys_from(lambda: returned)
 
@@ -96,7 +96,7 @@ def test_nonsense(returned: object, said: str) -> None:
 
 
 def test_async_function() -> None:
-    """It is told apart, and leaves no warning behind."""
+    """An async function is rejected, without a warning about an unawaited coroutine."""
 
     async def function() -> dict[str, str]:
         return {}
@@ -119,20 +119,20 @@ def test_async_function() -> None:
     ids=lambda other: next(iter(other)),
 )
 def test_other_sources(other: dict[str, Any]) -> None:
-    """Only one says who we are."""
+    """Credentials cannot be combined with other sources of keys."""
     with pytest.raises(ConfigurationError, match='exclude each other: each selects the credentials'):
         s3po.Connection(credentials=StaticCredentials('key', 'secret'), **other)
 
 
 def test_token_beside() -> None:
-    """A token is that of the keys beside it, and of no others."""
+    """session_token cannot be combined with credentials, which have their own."""
     with pytest.raises(ConfigurationError, match='session_token needs'):
         s3po.Connection(credentials=StaticCredentials('key', 'secret'), session_token='token')
 
 
 @pytest.mark.parametrize('given', [1, 'key:secret', {'access_key_id': 'k'}, Credentials('k', 's')])
 def test_other_objects(given: Any) -> None:
-    """The error names what may be given."""
+    """The error for other objects names what is accepted."""
     with pytest.raises(
         ConfigurationError, match='credentials must be of s3po.credentials, a boto3 or botocore Session, or a fun'
     ):
@@ -140,7 +140,7 @@ def test_other_objects(given: Any) -> None:
 
 
 def test_regions() -> None:
-    """Theirs holds where none is given."""
+    """The region of the credentials is used if no other one is passed."""
     credentials = StaticCredentials('key', 'secret', region='eu-west-1')
 
     assert ClientSettings(credentials=credentials).region == 'eu-west-1'
@@ -151,7 +151,7 @@ def test_regions() -> None:
 
 
 def test_kinds_of_key_sources() -> None:
-    """Fixed ones need no client; others are requested through one."""
+    """Fixed keys need no client; others are obtained through one."""
     session = botocore.session.get_session()
     fixed = key_source(ClientSettings(credentials=StaticCredentials('key', 'secret', 'token')), pytest.fail)
     assert isinstance(fixed, FixedKeys)
@@ -164,7 +164,7 @@ def test_kinds_of_key_sources() -> None:
 
 
 def test_one_source_for_all_clients() -> None:
-    """Also with clients in many native threads, the function is called once."""
+    """The function is called once, also with clients in many native threads."""
     asked: list[None] = []
 
     def function() -> dict[str, str]:
@@ -180,7 +180,7 @@ def test_one_source_for_all_clients() -> None:
 
 
 def test_profile_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_PROFILE is not used if credentials are given."""
+    """AWS_PROFILE is not used if credentials are passed."""
     monkeypatch.setenv('AWS_PROFILE', 'no-such-profile')
 
     assert build_client(ClientSettings(credentials=lambda: None, region='us-east-1')).meta.region_name == 'us-east-1'

@@ -1,4 +1,4 @@
-"""What a response to DeleteObjects confirms: only the caller's keys, each at most once."""
+"""Which deletions a response to DeleteObjects confirms: only the caller's keys, each at most once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def refused(key: str, code: str = 'InternalError', version_id: str | None = None
 
 
 def found(asked: list[tuple[str, str | None]], *said: str | tuple[str, str] | NotDeleted) -> dict[str, type[Exception]]:
-    """The failures, by key, that an answer means."""
+    """The failures, by key, for such a response."""
     deleted = [(each, None) if isinstance(each, str) else each for each in said if not isinstance(each, NotDeleted)]
     failures = [each for each in said if isinstance(each, NotDeleted)]
     told = failures_of('bucket', asked, Deletion(deleted=deleted, failures=failures))
@@ -28,7 +28,7 @@ A, B = ('a', None), ('b', None)
 
 
 def test_confirmed() -> None:
-    """Keys that are named as deleted are deleted; those that are named as failed are not."""
+    """Keys listed as deleted count as deleted, keys listed as failed do not."""
     assert found([A, B], 'a', 'b') == {}
     assert found([A, B], 'a', 'a', 'b') == {}
     assert found([A, B], 'a', refused('b', 'AccessDenied')) == {'b': AccessDenied}
@@ -36,18 +36,18 @@ def test_confirmed() -> None:
 
 
 def test_quiet_stores() -> None:
-    """A store that names no deleted key names failures only."""
+    """A store that lists no deleted keys lists failures only."""
     assert found([A, B]) == {}
     assert found([A, B], refused('b')) == {'b': ServerError}
 
 
 def test_missing() -> None:
-    """A key that is missing among those that are named is not known to be deleted."""
+    """A key that is missing in the list is not confirmed."""
     assert found([A, B], 'a') == {'b': NetworkError}
 
 
 def test_strangers() -> None:
-    """An answer about another key confirms nothing of the keys that it does not name, and is never counted as one of them."""
+    """A response with another key confirms none of the keys that it does not list, and the other key is not counted."""
     assert found([('a%2Fb', None)], refused('a/b')) == {'a%2Fb': NetworkError}
     assert found([A, ('c\n', None)], 'a', 'c') == {'c\n': NetworkError}
     assert found([A, B], refused('x'), refused('y'), refused('b')) == {'a': NetworkError, 'b': ServerError}
@@ -56,7 +56,7 @@ def test_strangers() -> None:
 
 
 def test_versions() -> None:
-    """A version that a store leaves out, or adds, is no other key as long as only one fits; another version is."""
+    """A version that the store omits or adds is accepted if only one version fits; another version is not."""
     one, two = ('a', 'v1'), ('a', 'v2')
     assert found([one], 'a') == {}
     assert found([A], ('a', 'v9')) == {}
@@ -76,7 +76,7 @@ names = st.tuples(st.sampled_from(['a', 'b', 'a/b', 'a%2Fb', 'é', 'e\u0301']), 
 def test_any_answer(
     asked: list[tuple[str, str | None]], deleted: list[tuple[str, str | None]], failures: list[tuple[str, str | None]]
 ) -> None:
-    """Failures are the caller's keys, each once; whatever is named as failed is never counted as deleted."""
+    """Failures are the caller's keys, each once; a key that is listed as failed never counts as deleted."""
     answer = Deletion(deleted=deleted, failures=[refused(key, version_id=version) for key, version in failures])
     try:
         told = failures_of('bucket', asked, answer)
@@ -94,10 +94,10 @@ def test_any_answer(
 
 @pytest.mark.parametrize('key', ['a\rb', 'a\r\n', ' a', 'a ', '\u00a0', '\x01', '\ufffe', 'a\n'])
 def test_keys_that_a_list_does_not_name(key: str) -> None:
-    """These go by requests of their own."""
+    """These keys do not survive XML, so they are deleted by requests of their own."""
     assert not survives_xml(key)
 
 
 def test_keys_that_a_list_names() -> None:
-    """All others do not."""
+    """All other keys survive XML."""
     assert survives_xml('a b\t\n&<>"\'%2F+é')

@@ -22,12 +22,12 @@ from tests.support.store_values import StoredObject
 
 
 class Keeping(MemoryTransport):
-    """Tells a checksum with whole objects, and spoils a byte of some answers.
+    """A transport that returns a checksum with whole objects, and changes a byte of some responses.
 
     Attributes:
-        checksum: What it tells.
-        asked: Whether each GET asked for it.
-        spoil: How many answers it spoils.
+        checksum: The checksum that it returns.
+        asked: For each GET, whether it requested the checksum.
+        spoil: How many responses it changes.
     """
 
     checksum: str | None = None
@@ -38,7 +38,7 @@ class Keeping(MemoryTransport):
         self.asked: list[bool] = []
 
     def get_object(self, bucket: str, key: str, **arguments: Any) -> Any:
-        """As the memory's, with the checksum where it was asked for."""
+        """The response of the base class, with the checksum if it was requested."""
         self.asked.append(bool(arguments.get('wants_checksum')))
         answer = super().get_object(bucket, key, **arguments)
         if arguments.get('wants_checksum') and arguments.get('byte_range') is None:
@@ -53,7 +53,7 @@ class Keeping(MemoryTransport):
 
 @pytest.fixture
 def keeping() -> Keeping:
-    """The transport, with a bucket."""
+    """The transport; the bucket exists."""
     transport = Keeping()
     transport.store.create_bucket(BUCKET)
     return transport
@@ -61,7 +61,7 @@ def keeping() -> Keeping:
 
 @pytest.fixture
 def conn(keeping: Keeping) -> s3po.Connection:
-    """A connection over it."""
+    """A connection with this transport."""
     return s3po.Connection(transport=keeping, retry=impatient())
 
 
@@ -79,7 +79,7 @@ SIZES = [1, MIB, MIB + 1, 8 * MIB, 20 * MIB]
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
 def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
-    """It is in the result, and requested once, with the request for the whole object."""
+    """A right checksum is in the result, and is requested once, with the request for the whole object."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text(data)
     target: Any = {'path': tmp_path / 'target', 'bytes': None, 'file': io.BytesIO()}[kind]
@@ -96,7 +96,7 @@ def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
 def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
-    """A byte that is wrong in every attempt ends in IntegrityError, and the old file stays."""
+    """If a byte is wrong in every attempt, the download raises IntegrityError, and the old file is unchanged."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text(data)
     keeping.spoil = 100
@@ -113,7 +113,7 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 @pytest.mark.parametrize('size_bytes', [1, 8 * MIB, 20 * MIB])
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
 def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
-    """The whole object is downloaded again: it is unknown which of its parts was wrong."""
+    """If a byte is wrong once, the whole object is downloaded again, since the wrong part is unknown."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text(data)
     keeping.spoil = 1
@@ -130,7 +130,7 @@ def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.P
 @pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
 @pytest.mark.parametrize('algorithm', ['CRC32C', 'CRC32', 'SHA256'])
 def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, algorithm: str) -> None:
-    """CRCs of all bytes are always compared; a digest of a large object on request, in one stream."""
+    """CRCs are always compared; the digest of a large object only on request, with one stream."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     keeping.checksum = text_of(algorithm, [data])
     connection = connected(keeping)
@@ -148,7 +148,7 @@ def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: 
 
 @pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
 def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None:
-    """Without a stored checksum, an ETag that is an MD5 is compared on request."""
+    """Without a stored checksum, and with checksum='md5', an ETag that is an MD5 is compared."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
     connection = connected(keeping, checksum='md5')
 
@@ -164,7 +164,7 @@ def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None
 
 
 def test_etag_that_is_none(keeping: Keeping) -> None:
-    """With KMS encryption the ETag looks like an MD5, but is none."""
+    """With KMS encryption the ETag is not an MD5, although it looks like one."""
     found = StoredObject(body=b'data', etag='0' * 32, headers={'x-amz-server-side-encryption': 'aws:kms'})
     keeping.store.put(BUCKET, 'key', found)
 
@@ -172,7 +172,7 @@ def test_etag_that_is_none(keeping: Keeping) -> None:
 
 
 def test_etag_of_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
-    """That of an object in parts is compared with those that it comes in."""
+    """The ETag of a multipart object is compared with the parts of the download."""
     data = os.urandom(20 * MIB)
     connection = connected(keeping, checksum='md5')
     connection.upload(BUCKET, 'key', data)
@@ -188,7 +188,7 @@ def test_etag_of_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
 
 
 def test_etag_of_other_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
-    """Twice the same bytes, and another ETag: the parts were others, and nothing is claimed."""
+    """If two downloads have the same bytes but not the ETag, the object had other parts, and no checksum is reported."""
     data = os.urandom(20 * MIB)
     connected(keeping, multipart_chunksize=9 * MIB).upload(BUCKET, 'key', data)
 
@@ -200,12 +200,12 @@ def test_etag_of_other_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
 
 
 class Cutting(Keeping):
-    """Ends every body early, after so many bytes.
+    """A transport that truncates bodies after some bytes.
 
     Attributes:
-        after_bytes: The bytes that come.
-        cuts: How many answers are cut.
-        ranges: The ranges that were asked for.
+        after_bytes: The number of bytes that arrive.
+        cuts: How many responses are truncated.
+        ranges: The requested ranges.
     """
 
     after_bytes = 0
@@ -217,7 +217,7 @@ class Cutting(Keeping):
         self.store.create_bucket(BUCKET)
 
     def get_object(self, bucket: str, key: str, **arguments: Any) -> Any:
-        """As the memory's, cut."""
+        """The response of the base class, truncated."""
         self.ranges.append((arguments.get('byte_range'), arguments.get('if_match')))
         answer = super().get_object(bucket, key, **arguments)
         if self.cuts and len(answer._body) > self.after_bytes:
@@ -238,7 +238,7 @@ class Cutting(Keeping):
 @pytest.mark.parametrize('size_bytes', [3 * MIB, 20 * MIB])
 @pytest.mark.parametrize('kind', ['path', 'bytes'])
 def test_resumed(tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
-    """A part that is cut short goes on at the very byte, of the same version; the checksum is that of all of it."""
+    """A truncated part continues with the next byte of the same version, and the checksum covers all of it."""
     cutting = Cutting()
     data = stored(cutting, 'key', os.urandom(size_bytes))
     etag = cutting.store.get(BUCKET, 'key').etag
@@ -254,7 +254,7 @@ def test_resumed(tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
 
 @pytest.mark.parametrize('checksum', [None, 'CRC32:AAAAAA==-2', 'CRC32:AAAA', 'CRC64NVME:AAAAAAAAAAA=-2', 'CRC64NVME:garbage'])
 def test_nothing_to_compare_with(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, checksum: str | None) -> None:
-    """What the store does not say is not claimed."""
+    """Without a usable checksum of the store, the result has none."""
     stored(keeping, 'key', b'data')
     keeping.checksum = checksum
 
@@ -271,7 +271,7 @@ def test_range(conn: s3po.Connection, keeping: Keeping) -> None:
 
 
 def test_turned_off(keeping: Keeping) -> None:
-    """checksum='none' requests none."""
+    """With checksum='none' no checksum is requested."""
     stored(keeping, 'key', b'data')
     keeping.checksum = 'CRC64NVME:AAAAAAAAAAA='
     config = dataclasses.replace(s3po.TransferConfig(), checksum='none')

@@ -33,7 +33,7 @@ SIZES = [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 20 * MIB]
 def test_download(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, size_bytes: int, kind: str
 ) -> None:
-    """Every kind of target gets all bytes in order: one request up to a part's size, as many as there are parts above."""
+    """Every kind of target gets all bytes in order, with one request per part."""
     data = stored(memory, 'key', os.urandom(size_bytes))
     if kind == 'bytes':
         assert memory_conn.download(BUCKET, 'key') == data
@@ -51,7 +51,7 @@ def test_download(
 
 
 def test_retries_of_a_download(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A part that fails is fetched again alone."""
+    """Only the part that fails is fetched again."""
     data = stored(memory, 'key', os.urandom(20 * MIB))
     memory.fault = Faults('GetObject', None, NetworkError('reset'), NetworkError('reset'))
 
@@ -60,7 +60,7 @@ def test_retries_of_a_download(memory_conn: s3po.Connection, memory: MemoryTrans
 
 
 def test_download_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """An existing target is as it was, and nothing else is left."""
+    """If the download fails, the target is unchanged, and no other file is left."""
     stored(memory, 'key', os.urandom(20 * MIB))
     (tmp_path / 'target').write_bytes(b'old')
     answers = [0]
@@ -80,7 +80,7 @@ def test_download_that_fails_for_good(memory_conn: s3po.Connection, memory: Memo
 
 
 class Truncating(MemoryTransport):
-    """Gives wrong answers to ranges."""
+    """A transport that returns wrong ranges."""
 
     wrong = ''
 
@@ -96,7 +96,7 @@ class Truncating(MemoryTransport):
 
 
 class Cutting(Truncating):
-    """Ignores ranges, and cuts some answers short."""
+    """A transport that ignores ranges, and truncates some responses."""
 
     wrong = 'ignored'
 
@@ -122,7 +122,7 @@ class Cutting(Truncating):
 
 
 def test_ranges_ignored(tmp_path: pathlib.Path) -> None:
-    """A store that ignores ranges is read as one stream; after a failure it continues where it ended."""
+    """If the store ignores ranges, the download reads one stream; after a failure it continues where it ended."""
     memory = Cutting()
     memory.store.create_bucket(BUCKET)
     data = os.urandom(20 * MIB)
@@ -155,7 +155,7 @@ def test_wrong_ranges(tmp_path: pathlib.Path, wrong: str) -> None:
 
 
 class Replacing(MemoryTransport):
-    """Replaces the object each time when its first GET was answered."""
+    """A transport that replaces the object after its first GET."""
 
     def __init__(self, versions: list[bytes]) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Replacing(MemoryTransport):
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'file'])
 @pytest.mark.parametrize('replacements', [1, 2, 3])
 def test_object_replaced_while_it_is_read(tmp_path: pathlib.Path, kind: str, replacements: int) -> None:
-    """What comes is one version entirely; after the third replacement it is given up."""
+    """A download returns one version of the object; after the third replacement it fails."""
     versions = [bytes([number]) * (20 * MIB + number) for number in range(4)]
     memory = Replacing(versions[1 : replacements + 1])
     stored(memory, 'key', versions[0])
@@ -194,7 +194,7 @@ def test_object_replaced_while_it_is_read(tmp_path: pathlib.Path, kind: str, rep
 
 
 def test_callers_if_match(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A failed condition of the caller is raised, not restarted."""
+    """A failed condition of the caller is raised; the download is not restarted."""
     stored(memory, 'key', b'one')
 
     assert memory_conn.download(BUCKET, 'key', if_match=md5(b'one')) == b'one'
@@ -216,14 +216,14 @@ def test_callers_if_match(memory_conn: s3po.Connection, memory: MemoryTransport)
 def test_byte_ranges(
     memory_conn: s3po.Connection, memory: MemoryTransport, byte_range: tuple[int, int | None], expected: slice
 ) -> None:
-    """Ranges of a large object are fetched side by side too."""
+    """Ranges of a large object are fetched in parts, too."""
     data = stored(memory, 'key', os.urandom(20 * MIB))
 
     assert memory_conn.download(BUCKET, 'key', byte_range=byte_range) == data[expected]
 
 
 def test_ranges_of_an_empty_object(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """As of an empty bytes: its beginning is empty, and there is nothing behind."""
+    """Ranges of an empty object behave like slices: the first one is empty, later ones are errors."""
     stored(memory, 'key', b'')
 
     assert memory_conn.download(BUCKET, 'key', byte_range=(0, None)) == b''
@@ -233,7 +233,7 @@ def test_ranges_of_an_empty_object(memory_conn: s3po.Connection, memory: MemoryT
 
 
 def test_object_without_an_etag(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Nothing could hold its ranges together, so it is read as one stream."""
+    """An object without an ETag is read as one stream, since its ranges could not be tied to one version."""
     data = os.urandom(20 * MIB)
     memory.store.put(BUCKET, 'key', StoredObject(body=data, etag=''))
 
@@ -242,7 +242,7 @@ def test_object_without_an_etag(memory_conn: s3po.Connection, memory: MemoryTran
 
 
 def test_kill_while_parts_are_fetched(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """All of them end, the slots come back, and nothing is left."""
+    """If the download is killed, all its requests end, the slots are released, and nothing is left."""
     stored(memory, 'key', bytes(80 * MIB))
     memory.fault = lambda *_: gevent.sleep(1000) if memory.count('GetObject') > 3 else None
     for target in (None, tmp_path / 'target', io.BytesIO()):
@@ -258,7 +258,7 @@ def test_kill_while_parts_are_fetched(memory_conn: s3po.Connection, memory: Memo
 
 
 class OneWay(io.RawIOBase):
-    """A target that takes bytes and cannot seek."""
+    """A target that cannot seek."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -273,7 +273,7 @@ class OneWay(io.RawIOBase):
 
 
 def test_failure_counts_for_more_than_its_clean_up(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """If the target cannot be truncated back, that is reported with the failure, not instead of it."""
+    """If truncating the target fails, too, this is reported with the first failure, not instead of it."""
     stored(memory, 'key', os.urandom(20 * MIB))
     target = OneWay()
 

@@ -1,4 +1,4 @@
-"""The error tree: whose fault, retryable or not, and every error pickles."""
+"""The error tree: retryable or not, exported, and every error pickles."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) an
 
 
 def test_all_are_exported() -> None:
-    """Every error can be caught by its name at the root."""
+    """Every error is exported by the package."""
     for name in errors.__all__:
         assert getattr(s3po, name) is getattr(errors, name)
     assert {kind.__name__ for kind in CLASSES} <= set(errors.__all__)
 
 
 def test_docstring_draws_the_tree() -> None:
-    """The file's docstring shows every class, indented below its base."""
+    """The docstring of the module shows every class, indented below its base."""
     drawn: dict[str, tuple[int, str]] = {}
     stack: list[tuple[int, str]] = []
     assert errors.__doc__ is not None
@@ -57,7 +57,7 @@ def test_pickles(kind: type[errors.S3poError]) -> None:
 
 
 def test_foreign_cause_does_not_keep_an_error_from_pickling() -> None:
-    """What may not pickle is left behind."""
+    """A cause that cannot be pickled is left out."""
     error = errors.NetworkError('reset')
     error.__cause__ = OSError(lambda: None)
 
@@ -65,7 +65,7 @@ def test_foreign_cause_does_not_keep_an_error_from_pickling() -> None:
 
 
 def test_also_the_standard_librarys() -> None:
-    """A wrong argument is a ValueError, and an error of the disk is an OSError with its number."""
+    """A wrong argument is a ValueError; an error of the disk is an OSError with its errno."""
     error = errors.LocalError('cannot write x: disk full', errno=28, filename='x')
 
     assert isinstance(error, OSError)
@@ -75,7 +75,7 @@ def test_also_the_standard_librarys() -> None:
 
 
 def test_text_counts_attempts() -> None:
-    """An error after several attempts shows their number."""
+    """The text of an error after several attempts contains their number."""
     assert str(errors.NotFound('gone')) == 'gone'
     assert str(errors.NotFound('gone', attempts=3)) == 'gone (after 3 attempts)'
 
@@ -93,12 +93,12 @@ RETRYABLE = {
 
 @pytest.mark.parametrize('kind', CLASSES, ids=lambda kind: kind.__name__)
 def test_retryable_by_class_alone(kind: type[errors.S3poError]) -> None:
-    """The class decides whether a retry may help."""
+    """The class alone decides whether an error is retryable."""
     assert is_retryable(kind('x')) == (kind.__name__ in RETRYABLE)
 
 
 def test_upstreams_names() -> None:
-    """The names of the first s3po are the nearest classes."""
+    """The error names of the first s3po are aliases or bases of the nearest classes."""
     assert s3po.UploadException is s3po.UploadError
     assert issubclass(s3po.DownloadError, s3po.DownloadException)
     assert issubclass(s3po.NotFound, s3po.DownloadException)

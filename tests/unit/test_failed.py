@@ -1,4 +1,4 @@
-"""Failed jobs can be saved in a file and repeated; data in memory is reported as not repeatable."""
+"""Failed jobs can be saved in a file and retried; a job whose data was in memory cannot be retried."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def round_trip(job: FailedJob, path: pathlib.Path) -> FailedJob:
 
 
 def test_round_trip(tmp_path: pathlib.Path) -> None:
-    """The call, the error with its fields, and the cause come back."""
+    """The call, the error with its fields, and the cause are restored."""
     job = failed(path=tmp_path / 'source', metadata={'a': '1'}, byte_range=(1, None), retries=None)
 
     found = round_trip(job, tmp_path / 'failed.jsonl')
@@ -52,7 +52,7 @@ def test_round_trip(tmp_path: pathlib.Path) -> None:
 
 
 def test_one_line_each(tmp_path: pathlib.Path) -> None:
-    """JSON lines, for other programs."""
+    """The file has one JSON object per line, for other programs."""
     FailedJobs([failed(), failed('delete')]).save(tmp_path / 'f')
 
     lines = [json.loads(line) for line in (tmp_path / 'f').read_text().splitlines()]
@@ -65,7 +65,7 @@ def test_one_line_each(tmp_path: pathlib.Path) -> None:
     [('upload', {'source': b'data'}), ('upload', {'source': 'text'}), ('download', {'target': io.BytesIO()})],
 )
 def test_data_in_memory_are_not_kept(tmp_path: pathlib.Path, operation: str, options: dict[str, Any]) -> None:
-    """And repeating it is an error."""
+    """Data in memory is not saved, and a retry of its job is an error."""
     found = round_trip(failed(operation, **options), tmp_path / 'f')
 
     with pytest.raises(JobError, match=f'its {next(iter(options))} was in memory or an open file'):
@@ -73,14 +73,14 @@ def test_data_in_memory_are_not_kept(tmp_path: pathlib.Path, operation: str, opt
 
 
 def test_target_that_is_a_path(tmp_path: pathlib.Path) -> None:
-    """A str is a path there."""
+    """A target given as str is restored as a path."""
     found = round_trip(failed('download', target=str(tmp_path / 'x')), tmp_path / 'f')
 
     assert found.options == {'target': tmp_path / 'x'}
 
 
 def test_foreign_error(tmp_path: pathlib.Path) -> None:
-    """It keeps its text."""
+    """An exception that is not s3po's is restored as an S3poError with its text."""
     job = FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, ZeroDivisionError('by zero'))
 
     found = round_trip(job, tmp_path / 'f')
@@ -91,7 +91,7 @@ def test_foreign_error(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('line', ['nonsense', '[]', '{}', '{"operation": "upload", "bucket": "b"}'])
 def test_something_else_in_the_file(tmp_path: pathlib.Path, line: str) -> None:
-    """The message names file and line."""
+    """The message for an invalid line contains the file and the line number."""
     (tmp_path / 'f').write_text(json.dumps(failed().to_json()) + '\n' + line + '\n')
 
     with pytest.raises(JobError, match=r'f, line 2: '):
@@ -99,7 +99,7 @@ def test_something_else_in_the_file(tmp_path: pathlib.Path, line: str) -> None:
 
 
 def test_pickles() -> None:
-    """A BatchError goes from process to process with all that failed."""
+    """A BatchError pickles with all failed jobs."""
     error = s3po.BatchError('1 of 1 jobs failed', FailedJobs([failed('download', target=io.BytesIO())]))
 
     copy = pickle.loads(pickle.dumps(error))
@@ -109,7 +109,7 @@ def test_pickles() -> None:
 
 
 def test_sequence() -> None:
-    """It is a sequence, and a slice of it is one."""
+    """FailedJobs is a sequence, and its slices are FailedJobs."""
     jobs = FailedJobs([failed('delete'), failed('head')])
 
     assert [job.operation for job in jobs] == ['delete', 'head']
@@ -121,7 +121,7 @@ def test_sequence() -> None:
 
 @pytest.mark.parametrize('kind', ['jobs', 'error', 'path', 'text', 'list'])
 def test_retry_failed(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, kind: str) -> None:
-    """What failed is done again, from any form that it is kept in."""
+    """Failed jobs can be retried from any form in which they are kept."""
     (tmp_path / 'source').write_bytes(b'data')
 
     def refuse(operation: str, key: str, part: int | None) -> None:
@@ -149,7 +149,7 @@ def test_retry_failed(memory_conn: s3po.Connection, memory: MemoryTransport, tmp
 
 
 def test_retry_failed_fails_again(memory_conn: s3po.Connection) -> None:
-    """It raises as any batch does, or collects."""
+    """If a retry fails, it raises as any batch does, or collects."""
     jobs = FailedJobs(
         [FailedJob('head', ObjectRef(bucket=BUCKET, key='missing'), {'extra': None, 'retries': None}, NotFound('x'))]
     )
@@ -160,7 +160,7 @@ def test_retry_failed_fails_again(memory_conn: s3po.Connection) -> None:
 
 
 def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Such a job fails again, and can be saved again; the others are done."""
+    """A job whose data is gone fails again, and can be saved again; the others are done."""
     gone = FailedJob.from_json(failed('upload', source=b'x').to_json())
     told: list[Any] = []
 
@@ -179,7 +179,7 @@ def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memo
 
 
 def test_retry_failed_with_an_unknown_option(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Of a newer version's file, perhaps: that job fails, and the others are done."""
+    """A job with an unknown option, as a newer version might save, fails; the others are done."""
     jobs = [failed('delete', sauce=1), failed('remove'), failed('delete')]
 
     again = memory_conn.retry_failed(jobs, on_error='collect')
@@ -190,7 +190,7 @@ def test_retry_failed_with_an_unknown_option(memory_conn: s3po.Connection, memor
 
 @pytest.mark.parametrize('callback', [lambda body, ref: (ref.key, body), functools.partial(lambda body, ref: (ref.key, body))])
 def test_retry_failed_tells_the_object(memory_conn: s3po.Connection, callback: Any) -> None:
-    """A callback that needs two arguments learns which object a result is of, and so does an errback."""
+    """Callbacks and errbacks that need two arguments get the ObjectRef as well."""
     told: list[Any] = []
     memory_conn.upload(BUCKET, 'one', b'1')
     jobs = [FailedJob('download', ObjectRef(bucket=BUCKET, key=key), {}, NotFound('not yet')) for key in ('one', 'missing')]
@@ -205,7 +205,7 @@ def test_retry_failed_tells_the_object(memory_conn: s3po.Connection, callback: A
 
 @pytest.mark.parametrize('callback', [len, lambda body, more=None: len(body)])
 def test_callbacks_of_one_argument(memory_conn: s3po.Connection, callback: Any) -> None:
-    """Those get the result alone."""
+    """Callbacks of one argument get only the result."""
     memory_conn.upload(BUCKET, 'one', b'123')
     job = FailedJob('download', ObjectRef(bucket=BUCKET, key='one'), {}, NotFound('not yet'))
 
@@ -213,7 +213,7 @@ def test_callbacks_of_one_argument(memory_conn: s3po.Connection, callback: Any) 
 
 
 def all_errors() -> list[S3poError]:
-    """One of each class."""
+    """One error of each class."""
     found = []
     for name in errors.__all__:
         kind = getattr(errors, name)
@@ -227,7 +227,7 @@ def all_errors() -> list[S3poError]:
 
 @pytest.mark.parametrize('error', all_errors(), ids=lambda error: type(error).__name__)
 def test_every_error(tmp_path: pathlib.Path, error: S3poError) -> None:
-    """Its class, text and fields come back from a file."""
+    """The class, text and fields of every error are restored."""
     found = round_trip(FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, error), tmp_path / 'f').error
 
     assert type(found) is type(error)
@@ -237,7 +237,7 @@ def test_every_error(tmp_path: pathlib.Path, error: S3poError) -> None:
 
 
 def test_local_error(tmp_path: pathlib.Path) -> None:
-    """It keeps the system's number and the path."""
+    """A LocalError is restored with its errno and path."""
     error = LocalError('cannot write', errno=errno.ENOSPC, filename='/a/b')
 
     found = round_trip(FailedJob('download', ObjectRef(bucket=BUCKET, key='key'), {}, error), tmp_path / 'f').error
@@ -247,7 +247,7 @@ def test_local_error(tmp_path: pathlib.Path) -> None:
 
 
 def test_private_class(tmp_path: pathlib.Path) -> None:
-    """One of a room's own comes back as the class that users know."""
+    """A private subclass is restored as its public base class."""
 
     class Vanished(NotFound):
         pass
@@ -261,7 +261,7 @@ def test_private_class(tmp_path: pathlib.Path) -> None:
 
 
 def test_circle_of_causes(tmp_path: pathlib.Path) -> None:
-    """A program can make one; it is cut."""
+    """A cycle of causes is cut."""
     error = S3poError('first')
     error.__cause__ = second = ValueError('second')
     second.__cause__ = error
@@ -273,7 +273,7 @@ def test_circle_of_causes(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('key', ['caf\udce9', '', b'bytes', None])
 def test_bad_names(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, key: Any) -> None:
-    """A job with a name that can be none is saved, loaded and repeated like any other: it fails again."""
+    """A job with an invalid name can be saved, loaded and retried; it fails again."""
     with memory_conn.batch(2, on_error='collect') as batch:
         batch.delete(BUCKET, key)
     batch.failed.save(tmp_path / 'f')
@@ -294,7 +294,7 @@ def test_retry_of_something_else(memory_conn: s3po.Connection, given: Any) -> No
 
 @pytest.mark.parametrize('kind', ['generator', 'pipe', 'seekable', 'list'])
 def test_source_that_was_read(memory_conn: s3po.Connection, memory: MemoryTransport, kind: str) -> None:
-    """The rest of a stream is never taken for the whole: its job fails again. What can seek is sent from where it stood."""
+    """A stream that was read cannot be retried, since only its rest is left; a seekable source can."""
     pieces = [b'a' * MIB for _ in range(12)]
 
     class Pipe(io.BytesIO):

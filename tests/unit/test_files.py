@@ -1,4 +1,4 @@
-"""Objects as files: a reader returns one version's bytes from any position, a writer publishes the whole object or nothing."""
+"""Objects as files: a reader returns the bytes of one version, a writer publishes the whole object or nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def large(memory_conn: s3po.Connection) -> s3po.Connection:
 
 
 def calls(memory: MemoryTransport, conn: s3po.Connection) -> list[str]:
-    """The operations from now on."""
+    """A list of the operations from now on."""
     seen: list[str] = []
     memory.fault = lambda operation, key, part: seen.append(operation)
     return seen
@@ -44,7 +44,7 @@ def calls(memory: MemoryTransport, conn: s3po.Connection) -> list[str]:
 
 
 def test_small_object_is_one_request(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Opening it has fetched it."""
+    """Opening a small object fetches it with one request."""
     memory_conn.upload(BUCKET, 'key', b'hello', metadata={'a': 'b'})
     seen = calls(memory, memory_conn)
 
@@ -60,7 +60,7 @@ def test_small_object_is_one_request(memory_conn: s3po.Connection, memory: Memor
 
 
 def test_empty_object(memory_conn: s3po.Connection) -> None:
-    """It has an end, and nothing before it."""
+    """All reads of an empty object return b''."""
     memory_conn.upload(BUCKET, 'key', b'')
     with memory_conn.open(BUCKET, 'key') as file:
         assert file.read(5) == file.read() == file.readline() == file.peek() == b''
@@ -68,7 +68,7 @@ def test_empty_object(memory_conn: s3po.Connection) -> None:
 
 
 def test_missing_object(memory_conn: s3po.Connection) -> None:
-    """It is missed when it is opened."""
+    """A missing object is an error when it is opened."""
     with pytest.raises(NotFound):
         memory_conn.open(BUCKET, 'missing')
 
@@ -76,7 +76,7 @@ def test_missing_object(memory_conn: s3po.Connection) -> None:
 @pytest.mark.parametrize('read_ahead', [0, 1, 4])
 @pytest.mark.parametrize('piece', [100_003, MIB, 9 * MIB])
 def test_in_order(large: s3po.Connection, read_ahead: int, piece: int) -> None:
-    """Every byte, once, whatever is fetched ahead."""
+    """Sequential reads return every byte once, whatever is read ahead."""
     with large.open(BUCKET, 'large', read_ahead=read_ahead, block_size=3 * MIB) as file:
         assert b''.join(iter(lambda: file.read(piece), b'')) == LARGE
         assert file.tell() == len(LARGE)
@@ -87,7 +87,7 @@ def test_in_order(large: s3po.Connection, read_ahead: int, piece: int) -> None:
 
 
 def test_all_at_once(large: s3po.Connection) -> None:
-    """read() without a size, at the beginning, behind it, and after reading ahead."""
+    """read() without a size works at the start, at any position, and after reading ahead."""
     with large.open(BUCKET, 'large') as file:
         assert file.read() == LARGE
         file.seek(5)
@@ -98,7 +98,7 @@ def test_all_at_once(large: s3po.Connection) -> None:
 
 
 def test_who_seeks_gets_little_more_than_asked_for(large: s3po.Connection, memory: MemoryTransport) -> None:
-    """The foot of a file, and a piece in its midst: one request each, and none ahead."""
+    """After a seek, little more than the requested bytes is fetched, and nothing is read ahead."""
     with large.open(BUCKET, 'large') as file:
         seen = calls(memory, large)
         file.seek(-8, os.SEEK_END)
@@ -113,7 +113,7 @@ def test_who_seeks_gets_little_more_than_asked_for(large: s3po.Connection, memor
 @given(st.data())
 @settings(max_examples=settings().max_examples // 3)
 def test_like_a_file(data: st.DataObject) -> None:
-    """Whatever is called in whatever order, it answers as BytesIO does."""
+    """Any sequence of calls returns what BytesIO returns."""
     content = LARGE[: 2 * MIB + 5]
     memory = MemoryTransport()
     memory.store.create_bucket(BUCKET)
@@ -139,7 +139,7 @@ def test_like_a_file(data: st.DataObject) -> None:
 
 
 def test_seeking() -> None:
-    """What is no position is refused."""
+    """Invalid positions are rejected."""
     memory = MemoryTransport()
     memory.store.create_bucket(BUCKET)
     conn = s3po.Connection(transport=memory)
@@ -164,7 +164,7 @@ def test_seeking() -> None:
 
 
 def test_lines_and_libraries(memory_conn: s3po.Connection) -> None:
-    """csv over text, zipfile over bytes, lines across blocks."""
+    """csv reads text, zipfile reads and writes bytes, and lines may span blocks."""
     lines = [f'{number},"{"x" * (number % 300)}"\n' for number in range(5000)]
     memory_conn.upload(BUCKET, 'table.csv', ''.join(lines))
     with memory_conn.open(BUCKET, 'table.csv', 'r', newline='') as text:
@@ -180,7 +180,7 @@ def test_lines_and_libraries(memory_conn: s3po.Connection) -> None:
 
 
 def test_replaced_while_it_is_read(large: s3po.Connection) -> None:
-    """Bytes of two versions are never given as one file."""
+    """Bytes of two versions are never returned from one file."""
     with large.open(BUCKET, 'large', read_ahead=0) as file:
         assert file.read(1000) == LARGE[:1000]
         large.upload(BUCKET, 'large', LARGE[::-1])
@@ -189,7 +189,7 @@ def test_replaced_while_it_is_read(large: s3po.Connection) -> None:
 
 
 def test_goes_on_after_a_failure(large: s3po.Connection, memory: MemoryTransport) -> None:
-    """Retries are those of the transfer; after the last one the reader may be used again."""
+    """A failed block is retried; after the last retry the reader can be used again."""
     with large.open(BUCKET, 'large', block_size=MIB, read_ahead=1) as file:
         failures = [3]
 
@@ -209,7 +209,7 @@ def test_goes_on_after_a_failure(large: s3po.Connection, memory: MemoryTransport
 
 
 def test_forgotten_reader(large: s3po.Connection) -> None:
-    """It ends what it has fetched ahead."""
+    """A reader that is garbage collected ends its greenlets."""
     before = greenlets()
     file = large.open(BUCKET, 'large', block_size=MIB)
     file.read(300_000)
@@ -230,7 +230,7 @@ def greenlets() -> int:
 @pytest.mark.parametrize('size', [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 20 * MIB])
 @pytest.mark.parametrize('piece', [100_003, 30 * MIB])
 def test_write(memory_conn: s3po.Connection, memory: MemoryTransport, size: int, piece: int) -> None:
-    """What fits into a part is one PUT, all else a multipart upload; an empty object is one, too."""
+    """An object that fits into a part is sent with one PUT, also if it is empty, all others as a multipart upload."""
     seen = calls(memory, memory_conn)
     with memory_conn.open(BUCKET, 'key', 'wb', block_size=5 * MIB, content_type='text/x-y') as file:
         for offset in range(0, size, piece):
@@ -250,7 +250,7 @@ def test_write(memory_conn: s3po.Connection, memory: MemoryTransport, size: int,
 
 
 def test_exception_in_with(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Nothing is published: neither of bytes nor of text, neither of little nor of much."""
+    """After an exception in the `with` block nothing is published, whatever the mode and size."""
     for mode, data in (('wb', b'x'), ('wb', LARGE), ('w', 'x'), ('w', 'x' * 20 * MIB)):
         with pytest.raises(ZeroDivisionError), memory_conn.open(BUCKET, 'key', mode) as file:
             file.write(data)
@@ -261,7 +261,7 @@ def test_exception_in_with(memory_conn: s3po.Connection, memory: MemoryTransport
 
 
 def test_abort_and_close(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Both may be called again; a closed file takes nothing."""
+    """abort() and close() can be called again; writing to a closed file is an error."""
     file = memory_conn.open(BUCKET, 'key', 'wb')
     file.write(LARGE)
     file.abort()
@@ -284,7 +284,7 @@ def test_abort_and_close(memory_conn: s3po.Connection, memory: MemoryTransport) 
 
 @pytest.mark.parametrize('size', [10, 20 * MIB])
 def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport, size: int) -> None:
-    """A writer that was never closed is not published, and logged."""
+    """A writer that was never closed is not published, which is logged."""
     for mode in ('wb', 'w'):
         file = memory_conn.open(BUCKET, 'key', mode)
         file.write(LARGE[:size] if mode == 'wb' else 'x' * size)
@@ -296,7 +296,7 @@ def test_forgotten_writer(memory_conn: s3po.Connection, memory: MemoryTransport,
 
 
 def test_upload_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """The writer raises the error, does not hang, and close() raises it again; then it is closed."""
+    """If a part fails, the writer raises the error and does not hang; close() raises it again."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         if operation == 'UploadPart':
@@ -318,7 +318,7 @@ def test_upload_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport
 
 
 def test_put_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """close() raises, once."""
+    """If the PUT fails, close() raises the error once."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         raise NetworkError('reset')
@@ -333,7 +333,7 @@ def test_put_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -
 
 
 def test_exclusive(memory_conn: s3po.Connection) -> None:
-    """'x' writes only where there is nothing."""
+    """Mode 'x' fails if the object exists."""
     with memory_conn.open(BUCKET, 'key', 'x') as text:
         text.write('first')
     with pytest.raises(PreconditionFailed), memory_conn.open(BUCKET, 'key', 'xb') as file:
@@ -342,7 +342,7 @@ def test_exclusive(memory_conn: s3po.Connection) -> None:
 
 
 def test_text(memory_conn: s3po.Connection) -> None:
-    """Encoding, errors and newline are those of Python's open()."""
+    """encoding, errors and newline have the meaning of Python's open()."""
     with memory_conn.open(BUCKET, 'key', 'w', encoding='latin-1', newline='\r\n') as text:
         text.write('hé\nho\n')
         with pytest.raises(UnicodeEncodeError):
@@ -356,7 +356,7 @@ def test_text(memory_conn: s3po.Connection) -> None:
 
 
 def test_writer_in_another_thread(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """An upload under way belongs to its thread; nothing is published, and nothing hangs."""
+    """A running upload belongs to its thread: writing in another thread is an error, and nothing is published."""
     file = memory_conn.open(BUCKET, 'key', 'wb')
     file.write(LARGE)
     failures: list[BaseException] = []
@@ -374,7 +374,7 @@ def test_writer_in_another_thread(memory_conn: s3po.Connection, memory: MemoryTr
 
 
 def test_reader_in_other_threads(large: s3po.Connection) -> None:
-    """A reader may wander from thread to thread, as pyarrow's do."""
+    """A reader can be used by several threads, one after another, as pyarrow does."""
     file = large.open(BUCKET, 'large', block_size=MIB)
     got = [file.read(MIB)]
     pool = gevent.get_hub().threadpool
@@ -428,13 +428,13 @@ def test_modes_that_are_none(memory_conn: s3po.Connection, mode: Any, match: str
     ],
 )
 def test_arguments_of_the_other_mode(memory_conn: s3po.Connection, mode: str, arguments: dict[str, Any], match: str) -> None:
-    """None is ignored in silence."""
+    """An argument that the mode does not support is rejected."""
     with pytest.raises(ConfigurationError, match=match):
         memory_conn.open(BUCKET, 'key', mode, **arguments)
 
 
 def test_wrong_data(memory_conn: s3po.Connection) -> None:
-    """Text for a binary file, and what is no buffer."""
+    """Text in a binary file, or an object that is not a buffer, is a TypeError."""
     with memory_conn.open(BUCKET, 'key', 'wb') as file:
         with pytest.raises(TypeError, match="mode 'w' for text"):
             file.write('text')

@@ -13,7 +13,7 @@ from s3po.governor import AttemptOutcome, Governor, Slot
 
 
 class Load:
-    """Greenlets that each hold a slot until they are let go."""
+    """Greenlets that each hold a slot until end() is called."""
 
     def __init__(self, governor: Governor, number: int) -> None:
         self.governor = governor
@@ -38,7 +38,7 @@ def settle() -> None:
 
 
 def test_width() -> None:
-    """No more than the width are let in."""
+    """At most `width` slots are in use."""
     load = Load(Governor(3), 10)
 
     assert load.inside == 3
@@ -47,7 +47,7 @@ def test_width() -> None:
 
 
 def test_demand_lets_more_in_at_once() -> None:
-    """Who waits gets the new slots."""
+    """A larger demand gives waiting greenlets slots at once."""
     load = Load(Governor(2), 10)
     load.governor.demand(6)
     settle()
@@ -57,7 +57,7 @@ def test_demand_lets_more_in_at_once() -> None:
 
 
 def test_widest_demand_counts() -> None:
-    """Demands are not added up, and none makes it narrower than at first."""
+    """The largest demand counts; demands are not added up, and do not reduce the initial width."""
     governor = Governor(4)
     governor.demand(10)
     governor.demand(20)
@@ -71,7 +71,7 @@ def test_widest_demand_counts() -> None:
 
 
 def test_narrower_while_slots_are_out() -> None:
-    """Slots that are out are not taken away, but do not come back."""
+    """If the width shrinks, slots in use are kept and not reused."""
     governor = Governor(2)
     governor.demand(5)
     load = Load(governor, 5)
@@ -85,7 +85,7 @@ def test_narrower_while_slots_are_out() -> None:
 
 
 def test_wider_and_narrower_again() -> None:
-    """However often it changes, the count is right in the end."""
+    """After many changes of the width the number of slots is right."""
     governor = Governor(1)
     load = Load(governor, 3)
     for _ in range(5):
@@ -100,7 +100,7 @@ def test_wider_and_narrower_again() -> None:
 
 
 def test_fixed() -> None:
-    """A width that was set is not widened."""
+    """A fixed width does not change."""
     governor = Governor(8, fixed=2)
     governor.demand(50)
 
@@ -111,7 +111,7 @@ def test_fixed() -> None:
 
 
 def test_failure_and_kill_give_the_slot_back() -> None:
-    """Whatever ends an attempt."""
+    """A slot is released however the attempt ends."""
     governor = Governor(1)
     load = Load(governor, 2)
     gevent.killall(load.greenlets)
@@ -131,7 +131,7 @@ def test_failure_and_kill_give_the_slot_back() -> None:
 )
 @pytest.mark.parametrize('is_kept', [False, True])
 def test_slot_knows_its_attempt(error: BaseException | None, outcome: AttemptOutcome, is_kept: bool) -> None:
-    """Its bucket, its outcome and its seconds; the governor counts what was throttled."""
+    """A slot has its bucket, outcome and seconds; the governor counts throttled attempts."""
     governor = Governor(1)
     slot: Slot = governor.slot('bucket')
     with contextlib.suppress(NetworkError, Throttled, gevent.GreenletExit), slot as entered:
@@ -152,7 +152,7 @@ def test_slot_knows_its_attempt(error: BaseException | None, outcome: AttemptOut
 
 
 def test_slot_that_is_ended_twice() -> None:
-    """It is given back once: in a block that it outlives, it may end before the block."""
+    """A slot that is ended in the block and again at its end is released once."""
     governor = Governor(1)
     with governor.slot('bucket') as slot:
         slot.is_kept = True

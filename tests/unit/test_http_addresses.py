@@ -23,12 +23,12 @@ A, B, C = map(address, 'abc')
 
 
 class Names:
-    """A name service and a clock.
+    """A fake resolver and clock.
 
     Attributes:
         now: The time.
-        found: What it finds; an error is raised.
-        asked: How often it was asked.
+        found: The addresses that it returns, or the error that it raises.
+        asked: The number of lookups.
     """
 
     def __init__(self) -> None:
@@ -53,14 +53,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 
 
 def first(addresses: Addresses) -> Address:
-    """The one that is tried, and answers."""
+    """The address that is tried first, and works."""
     chosen = next(iter(addresses.candidates()))
     addresses.worked(chosen)
     return chosen
 
 
 def test_spread(names: Names) -> None:
-    """The least used is next, from the moment that it is tried."""
+    """The least used address is next; it counts as used when it is tried."""
     addresses = Addresses(HOST, 80)
 
     assert [first(addresses) for _ in range(5)] == [A, B, A, B, A]
@@ -69,14 +69,14 @@ def test_spread(names: Names) -> None:
 
 
 def test_same_address_twice(names: Names) -> None:
-    """The name service may repeat itself."""
+    """Duplicate addresses of the resolver count once."""
     names.found = [A, A, B]
 
     assert list(Addresses(HOST, 80).candidates()) == [A, B]
 
 
 def test_rest(names: Names) -> None:
-    """One that fails is tried last, until its rest is over."""
+    """An address that failed is tried last until its pause is over."""
     addresses = Addresses(HOST, 80)
     assert list(addresses.candidates()) == [A, B]
     addresses.failed(A)
@@ -89,7 +89,7 @@ def test_rest(names: Names) -> None:
 
 
 def test_rests_become_longer(names: Names) -> None:
-    """Twice as long each time, but for the longest; one success, and all is forgotten."""
+    """The pause doubles with each failure, up to a maximum, and is reset by a success."""
     addresses = Addresses(HOST, 80)
     rests = []
     for _ in range(9):
@@ -109,7 +109,7 @@ def test_rests_become_longer(names: Names) -> None:
 
 
 def test_failures_at_the_same_time(names: Names) -> None:
-    """They are one."""
+    """Concurrent failures count once."""
     addresses = Addresses(HOST, 80)
     list(addresses.candidates())
     for _ in range(50):
@@ -120,7 +120,7 @@ def test_failures_at_the_same_time(names: Names) -> None:
 
 
 def test_all_rest(names: Names) -> None:
-    """Then the one whose rest is over first is tried first."""
+    """If all addresses have failed, the one whose pause ends first is tried first."""
     addresses = Addresses(HOST, 80)
     list(addresses.candidates())
     addresses.failed(B)
@@ -131,7 +131,7 @@ def test_all_rest(names: Names) -> None:
 
 
 def test_names_are_asked_again(names: Names) -> None:
-    """After some time, and after a failure; what is gone is forgotten, and what is new has no arrears to make up for."""
+    """The name is resolved again after some time and after a failure; new addresses start with the others' count."""
     addresses = Addresses(HOST, 80)
     for _ in range(10):
         first(addresses)
@@ -147,7 +147,7 @@ def test_names_are_asked_again(names: Names) -> None:
 
 
 def test_names_that_are_not_found(names: Names) -> None:
-    """What was known goes on being used; with nothing known, it is an error."""
+    """If the lookup fails, the known addresses are used; without any it is an error."""
     addresses = Addresses(HOST, 80)
     names.found = socket.gaierror(socket.EAI_AGAIN, 'Try again')
     with pytest.raises(NetworkError, match=r'the host store\.example was not found: Try again'):

@@ -1,4 +1,4 @@
-"""Bodies of responses: complete or an error, never more than allowed; bytes behind them are not taken for a response."""
+"""Bodies of responses are complete or an error, and never larger than allowed; bytes after them are not read as a response."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ READERS = [read, read_by_threes, read_into, read_into_small, read_all]
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize('size_bytes', [0, 1, 3, 5, 20 * KIB])
 def test_body_with_a_length(size_bytes: int, reader: Any) -> None:
-    """It is what was sent, whichever way it is read and however it comes; then the connection is used again."""
+    """The body is returned unchanged, whichever way it is read and however it arrives; then the connection is reused."""
     data = bytes(range(256)) * 80
     answer = with_length(data[:size_bytes])
     script = [Receive(), Send(answer), Receive(), SendSlowly(answer, 1 + len(answer) // 9), Receive(), Send(HELLO)]
@@ -78,7 +78,7 @@ def test_body_with_a_length(size_bytes: int, reader: Any) -> None:
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize('sent_bytes', [0, 1, 4, 5])
 def test_body_cut_short(sent_bytes: int, reader: Any, end: Step) -> None:
-    """A body that ends before its length is an error; what has come of it is no success."""
+    """A body that ends before its length is an error."""
     answer = OK + b'Content-Length: 6\r\n\r\n' + b'hello'[:sent_bytes]
     with FakeServer([Receive(), Send(answer), end]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
@@ -95,7 +95,7 @@ CHUNKS = b'5\r\nhello\r\n0\r\nX: y\r\n\r\n'
 @pytest.mark.parametrize('end', [Close(), Reset()])
 @pytest.mark.parametrize('sent_bytes', range(len(CHUNKS)))
 def test_chunks_cut_short(sent_bytes: int, end: Step) -> None:
-    """A body in chunks that ends before the last one does is an error."""
+    """A chunked body that ends before its last chunk is an error."""
     with FakeServer([Receive(), Send(CHUNKED + CHUNKS[:sent_bytes]), end]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='chunked body ended before its last chunk|lost'):
@@ -106,7 +106,7 @@ def test_chunks_cut_short(sent_bytes: int, end: Step) -> None:
 
 
 def test_reset_of_a_body_without_a_length() -> None:
-    """A reset is no end."""
+    """A reset does not end a body without a length: it is an error."""
     with FakeServer([Receive(), Send(OK + b'\r\nhello'), Reset()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='lost'):
@@ -130,7 +130,7 @@ def test_reset_of_a_body_without_a_length() -> None:
     ],
 )
 def test_malformed_chunks(body: bytes) -> None:
-    """They are refused though the connection stays open, and it is not used again."""
+    """Invalid chunks are an error at once, and the connection is not reused."""
     with FakeServer([Receive(), Send(CHUNKED + body)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='malformed answer'):
@@ -162,7 +162,7 @@ def repeat(data: bytes) -> Step:
     ],
 )
 def test_endless_bodies(head: bytes, repeated: bytes) -> None:
-    """A body that ends nowhere is given up soon behind the limit."""
+    """A body that does not end is given up soon after the limit."""
     with FakeServer([Receive(), Send(head), repeat(repeated)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='sent a body of more than 65,536 bytes where none is expected'):
@@ -185,7 +185,7 @@ def test_endless_bodies(head: bytes, repeated: bytes) -> None:
     ],
 )
 def test_bodies_above_the_limit(answer: bytes) -> None:
-    """One byte above it is too much."""
+    """A body of one byte more than the limit is an error."""
     with FakeServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         with pytest.raises(NetworkError, match='sent a body of more than 65,536 bytes where none is expected'):
@@ -197,7 +197,7 @@ def test_bodies_above_the_limit(answer: bytes) -> None:
     [with_length(b'x' * LIMIT), OK + b'\r\n' + b'x' * LIMIT, CHUNKED + b'10000\r\n' + b'x' * LIMIT + b'\r\n0\r\n\r\n'],
 )
 def test_bodies_of_the_limit(answer: bytes) -> None:
-    """The limit itself is not."""
+    """A body of the limit's size is accepted."""
     with FakeServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
         assert pool.exchange(REQUEST).read_all(LIMIT) == b'x' * LIMIT
 
@@ -217,7 +217,7 @@ EXTRA = {
 @pytest.mark.parametrize('extra', [b'x', b'hello', HELLO, b'\0' * 30 * KIB])
 @pytest.mark.parametrize('name', EXTRA)
 def test_bytes_behind_the_answer(name: str, extra: bytes) -> None:
-    """They belong to no request: the answer stands, and the next request goes out on a new connection."""
+    """Bytes after the response belong to no request: the response is valid, and the next request uses a new connection."""
     answer, has_body = EXTRA[name]
     with FakeServer([Receive(), Send(answer + extra)], [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST, has_body=has_body)
@@ -231,7 +231,7 @@ def test_bytes_behind_the_answer(name: str, extra: bytes) -> None:
 
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n'])
 def test_empty_line_behind_the_answer(answer: bytes) -> None:
-    """Some servers send one. It does no harm, whether its connection is used again or not."""
+    """An empty line after the response, as some servers send it, does no harm."""
     script = [Receive(), Send(answer + b'\r\n'), Receive(), Send(HELLO)]
     with FakeServer(script, [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
         for _ in range(2):
@@ -242,7 +242,7 @@ def test_empty_line_behind_the_answer(answer: bytes) -> None:
 
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n', OK + b'\r\nhello'])
 def test_answer_that_is_not_read(answer: bytes) -> None:
-    """Its connection is closed, because unread bytes may follow. Closing twice is the same as once."""
+    """A response that is not read completely closes its connection. close() can be called twice."""
     with FakeServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
         response.close()
@@ -253,7 +253,7 @@ def test_answer_that_is_not_read(answer: bytes) -> None:
 
 
 def test_answer_without_a_body_that_is_not_read() -> None:
-    """There is nothing to read of it, so that its connection is used again."""
+    """A response without a body needs no reading, so its connection is reused."""
     with FakeServer([Receive(), Send(OK + b'Content-Length: 0\r\n\r\n')]) as server, pool_to(server) as pool:
         pool.exchange(REQUEST).close()
 
@@ -262,7 +262,7 @@ def test_answer_without_a_body_that_is_not_read() -> None:
 
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n', OK + b'\r\nhello'])
 def test_answers_are_no_cycles(answer: bytes) -> None:
-    """An answer is gone with its last reference; the garbage collector is not needed."""
+    """A response is freed with its last reference, without the garbage collector."""
     with FakeServer([Receive(), Send(answer), Close()]) as server, pool_to(server) as pool:
         gc.disable()
         try:
@@ -279,7 +279,7 @@ def test_answers_are_no_cycles(answer: bytes) -> None:
 
 
 class Witness:
-    """Lives as long as an answer, which takes no weak references."""
+    """An object that lives as long as a response, which supports no weak references."""
 
     def __init__(self, response: Response) -> None:
         response.headers[b''] = self  # type: ignore[assignment]

@@ -55,7 +55,7 @@ def let_others_run() -> None:
 
 
 def test_states_of_a_small_exchange(network: Network) -> None:
-    """It waits for the head, is in the body while that comes, and is idle behind it."""
+    """During a small exchange the connection is waiting, in the head, in the body, and then idle."""
     pool = Pool(network, Outbox())
     user = gevent.spawn(pool.exchange, HEAD)
     let_others_run()
@@ -73,7 +73,7 @@ def test_states_of_a_small_exchange(network: Network) -> None:
 
 
 def test_states_of_a_large_exchange() -> None:
-    """It is in the body while that is sent, and then waits for the head."""
+    """During a large exchange the connection is in the body while it is sent, and then waiting."""
     network = Network(room_bytes=100_000)
     user = gevent.spawn(Pool(network, Outbox()).exchange, HEAD, BytesChunk(bytes(300_000)))
     let_others_run()
@@ -90,7 +90,7 @@ def test_states_of_a_large_exchange() -> None:
 
 
 def test_pool(network: Network) -> None:
-    """Its representation counts connections that are idle, that are busy, and that wait for an answer."""
+    """repr(pool) shows how many connections are idle, busy, and waiting for a response."""
     pool = Pool(network, Outbox())
     assert repr(pool) == '<Pool network idle=0 busy=0 waiting=0>'
     users = [gevent.spawn(pool.exchange, HEAD) for _ in range(6)]
@@ -111,7 +111,7 @@ def test_pool(network: Network) -> None:
 
 
 def test_closed_for_ever(network: Network) -> None:
-    """A closed connection stays closed, whatever is done with it; nothing is sent."""
+    """A closed connection stays closed, and sends nothing."""
     connection = network.open()
     connection.begin(HEAD)
     connection.close()
@@ -129,7 +129,7 @@ def test_closed_for_ever(network: Network) -> None:
 
 
 def test_rest_behind_a_body(network: Network) -> None:
-    """Bytes behind a body belong to no request: the connection cannot be used again."""
+    """Bytes after a body belong to no request: the connection is not reused."""
     pool = Pool(network, Outbox())
     user = gevent.spawn(pool.exchange, HEAD)
     let_others_run()
@@ -142,7 +142,7 @@ def test_rest_behind_a_body(network: Network) -> None:
 
 
 def test_shut_down(network: Network) -> None:
-    """The greenlet that waits, and any later attempt, raises ReadTimeout with the reason."""
+    """After shut_down() the waiting greenlet and all later calls raise ReadTimeout with the reason."""
     connection = network.open()
     user = gevent.spawn(connection.receive)
     let_others_run()

@@ -1,4 +1,4 @@
-"""Ten thousand random responses; tests/fuzz has more of them."""
+"""Ten thousand random responses; tests/fuzz has more."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ WHOLE: Final = settings(max_examples=25 * settings().max_examples, deadline=None
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """Answers that are put together of parts that make sense by themselves."""
+    """Responses made of parts that are valid by themselves."""
     data = b''
     for _ in range(draw(st.integers(1, 3))):
         lines = [draw(st.sampled_from(LINES)), *draw(st.lists(st.sampled_from(HEADERS), max_size=3)), b'', b'']
@@ -69,7 +69,7 @@ def answers(draw: st.DrawFn) -> bytes:
     return data + draw(st.sampled_from(BODIES))
 
 
-# Where, how much of it is taken away, and what is put there.
+# Mutations: the offset, the number of bytes removed, and the bytes inserted.
 MUTATIONS: Final = st.lists(
     st.tuples(
         st.integers(0, 400),
@@ -91,14 +91,14 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 @WHOLE
 @given(data=answers(), cuts=CUTS, is_reset=st.booleans(), ask=ASKED)
 def test_parts(data: bytes, cuts: list[int], is_reset: bool, ask: str) -> None:
-    """Parts of answers, put together at random."""
+    """Random combinations of parts of responses are parsed or rejected."""
     check(Case(pieces=split(data, cuts), is_reset=is_reset, ask=ask))
 
 
 @WHOLE
 @given(data=answers(), mutations=MUTATIONS, cuts=CUTS, is_reset=st.booleans(), ask=ASKED)
 def test_mutations(data: bytes, mutations: list[tuple[int, int, bytes]], cuts: list[int], is_reset: bool, ask: str) -> None:
-    """The same with some bytes changed."""
+    """Random combinations with some bytes changed are parsed or rejected."""
     for offset, size_bytes, replacement in mutations:
         data = data[:offset] + replacement + data[offset + size_bytes :]
     check(Case(pieces=split(data, cuts), is_reset=is_reset, ask=ask))
@@ -107,7 +107,7 @@ def test_mutations(data: bytes, mutations: list[tuple[int, int, bytes]], cuts: l
 @WHOLE
 @given(data=st.binary(max_size=300), is_begun=st.booleans(), cuts=CUTS, is_reset=st.booleans(), ask=ASKED)
 def test_garbage(data: bytes, is_begun: bool, cuts: list[int], is_reset: bool, ask: str) -> None:
-    """Any bytes, by themselves or behind a good begin."""
+    """Random bytes, also after a valid status line, are parsed or rejected."""
     begin = b'HTTP/1.1 200 OK\r\n' if is_begun else b''
     check(Case(pieces=split(begin + data, cuts), is_reset=is_reset, ask=ask))
 
@@ -116,7 +116,7 @@ def test_garbage(data: bytes, is_begun: bool, cuts: list[int], is_reset: bool, a
 @example(body=b'', is_reset=False, ask='put stuck', size_bytes=0)
 @given(body=st.binary(max_size=100), size_bytes=st.integers(0, 100), is_reset=st.booleans(), ask=ASKED)
 def test_lengths(body: bytes, size_bytes: int, is_reset: bool, ask: str) -> None:
-    """A body is as long as its headers say, or it is an error."""
+    """A body is as long as its headers state, or an error."""
     head = b'HTTP/1.1 503 Slow Down\r\nContent-Length: %d\r\n\r\n' % size_bytes
     outcome = check(Case(pieces=[head, body], is_reset=is_reset, ask=ask))
 
@@ -129,7 +129,7 @@ def test_lengths(body: bytes, size_bytes: int, is_reset: bool, ask: str) -> None
 
 @pytest.mark.parametrize('ask', ASKS)
 def test_the_judgement(ask: str) -> None:
-    """A good answer is one; otherwise these tests would say nothing."""
+    """A valid response is accepted; otherwise these tests would prove nothing."""
     status = 403 if ask == 'put stuck' else 200
     data = b'HTTP/1.1 100 Continue\r\n\r\n' * (ask == 'put announced')
     data += b'HTTP/1.1 %d OK\r\nContent-Length: 5\r\n\r\n' % status + b'hello' * (ask != 'HEAD')

@@ -1,4 +1,4 @@
-"""Heads of responses: they are parsed alike however they arrive; anything that is not one is an error, at once."""
+"""Heads of responses are parsed alike however they arrive; anything else is an error at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIB = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer, and what is to be made of it."""
+    """A response, and the expected result."""
 
     data: bytes
     status: int = 200
@@ -70,7 +70,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize('name', ANSWERS)
 def test_split_anywhere(name: str) -> None:
-    """An answer is the same wherever it is cut in two on its way."""
+    """A response is parsed alike wherever it is split in two."""
     answer = ANSWERS[name]
     cuts = range(len(answer.data))
     with FakeServer(*([Receive(), Send(answer.data[:cut]), Send(answer.data[cut:]), Close()] for cut in cuts)) as server:
@@ -102,7 +102,7 @@ STAGES = {
 @pytest.mark.parametrize('end', [Close(), Reset()])
 @pytest.mark.parametrize('stage', STAGES)
 def test_lost_in_the_head(stage: str, end: Close | Reset) -> None:
-    """A connection that ends before the head does is lost; the request is not sent again."""
+    """A connection that ends before the end of the head is lost; the request is not sent again."""
     with FakeServer([Receive(), Send(STAGES[stage]), end]) as server, pool_to(server) as pool:
         with pytest.raises(ConnectionLost, match=f'{server.origin.peer}'):
             pool.exchange(REQUEST)
@@ -112,7 +112,7 @@ def test_lost_in_the_head(stage: str, end: Close | Reset) -> None:
 
 @pytest.mark.parametrize('end', [Close(), Reset()])
 def test_lost_before_the_request(end: Close | Reset) -> None:
-    """A new connection that ends before it is used is lost."""
+    """A new connection that ends before the request is lost, too."""
     with FakeServer([end]) as server, pool_to(server) as pool, pytest.raises(ConnectionLost):
         pool.exchange(REQUEST)
 
@@ -177,7 +177,7 @@ MALFORMED = {
 @pytest.mark.parametrize('pause_s', [None, 0.0005])
 @pytest.mark.parametrize('name', MALFORMED)
 def test_malformed(name: str, pause_s: float | None) -> None:
-    """What is no answer is refused, at once or piece by piece, though the connection stays open; and is not used again."""
+    """An invalid head is an error at once, whole or in pieces, and the connection is not reused."""
     data = MALFORMED[name]
     cut = len(data) // 2 if pause_s else 0
     script = [Receive(), Send(data[:cut]), Wait(pause_s or 0.0), Send(data[cut:])]
@@ -202,14 +202,14 @@ LONG = {
 
 @pytest.mark.parametrize('name', LONG)
 def test_long_heads(name: str) -> None:
-    """A head is no longer than 64 KiB."""
+    """A head of more than 64 KiB is an error."""
     with FakeServer([Receive(), Send(LONG[name])]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='sent a head of more than 65,536 bytes'):
             pool.exchange(REQUEST)
 
 
 def test_head_just_short_enough() -> None:
-    """64 KiB are allowed."""
+    """A head of 64 KiB is accepted."""
     head = OK + b'Content-Length: 2\r\nX: '
     head += b'y' * (64 * KIB - len(head) - 4) + b'\r\n\r\n'
     with FakeServer([Receive(), Send(head + b'hi')]) as server, pool_to(server) as pool:
@@ -219,7 +219,7 @@ def test_head_just_short_enough() -> None:
 
 
 def test_endless_head() -> None:
-    """What never ends is not received for ever."""
+    """A head without an end is given up."""
 
     def send_for_ever(peer: object) -> None:
         while True:

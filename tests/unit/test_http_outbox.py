@@ -1,4 +1,4 @@
-"""The outbox: the requests of several greenlets are sent in one round of the event loop."""
+"""The outbox sends the requests of several greenlets in one round of the event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.fake_stream import FakeStream
 
 
 class Wire:
-    """A connection over a stream in memory, used before and about to send.
+    """A connection over a stream in memory that was used before and is about to send.
 
     Attributes:
         connection: The connection.
@@ -39,7 +39,7 @@ def put(outbox: Outbox, *wires: Wire) -> None:
 
 @pytest.fixture
 def outbox() -> Outbox:
-    """An outbox of a process that is busy."""
+    """The outbox of a busy process."""
     found = Outbox()
     found._idle_share = 0.0
     found._sent_at = found._began_at = room.monotonic()
@@ -47,7 +47,7 @@ def outbox() -> Outbox:
 
 
 def test_round(outbox: Outbox) -> None:
-    """Nothing is sent before all greenlets that can run have run; then everything is, in order, each request in one piece."""
+    """Requests are sent after all runnable greenlets have run, in order, each request in one piece."""
     order: list[int] = []
     wires = [Wire() for _ in range(10)]
 
@@ -64,7 +64,7 @@ def test_round(outbox: Outbox) -> None:
 
 
 def test_idle() -> None:
-    """A process that mostly waits for the network sends a few requests at a time."""
+    """A process that mostly waits for the network sends a few requests at once, and the rest in the next round."""
     outbox = Outbox()
     wires = [Wire() for _ in range(room.FEW + 1)]
     put(outbox, *wires)
@@ -75,7 +75,7 @@ def test_idle() -> None:
 
 
 def test_closed_meanwhile(outbox: Outbox) -> None:
-    """Nothing is sent on a connection that was closed since, because its user was killed."""
+    """Nothing is sent on a connection that was closed meanwhile because its greenlet was killed."""
     wire = Wire()
     put(outbox, wire)
     wire.connection.close()
@@ -85,7 +85,7 @@ def test_closed_meanwhile(outbox: Outbox) -> None:
 
 
 def test_no_room(outbox: Outbox) -> None:
-    """What there was no room for follows, and other requests do not wait for it."""
+    """The rest of a request is sent when there is room, and other requests do not wait for it."""
     slow, fast = Wire(room_bytes=3), Wire()
     put(outbox, slow, fast)
     gevent.sleep(0)
@@ -97,7 +97,7 @@ def test_no_room(outbox: Outbox) -> None:
 
 
 def test_failure(outbox: Outbox) -> None:
-    """A connection that fails is shut down, so that its user wakes up; the others are served."""
+    """A connection that fails is shut down, so that its greenlet wakes up; the other requests are sent."""
     failing, fine = Wire(requests=1), Wire()
     failing.stream.end(is_reset=True)
     put(outbox, failing, fine)
@@ -110,7 +110,7 @@ def test_failure(outbox: Outbox) -> None:
 
 
 def test_fork(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child does not send what its parent is about to send."""
+    """A child does not send its parent's requests."""
     wire = Wire()
     put(outbox, wire)
     monkeypatch.setattr(os, 'getpid', lambda: -1)
@@ -120,7 +120,7 @@ def test_fork(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_late_bytes(outbox: Outbox) -> None:
-    """Nothing is sent where something has come that would be taken for the answer; before a first request nothing can have."""
+    """Nothing is sent if stray bytes have arrived, which would be read as the response; a first request is always sent."""
     late, first = Wire(b'late'), Wire(b'early', requests=1)
     put(outbox, late, first)
     gevent.sleep(0)

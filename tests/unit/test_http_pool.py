@@ -1,4 +1,4 @@
-"""Pools: which connection a request uses, how often it is sent, and the connection's state afterwards."""
+"""Pools: which connection a request uses, how often it is sent, and the state of the connection afterwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fetch(pool: Pool, request: bytes = REQUEST) -> bytes:
 
 
 def test_one_connection_for_consecutive_requests() -> None:
-    """What is given back is used again."""
+    """A connection that was released is reused."""
     with FakeServer([*ONCE] * 5) as server, pool_to(server) as pool:
         assert [fetch(pool) for _ in range(5)] == [b'hello'] * 5
 
@@ -46,7 +46,7 @@ def test_one_connection_for_consecutive_requests() -> None:
 
 
 def test_last_in_first_out() -> None:
-    """The connection that was given back last is used first, so that the others can be closed for want of use."""
+    """The connection that was released last is used first, so that the others become idle and can be closed."""
     with FakeServer(*[[*ONCE] * 9] * 3) as server, pool_to(server) as pool:
         held = [pool.exchange(REQUEST) for _ in range(3)]
         for number in (0, 2, 1):
@@ -64,7 +64,7 @@ def test_last_in_first_out() -> None:
 
 @pytest.mark.parametrize('end', [Close(), Reset(), Send(b'HTTP/1.1 408 Request Timeout\r\n\r\n')])
 def test_stale_connection(end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that ended while it was idle, or has unrequested bytes, is not used."""
+    """A connection that ended while it was idle, or has unrequested bytes, is not reused."""
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', 0.0)
     with FakeServer([*ONCE, end], ONCE) as server, pool_to(server) as pool:
         fetch(pool)
@@ -76,7 +76,7 @@ def test_stale_connection(end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('end', [Close(), Reset()])
 def test_stale_connection_that_is_not_looked_at(end: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has only just become idle is taken as it is; the request is sent again."""
+    """A connection that became idle just now is used without a check; if it has ended, the request is sent again."""
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', LIMIT_S)
     with FakeServer([*ONCE, end], ONCE) as server, pool_to(server) as pool:
         fetch(pool)
@@ -89,7 +89,7 @@ def test_stale_connection_that_is_not_looked_at(end: Step, monkeypatch: pytest.M
 @pytest.mark.parametrize('size_bytes', [-1, 100, 100_000, 3_000_000])
 @pytest.mark.parametrize('end', [Close(), Reset()])
 def test_request_that_crossed_the_end(end: Step, size_bytes: int) -> None:
-    """A request that dies on a used connection before any answer is sent once more, whole, on a new one."""
+    """If a reused connection ends before any byte of the response, the request is sent again on a new connection."""
     content = os.urandom(max(size_bytes, 0))
     body: Any = b'' if size_bytes < 0 else content if size_bytes == 100 else BytesChunk(content)
     end_of_body = Receive(size_bytes) if size_bytes > 0 else Wait(0.0)
@@ -109,7 +109,7 @@ def test_request_that_crossed_the_end(end: Step, size_bytes: int) -> None:
 
 
 def test_request_that_dies_twice() -> None:
-    """It is sent once more, and not a third time."""
+    """If the second connection ends, too, the request fails."""
     script = [Receive(), Close()]
     with FakeServer([*ONCE, *script], script, default=script) as server, pool_to(server) as pool:
         fetch(pool)
@@ -122,7 +122,7 @@ def test_request_that_dies_twice() -> None:
 @pytest.mark.parametrize('end', [Close(), Reset()])
 @pytest.mark.parametrize('begin', [b'H', b'HTTP/1.1 200 OK\r\n', b'HTTP/1.1 102 Processing\r\n\r\n'])
 def test_request_that_dies_in_its_answer(begin: bytes, end: Step) -> None:
-    """What has been answered, if only by a byte, is not sent again."""
+    """After one byte of the response the request is not sent again."""
     with FakeServer([*ONCE, Receive(), Send(begin), end]) as server, pool_to(server) as pool:
         fetch(pool)
         with pytest.raises(ConnectionLost):
@@ -132,7 +132,7 @@ def test_request_that_dies_in_its_answer(begin: bytes, end: Step) -> None:
 
 
 def test_garbage_on_a_used_connection() -> None:
-    """Nor is what was answered with garbage."""
+    """After an invalid response the request is not sent again."""
     with FakeServer([*ONCE, Receive(), Send(b'garbage')]) as server, pool_to(server) as pool:
         fetch(pool)
         with pytest.raises(NetworkError, match='no HTTP answer'):
@@ -142,7 +142,7 @@ def test_garbage_on_a_used_connection() -> None:
 
 
 def test_idle_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was idle for too long is not used, even if it seems to be open."""
+    """A connection that was idle for too long is not reused, even if it seems open."""
     monkeypatch.setattr(room, 'UNCHECKED_IDLE_S', 0.0)
     monkeypatch.setattr(room, 'MAX_IDLE_S', 0.0)
     with FakeServer([*ONCE, ReceiveAll()], ONCE) as server, pool_to(server) as pool:
@@ -164,7 +164,7 @@ def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_number_of_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is limited; what is more is closed."""
+    """The number of idle connections is limited; further ones are closed."""
     monkeypatch.setattr(room, 'MAX_IDLE_CONNECTIONS', 1)
     with FakeServer(default=[*ONCE, ReceiveAll()]) as server, pool_to(server) as pool:
         for response in [pool.exchange(REQUEST) for _ in range(3)]:
@@ -178,7 +178,7 @@ def test_number_of_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_closed_pool() -> None:
-    """What is idle is closed; what is in use is closed as it comes back; then the pool may be used again."""
+    """close() closes idle connections, and busy ones when they are released; then the pool can be used again."""
     with FakeServer(default=[*ONCE, ReceiveAll()]) as server, pool_to(server) as pool:
         idle, used = pool.exchange(REQUEST), pool.exchange(REQUEST)
         idle.read_all(1000)

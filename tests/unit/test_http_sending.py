@@ -1,4 +1,4 @@
-"""Bodies of requests: they arrive completely, or an early response is reported."""
+"""Bodies of requests are sent completely, or an early response is returned."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
 REFUSED = b'HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'
 BUSY = b'HTTP/1.1 503 Slow Down\r\nConnection: close\r\n\r\nno'
 MIB = 1 << 20
-# More than the buffers of both sides hold.
+# More than the socket buffers of both sides hold.
 LARGE = BytesChunk(bytes(64 * MIB))
 MEDIUM = BytesChunk(bytes(2 * MIB))
 
 
 class Pieces:
-    """A chunk that is read into the buffer, a little at a time."""
+    """A body that is read into the buffer in small pieces."""
 
     def __init__(self, data: bytes, piece_bytes: int = 100_000) -> None:
         self.size_bytes = len(data)
@@ -73,7 +73,7 @@ def _no_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize('kind', ['bytes', 'chunk', 'pieces'])
 @pytest.mark.parametrize('size_bytes', [0, 1, 16 * 1024, 16 * 1024 + 1, 256 * 1024, MIB, MIB + 1, 5 * MIB])
 def test_bodies(size_bytes: int, kind: str) -> None:
-    """They arrive as they are, of whichever kind; what is larger than 1 MiB is announced first."""
+    """Bodies of all kinds arrive unchanged; a body of more than 1 MiB is announced with Expect: 100-continue."""
     content = os.urandom(size_bytes)
     body: Any = {'bytes': bytes, 'chunk': BytesChunk, 'pieces': Pieces}[kind](content)
     is_announced = size_bytes > MIB and kind != 'bytes'
@@ -89,7 +89,7 @@ def test_bodies(size_bytes: int, kind: str) -> None:
 
 @pytest.mark.parametrize('body', [bytes(256 * 1024), BytesChunk(bytes(20 * MIB)), Pieces(bytes(20 * MIB))])
 def test_body_that_is_taken_slowly(body: Any) -> None:
-    """A server may take its time, between the pieces of what it is sent."""
+    """A server may read a body slowly."""
 
     def receive_slowly(peer: Peer) -> None:
         while True:
@@ -110,9 +110,9 @@ def test_body_that_is_taken_slowly(body: Any) -> None:
 @pytest.mark.parametrize('taken_bytes', [0, 1000, MIB])
 @pytest.mark.usefixtures('_no_announcement')
 def test_early_refusal(taken_bytes: int, end: Step | None, answer: bytes) -> None:
-    """An answer that comes while the body is sent is the answer, whether the server goes on, closes, or resets.
+    """A refusal that arrives while the body is sent is returned, whether the server then reads on, closes, or resets.
 
-    Closing with unread data in its buffers is a reset too (RFC 9112, section 9.6).
+    Closing with unread data in the buffers causes a reset, too (RFC 9112, section 9.6).
     """
     ending = [] if end is None else [Wait(0.01), end]
     with FakeServer([Receive(), Receive(taken_bytes), Send(answer), *ending]) as server, pool_to(server) as pool:
@@ -129,7 +129,7 @@ def test_early_refusal(taken_bytes: int, end: Step | None, answer: bytes) -> Non
 
 @pytest.mark.parametrize('end', [Wait(0.0), Close()])
 def test_early_refusal_of_bytes(end: Step) -> None:
-    """The same holds for bodies that go out at once."""
+    """The same holds for a body of bytes, which is sent with one call."""
     with FakeServer([Receive(), Send(REFUSED), end]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, bytes(64 * MIB))
 
@@ -139,7 +139,7 @@ def test_early_refusal_of_bytes(end: Step) -> None:
 @pytest.mark.parametrize('end', [Wait(0.0), Close()])
 @pytest.mark.usefixtures('_no_announcement')
 def test_early_success(end: Step) -> None:
-    """A server cannot have stored a body that it has not received."""
+    """A success that arrives before the whole body was sent is an error: the server cannot have stored the body."""
     with FakeServer([Receive(), Send(OK), end]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, LARGE)
@@ -151,7 +151,7 @@ def test_early_success(end: Step) -> None:
 @pytest.mark.parametrize('begin', [b'', b'HTTP/1.1 403 Forb', CONTINUE, CONTINUE + b'HTTP/1.1 2'])
 @pytest.mark.usefixtures('_no_announcement')
 def test_lost_while_sending(begin: bytes, end: Step) -> None:
-    """Without a whole answer it is an error, and the request is not sent again."""
+    """If the connection ends without a complete response, the request fails and is not sent again."""
     script = [Receive(), Receive(1000), Send(begin), Wait(0.005), end]
     with FakeServer(script) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='closed|lost'):
@@ -162,7 +162,7 @@ def test_lost_while_sending(begin: bytes, end: Step) -> None:
 
 @pytest.mark.usefixtures('_no_announcement')
 def test_interim_answers_while_sending() -> None:
-    """They change nothing."""
+    """Interim responses are ignored."""
     script = [Receive(), Send(b'HTTP/1.1 102 Processing\r\n\r\n' * 2), Wait(0.01), Receive(LARGE.size_bytes), Send(OK)]
     with FakeServer(script) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, LARGE)
@@ -188,7 +188,7 @@ def test_body_waits_for_the_go_ahead() -> None:
 
 @pytest.mark.parametrize('answer', [REFUSED, BUSY, b'HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n'])
 def test_refusal_of_the_announcement(answer: bytes) -> None:
-    """The body is never sent."""
+    """If the announcement is refused, the body is not sent."""
     with FakeServer([Receive(), Send(answer), ReceiveAll()]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, MEDIUM)
         assert response.status == int(answer[9:12])
@@ -199,7 +199,7 @@ def test_refusal_of_the_announcement(answer: bytes) -> None:
 
 
 def test_success_of_the_announcement() -> None:
-    """A server that reports success before the body was sent has stored nothing."""
+    """A success in response to the announcement is an error: the server has stored nothing."""
     with FakeServer([Receive(), Send(OK), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(NetworkError, match='success before it has the whole body'):
             pool.exchange(HEAD, MEDIUM)
@@ -210,7 +210,7 @@ def test_success_of_the_announcement() -> None:
 
 @pytest.mark.parametrize('answer', [CONTINUE + REFUSED, b'HTTP/1.1 102 Processing\r\n\r\n' + CONTINUE + REFUSED])
 def test_refusal_right_behind_the_go_ahead(answer: bytes) -> None:
-    """It is seen, though nothing more comes from the network."""
+    """A refusal that directly follows the 100 Continue is returned, although no more data arrives."""
     with FakeServer([Receive(), Send(answer)]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, LARGE)
 
@@ -219,7 +219,7 @@ def test_refusal_right_behind_the_go_ahead(answer: bytes) -> None:
 
 @pytest.mark.usefixtures('_short_wait')
 def test_server_that_does_not_know_announcements() -> None:
-    """It gets the body after a short wait, and later bodies are not announced."""
+    """If a server ignores the announcement, the body is sent after a short wait, and later bodies are not announced."""
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]
     with FakeServer(script * 2) as server, pool_to(server) as pool:
         for _ in range(2):
@@ -233,7 +233,7 @@ def test_server_that_does_not_know_announcements() -> None:
 
 @pytest.mark.usefixtures('_short_wait')
 def test_go_ahead_that_comes_late() -> None:
-    """It is no answer to anything."""
+    """A late 100 Continue does not count as the response."""
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(CONTINUE + OK)]
     with FakeServer(script) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, MEDIUM)
@@ -243,7 +243,7 @@ def test_go_ahead_that_comes_late() -> None:
 
 @pytest.mark.parametrize('is_used', [False, True])
 def test_announcement_that_is_not_expected(is_used: bool) -> None:
-    """After 417 this and all further requests are sent without it (RFC 9110, section 15.5.18)."""
+    """After 417 this and all further requests are sent without Expect (RFC 9110, section 15.5.18)."""
     refusal = [Receive(), Send(b'HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n'), ReceiveAll()]
     first = [Receive(), Send(OK), *refusal] if is_used else refusal
     script = [Receive(), Receive(MEDIUM.size_bytes), Send(OK)]
@@ -261,7 +261,7 @@ def test_announcement_that_is_not_expected(is_used: bool) -> None:
 
 @pytest.mark.usefixtures('_no_announcement')
 def test_417_without_an_announcement() -> None:
-    """It is an answer like any other."""
+    """A 417 to a request without Expect is returned like any other response."""
     script = [Receive(), Send(b'HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n')]
     with FakeServer(script) as server, pool_to(server) as pool:
         assert pool.exchange(HEAD, LARGE).status == 417
@@ -269,7 +269,7 @@ def test_417_without_an_announcement() -> None:
 
 
 class Changed(Pieces):
-    """Fails within its body."""
+    """A body whose second piece raises."""
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
         yield next(super().pieces(buffer))
@@ -277,7 +277,7 @@ class Changed(Pieces):
 
 
 def test_source_that_changes() -> None:
-    """What was sent is cut short, so that the server takes it for nothing; the connection is closed."""
+    """If the source changes, the request is not completed, so that the server discards it; the connection is closed."""
     with FakeServer([Receive(), ReceiveAll()]) as server, pool_to(server) as pool:
         with pytest.raises(SourceChanged):
             pool.exchange(HEAD, Changed(bytes(MIB)))
@@ -289,7 +289,7 @@ def test_source_that_changes() -> None:
 
 @pytest.mark.usefixtures('_short_wait')
 def test_short_wait_is_not_a_read_timeout() -> None:
-    """A server that does not know announcements is given their whole wait, however short the limits are."""
+    """The wait for 100 Continue is not shortened by the read timeout."""
     room_s = room.CONTINUE_WAIT_S * 4
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, 'CONTINUE_WAIT_S', room_s)

@@ -1,4 +1,4 @@
-"""The watchdog, round by round: when it closes a connection, and when not."""
+"""The watchdog, round by round: when it shuts a connection down, and when it does not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from s3po.http.watchdog import LONGEST_ROUND_S, SHORTEST_ROUND_S, Watchdog
 
 
 class FakeConnection:
-    """What the watchdog sees of a connection.
+    """The part of a connection that the watchdog uses.
 
     Attributes:
-        ends: The reasons that it was ended for.
+        ends: The reasons with which it was shut down.
     """
 
     peer = 'fake'
@@ -46,7 +46,7 @@ def connection() -> Any:
 
 @pytest.fixture
 def watchdog(connection: Any) -> Iterator[Watchdog]:
-    """With rounds of 1 s, a read timeout of 10 s, and 100 bytes/s over 20 s."""
+    """A watchdog with rounds of 1 s, a read timeout of 10 s, and a minimum of 100 bytes/s over 20 s."""
     watchdog = Watchdog(10.0, 100.0, speed_window_s=20.0)
     watchdog.watch(connection)
     yield watchdog
@@ -54,7 +54,7 @@ def watchdog(connection: Any) -> Iterator[Watchdog]:
 
 
 def go_on(watchdog: Watchdog, rounds: int) -> None:
-    # Nothing else runs meanwhile: its timer waits for the event loop.
+    # Nothing else runs meanwhile, since the timer needs the event loop.
     for _ in range(rounds):
         watchdog._look()
 
@@ -70,12 +70,12 @@ def go_on(watchdog: Watchdog, rounds: int) -> None:
     ],
 )
 def test_rounds(read_timeout_s: float, speed: float, window_s: float, round_s: float) -> None:
-    """A tenth of the shortest limit, within bounds."""
+    """The length of a round is a tenth of the shortest limit, within bounds."""
     assert repr(Watchdog(read_timeout_s, speed, speed_window_s=window_s)) == f'<Watchdog watched=0 round_s={round_s}>'
 
 
 def test_one_long_wait(watchdog: Watchdog, connection: Any) -> None:
-    """It has its time, and no more."""
+    """A wait ends after the read timeout."""
     connection.waits_since = 5.0
     go_on(watchdog, 10)
     assert connection.ends == []
@@ -85,7 +85,7 @@ def test_one_long_wait(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_several_waits(watchdog: Watchdog, connection: Any) -> None:
-    """Each has its own time."""
+    """Each wait has its own timeout."""
     for number in range(1, 9):
         connection.waits_since = float(number)
         go_on(watchdog, 10)
@@ -101,7 +101,7 @@ def test_nobody_waits(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_wait_that_is_about_to_end(watchdog: Watchdog, connection: Any) -> None:
-    """What has come while this process was busy has come in time."""
+    """Data that arrived while this process was busy counts as in time."""
     connection.waits_since, connection.is_about_to_wake = 5.0, True
     go_on(watchdog, 15)
     assert connection.ends == []
@@ -112,7 +112,7 @@ def test_wait_that_is_about_to_end(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_wait_with_progress(watchdog: Watchdog, connection: Any) -> None:
-    """What the other side takes from the system's buffers is progress, though there is no room for more."""
+    """Bytes that the peer acknowledges count as progress, although there is no room in the buffer."""
     connection.waits_since, connection.state = 5.0, State.IN_BODY
     for _ in range(30):
         connection.moved_bytes += 1000
@@ -124,7 +124,7 @@ def test_wait_with_progress(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_waits_within_a_head(watchdog: Watchdog, connection: Any) -> None:
-    """They count as one, and the message names the head."""
+    """Several waits for one head share one timeout, and the message mentions the head."""
     connection.state, connection.waits_since = State.IN_HEAD, 1.0
     go_on(watchdog, 10)
     assert connection.ends == []
@@ -142,7 +142,7 @@ def in_body(watchdog: Watchdog, connection: Any, rounds: int, bytes_per_round: i
 
 
 def test_low_speed(watchdog: Watchdog, connection: Any) -> None:
-    """A body slower than the limit over a whole window."""
+    """A body below the minimum speed over a whole window is given up."""
     in_body(watchdog, connection, 19, 99)
     assert connection.ends == []
     in_body(watchdog, connection, 1, 99)
@@ -151,7 +151,7 @@ def test_low_speed(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_just_fast_enough(watchdog: Watchdog, connection: Any) -> None:
-    """The limit itself is enough; and each window counts by itself."""
+    """The minimum speed itself is enough, and each window counts by itself."""
     in_body(watchdog, connection, 200, 100)
     assert connection.ends == []
     in_body(watchdog, connection, 20, 99)
@@ -160,7 +160,7 @@ def test_just_fast_enough(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_speed_outside_of_bodies(watchdog: Watchdog, connection: Any) -> None:
-    """Between bodies nothing is to move, and what moved before does not count."""
+    """Time between bodies does not count, and bytes before it do not either."""
     for _ in range(5):
         in_body(watchdog, connection, 19, 0)
         connection.state = State.WAITING
@@ -182,7 +182,7 @@ def test_speed_while_nobody_waits(watchdog: Watchdog, connection: Any) -> None:
 
 
 def test_no_speed(connection: Any) -> None:
-    """0 is no limit."""
+    """A minimum speed of 0 disables the limit."""
     watchdog = Watchdog(10.0, 0.0)
     watchdog.watch(connection)
     in_body(watchdog, connection, 1000, 0)
@@ -192,7 +192,7 @@ def test_no_speed(connection: Any) -> None:
 
 
 def test_rest() -> None:
-    """Without connections its timer stops; it does not keep connections alive."""
+    """Without connections the timer stops; the watchdog does not keep connections alive."""
     rounds = []
     watchdog = Watchdog(10.0, 0.0, on_round=lambda: rounds.append(1))
     kept, dropped = FakeConnection(), FakeConnection()

@@ -1,4 +1,4 @@
-"""A call is a frozen value with a JSON form, which keeps durable options, and an identity that is the same everywhere."""
+"""A Call is a frozen value with a JSON form for its durable options, and with the same identity in all processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def call(operation: str = 'upload_file', **options: Any) -> Call:
 
 
 def test_is_frozen() -> None:
-    """No field can be set; two equal ones are equal."""
+    """A Call cannot be changed, and is compared by its fields."""
     one = call(path='/a', retries=1)
 
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -41,7 +41,7 @@ def test_is_frozen() -> None:
 
 
 def test_pickles() -> None:
-    """It goes from process to process."""
+    """A Call can be pickled and copied."""
     one = call(path=pathlib.Path('/a'), retries=1)
 
     assert pickle.loads(pickle.dumps(one)) == one
@@ -49,7 +49,7 @@ def test_pickles() -> None:
 
 
 def test_shows_no_options() -> None:
-    """They may be data, or a secret."""
+    """repr() and str() omit the options, which may be data or secrets."""
     one = call(metadata={'a': 'hidden'}, path='/a')
 
     assert repr(one) == '<Call upload_file s3://bucket/key?versionId=1>'
@@ -67,7 +67,7 @@ def test_shows_no_options() -> None:
     ],
 )
 def test_durable_options_come_back(operation: str, options: dict[str, Any]) -> None:
-    """Through JSON text."""
+    """Durable options are restored from JSON text."""
     said = json.loads(json.dumps(call(operation, **options).to_json()))
 
     assert said['lost'] == []
@@ -88,7 +88,7 @@ def test_durable_options_come_back(operation: str, options: dict[str, Any]) -> N
     ],
 )
 def test_other_options_are_named(operation: str, options: dict[str, Any]) -> None:
-    """Data, streams, secrets and objects are not in the JSON form, whose reader knows that they are missing."""
+    """Data, streams, secrets and objects are not in the JSON form, which lists them as lost."""
     said = call(operation, **options).to_json()
 
     assert said['lost'] == list(options)
@@ -100,14 +100,14 @@ def test_other_options_are_named(operation: str, options: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize('name', ['bucket', 'key', 'version_id'])
 def test_names_that_are_no_text(name: str) -> None:
-    """No object has such a name; the call is kept all the same."""
+    """A call with an invalid name is saved, and the name is listed as lost."""
     said = Call('head', UnusableRef(**{'bucket': 'bucket', 'key': 'key', name: b'bytes'}), {}).to_json()
 
     assert json.loads(json.dumps(said))['lost'] == [name]
 
 
 def test_relative_paths(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path is kept as an absolute one: the program that reads it may run elsewhere."""
+    """A relative path is saved as an absolute one, since it may be loaded in another directory."""
     monkeypatch.chdir(tmp_path)
 
     assert call(path='a/b').to_json()['options'] == {'path': {'path': f'{tmp_path}/a/b'}}
@@ -116,7 +116,7 @@ def test_relative_paths(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_relative_path_without_a_working_directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was removed; nothing is known of the path."""
+    """If the working directory was removed, a relative path is lost."""
     gone = tmp_path / 'gone'
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -126,7 +126,7 @@ def test_relative_path_without_a_working_directory(tmp_path: pathlib.Path, monke
 
 
 def test_functions() -> None:
-    """One that can be imported by its name is durable."""
+    """A function is durable if it can be imported by its name."""
     assert durable('callback', json.dumps) == {'function': 'json:dumps'}
     assert restored('callback', durable('callback', json.dumps)) is json.dumps
     assert restored('progress', durable('progress', pathlib.Path.exists)) is pathlib.Path.exists
@@ -137,7 +137,7 @@ def test_functions() -> None:
 
 
 def test_file_imports_nothing() -> None:
-    """An option of a call is never a function, whatever a file contains."""
+    """Loading a call imports nothing, whatever the file contains."""
     for option in ('callback', 'progress', 'metadata'):
         options = {option: {'function': 'no_such_module:f'}}
 
@@ -145,7 +145,7 @@ def test_file_imports_nothing() -> None:
 
 
 def test_mistakes() -> None:
-    """An option that the operation does not have, from a file or a program, is known before the call is carried out."""
+    """mistake() finds an option that the operation does not have, before the call is carried out."""
     assert call(path='/a').mistake() is None
     assert str(call(byte_range=(1, 2)).mistake()) == "upload_file has no option 'byte_range'"
     assert str(Call('remove', REF, {}).mistake()) == "there is no operation 'remove'"
@@ -164,14 +164,14 @@ def test_mistakes() -> None:
     ],
 )
 def test_something_else(said: Any) -> None:
-    """The error names the problem."""
+    """The error for invalid data explains the problem."""
     with pytest.raises(JobError, match='not a valid call: '):
         Call.from_json(said)
 
 
 @pytest.mark.parametrize('line', [b'nonsense', b'\xff\xfe\xfd', b'[' * 100_000, b'', b'{"a": 1}'])
 def test_broken_line(tmp_path: pathlib.Path, line: bytes) -> None:
-    """The message names file and line."""
+    """The message for an invalid line contains the file and the line number."""
     good = json.dumps(call().to_json()).encode()
     (tmp_path / 'f').write_bytes(b'\n'.join([good, good, line, good]))
 
@@ -180,7 +180,7 @@ def test_broken_line(tmp_path: pathlib.Path, line: bytes) -> None:
 
 
 def test_identity() -> None:
-    """Operation, object and durable options make it; their order, defaults and limits do not."""
+    """The identity consists of operation, object and durable options, without their order, defaults and limits."""
     one = call('download', target='/a', byte_range=(1, 2))
 
     assert one.identity == call('download', byte_range=(1, 2), target=pathlib.Path('/a')).identity
@@ -198,7 +198,7 @@ def test_identity() -> None:
 
 
 def test_identity_in_another_process() -> None:
-    """It depends on no hash of this process's."""
+    """The identity is the same in another process, since it does not use hash()."""
     script = (
         'from s3po.jobs import Call; from s3po.model import ObjectRef, UnusableRef; '
         "print(Call('delete', ObjectRef(bucket='bucket', key='key', version_id='1'), {'missing_ok': False}).identity)"
@@ -209,11 +209,11 @@ def test_identity_in_another_process() -> None:
 
 
 def test_signature() -> None:
-    """The options follow the method's own arguments."""
+    """The signature shows the options after the method's own arguments."""
 
     @shows(UploadOptions)
     def upload(bucket: str, **options: Unpack[UploadOptions]) -> int:
-        """The text."""
+        """The docstring."""
         return len(options)
 
     parameters = inspect.signature(upload).parameters
@@ -224,6 +224,6 @@ def test_signature() -> None:
 
 
 def test_names() -> None:
-    """What is for other rooms only is no option of a caller."""
+    """Internal options are not options of a caller."""
     assert not any('config' in names for names in NAMES.values())
     assert NAMES['move'] == NAMES['copy']

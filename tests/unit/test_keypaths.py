@@ -1,4 +1,4 @@
-"""A key becomes its own path below the root, or an error."""
+"""A key becomes a path of its own below the root, or an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.security('S11')
 
 ROOT = os.path.realpath(tempfile.gettempdir()) + '/no-such-root'
 
-# Pieces that keys of evil intent are made of, and any text.
+# Parts of malicious keys, and any text.
 segments = st.one_of(
     st.sampled_from(
         ['..', '.', '', '...', '. .', '\\', '..\\', 'C:', 'c:x', '~', '-rf', '\0', '\n', ' ', 'a', 'A', 'b', 'é', 'e\u0301',
@@ -30,7 +30,7 @@ keys = st.one_of(st.lists(segments, min_size=1, max_size=5).map('/'.join), st.te
 
 
 def path_of(key: str) -> str | None:
-    """The path of a key; None where it is refused."""
+    """The path of a key, or None if it is rejected."""
     try:
         return local_path(ROOT, key)
     except UnsafePath:
@@ -39,7 +39,7 @@ def path_of(key: str) -> str | None:
 
 @given(key=keys)
 def test_inside(key: str) -> None:
-    """Whatever the key, its path is below the root, and is spelt like the key."""
+    """The path of a key is always below the root, and is spelt like the key."""
     found = path_of(key)
     assume(found is not None)
     assert found is not None
@@ -52,7 +52,7 @@ def test_inside(key: str) -> None:
 
 @given(one=keys, other=keys)
 def test_injective(one: str, other: str) -> None:
-    """Two keys have two paths."""
+    """Different keys have different paths."""
     first, second = path_of(one), path_of(other)
 
     assert first is None or first != second or one == other
@@ -60,7 +60,7 @@ def test_injective(one: str, other: str) -> None:
 
 @given(found=st.lists(keys, max_size=8))
 def test_no_twins(found: list[str]) -> None:
-    """Below one directory no path is another's, or lies within another's, even where case and composition do not count."""
+    """Of the paths in one directory, none equals or contains another, even if case and Unicode composition are ignored."""
     paths = LocalPaths(ROOT)
     taken: dict[str, str] = {}
     for key in found:
@@ -76,7 +76,7 @@ def test_no_twins(found: list[str]) -> None:
 
 @given(key=keys)
 def test_written(key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file system takes what is not refused, and finds it under the key."""
+    """A file system accepts every path that is not rejected, and lists it under the key."""
     assume(path_of(key) is not None)
     with tempfile.TemporaryDirectory() as root:
         path = pathlib.Path(local_path(root, key))
@@ -105,7 +105,7 @@ def test_written(key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     ],
 )
 def test_refused(key: str) -> None:
-    """They are refused, and the error names the key in a form that does nothing to a terminal."""
+    """These keys are rejected, and the error shows the key without control characters."""
     with pytest.raises(UnsafePath, match='cannot be used as a path: ') as caught:
         local_path(ROOT, key)
 
@@ -122,14 +122,14 @@ def test_refused(key: str) -> None:
     ],
 )
 def test_taken(key: str) -> None:
-    """They stay as they are."""
+    """These keys are used unchanged."""
     assert local_path('root', key) == f'root/{key}'
     assert local_path(pathlib.Path('/root'), key) == f'/root/{key}'
 
 
 @pytest.mark.parametrize('root', ['', 'a\0b', b'root'])
 def test_root(root: str) -> None:
-    """A root that is none is the caller's mistake."""
+    """An invalid root is a ConfigurationError."""
     with pytest.raises(ConfigurationError, match='root must be the path of a directory'):
         local_path(root, 'key')
 
@@ -142,7 +142,7 @@ def test_root(root: str) -> None:
     ],
 )
 def test_twins(one: str, other: str) -> None:
-    """The second of two that some file system takes for one, or that cannot both be, is refused; the first may come again."""
+    """Of two keys that a file system may treat as the same, or that cannot both exist, the second is rejected."""
     paths = LocalPaths('root')
     assert paths.path(one) == f'root/{one}'
     with pytest.raises(UnsafePath, match='cannot both be files in one directory') as caught:
@@ -156,7 +156,7 @@ def test_twins(one: str, other: str) -> None:
 
 
 def test_neighbours() -> None:
-    """Files side by side, and below one another's directories, are no twins."""
+    """Files in the same directory or in subdirectories of each other do not conflict."""
     paths = LocalPaths('root')
 
     assert [paths.path(key) for key in ('a/b', 'a/c', 'a/d/e', 'A/x', 'ab', 'a.b')] == [

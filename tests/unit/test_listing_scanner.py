@@ -1,4 +1,4 @@
-"""The scanner of listings gives what expat gives, for the pages that stores send and for all others."""
+"""The scanner of listings returns the same as expat, for pages of stores and for all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(Heal
 
 @st.composite
 def changed_pages(draw: st.DrawFn) -> bytes:
-    """A store's page, with a few of its tags and texts replaced, removed, doubled or exchanged, or with bytes damaged."""
+    """Pages of stores with tags and texts replaced, removed, repeated or exchanged, or with damaged bytes."""
     pieces = TAGS.split(draw(st.sampled_from(list(PAGES.values()))))
     fragment = st.one_of(st.sampled_from(FRAGMENTS), st.sampled_from(pieces))
     for _ in range(draw(st.integers(1, 4))):
@@ -39,7 +39,7 @@ def changed_pages(draw: st.DrawFn) -> bytes:
             case 3:
                 pieces[stop:stop] = pieces[start:stop]
             case 4:
-                # Around some elements: a comment, CDATA, an element, an attribute.
+                # Text around some elements: a comment, CDATA, an element, an attribute.
                 pieces[stop:stop] = [draw(fragment)]
                 pieces[start:start] = [draw(fragment)]
         pieces = pieces or ['']
@@ -53,13 +53,13 @@ def changed_pages(draw: st.DrawFn) -> bytes:
 @MANY
 @given(page=changed_pages())
 def test_changed_pages(page: bytes) -> None:
-    """A page that a store would not send is read as by expat, or refused with the same error."""
+    """A page that no store sends is read like expat reads it, or rejected with the same error."""
     check(page)
 
 
 @given(page=listings())
 def test_generated_pages(page: bytes) -> None:
-    """Any keys, escaped or not, and any order of the elements."""
+    """Pages with any keys, escaped or not, and with elements in any order are read like expat reads them."""
     check(page)
 
 
@@ -76,7 +76,7 @@ def test_pages_of_stores(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('store', PAGES)
 def test_cut_pages(store: str) -> None:
-    """A page that is cut off is refused, wherever it is cut."""
+    """A truncated page is rejected, wherever it is cut."""
     page = PAGES[store].encode()
 
     for size in range(len(page)):
@@ -97,7 +97,7 @@ def test_cut_pages(store: str) -> None:
     ],
 )
 def test_hidden_entries(before: str, after: str) -> None:
-    """Entries in a comment, in CDATA, in an attribute or in another element are no entries for the scanner either."""
+    """Entries in a comment, CDATA, an attribute or another element are ignored."""
     entry = '<Contents><Key>a</Key><LastModified>2026-11-21T03:05:40.000Z</LastModified><ETag>e</ETag><Size>1</Size></Contents>'
     page = document('ListBucketResult', element('IsTruncated', False), before, entry, after)
 
@@ -107,7 +107,7 @@ def test_hidden_entries(before: str, after: str) -> None:
 @pytest.mark.parametrize('encoding', ['latin-1', 'cp864', 'us-ascii', 'utf-16', 'nonsense'])
 @pytest.mark.parametrize('store', ['AWS', 'Ceph'])
 def test_other_encodings(store: str, encoding: str) -> None:
-    """Bytes that are UTF-8 as well have the meaning of the declared encoding: '%' of cp864 is another character."""
+    """A page is decoded with its declared encoding, also if its bytes are valid UTF-8 ('%' is another character in cp864)."""
     check(PAGES[store].replace('UTF-8', encoding).encode())
 
 
@@ -116,12 +116,12 @@ def test_other_encodings(store: str, encoding: str) -> None:
 )
 @pytest.mark.parametrize('text', ['d', 'f', 'GLACIER', 'CRC64NVME', 'FULL', 'x'])
 def test_special_characters(text: str, character: str) -> None:
-    """Characters that XML refuses or changes, in each element of an entry."""
+    """Characters that XML rejects or changes are handled like expat handles them, in each element of an entry."""
     check(PAGES['AWS'].replace(f'>{text}', f'>{text}{character}').encode(errors='surrogatepass'))
 
 
 def test_too_long_pages() -> None:
-    """A page with too many tags is refused, also if all of them are entries that the scanner knows."""
+    """A page with too many tags is rejected, also if all of them are known entries."""
     entry = PAGES['GCS'][PAGES['GCS'].index('<Contents>') : PAGES['GCS'].index('</ListBucketResult>')]
     page = document('ListBucketResult', entry * (MAX_TAGS // entry.count('<') + 1))
 
@@ -130,7 +130,7 @@ def test_too_long_pages() -> None:
 
 
 def test_hostile_pages() -> None:
-    """The scanner takes time in proportion to the page, also if nothing matches."""
+    """The scanner needs time in proportion to the size of the page, also if nothing matches."""
     begun = '<Contents><Key>k</Key>'
     pieces = [begun, begun + ' ' * 20, begun + '<Type>t</Type>' * 9, '<Contents>', '<Contents>' + ' ' * 1000, begun[:-6] * 9]
     for piece in pieces:

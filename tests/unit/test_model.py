@@ -1,4 +1,4 @@
-"""Values: validated on creation, immutable, with a readable text."""
+"""Values are validated on creation, immutable, and have a readable text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from s3po.model import DeleteReport, ListEntry, ObjectRef, Part, Prefix, check_b
 
 
 def test_ref_as_text() -> None:
-    """A reference reads like the URL of the command line tools."""
+    """A reference has the form of the URLs of command line tools."""
     assert str(ObjectRef(bucket='bucket', key='a/b')) == 's3://bucket/a/b'
     assert str(ObjectRef(bucket='bucket', key='a', version_id='7')) == 's3://bucket/a?versionId=7'
     assert str(Prefix(prefix='a/')) == 'a/'
 
 
 def test_values_are_frozen() -> None:
-    """Nothing changes a value."""
+    """Values cannot be changed."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         ListEntry(key='a', size_bytes=1).key = 'b'  # type: ignore[misc]
 
@@ -42,7 +42,7 @@ def test_values_are_frozen() -> None:
     ],
 )
 def test_bad_names(bucket: object, key: object, named: str) -> None:
-    """A name that no store has is refused, by the argument's name."""
+    """An invalid name is rejected, and the error contains the name of the argument."""
     with pytest.raises(ConfigurationError, match=named):
         check_name(bucket, key)
     with pytest.raises(ConfigurationError, match='to_' + named.split(maxsplit=1)[0]):
@@ -51,7 +51,7 @@ def test_bad_names(bucket: object, key: object, named: str) -> None:
 
 @pytest.mark.parametrize('key', ['x' * 1024, 'é' * 512, '../x', '/', ' ', '\n', 'a//b', '.'])
 def test_good_keys(key: str) -> None:
-    """Any key that S3 takes is one."""
+    """Every key that S3 accepts is valid."""
     assert ObjectRef(bucket='bucket', key=key).key == key
 
 
@@ -60,17 +60,17 @@ def test_good_keys(key: str) -> None:
     ['abc', 'my.dotted.bucket', 'Old_Upper', 'arn:aws:s3:eu-west-1:123456789012:accesspoint/mine'],
 )
 def test_good_buckets(bucket: str) -> None:
-    """Old names and access points are buckets too."""
+    """Old bucket names and access points are valid."""
     check_bucket(bucket)
 
 
 def test_part() -> None:
-    """A part knows where it ends, and counts from 1."""
+    """A part has an end, and part numbers start at 1."""
     assert Part(number=2, offset=10, size_bytes=5).stop == 15
     with pytest.raises(ConfigurationError):
         Part(number=0, offset=0, size_bytes=1)
 
 
 def test_delete_report_iterates_over_what_failed() -> None:
-    """What is still there is what one wants to see."""
+    """A DeleteReport iterates over the failed keys."""
     assert list(DeleteReport(deleted=3)) == []

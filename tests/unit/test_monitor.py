@@ -23,7 +23,7 @@ _sleep_natively: Any = monkey.get_original('time', 'sleep')
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(monitor, 'CALL_EVERY_S', 0.02)
     monkeypatch.setattr(monitor, 'MISSED_CALLS', 5)
-    # Batches of other tests may have been left open.
+    # Other tests may have left batches open.
     monitor._monitor.end_thread()
     monitor._monitor.renew()
     yield
@@ -108,7 +108,7 @@ def test_a_batch_that_is_forgotten_is_not_watched(busy: gevent.event.Event) -> N
 
 
 def test_a_loop_that_is_gone_is_not_watched(busy: gevent.event.Event) -> None:
-    """Its thread has destroyed it, or ended."""
+    """An event loop that was destroyed, or whose thread has ended, is no longer watched."""
     watches: list[monitor.Watch] = []
 
     def run() -> None:
@@ -125,7 +125,7 @@ def threads() -> int:
 
 
 def test_a_fork_finds_no_thread(busy: gevent.event.Event) -> None:
-    """Python 3.12 warns of forks beside threads; what the thread held would be held for ever in the child."""
+    """The monitor's thread ends before a fork: Python 3.12 warns about threads, whose locks stay locked in the child."""
     watch = watch_hub(busy)
     pid = os.fork()
     if not pid:

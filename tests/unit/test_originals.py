@@ -1,4 +1,4 @@
-"""A file is deleted after its upload only if it is the file that was uploaded, whatever happens to its path."""
+"""A file is deleted after its upload only if it is still the uploaded file, whatever happens to its path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Do = Callable[[pathlib.Path], object]
 
 @pytest.fixture
 def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A file that is being uploaded."""
+    """The path of a file that is being uploaded."""
     found = tmp_path / 'directory' / 'file'
     found.parent.mkdir()
     found.write_bytes(b'uploaded')
@@ -30,7 +30,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def source(path: pathlib.Path) -> Iterator[FileSource]:
-    """It, opened."""
+    """The opened file."""
     found = open_source(path)
     assert isinstance(found, FileSource)
     yield found
@@ -38,7 +38,7 @@ def source(path: pathlib.Path) -> Iterator[FileSource]:
 
 
 def replace(path: pathlib.Path) -> None:
-    """Put another file of the same size and time in its place, as an editor would."""
+    """Replace the file by another one of the same size and time, as an editor may do."""
     other = path.with_name('other')
     other.write_bytes(b'precious')
     found = path.stat()
@@ -52,34 +52,34 @@ def append(path: pathlib.Path) -> None:
 
 
 def rewrite(path: pathlib.Path) -> None:
-    """The same size, the same inode, another time."""
+    """Rewrite the file: the same size and inode, another time."""
     path.write_bytes(b'precious')
     os.utime(path, ns=(0, 0))
 
 
 def swap_directory(path: pathlib.Path) -> None:
-    """Another directory stands where the file's was, with a file of the same name in it."""
+    """Replace the directory by another one, which has a file of the same name."""
     path.parent.rename(path.parent.with_name('elsewhere'))
     path.parent.mkdir()
     path.write_bytes(b'precious')
 
 
 def link_directory(path: pathlib.Path) -> None:
-    """The same, by a symbolic link."""
+    """Replace the directory by a symbolic link to another one."""
     swap_directory(path)
     path.parent.rename(path.parent.with_name('third'))
     path.parent.symlink_to('third')
 
 
 def test_deleted(path: pathlib.Path, source: FileSource) -> None:
-    """It is gone, and nothing else has come."""
+    """The file is deleted, and no other file is left."""
     delete_original(source)
 
     assert os.listdir(path.parent) == []
 
 
 def test_directory_that_cannot_be_read(path: pathlib.Path, source: FileSource) -> None:
-    """Where files may be deleted but not listed, they are deleted."""
+    """A file in a directory that cannot be listed is deleted."""
     path.parent.chmod(0o300)
     try:
         delete_original(source)
@@ -90,7 +90,7 @@ def test_directory_that_cannot_be_read(path: pathlib.Path, source: FileSource) -
 
 
 def test_relative_path(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bare name is one of the current directory."""
+    """A name without a directory refers to the current directory."""
     monkeypatch.chdir(path.parent)
     source = open_source(pathlib.Path('file'))
     assert isinstance(source, FileSource)
@@ -101,7 +101,7 @@ def test_relative_path(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_symbolic_link(path: pathlib.Path) -> None:
-    """The link goes, what it leads to stays."""
+    """For a symbolic link, the link is deleted, and not its target."""
     path.with_name('link').symlink_to('file')
     source = open_source(path.with_name('link'))
     assert isinstance(source, FileSource)
@@ -113,7 +113,7 @@ def test_symbolic_link(path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('change', [replace, append, rewrite, swap_directory, link_directory])
 def test_changed_before(path: pathlib.Path, source: FileSource, change: Do) -> None:
-    """What was put there between upload and deletion stays, and so does its name."""
+    """A file that was changed or replaced before the deletion is kept, with its name."""
     change(path)
     before = path.read_bytes()
     with pytest.raises(LocalError, match='was uploaded, but not deleted: it changed meanwhile') as caught:
@@ -125,17 +125,17 @@ def test_changed_before(path: pathlib.Path, source: FileSource, change: Do) -> N
 
 
 def test_gone(path: pathlib.Path, source: FileSource) -> None:
-    """A file that another process has deleted is not deleted again."""
+    """If another process has deleted the file, the deletion raises an error."""
     path.unlink()
     with pytest.raises(LocalError, match='not deleted'):
         delete_original(source)
 
 
 class Racing:
-    """The system's calls, with another process that acts just before one of them.
+    """The module os, with another process that acts just before one of its calls.
 
     Args:
-        calls: What to do before which call, once.
+        calls: For the name of a call, what is done before it, once.
     """
 
     def __init__(self, **calls: Callable[[], object]) -> None:
@@ -152,7 +152,7 @@ class Racing:
 def test_changed_at_the_last_moment(
     path: pathlib.Path, source: FileSource, change: Do, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After it was looked at, and before it is renamed: it is put back under its name."""
+    """A file that changes between the check and the rename gets its name back."""
     monkeypatch.setattr(originals, 'os', Racing(rename=lambda: change(path)))
     with pytest.raises(LocalError, match='not deleted: it changed meanwhile. Upload it again'):
         delete_original(source)
@@ -162,7 +162,7 @@ def test_changed_at_the_last_moment(
 
 
 def test_replaced_when_it_is_too_late(path: pathlib.Path, source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After it was renamed, a new file under the old name has nothing to do with what is deleted."""
+    """A new file that appears after the rename is kept."""
     monkeypatch.setattr(originals, 'os', Racing(unlink=lambda: path.write_bytes(b'precious')))
     delete_original(source)
 
@@ -171,7 +171,7 @@ def test_replaced_when_it_is_too_late(path: pathlib.Path, source: FileSource, mo
 
 
 def test_two_changes(path: pathlib.Path, source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is lost; the error has the new name of the first one."""
+    """If two files appear, none is lost, and the error has the new name of the first one."""
     acts = Racing(rename=lambda: replace(path), link=lambda: path.write_bytes(b'third'))
     monkeypatch.setattr(originals, 'os', acts)
     with pytest.raises(LocalError, match='The last file at this path is now named .s3po-[0-9a-f]+.deleting') as caught:
@@ -183,7 +183,7 @@ def test_two_changes(path: pathlib.Path, source: FileSource, monkeypatch: pytest
 
 
 def test_directory_swapped_in_between(path: pathlib.Path, source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was looked at is what is deleted, wherever its directory has gone."""
+    """If the directory is swapped, the file that was checked is deleted, wherever its directory is."""
     monkeypatch.setattr(originals, 'os', Racing(rename=lambda: swap_directory(path)))
     delete_original(source)
 

@@ -1,4 +1,4 @@
-"""Parameters and headers: a request carries those that it takes; those that s3po sets are rejected."""
+"""Parameters and headers: a request gets those that it supports; those that s3po sets itself are rejected."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_owned_headers(name: str) -> None:
     ],
 )
 def test_what_is_no_header(headers: Any, named: str) -> None:
-    """Nothing can be smuggled into a request."""
+    """Invalid headers, with which requests could be forged, are rejected."""
     with pytest.raises(ConfigurationError, match=named):
         check_headers(headers)
 
 
 def test_other_headers() -> None:
-    """All others are sent."""
+    """All other headers are accepted."""
     check_headers({'Cache-Control': 'no-cache', 'x-custom': 'ä', 'Content-MD5': 'x', 'x-amz-acl': 'private'})
 
 
@@ -72,13 +72,13 @@ def test_other_headers() -> None:
     [({'a b': 'x'}, "'a b'"), ({'a': 'ä'}, 'printable ASCII'), ({'a': '\n'}, 'printable ASCII'), ({'a': 1}, 'must be str')],
 )
 def test_bad_metadata(metadata: Any, named: str) -> None:
-    """Metadata are headers, so they have their letters."""
+    """Metadata must be valid in headers."""
     with pytest.raises(ConfigurationError, match=f'metadata: .*{named}'):
         metadata_headers(metadata)
 
 
 def test_metadata() -> None:
-    """Names are in lower case, as the store gives them back."""
+    """Names of metadata are converted to lower case, as the store returns them."""
     assert metadata_headers({'Colour': 'red'}) == {'x-amz-meta-colour': 'red'}
 
 
@@ -94,20 +94,20 @@ def test_metadata() -> None:
     ],
 )
 def test_bad_extra(extra: dict[str, Any], named: str) -> None:
-    """The message names the parameter, and what to use."""
+    """The message names the parameter and the alternative."""
     with pytest.raises(ConfigurationError, match=named):
         check_extra(extra, ['PutObject', 'UploadPart'])
 
 
 def test_extra_of_any_request() -> None:
-    """default_extra may hold what any request knows."""
+    """default_extra may contain parameters of any request."""
     check_extra({'RequestPayer': 'requester', 'ExpectedBucketOwner': '1'}, None, 'default_extra')
     with pytest.raises(ConfigurationError, match="default_extra: 'Nonsense' is not a parameter of any S3 request"):
         check_extra({'Nonsense': 1}, None, 'default_extra')
 
 
 def test_each_request_takes_what_it_knows() -> None:
-    """One set of parameters goes with every request of a transfer."""
+    """Of the parameters of a transfer, each request gets those that it supports."""
     extra = {'ACL': 'private', 'SSECustomerAlgorithm': 'AES256', 'RequestPayer': 'requester'}
 
     assert known_extra('PutObject', extra) == extra
@@ -115,7 +115,7 @@ def test_each_request_takes_what_it_knows() -> None:
 
 
 def test_headers_become_parameters_where_there_are_some() -> None:
-    """Others are sent as they are, and only where the object is made."""
+    """Known headers become parameters; the others are sent unchanged, with the request that creates the object."""
     headers = {
         'content-type': 'text/plain',
         'X-Amz-Acl': 'private',
@@ -140,7 +140,7 @@ def test_headers_become_parameters_where_there_are_some() -> None:
     assert unknown_headers(headers) == {'x-custom': 'y', 'x-amz-bucket-key-enabled': 'true'}
 
 
-# What each request must have besides, and s3po gives it itself.
+# Other required parameters of each request, which s3po sets.
 REQUIRED: dict[str, dict[str, Any]] = {
     'GetObject': {'Key': 'key'},
     'HeadObject': {'Key': 'key'},
@@ -158,7 +158,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     'ListMultipartUploads': {},
     'GetObjectTagging': {'Key': 'key'},
 }
-# Headers that change with every request, and with others.
+# Headers that change with every request or depend on others.
 OF_THE_REQUEST = (
     'authorization',
     'amz-sdk-invocation-id',
@@ -168,7 +168,7 @@ OF_THE_REQUEST = (
     'user-agent',
 )
 EAST_OF_UTC = datetime.timezone(datetime.timedelta(hours=2))
-# Values of each of the model's types, as callers give them.
+# Values of each type of the model, as callers may pass them.
 VALUES: dict[str, list[Any]] = {
     'string': ['requester', 'a=1&b=%20+/', 'attachment; filename="ä, b.txt"', ''],
     'boolean': [True, False],
@@ -196,7 +196,7 @@ def client() -> Any:
 
 
 def by_botocore(operation: str, extra: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """The headers and the query that botocore sends because of the parameters."""
+    """The headers and the query that botocore sends for the parameters."""
     call = getattr(client(), xform_name(operation))
     required = {'Bucket': 'bucket', **REQUIRED[operation]}
     bare = prepare(client(), lambda: call(**required))
@@ -207,25 +207,25 @@ def by_botocore(operation: str, extra: dict[str, Any]) -> tuple[dict[str, str], 
 
 
 def shapes(operation: str) -> dict[str, Any]:
-    """The parameters that a caller may give, and botocore's model of each."""
+    """The parameters that a caller may pass, with botocore's model of each."""
     members = client().meta.service_model.operation_model(operation).input_shape.members
     return {
         name: shape
         for name, shape in members.items()
         if name not in OWNED_EXTRA
         and not (name.startswith('Checksum') and name != 'ChecksumMode')
-        # botocore sends these as they are; see test_keys_to_list_parts_with().
+        # botocore sends these unencoded; see test_keys_to_list_parts_with().
         and not (operation == 'ListParts' and name.startswith('SSE'))
     }
 
 
 @pytest.mark.parametrize('operation', REQUIRED)
 def test_serialized_as_botocore_does(operation: str) -> None:
-    """Every parameter becomes what botocore sends, whatever its type; all of them together as well."""
+    """Parameters of every type are serialized like botocore does it, also all of them together."""
     known = shapes(operation)
     for number in range(max(len(VALUES[shape.type_name]) for shape in known.values())):
         extra = {name: VALUES[shape.type_name][number % len(VALUES[shape.type_name])] for name, shape in known.items()}
-        # Together with its MD5, a key is sent as it is.
+        # A key that is passed with its MD5 is sent unchanged.
         extra = {name: value for name, value in extra.items() if not name.endswith('KeyMD5')}
 
         assert serialized_extra(operation, extra) == by_botocore(operation, extra)
@@ -236,7 +236,7 @@ def test_serialized_as_botocore_does(operation: str) -> None:
     'given', [{'Key': b'\x00\xff' * 16}, {'Key': 'k' * 32}, {'Key': 'a2V5', 'KeyMD5': 'bWQ1'}, {'KeyMD5': 'bWQ1'}]
 )
 def test_keys_to_encrypt_with(name: str, given: dict[str, Any]) -> None:
-    """They are sent in base64 with their MD5, unless the caller has done so."""
+    """Encryption keys are sent in base64 with their MD5, unless the caller has encoded them."""
     prefix = name.removesuffix('Key')
     extra = {prefix + suffix: value for suffix, value in given.items()}
     for operation in ('CopyObject', 'UploadPartCopy', 'GetObject', 'PutObject', 'UploadPart', 'CompleteMultipartUpload'):
@@ -247,14 +247,14 @@ def test_keys_to_encrypt_with(name: str, given: dict[str, Any]) -> None:
 
 
 def test_keys_to_list_parts_with() -> None:
-    """They are encoded as everywhere, as S3 wants it; botocore sends them as they are."""
+    """Encryption keys are encoded for ListParts, too, as S3 requires it; botocore sends them unencoded."""
     extra = {'SSECustomerKey': b'\xff' * 32}
 
     assert serialized_extra('ListParts', extra) == serialized_extra('GetObject', extra)
 
 
 def test_serialized_where_it_is_known() -> None:
-    """One set goes with every request of a transfer; of each, new headers and a new query are made."""
+    """Each request serializes the parameters that it supports, into new dicts."""
     extra = {'ACL': 'private', 'RequestPayer': 'requester', 'FetchOwner': True}
 
     assert serialized_extra('PutObject', extra) == ({'x-amz-acl': 'private', 'x-amz-request-payer': 'requester'}, {})
@@ -278,13 +278,13 @@ def test_serialized_where_it_is_known() -> None:
     ],
 )
 def test_values_that_cannot_be_sent(extra: dict[str, Any], named: str) -> None:
-    """The parameter is named; its value is not, which may be a key."""
+    """The error names the parameter, and does not contain its value, which may be a key."""
     with pytest.raises(ConfigurationError, match=named):
         serialized_extra('PutObject', extra)
 
 
 def test_lists_of_something_else() -> None:
-    """It is told what they are lists of, and what is in them cannot break out of a header."""
+    """A list with wrong items, or with control characters, is rejected."""
     with pytest.raises(ConfigurationError, match='OptionalObjectAttributes must be a list of strings'):
         serialized_extra('ListObjectsV2', {'OptionalObjectAttributes': [7]})
     with pytest.raises(ConfigurationError, match='OptionalObjectAttributes has control characters'):
@@ -292,7 +292,7 @@ def test_lists_of_something_else() -> None:
 
 
 def test_what_is_left_to_botocore() -> None:
-    """Parameters that stand in the body; and only where the request knows them."""
+    """Parameters that belong in the body are rejected for the requests that have them."""
     extra = {'CreateBucketConfiguration': {'LocationConstraint': 'EU'}}
 
     assert serialized_extra('PutObject', extra) == ({}, {})

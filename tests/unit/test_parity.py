@@ -19,13 +19,13 @@ CALLS = [name for name in vars(Calls) if not name.startswith('_') and name != 's
 
 
 def test_calls() -> None:
-    """The batch takes these."""
+    """The calls that a batch has, too."""
     assert set(CALLS) == {'upload', 'upload_file', 'download', 'download_file', 'head', 'delete', 'copy', 'move'}
 
 
 @pytest.mark.parametrize('name', CALLS)
 def test_same_signature(name: str) -> None:
-    """Names, order, kinds, defaults and types."""
+    """Both have the same parameters, with the same order, kinds, defaults and types."""
     of_connection = inspect.signature(getattr(s3po.Connection, name)).parameters
     of_batch = dict(inspect.signature(getattr(s3po.Batch, name)).parameters)
 
@@ -36,7 +36,7 @@ def test_same_signature(name: str) -> None:
 
 
 class Reading(dict[str, Any]):
-    """Options that remember which of them were read."""
+    """Options that record which of them were read."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -57,13 +57,13 @@ class Reading(dict[str, Any]):
 
 @pytest.mark.parametrize('name', CALLS)
 def test_every_option_arrives(memory_conn: s3po.Connection, tmp_path: pathlib.Path, name: str) -> None:
-    """The operation reads each option that the method takes: none is dropped on the way."""
+    """The operation reads every option that the method accepts."""
     taken = {*inspect.signature(getattr(s3po.Connection, name)).parameters} - {'self', 'bucket', 'key', 'version_id', 'silent'}
     memory_conn.upload('bucket', 'key', b'data')
     (tmp_path / 'file').write_bytes(b'data')
     given = {'source': b'data', 'path': tmp_path / 'file', 'to_bucket': 'bucket', 'to_key': 'copy', 'if_match': None}
     read: set[str] = set()
-    # A move hands its options on to a copy.
+    # A move passes its options to a copy.
     for operation in ['copy', 'move'] if name == 'move' else [name]:
         options = Reading((option, value) for option, value in given.items() if option in NAMES[operation])
         memory_conn.perform(Call(operation, ObjectRef(bucket='bucket', key='key'), options))
@@ -74,7 +74,7 @@ def test_every_option_arrives(memory_conn: s3po.Connection, tmp_path: pathlib.Pa
 
 @pytest.mark.parametrize('name', CALLS)
 def test_unknown_option(memory_conn: s3po.Connection, memory: MemoryTransport, name: str) -> None:
-    """It raises at once, as Python does for any function; what is for other rooms is unknown to callers."""
+    """An unknown or internal option is a TypeError at once, as for any function."""
     positional = ['bucket', 'key', 'source', 'to_key'][
         : 4 if name in ('copy', 'move') else 2 if name in ('head', 'delete') else 3
     ]

@@ -1,4 +1,4 @@
-"""Plans: the parts cover the object exactly, and satisfy S3's limits."""
+"""Plans: the parts cover the object exactly and satisfy S3's limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIB = 1024 * GIB
 
 @given(size_bytes=sizes, chunk=chunks, threshold=st.integers(0, 5 * GIB))
 def test_upload_plans(size_bytes: int, chunk: int, threshold: int) -> None:
-    """Parts cover [0, size) without gaps; there are at most 10,000; each is 5 MiB to 5 GiB, but the last."""
+    """Parts cover [0, size) without gaps; there are at most 10,000; each but the last is 5 MiB to 5 GiB."""
     config = TransferConfig(multipart_chunksize=chunk, multipart_threshold=threshold)
     plan = plan_upload(size_bytes, config)
     if not plan.is_multipart:
@@ -42,20 +42,20 @@ def test_upload_plans(size_bytes: int, chunk: int, threshold: int) -> None:
     [(0, 1), (1, 1), (8 * MIB - 1, 1), (8 * MIB, 1), (8 * MIB + 1, 2), (16 * MIB, 2), (20 * MIB, 3)],
 )
 def test_around_one_part(size_bytes: int, parts: int) -> None:
-    """What fits into one part is one request; a byte more is two parts."""
+    """An object of one part's size is one request; one byte more makes two parts."""
     assert len(plan_upload(size_bytes, TransferConfig())) == parts
     assert len(plan_download(size_bytes, TransferConfig())) == parts
 
 
 def test_ten_thousand_parts() -> None:
-    """The part size grows only when 10,000 parts would not be enough."""
+    """The parts grow only if 10,000 of them would not be enough."""
     assert plan_upload(MAX_PARTS * 8 * MIB, TransferConfig()).part_bytes == 8 * MIB
     assert plan_upload(MAX_PARTS * 8 * MIB + 1, TransferConfig()).part_bytes == 9 * MIB
     assert len(plan_upload(MAX_OBJECT_BYTES, TransferConfig())) == MAX_PARTS
 
 
 def test_larger_than_s3_stores() -> None:
-    """What no store takes is refused."""
+    """An object that is larger than S3's limit is rejected."""
     with pytest.raises(ConfigurationError, match='larger than the limit of S3'):
         plan_upload(MAX_OBJECT_BYTES + 1, TransferConfig())
     with pytest.raises(ConfigurationError, match='negative'):
@@ -63,7 +63,7 @@ def test_larger_than_s3_stores() -> None:
 
 
 def test_threshold_above_the_part_size() -> None:
-    """Up to the threshold an object goes by one request, even if it is more than one part."""
+    """Up to multipart_threshold an object is sent with one request, even if it is larger than a part."""
     config = TransferConfig(multipart_threshold=64 * MIB)
 
     assert not plan_upload(64 * MIB, config).is_multipart
@@ -71,13 +71,13 @@ def test_threshold_above_the_part_size() -> None:
 
 
 def test_copies_are_cut_above_5_gib() -> None:
-    """CopyObject ends at 5 GiB."""
+    """An object of more than 5 GiB, the limit of CopyObject, is copied in parts."""
     assert not plan_copy(5 * GIB, TransferConfig()).is_multipart
     assert len(plan_copy(5 * GIB + 1, TransferConfig())) == 11
 
 
 def test_parts_from_the_middle() -> None:
-    """A plan can be taken up in the middle."""
+    """parts_from() starts at any part."""
     plan = plan_upload(20 * MIB, TransferConfig())
 
     assert [part.number for part in plan.parts_from(3)] == [3]
@@ -85,7 +85,7 @@ def test_parts_from_the_middle() -> None:
 
 
 def test_streams_never_run_out_of_parts() -> None:
-    """Parts of a stream begin small and grow, so that 10,000 of them hold more than 5 TiB."""
+    """The parts of a stream grow, so that 10,000 of them hold more than 5 TiB."""
     config = TransferConfig()
     parts = [stream_part_bytes(number, config) for number in range(1, MAX_PARTS + 1)]
 

@@ -1,4 +1,4 @@
-"""The addresses of buckets equal botocore's: computed by s3po in plain cases, by botocore in all others."""
+"""The addresses of buckets equal botocore's: s3po computes them in plain cases, and botocore in all others."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize('style', STYLES)
 @pytest.mark.parametrize('endpoint', ENDPOINTS)
 def test_as_botocore(endpoint: str | None, style: str, region: str) -> None:
-    """Every way finds what botocore's own requests go to, and are signed for."""
+    """In every way of resolving, requests have the address and signature scope of botocore's requests."""
     given = {'endpoint_url': endpoint, 'addressing_style': style, 'region': region, **KEYS}
     buckets = [*PLAIN, ACCESS_POINT, OBJECT_LAMBDA, OUTPOST, 'no/bucket', 'nö']
     if endpoint and '[' in endpoint:
-        # botocore puts names in front of the brackets, which is no host.
+        # botocore would put the bucket in front of the brackets, which is not a valid host.
         buckets = [bucket for bucket in PLAIN if '.' not in bucket]
     client = build_client(ClientSettings(**given))
     expected = by_botocore(buckets, client)
@@ -101,7 +101,7 @@ def test_as_botocore(endpoint: str | None, style: str, region: str) -> None:
     ],
 )
 def test_what_only_botocore_knows(given: dict[str, Any]) -> None:
-    """botocore is called, and its errors are raised."""
+    """In these cases botocore is called, and its errors are raised."""
     given = {'region': 'us-east-1', **KEYS, **given}
     buckets = ['bucket', 'my.dotted.bucket', *([] if '[' in given.get('endpoint_url', '') else [ACCESS_POINT])]
     try:
@@ -113,7 +113,7 @@ def test_what_only_botocore_knows(given: dict[str, Any]) -> None:
 
 
 def test_paths_of_buckets() -> None:
-    """Requests for the bucket itself go where botocore sends them."""
+    """Requests for the bucket itself have botocore's address."""
     for endpoint, style, bucket in itertools.product([None, ENDPOINTS[-1]], ['auto', 'virtual'], ['bucket', 'UPPER_case']):
         given = {'endpoint_url': endpoint, 'addressing_style': style, 'region': 'us-east-1', **KEYS}
         client: Any = build_client(ClientSettings(**given))
@@ -124,7 +124,7 @@ def test_paths_of_buckets() -> None:
 
 
 def test_parts_of_a_place() -> None:
-    """An IPv6 address is connected to without brackets; the header leaves the scheme's own port out."""
+    """The address of an IPv6 host has no brackets; the Host header has, and omits the default port of the scheme."""
     place = plain_places(**{**CUSTOM, 'endpoint_url': 'http://[::1]'}).find('bucket')
     assert (place.host, place.port, place.host_header, place.path) == ('::1', 80, '[::1]', '/bucket/')
 
@@ -139,7 +139,7 @@ def test_parts_of_a_place() -> None:
 
 
 def test_botocores_address_for_other_operations() -> None:
-    """What is found with a HeadObject holds for all that a transport sends: none has rules of its own, but for Express."""
+    """The address found with HeadObject is valid for all operations: only Express has rules of its own."""
     client: Any = build_client(ClientSettings(region='us-east-1', **KEYS))
     model = client.meta.service_model
     own = {
@@ -156,7 +156,7 @@ def test_botocores_address_for_other_operations() -> None:
 
 
 def test_anonymous() -> None:
-    """Nothing is signed, by either resolver."""
+    """For an anonymous connection neither resolver signs."""
     given = {'endpoint_url': 'https://s3.example.com', 'region': 'us-east-1', 'anonymous': True}
 
     assert plain_places(**given).find('bucket') == asking_places(**given).find('bucket')
@@ -164,7 +164,7 @@ def test_anonymous() -> None:
 
 
 def test_sessions_and_clients() -> None:
-    """Those of the caller decide, the handlers of their sessions included."""
+    """The caller's sessions and clients are respected, including their event handlers."""
     core = botocore.session.get_session()
     core.set_credentials('key', 'secret')
     core.register('choose-signer.s3.*', disable_signing)
@@ -176,7 +176,7 @@ def test_sessions_and_clients() -> None:
 
 
 def test_region_and_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are botocore's to find."""
+    """Region and keys from the environment are found by botocore."""
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'eu-north-1')
     assert places(**KEYS).find('bucket').host == 'bucket.s3.eu-north-1.amazonaws.com'
 
@@ -198,7 +198,7 @@ def test_region_and_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_not_servable(bucket: str, given: dict[str, Any], reason: str) -> None:
-    """Other signature versions are left to botocore, which is called once."""
+    """Buckets with other signature versions are not servable; botocore is called once for each."""
     found = places(**{'region': 'us-east-1', **KEYS, **given})
     for _ in range(2):
         with pytest.raises(NotServable) as caught:
@@ -208,20 +208,20 @@ def test_not_servable(bucket: str, given: dict[str, Any], reason: str) -> None:
 
 
 def test_name_in_front_of_brackets() -> None:
-    """What botocore makes of an access point at an IPv6 address is no host. Later Pythons tell botocore so themselves."""
+    """An access point at an IPv6 address is rejected, by s3po or by later versions of Python."""
     with pytest.raises((NotServable, ConfigurationError)):
         places(**{**CUSTOM, 'endpoint_url': 'http://[::1]:9000'}).find(ACCESS_POINT)
 
 
 def test_directory_bucket_without_sessions() -> None:
-    """It is signed as every other, but for a service of its own."""
+    """Without sessions, a directory bucket is signed like others, with its own service name."""
     found = places(region='us-east-1', client_config=Config(s3={'disable_s3_express_session_auth': True}), **KEYS)
 
     assert (found.find(DIRECTORY).service, found.find(DIRECTORY).auth) == ('s3express', 'v4')
 
 
 def test_handler_that_answers_itself() -> None:
-    """A client with a user's handler that answers requests is left to boto3."""
+    """A client with an event handler that returns a response is not servable."""
     found = asking_places(**CUSTOM)
     answer = (AWSResponse('http://127.0.0.1', 200, {}, None), {'ResponseMetadata': {}})
     found._client().meta.events.register('before-call.s3.HeadObject', lambda **_: answer)
@@ -231,7 +231,7 @@ def test_handler_that_answers_itself() -> None:
 
 
 def test_questions_beside_requests() -> None:
-    """Other greenlets' requests continue while one resolves; the client is called once per bucket."""
+    """While one greenlet resolves, requests of other greenlets continue; the client is called once per bucket."""
     found = asking_places(**CUSTOM)
     client: Any = found._client()
     passed: list[str] = []
@@ -254,7 +254,7 @@ def test_questions_beside_requests() -> None:
 
 
 def test_questions_at_once() -> None:
-    """Of many greenlets that begin with a bucket, one resolves it."""
+    """If many greenlets start with the same bucket, one of them resolves it."""
     client = build_client(ClientSettings(**CUSTOM))
     asked: list[str] = []
     client.meta.events.register('before-parameter-build.s3', lambda params, **_: asked.append(params['Bucket']))
@@ -275,7 +275,7 @@ def test_questions_at_once() -> None:
 
 
 def test_no_credentials_are_asked_for() -> None:
-    """A question needs none, so it waits for none."""
+    """Resolving needs no credentials."""
     found = asking_places(**CUSTOM)
     found._client()._request_signer._credentials = None
 
@@ -283,14 +283,14 @@ def test_no_credentials_are_asked_for() -> None:
 
 
 class Raw:
-    """The body of an answer, as botocore reads it."""
+    """The body of a response, as botocore reads it."""
 
     def stream(self) -> Iterator[bytes]:
         yield b'<Error><Code>PermanentRedirect</Code></Error>'
 
 
 def redirected(bucket: str, to_region: str, **given: Any) -> tuple[str, object]:
-    """Where botocore's client sends a request again, after the store has named another region."""
+    """The address of botocore's second request, after the store has named another region."""
     client: Any = build_client(ClientSettings(**given))
     moved = AWSResponse('https://s3.example.com', 301, {'x-amz-bucket-region': to_region}, Raw())
     return sent(prepare(client, lambda: client.get_object(Bucket=bucket, Key='key'), moved))
@@ -308,7 +308,7 @@ MOVES = [
 
 @pytest.mark.parametrize(('bucket', 'region', 'given'), MOVES)
 def test_relearn(bucket: str, region: str, given: dict[str, Any]) -> None:
-    """A bucket is where botocore's redirects find it: in the other region, or at the same endpoint signed for that one."""
+    """After a region error, a bucket has the address of botocore's redirect, or the same address and another region."""
     given = {**KEYS, **given}
     found = places(**given)
     before = found.find(bucket)
@@ -326,14 +326,14 @@ def test_relearn(bucket: str, region: str, given: dict[str, Any]) -> None:
     [('bucket', 'us-east-1'), ('bucket', ''), ('bucket', 'evil.example.com/'), ('bucket', '-'), (ACCESS_POINT, 'eu-west-3')],
 )
 def test_nothing_to_relearn(bucket: str, region: str) -> None:
-    """The store's region is accepted if it is new, valid, and for a bucket."""
+    """The region of a response is used only if it is new and valid, and if the bucket is not an ARN."""
     found = places(region='us-east-1', **KEYS)
 
     assert found.relearn(bucket, region) is found.find(bucket)
 
 
 def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many buckets there are, a limited number is remembered."""
+    """The number of cached buckets is limited."""
     monkeypatch.setattr(room, 'MAX_PLACES', 3)
     found = plain_places(**CUSTOM)
     for number in range(10):
@@ -358,7 +358,7 @@ print([name for name in sys.modules if name.partition('.')[0] in ('boto3', 'boto
 
 
 def test_without_botocore() -> None:
-    """Where all is given, it is not even imported."""
+    """If all settings are passed, botocore is not imported."""
     program = [sys.executable, '-c', PROGRAM]
 
     assert subprocess.run(program, check=True, capture_output=True, text=True).stdout == '[]\n'

@@ -1,4 +1,4 @@
-"""HTTP settings of buckets (authorities, timeouts, proxies) equal botocore's."""
+"""The HTTP settings of buckets (authorities, timeouts, proxies) equal botocore's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 
 
 def test_http_settings() -> None:
-    """They are the same in both resolvers."""
+    """Both resolvers return the same settings."""
     timeouts = Timeouts(connect_timeout_s=1.5, read_timeout_s=2.5, min_bytes_per_s=3)
     given = {**CUSTOM, 'timeouts': timeouts, 'verify': False}
     expected = HttpSettings(timeouts=timeouts, tls=TLSOptions(verify=False))
@@ -35,7 +35,7 @@ def test_http_settings() -> None:
 
 @pytest.mark.parametrize('name', ['AWS_CA_BUNDLE', 'REQUESTS_CA_BUNDLE'])
 def test_authorities_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are trusted where the caller does not say otherwise; a blank one is botocore's to refuse."""
+    """Authorities in the environment are trusted unless the caller passes verify; a blank path is an error of botocore's."""
     monkeypatch.setenv('REQUESTS_CA_BUNDLE', '/second')
     monkeypatch.setenv(name, '/first')
     assert plain_places(**CUSTOM).http.tls.verify == asking_places(**CUSTOM).http.tls.verify == '/first'
@@ -47,7 +47,7 @@ def test_authorities_of_the_environment(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_http_settings_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """The caller's client configuration."""
+    """Settings of the caller's client configuration are used."""
     config = Config(
         connect_timeout=3,
         read_timeout=None,
@@ -84,7 +84,7 @@ def test_http_settings_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp
 def test_proxies_of_the_environment(
     make: Any, variables: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one for the scheme, as botocore takes it, unless the endpoint is excepted."""
+    """The proxy for the scheme is used as in botocore, unless the endpoint is excluded."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     given = {**CUSTOM, 'endpoint_url': 'https://s3.example.com'}
@@ -107,7 +107,7 @@ def test_proxies_of_the_environment(
 def test_proxies_that_are_not_served(
     make: Any, endpoint: str, variable: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are left to botocore; no password is shown."""
+    """Unsupported proxies are not servable; the reason contains no password."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(NotServable) as caught:
@@ -116,7 +116,7 @@ def test_proxies_that_are_not_served(
 
 
 def test_proxies_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are the only ones then."""
+    """Proxies in the configuration replace those of the environment."""
     monkeypatch.setenv('https_proxy', 'http://other:8080')
     given = {**CUSTOM, 'endpoint_url': 'https://s3.example.com'}
 

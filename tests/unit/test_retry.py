@@ -1,4 +1,4 @@
-"""Retries: how many, how long, for which errors; never for a kill or a bug."""
+"""Retries: how many, how long, and for which errors; never after a kill or a bug."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from s3po.retry import RetriesExhausted, RetryPolicy, default_wait
 
 
 class Flaky:
-    """Raises what it is given, in order, then returns."""
+    """Raises the given errors in order, and then returns."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -46,14 +46,14 @@ def policy(slept: list[float]) -> RetryPolicy:
 
 
 def test_first_attempt_is_enough(policy: RetryPolicy, slept: list[float]) -> None:
-    """Nothing waits when nothing fails."""
+    """Without a failure there is no wait."""
     assert policy.run(Flaky(), doing='x') == ('done', 1)
     assert slept == []
 
 
 @pytest.mark.parametrize('failures', [1, 2, 3])
 def test_retries(policy: RetryPolicy, slept: list[float], failures: int) -> None:
-    """Three retries follow the first attempt."""
+    """The first attempt is followed by up to three retries."""
     attempt = Flaky(*[NetworkError('reset') for _ in range(failures)])
 
     assert policy.run(attempt, doing='x') == ('done', failures + 1)
@@ -73,7 +73,7 @@ def test_exhausted(policy: RetryPolicy) -> None:
 
 @pytest.mark.parametrize('retries', [0, 1, 5])
 def test_retries_of_one_call(policy: RetryPolicy, retries: int) -> None:
-    """A call may ask for more or fewer."""
+    """`retries` of a call replaces the policy's number."""
     attempt = Flaky(*[NetworkError('reset') for _ in range(9)])
 
     with pytest.raises(RetriesExhausted):
@@ -82,7 +82,7 @@ def test_retries_of_one_call(policy: RetryPolicy, retries: int) -> None:
 
 
 def test_what_no_retry_mends(policy: RetryPolicy) -> None:
-    """It is raised as it is, and knows how many attempts there were."""
+    """An error that a retry cannot fix is raised unchanged, with the number of attempts."""
     attempt = Flaky(NetworkError('reset'), NotFound('gone'))
 
     with pytest.raises(NotFound) as caught:
@@ -93,7 +93,7 @@ def test_what_no_retry_mends(policy: RetryPolicy) -> None:
 @pytest.mark.parametrize('error', [gevent.GreenletExit(), gevent.Timeout(1), KeyboardInterrupt(), ZeroDivisionError()])
 @pytest.mark.parametrize('before', [0, 1])
 def test_never_swallowed(policy: RetryPolicy, error: BaseException, before: int) -> None:
-    """A kill, a timeout, Ctrl-C and a bug pass at once, at any attempt."""
+    """A kill, a timeout, Ctrl-C or a bug is raised at once, in any attempt."""
     attempt = Flaky(*[NetworkError('reset') for _ in range(before)], error)
 
     with pytest.raises(type(error)):
@@ -102,7 +102,7 @@ def test_never_swallowed(policy: RetryPolicy, error: BaseException, before: int)
 
 
 def test_expired_credentials_once(policy: RetryPolicy) -> None:
-    """After a refresh it is tried once more, and not again."""
+    """Expired credentials are retried once."""
     assert policy.run(Flaky(CredentialsExpired('old')), doing='x') == ('done', 2)
 
     attempt = Flaky(*[CredentialsExpired('old') for _ in range(9)])
@@ -132,7 +132,7 @@ def wait_of(wait: Callable[[tenacity.RetryCallState], float], attempt: int, erro
     ],
 )
 def test_full_jitter(attempt: int, error: Exception, highest: float) -> None:
-    """Waits are spread evenly from 0 to a bound that grows."""
+    """Waits are uniformly distributed between 0 and a limit that grows."""
     waits = [wait_of(default_wait(), attempt, error) for _ in range(500)]
 
     assert 0 <= min(waits) < highest * 0.1
@@ -141,7 +141,7 @@ def test_full_jitter(attempt: int, error: Exception, highest: float) -> None:
 
 @pytest.mark.parametrize(('told', 'lowest'), [(2.0, 2.0), (0.5, 0.5), (3600.0, 60.0)])
 def test_retry_after(told: float, lowest: float) -> None:
-    """The wait that the store requests is kept, up to a limit, with jitter."""
+    """Retry-After is respected, up to a limit, with jitter."""
     waits = [wait_of(default_wait(), 1, Throttled('x', retry_after_s=told)) for _ in range(200)]
 
     assert lowest <= min(waits)
@@ -150,7 +150,7 @@ def test_retry_after(told: float, lowest: float) -> None:
 
 
 def test_stop_of_the_callers(slept: list[float]) -> None:
-    """A policy is made of tenacity's values."""
+    """A policy accepts tenacity's stop and wait."""
     policy = RetryPolicy(retries=9, stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_fixed(7), sleep=slept.append)
 
     with pytest.raises(RetriesExhausted):
@@ -159,7 +159,7 @@ def test_stop_of_the_callers(slept: list[float]) -> None:
 
 
 def test_default_sleep_lets_others_run() -> None:
-    """Waiting is cooperative, whatever is patched."""
+    """Waits let other greenlets run, whatever is patched."""
     ran: list[int] = []
     gevent.spawn(ran.append, 1)
 
@@ -169,7 +169,7 @@ def test_default_sleep_lets_others_run() -> None:
 
 
 def test_log_line(policy: RetryPolicy, caplog: pytest.LogCaptureFixture) -> None:
-    """Each retry is a warning with operation, attempt, wait and cause."""
+    """Each retry is logged as a warning with operation, attempt, wait and cause."""
     with caplog.at_level(logging.WARNING, 's3po.retry'):
         policy.run(Flaky(NetworkError('reset by peer')), doing='UploadPart 3 of s3://bucket/key')
 
@@ -186,7 +186,7 @@ def test_bad_count(retries: object) -> None:
 
 
 def test_one_policy_for_many_greenlets() -> None:
-    """A policy has no state: of many greenlets that fail side by side, each gets its own failure."""
+    """A policy has no state: many greenlets can use it at once."""
     policy = RetryPolicy(retries=2, wait=tenacity.wait_none(), sleep=lambda _: gevent.sleep(0))
 
     def run(number: int) -> object:

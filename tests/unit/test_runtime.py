@@ -1,4 +1,4 @@
-"""The runtime's tools: work outside of the event loop, values per hub, work that a kill does not interrupt."""
+"""Tools of the runtime: work outside of the event loop, values per hub, and work that a kill does not interrupt."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ LIMIT_S = 10.0
 
 @pytest.fixture(autouse=True)
 def limit() -> Iterator[None]:
-    """No test here may hang."""
+    """Fails a test that hangs."""
     with gevent.Timeout(LIMIT_S):
         yield
 
 
 @pytest.fixture
 def thread() -> Iterator[Callable[[Callable[[], Any]], Any]]:
-    """Calls a function in one other native thread, always the same, and returns its result."""
+    """Calls functions in one other native thread, and returns their results."""
     pool = gevent.threadpool.ThreadPool(1)
     yield lambda function: pool.spawn(function).get()
     pool.kill()
 
 
 def run_in_short_thread(function: Callable[[], object]) -> None:
-    """Call a function in a native thread of its own that has begun to end when this returns."""
+    """Call a function in a native thread of its own, which is ending when this returns."""
     lock = allocate_native_lock()
     lock.acquire()
 
@@ -60,7 +60,7 @@ def run_in_short_thread(function: Callable[[], object]) -> None:
 
 
 def run_in_child(check: Callable[[], bool]) -> bool:
-    """Call a function in a fork of this process, and tell whether it returned True."""
+    """Call a function in a fork of this process; returns whether it returned True."""
     pid = os.fork()
     if pid == 0:
         is_good = False
@@ -182,7 +182,7 @@ def test_per_hub_makes_another_value_for_another_native_thread(thread: Callable[
 
 def test_per_hub_drops_the_values_of_threads_that_ended() -> None:
     class Owner:
-        """Holds its hub, as everything does that has sockets of gevent's."""
+        """An object that refers to its hub, like all objects with gevent's sockets."""
 
         def __init__(self) -> None:
             self.hub = gevent.get_hub()
@@ -235,7 +235,7 @@ def test_per_hub_makes_a_fresh_value_for_a_new_hub_of_the_same_thread(
     per_hub = runtime.PerHub(Value)
     before = thread(per_hub.get)
 
-    # Destroying does what a server does that is done with gevent in this thread.
+    # A server destroys its hub when it no longer uses gevent in this thread.
     thread(lambda: gevent.get_hub().destroy(destroy_loop=True))
 
     assert thread(per_hub.get) is not before
@@ -274,7 +274,7 @@ def test_per_hub_tells_of_a_value_that_goes_in_its_own_thread() -> None:
 
 
 def test_per_hub_tells_of_a_value_that_goes_with_it() -> None:
-    """Also where the value holds it."""
+    """on_end is called for a value that is collected together with its PerHub, even if the value refers to it."""
     ended: list[object] = []
     holder: list[Any] = []
     holder.append(runtime.PerHub(holder.copy, on_end=lambda value: ended.append(len(value))))
@@ -365,14 +365,14 @@ def test_late_import_warning_is_a_runtime_warning() -> None:
 
 
 def test_repr_of_a_task() -> None:
-    """It does not show the arguments: the hub reports a task's error, a Ctrl-C above all, by its repr()."""
+    """repr() omits the arguments, since the hub prints it with a task's error."""
 
     class Own(runtime.Task):
         def __init__(self) -> None:
             super().__init__(self.work)
 
         def work(self) -> None:
-            """Nothing."""
+            """Do nothing."""
 
     task = Own()
     assert repr(task).startswith('<Own at 0x')

@@ -20,14 +20,14 @@ LIMIT_S = 10.0
 
 @pytest.fixture(autouse=True)
 def limit() -> Iterator[None]:
-    """No test here may hang."""
+    """Fails a test that hangs."""
     with gevent.Timeout(LIMIT_S):
         yield
 
 
 @pytest.fixture
 def thread() -> Iterator[Callable[[Callable[[], Any]], Any]]:
-    """Calls a function in one other native thread, always the same, and returns its result."""
+    """Calls functions in one other native thread, and returns their results."""
     pool = gevent.threadpool.ThreadPool(1)
     yield lambda function: pool.spawn(function).get()
     pool.kill()
@@ -40,7 +40,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 class Creation:
-    """A function for shielded() that takes until it is let go, and the results that came late."""
+    """A function for shielded() that ends when may_end is set, with the results that arrived late."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -178,7 +178,7 @@ def test_shielded_hands_the_result_over_when_the_kill_comes_between_success_and_
     late: list[str] = []
 
     def create() -> str:
-        greenlet.kill(block=False)  # is delivered before the news that this function has returned
+        greenlet.kill(block=False)  # is delivered before the notice that this function has returned
         return 'upload id'
 
     greenlet = gevent.spawn(runtime.CleanUps().shielded, create, late.append, 'it')

@@ -41,7 +41,7 @@ def settings(**more: Any) -> ClientSettings:
 
 
 def shown(value: object) -> str:
-    """All that can be seen of a value without asking it for its secrets."""
+    """Everything that can be seen of a value without asking for its secrets."""
     seen = [repr(value), str(value), f'{value}', '%s %r' % (value, value), pprint.pformat(value)]
     seen += [repr(each) for each in (getattr(value, '__dict__', None), getattr(value, 'args', None))]
     for dump in (json.dumps, pickle.dumps):
@@ -54,12 +54,12 @@ def shown(value: object) -> str:
     return '\n'.join(seen)
 
 
-# ---------------------------------------------------------------------- S01: what holds secrets
+# ---------------------------------------------------------------------- S01: objects with secrets
 
 
 @pytest.mark.security('S01')
 def test_secret() -> None:
-    """Only reveal() shows it; it compares by its value, and cannot be pickled by mistake."""
+    """Only reveal() returns the secret; it is compared by value, and cannot be pickled by mistake."""
     secret = Secret(SECRET_ACCESS_KEY)
 
     assert (secret.reveal(), revealed(secret), revealed('plain'), revealed(None)) == (SECRET_ACCESS_KEY,) * 2 + ('plain', None)
@@ -88,14 +88,14 @@ def test_secret() -> None:
     ],
 )
 def test_nothing_is_shown(make: Callable[[], object]) -> None:
-    """Neither the secret nor the token."""
+    """These objects show neither the secret nor the token."""
     assert secrets_in(shown(make())) == []
 
 
 @pytest.mark.security('S01')
 @pytest.mark.parametrize('transport', ['wire', 'boto'])
 def test_connection(transport: str) -> None:
-    """It shows where it leads, and of what it was made with not what is secret; its pickle alone has that, and works."""
+    """A connection shows its endpoint and none of its secrets; only its pickle contains them, and works."""
     config = Config(proxies={'https': f'http://me:{PASSWORD}@proxy'})
     arguments: Any = {**KEYS, 'endpoint_url': ENDPOINT, 'region': 'us-east-1', 'transport': transport, 'default_extra': SSE_C}
     conn = s3po.Connection(**arguments, client_config=config)
@@ -127,7 +127,7 @@ def test_connection(transport: str) -> None:
     ],
 )
 def test_userinfo_of_an_endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is rejected, wherever it comes from, and not repeated; the message says what to give instead."""
+    """User information in an endpoint is rejected, wherever it comes from, and not shown; the message names the alternative."""
     with pytest.raises(ConfigurationError, match='endpoint_url') as caught:
         s3po.Connection(endpoint_url=url)
     assert secrets_in(shown(caught.value)) == []
@@ -141,7 +141,7 @@ def test_userinfo_of_an_endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.security('S01')
 def test_userinfo_names_the_fix() -> None:
-    """What to do about it."""
+    """The message names the arguments to pass instead."""
     with pytest.raises(ConfigurationError, match='must not hold a user name or password; give access_key_id and secret_access'):
         s3po.Connection(endpoint_url=f'http://me:{PASSWORD}@127.0.0.1')
 
@@ -158,7 +158,7 @@ def test_userinfo_names_the_fix() -> None:
     ],
 )
 def test_wrong_parameters(transport: str, wrong: dict[str, Any]) -> None:
-    """The error about a key does not contain the key."""
+    """The error for an invalid key does not contain the key."""
     conn = s3po.Connection(endpoint_url='http://127.0.0.1:9', region='us-east-1', **KEYS, transport=transport, retries=0)
     with pytest.raises(s3po.S3poError) as caught:
         conn.copy('bucket', 'key', 'bucket', 'other', extra={**SSE_C, **wrong})
@@ -178,7 +178,7 @@ def test_wrong_parameters(transport: str, wrong: dict[str, Any]) -> None:
     ],
 )
 def test_errors_of_botocore(error: Exception) -> None:
-    """Their texts contain no secrets, nor do their pickles or what a batch keeps of them."""
+    """The text, the pickle and the saved form of an error contain no secret of botocore's error."""
     with pytest.raises(s3po.S3poError) as caught, translated('doing'):
         raise error
     failed = FailedJob('upload', ObjectRef(bucket='bucket', key='key'), {}, caught.value)
@@ -190,7 +190,7 @@ def test_errors_of_botocore(error: Exception) -> None:
 @pytest.mark.security('S01')
 @pytest.mark.parametrize('name', ['extra', 'headers'])
 def test_failed_jobs(name: str, tmp_path: Any) -> None:
-    """SSE-C keys are not saved with failed jobs; repeating such a job from the file is an error with the reason."""
+    """SSE-C keys are not saved with failed jobs; a retry from the file is an error with the reason."""
     header = 'x-amz-server-side-encryption-customer-key'
     given = SSE_C if name == 'extra' else {header: base64.b64encode(SSE_C_KEY.encode()).decode()}
     cause = TransferError('no', bucket='bucket', key='key')
@@ -225,11 +225,11 @@ def test_failed_jobs(name: str, tmp_path: Any) -> None:
     ],
 )
 def test_names(name: str, is_secret: bool) -> None:
-    """What is a secret goes by its name."""
+    """Secrets are recognized by the name of the parameter or header."""
     assert is_secret_name(name) is is_secret
 
 
-# ---------------------------------------------------------------------- S02: what is logged
+# ---------------------------------------------------------------------- S02: log records
 
 BASE64_KEY = base64.b64encode(SSE_C_KEY.encode()).decode()
 HEADER = 'x-amz-server-side-encryption-customer-key'
@@ -261,7 +261,7 @@ SCOPE = f'Credential={PASSWORD}/x/aws4_request'
     ],
 )  # fmt: skip
 def test_redacted(text: str) -> None:
-    """Whatever stands under the name of a secret is gone, in all the forms in which botocore and urllib3 print it."""
+    """Values with the name of a secret are replaced, in all forms in which botocore and urllib3 print them."""
     assert secrets_in(text) != []
 
     assert secrets_in(redacted(text)) == []
@@ -282,14 +282,14 @@ def test_redacted(text: str) -> None:
     ],
 )
 def test_left_as_it_is(text: str) -> None:
-    """All else stays."""
+    """All other text is unchanged."""
     assert redacted(text) == text
 
 
 @pytest.mark.security('S02')
 @given(before=st.text(max_size=20), after=st.text(max_size=20), link=st.sampled_from(['=', ': ', ':', "': '", '": b"', "', '"]))
 def test_redacted_anywhere(before: str, after: str, link: str) -> None:
-    """Wherever in a text it stands."""
+    """A secret is replaced anywhere in a text."""
     text = f'{before} x-amz-security-token{link}{SESSION_TOKEN} {after}'
 
     assert secrets_in(redacted(text)) == []
@@ -297,14 +297,14 @@ def test_redacted_anywhere(before: str, after: str, link: str) -> None:
 
 @pytest.mark.security('S02')
 def test_hostile_text_takes_no_time() -> None:
-    """What never ends is not looked for again and again: 1 MB is done in linear time."""
+    """1 MB of hostile text is processed in linear time."""
     text = "x-amz-security-token: '" * 40_000
 
     assert redacted(text).count(HIDDEN) > 10_000
 
 
 class Kept(logging.Handler):
-    """Keeps what is logged, formatted."""
+    """A handler that collects formatted log records."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -316,7 +316,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    """All that is logged, with all loggers at DEBUG."""
+    """All log records, with all loggers at DEBUG."""
     handler, root = Kept(), logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -328,7 +328,7 @@ def kept() -> Iterator[Kept]:
 
 @pytest.mark.security('S02')
 def test_records(kept: Kept) -> None:
-    """Of records, message, arguments and exception are redacted; others pass as they are, arguments included."""
+    """Message, arguments and exception of a record are redacted; records without secrets are unchanged."""
     guard_logs()
     log = logging.getLogger('botocore.endpoint')
     log.debug('Sending %s to %s', {'Authorization': SESSION_TOKEN}, 'there')
@@ -348,7 +348,7 @@ def test_records(kept: Kept) -> None:
 
 @pytest.mark.security('S02')
 def test_filters_are_cheap_and_few() -> None:
-    """However many clients are made, each logger has the filter once, no handler, and its level; it is not asked in vain."""
+    """However many clients are made, each logger has the filter once, no handler, and its old level."""
     build_client(settings())
     before = {name: logging.getLogger(name).level for name in logging.root.manager.loggerDict}
     build_client(settings())
@@ -365,7 +365,7 @@ def test_filters_are_cheap_and_few() -> None:
 
 @pytest.mark.security('S02')
 def test_every_logger_of_botocore_has_it() -> None:
-    """Also those that come into being only when something rare is done."""
+    """Every logger of botocore has the filter, also those of modules that are imported rarely."""
     build_client(settings())
     missing = [name for name in sorted(loggers_in_source()) if REDACTING not in logging.getLogger(name).filters]
 
@@ -373,7 +373,7 @@ def test_every_logger_of_botocore_has_it() -> None:
 
 
 def loggers_in_source() -> set[str]:
-    """The modules of boto3 and its like that have a logger of their own, imported or not."""
+    """The modules of boto3 and its dependencies that have a logger of their own, imported or not."""
     import importlib.util
     import pathlib
 
@@ -391,7 +391,7 @@ def loggers_in_source() -> set[str]:
 
 @pytest.mark.security('S01')
 def test_refresh_that_fails_with_a_secret() -> None:
-    """What a caller's function raises is told without what it may have shown."""
+    """The error of a failed refresh omits the text of the caller's exception, which may contain a secret."""
     import datetime
 
     from botocore.credentials import RefreshableCredentials
@@ -411,7 +411,7 @@ def test_refresh_that_fails_with_a_secret() -> None:
 
 
 def test_the_watch_sees(caplog: pytest.LogCaptureFixture) -> None:
-    """The watch over the functional tests finds what is logged, also in exceptions, and in base64."""
+    """The check of the functional tests finds secrets in log records, also in exceptions and in base64."""
     watch = canaries.Watch()
     logging.getLogger('test').addHandler(watch)
     try:

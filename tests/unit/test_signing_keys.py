@@ -1,4 +1,4 @@
-"""The keys that sign requests: the caller's fixed ones, else those that the client finds and refreshes."""
+"""The keys that sign requests: the caller's fixed ones, or those that the client finds and refreshes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def no_client() -> Any:
 
 
 class Issuer:
-    """A source of temporary keys, and a clock that is set by hand.
+    """A source of temporary keys, with a fake clock.
 
     Attributes:
-        issued: How often it was asked for new ones.
-        reissues: Whether it issues the same ones again, as metadata services do until they have others.
-        error: What it fails with; None for nothing.
-        now_s: What the clock shows.
+        issued: The number of refreshes.
+        reissues: Whether it returns the same keys again, as metadata services do until they have new ones.
+        error: The exception that it raises, or None.
+        now_s: The time of the clock.
     """
 
     def __init__(self, lifetime_s: int) -> None:
@@ -41,7 +41,7 @@ class Issuer:
         self.source = BotoKeys(self.inner, clock=lambda: self.now_s)
 
     def keys(self, lifetime_s: int) -> dict[str, str]:
-        """What botocore wants of a source of temporary keys."""
+        """Keys in the form of botocore's metadata."""
         number = 0 if self.reissues else self.issued
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
         return {
@@ -67,7 +67,7 @@ class Issuer:
 
 
 def test_given_keys() -> None:
-    """They never change, need no client, and no repr shows them."""
+    """Keys that are passed never change, need no client, and are in no repr."""
     source = key_source(ClientSettings(access_key_id='key', secret_access_key='hidden', session_token='unseen'), no_client)
     keys = source.current
     assert keys is not None
@@ -81,7 +81,7 @@ def test_given_keys() -> None:
 
 
 def test_anonymous() -> None:
-    """There are no keys, with and without a client."""
+    """An anonymous connection has no keys, with and without a client."""
     client = build_client(ClientSettings(anonymous=True, region='us-east-1'))
     for source in (
         key_source(ClientSettings(anonymous=True), no_client),
@@ -94,7 +94,7 @@ def test_anonymous() -> None:
 
 
 def test_found_keys() -> None:
-    """What the client finds is the same object as long as it is the same keys."""
+    """As long as the client's keys are the same, `current` is the same object."""
     now_s = [0.0]
     source = BotoKeys(Credentials('key', 'secret', 'token'), clock=lambda: now_s[0])
     keys = source.current
@@ -108,7 +108,7 @@ def test_found_keys() -> None:
 
 
 def test_kind_of_source() -> None:
-    """A client is made only where no keys are given; then its keys are used."""
+    """A client is made only if no keys are passed; then its keys are used."""
     core = botocore.session.get_session()
     core._credentials = Credentials('key', 'secret')
     client = build_client(ClientSettings(session=core, region='us-east-1'))
@@ -133,7 +133,7 @@ def test_refresh() -> None:
 
 
 def test_expire() -> None:
-    """Keys that the store refuses as expired are replaced at once, and only once, however many requests are refused."""
+    """Keys that the store refuses as expired are refreshed at once, and only once, however many requests are refused."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
     for _ in range(3):
@@ -146,7 +146,7 @@ def test_expire() -> None:
 
 
 def test_keys_that_were_replaced_meanwhile() -> None:
-    """They are not refreshed once more."""
+    """Keys that were replaced already are not refreshed again."""
     issuer = Issuer(FRESH_S)
     keys = issuer.source.current
     issuer.source.expire(keys)
@@ -158,7 +158,7 @@ def test_keys_that_were_replaced_meanwhile() -> None:
 
 
 def test_keys_that_are_issued_again() -> None:
-    """If a refresh brings equal keys, refusals of earlier requests do not cause another one."""
+    """If a refresh returns equal keys, refusals of earlier requests do not cause another one."""
     issuer = Issuer(FRESH_S)
     issuer.reissues = True
     keys = issuer.source.current
@@ -171,7 +171,7 @@ def test_keys_that_are_issued_again() -> None:
 
 
 def test_failed_refresh() -> None:
-    """It raises CredentialsError; the next request tries again."""
+    """A failed refresh raises CredentialsError; the next request tries again."""
     issuer = Issuer(EXPIRED_S)
     issuer.error = LookupError('no keys today')
     with pytest.raises(CredentialsError, match='no keys today'):

@@ -1,4 +1,4 @@
-"""Signatures equal botocore's, for every kind of request, and AWS's documented examples."""
+"""Signatures equal botocore's for every kind of request, and AWS's documented examples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from s3po.s3.sigv4 import (
 
 
 class Asked(NamedTuple):
-    """A request that is to be signed."""
+    """A request to be signed."""
 
     method: str
     host: str
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
 
 
 class Secret(NamedTuple):
-    """Who signs, and for where."""
+    """Keys, and the region for which they sign."""
 
     access_key_id: str
     secret_access_key: str
@@ -62,7 +62,7 @@ class Secret(NamedTuple):
         return Credentials(*self[:3]), self.service, self.region
 
 
-# What is difficult in a key or a query, more often than chance would have it.
+# Characters that are difficult in a key or a query, more often than by chance.
 difficult = st.sampled_from(
     ['/', '//', '.', '..', '/../', '/./', '%', '%2F', '%25', '+', ' ', '  ', '~', '*', "'", '?', '#', '&', '=', ';', ':', '@']
 )
@@ -70,7 +70,7 @@ controls = st.sampled_from('\x00\x01\t\n\r\x1f\x7f\x85\xa0é€\u2028😀')
 characters = st.one_of(difficult, controls, st.characters(exclude_categories=['Cs']))
 texts = st.lists(characters, max_size=12).map(''.join)
 
-# Set by the signer; botocore replaces a caller's.
+# Set by the signer; botocore replaces the caller's.
 OWN_HEADERS = frozenset({'host', 'date', 'authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token'})
 header_names = st.one_of(
     st.sampled_from(sorted(UNSIGNED_HEADERS)),
@@ -107,7 +107,7 @@ secrets = st.builds(
     service=st.sampled_from(['s3', 's3-object-lambda', 's3-outposts']),
 )
 
-# The keys and the request that AWS's examples are about.
+# The keys and the request of AWS's examples.
 EXAMPLE = Secret('AKIAIOSFODNN7EXAMPLE', 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', None, 'us-east-1', 's3')
 EXAMPLE_HOST = 'examplebucket.s3.amazonaws.com'
 EXAMPLE_TIME = '20130524T000000Z'
@@ -115,15 +115,15 @@ EXAMPLE_S = 1_369_353_600
 
 
 def at(moment: datetime.datetime) -> Any:
-    """botocore, for as long as it takes this for the present moment."""
+    """A context in which this moment is botocore's present time."""
     return mock.patch.object(botocore.auth, 'get_current_datetime', return_value=moment)
 
 
 @given(secret=secrets, asked=requests, body=st.binary(max_size=20), is_body_signed=st.booleans())
 def test_headers_as_botocore(secret: Secret, asked: Asked, body: bytes, is_body_signed: bool) -> None:
-    """The same request has the same Authorization, whatever is in it, and whenever it is made."""
+    """The Authorization header equals botocore's for the same request at the same time."""
     query = canonical_query(asked.query)
-    # botocore sorts a query that comes in another order.
+    # botocore sorts a query that is not sorted.
     url = asked.url('&'.join(reversed(query.split('&'))))
     theirs = AWSRequest(method=asked.method, url=url, headers=asked.headers, data=body)
     theirs.context['client_config'] = Config(s3={'payload_signing_enabled': is_body_signed})
@@ -144,7 +144,7 @@ def test_headers_as_botocore(secret: Secret, asked: Asked, body: bytes, is_body_
 
 @given(secret=secrets, asked=requests, expires_s=st.integers(1, 604_800))
 def test_presigned_as_botocore(secret: Secret, asked: Asked, expires_s: int) -> None:
-    """The same URL has the same parameters; the signature, which is one of them, is of them in order."""
+    """The presigned URL has botocore's parameters, with the same signature."""
     theirs = AWSRequest(method=asked.method, url=asked.url(''), headers=asked.headers, params=dict(asked.query))
     with at(asked.moment):
         botocore.auth.S3SigV4QueryAuth(*secret.theirs, expires=expires_s).add_auth(theirs)
@@ -159,7 +159,7 @@ def test_presigned_as_botocore(secret: Secret, asked: Asked, expires_s: int) -> 
 
 @given(asked=requests, is_escaped=st.booleans())
 def test_queries_as_botocore(asked: Asked, is_escaped: bool) -> None:
-    """A query is sent as it is signed, be it botocore that reads it from a URL or that is given its parameters."""
+    """A query is sent as it is signed, like botocore does for queries in URLs and in parameters."""
     query = canonical_query(asked.query)
     theirs = AWSRequest(
         method='GET', url=asked.url(query if is_escaped else ''), params={} if is_escaped else dict(asked.query)
@@ -239,26 +239,26 @@ def test_documented_url() -> None:
     ],
 )
 def test_keys_are_escaped_once(key: str, quoted: str) -> None:
-    """And their paths are never normalised."""
+    """Keys are escaped once, and their paths are not normalised."""
     assert quoted_key(key) == quoted
 
 
 @pytest.mark.parametrize('name', sorted(UNSIGNED_HEADERS))
 def test_headers_that_are_not_signed(name: str) -> None:
-    """Whatever their case; all others are, in order, and blanks count once."""
+    """These headers are not signed, whatever their case; all others are, sorted, with repeated blanks removed."""
     headers = {'X-B': ' a  b\tc ', name: 'x', name.upper(): 'y', 'x-a': ''}
 
     assert canonical_headers(headers) == ('x-a:\nx-b:a b c', 'x-a;x-b')
 
 
 def test_unsigned_headers_are_botocores() -> None:
-    """A header that only one of them signs would make requests that only one of them can send."""
+    """The unsigned headers are those of botocore."""
     assert sorted(botocore.auth.SIGNED_HEADERS_BLACKLIST) == sorted(UNSIGNED_HEADERS)
     assert (UNSIGNED_PAYLOAD, EMPTY_SHA256) == (botocore.auth.UNSIGNED_PAYLOAD, botocore.auth.EMPTY_SHA256_HASH)
 
 
 def test_the_key_of_the_day() -> None:
-    """It is derived once per day, and again when the day changes, also backwards, after the clock was corrected."""
+    """The signing key is derived once per day, and again if the day changes, also backwards after a clock correction."""
     signer = Signer(*EXAMPLE)
     seconds = [EXAMPLE_S, EXAMPLE_S + 86_399, EXAMPLE_S + 86_400, EXAMPLE_S + 86_399]
     with mock.patch('hmac.digest', wraps=hmac.digest) as digest:
@@ -268,14 +268,14 @@ def test_the_key_of_the_day() -> None:
             said.append(signer.at(second).authorization('GET', '/', '', '', '', EMPTY_SHA256))
             counted.append(digest.call_count)
 
-    # Four derive a key.
+    # Four HMACs derive a key.
     assert counted == [4, 4, 8, 12]
     assert said == [Signer(*EXAMPLE).at(second).authorization('GET', '/', '', '', '', EMPTY_SHA256) for second in seconds]
     assert [each.partition('EXAMPLE/')[2][:8] for each in said] == ['20130524', '20130524', '20130525', '20130524']
 
 
 def test_the_second() -> None:
-    """What requests of one second share is made once a second, and is always that of the second of the request."""
+    """The values of one second are computed once per second, and are always those of the request's second."""
     signer = Signer(*EXAMPLE)
     with mock.patch('time.strftime', wraps=time.strftime) as formatted:
         said = [signer.at(second).timestamp for second in (EXAMPLE_S, EXAMPLE_S + 0.999, EXAMPLE_S + 1.0, EXAMPLE_S + 0.5)]
@@ -285,5 +285,5 @@ def test_the_second() -> None:
 
 
 def test_nothing_secret_is_shown() -> None:
-    """Neither the secret nor the token."""
+    """repr() contains neither the secret nor the token."""
     assert repr(Signer('id', 'secret', 'token', 'eu-west-1')) == '<Signer id eu-west-1/s3>'

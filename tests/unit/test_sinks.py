@@ -23,7 +23,7 @@ def names(path: pathlib.Path) -> list[str]:
 
 
 def test_memory() -> None:
-    """Parts are written in any order, and discarded at a restart."""
+    """Parts can be written in any order, and are discarded at a restart."""
     sink = open_sink(None)
     sink.begin(3)
     sink.write_at(0, b'old')
@@ -36,7 +36,7 @@ def test_memory() -> None:
 
 
 def test_memory_window() -> None:
-    """What is put into a window is there, without write_at()."""
+    """Bytes in a window are part of the result, without write_at()."""
     sink = open_sink(None)
     sink.begin(6)
     window = sink.window(2, 3)
@@ -50,7 +50,7 @@ def test_memory_window() -> None:
 
 @pytest.mark.parametrize('data', [b'', b'whole'])
 def test_write_whole(tmp_path: pathlib.Path, data: bytes) -> None:
-    """In place of begin() and write_at(), also behind an attempt that came further; each kind of sink."""
+    """write_whole() replaces begin() and write_at(), also after a longer attempt, for each kind of sink."""
     target = tmp_path / 'target'
     file = io.BytesIO()
     for sink in (open_sink(None), open_sink(target), open_sink(target, use_tmp_file=False), open_sink(file)):
@@ -73,7 +73,7 @@ def test_memory_empty() -> None:
 
 
 def test_path(tmp_path: pathlib.Path) -> None:
-    """Until it is complete there is only a temporary file, beside the target."""
+    """Until commit() there is only a temporary file in the target's directory."""
     sink = open_sink(tmp_path / 'target')
     assert names(tmp_path) == []
     sink.begin(6)
@@ -102,7 +102,7 @@ def test_path_begun_anew_is_not_longer(tmp_path: pathlib.Path) -> None:
 
 
 def test_path_after_a_failure(tmp_path: pathlib.Path) -> None:
-    """The old file is as it was, and no temporary one is left."""
+    """After a failure the old file is unchanged, and no temporary file is left."""
     (tmp_path / 'target').write_bytes(b'old')
     sink = open_sink(tmp_path / 'target')
     sink.begin(6)
@@ -114,7 +114,7 @@ def test_path_after_a_failure(tmp_path: pathlib.Path) -> None:
 
 
 def test_rollback_before_anything_began(tmp_path: pathlib.Path) -> None:
-    """A download that failed at once touched nothing."""
+    """rollback() before begin() changes nothing."""
     sink = open_sink(tmp_path / 'target', use_tmp_file=False)
     sink.rollback()
 
@@ -122,7 +122,7 @@ def test_rollback_before_anything_began(tmp_path: pathlib.Path) -> None:
 
 
 def test_permissions(tmp_path: pathlib.Path) -> None:
-    """A new file has those of any new file, a replaced one its own."""
+    """A new file has the permissions of any new file, a replaced one its old permissions."""
     (tmp_path / 'old').write_bytes(b'')
     os.chmod(tmp_path / 'old', 0o640)
     mask = os.umask(0o027)
@@ -140,7 +140,7 @@ def test_permissions(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('use_tmp_file', [True, False])
 def test_umask_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, use_tmp_file: bool) -> None:
-    """It is the whole process's: a change for a moment would give the files of other threads the wrong permissions."""
+    """The umask is never changed: it belongs to the process, so files of other threads would get wrong permissions."""
     (tmp_path / 'expected').touch()
 
     def umask(mask: int) -> int:
@@ -159,7 +159,7 @@ def test_umask_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize('path', ['a\ud800b', 'a\0b'])
 @pytest.mark.parametrize('kind', [str, pathlib.Path])
 def test_text_that_is_no_path(tmp_path: pathlib.Path, path: str, kind: Callable[[str], Any]) -> None:
-    """A path that the system cannot encode is an error of the caller."""
+    """A path that the system cannot encode is a ConfigurationError."""
     with pytest.raises(ConfigurationError, match='target .* cannot be a path'):
         open_sink(kind(f'{tmp_path}/{path}'))
     with pytest.raises(ConfigurationError, match='source .* cannot be a path'):
@@ -167,7 +167,7 @@ def test_text_that_is_no_path(tmp_path: pathlib.Path, path: str, kind: Callable[
 
 
 def test_name_that_is_not_utf_8(tmp_path: pathlib.Path) -> None:
-    """It is a path nevertheless."""
+    """A file name that is not UTF-8 is a valid path."""
     path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9'))
     sink = open_sink(path)
     sink.write_whole(b'data')
@@ -186,7 +186,7 @@ def test_name_that_is_not_utf_8(tmp_path: pathlib.Path) -> None:
 
 
 def test_link_is_replaced_not_followed(tmp_path: pathlib.Path) -> None:
-    """A link at the target does not lead the bytes elsewhere."""
+    """A symbolic link at the target is replaced and not followed."""
     (tmp_path / 'elsewhere').write_bytes(b'untouched')
     (tmp_path / 'target').symlink_to(tmp_path / 'elsewhere')
     sink = open_sink(tmp_path / 'target')
@@ -199,7 +199,7 @@ def test_link_is_replaced_not_followed(tmp_path: pathlib.Path) -> None:
 
 
 def test_without_temporary_file(tmp_path: pathlib.Path) -> None:
-    """Then the path is written itself, and is absent after a failure."""
+    """Without a temporary file the target itself is written, and removed after a failure."""
     sink = open_sink(tmp_path / 'target', use_tmp_file=False)
     sink.begin(3)
     sink.write_at(0, b'abc')
@@ -214,7 +214,7 @@ def test_without_temporary_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_large_writes(tmp_path: pathlib.Path) -> None:
-    """What is written by another thread is the same."""
+    """Large writes, which are done in another thread, are correct."""
     data = os.urandom(3 * MIB)
     sink = open_sink(tmp_path / 'target')
     sink.begin(len(data))
@@ -225,7 +225,7 @@ def test_large_writes(tmp_path: pathlib.Path) -> None:
 
 
 def test_full_disk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message names the path and what to do, and nothing is left."""
+    """The error of a full disk contains the path and advice, and nothing is left."""
 
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -242,7 +242,7 @@ def test_full_disk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_failed_rename_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even the temporary file."""
+    """If the rename fails, no file is left, not even the temporary one."""
     sink = open_sink(tmp_path / 'target')
     sink.begin(0)
 
@@ -257,7 +257,7 @@ def test_failed_rename_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: pytes
 
 
 def test_bad_paths(tmp_path: pathlib.Path) -> None:
-    """What would fail anyway fails before anything is sent."""
+    """An impossible target is rejected before anything is sent."""
     (tmp_path / 'file').write_bytes(b'')
     os.mkfifo(tmp_path / 'fifo')
 
@@ -275,7 +275,7 @@ def test_bad_paths(tmp_path: pathlib.Path) -> None:
 
 
 def test_name_as_long_as_the_file_system_takes(tmp_path: pathlib.Path) -> None:
-    """The temporary name is short, whatever the target's is."""
+    """The temporary name is short, however long the target's name is."""
     sink = open_sink(tmp_path / ('x' * 255))
     sink.begin(0)
     sink.commit()
@@ -284,7 +284,7 @@ def test_name_as_long_as_the_file_system_takes(tmp_path: pathlib.Path) -> None:
 
 
 def test_relative_path(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bare name is in the current directory."""
+    """A name without a directory refers to the current directory."""
     monkeypatch.chdir(tmp_path)
     sink = PathSink('target', use_tmp_file=True, fsync=True)
     sink.begin(0)
@@ -294,7 +294,7 @@ def test_relative_path(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_binary_file(tmp_path: pathlib.Path) -> None:
-    """Written from its position, flushed, left open."""
+    """A binary file is written from its position, flushed, and left open."""
     with open(tmp_path / 'f', 'w+b') as file:
         file.write(b'head ')
         sink = open_sink(file)
@@ -309,7 +309,7 @@ def test_binary_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_file_is_truncated_back(tmp_path: pathlib.Path) -> None:
-    """A failure leaves what was there before."""
+    """After a failure a file object has its old content."""
     with open(tmp_path / 'f', 'w+b') as file:
         file.write(b'head ')
         sink = open_sink(file)
@@ -323,7 +323,7 @@ def test_file_is_truncated_back(tmp_path: pathlib.Path) -> None:
 
 
 def test_pipe_cannot_be_truncated() -> None:
-    """The message mentions that data was written."""
+    """If the target cannot be truncated, the message mentions that data was written."""
     reading, writing = os.pipe()
     with open(reading, 'rb'), open(writing, 'wb', buffering=0) as file:
         sink = open_sink(file)
@@ -334,7 +334,7 @@ def test_pipe_cannot_be_truncated() -> None:
 
 
 def test_raw_file_that_takes_less(tmp_path: pathlib.Path) -> None:
-    """What an unbuffered file did not take is written again."""
+    """If an unbuffered file accepts fewer bytes, the rest is written with further calls."""
 
     class Slow(io.RawIOBase):
         taken = b''
@@ -355,7 +355,7 @@ def test_raw_file_that_takes_less(tmp_path: pathlib.Path) -> None:
 
 
 def test_text_file(tmp_path: pathlib.Path) -> None:
-    """Bytes go below the text, untouched, behind what was written as text."""
+    """In a text file, bytes are written unchanged after the text."""
     with open(tmp_path / 'f', 'w', encoding='latin-1') as file:
         file.write('head ')
         sink = open_sink(file)
@@ -366,7 +366,7 @@ def test_text_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_text_without_a_binary_layer() -> None:
-    """StringIO gets text, also when a character is cut in two."""
+    """StringIO gets decoded text, also if a character is cut in two."""
     file = io.StringIO()
     file.write('head ')
     sink = open_sink(file)
@@ -379,7 +379,7 @@ def test_text_without_a_binary_layer() -> None:
 
 
 def test_text_that_is_none() -> None:
-    """An object that is not UTF-8 is refused, and StringIO is as it was."""
+    """An object that is not UTF-8 is rejected for StringIO, which is unchanged."""
     file = io.StringIO()
     sink = open_sink(file)
     sink.begin(2)
@@ -398,7 +398,7 @@ def test_what_is_no_target(target: Any) -> None:
 
 
 def test_files_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
-    """Closed and read-only files are refused."""
+    """Closed and read-only files are rejected."""
     (tmp_path / 'f').write_bytes(b'')
     with open(tmp_path / 'f', 'rb') as file, pytest.raises(ConfigurationError, match='not open for writing'):
         open_sink(file)

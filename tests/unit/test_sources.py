@@ -57,26 +57,26 @@ def read(given: Any) -> bytes:
     ids=lambda given: type(given).__name__,
 )
 def test_kinds(given: Any) -> None:
-    """Everything that has bytes gives them."""
+    """Every kind of source is read completely."""
     assert read(given) == b'hello'
 
 
 def test_text_is_sent_as_utf_8() -> None:
-    """A str is data."""
+    """A str is sent as UTF-8."""
     assert read('ä😀') == 'ä😀'.encode()
     with pytest.raises(ConfigurationError, match='UTF-8'):
         open_source('\ud800')
 
 
 def test_buffers_of_wider_items() -> None:
-    """A buffer is its bytes, whatever its items are."""
+    """A buffer is read as bytes, whatever its items are."""
     assert read(array.array('H', [0x0101, 0x0202])) == b'\1\1\2\2'
     with pytest.raises(ConfigurationError, match='contiguous'):
         open_source(memoryview(b'abcdef')[::2])
 
 
 def test_views_are_released() -> None:
-    """A source that was closed does not keep a bytearray from growing."""
+    """After close() a bytearray can be resized again."""
     data = bytearray(b'hello')
     source = open_source(data)
     all_of(source)
@@ -86,14 +86,14 @@ def test_views_are_released() -> None:
 
 
 def test_mapped_file(tmp_path: pathlib.Path) -> None:
-    """A mapping is its bytes."""
+    """A mapped file is read as bytes."""
     (tmp_path / 'f').write_bytes(b'mapped')
     with open(tmp_path / 'f', 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert read(mapped) == b'mapped'
 
 
 def test_path(tmp_path: pathlib.Path) -> None:
-    """A path is read by offset."""
+    """A path is read by offset, any number of times."""
     (tmp_path / 'f').write_bytes(b'0123456789')
     source = open_source(tmp_path / 'f')
 
@@ -105,7 +105,7 @@ def test_path(tmp_path: pathlib.Path) -> None:
 
 
 def test_large_chunks_are_read_off_the_hub(tmp_path: pathlib.Path) -> None:
-    """A large range is whole."""
+    """A large chunk, which is read in another thread, is complete."""
     (tmp_path / 'f').write_bytes(os.urandom(3 * MIB))
     source = open_source(tmp_path / 'f')
 
@@ -115,7 +115,7 @@ def test_large_chunks_are_read_off_the_hub(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('mode', ['rb', 'r+b', 'r', 'r+'])
 def test_files_from_their_position(tmp_path: pathlib.Path, mode: str) -> None:
-    """An open file is read from where it stands, and left where it ends, open."""
+    """An open file is read from its position, left at its end, and not closed."""
     (tmp_path / 'f').write_bytes(b'first\nsecond\n')
     with open(tmp_path / 'f', mode) as file:
         file.readline()
@@ -130,14 +130,14 @@ def test_files_from_their_position(tmp_path: pathlib.Path, mode: str) -> None:
 
 
 def test_unbuffered_file(tmp_path: pathlib.Path) -> None:
-    """A raw file is a file."""
+    """A raw file is accepted."""
     (tmp_path / 'f').write_bytes(b'raw')
     with open(tmp_path / 'f', 'rb', buffering=0) as file:
         assert read(file) == b'raw'
 
 
 def test_what_was_written_but_not_flushed(tmp_path: pathlib.Path) -> None:
-    """A file that was written to is sent with what is still in its buffer."""
+    """Data in the buffer of a file is flushed and sent, too."""
     with open(tmp_path / 'f', 'w+b') as file:
         file.write(b'buffered')
         file.seek(0)
@@ -145,14 +145,14 @@ def test_what_was_written_but_not_flushed(tmp_path: pathlib.Path) -> None:
 
 
 def test_text_file_bytes_are_untouched(tmp_path: pathlib.Path) -> None:
-    """A text file is moved as its bytes: no newline, no encoding is changed."""
+    """A text file is sent as its bytes: newlines and encoding are unchanged."""
     (tmp_path / 'f').write_bytes(b'a\r\n' + 'ä'.encode('latin-1'))
     with open(tmp_path / 'f', encoding='latin-1') as file:
         assert read(file) == b'a\r\n\xe4'
 
 
 def test_text_file_while_it_is_iterated(tmp_path: pathlib.Path) -> None:
-    """Its position is not known then, and guessing it would lose data."""
+    """A text file that is being iterated is rejected, since its position is unknown."""
     (tmp_path / 'f').write_text('a\nb\n')
     with open(tmp_path / 'f') as file:
         next(file)
@@ -161,7 +161,7 @@ def test_text_file_while_it_is_iterated(tmp_path: pathlib.Path) -> None:
 
 
 def test_compressed_file_is_not_its_descriptor(tmp_path: pathlib.Path) -> None:
-    """What a file object gives is uploaded, not what lies below it."""
+    """A compressed file is sent as its decompressed content, not as the file below it."""
     with gzip.open(tmp_path / 'f.gz', 'wb') as file:
         file.write(b'plain text')
     with gzip.open(tmp_path / 'f.gz', 'rb') as file:
@@ -171,7 +171,7 @@ def test_compressed_file_is_not_its_descriptor(tmp_path: pathlib.Path) -> None:
 
 
 def test_temporary_files() -> None:
-    """The wrappers of tempfile are files."""
+    """The wrappers of tempfile are accepted."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(b'binary')
         file.seek(0)
@@ -187,7 +187,7 @@ def test_temporary_files() -> None:
 
 
 def test_seekable_object_from_its_position() -> None:
-    """Parts of a seekable object are read in any order, and it ends where reading would have left it."""
+    """A seekable object is read in any order, and is at its end afterwards."""
     file = io.BytesIO(b'0123456789')
     file.seek(2)
     source = open_source(file)
@@ -201,7 +201,7 @@ def test_seekable_object_from_its_position() -> None:
 
 
 def test_pipe() -> None:
-    """What cannot seek is a stream."""
+    """A file that cannot seek is a stream."""
     reading, writing = os.pipe()
     with open(writing, 'wb') as file:
         file.write(b'through a pipe')
@@ -212,14 +212,14 @@ def test_pipe() -> None:
 
 
 def test_text_stream_without_a_binary_layer(tmp_path: pathlib.Path) -> None:
-    """Text that comes from elsewhere is encoded as UTF-8."""
+    """Text without a binary layer is encoded as UTF-8."""
     (tmp_path / 'f').write_bytes('ä'.encode('latin-1'))
     with codecs.open(str(tmp_path / 'f'), encoding='latin-1') as file:
         assert read(file) == 'ä'.encode()
 
 
 class Reader:
-    """An object that only reads."""
+    """An object that has only read()."""
 
     def __init__(self, *pieces: Any) -> None:
         self.pieces = list(pieces)
@@ -229,14 +229,14 @@ class Reader:
 
 
 def test_anything_that_reads() -> None:
-    """An HTTP response, say."""
+    """Any object with read() is accepted, such as an HTTP response."""
     assert read(Reader(b'ab', b'cd')) == b'abcd'
     with pytest.raises(ConfigurationError, match='non-blocking'):
         read(Reader(None))
 
 
 def test_stream_chunks() -> None:
-    """A stream is cut into the requested sizes, whatever its pieces are; fewer bytes only at its end."""
+    """A stream is cut into the requested sizes; fewer bytes are returned only at its end."""
     source = open_source(iter([b'abcde', b'f', b'gh']))
     assert isinstance(source, StreamSource)
 
@@ -244,7 +244,7 @@ def test_stream_chunks() -> None:
 
 
 def test_buffers_that_are_filled_again() -> None:
-    """A producer may give the same buffer each time."""
+    """A producer may reuse its buffer."""
 
     def pieces() -> Iterator[bytearray]:
         buffer = bytearray(1)
@@ -256,7 +256,7 @@ def test_buffers_that_are_filled_again() -> None:
 
 
 def test_file_that_says_nothing_of_its_size() -> None:
-    """Files of /proc say 0 bytes and have more."""
+    """A file of /proc is read completely, although its size is 0."""
     assert read(pathlib.Path('/proc/self/status')).startswith(b'Name:')
 
 
@@ -269,13 +269,13 @@ def test_what_is_no_source(given: Any) -> None:
 
 @pytest.mark.parametrize('pieces', [['text'], [b'a', 'text'], [1, 2], [None]], ids=str)
 def test_iterables_of_something_else(pieces: list[Any]) -> None:
-    """Lines of text, or numbers, are a mistake."""
+    """An iterable of text or numbers is rejected."""
     with pytest.raises(ConfigurationError, match='an iterable must return bytes, not'):
         read(iter(pieces))
 
 
 def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
-    """Closed, write-only and text-giving files are refused."""
+    """Closed and write-only files are rejected."""
     with open(tmp_path / 'f', 'wb') as file, pytest.raises(ConfigurationError, match='not open for reading'):
         open_source(file)
     with pytest.raises(ConfigurationError, match='closed'):
@@ -283,7 +283,7 @@ def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
 
 
 def test_paths_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
-    """Each error has the path and advice."""
+    """The error for an unreadable path contains the path and advice."""
     os.mkfifo(tmp_path / 'fifo')
 
     with pytest.raises(LocalError, match='cannot upload .*missing: No such file') as caught:
@@ -296,7 +296,7 @@ def test_paths_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
 
 
 def test_shrinking_file(tmp_path: pathlib.Path) -> None:
-    """A range that is no longer there is not silently short."""
+    """If a file shrinks, the read raises instead of returning fewer bytes."""
     (tmp_path / 'f').write_bytes(b'x' * 100)
     source = open_source(tmp_path / 'f')
     assert isinstance(source, FileSource)
@@ -309,7 +309,7 @@ def test_shrinking_file(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('change', ['append', 'touch'])
 def test_changing_file(tmp_path: pathlib.Path, change: str) -> None:
-    """A file that is written to while it is read is caught."""
+    """A file that changes while it is read is detected."""
     path = tmp_path / 'f'
     path.write_bytes(b'x' * 100)
     source = open_source(path)
@@ -328,7 +328,7 @@ def test_changing_file(tmp_path: pathlib.Path, change: str) -> None:
 
 
 def test_changing_object() -> None:
-    """So is an object in memory."""
+    """A file object in memory that changes is detected, too."""
     file = io.BytesIO(b'x' * 100)
     source = open_source(file)
     assert isinstance(source, SeekableSource)
@@ -345,5 +345,5 @@ def test_changing_object() -> None:
     ['a', 'a/b.c', '/a/b', 'a/', 'a//b', '//a', '///a', './a', '.', '..', '.a', 'a/.b', 'a/./b', 'a/../b', '/', 'a b/', 'ä'],
 )
 def test_plain_paths(path: str) -> None:
-    """upload_file spells paths as pathlib does, which makes no Path of most of them."""
+    """plain_path() returns what pathlib would, mostly without creating a Path."""
     assert plain_path(path) == str(pathlib.Path(path))

@@ -1,4 +1,4 @@
-"""Statuses and codes: each maps to one error class, with advice."""
+"""Each status and code maps to one error class, with advice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def error(status: int, code: str = '', **arguments: object) -> errors.TransportE
         (503, '', errors.Throttled),
         (504, '', errors.ServerError),
         (507, '', errors.ServerError),
-        # A late failure of CompleteMultipartUpload or CopyObject: the status says 200, or what botocore makes of it.
+        # A late failure of CompleteMultipartUpload or CopyObject: the status is 200, or the one that botocore sets.
         (200, 'InternalError', errors.ServerError),
         (200, 'SlowDown', errors.Throttled),
         (200, 'AccessDenied', errors.AccessDenied),
@@ -56,18 +56,18 @@ def error(status: int, code: str = '', **arguments: object) -> errors.TransportE
     ],
 )
 def test_kinds(status: int, code: str, kind: type[errors.TransportError]) -> None:
-    """The code counts before the status."""
+    """The code precedes the status."""
     assert type(error(status, code)) is kind
 
 
 def test_expired_credentials() -> None:
-    """They are worth another attempt only where they can be replaced."""
+    """Expired credentials are retryable only if they can be refreshed."""
     assert type(error(400, 'ExpiredToken', can_refresh=True)) is errors.CredentialsExpired
     assert 'get new credentials' in str(error(400, 'ExpiredToken'))
 
 
 def test_text_and_fields() -> None:
-    """What, where, why, what to do, and the store's id of the request."""
+    """The message has the operation, the object, the reason, advice and the request id."""
     found = error(404, 'NoSuchBucket', headers={'x-amz-request-id': 'ID7', 'retry-after': '3'})
 
     assert str(found) == (
@@ -79,14 +79,14 @@ def test_text_and_fields() -> None:
 
 
 def test_region_is_told() -> None:
-    """The error of a bucket in another region names the region."""
+    """The error of a bucket in another region contains the region."""
     assert "give region='eu-west-1'" in str(error(301, 'PermanentRedirect', headers={'x-amz-bucket-region': 'eu-west-1'}))
     assert "give region='eu-west-1'" in str(error(400, 'AuthorizationHeaderMalformed', region='eu-west-1'))
 
 
 @pytest.mark.parametrize(('offset_s', 'text'), [(7200, '7200 s ahead of'), (-7200, '7200 s behind')])
 def test_skewed_clock(offset_s: int, text: str) -> None:
-    """The message measures how far the clock is off."""
+    """The message contains the offset of the clock."""
     theirs = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=offset_s)
     found = error(403, 'RequestTimeTooSkewed', headers={'date': email.utils.format_datetime(theirs, usegmt=True)})
 
@@ -106,12 +106,12 @@ def test_skewed_clock(offset_s: int, text: str) -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds, a date, or the milliseconds of AWS."""
+    """Retry-After may be seconds, a date, or AWS's milliseconds."""
     assert retry_after_s(headers) == expected
 
 
 def test_retry_after_a_date() -> None:
-    """A date is as far away as it is."""
+    """A date in Retry-After is converted to seconds from now."""
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
     found = retry_after_s({'retry-after': email.utils.format_datetime(later, usegmt=True)})
 
@@ -121,14 +121,14 @@ def test_retry_after_a_date() -> None:
 
 @pytest.mark.parametrize('text', ['²', '٣', 'Sun, 06 Nov 99999 08:49:37 GMT', 'Sun Nov  6 08:49:37 1994', 'soon', '-5'])
 def test_odd_waits(text: str) -> None:
-    """An invalid Retry-After is no error: at most there is no requested wait."""
+    """An invalid Retry-After is ignored."""
     for name in ('retry-after', 'x-amz-retry-after'):
         assert retry_after_s({name: text}) in (None, 0.0)
 
 
 @pytest.mark.parametrize('date', ['', 'soon', 'Sun Nov  6 08:49:37 1994', 'Sun, 06 Nov 99999 08:49:37 GMT'])
 def test_odd_dates(date: str) -> None:
-    """A clock cannot be measured by what is no date, and the advice is given all the same."""
+    """With an invalid date the message has advice, without the offset."""
     error = error_for('Doing', status=403, code='RequestTimeTooSkewed', message='', headers={'date': date})
 
     assert 'clock is' in str(error)

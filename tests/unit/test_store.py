@@ -1,4 +1,4 @@
-"""The store's rules about objects, listings and uploads, without HTTP."""
+"""The store's rules for objects, listings and uploads, without HTTP."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def begin_upload(store: Store, *bodies: bytes) -> tuple[str, list[tuple[int, str
 
 
 def test_keys_are_kept_as_they_are(store: Store) -> None:
-    """Keys that a file system would change are different keys."""
+    """Keys that a file system would treat as equal are different keys."""
     keys = ['a', 'a//b', 'a/../b', 'a/./b', '/a', 'a.', 'a/', 'é', 'e\u0301', '\N{PILE OF POO}']
 
     for key in keys:
@@ -49,7 +49,7 @@ def test_keys_are_kept_as_they_are(store: Store) -> None:
 
 
 def test_key_length_is_counted_in_bytes(store: Store) -> None:
-    """A key may have 1,024 bytes of UTF-8, not 1,025."""
+    """A key may have 1,024 bytes of UTF-8, and not 1,025."""
     put(store, 'é' * 512)
 
     with pytest.raises(StoreError) as refused:
@@ -69,7 +69,7 @@ def test_missing_things_have_their_own_codes(store: Store) -> None:
 
 
 def test_only_empty_buckets_are_deleted(store: Store) -> None:
-    """A bucket with objects stays."""
+    """A bucket with objects cannot be deleted."""
     put(store, 'key')
     with pytest.raises(StoreError, match='BucketNotEmpty'):
         store.delete_bucket('bucket')
@@ -81,7 +81,7 @@ def test_only_empty_buckets_are_deleted(store: Store) -> None:
 
 
 def test_creating_a_bucket_again_keeps_its_objects(store: Store) -> None:
-    """A second create_bucket by the owner changes nothing."""
+    """Creating a bucket again changes nothing."""
     put(store, 'key', b'body')
 
     store.create_bucket('bucket')
@@ -98,7 +98,7 @@ def test_creating_a_bucket_again_keeps_its_objects(store: Store) -> None:
     ],
 )
 def test_conditional_write_refused(store: Store, conditions: Conditions, status: int) -> None:
-    """A write whose condition does not hold changes nothing."""
+    """A write whose condition fails changes nothing."""
     put(store, 'key', b'old')
 
     with pytest.raises(StoreError) as refused:
@@ -109,7 +109,7 @@ def test_conditional_write_refused(store: Store, conditions: Conditions, status:
 
 
 def test_conditional_write_allowed(store: Store) -> None:
-    """If-None-Match: * writes where nothing is, If-Match over what is named; over nothing it is a 404."""
+    """If-None-Match: * needs a missing object, If-Match an object with that ETag; without an object it is a 404."""
     put(store, 'key', b'old', Conditions(if_none_match='*'))
     put(store, 'key', b'new', Conditions(if_match=f'"{md5(b"old")}"'))
     assert store.get('bucket', 'key').body == b'new'
@@ -119,7 +119,7 @@ def test_conditional_write_allowed(store: Store) -> None:
 
 
 def test_conditional_read() -> None:
-    """If-Match of another ETag is 412, If-None-Match of this one 304; as a copy's source, both are 412."""
+    """If-Match with another ETag is 412, If-None-Match with this one 304; for a copy's source, both are 412."""
     stored = StoredObject(body=b'', etag='abc')
 
     Conditions(if_match='"xyz", "abc"', if_none_match='"xyz"').check_read(stored)
@@ -132,7 +132,7 @@ def test_conditional_read() -> None:
 
 
 def test_tags_are_replaced_without_a_new_version(store: Store) -> None:
-    """Setting tags leaves the body, the ETag and the time alone; more than ten are refused."""
+    """Setting tags does not change body, ETag and time; more than ten tags are rejected."""
     put(store, 'key', b'body')
     before = store.get('bucket', 'key')
 
@@ -147,7 +147,7 @@ def test_tags_are_replaced_without_a_new_version(store: Store) -> None:
 
 @pytest.mark.parametrize('limit', [1, 2, 3, 1000])
 def test_pages_hold_every_key_once(store: Store, limit: int) -> None:
-    """However small the pages, they make the same list."""
+    """Pages of any size make the same list."""
     for key in ['a', 'b/1', 'b/2', 'c/', 'c/1', 'd']:
         put(store, key)
 
@@ -158,7 +158,7 @@ def test_pages_hold_every_key_once(store: Store, limit: int) -> None:
 
 
 def test_start_after(store: Store) -> None:
-    """start-after leaves out the key itself, and need not be a key."""
+    """start-after excludes the key itself, and need not be an existing key."""
     for key in ['a', 'b', 'c']:
         put(store, key)
 
@@ -169,7 +169,7 @@ def test_start_after(store: Store) -> None:
 
 
 def test_order_is_that_of_utf8(store: Store) -> None:
-    """Keys are in order of their bytes, which UTF-16 would not keep."""
+    """Keys are sorted by their UTF-8 bytes, which differs from the order of UTF-16."""
     keys = ['\N{PILE OF POO}', '\ufb00', 'z', 'Z']
     for key in keys:
         put(store, key)
@@ -178,7 +178,7 @@ def test_order_is_that_of_utf8(store: Store) -> None:
 
 
 def test_an_empty_page_is_the_last(store: Store) -> None:
-    """max-keys of 0 gives nothing, and nothing to go on from."""
+    """max-keys=0 returns an empty page without a continuation token."""
     put(store, 'a')
 
     page = store.list_objects('bucket', limit=0)
@@ -187,7 +187,7 @@ def test_an_empty_page_is_the_last(store: Store) -> None:
 
 
 def test_upload_is_assembled_in_order_of_numbers(store: Store) -> None:
-    """The body is the parts', the ETag the MD5 of their MD5s with their number; completed, the upload is gone."""
+    """The body is that of the parts, the ETag the MD5 of their MD5s with their number; the upload no longer exists."""
     first, last = b'a' * MIN_PART_BYTES, b'b'
     upload_id, parts = begin_upload(store, first, last)
 
@@ -202,7 +202,7 @@ def test_upload_is_assembled_in_order_of_numbers(store: Store) -> None:
 
 
 def test_a_part_sent_again_replaces_the_first(store: Store) -> None:
-    """Only the last part of a number counts, and the ETag must be its."""
+    """A part that is sent again replaces the first one, and the ETag must be the new one."""
     upload_id, parts = begin_upload(store, b'first')
     again = store.upload_part('bucket', 'key', upload_id, 1, b'again')
 
@@ -222,7 +222,7 @@ def test_a_part_sent_again_replaces_the_first(store: Store) -> None:
     ],
 )
 def test_wrong_lists_of_parts(store: Store, choose: list[int], code: str) -> None:
-    """Parts are to be in order, and all but the last are to have 5 MiB."""
+    """Parts must be in order, and all but the last must have 5 MiB."""
     upload_id, parts = begin_upload(store, b'a', b'b')
 
     with pytest.raises(StoreError) as refused:
@@ -232,7 +232,7 @@ def test_wrong_lists_of_parts(store: Store, choose: list[int], code: str) -> Non
 
 
 def test_refused_completion_leaves_the_upload(store: Store) -> None:
-    """An upload whose condition does not hold can still be aborted."""
+    """If the completion's condition fails, the upload can still be aborted."""
     put(store, 'key', b'old')
     upload_id, parts = begin_upload(store, b'new')
     assembled = store.assemble('bucket', 'key', upload_id, parts)
@@ -247,7 +247,7 @@ def test_refused_completion_leaves_the_upload(store: Store) -> None:
 
 
 def test_an_upload_belongs_to_its_key(store: Store) -> None:
-    """The id alone opens nothing; part numbers are 1 to 10,000."""
+    """An upload id is valid for its key only; part numbers are 1 to 10,000."""
     upload_id, _ = begin_upload(store)
 
     with pytest.raises(StoreError, match='NoSuchUpload'):

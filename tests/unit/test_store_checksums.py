@@ -16,7 +16,7 @@ from tests.support.store_request import Request
 from tests.support.store_state import MIN_PART_BYTES, Store
 from tests.support.store_values import COMPOSITE, FULL_OBJECT, Checksum, Part, StoreError
 
-# The parts of 5 MiB of one letter each that Ceph's s3-tests send to AWS too: their checksums, and those of the object.
+# Parts of 5 MiB of one letter each, which Ceph's s3-tests also send to AWS: their checksums, and those of the object.
 PARTS = [letter * MIN_PART_BYTES for letter in (b'A', b'B', b'C')]
 OF_PARTS = {
     'CRC64NVME': ['L/E4WYn8v98=', 'xW1l19VobYM=', 'cK5MnNaWrW4='],
@@ -47,7 +47,7 @@ def refused(code: str, *arguments: Any, by: Callable[..., object] = store_checks
 
 @pytest.mark.parametrize(
     ('algorithm', 'value'),
-    [  # the CRCs' from https://reveng.sourceforge.io/crc-catalogue/ ('check'), the digests' known as such
+    [  # the CRCs from https://reveng.sourceforge.io/crc-catalogue/ ('check'), the digests as generally known
         ('CRC32', 'cbf43926'),
         ('CRC32C', 'e3069283'),
         ('CRC64NVME', 'ae8b14860a799888'),
@@ -56,13 +56,13 @@ def refused(code: str, *arguments: Any, by: Callable[..., object] = store_checks
     ],
 )
 def test_check_values(algorithm: str, value: str) -> None:
-    """Each algorithm gives its published value of '123456789', in base64 the most significant byte first."""
+    """Each algorithm has its published value for '123456789', in base64 with the most significant byte first."""
     assert base64.b64decode(checksum_of(algorithm, b'123456789')).hex() == value
 
 
 @pytest.mark.parametrize(
     ('algorithm', 'value'),
-    [  # FIPS 180-4's examples of messages; a CRC of nothing is 0
+    [  # examples of FIPS 180-4; the CRC of an empty message is 0
         ('CRC32', '00000000'),
         ('CRC32C', '00000000'),
         ('CRC64NVME', '0000000000000000'),
@@ -71,13 +71,13 @@ def test_check_values(algorithm: str, value: str) -> None:
     ],
 )
 def test_values_of_nothing(algorithm: str, value: str) -> None:
-    """An empty body has a checksum too."""
+    """An empty body has a checksum."""
     assert base64.b64decode(checksum_of(algorithm, b'')).hex() == value
 
 
 @pytest.mark.parametrize(
     ('algorithm', 'body', 'value'),
-    [  # RFC 3720, appendix B.4, whose bytes are the other way round
+    [  # RFC 3720, appendix B.4, whose bytes are in reverse order
         ('CRC32C', bytes(32), '8a9136aa'),
         ('CRC32C', b'\xff' * 32, '62a8ab43'),
         ('CRC32C', bytes(range(32)), '46dd794e'),
@@ -87,12 +87,12 @@ def test_values_of_nothing(algorithm: str, value: str) -> None:
     ],
 )
 def test_vectors_of_the_standards(algorithm: str, body: bytes, value: str) -> None:
-    """The CRCs are those that their standards give as examples."""
+    """The CRCs equal the examples of their standards."""
     assert base64.b64decode(checksum_of(algorithm, body)).hex() == value
 
 
 def test_multipart_etag_of_the_documentation() -> None:
-    """The example of CompleteMultipartUpload in AWS's API reference: two equal parts, and the ETag they make."""
+    """The ETag equals the example of CompleteMultipartUpload in AWS's API reference: two equal parts."""
     part = 'd8c2eafd90c266e19ab9dcacc479f8af'
     digest = hashlib.md5(bytes.fromhex(part) * 2).hexdigest()
     store = Store()
@@ -108,7 +108,7 @@ def test_multipart_etag_of_the_documentation() -> None:
 
 @pytest.mark.parametrize(('algorithm', 'kind', 'whole'), OF_OBJECT)
 def test_uploads_of_s3_tests(algorithm: str, kind: str, whole: str) -> None:
-    """Three parts have the checksums that AWS has for them, and make the object's checksum and ETag that it has."""
+    """Three parts have the checksums that AWS returns, and so have the checksum and the ETag of the object."""
     store = Store()
     store.create_bucket('bucket')
     api = Api(store)
@@ -134,7 +134,7 @@ def test_uploads_of_s3_tests(algorithm: str, kind: str, whole: str) -> None:
 
 
 def test_composite_is_of_the_raw_checksums() -> None:
-    """A COMPOSITE checksum is that of the parts' bytes, not of their base64, with the number of parts behind."""
+    """A COMPOSITE checksum is that of the parts' raw checksums, not of their base64, with the number of parts."""
     first, second = b'first', b'second'
     raw = hashlib.sha256(hashlib.sha256(first).digest() + hashlib.sha256(second).digest()).digest()
 
@@ -148,14 +148,14 @@ def test_composite_is_of_the_raw_checksums() -> None:
     ['', 'short===', 'shrt', 'toolong=', '^^^^^^==', 'y^/^Q5^J^g==', 'y/Q5Jh==', 'y/Q5Jg', 'cbf43926'],
 )
 def test_malformed_values(value: str) -> None:
-    """A value that cannot be a checksum of the algorithm is no mismatch: 400 InvalidRequest, as on AWS."""
+    """A value that is invalid for the algorithm is 400 InvalidRequest, as on AWS, and not a mismatch."""
     message = refused('InvalidRequest', {'x-amz-checksum-crc32': value})
 
     assert message == 'Value for x-amz-checksum-crc32 header is invalid.'
 
 
 def test_one_checksum_at_a_time() -> None:
-    """Two checksums are refused even if both are right; so is one that is not the one announced, or does not come."""
+    """Two checksums are refused, even if both are right; so is one that was not announced, or one that is missing."""
     both = {f'x-amz-checksum-{name.lower()}': checksum_of(name, b'') for name in ('CRC32', 'SHA256')}
     message = refused('InvalidRequest', both)
     assert message == 'Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.'
@@ -168,7 +168,7 @@ def test_one_checksum_at_a_time() -> None:
 
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 def test_types_of_algorithms(algorithm: str) -> None:
-    """CRC64NVME is FULL_OBJECT only, digests are COMPOSITE only, the other CRCs are both and by default COMPOSITE."""
+    """CRC64NVME is FULL_OBJECT only, digests are COMPOSITE only, the other CRCs can be both, with COMPOSITE as default."""
     allowed = {'CRC64NVME': [FULL_OBJECT], 'SHA1': [COMPOSITE], 'SHA256': [COMPOSITE]}.get(algorithm, [COMPOSITE, FULL_OBJECT])
     header = {'x-amz-checksum-algorithm': algorithm}
 
@@ -191,12 +191,12 @@ def test_types_of_algorithms(algorithm: str) -> None:
     ],
 )
 def test_uploads_that_make_no_sense(headers: dict[str, str], told: str) -> None:
-    """What S3 does not know is refused when an upload is created."""
+    """Combinations that S3 does not support are refused when an upload is created."""
     assert told in refused('InvalidRequest', headers, by=store_checksums.upload_kind)
 
 
 def test_parts_have_the_checksum_of_the_upload() -> None:
-    """A part with another algorithm is refused; without any, S3 computes it for FULL_OBJECT, and refuses it for COMPOSITE."""
+    """A part with another algorithm is refused; a missing checksum is computed for FULL_OBJECT, and refused for COMPOSITE."""
     crc32 = Checksum('CRC32', checksum_of('CRC32', b'part'))
     sha256 = Checksum('SHA256', checksum_of('SHA256', b'part'))
     arranged = store_checksums.part_checksum
@@ -226,7 +226,7 @@ def test_parts_have_the_checksum_of_the_upload() -> None:
     ],
 )
 def test_lists_of_parts(kind: str, listed: list[tuple[int, dict[str, str]]], code: str | None) -> None:
-    """The checksums in CompleteMultipartUpload's list are those of the parts; AWS has a code for each way to be wrong."""
+    """The checksums listed in CompleteMultipartUpload must be those of the parts; the error codes are AWS's."""
     values = {'right': checksum_of('CRC32', b'part'), 'wrong': checksum_of('CRC32', b'other'), 'sha1': checksum_of('SHA1', b'')}
     part = Part(b'part', '', Checksum('CRC32', values['right']))
     wanted = [(number, {name: values.get(value, value) for name, value in given.items()}) for number, given in listed]
@@ -239,7 +239,7 @@ def test_lists_of_parts(kind: str, listed: list[tuple[int, dict[str, str]]], cod
 
 
 def test_aws_chunked_needs_the_trailer_that_it_announces() -> None:
-    """A checksum that is announced and does not come is not taken for none."""
+    """A missing trailer that was announced is an error."""
     headers = {'content-encoding': 'aws-chunked', 'x-amz-trailer': 'x-amz-checksum-crc32'}
     store = Store()
     store.create_bucket('bucket')

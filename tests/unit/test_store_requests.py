@@ -45,12 +45,12 @@ def seen(operation: str = 'UploadPart', *, key: str = 'key', nth: int = 1, query
     ],
 )
 def test_targets_are_decoded_once(target: str, key: str, query: dict[str, str]) -> None:
-    """The key is what stands in the path, decoded once and not normalised."""
+    """The key is the rest of the path, decoded once and not normalised."""
     assert parse_target(target) == ('bucket', key, query)
 
 
 def test_operations_have_names() -> None:
-    """Method, key, query and headers tell the operation."""
+    """Method, key, query and headers determine the operation."""
     copied = {'x-amz-copy-source': 'bucket/key'}
 
     assert operation_of('PUT', 'bucket', 'key', {}, {}) == 'PutObject'
@@ -75,13 +75,13 @@ def test_operations_have_names() -> None:
     ],
 )
 def test_ranges(header: str, expected: tuple[int, int] | None) -> None:
-    """Ranges are cut to the object; one that makes no sense counts as none."""
+    """Ranges are limited to the object; an invalid range is ignored."""
     assert byte_range(header, 10) == expected
 
 
 @pytest.mark.parametrize(('header', 'size'), [('bytes=10-', 10), ('bytes=-0', 10), ('bytes=0-', 0), ('bytes=-1', 0)])
 def test_ranges_beyond_the_end(header: str, size: int) -> None:
-    """A range without a byte of the object is a 416 with the size."""
+    """A range without any byte of the object is a 416 with the size."""
     with pytest.raises(StoreError) as refused:
         byte_range(header, size)
 
@@ -89,7 +89,7 @@ def test_ranges_beyond_the_end(header: str, size: int) -> None:
 
 
 def test_aws_chunked_body_is_decoded(store: Store) -> None:
-    """The chunks' frames are not stored, nor is the coding's name; trailing checksums are checked."""
+    """aws-chunked bodies are stored decoded, without the coding in Content-Encoding; trailing checksums are verified."""
     body = b'5;chunk-signature=00\r\n12345\r\n4\r\n6789\r\n0\r\nx-amz-checksum-crc32:y/Q5Jg==\r\n\r\n'
     headers = {'content-encoding': 'gzip,aws-chunked', 'x-amz-decoded-content-length': '9'}
 
@@ -101,7 +101,7 @@ def test_aws_chunked_body_is_decoded(store: Store) -> None:
 
 
 def test_aws_chunked_body_of_another_length_is_refused(store: Store) -> None:
-    """What was promised has to come."""
+    """An aws-chunked body of another length than announced is refused."""
     headers = {'content-encoding': 'aws-chunked', 'x-amz-decoded-content-length': '10'}
 
     with pytest.raises(StoreError, match='IncompleteBody'):
@@ -109,7 +109,7 @@ def test_aws_chunked_body_of_another_length_is_refused(store: Store) -> None:
 
 
 def test_a_rule_skips_then_acts_then_rests() -> None:
-    """The rule's skip lets requests through, times bounds the uses, and what does not match counts for neither."""
+    """`skip` lets requests pass, `times` limits the uses, and requests that do not match count for neither."""
     script = Script()
     script.add([Rule.parse({'operation': 'UploadPart', 'skip': 1, 'times': 2, 'action': {'status': 503}})])
 
@@ -119,7 +119,7 @@ def test_a_rule_skips_then_acts_then_rests() -> None:
 
 
 def test_the_first_rule_with_a_use_left_acts() -> None:
-    """Rules are tried in order; one that skips leaves the request to the next."""
+    """Rules are tried in order; a rule that skips a request leaves it to the next rule."""
     script = Script()
     script.add([Rule.parse({'skip': 1, 'times': 1, 'action': {'status': 500}})])
     script.add([Rule.parse({'times': None, 'action': {'status': 503}})])
@@ -140,7 +140,7 @@ def test_the_first_rule_with_a_use_left_acts() -> None:
     ],
 )
 def test_absent_fields_match_anything(rule: dict[str, object], *, matches: bool) -> None:
-    """Each field that a rule has must fit."""
+    """Each field of a rule must match; absent fields match anything."""
     request = seen(query=[('partNumber', '3'), ('uploadId', 'x')])
 
     assert Rule.parse({**rule, 'action': {}}).matches(request) is matches
@@ -156,6 +156,6 @@ def test_absent_fields_match_anything(rule: dict[str, object], *, matches: bool)
     ],
 )
 def test_misspelt_rules_are_refused(rule: dict[str, object]) -> None:
-    """A script that would do nothing, or nothing sensible, is an error of the test."""
+    """An invalid rule is rejected."""
     with pytest.raises(ValueError, match=r'an action|a rule|early'):
         Rule.parse(rule)

@@ -1,4 +1,4 @@
-"""Streams between two sides: bounded, complete or an error, and neither side waits for one that has ended."""
+"""Streams between two threads or greenlets: bounded, complete or an error; no side waits for one that has ended."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_reads_are_full() -> None:
-    """Whatever the pieces, a read returns the requested bytes, also more than the buffer holds."""
+    """A read returns the requested number of bytes, whatever the sizes of writes and of the buffer."""
     stream = S3StreamingUpload(len(DATA), buffer_size=MIB)
 
     def produce() -> None:
@@ -60,7 +60,7 @@ def test_reads_are_full() -> None:
 )
 @settings(max_examples=settings().max_examples * 4 // 10)
 def test_any_sizes(written: list[int], read: list[int], buffer_size: int) -> None:
-    """What goes in comes out, in order; reads are full but for the last."""
+    """The bytes are read in order; every read but the last is full."""
     content = DATA[: sum(written)]
     stream = S3StreamingUpload(None, buffer_size=buffer_size)
 
@@ -84,7 +84,7 @@ def test_any_sizes(written: list[int], read: list[int], buffer_size: int) -> Non
 
 
 def test_writer_waits_at_the_bound() -> None:
-    """A producer that is faster than its consumer is held, and goes on when there is room."""
+    """A producer that is faster than its consumer waits until there is room in the buffer."""
     stream = S3StreamingUpload(buffer_size=1000)
     written: list[int] = []
 
@@ -103,7 +103,7 @@ def test_writer_waits_at_the_bound() -> None:
 
 
 def test_consumer_dies() -> None:
-    """The writer hears of it, whether the consumer had read before or not."""
+    """If the reading thread has ended, write() raises."""
     for size in (0, 10):
         stream = S3StreamingUpload(buffer_size=1000, stall_timeout_s=0.3)
 
@@ -121,7 +121,7 @@ def test_consumer_dies() -> None:
 
 
 def test_producer_dies() -> None:
-    """A stream that was never closed is incomplete: the reader raises, and publishes nothing."""
+    """If the writing thread has ended without close(), read() raises, so that nothing is published."""
     stream = S3StreamingUpload()
     in_thread(lambda: stream.write(b'x' * 10)).join()
     with pytest.raises(UploadError, match='writing thread ended without close'):
@@ -147,7 +147,7 @@ def test_sizes() -> None:
 
 
 def test_closing_and_failing() -> None:
-    """close() may come twice; nothing goes into what is closed; an exception in the `with` fails it."""
+    """close() can be called twice; write() after it raises; an exception in the `with` block fails the stream."""
     stream = S3StreamingUpload()
     stream.write(b'x')
     stream.close()
@@ -176,7 +176,7 @@ def start_natively(work: Callable[[], object]) -> None:
 @pytest.mark.parametrize('reader', ['thread', 'greenlet'])
 @pytest.mark.parametrize('writer', ['thread', 'greenlet'])
 def test_each_side_wakes_the_other(monkeypatch: pytest.MonkeyPatch, writer: str, reader: str) -> None:
-    """At once, not when it looks the next time; and the greenlets of a waiting thread go on."""
+    """Each side wakes the other at once, and other greenlets of a waiting thread run."""
     monkeypatch.setattr(pipes, 'LOOK_S', 3600.0)
     starts: dict[str, Callable[[Callable[[], object]], object]] = {'thread': start_natively, 'greenlet': gevent.spawn}
     there, back = S3StreamingUpload(buffer_size=100), S3StreamingUpload(buffer_size=100)
@@ -204,7 +204,7 @@ def test_each_side_wakes_the_other(monkeypatch: pytest.MonkeyPatch, writer: str,
 
 
 def test_a_kill_ends_a_wait() -> None:
-    """And gives back what it waited with; the other side may go on."""
+    """A kill ends a wait, and the other side does not hang."""
     stream = S3StreamingUpload()
     reading = gevent.spawn(stream.read, 10)
     gevent.sleep(0.01)
@@ -215,7 +215,7 @@ def test_a_kill_ends_a_wait() -> None:
 
 
 def test_between_greenlets() -> None:
-    """Both sides may be greenlets."""
+    """Both sides can be greenlets."""
     stream = S3StreamingDownload(buffer_size=10 * KIB)
 
     def produce() -> None:
@@ -240,7 +240,7 @@ def test_arguments(arguments: dict[str, Any]) -> None:
 
 
 def test_generator(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Small pieces are buffered, up to a growing bound; the number of sent bytes is returned; the end sends the rest."""
+    """Small pieces are buffered up to a growing limit; send() returns the number of bytes sent; the end sends the rest."""
     called: list[str] = []
     upload = upload_generator(memory_conn, BUCKET, 'key', callback=lambda: called.append('x'), content_type='a/b')
     assert upload.send(None) == 0
@@ -257,7 +257,7 @@ def test_generator(memory_conn: s3po.Connection, memory: MemoryTransport) -> Non
 
 
 def test_generator_that_is_closed_early(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """Nothing is published, and nothing is left."""
+    """If the generator is closed early, nothing is published, and no upload is left."""
     called: list[str] = []
     upload = upload_generator(memory_conn, BUCKET, 'key', callback=lambda: called.append('x'))
     upload.send(None)
@@ -270,7 +270,7 @@ def test_generator_that_is_closed_early(memory_conn: s3po.Connection, memory: Me
 
 
 def test_generator_of_a_wrong_size(memory_conn: s3po.Connection) -> None:
-    """Fewer bytes than file_size are an error at the end; more are one at once."""
+    """Fewer bytes than file_size are an error at the end; more are an error at once."""
     upload = upload_generator(memory_conn, BUCKET, 'key', file_size=10)
     upload.send(None)
     upload.send(b'123')
@@ -284,7 +284,7 @@ def test_generator_of_a_wrong_size(memory_conn: s3po.Connection) -> None:
 
 
 def test_generator_whose_upload_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """send() raises what it failed with."""
+    """If the upload fails, send() raises its error."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         raise s3po.AccessDenied('no', status=403, code='AccessDenied')

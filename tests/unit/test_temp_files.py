@@ -1,4 +1,4 @@
-"""Temporary files: one name per download, locked while it is written, and no other files are touched."""
+"""Temporary files: one name per download, locked while it is written; no other files are changed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def complete(sink: Sink) -> None:
 
 
 def name_of(target: pathlib.Path, **identity: str) -> str:
-    """The name of the temporary file of a download; nothing is there afterwards."""
+    """The name of a download's temporary file, which is removed again."""
     before = names(target.parent)
     sink = begun(target, **identity)
     (name,) = set(names(target.parent)) - set(before)
@@ -80,7 +80,7 @@ def is_locked(path: pathlib.Path) -> bool:
 
 
 def abandoned(path: pathlib.Path, *, age_s: float = 2 * DAY_S) -> pathlib.Path:
-    """What a killed process left there."""
+    """Create an old temporary file, like one of a killed process."""
     path.write_bytes(b'half of it')
     os.utime(path, times=(time.time() - age_s, time.time() - age_s))
     return path
@@ -90,7 +90,7 @@ def abandoned(path: pathlib.Path, *, age_s: float = 2 * DAY_S) -> pathlib.Path:
 
 
 def test_one_name_for_one_download(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It follows from the target, the bucket, the key and the ETag, however the directory is spelled."""
+    """The name depends on target, bucket, key and ETag, and not on the spelling of the directory."""
     target = tmp_path / 'target'
     first = name_of(target)
     monkeypatch.chdir(tmp_path)
@@ -110,12 +110,12 @@ def test_one_name_for_one_download(tmp_path: pathlib.Path, monkeypatch: pytest.M
     'name', ['x', 'x' * 255, 'é' * 127, os.fsdecode(b'\xff\xfe')], ids=['short', 'long', 'é', 'undecodable']
 )
 def test_names_are_of_one_length(tmp_path: pathlib.Path, name: str) -> None:
-    """So one fits wherever its target does."""
+    """All temporary names have the same length, so they fit wherever the target does."""
     assert NAME.fullmatch(name_of(tmp_path / name, key='k' * 1024))
 
 
 def test_private_and_locked_until_it_is_published(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only its owner may read it, and its lock is held when it is renamed."""
+    """Only the owner may read the file, and it is locked while it is renamed."""
     sink = begun(tmp_path / 'target')
     path = tmp_path / names(tmp_path)[0]
     replace, seen = os.replace, []
@@ -133,7 +133,7 @@ def test_private_and_locked_until_it_is_published(tmp_path: pathlib.Path, monkey
 
 
 def test_locked_until_it_is_removed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the name could be another download's by then."""
+    """The file is locked while it is removed; otherwise another download could use the name by then."""
     sink = begun(tmp_path / 'target')
     unlink, seen = os.unlink, []
 
@@ -148,7 +148,7 @@ def test_locked_until_it_is_removed(tmp_path: pathlib.Path, monkeypatch: pytest.
 
 
 def test_restart_keeps_its_file(tmp_path: pathlib.Path) -> None:
-    """Another version of the object is written into the same file."""
+    """After a restart another version of the object is written to the same file."""
     sink = begun(tmp_path / 'target')
     before = names(tmp_path)
     sink.identify('bucket', 'key', described('new'))
@@ -162,7 +162,7 @@ def test_restart_keeps_its_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_symlinked_directory(tmp_path: pathlib.Path) -> None:
-    """The directory of a target may be a link."""
+    """The directory of a target can be a symbolic link."""
     (tmp_path / 'real').mkdir()
     (tmp_path / 'link').symlink_to('real')
     complete(begun(tmp_path / 'link' / 'target'))
@@ -172,7 +172,7 @@ def test_symlinked_directory(tmp_path: pathlib.Path) -> None:
 
 
 def test_no_setuid(tmp_path: pathlib.Path) -> None:
-    """Of the replaced file's permissions those are kept that give no power."""
+    """The permissions of a replaced file are kept, except for setuid and setgid."""
     (tmp_path / 'target').write_bytes(b'old')
     (tmp_path / 'target').chmod(0o6751)
     complete(begun(tmp_path / 'target'))
@@ -182,7 +182,7 @@ def test_no_setuid(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize('points_to', ['file', 'nothing'])
 def test_link_at_the_target(tmp_path: pathlib.Path, points_to: str) -> None:
-    """It is replaced, or refused where the path itself is written; what it points to is never written."""
+    """A link at the target is replaced, or rejected without a temporary file; its own target is never written."""
     target, elsewhere = tmp_path / 'target', tmp_path / 'elsewhere'
     if points_to == 'file':
         elsewhere.write_bytes(b'precious')
@@ -200,7 +200,7 @@ def test_link_at_the_target(tmp_path: pathlib.Path, points_to: str) -> None:
 
 
 def test_link_that_comes_later(tmp_path: pathlib.Path) -> None:
-    """Nor is one that was put there after the path was looked at, and it stays."""
+    """A link that is created after the check is not followed and not removed."""
     sink = open_sink(tmp_path / 'target', use_tmp_file=False)
     (tmp_path / 'elsewhere').write_bytes(b'precious')
     (tmp_path / 'target').symlink_to(tmp_path / 'elsewhere')
@@ -212,11 +212,11 @@ def test_link_that_comes_later(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / 'target').read_bytes() == b'precious'
 
 
-# --- a name that is taken
+# --- names that exist
 
 
 def test_abandoned_file_is_taken_over(tmp_path: pathlib.Path) -> None:
-    """Also if it is new: its lock is free, so no process writes it. Its contents are never published."""
+    """An abandoned file with the name is reused, also if it is new, since it is not locked. Its contents are not published."""
     target = tmp_path / 'target'
     left = abandoned(tmp_path / name_of(target), age_s=0)
     left.chmod(0o666)
@@ -226,14 +226,14 @@ def test_abandoned_file_is_taken_over(tmp_path: pathlib.Path) -> None:
         assert names(tmp_path) == [left.name]
         assert stat.S_IMODE(left.stat().st_mode) == 0o600
         complete(sink)
-        # Who held it open sees nothing of the new one.
+        # A process that had opened the abandoned file sees nothing of the new content.
         assert reader.read() == b'half of it'
     assert names(tmp_path) == ['target']
     assert target.read_bytes() == b'abcdef'
 
 
 def test_two_at_once(tmp_path: pathlib.Path) -> None:
-    """Two downloads of one object to one target have a file each, and both succeed."""
+    """Two downloads of one object to one target have separate files, and both succeed."""
     target = tmp_path / 'target'
     first, second = begun(target), begun(target)
 
@@ -249,7 +249,7 @@ def test_two_at_once(tmp_path: pathlib.Path) -> None:
 
 
 def test_file_that_is_being_made(tmp_path: pathlib.Path) -> None:
-    """An empty one may be locked by its maker at the next moment, so it is left to it."""
+    """An empty file is left alone, since its creator may be about to lock it."""
     target = tmp_path / 'target'
     young = tmp_path / name_of(target)
     young.touch()
@@ -285,7 +285,7 @@ FORGERIES = pytest.mark.parametrize('forge', [make_link, make_dangling_link, mak
 
 @FORGERIES
 def test_forged_names(tmp_path: pathlib.Path, forge: Callable[[pathlib.Path, pathlib.Path], None]) -> None:
-    """What is no file of ours under that name is neither followed nor written nor removed, by downloads and sweeps."""
+    """Links, directories and other special files with the name are not followed, written or removed."""
     target, elsewhere = tmp_path / 'target', tmp_path / 'elsewhere'
     elsewhere.write_bytes(b'precious')
     os.utime(elsewhere, (0, 0))
@@ -303,7 +303,7 @@ def test_forged_names(tmp_path: pathlib.Path, forge: Callable[[pathlib.Path, pat
 
 
 def test_other_users_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stays, whatever its age, and is not written."""
+    """A file of another user is not changed, whatever its age."""
     target = tmp_path / 'target'
     left = abandoned(tmp_path / name_of(target))
     monkeypatch.setattr(os, 'geteuid', lambda: left.stat().st_uid + 1)
@@ -316,7 +316,7 @@ def test_other_users_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_file_systems_without_locks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Every download has its own name, and old files stay: without locks, files in use cannot be recognised."""
+    """Without file locks every download has its own name, and old files are kept, since they may be in use."""
 
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
@@ -337,7 +337,7 @@ def test_file_systems_without_locks(tmp_path: pathlib.Path, monkeypatch: pytest.
 
 
 def test_lock_that_somebody_else_took(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when it was taken in the moment after the file was made."""
+    """If another process locks the new file first, the download uses another name."""
     flock, refusals = fcntl.flock, [BlockingIOError(errno.EAGAIN, 'held')]
 
     def refuse_once(*arguments: Any) -> None:
@@ -358,7 +358,7 @@ def test_lock_that_somebody_else_took(tmp_path: pathlib.Path, monkeypatch: pytes
 
 
 def test_sweep(tmp_path: pathlib.Path) -> None:
-    """It removes our own old, unlocked files, and returns their number."""
+    """The sweep removes s3po's own old files that are not locked, and returns their number."""
     for name in ('.s3po-1.part', '.s3po-0123456789.part', '.s3po-2-random.part'):
         abandoned(tmp_path / name)
     abandoned(tmp_path / '.s3po-young.part', age_s=STALE_S - 60)
@@ -376,7 +376,7 @@ def test_sweep(tmp_path: pathlib.Path) -> None:
 
 
 def test_sweep_while_a_download_runs(tmp_path: pathlib.Path) -> None:
-    """The file of a running download stays, however long nothing came."""
+    """The file of a running download is kept, even if nothing has arrived for a long time."""
     sink = begun(tmp_path / 'target')
     os.utime(tmp_path / names(tmp_path)[0], (0, 0))
 
@@ -386,7 +386,7 @@ def test_sweep_while_a_download_runs(tmp_path: pathlib.Path) -> None:
 
 
 def test_sweep_of_what_is_replaced_meanwhile(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that took the name before the lock was had is not the one that was looked at."""
+    """If a file is replaced before it is locked, the new one is kept."""
     left, other = abandoned(tmp_path / '.s3po-1.part'), abandoned(tmp_path / 'other')
     flock = fcntl.flock
 
@@ -409,7 +409,7 @@ def test_sweep_of_what_vanishes(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
 
 
 def test_sweep_of_a_huge_directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks at so many entries and no more."""
+    """The sweep looks at a limited number of entries."""
     for number in range(5):
         abandoned(tmp_path / f'.s3po-{number}.part')
     monkeypatch.setattr(temporary, 'SWEPT_ENTRIES', 3)
@@ -419,7 +419,7 @@ def test_sweep_of_a_huge_directory(tmp_path: pathlib.Path, monkeypatch: pytest.M
 
 
 def test_sweep_of_what_is_no_directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory that cannot be read is no error, nor is one that is missing."""
+    """A missing or unreadable directory is not an error."""
     (tmp_path / 'file').touch()
     assert sweep_stale(str(tmp_path / 'missing')) == 0
     assert sweep_stale(str(tmp_path / 'file')) == 0
@@ -432,7 +432,7 @@ def test_sweep_of_what_is_no_directory(tmp_path: pathlib.Path, monkeypatch: pyte
 
 
 def test_first_download_sweeps(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for each directory, in another thread, and only where temporary files are used."""
+    """The first download to a directory sweeps it, in another thread, if temporary files are used."""
     swept: list[tuple[str, int]] = []
 
     def sweep(directory: str) -> int:
@@ -456,7 +456,7 @@ def test_first_download_sweeps(tmp_path: pathlib.Path, monkeypatch: pytest.Monke
 
 
 def test_sweeps_are_bounded(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that downloads into very many directories does not remember all of them."""
+    """The number of directories that are remembered as swept is limited."""
     monkeypatch.setattr(temporary, '_swept', set())
     monkeypatch.setattr(temporary, 'SWEPT_DIRECTORIES', 2)
     for number in range(3):
@@ -468,7 +468,7 @@ def test_sweeps_are_bounded(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     assert len(temporary._swept) == 2
 
 
-# --- what the disk refuses
+# --- errors of the disk
 
 REFUSALS = [
     ('open', errno.EACCES, 'check the permissions'),
@@ -492,13 +492,13 @@ REFUSALS = [
 @pytest.mark.parametrize(
     ('call', 'number', 'advice', 'use_tmp_file'),
     [(*refusal, True) for refusal in REFUSALS]
-    # A path that is written itself is never renamed.
+    # Without a temporary file nothing is renamed.
     + [(*refusal, False) for refusal in REFUSALS if refusal[0] not in ('dup', 'replace')],
 )
 def test_refusals(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, advice: str, use_tmp_file: bool
 ) -> None:
-    """After any error: the message has the path and advice, nothing is left, and the old file is unchanged."""
+    """After any error of a system call the message has the path and advice, nothing is left, and the old file is unchanged."""
     target = tmp_path / 'target'
     target.write_bytes(b'old')
     sink = open_sink(target, use_tmp_file=use_tmp_file, fsync=True)
@@ -522,7 +522,7 @@ def test_refusals(
 
 @pytest.mark.fault('F52')
 def test_disk_that_is_full_at_a_byte(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that was taken in part is no success."""
+    """If a write is incomplete because the disk is full, the download fails."""
     pwrite = os.pwrite
     full_at = 4
 
@@ -544,7 +544,7 @@ def test_disk_that_is_full_at_a_byte(tmp_path: pathlib.Path, monkeypatch: pytest
 
 @pytest.mark.fault('F52')
 def test_disk_that_tells_at_the_close(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on network file systems: the error is raised before anything is published."""
+    """If close() fails, as on network file systems, the error is raised before anything is published."""
     close, refusals = sinks.close_file, [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))]
 
     def close_and_tell(descriptor: int) -> None:
@@ -564,7 +564,7 @@ def test_disk_that_tells_at_the_close(tmp_path: pathlib.Path, monkeypatch: pytes
 
 
 def test_published_and_not_synchronised(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it is renamed it stays, whatever fails then: it is complete."""
+    """A file that was renamed is complete, so it is kept if synchronising the directory fails."""
     sink = open_sink(tmp_path / 'target', fsync=True)
     sink.write_whole(b'new')
 
@@ -582,7 +582,7 @@ def test_published_and_not_synchronised(tmp_path: pathlib.Path, monkeypatch: pyt
 
 @pytest.mark.fault('F54')
 def test_directory_that_went_away(tmp_path: pathlib.Path) -> None:
-    """It was removed during the first response: the error is that of a missing directory."""
+    """If the directory was removed during the first response, the error is that of a missing directory."""
     (tmp_path / 'below').mkdir()
     sink = open_sink(tmp_path / 'below' / 'target')
     (tmp_path / 'below').rmdir()
@@ -595,7 +595,7 @@ def test_directory_that_went_away(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.fault('F56')
 def test_slow_disk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the first write that took long, another thread writes, and the caller's buffer is free at once."""
+    """After a slow write, later ones are done in another thread, and the caller's buffer can be reused at once."""
     sleep, pwrite = monkey.get_original('time', 'sleep'), os.pwrite
     writers: list[int] = []
 

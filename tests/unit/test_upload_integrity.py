@@ -35,17 +35,17 @@ CRC = 'CRC64NVME'
 
 
 class Wrong(MemoryTransport):
-    """A store that answers uploads in ways of its own.
+    """A store with scripted responses to uploads.
 
     Attributes:
-        sent: The checksums that came with PutObject and UploadPart, in order.
-        algorithms: Those that came with CreateMultipartUpload.
-        refusal: What requests with a checksum are refused with.
-        spoils: How many bodies lose a byte on their way.
-        etag: The ETag of every answer; None for the right one.
-        is_encrypted: Whether it says so.
-        lost: Operations whose next answer is lost after the work was done.
-        silent: How often CompleteMultipartUpload says nothing, with (True) and without (False) doing it.
+        sent: The checksums of PutObject and UploadPart, in order.
+        algorithms: The algorithms of CreateMultipartUpload.
+        refusal: The error for requests with a checksum, or None.
+        spoils: How many bodies it changes.
+        etag: The ETag of every response; None for the right one.
+        is_encrypted: Whether its responses have encryption headers.
+        lost: Operations whose next response is lost after the work was done.
+        silent: For the next completions, whether they are carried out (True) or not, with an empty response.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Wrong(MemoryTransport):
         self.store.create_bucket(BUCKET)
 
     def _refuse(self, checksum: str | None) -> None:
-        # Every store knows Content-MD5.
+        # Every store supports Content-MD5.
         if checksum is not None and self.refusal is not None and not checksum.startswith('MD5:'):
             raise self.refusal
 
@@ -125,7 +125,7 @@ def refusal(status: int, text: str) -> s3po.S3poError:
 
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 def test_put(wrong: Wrong, algorithm: str) -> None:
-    """The selected checksum is sent with the object, and the result has what the store confirmed."""
+    """The selected checksum is sent with the object, and the result has the checksum that the store confirmed."""
     result = connected(wrong, checksum=algorithm.lower()).upload(BUCKET, 'key', DATA)
 
     expected = text_of(algorithm, [DATA])
@@ -137,7 +137,7 @@ def test_put(wrong: Wrong, algorithm: str) -> None:
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'seekable', 'stream'])
 def test_parts(wrong: Wrong, algorithm: str, kind: str, tmp_path: Any) -> None:
-    """So it does with each part; and the whole object has that of all bytes, or of the parts' digests."""
+    """Each part has its checksum; that of the object covers all bytes, or the digests of the parts."""
     (tmp_path / 'source').write_bytes(LARGE)
     source = {
         'bytes': LARGE,
@@ -161,14 +161,14 @@ def test_parts(wrong: Wrong, algorithm: str, kind: str, tmp_path: Any) -> None:
 
 
 def test_default(wrong: Wrong) -> None:
-    """Without a word of the caller's it is a CRC64NVME."""
+    """The default is CRC64NVME."""
     result = connected(wrong).upload(BUCKET, 'key', DATA)
 
     assert result.checksum == text_of(CRC, [DATA])
 
 
 def test_none(wrong: Wrong) -> None:
-    """checksum='none' sends none, and compares nothing."""
+    """With checksum='none' no checksum is sent or compared."""
     wrong.guards, wrong.etag = False, md5(b'something else')
 
     result = connected(wrong, checksum='none').upload(BUCKET, 'key', DATA)
@@ -177,7 +177,7 @@ def test_none(wrong: Wrong) -> None:
 
 
 def test_ignored(wrong: Wrong) -> None:
-    """Of a store that does not tell the checksum, nothing is claimed."""
+    """If the store returns no checksum, the result has none."""
     wrong.keeps_checksums = False
     connection = connected(wrong)
 
@@ -196,7 +196,7 @@ REFUSALS = [
 @pytest.mark.parametrize('error', REFUSALS)
 @pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
 def test_refused(wrong: Wrong, error: s3po.S3poError, data: bytes) -> None:
-    """A store that refuses checksums gets none: found out once, within the attempt, and remembered for the bucket."""
+    """A store that refuses checksums gets none; this is detected once per bucket, within the attempt."""
     wrong.refusal = error
     connection = connected(wrong)
 
@@ -206,14 +206,14 @@ def test_refused(wrong: Wrong, error: s3po.S3poError, data: bytes) -> None:
     assert (first.checksum, second.checksum) == (None, None)
     assert first.attempts == first.parts
     crc, md5_ = text_of(CRC, [DATA]), text_of('MD5', [DATA])
-    # 400 may mean that the bytes do not match, so they go once more; the MD5 shows that they do.
+    # 400 may mean that the bytes do not match, so they are sent again; the MD5 shows that they match.
     expected = [crc, md5_] if '501' in str(error) else [crc, crc, md5_]
     assert [checksum for checksum in wrong.sent + wrong.algorithms if checksum] == (expected if data is DATA else [CRC])
     assert wrong.store.get(BUCKET, 'second').body == data
 
 
 def test_refused_for_another_reason(wrong: Wrong) -> None:
-    """Where the request fails without a checksum as well, that is the error, and checksums go on being sent."""
+    """If the request without a checksum fails, too, its error is raised, and checksums are sent further on."""
     wrong.fault = Faults('PutObject', None, *[refusal(400, 'InvalidRequest: not a checksum matter')] * 3)
     connection = connected(wrong)
 
@@ -225,7 +225,7 @@ def test_refused_for_another_reason(wrong: Wrong) -> None:
 
 
 def test_refused_although_named(wrong: Wrong) -> None:
-    """Who names a checksum wants it, or an error."""
+    """A checksum that the caller has selected is required: if it is refused, the upload fails."""
     wrong.refusal = refusal(400, 'InvalidArgument: Unsupported header x-amz-checksum-sha256')
 
     with pytest.raises(InvalidRequest, match='Unsupported header'):
@@ -238,7 +238,7 @@ GARAGE = InvalidRequest('PutObject: 400 InvalidDigest: Failed to validate checks
 @pytest.mark.parametrize('is_first', [True, False])
 @pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
 def test_mismatch_in_other_words(wrong: Wrong, data: bytes, *, is_first: bool) -> None:
-    """One mismatch is repaired by sending the bytes once more, and checksums go on being sent."""
+    """After one mismatch the bytes are sent again, and later uploads have checksums."""
     connection = connected(wrong)
     if not is_first:
         connection.upload(BUCKET, 'before', DATA)
@@ -255,7 +255,7 @@ def test_mismatch_in_other_words(wrong: Wrong, data: bytes, *, is_first: bool) -
 @pytest.mark.parametrize('is_first', [True, False])
 @pytest.mark.parametrize('checksum', ['auto', 'sha256'])
 def test_mismatch_for_ever(wrong: Wrong, checksum: str, *, is_first: bool) -> None:
-    """Bytes that never match are an IntegrityError, never stored without a checksum, and switch nothing off."""
+    """If the bytes never match, the upload raises IntegrityError, and later uploads have checksums."""
     connection = connected(wrong, checksum=checksum)
     if not is_first:
         connection.upload(BUCKET, 'before', DATA)
@@ -271,7 +271,7 @@ def test_mismatch_for_ever(wrong: Wrong, checksum: str, *, is_first: bool) -> No
 
 
 def test_refused_where_checksums_were_taken(wrong: Wrong) -> None:
-    """A store that has taken checksums does not get to refuse them as such: the request fails, with the store's own words."""
+    """If a store has accepted checksums before, a refusal is raised, and checksums are sent further on."""
     connection = connected(wrong)
     connection.upload(BUCKET, 'before', DATA)
     wrong.refusal = refusal(501, 'NotImplemented')
@@ -283,7 +283,7 @@ def test_refused_where_checksums_were_taken(wrong: Wrong) -> None:
 
 
 def test_no_etag(wrong: Wrong) -> None:
-    """Of a store that sends no ETag, a HEAD with the checksum or the MD5 of the bytes is proof; their number is none."""
+    """Without an ETag, a HEAD with the checksum or the MD5 proves the upload; the size alone does not."""
     wrong.etag = ''
     assert connected(wrong).upload(BUCKET, 'key', DATA).etag == md5(DATA)
 
@@ -300,7 +300,7 @@ def test_no_etag(wrong: Wrong) -> None:
 
 @pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
 def test_bad_digest(wrong: Wrong, data: bytes) -> None:
-    """A part that arrives wrong is read and sent again, twice; then the upload fails as itself, and leaves nothing."""
+    """A part with BadDigest is sent again twice; then the upload fails, and leaves nothing."""
     operation = 'PutObject' if data is DATA else 'UploadPart'
     wrong.fault = Faults(operation, None, IntegrityError('BadDigest'))
     assert connected(wrong).upload(BUCKET, 'key', data).checksum == text_of(CRC, [data])
@@ -318,7 +318,7 @@ def test_bad_digest(wrong: Wrong, data: bytes) -> None:
 
 
 def test_echo_differs(wrong: Wrong) -> None:
-    """A store that confirms another checksum than was sent has stored something else."""
+    """If the store confirms another checksum, it has stored something else: IntegrityError."""
     wrong.told = text_of(CRC, [b'something else'])
 
     with pytest.raises(IntegrityError, match='the stored bytes are not those that were sent: the store has CRC64NVME'):
@@ -326,7 +326,7 @@ def test_echo_differs(wrong: Wrong) -> None:
 
 
 def test_echo_of_another_kind(wrong: Wrong) -> None:
-    """One of another algorithm cannot be compared, and is the store's business."""
+    """A confirmed checksum of another algorithm is not compared."""
     wrong.told = text_of('SHA256', [b'something else'])
 
     assert connected(wrong).upload(BUCKET, 'key', DATA).checksum == wrong.told
@@ -337,13 +337,13 @@ def test_echo_of_another_kind(wrong: Wrong) -> None:
 
 @pytest.fixture
 def bare(wrong: Wrong) -> Wrong:
-    """A store that ignores checksums, reached over plain HTTP with the payload unsigned."""
+    """A store that ignores checksums, over plain HTTP with an unsigned payload."""
     wrong.keeps_checksums = wrong.guards = False
     return wrong
 
 
 def test_etag_compared(bare: Wrong) -> None:
-    """Then the ETag is compared, where it is an MD5."""
+    """An ETag that is an MD5 is compared."""
     assert connected(bare).upload(BUCKET, 'key', DATA).warnings == ()
     assert connected(bare).upload(BUCKET, 'key', LARGE).warnings == ()
 
@@ -356,7 +356,7 @@ def test_etag_compared(bare: Wrong) -> None:
 def test_nothing_guards(
     bare: Wrong, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_encrypted: bool
 ) -> None:
-    """If the ETag is not an MD5, the result has a warning about the unverified upload; it is logged once per process."""
+    """If the ETag is not an MD5, the result has a warning about the unverified upload, which is logged once per process."""
     monkeypatch.setattr('s3po.transfer.attempts._logged', set())
     bare.is_encrypted, bare.etag = is_encrypted, md5(b'key') if is_encrypted else 'opaque-1'
     connection = connected(bare)
@@ -368,18 +368,18 @@ def test_nothing_guards(
 
 
 def test_md5_wanted(wrong: Wrong) -> None:
-    """With checksum='md5' the ETag is compared on guarded ways as well."""
+    """With checksum='md5' the ETag is compared, also if the upload is protected otherwise."""
     wrong.keeps_checksums, wrong.etag = False, md5(b'something else')
 
     with pytest.raises(IntegrityError, match='its ETag is'):
         connected(wrong, checksum='md5').upload(BUCKET, 'key', DATA)
 
 
-# --- lost answers
+# --- lost responses
 
 
 def test_lost_put(wrong: Wrong) -> None:
-    """A PUT is sent again: twice the same is once."""
+    """A PutObject whose response is lost is sent again."""
     wrong.lost = ['PutObject']
 
     assert connected(wrong).upload(BUCKET, 'key', DATA).attempts == 2
@@ -387,7 +387,7 @@ def test_lost_put(wrong: Wrong) -> None:
 
 
 def test_lost_conditional_put(wrong: Wrong) -> None:
-    """One that fails the second time for what the first one wrote is known by its id, which the caller does not see."""
+    """If the retry of a conditional PutObject fails, the object of the first attempt is recognized by its hidden id."""
     wrong.lost = ['PutObject']
     connection = connected(wrong)
 
@@ -399,7 +399,7 @@ def test_lost_conditional_put(wrong: Wrong) -> None:
 
 @pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
 def test_lost_beside_anothers(wrong: Wrong, data: bytes) -> None:
-    """Where another has written meanwhile, be it the same bytes, the condition has failed."""
+    """If another client has written the object meanwhile, even with the same bytes, the condition has failed."""
     operation = 'PutObject' if data is DATA else 'CompleteMultipartUpload'
     wrong.fault = Faults(operation, None, NetworkError('lost on its way'))
     wrong.store.put(BUCKET, 'key', StoredObject(body=data, etag=md5(data)))
@@ -411,7 +411,7 @@ def test_lost_beside_anothers(wrong: Wrong, data: bytes) -> None:
 
 
 def test_no_id(wrong: Wrong) -> None:
-    """It is sent only where it is needed, and can be turned off."""
+    """The id is sent only if it is needed, and can be disabled."""
     connected(wrong).upload(BUCKET, 'plain', DATA)
     connected(wrong, sends_id=False).upload(BUCKET, 'off', DATA, if_none_match='*')
     connected(wrong).upload(BUCKET, 'encrypted', LARGE, extra={'ServerSideEncryption': 'aws:kms'})
@@ -423,7 +423,7 @@ def test_no_id(wrong: Wrong) -> None:
 @pytest.mark.parametrize('keeps_checksums', [True, False])
 @pytest.mark.parametrize('condition', [None, '*'])
 def test_lost_complete(wrong: Wrong, *, keeps_checksums: bool, condition: str | None) -> None:
-    """The second response is a missing upload; the object is identified as ours, by checksum, id or ETag."""
+    """If the retry of a completion gets NoSuchUpload, the object is recognized by checksum, id or ETag."""
     wrong.keeps_checksums, wrong.lost = keeps_checksums, ['CompleteMultipartUpload']
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE, if_none_match=condition)
@@ -434,7 +434,7 @@ def test_lost_complete(wrong: Wrong, *, keeps_checksums: bool, condition: str | 
 
 
 def vanish(wrong: Wrong, times: int) -> None:
-    """Each completion is lost, and its upload with it."""
+    """Make each completion lose its response and its upload."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         nonlocal times
@@ -449,7 +449,7 @@ def vanish(wrong: Wrong, times: int) -> None:
 
 
 def test_vanished(wrong: Wrong) -> None:
-    """A missing upload, without the object, is started again, once."""
+    """If neither the upload nor the object exists, the upload is repeated, once."""
     vanish(wrong, 1)
     connection = connected(wrong)
 
@@ -465,7 +465,7 @@ def test_vanished(wrong: Wrong) -> None:
 
 
 def test_vanished_stream(wrong: Wrong) -> None:
-    """A stream cannot be sent again: an error."""
+    """The upload of a stream, which cannot be read again, fails."""
     vanish(wrong, 1)
 
     with pytest.raises(UploadError, match='a stream cannot be read again'):
@@ -473,7 +473,7 @@ def test_vanished_stream(wrong: Wrong) -> None:
 
 
 def test_replaced_by_another(wrong: Wrong) -> None:
-    """Another object under the key is not taken for ours: the upload is started again."""
+    """Another object under the key does not count as the upload, which is repeated."""
     vanish(wrong, 1)
     wrong.store.put(BUCKET, 'key', StoredObject(body=DATA, etag=md5(DATA)))
 
@@ -483,7 +483,7 @@ def test_replaced_by_another(wrong: Wrong) -> None:
 
 
 def test_no_such_upload_at_once(wrong: Wrong) -> None:
-    """Without a lost response, a missing upload was aborted by another client: it is not started again."""
+    """NoSuchUpload without a lost response means that another client has aborted the upload: it is not repeated."""
     wrong.fault = Faults('CompleteMultipartUpload', None, NotFound('NoSuchUpload', status=404, code='NoSuchUpload'))
 
     with pytest.raises(NotFound):
@@ -493,7 +493,7 @@ def test_no_such_upload_at_once(wrong: Wrong) -> None:
 
 
 def test_silent_complete(wrong: Wrong) -> None:
-    """An answer without an ETag counts only when the object is there."""
+    """A response without an ETag is accepted only if the object exists."""
     wrong.silent = [False, True]
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE)
@@ -503,7 +503,7 @@ def test_silent_complete(wrong: Wrong) -> None:
 
 
 def test_lost_create(wrong: Wrong) -> None:
-    """An upload that a lost response may have left is reported, and no other upload is aborted."""
+    """An upload that a lost response may have left is reported in a warning, and no other upload is aborted."""
     wrong.lost = ['CreateMultipartUpload']
 
     result = connected(wrong).upload(BUCKET, 'key', LARGE)

@@ -32,7 +32,7 @@ SIZES = [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 20 * MIB]
 def test_upload(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, size_bytes: int, kind: str
 ) -> None:
-    """Every kind of source arrives whole, in one request up to a part's size, and in parts above."""
+    """Every kind of source is uploaded completely, with one request or in parts."""
     data = os.urandom(size_bytes)
     (tmp_path / 'source').write_bytes(data)
     with open(tmp_path / 'source', 'rb') as file:
@@ -54,14 +54,14 @@ def test_upload(
 
 
 def test_empty_iterable(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """No pieces are an empty object."""
+    """An iterable without pieces is an empty object."""
     memory_conn.upload(BUCKET, 'key', iter([]))
 
     assert memory.store.get(BUCKET, 'key').body == b''
 
 
 def test_parts_side_by_side(memory: MemoryTransport) -> None:
-    """At most max_concurrency."""
+    """At most max_concurrency parts are sent at once."""
     config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
     conn = s3po.Connection(transport=memory, config=config)
     conn.upload(BUCKET, 'key', bytes(30 * MIB))
@@ -73,7 +73,7 @@ def test_parts_side_by_side(memory: MemoryTransport) -> None:
 
 
 def test_requests_of_a_connection_are_bounded(memory: MemoryTransport) -> None:
-    """max_requests holds over objects and parts."""
+    """max_requests limits the requests of all objects and parts together."""
     conn = s3po.Connection(transport=memory, config=s3po.TransferConfig(max_requests=3))
     data = bytes(20 * MIB)
     with conn.batch(10) as batch:
@@ -84,7 +84,7 @@ def test_requests_of_a_connection_are_bounded(memory: MemoryTransport) -> None:
 
 
 def test_a_failed_part_is_sent_again_alone(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """The others are sent once."""
+    """Only the part that fails is sent again."""
     memory.fault = Faults('UploadPart', 2, ServerError('500'), NetworkError('reset'))
 
     result = memory_conn.upload(BUCKET, 'key', bytes(40 * MIB))
@@ -95,7 +95,7 @@ def test_a_failed_part_is_sent_again_alone(memory_conn: s3po.Connection, memory:
 
 
 def test_part_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """The upload is aborted, the error names the part, and an old object is as it was."""
+    """If a part fails in all attempts, the upload is aborted, the error has its number, and the older object stays."""
     old = stored(memory, 'key', b'old')
     memory.fault = Faults('UploadPart', 2, *[ServerError(f'500 number {number}') for number in range(9)])
 
@@ -113,7 +113,7 @@ def test_part_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTr
 def test_abort_that_fails_is_told(
     memory_conn: s3po.Connection, memory: MemoryTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The upload's id is in the log and in the error's notes, so that it can be aborted by hand."""
+    """If the abort fails, the log and the error's notes contain the upload id, so that it can be aborted by hand."""
 
     def fault(operation: str, key: str, part: int | None) -> None:
         if operation in ('UploadPart', 'AbortMultipartUpload'):
@@ -129,7 +129,7 @@ def test_abort_that_fails_is_told(
 
 
 def test_abort_is_repeated_while_parts_come_in(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """A store may keep an upload alive whose parts were under way."""
+    """The abort is repeated if parts that were in flight keep the upload alive."""
     real = memory.store.abort_upload
     aborts: list[str] = []
 
@@ -148,7 +148,7 @@ def test_abort_is_repeated_while_parts_come_in(memory_conn: s3po.Connection, mem
 
 
 def test_abort_that_never_works_ends(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """After a few rounds an error is raised instead."""
+    """If the upload still exists after several aborts, the error has a note."""
     memory.store.abort_upload = lambda *_: None  # type: ignore[method-assign]
     memory.fault = Faults('UploadPart', 1, NotFound('no'))
 
@@ -158,7 +158,7 @@ def test_abort_that_never_works_ends(memory_conn: s3po.Connection, memory: Memor
 
 
 def test_stream_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """What the caller's iterable raises is what the caller gets, and nothing is left."""
+    """An exception of the caller's iterable is raised unchanged, and nothing is left."""
 
     def pieces() -> Iterator[bytes]:
         yield bytes(20 * MIB)
@@ -170,7 +170,7 @@ def test_stream_that_fails(memory_conn: s3po.Connection, memory: MemoryTransport
 
 
 def test_stream_is_not_read_ahead_of_its_parts(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """No more of it is in memory than the parts that are sent."""
+    """No more of a stream is in memory than the parts that are being sent."""
     read: list[int] = []
 
     def pieces() -> Iterator[bytes]:
@@ -192,7 +192,7 @@ def test_stream_is_not_read_ahead_of_its_parts(memory_conn: s3po.Connection, mem
 def test_stream_with_more_parts_than_there_are(
     memory_conn: s3po.Connection, memory: MemoryTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may end with the last part; more data is an error with advice, and nothing is left."""
+    """A stream may end with the last possible part; more data is an error with advice, and nothing is left."""
     monkeypatch.setattr('s3po.plan.MAX_PARTS', 3)
     monkeypatch.setattr('s3po.transfer.uploading.MAX_PARTS', 3)
 
@@ -203,7 +203,7 @@ def test_stream_with_more_parts_than_there_are(
 
 
 def test_copy_in_parts_carries_everything(memory: MemoryTransport) -> None:
-    """Headers, metadata and tags, which a multipart upload must set."""
+    """A copy in parts has the headers, metadata and tags of its source."""
     config = s3po.TransferConfig(multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
     conn = s3po.Connection(transport=memory, config=config, retry=impatient())
     data = os.urandom(12 * MIB)
@@ -221,7 +221,7 @@ def test_copy_in_parts_carries_everything(memory: MemoryTransport) -> None:
 
 
 def test_copy_in_parts_with_its_own_headers(memory: MemoryTransport) -> None:
-    """They replace the source's."""
+    """The caller's headers replace those of the source."""
     config = s3po.TransferConfig(multipart_copy_threshold=0, multipart_copy_chunksize=5 * MIB)
     conn = s3po.Connection(transport=memory, config=config)
     conn.upload(BUCKET, 'from', bytes(6 * MIB), metadata={'a': '1'})
@@ -232,7 +232,7 @@ def test_copy_in_parts_with_its_own_headers(memory: MemoryTransport) -> None:
 
 
 def test_move_of_an_object_that_is_replaced(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """What was written meanwhile is not deleted with what was copied."""
+    """move() does not delete a source that was replaced after it was copied."""
     stored(memory, 'from', b'old')
 
     def fault(operation: str, key: str, part: int | None) -> None:
@@ -247,7 +247,7 @@ def test_move_of_an_object_that_is_replaced(memory_conn: s3po.Connection, memory
 
 
 def test_throttling_is_noticed(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
-    """The governor is notified of each throttled request, first attempts and retries."""
+    """The governor counts every throttled request, first attempts and retries."""
     memory.fault = Faults('PutObject', None, Throttled('503 SlowDown', status=503), Throttled('503 SlowDown', status=503))
 
     memory_conn.upload(BUCKET, 'key', b'data')

@@ -1,4 +1,4 @@
-"""Requests with the wrong region or date: corrected, sent once more, and remembered. And expired keys."""
+"""Requests with a wrong region or date are corrected, sent once more, and the correction is remembered; expired keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_KEYS: Final = Keys(access_key_id='other', secret_access_key='secret')
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """This machine's clock."""
+    """A fake clock of this machine."""
     clock = SimpleNamespace(now=NOW)
     monkeypatch.setattr(requests, 'time', SimpleNamespace(time=lambda: clock.now))
     return clock
@@ -46,7 +46,7 @@ def region_of(sent: Sent) -> str:
     return str(sent['authorization']).partition('Credential=')[2].split('/')[2]
 
 
-# Every way in which a store tells that the bucket is in another region.
+# All responses with which stores report that the bucket is in another region.
 ASTRAY: Final = {
     '301, in the head': ('GET', refusal(301, x_amz_bucket_region='eu-west-3')),
     '301, in the body': ('GET', refusal(301, 'PermanentRedirect', region='eu-west-3')),
@@ -63,7 +63,7 @@ ASTRAY: Final = {
 
 @pytest.mark.parametrize('how', ASTRAY)
 def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The request is sent once more, for the other region, and all further ones at once; it is logged once."""
+    """The request is sent again for the other region, later requests use it at once, and it is logged once."""
     caplog.set_level(logging.INFO, 's3po')
     method, answer = ASTRAY[how]
     client, places = FakeClient(answer, FINE), FakePlaces()
@@ -82,7 +82,7 @@ def test_other_regions(how: str, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_other_hosts() -> None:
-    """Where another region is another host, that is where the request goes."""
+    """If the other region has another host, the request is sent there."""
     moved = replace(PLACE, host='store.eu', host_header='store.eu:9000', path='/', region='eu-west-3')
 
     class Moving(FakePlaces):
@@ -97,7 +97,7 @@ def test_other_hosts() -> None:
 
 
 def test_bodies_are_read_again() -> None:
-    """What was sent to the wrong region is sent to the right one."""
+    """The body is read and sent again."""
     client = FakeClient(refusal(307, x_amz_bucket_region='eu-west-3'), FINE)
     requester(client).send(GET, 'PUT', body=BytesChunk(b'data'), headers={'x-amz-acl': 'private'}, query={'a': 'b'}).close()
 
@@ -122,7 +122,7 @@ def test_bodies_are_read_again() -> None:
     ],
 )
 def test_no_other_region(answer: Canned) -> None:
-    """Without a region, with the same or an invalid one, or for another code, the request is not repeated."""
+    """Without a region, with the same or an invalid one, or with another code, the request is not repeated."""
     client = FakeClient(answer)
     with pytest.raises(ResponseError) as caught:
         requester(client).send(GET, 'GET')
@@ -132,7 +132,7 @@ def test_no_other_region(answer: Canned) -> None:
 
 
 def test_redirects_never_loop() -> None:
-    """The second refusal is the last one, wherever it points to; the next request begins where that left off."""
+    """A second redirect is an error; the next request starts with the last region."""
     to, back = refusal(301, x_amz_bucket_region='eu-west-3'), refusal(301, x_amz_bucket_region='us-east-1')
     client = FakeClient(to, back, back)
     sender = requester(client)
@@ -146,7 +146,7 @@ def test_redirects_never_loop() -> None:
 
 
 def test_other_regions_that_need_botocore() -> None:
-    """The caller gets the error; the refusal's connection is closed."""
+    """If the other region needs botocore, NotServable is raised, and the connection is released."""
 
     class Moving(FakePlaces):
         def relearn(self, bucket: str, region: str) -> Place:
@@ -177,7 +177,7 @@ def timestamp(seconds: float) -> str:
 def test_clocks_that_are_off(
     off_s: float, method: str, code: str, clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The request is sent once more, with the store's time, and all further ones at once; it is logged once."""
+    """The request is sent again with the store's time, later requests use the offset at once, and it is logged once."""
     client = FakeClient(refusal(403, code, date=date_at(NOW + off_s)), FINE)
     sender = requester(client)
     with caplog.at_level(logging.WARNING):
@@ -187,7 +187,7 @@ def test_clocks_that_are_off(
 
     dates = [NOW, NOW + off_s, NOW + 60 + off_s]
     assert [each['x-amz-date'] for each in client.sent] == [timestamp(each) for each in dates]
-    # The day is part of what the signature is for.
+    # The signature contains the day.
     assert [f'/{timestamp(each)[:8]}/' in str(sent['authorization']) for sent, each in zip(client.sent, dates, strict=True)]
     assert [each.getMessage() for each in caplog.records] == [
         f"this machine's clock is {-off_s:.0f} s off the store's; requests use the store's time from now on"
@@ -195,7 +195,7 @@ def test_clocks_that_are_off(
 
 
 def test_clocks_that_are_set_right(clock: SimpleNamespace) -> None:
-    """When the machine's clock is corrected, so is what was learned of it."""
+    """If the machine's clock is corrected, the offset is corrected, too."""
     client = FakeClient(refusal(403, 'RequestTimeTooSkewed', date=date_at(NOW + 7200)), FINE)
     sender = requester(client)
     sender.send(GET, 'GET').close()
@@ -214,7 +214,7 @@ def test_clocks_that_are_set_right(clock: SimpleNamespace) -> None:
         'garbage',
         'Sun, 99 Nov 1994 08:49:37 GMT',
         '²²²²²',
-        # As ours, near enough that it is not the time that is refused.
+        # So close to this machine's time that the time is not the reason for the refusal.
         date_at(NOW),
         date_at(NOW + 440),
         date_at(NOW - 440),
@@ -222,7 +222,7 @@ def test_clocks_that_are_set_right(clock: SimpleNamespace) -> None:
 )
 @pytest.mark.parametrize('code', ['RequestTimeTooSkewed', ''])
 def test_clocks_that_nobody_knows(date: str | None, code: str) -> None:
-    """If the store sends no time, or ours, the request is not repeated."""
+    """Without a valid date in the response, or with this machine's time, the request is not repeated."""
     client = FakeClient(refusal(403, code, date=date))
     with pytest.raises(AccessDenied):
         requester(client).send(GET, 'GET')
@@ -232,7 +232,7 @@ def test_clocks_that_nobody_knows(date: str | None, code: str) -> None:
 
 @pytest.mark.parametrize('date', ['Fri May 24 01:00:00 2013', 'Friday, 24-May-13 01:00:00 GMT', '24 May 2013 03:00:00 +0200'])
 def test_dates_in_other_forms(date: str) -> None:
-    """Old forms of dates are those of Greenwich as well, wherever this machine is."""
+    """Dates in old formats are UTC, whatever the time zone of this machine is."""
     client = FakeClient(refusal(403, 'RequestTimeTooSkewed', date=date), FINE)
     requester(client).send(GET, 'GET').close()
 
@@ -249,7 +249,7 @@ def test_dates_in_other_forms(date: str) -> None:
     ],
 )
 def test_clocks_that_do_not_matter(answer: Canned) -> None:
-    """A store that refuses for other reasons takes our time."""
+    """The date of a response matters only if the request was refused for its time."""
     client = FakeClient(answer)
     with pytest.raises(ResponseError):
         requester(client).send(GET, 'GET')
@@ -258,7 +258,7 @@ def test_clocks_that_do_not_matter(answer: Canned) -> None:
 
 
 def test_corrected_clocks_never_loop(clock: SimpleNamespace) -> None:
-    """A store whose clock jumps about is refused itself after the second try."""
+    """If the store's clock changes again, the second refusal is raised."""
     client = FakeClient(*(refusal(403, 'RequestTimeTooSkewed', date=date_at(NOW + hours * 3600)) for hours in (1, 2, 3)))
     with pytest.raises(AccessDenied, match='RequestTimeTooSkewed'):
         requester(client).send(GET, 'GET')
@@ -267,7 +267,7 @@ def test_corrected_clocks_never_loop(clock: SimpleNamespace) -> None:
 
 
 class Interrupted(FakeClient):
-    """Something happens while the first request is under way."""
+    """A client that calls a function while the first request is in flight."""
 
     def __init__(self, meanwhile: Callable[[Interrupted], object], *answers: Canned) -> None:
         super().__init__(*answers)
@@ -282,7 +282,7 @@ class Interrupted(FakeClient):
 
 
 def test_corrections_by_others(caplog: pytest.LogCaptureFixture) -> None:
-    """All requests that were under way with the wrong time go out once more, not only the one that finds out."""
+    """All requests that were in flight with the wrong time are sent again, not only the first one to be refused."""
     refused = refusal(403, 'RequestTimeTooSkewed', date=date_at(NOW + 3600))
     made: list[Requester] = []
     client = Interrupted(lambda _: made[0].send(GET, 'GET').close(), refused, refused, FINE)
@@ -295,7 +295,7 @@ def test_corrections_by_others(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_redirects_by_others() -> None:
-    """The same of regions."""
+    """All requests that were in flight to the wrong region are sent again."""
     refused = refusal(301, x_amz_bucket_region='eu-west-3')
     made: list[Requester] = []
     client = Interrupted(lambda _: made[0].send(GET, 'GET').close(), refused, refused, FINE)
@@ -310,7 +310,7 @@ def test_redirects_by_others() -> None:
 
 @pytest.mark.parametrize('code', ['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired', 'InvalidToken'])
 def test_expired_keys(code: str) -> None:
-    """The source is notified once that they have expired; the retry is the policy's."""
+    """The source of the keys is notified once that they have expired; the retry policy sends the request again."""
     client, keys = FakeClient(refusal(400, code)), FakeKeys(can_refresh=True)
     with pytest.raises(CredentialsExpired, match=f'GetObject s3://bucket/key: 400 {code}'):
         requester(client, keys=keys).send(GET, 'GET')
@@ -320,7 +320,7 @@ def test_expired_keys(code: str) -> None:
 
 
 def test_expired_keys_that_are_all_there_are() -> None:
-    """Then it is a refusal like others."""
+    """If the keys cannot be refreshed, the error is an AccessDenied."""
     keys = FakeKeys()
     with pytest.raises(AccessDenied, match='get new credentials') as caught:
         requester(FakeClient(refusal(400, 'ExpiredToken')), keys=keys).send(GET, 'GET')
@@ -330,7 +330,7 @@ def test_expired_keys_that_are_all_there_are() -> None:
 
 
 def test_other_refusals_expire_nothing() -> None:
-    """Keys that may not do something are still good."""
+    """Other refusals do not expire the keys."""
     keys = FakeKeys(can_refresh=True)
     with pytest.raises(AccessDenied):
         requester(FakeClient(refusal(403, 'AccessDenied')), keys=keys).send(GET, 'GET')
@@ -339,7 +339,7 @@ def test_other_refusals_expire_nothing() -> None:
 
 
 def test_keys_that_others_renewed() -> None:
-    """It is the keys of the refused request that have expired, not those that came meanwhile."""
+    """A refusal expires the keys that signed its request, not newer ones."""
     keys = FakeKeys(can_refresh=True)
     made: list[Requester] = []
 

@@ -1,4 +1,4 @@
-"""XML requests and responses: where the wire transport differs from boto's, and why."""
+"""XML requests and responses of the wire transport that differ from boto's, with the reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.wire import KEYS, PLACE, Canned, FakeClient, FakeKeys, FakePl
 
 SOURCE: Final = ('from', 'key', None)
 PARTS: Final = [CompletedPart(number=1, etag='a')]
-# The requests that S3 may answer with 200 before it has done anything.
+# The requests whose 200 S3 may send before the work is done.
 EARLY: Final[dict[str, Call]] = {
     'CopyObject': lambda t: t.copy_object(SOURCE, 'bucket', 'key', if_match='e', headers={}, extra={}),
     'UploadPartCopy 7 of': lambda t: t.upload_part_copy(
@@ -48,7 +48,7 @@ DOCUMENTS: Final[dict[str, Call]] = {
     'GetObjectTagging': lambda t: t.get_object_tagging('bucket', 'key', extra={}),
     'DeleteObjects': lambda t: t.delete_objects('bucket', [('key', None)], extra={}),
 }
-# And those whose answers are heads alone.
+# The requests whose responses have no body.
 BODILESS: Final[dict[str, Call]] = {
     'PutObject': lambda t: t.put_object('bucket', 'key', BytesChunk(b'x'), headers={}, extra={}),
     'UploadPart 7 of': lambda t: t.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={}),
@@ -69,13 +69,13 @@ def both() -> Both:
     return Both(**STORES['path'])
 
 
-# --- answers
+# --- responses
 
 
 @pytest.mark.parametrize('operation', CALLS)
 @pytest.mark.parametrize('code', ['SlowDown', 'InternalError', 'NoSuchUpload', 'AccessDenied', 'Anything'])
 def test_errors_after_success(both: Both, operation: str, code: str) -> None:
-    """An error with status 200 is that error. Its status is 200; botocore reports 500."""
+    """An error document with status 200 is an error. Its status is 200; botocore reports 500."""
     answer = Canned(headers=ID, body=error_document(code, 'Because.', '/', 'R1'))
     kind, text, fields = outcome(CALLS[operation], wire(answer)[0])
     their_kind, their_text, their_fields = both.by_reference(CALLS[operation], answer)[1]
@@ -86,7 +86,7 @@ def test_errors_after_success(both: Both, operation: str, code: str) -> None:
 
 @pytest.mark.parametrize('operation', EARLY)
 def test_keys_that_expire_after_success(operation: str) -> None:
-    """They are treated as expired, as after a refusal with an error status."""
+    """Expired keys that are reported with status 200 are treated as with an error status."""
     keys = FakeKeys(can_refresh=True)
     transport, client = wire(Canned(body=error_document('ExpiredToken', '', '/', 'R1')), keys=keys)
     with pytest.raises(CredentialsExpired, match=rf'{operation} s3://bucket/key: 200 ExpiredToken.*\(request id R1'):
@@ -101,7 +101,7 @@ def test_keys_that_expire_after_success(operation: str) -> None:
     'body', [b'', b'<html><body>Log in, please.</body></html>', b'OK', document('Anything'), document('Anything')[:-3]]
 )
 def test_answers_that_are_none(operation: str, body: bytes) -> None:
-    """A proxy's page with status 200 is no empty bucket, and nothing was copied or completed by it."""
+    """A web page with status 200 is an error: it is neither an empty bucket nor a copy or a completion."""
     transport, client = wire(Canned(body=body))
     with pytest.raises(NetworkError, match=f'^{operation} s3://bucket(/key)?: 200, but '):
         DOCUMENTS[operation](transport)
@@ -112,7 +112,7 @@ def test_answers_that_are_none(operation: str, body: bytes) -> None:
 @pytest.mark.parametrize('operation', BODILESS)
 @pytest.mark.parametrize('body', [b'<!DOCTYPE html><p>Log in, please.', b'OK', b' ', document('Anything')[:-3]])
 def test_answers_that_are_no_heads_alone(both: Both, operation: str, body: bytes) -> None:
-    """Nor was anything stored or deleted by a proxy; to botocore such answers are failures of the store, status 500."""
+    """A web page in response to a request without a response body is an error, too; for botocore it is a 500."""
     answer = Canned(headers={'ETag': '"e"'}, body=body)
     transport, client = wire(answer)
     with pytest.raises(NetworkError, match=f'^{operation} s3://bucket/key: 200, but the answer is not XML'):
@@ -124,7 +124,7 @@ def test_answers_that_are_no_heads_alone(both: Both, operation: str, body: bytes
 
 @pytest.mark.parametrize('operation', BODILESS)
 def test_answers_with_other_documents(both: Both, operation: str) -> None:
-    """Some stores have something to say; botocore takes any document for thanks, too."""
+    """An unexpected XML document is accepted, as by botocore, since some stores send one."""
     thanks, nothing = (Canned(headers={'ETag': '"e"'}, body=body) for body in (document('Thanks'), b''))
     chunks = Canned(headers={'ETag': '"e"', 'Content-Length': None, 'Transfer-Encoding': 'chunked'}, body=b'0\r\n\r\n')
     theirs = [both.by_reference(BODILESS[operation], answer)[1] for answer in (thanks, nothing)]
@@ -135,7 +135,7 @@ def test_answers_with_other_documents(both: Both, operation: str) -> None:
 
 @pytest.mark.parametrize('operation', CALLS)
 def test_answers_that_are_cut(operation: str) -> None:
-    """A cut is one of the connection, which is closed."""
+    """A truncated response is a NetworkError, and the connection is closed."""
     transport, client = wire(Canned(body=document('Anything'), cut_bytes=1))
     with pytest.raises(NetworkError, match=f'^{operation} s3://bucket(/key)?: the body ended after '):
         CALLS[operation](transport)
@@ -144,7 +144,7 @@ def test_answers_that_are_cut(operation: str) -> None:
 
 
 def test_answers_that_come_slowly() -> None:
-    """S3 sends blanks while it copies, and the document in chunks."""
+    """Leading blanks and chunks are accepted, which S3 sends while it copies."""
     body = b'  \n' + document('CopyObjectResult', element('ETag', '"e"'))
     chunks = b''.join(b'%x\r\n%b\r\n' % (len(piece), piece) for piece in (body[:1], body[1:5], body[5:])) + b'0\r\n\r\n'
     transport, client = wire(Canned(headers={'Content-Length': None, 'Transfer-Encoding': 'chunked'}, body=chunks))
@@ -154,7 +154,7 @@ def test_answers_that_come_slowly() -> None:
 
 
 def test_bodies_that_nobody_asked_for() -> None:
-    """They are read, so that the connection can be kept. Beside one, an ETag proves nothing."""
+    """An unexpected body is read, so that the connection can be reused. With such a body the ETag is ignored."""
     transport, client = wire(Canned(headers={'ETag': '"e"'}, body=document('Thanks')))
     assert transport.put_object('bucket', 'key', BytesChunk(b''), headers={}, extra={}).etag == ''
     transport.delete_object('bucket', 'key', extra={})
@@ -165,14 +165,14 @@ def test_bodies_that_nobody_asked_for() -> None:
 
 @pytest.mark.parametrize('headers', [{}, {'ETag': '""'}, {'ETag': '"\ufffe"'}])
 def test_parts_without_a_name(headers: dict[str, str]) -> None:
-    """A part without a usable ETag, which the completion needs, is not uploaded."""
+    """A part whose response has no valid ETag, which the completion needs, fails."""
     transport, _ = wire(Canned(headers=headers))
     with pytest.raises(NetworkError, match='UploadPart 7 of s3://bucket/key: the response has no valid ETag'):
         transport.upload_part('bucket', 'key', BytesChunk(b'x'), upload_id='u', part_number=7, extra={})
 
 
 class Read(BytesChunk):
-    """A chunk that remembers how it was read."""
+    """A body that records how it was read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -189,7 +189,7 @@ class Read(BytesChunk):
 
 @pytest.mark.parametrize(('size_bytes', 'how'), [(0, 'at once'), (AT_ONCE_BYTES, 'at once'), (AT_ONCE_BYTES + 1, 'in pieces')])
 def test_how_bodies_are_read(size_bytes: int, how: str) -> None:
-    """What is small goes out together with its head; what is large is never in memory as a whole."""
+    """A small body is sent together with the head; a large one is never in memory as a whole."""
     transport, _ = wire(Canned(headers={'ETag': '"e"'}))
     chunk = Read(bytes(size_bytes))
     transport.put_object('bucket', 'key', chunk, headers={}, extra={})
@@ -200,7 +200,7 @@ def test_how_bodies_are_read(size_bytes: int, how: str) -> None:
 
 @pytest.mark.parametrize('operation', CALLS)
 def test_what_is_signed_over_tls(operation: str) -> None:
-    """TLS guards an object's data; everything else is short, and signed wherever it goes."""
+    """Over TLS the data of objects is unsigned; all other bodies are signed."""
     transport, client = wire(Canned(), places=FakePlaces(replace(PLACE, scheme='https')))
     outcome(CALLS[operation], transport)
     is_unsigned = client.sent[0]['x-amz-content-sha256'] == UNSIGNED_PAYLOAD
@@ -208,7 +208,7 @@ def test_what_is_signed_over_tls(operation: str) -> None:
     assert is_unsigned == (operation in ('PutObject', 'UploadPart 7 of'))
 
 
-# --- lists of uploads
+# --- listings of uploads
 
 
 def uploads(*keys: str, **more: str) -> Canned:
@@ -218,7 +218,7 @@ def uploads(*keys: str, **more: str) -> Canned:
 
 
 def test_uploads_on_all_pages(both: Both) -> None:
-    """Escaped keys are requested, since XML cannot contain all of them; botocore does not. Otherwise both do the same."""
+    """Keys are requested URL-encoded, since XML cannot contain all of them; botocore does not do this."""
     pages = [
         uploads('a%20b', IsTruncated='true', NextKeyMarker='a%20b%2F', NextUploadIdMarker='u/+='),
         uploads('c%01', IsTruncated='false'),
@@ -242,7 +242,7 @@ def test_uploads_on_all_pages(both: Both) -> None:
 
 @pytest.mark.parametrize('markers', [{}, {'NextKeyMarker': 'a', 'NextUploadIdMarker': 'u'}])
 def test_uploads_without_an_end(markers: dict[str, str]) -> None:
-    """A listing that is always truncated, without a new marker, ends with an error."""
+    """A truncated listing without a new marker is an error."""
     transport, client = wire(uploads('a', IsTruncated='true', **markers))
     with pytest.raises(NetworkError, match='ListMultipartUploads s3://bucket: the response is truncated without a new marker'):
         transport.list_multipart_uploads('bucket', extra={})
@@ -254,7 +254,7 @@ def test_uploads_without_an_end(markers: dict[str, str]) -> None:
 
 
 def test_digests_of_deletions(both: Both) -> None:
-    """Every store knows the one that we send."""
+    """Content-MD5 is sent, which every store supports."""
     transport, client = wire(Canned(body=document('DeleteResult')))
     transport.delete_objects('bucket', [('a', None)], extra={})
     both.by_reference(DOCUMENTS['DeleteObjects'], Canned(body=document('DeleteResult')))
@@ -269,7 +269,7 @@ ODD: Final = [('a\0', None), ('b\x1f', 'v'), ('\ufffe', None), ('c', 'v\x01')]
 
 
 def test_keys_that_xml_cannot_hold() -> None:
-    """Each is deleted by a request of its own, all others together; botocore writes what no store can read."""
+    """Keys that XML cannot contain are deleted by single requests, all others together; botocore sends invalid XML."""
     transport, client = wire(
         Canned(status=204), Canned(status=204), Canned(status=204), Canned(status=204), Canned(body=document('DeleteResult'))
     )
@@ -288,7 +288,7 @@ def test_keys_that_xml_cannot_hold() -> None:
 
 
 def test_only_keys_that_xml_cannot_hold() -> None:
-    """Then no list is sent; the failures are reported as those of a list."""
+    """If all keys are deleted by single requests, no list is sent; failures are reported alike."""
     transport, client = wire(Canned(status=403, body=error_document('AccessDenied', 'No.', '/', 'R1')), Canned(status=204))
     failures = transport.delete_objects('bucket', ODD[:2], extra={})
 
@@ -296,7 +296,7 @@ def test_only_keys_that_xml_cannot_hold() -> None:
     assert [each.method for each in client.sent] == ['DELETE', 'DELETE']
 
 
-# --- what must not get into a request
+# --- header injection
 
 
 SMUGGLED: Final[dict[str, Call]] = {
@@ -312,7 +312,7 @@ SMUGGLED: Final[dict[str, Call]] = {
 
 @pytest.mark.parametrize('how', SMUGGLED)
 def test_line_ends_in_headers(how: str) -> None:
-    """An ETag or a version that would begin a header of its own is refused, and nothing is sent."""
+    """An ETag or version id with a line end is rejected, and nothing is sent."""
     transport, client = wire(Canned())
     with pytest.raises(ConfigurationError, match='control characters'):
         SMUGGLED[how](transport)
@@ -334,7 +334,7 @@ NUMBER: Final[Any] = 5
     ],
 )
 def test_names_that_are_none(both: Both, call: Call) -> None:
-    """As with botocore: refused, and an object without a key is not taken for its bucket."""
+    """An empty key is rejected, as by botocore: the request would be one for the bucket."""
     transport, client = wire(Canned())
     with pytest.raises(ConfigurationError, match='key is empty|version_id must be a str, not int'):
         call(transport)
@@ -344,11 +344,11 @@ def test_names_that_are_none(both: Both, call: Call) -> None:
     assert not both.reference.sent
 
 
-# --- two ways to say the same
+# --- values that are passed twice
 
 
 def test_metadata_given_twice() -> None:
-    """What `extra` and `headers` both say, the headers say; where they say different things, both are sent."""
+    """If `extra` and `headers` contain the same name, the header counts; other names are all sent."""
     transport, client = wire(Canned())
     extra = {'Metadata': {'a': '1', 'b': '1'}, 'CacheControl': 'no-cache', 'ACL': 'private'}
     headers = {'X-Amz-Meta-B': '2', 'x-amz-meta-c': '2', 'x-amz-acl': 'public-read'}
@@ -360,7 +360,7 @@ def test_metadata_given_twice() -> None:
 
 
 def test_keys_to_encrypt_with_as_headers() -> None:
-    """A header goes out as it is given, in base64 already; botocore takes it for a parameter, and encodes it again."""
+    """An encryption key in `headers` is sent unchanged, as it is base64 already; botocore encodes it again."""
     transport, client = wire(Canned())
     name = 'x-amz-server-side-encryption-customer-key'
     transport.put_object('bucket', 'key', BytesChunk(b''), headers={name: 'a2V5'}, extra={})
@@ -369,7 +369,7 @@ def test_keys_to_encrypt_with_as_headers() -> None:
 
 
 def test_closing() -> None:
-    """Closes what the requests went through."""
+    """close() closes the client."""
     transport, client = wire(Canned())
     transport.close()
 

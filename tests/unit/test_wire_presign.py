@@ -1,4 +1,4 @@
-"""Presigned URLs equal boto3's: the same parameters, and so the same signature."""
+"""Presigned URLs equal boto3's: they have the same parameters, and so the same signature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Made = Callable[..., s3po.Connection]
 
 
 def taken_apart(url: str) -> tuple[str, dict[str, str]]:
-    """What stands in front of the query, and the query."""
+    """The URL before the query, and the query."""
     parts = urllib.parse.urlsplit(url)
     return f'{parts.scheme}://{parts.netloc}{parts.path}', dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
 
@@ -48,13 +48,13 @@ def test_as_boto(connect: Made, endpoint_url: str, token: str | None, method: st
 
 
 def test_of_aws(connect: Made) -> None:
-    """The URL names the bucket's region; boto3's names the global host, which for some weeks does not know a new bucket."""
+    """The URL has the host of the bucket's region; boto3's global host may not resolve a new bucket for some time."""
     url = connect(region='eu-central-1').presign('GET', 'bucket', 'key')
 
     assert url.startswith('https://bucket.s3.eu-central-1.amazonaws.com/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&')
 
 
 def test_without_keys(connect: Made) -> None:
-    """Nothing can be signed with nothing."""
+    """An anonymous connection cannot presign URLs."""
     with pytest.raises(ConfigurationError, match=r'presign\(\) needs credentials'):
         connect(ENDPOINTS[0], anonymous=True).presign('GET', 'bucket', 'key')

@@ -1,4 +1,4 @@
-"""Failed requests: each refusal becomes the same error as over boto, and each error names the request."""
+"""Failed requests: each refusal becomes the same error as over boto, and each error contains the request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.wire import Canned, FakeClient, requester
 GET: Final = Operation('GetObject', 'bucket', 'key')
 
 STATUSES: Final = [304, 400, 401, 403, 404, 405, 408, 409, 411, 412, 416, 429, 499, 500, 501, 502, 503, 504, 599]
-# Every code that has a meaning of its own, and some that have none.
+# Every code with a meaning of its own, and some others.
 CODES: Final = [
     'AccessDenied',
     'BadDigest',
@@ -75,7 +75,7 @@ ID: Final = {'x-amz-request-id': 'R1'}
 
 
 def document(code: str, message: str = 'Because.', **more: str) -> bytes:
-    """An error body; S3 sends the request id in the head as well."""
+    """An error document; S3 sends the request id in the head as well."""
     told = ''.join(f'<{name}>{value}</{name}>' for name, value in more.items())
     return f'<Error><Code>{code}</Code><Message>{message}</Message>{told}<RequestId>R1</RequestId></Error>'.encode()
 
@@ -86,13 +86,13 @@ def both() -> Both:
 
 
 def compare(both: Both, call: Call, *answers: Canned) -> None:
-    """A refusal becomes the same error; botocore's number of requests may differ."""
+    """Assert that both transports raise the same error; the number of requests may differ."""
     assert both.by_wire(call, *answers)[1] == both.by_reference(call, *answers)[1]
 
 
 @pytest.mark.parametrize('call', CALLS)
 def test_statuses_as_boto(both: Both, call: str) -> None:
-    """Class, status, code, text and id are those of the reference, with and without a body."""
+    """Class, status, code, text and id equal those of the reference, with and without a body."""
     for status in STATUSES:
         compare(both, CALLS[call], Canned(status=status))
         compare(both, CALLS[call], Canned(status=status, headers=ID))
@@ -101,7 +101,7 @@ def test_statuses_as_boto(both: Both, call: str) -> None:
 
 @pytest.mark.parametrize('code', CODES)
 def test_codes_as_boto(both: Both, code: str) -> None:
-    """Whatever the status; 304 has no body, and so no code."""
+    """Every code becomes the same error, with every status; 304 has no body, and so no code."""
     for status in STATUSES:
         compare(both, CALLS['get'], Canned(status=status, headers=ID, body=document(code)))
         compare(both, CALLS['list'], Canned(status=status, headers=ID, body=document(code, message='')))
@@ -109,7 +109,7 @@ def test_codes_as_boto(both: Both, code: str) -> None:
 
 @pytest.mark.parametrize('body', BODIES)
 def test_bodies_as_boto(both: Both, body: str) -> None:
-    """What is no error of S3's is known by its status."""
+    """A body that is not S3's is ignored, and the status decides."""
     for call in CALLS.values():
         for status in (403, 404, 500, 503):
             compare(both, call, Canned(status=status, headers=ID, body=BODIES[body]))
@@ -126,7 +126,7 @@ def test_bodies_as_boto(both: Both, body: str) -> None:
     ],
 )
 def test_waits_as_boto(both: Both, headers: dict[str, str]) -> None:
-    """The wait that the store requests, in each form."""
+    """Every form of Retry-After becomes the same wait."""
     compare(both, CALLS['get'], Canned(status=503, headers={**ID, **headers}))
     compare(both, CALLS['list'], Canned(status=503, headers={**ID, **headers}, body=document('SlowDown')))
 
@@ -135,11 +135,11 @@ def test_waits_as_boto(both: Both, headers: dict[str, str]) -> None:
 @pytest.mark.parametrize('call', ['get', 'head'])
 @pytest.mark.parametrize('region', [None, 'us-east-1', 'eu-west-3'])
 def test_redirects_as_boto(status: int, call: str, region: str | None) -> None:
-    """Each error is that of the second try, if there is one, and names the region."""
+    """The error is that of the second attempt, if there is one, and contains the region."""
     headers = ID if region is None else {**ID, 'x-amz-bucket-region': region}
     for code in ('PermanentRedirect', 'AuthorizationHeaderMalformed', 'Anything'):
         refusal = Canned(status=status, headers=headers, body=document(code))
-        # Where the region is not told, botocore asks for it, and is not answered.
+        # Without a region in the response, botocore requests it, and gets a 404 here.
         compare(Both(**STORES['path']), CALLS[call], *([refusal] if region else [refusal, Canned(status=404)]))
 
 
@@ -152,7 +152,7 @@ def test_redirects_as_boto(status: int, call: str, region: str | None) -> None:
     ],
 )
 def test_bodies_unlike_boto(body: bytes) -> None:
-    """A response without a code has its status as the code, like one without a body; botocore's code is '' here."""
+    """A response without a code has its status as the code; for botocore the code is '' here."""
     with pytest.raises(AccessDenied) as caught:
         requester(FakeClient(Canned(status=403, body=body))).send(GET, 'GET')
 
@@ -161,7 +161,7 @@ def test_bodies_unlike_boto(body: bytes) -> None:
 
 
 def test_ids_that_only_the_body_tells() -> None:
-    """Some stores tell a request's id in the body alone; botocore drops it there."""
+    """A request id in the body alone is used; botocore ignores it there."""
     answer = Canned(status=404, body=error_document('NoSuchKey', 'No.', '/key', 'R9'))
     with pytest.raises(ResponseError, match=r'No\. \(request id R9, endpoint ') as caught:
         requester(FakeClient(answer)).send(GET, 'GET')
@@ -170,7 +170,7 @@ def test_ids_that_only_the_body_tells() -> None:
 
 
 def test_choices() -> None:
-    """300 is no success either (RFC 9110, section 15.4.1)."""
+    """A 300 is an error, too (RFC 9110, section 15.4.1)."""
     with pytest.raises(ResponseError, match='300: Multiple Choices'):
         requester(FakeClient(Canned(status=300))).send(GET, 'GET')
 
@@ -192,7 +192,7 @@ def test_digests_that_differ() -> None:
     ],
 )
 def test_errors_of_connections_are_named(error: type[TransportError], operation: Operation, named: str) -> None:
-    """By what was done; that the connection was lost is of no more interest than any other end of it."""
+    """Errors of the connection contain the operation; a ConnectionLost becomes a NetworkError."""
     client = FakeClient(error('store:9000 does not answer'))
     with pytest.raises(TransportError) as caught:
         requester(client).send(operation, 'GET')
@@ -204,7 +204,7 @@ def test_errors_of_connections_are_named(error: type[TransportError], operation:
 
 
 def test_errors_that_are_no_attempts() -> None:
-    """What is wrong before a connection is made is not an error of one."""
+    """An invalid argument that is found before the connection is made is raised unchanged."""
     with pytest.raises(ConfigurationError, match='^verify: no such file$'):
         requester(FakeClient(ConfigurationError('verify: no such file'))).send(GET, 'GET')
 
@@ -228,7 +228,7 @@ def test_refusals_that_cannot_be_read(how: str, status: int, error: type[Transpo
 
 
 def test_connections_after_refusals() -> None:
-    """A refusal that was read to its end gives its connection back."""
+    """A refusal that was read to its end releases its connection."""
     client = FakeClient(Canned(status=404, body=document('NoSuchKey')))
     with pytest.raises(ResponseError):
         requester(client).send(GET, 'GET')

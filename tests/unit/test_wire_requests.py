@@ -1,4 +1,4 @@
-"""Requests as they are sent: line, headers, signature, and what is cached for the next one."""
+"""Requests as they are sent: line, headers, signature, and what is cached for the next request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LIST = Operation('ListObjectsV2', 'bucket')
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Always the same moment, 2013-05-24T00:00:00Z."""
+    """Sets the clock to 2013-05-24T00:00:00Z."""
     monkeypatch.setattr(requests, 'time', SimpleNamespace(time=lambda: NOW))
 
 
@@ -49,13 +49,13 @@ def client() -> FakeClient:
 
 
 def send(sender: Requester, client: FakeClient, operation: Operation, method: str, **given: Any) -> Sent:
-    """What one request is sent as."""
+    """Send one request; returns what the server receives."""
     sender.send(operation, method, **given).close()
     return client.sent[-1]
 
 
 def signed_by_botocore(sent: Sent, place: Place, keys: Keys, *, is_body_signed: bool) -> str:
-    """The Authorization that botocore gives to a request that was sent."""
+    """botocore's Authorization header for a request that was sent."""
     own = ('authorization', 'x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token')
     unsigned = ('accept-encoding', 'content-length', 'user-agent')
     headers = {name: value for name, value in sent.headers if name not in (*own, *unsigned)}
@@ -70,7 +70,7 @@ def signed_by_botocore(sent: Sent, place: Place, keys: Keys, *, is_body_signed: 
 
 
 def test_a_whole_head(client: FakeClient) -> None:
-    """A request without headers of its own has no more than it needs."""
+    """A request without headers of its own has only the necessary ones."""
     sent = send(requester(client), client, GET, 'GET')
 
     assert (sent.method, sent.target, sent.body) == ('GET', '/bucket/a/key', b'')
@@ -104,7 +104,7 @@ names = st.sampled_from(
 def test_signed_as_botocore(
     key: str, query: dict[str, str], headers: dict[str, str], body: bytes | Chunk, keys: Keys, signing: str, place: Place
 ) -> None:
-    """Whatever the request, what is sent was signed; and headers are sent as they were given."""
+    """For every request the signature equals botocore's, and headers are sent unchanged."""
     client = FakeClient(Canned())
     sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys), payload_signing=signing)
     operation = Operation('PutObject', 'bucket', key)
@@ -118,7 +118,7 @@ def test_signed_as_botocore(
 @pytest.mark.parametrize('value', ['ENABLED', 'two words', 'two  blanks', '\xa0', ''])
 @pytest.mark.parametrize('name', sorted(requests.SHORT_WAY))
 def test_single_headers(client: FakeClient, name: str, value: str, keys: Keys) -> None:
-    """A request with one known header is signed in a shorter way, with the same signature."""
+    """A request with one known header is signed by a shorter code path, with the same signature."""
     sent = send(requester(client, keys=FakeKeys(keys)), client, GET, 'GET', headers={name: value})
 
     assert sent[name] == value
@@ -126,7 +126,7 @@ def test_single_headers(client: FakeClient, name: str, value: str, keys: Keys) -
 
 
 def test_headers_go_out_as_they_were_given(client: FakeClient) -> None:
-    """Only the signature is over the canonical form: two blanks in metadata are two blanks in the store."""
+    """Headers are sent unchanged; only the signature uses the canonical form, in which repeated blanks are one."""
     headers = {'x-amz-meta-a': ' two  blanks\tand a tab ', 'user-agent': 'mine', 'expect': 'x', 'x-amz-meta-empty': ''}
     sent = send(requester(client), client, PUT, 'PUT', headers=headers, body=b'x')
 
@@ -139,7 +139,7 @@ def test_headers_go_out_as_they_were_given(client: FakeClient) -> None:
     ('place', 'keys'), [(PLACE, None), (replace(PLACE, auth='none'), KEYS), (replace(PLACE, auth='none'), None)]
 )
 def test_unsigned(client: FakeClient, place: Place, keys: Keys | None) -> None:
-    """Without keys, or for unsigned requests, the headers contain neither identity nor time."""
+    """Without keys, or for unsigned places, no header contains identity or time."""
     sender = requester(client, places=FakePlaces(place), keys=FakeKeys(keys))
     sent = send(sender, client, PUT, 'PUT', headers={'x-amz-acl': 'private'}, body=b'data')
 
@@ -153,7 +153,7 @@ def test_unsigned(client: FakeClient, place: Place, keys: Keys | None) -> None:
 
 @pytest.mark.parametrize(('token', 'said'), [('token/+=', 'token/+='), (None, None), ('', None)])
 def test_session_token(client: FakeClient, token: str | None, said: str | None) -> None:
-    """The token is sent, and signed; an empty one, as from an empty AWS_SESSION_TOKEN, is none."""
+    """The session token is sent and signed; an empty one, as from an empty AWS_SESSION_TOKEN, is ignored."""
     keys = replace(KEYS, session_token=token)
     sent = send(requester(client, keys=FakeKeys(keys)), client, GET, 'GET')
 
@@ -173,7 +173,7 @@ DATA_SHA256 = hashlib.sha256(b'data').hexdigest()
         ('signed', 'http', True, DATA_SHA256),
         ('unsigned', 'https', True, UNSIGNED_PAYLOAD),
         ('unsigned', 'http', True, UNSIGNED_PAYLOAD),
-        # A document is short, and always signed.
+        # A document is small, and always signed.
         ('auto', 'https', False, DATA_SHA256),
         ('unsigned', 'http', False, DATA_SHA256),
     ],
@@ -182,7 +182,7 @@ DATA_SHA256 = hashlib.sha256(b'data').hexdigest()
 def test_payload_signing(
     client: FakeClient, signing: str, scheme: str, is_object_data: bool, said: str, body: bytes | Chunk
 ) -> None:
-    """'auto' signs an object's data where TLS does not guard them."""
+    """payload_signing='auto' signs the data of an object if it is not sent over TLS."""
     sender = requester(client, places=FakePlaces(replace(PLACE, scheme=scheme)), payload_signing=signing)
     sent = send(sender, client, PUT, 'PUT', body=body, is_object_data=is_object_data)
 
@@ -191,7 +191,7 @@ def test_payload_signing(
 
 
 class Unread(BytesChunk):
-    """A chunk that must not be read to be hashed."""
+    """A body that fails the test if it is hashed or read at once."""
 
     def sha256(self) -> str:
         pytest.fail('it was hashed')
@@ -202,7 +202,7 @@ class Unread(BytesChunk):
 
 @pytest.mark.parametrize(('scheme', 'keys'), [('https', KEYS), ('https', None), ('http', None)])
 def test_large_bodies_are_not_read_before_they_are_sent(client: FakeClient, scheme: str, keys: Keys | None) -> None:
-    """A chunk goes to the connection as it is, where it is not signed."""
+    """A body that is not signed is not read before it is sent."""
     sender = requester(client, places=FakePlaces(replace(PLACE, scheme=scheme)), keys=FakeKeys(keys))
     sent = send(sender, client, PUT, 'PUT', body=Unread(b'data'), is_object_data=True)
 
@@ -224,7 +224,7 @@ def test_large_bodies_are_not_read_before_they_are_sent(client: FakeClient, sche
     ],
 )
 def test_content_length(client: FakeClient, method: str, body: bytes | Chunk, said: str | None) -> None:
-    """Requests that may have a body send its length, also if it is empty (RFC 9110, section 8.6)."""
+    """Requests that may have a body send its length, even if it is empty (RFC 9110, section 8.6)."""
     assert send(requester(client), client, PUT, method, body=body)['content-length'] == said
 
 
@@ -237,7 +237,7 @@ def test_content_length(client: FakeClient, method: str, body: bytes | Chunk, sa
     ],
 )
 def test_user_agent(client: FakeClient, added: str, headers: dict[str, str], said: str) -> None:
-    """Ours, and what the caller adds; or the caller's own."""
+    """The User-Agent is s3po's with the caller's addition, or the caller's own."""
     assert send(requester(client, user_agent=added), client, GET, 'GET', headers=headers)['user-agent'] == said
 
 
@@ -257,7 +257,7 @@ def test_user_agent(client: FakeClient, added: str, headers: dict[str, str], sai
     ],
 )
 def test_paths(client: FakeClient, path: str, operation: Operation, target: str) -> None:
-    """Where the bucket is in the path, and where it is in the host; a key is escaped once, a place has been."""
+    """The path contains the bucket or not; the key is escaped once, and the place's path is not escaped again."""
     sender = requester(client, places=FakePlaces(replace(PLACE, path=path)))
 
     assert send(sender, client, operation, 'GET').target == target
@@ -265,7 +265,7 @@ def test_paths(client: FakeClient, path: str, operation: Operation, target: str)
 
 @pytest.mark.parametrize('operation', ['GetObject', 'HeadObject', 'PutObject', 'DeleteObject', 'AbortMultipartUpload'])
 def test_without_a_key(client: FakeClient, operation: str) -> None:
-    """A request for an object is never one for the bucket: DELETE of that would delete it."""
+    """A request for an object without a key is rejected: DELETE would delete the bucket."""
     with pytest.raises(ConfigurationError, match=f'{operation} s3://bucket: the key is empty'):
         requester(client).send(Operation(operation, 'bucket', ''), 'DELETE')
 
@@ -273,7 +273,7 @@ def test_without_a_key(client: FakeClient, operation: str) -> None:
 
 
 def test_queries(client: FakeClient) -> None:
-    """A query is sent in the order and form in which it is signed."""
+    """The query is sent in the order and form in which it is signed."""
     query = {'prefix': 'a b/é+&=~', 'delimiter': '', 'list-type': '2', 'X': '1'}
     sent = send(requester(client), client, LIST, 'GET', query=query)
 
@@ -286,7 +286,7 @@ def test_queries(client: FakeClient) -> None:
 )
 @pytest.mark.parametrize('keys', [KEYS, None])
 def test_what_has_no_utf8(client: FakeClient, given: dict[str, Any], keys: Keys | None) -> None:
-    """Half a character cannot be sent; nothing is."""
+    """A text that cannot be encoded as UTF-8 is rejected, and nothing is sent."""
     with pytest.raises(ConfigurationError, match='ListObjectsV2 s3://bucket: .*cannot be encoded as UTF-8'):
         requester(client, keys=FakeKeys(keys)).send(LIST, 'GET', **given)
 
@@ -296,7 +296,7 @@ def test_what_has_no_utf8(client: FakeClient, given: dict[str, Any], keys: Keys 
 @pytest.mark.parametrize('line_end', ['\n', '\r', '\r\nx: y', '\0'])
 @pytest.mark.parametrize('name', ['access_key_id', 'session_token'])
 def test_keys_with_line_ends(client: FakeClient, name: str, line_end: str) -> None:
-    """Keys from a file with a line end behind them would end the head; they are not shown either."""
+    """Keys with line ends, which would end the head, are rejected, and not shown."""
     given: dict[str, Any] = {name: 'revealed' + line_end}
     keys = FakeKeys(replace(TEMPORARY, **given))
     with pytest.raises(ConfigurationError, match='access_key_id and session_token must not have line ends') as caught:
@@ -307,7 +307,7 @@ def test_keys_with_line_ends(client: FakeClient, name: str, line_end: str) -> No
 
 
 def test_origins(client: FakeClient) -> None:
-    """Connections depend on the place: its host, not the Host header, and its proxy."""
+    """Connections belong to the place: its host (not its Host header) and its proxy."""
     place = replace(PLACE, scheme='https', host='::1', port=443, host_header='[::1]', proxy='http://u:p@proxy:3128')
     sent = send(requester(client, places=FakePlaces(place)), client, GET, 'GET')
 
@@ -316,7 +316,7 @@ def test_origins(client: FakeClient) -> None:
 
 
 def test_what_is_kept(client: FakeClient) -> None:
-    """A bucket is looked up once, until all is closed."""
+    """The place of a bucket is looked up once, until close()."""
     places = FakePlaces()
     sender = requester(client, places=places)
     for bucket in ('bucket', 'other', 'bucket'):
@@ -330,7 +330,7 @@ def test_what_is_kept(client: FakeClient) -> None:
 
 
 def test_too_many_buckets(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are not kept for ever."""
+    """The number of cached places is limited."""
     monkeypatch.setattr(routes, 'MAX_ROUTES', 2)
     places = FakePlaces()
     sender = requester(client, places=places)
@@ -341,7 +341,7 @@ def test_too_many_buckets(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_new_keys(client: FakeClient) -> None:
-    """Each request is signed with the keys of its moment; what is derived from them is kept for as long."""
+    """Each request is signed with the current keys; values derived from them are cached as long as the keys are the same."""
     keys = FakeKeys()
     sender = requester(client, keys=keys)
     with mock.patch.object(routes, 'Signer', wraps=routes.Signer) as made:
@@ -355,7 +355,7 @@ def test_new_keys(client: FakeClient) -> None:
 
 
 def test_answers_to_head(client: FakeClient) -> None:
-    """Its answer has no body, whatever its headers say; that of every other request has."""
+    """The response to HEAD has no body, whatever its headers are."""
     client.answer(Canned(body=b'12345'))
     response = requester(client).send(GET, 'HEAD')
     assert (response.size_bytes, response.text(b'content-length')) == (0, '5')

@@ -1,4 +1,4 @@
-"""Responses: headers as values, bodies to the last byte."""
+"""Responses of the wire transport: headers become values, and bodies are read completely."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def both() -> Both:
     return Both(**STORES['path'])
 
 
-# A store's answer has one.
+# A store's response has an ETag.
 ETAG = {'ETag': '"e"'}
 
 
@@ -63,7 +63,7 @@ told: Final = st.fixed_dictionaries(
 
 @given(headers=told, body=st.binary(max_size=9))
 def test_headers_as_boto(both: Both, headers: dict[str, str], body: bytes) -> None:
-    """An object is what it is to the reference transport, whichever headers there are, and if they are empty."""
+    """Every header, also an empty one, has the same effect as over the reference transport."""
     for call in (GET, HEAD):
         canned = Canned(headers=headers, body=body)
 
@@ -91,7 +91,7 @@ def test_headers_as_boto(both: Both, headers: dict[str, str], body: bytes) -> No
     ],
 )
 def test_ranges_as_boto(both: Both, text: str | None) -> None:
-    """Where a range begins and what it is of; and what is no such statement."""
+    """Content-Range is parsed as by the reference transport, also if it is invalid."""
     canned = Canned(status=206, headers={'Content-Range': text}, body=b'abc')
 
     assert both.by_wire(GET, canned)[1] == both.by_reference(GET, canned)[1]
@@ -99,7 +99,7 @@ def test_ranges_as_boto(both: Both, text: str | None) -> None:
 
 @given(text=st.one_of(st.text(), st.text('bytes 0123456789-/*²').map('bytes '.__add__)), size_bytes=st.integers(0, 99))
 def test_any_range(text: str, size_bytes: int) -> None:
-    """It fits the body, or is none."""
+    """A Content-Range that is accepted fits the body."""
     try:
         offset, length, whole = placed(206, text, size_bytes, is_range=True)
     except ValueError:
@@ -111,7 +111,7 @@ def test_any_range(text: str, size_bytes: int) -> None:
 
 
 def test_metadata_in_lower_case() -> None:
-    """Names are in lower case, however the store writes them; botocore leaves them as they come."""
+    """Names of metadata are in lower case; botocore returns them as the store sends them."""
     answer, _ = answer_to(Canned(headers={**ETAG, 'X-Amz-Meta-Colour': 'Red', 'x-amz-META-Size': 'XL'}))
 
     assert answer.info.metadata == {'colour': 'Red', 'size': 'XL'}
@@ -119,7 +119,7 @@ def test_metadata_in_lower_case() -> None:
 
 
 def test_headers_that_are_not_ascii() -> None:
-    """They are UTF-8, in which they are sent, too; botocore takes them for Latin-1. Other bytes are lost, not fatal."""
+    """Headers are decoded as UTF-8; botocore uses Latin-1. Other bytes are replaced."""
     answer, _ = answer_to(Canned(headers={'x-amz-meta-a': 'é€', 'ETag': '"ü"', 'x-amz-version-id': 'ö'}))
 
     assert (answer.info.metadata, answer.etag, answer.version_id) == ({'a': 'é€'}, 'ü', 'ö')
@@ -138,7 +138,7 @@ DATE: Final = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=GREENWICH)
         ('Sun, 06 Nov 1994 09:49:37 +0100', DATE),
         ('Sun, 06 Nov 1994 08:49:37 -0000', DATE),
         ('Thu, 29 Feb 2024 00:00:00 GMT', datetime.datetime(2024, 2, 29, tzinfo=GREENWICH)),
-        # The day of the week is not looked at.
+        # The day of the week is ignored.
         ('Mon, 06 Nov 1994 08:49:37 GMT', DATE),
         ('', None),
         ('yesterday', None),
@@ -151,7 +151,7 @@ DATE: Final = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=GREENWICH)
     ],
 )
 def test_moments(text: str, moment: datetime.datetime | None) -> None:
-    """All of HTTP's forms, and all with a time zone."""
+    """All date formats of HTTP are parsed, with a time zone."""
     found = moment_of(text)
 
     assert found == moment
@@ -164,7 +164,7 @@ def test_moments(text: str, moment: datetime.datetime | None) -> None:
     )
 )
 def test_any_moment(text: str) -> None:
-    """What is no date is None, and what is one has a time zone."""
+    """An invalid date is None, a valid one has a time zone."""
     found = moment_of(text)
 
     assert found is None or found.tzinfo is not None
@@ -172,14 +172,14 @@ def test_any_moment(text: str) -> None:
 
 @given(st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)))  # noqa: DTZ001
 def test_moments_that_are_read_fast(moment: datetime.datetime) -> None:
-    """The common form is read as email.utils reads it."""
+    """The common format is parsed like email.utils does it."""
     moment = moment.replace(microsecond=0, tzinfo=GREENWICH)
 
     assert moment_of(email.utils.format_datetime(moment, usegmt=True)) == moment
 
 
 def test_bodies() -> None:
-    """They are read in pieces of any size, into a buffer or not, and end; then the connection is given back."""
+    """A body is read in pieces of any size, into a buffer or not; at its end the connection is released."""
     answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789'))
     buffer = memoryview(bytearray(3))
 
@@ -195,7 +195,7 @@ def test_bodies() -> None:
 
 
 def test_bodies_that_are_not_read() -> None:
-    """Then the connection is of no further use."""
+    """If the body is not read completely, the connection is closed."""
     answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789'))
     answer.read(9)
     answer.close()
@@ -205,7 +205,7 @@ def test_bodies_that_are_not_read() -> None:
 
 @pytest.mark.parametrize('how', ['read', 'read_into'])
 def test_bodies_that_are_cut(how: str) -> None:
-    """The message names the request, and how many bytes arrived."""
+    """The message contains the request and the number of bytes that arrived."""
     answer, client = answer_to(Canned(headers=ETAG, body=b'0123456789', cut_bytes=4))
     with pytest.raises(NetworkError, match='^GetObject s3://bucket/key: the body ended after 6 of 10 bytes$'):
         while answer.read(10) if how == 'read' else answer.read_into(memoryview(bytearray(10))):
@@ -237,7 +237,7 @@ def test_bodies_of_unknown_length(canned: Canned, said: str) -> None:
 
 
 def test_facts_before_the_body() -> None:
-    """Values for a small download are available at once; the others are computed on first use."""
+    """The values for a small download are available at once; the others are computed on first use."""
     answer, _ = answer_to(Canned(status=206, headers={'ETag': '"e"', 'Content-Range': 'bytes 3-6/10'}, body=b'data'))
 
     assert (answer.status, answer.offset, answer.size_bytes, answer.etag) == (206, 3, 4, 'e')
@@ -256,5 +256,5 @@ def test_facts_before_the_body() -> None:
     ],
 )
 def test_what_is_done(operation: Any, text: str) -> None:
-    """For messages."""
+    """The text of an operation, for messages."""
     assert str(operation) == text

@@ -1,4 +1,4 @@
-"""S3's operations over the wire: the same call sends the same request as boto3, and returns the same value."""
+"""S3's operations over the wire transport: the same call sends the same request as boto3, and returns the same value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.both import STORES, Both, Call
 from tests.support.store_xml import document, element
 from tests.support.wire import Canned
 
-# One set goes with every request of a transfer, so each of these is known by some and unknown to others.
+# Parameters of all requests of a transfer: each request supports some of them.
 EXTRA: Final[Any] = {
     'SSECustomerAlgorithm': 'AES256',
     'SSECustomerKey': 'k' * 32,
@@ -42,7 +42,7 @@ EXTRA: Final[Any] = {
     'BypassGovernanceRetention': True,
     'MFA': 'serial 123456',
 }
-# botocore does not encode the key that it lists parts with; see test_parameters.py.
+# botocore does not encode the key for ListParts; see test_parameters.py.
 EXTRA_OF_LISTS: Final[Any] = {name: value for name, value in EXTRA.items() if not name.startswith('SSE')}
 HEADERS: Final = {
     'Content-Type': 'text/plain; charset="utf-8"',
@@ -235,7 +235,7 @@ def both(request: pytest.FixtureRequest) -> Both:
 
 @pytest.mark.parametrize('case', CASES)
 def test_verbs_as_boto(both: Both, case: str) -> None:
-    """Method, path, query, headers and body are the same, and so is the result."""
+    """Method, path, query, headers and body equal boto3's, and so does the result."""
     call, answer = CASES[case]
 
     assert both.by_wire(call, answer) == both.by_reference(call, answer)
@@ -252,7 +252,7 @@ odd = st.lists(characters, min_size=1, max_size=9).map(''.join)
 
 @given(key=odd, other=odd, version_id=st.one_of(st.none(), odd))
 def test_odd_names_as_boto(both: Both, key: str, other: str, version_id: str | None) -> None:
-    """Whatever a key has in it, it is escaped once, and its path is not normalised; a prefix and a token are as well."""
+    """Keys, prefixes and tokens with any characters are escaped once, and paths are not normalised."""
     source = ('from', other, None)
     calls: list[tuple[Call, Canned]] = [
         (lambda t: t.head_object('bucket', key, version_id=version_id, extra={}), GOT),

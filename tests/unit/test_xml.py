@@ -35,7 +35,7 @@ SLOW_DOWN = ErrorBody(code='SlowDown', message='Reduce your rate.', region='eu-w
 
 
 def test_listing() -> None:
-    """Entries have plain ETags and times with a zone; what else stands in the document is passed over."""
+    """Entries have ETags without quotes and times with a time zone; other elements are ignored."""
     body = document(
         'ListBucketResult',
         element('Prefix', 'not one of the common ones'),
@@ -51,7 +51,7 @@ def test_listing() -> None:
 
 
 def test_listing_of_little() -> None:
-    """What a store leaves out has the value that means so."""
+    """Elements that a store omits have default values."""
     body = document('ListBucketResult', element('Contents', [element('Key', 'a')]))
 
     assert xml.listing_of(body) == Listing(
@@ -60,7 +60,7 @@ def test_listing_of_little() -> None:
 
 
 def test_escaped_keys() -> None:
-    """Keys and prefixes are unescaped when the answer says so, and only then; the token never is."""
+    """Keys and prefixes are URL-decoded if EncodingType is present; the token never is."""
     names = [
         element('Contents', [element('Key', 'a+b%2B%C3%A4')]),
         element('CommonPrefixes', [element('Prefix', 'p%20+/')]),
@@ -77,14 +77,14 @@ def test_escaped_keys() -> None:
     ('text', 'is_truncated'), [('true', True), (' True\n', True), ('1', True), ('false', False), ('', False), ('0', False)]
 )
 def test_truncated(text: str, is_truncated: bool) -> None:
-    """A page is not taken for the last one because of how 'true' is written."""
+    """IsTruncated is recognized in different spellings."""
     body = document('ListBucketResult', element('IsTruncated', text))
 
     assert xml.listing_of(body).is_truncated is is_truncated
 
 
 def test_time_without_zone() -> None:
-    """A time that names no zone is UTC's."""
+    """A time without a time zone is UTC."""
     body = document(
         'ListBucketResult', element('Contents', [element('Key', 'a'), element('LastModified', '2026-11-21T03:05:40')])
     )
@@ -108,22 +108,22 @@ def test_time_without_zone() -> None:
     ],
 )
 def test_garbled_entries(told: list[str]) -> None:
-    """An entry that cannot be read makes the page malformed: nothing is guessed, and no key left out."""
+    """An invalid entry makes the page invalid: nothing is guessed, and no key is left out."""
     with pytest.raises(MalformedAnswer):
         xml.listing_of(document('ListBucketResult', element('Contents', told)))
 
 
 def test_prefix_without_text() -> None:
-    """A common prefix without a prefix is malformed, rather than the listing's own prefix."""
+    """A common prefix without a Prefix element is invalid; the listing's own prefix is not used instead."""
     with pytest.raises(MalformedAnswer, match="a 'CommonPrefixes' without 'Prefix'"):
         xml.listing_of(document('ListBucketResult', element('Prefix', 'p/'), element('CommonPrefixes', [])))
 
 
-# --- other answers
+# --- other responses
 
 
 def test_upload_id() -> None:
-    """Without an id, an upload cannot be gone on with."""
+    """A response without an upload id is invalid."""
     assert xml.upload_id_of(document('InitiateMultipartUploadResult', element('UploadId', 'id'))) == 'id'
     for told in ([], [element('UploadId', '')]):
         with pytest.raises(MalformedAnswer, match="without 'UploadId'"):
@@ -132,21 +132,21 @@ def test_upload_id() -> None:
 
 @pytest.mark.parametrize('name', ['CopyObjectResult', 'CopyPartResult'])
 def test_copies(name: str) -> None:
-    """CopyObject's result and UploadPartCopy's differ in name only; of several checksums the strongest counts."""
+    """The results of CopyObject and UploadPartCopy differ in the root only; of several checksums the strongest is used."""
     body = document(name, element('ETag', '"e"'), element('ChecksumSHA1', 'x='), element('ChecksumCRC32C', 'y='))
 
     assert xml.copy_result_of(body) == Stored(etag='e', checksum='CRC32C:y=')
 
 
 def test_completion_with_empty_etag() -> None:
-    """Ceph's gateway tells of a completion without an ETag: it is complete all the same."""
+    """A completion without an ETag, as Ceph's gateway sends it, is valid."""
     body = document('CompleteMultipartUploadResult', element('Key', 'a'), '<ETag></ETag>')
 
     assert xml.complete_result_of(body) == Stored(etag='')
 
 
 def test_uploads() -> None:
-    """Keys and the key to go on from are unescaped when the answer says so; ids never are."""
+    """Keys and the key marker are URL-decoded if EncodingType is present; upload ids never are."""
     told = [
         element('IsTruncated', True),
         element('NextKeyMarker', 'a+b'),
@@ -163,14 +163,14 @@ def test_uploads() -> None:
 
 
 def test_last_page_of_uploads() -> None:
-    """The last page names nothing to go on from."""
+    """The last page has no markers."""
     page = xml.uploads_of(document('ListMultipartUploadsResult'))
 
     assert (page.uploads, page.is_truncated, page.next_key_marker, page.next_upload_id_marker) == ([], False, '', '')
 
 
 def test_delete_failures() -> None:
-    """A version is what was asked for, so an empty one is none; an answer without errors means that all are gone."""
+    """An empty version id is None; a response without errors means that all keys were deleted."""
     failure = [element('Key', 'a'), element('VersionId', ''), element('Code', 'AccessDenied'), element('Message', 'no')]
     body = document('DeleteResult', element('Error', failure))
 
@@ -179,7 +179,7 @@ def test_delete_failures() -> None:
 
 
 def test_deleted_keys() -> None:
-    """DeleteObjects names what is deleted."""
+    """The deleted keys of DeleteObjects are returned."""
     deleted = [
         element('Deleted', [element('Key', 'a b')]),
         element('Deleted', [element('Key', 'c'), element('VersionId', 'v')]),
@@ -202,14 +202,14 @@ FORMS = [
 @pytest.mark.parametrize('namespace', ['', ' xmlns="http://doc.s3.amazonaws.com/2006-03-01"', ' xmlns="urn:other"'])
 @pytest.mark.parametrize(('read', 'root', 'content', 'value'), FORMS, ids=[form[1] for form in FORMS])
 def test_other_roots(read: Callable[[bytes], Any], root: str, content: str, value: object, namespace: str) -> None:
-    """What S3's elements say counts, whatever the root and its namespace are called; without the elements it is no answer."""
+    """A response is recognized by S3's elements, whatever its root and namespace; without them it is invalid."""
     assert read(f'<{root}{namespace}>{content}</{root}>'.encode()) == value
     with pytest.raises(MalformedAnswer, match=f'the answer is {root!r}'):
         read(f'<{root}{namespace}/>'.encode())
 
 
 def test_answers_without_a_body() -> None:
-    """Where S3 answers with a head alone, a web page is no answer, and an error is one."""
+    """For responses without a body, a web page is invalid, and an error document is an error."""
     assert xml.nothing_of(b'') is xml.nothing_of(b'<PutObjectResponse/>') is None
     with pytest.raises(MalformedAnswer, match='web page'):
         xml.nothing_of(b'<html xmlns="http://www.w3.org/1999/xhtml"><body/></html>')
@@ -228,7 +228,7 @@ def test_answers_without_a_body() -> None:
     ],
 )
 def test_garbled_answers(read: Callable[[bytes], Any], body: bytes) -> None:
-    """What an answer cannot do without, it must have."""
+    """A response without a required element is invalid."""
     with pytest.raises(MalformedAnswer):
         read(body)
 
@@ -246,7 +246,7 @@ def test_garbled_answers(read: Callable[[bytes], Any], body: bytes) -> None:
     ],
 )
 def test_error_forms(body: bytes) -> None:
-    """An error is read with a namespace and without, and in the form of AWS's other services."""
+    """An error is parsed with and without a namespace, and in the form of AWS's other services."""
     assert xml.error_of(body) == SLOW_DOWN
 
 
@@ -264,7 +264,7 @@ def test_error_forms(body: bytes) -> None:
     ],
 )
 def test_bodies_that_tell_nothing(body: bytes) -> None:
-    """A body that is empty, cut off or another's tells nothing, and raises nothing."""
+    """A body that is empty, truncated or not S3's has no values, and raises nothing."""
     assert xml.error_of(body) == ErrorBody()
 
 
@@ -272,7 +272,7 @@ def test_bodies_that_tell_nothing(body: bytes) -> None:
 
 
 def test_what_xml_cannot_hold() -> None:
-    """Of control characters XML holds three; and no half of a pair, and neither of two that are none."""
+    """XML can contain three control characters, and neither surrogates nor U+FFFE and U+FFFF."""
     controls = {chr(number) for number in range(0x20)} - set('\t\n\r')
     for character in (*controls, '\ud800', '\udfff', '\ufffe', '\uffff'):
         assert not has_xml_form(f'a{character}b')
@@ -284,7 +284,7 @@ def test_what_xml_cannot_hold() -> None:
 
 
 def test_delete_body() -> None:
-    """Keys are escaped, ends of lines as well; versions stand where they are asked for; the answer names all keys."""
+    """Keys are escaped, including line ends; versions are sent if they are passed; the response lists all keys."""
     assert (
         xmlbodies.delete_body([('a&<>\r\n', None), ('"ä"', 'v1')])
         == (
@@ -297,7 +297,7 @@ def test_delete_body() -> None:
 
 
 def test_complete_body() -> None:
-    """ETags have their quotes; one that cannot stand in XML is refused."""
+    """ETags are quoted; one that XML cannot contain is rejected."""
     assert xmlbodies.complete_body([CompletedPart(number=1, etag='e&')]) == (
         b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         b'<Part><PartNumber>1</PartNumber><ETag>"e&amp;"</ETag></Part></CompleteMultipartUpload>'

@@ -26,7 +26,7 @@ from s3po.transport import boto
 from s3po.transport.boto_responses import deletion_of
 from tests.support.store_xml import document, element, error_document, parse_complete, parse_delete, url_encoded
 
-# What XML can hold; and what keys may hold, which is more.
+# Characters that XML can contain, and characters that keys can contain, which are more.
 xml_text = st.text(
     st.one_of(
         st.sampled_from('&<>"\'+% \t\n\r/=~]'),
@@ -61,13 +61,13 @@ def some(**elements: st.SearchStrategy[Any]) -> st.SearchStrategy[str]:
 
 
 def wrapped(name: str, *content: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """An element that has other elements in it."""
+    """An element with other elements in it."""
     return st.tuples(*content).map(lambda found: f'<{name}>{"".join(found)}</{name}>')
 
 
 @st.composite
 def listings(draw: st.DrawFn) -> bytes:
-    """ListObjectsV2's answers: with escaped keys, with keys that are not escaped, or with some that are escaped badly."""
+    """Responses to ListObjectsV2: with keys that are URL-encoded, not encoded, or wrongly encoded."""
     is_escaped = draw(st.booleans())
     names = st.one_of(any_text.map(url_encoded), xml_text) if is_escaped else xml_text
     key = names.map(lambda text: element('Key', text))
@@ -94,7 +94,7 @@ def summed(sums: dict[str, str]) -> list[str]:
 
 
 class Answered:
-    """boto3's client, and what it is answered: the reference, from the request to the value."""
+    """boto3's client with a scripted response: the reference, from the request to the value."""
 
     def __init__(self) -> None:
         self.answer = b''
@@ -111,7 +111,7 @@ class Answered:
         self._transport = boto.BotoTransport(client)
 
     def to(self, answer: bytes) -> boto.BotoTransport:
-        """The reference transport, which will be answered this."""
+        """The reference transport, with this response."""
         self.answer = answer
         return self._transport
 
@@ -121,7 +121,7 @@ class Answered:
 
 
 class Raw(io.BytesIO):
-    """A body, as urllib3 gives it."""
+    """A body as urllib3 returns it."""
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.read()
@@ -134,13 +134,13 @@ def answered() -> Answered:
 
 @given(body=listings())
 def test_listings_as_boto(answered: Answered, body: bytes) -> None:
-    """A page is what boto makes of the same bytes."""
+    """A page is parsed to the same value as by boto."""
     assert xml.listing_of(body) == answered.to(body).list_objects_v2('bucket', extra={})
 
 
 @given(text=st.text(st.sampled_from('%+0123456789abcdefABCDEF zé€')))
 def test_unescaping_as_urllib(text: str) -> None:
-    """Escapes that are broken, cut, or no UTF-8, and what stands between them, become what they become for boto."""
+    """Invalid and truncated escapes, and text between them, are decoded as by boto."""
     body = document('ListBucketResult', element('EncodingType', 'url'), element('Contents', [element('Key', text)]))
 
     assert xml.listing_of(body).entries[0].key == unquote_plus(text)
@@ -148,7 +148,7 @@ def test_unescaping_as_urllib(text: str) -> None:
 
 @given(parts=st.lists(st.tuples(st.integers(1, 10_000), xml_text, checksums), max_size=4))
 def test_parts_as_boto(answered: Answered, parts: list[tuple[int, str, dict[str, str]]]) -> None:
-    """A page of parts is what boto makes of the same bytes."""
+    """A page of parts is parsed to the same value as by boto."""
     written = [
         element('Part', [element('PartNumber', number), element('ETag', etag), *summed(sums)]) for number, etag, sums in parts
     ]
@@ -169,7 +169,7 @@ def test_parts_as_boto(answered: Answered, parts: list[tuple[int, str, dict[str,
     )
 )
 def test_uploads_as_boto(answered: Answered, uploads: list[str]) -> None:
-    """A page of uploads, whose keys boto never requests escaped, equals boto's for the same bytes."""
+    """A page of uploads is parsed to the same value as by boto, which never requests encoded keys."""
     body = document('ListMultipartUploadsResult', element('IsTruncated', False), *uploads)
 
     assert xml.uploads_of(body).uploads == answered.to(body).list_multipart_uploads('bucket', extra={})
@@ -180,7 +180,7 @@ def test_uploads_as_boto(answered: Answered, uploads: list[str]) -> None:
     failures=st.lists(some(Key=xml_text, VersionId=xml_text.filter(bool), Code=xml_text, Message=xml_text), max_size=3),
 )
 def test_deletions_as_boto(answered: Answered, deleted: list[str], failures: list[str]) -> None:
-    """What was deleted and what was not is what boto makes of the same bytes."""
+    """Deleted keys and failures equal boto's for the same bytes."""
     content = [f'<Deleted>{each}</Deleted>' for each in deleted] + [f'<Error>{each}</Error>' for each in failures]
     body = document('DeleteResult', *content)
     transport = answered.to(body)
@@ -206,7 +206,7 @@ def test_results_as_boto(answered: Answered, etag: str, sums: dict[str, str]) ->
 
 @given(tags=st.lists(st.tuples(xml_text, xml_text), max_size=3))
 def test_tags_as_boto(answered: Answered, tags: list[tuple[str, str]]) -> None:
-    """Tags are the query string that boto.py makes of them."""
+    """Tags equal the query string of the boto transport."""
     written = [element('Tag', [element('Key', key), element('Value', value)]) for key, value in tags]
     body = document('Tagging', element('TagSet', written))
 
@@ -215,7 +215,7 @@ def test_tags_as_boto(answered: Answered, tags: list[tuple[str, str]]) -> None:
 
 @given(told=some(Code=xml_text, Message=xml_text, Region=xml_text, Resource=xml_text, Details=st.just([element('Code', 'x')])))
 def test_errors_as_boto(told: str) -> None:
-    """An error equals botocore's for the same bytes, except that '' stands for empty or missing values."""
+    """An error equals botocore's for the same bytes, except that '' replaces missing values."""
     body = f'<Error>{told}</Error>'.encode()
     parsed = botocore.parsers.create_parser('rest-xml').parse({'body': body, 'headers': {}, 'status_code': 400}, None)
     theirs = {name: parsed['Error'].get(name) or '' for name in ('Code', 'Message', 'Region')}
@@ -226,7 +226,7 @@ def test_errors_as_boto(told: str) -> None:
 
 @given(keys=st.lists(st.tuples(any_text, st.one_of(st.none(), xml_text.filter(bool))), min_size=1, max_size=4))
 def test_delete_bodies_as_boto(answered: Answered, keys: list[tuple[str, str | None]]) -> None:
-    """What is sent is botocore's, to the byte; and a store reads the keys that were meant, ends of lines included."""
+    """The body equals botocore's, byte for byte, and a store parses the original keys from it, also with line ends."""
     keys = [each for each in dict.fromkeys(keys) if all(survives_xml(text or '') for text in each)] or [('a\n\tb', None)]
     body = xmlbodies.delete_body(keys)
     answered.to(document('DeleteResult')).delete_objects('bucket', keys, extra={})
@@ -237,7 +237,7 @@ def test_delete_bodies_as_boto(answered: Answered, keys: list[tuple[str, str | N
 
 @given(parts=st.lists(st.builds(CompletedPart, number=st.integers(1, 10_000), etag=st.text('abc<&>0-')), min_size=1))
 def test_complete_bodies_as_boto(answered: Answered, parts: list[CompletedPart]) -> None:
-    """What is sent is botocore's, to the byte."""
+    """The body equals botocore's, byte for byte."""
     body = xmlbodies.complete_body(parts)
     transport = answered.to(document('CompleteMultipartUploadResult', element('ETag', 'e')))
     transport.complete_multipart_upload('bucket', 'key', parts, upload_id='id', headers={}, extra={})
@@ -247,7 +247,7 @@ def test_complete_bodies_as_boto(answered: Answered, parts: list[CompletedPart])
 
 
 def test_errors_in_bodies_as_boto(answered: Answered) -> None:
-    """An error under a status that promised something else is one for the reference as well."""
+    """An error document with status 200 is an error for the reference, too."""
     body = error_document('SlowDown', 'Reduce your rate.', '/bucket', 'id')
 
     with pytest.raises(ResponseError) as caught:

@@ -1,4 +1,4 @@
-"""Documents with characters that XML does not allow: parseable afterwards, and otherwise unchanged."""
+"""Documents with characters that XML does not allow can be parsed, and are otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s3po.s3.xml_characters import root_of, without_odd_characters
     'written', ['&#1;', '&#x1;', '&#X1F;'.lower(), '&#0;', '&#xFFFE;', '&#xD800;', '\x01', '\ufffe', '&#9999999;']
 )
 def test_odd_characters(written: str) -> None:
-    """The rest of a response that repeats such a key is parsed."""
+    """The other elements of a response that repeats such a key are parsed."""
     key = f'a{written}b'
     created = f'<InitiateMultipartUploadResult><Key>{key}</Key><UploadId>id</UploadId></InitiateMultipartUploadResult>'
     completed = f'<CompleteMultipartUploadResult><Key>{key}</Key><ETag>"e-2"</ETag></CompleteMultipartUploadResult>'
@@ -26,12 +26,12 @@ def test_odd_characters(written: str) -> None:
 
 @pytest.mark.parametrize('text', ['a&#10;b', 'a&#xd;b&#x9;', 'a\tb\r\n', '&amp;#1;', 'é\U0001f600\ufffd', '&#x1F600;', '&#;'])
 def test_other_characters(text: str) -> None:
-    """What XML can hold stays as it is."""
+    """Characters that XML allows are unchanged."""
     assert without_odd_characters(text.encode()) == text.encode()
 
 
 def test_listings_keep_their_keys() -> None:
-    """In a listing the character is part of a key, so that is refused, and not another key made of it."""
+    """In a listing the character is part of a key, so the page is rejected: a changed key would be another one."""
     listing = b'<ListBucketResult><Contents><Key>a&#1;b</Key></Contents></ListBucketResult>'
     with pytest.raises(xml.MalformedAnswer):
         xml.listing_of(listing)
@@ -48,5 +48,5 @@ def test_listings_keep_their_keys() -> None:
     ],
 )
 def test_root(document: bytes, root: str) -> None:
-    """The root's name, whatever stands before it."""
+    """The name of the root element, whatever precedes it."""
     assert root_of(document) == root

@@ -34,7 +34,7 @@ SLOW_DOWN = ErrorBody(code='SlowDown', message='Reduce your rate.', request_id='
 @pytest.mark.parametrize('body', [b'', b'  \r\n\t', b'<?xml version="1.0"?>', b'\0'])
 @pytest.mark.parametrize('read', READERS)
 def test_empty_bodies(read: Callable[[bytes], Any], body: bytes) -> None:
-    """An answer without a document is no success."""
+    """A response without a document is an error."""
     with pytest.raises(MalformedAnswer):
         read(body)
 
@@ -42,7 +42,7 @@ def test_empty_bodies(read: Callable[[bytes], Any], body: bytes) -> None:
 @pytest.mark.parametrize('before', [b'', b'\n  \t\r\n'])
 @pytest.mark.parametrize('read', READERS)
 def test_errors_in_bodies(read: Callable[[bytes], Any], before: bytes) -> None:
-    """An error is one whatever the status said, also behind the white space that kept the connection alive."""
+    """An error document is an error with every status, also after the blanks that keep the connection alive."""
     with pytest.raises(ErrorInBody) as caught:
         read(before + ERROR)
 
@@ -51,7 +51,7 @@ def test_errors_in_bodies(read: Callable[[bytes], Any], before: bytes) -> None:
 
 
 def test_white_space_before_and_within() -> None:
-    """White space may stand before the document, and between its declaration and its root."""
+    """White space may precede the document, and may follow its declaration."""
     declaration, newline, root = EXAMPLES[xml.complete_result_of].partition(b'\n')
 
     assert xml.complete_result_of(b' \n ' + declaration + newline + b'   \n' + root + b'\n') == Stored(etag='e-2')
@@ -59,7 +59,7 @@ def test_white_space_before_and_within() -> None:
 
 @pytest.mark.parametrize('read', READERS)
 def test_cut_bodies(read: Callable[[bytes], Any]) -> None:
-    """A body that is cut off is malformed, wherever it is cut."""
+    """A truncated body is an error, wherever it is cut."""
     body = EXAMPLES[read]
     read(body)
 
@@ -82,13 +82,13 @@ def test_cut_bodies(read: Callable[[bytes], Any]) -> None:
 )
 @pytest.mark.parametrize('read', READERS)
 def test_other_documents(read: Callable[[bytes], Any], body: bytes) -> None:
-    """A proxy's page under status 200 is not an empty answer."""
+    """A web page with status 200 is an error, and not an empty result."""
     with pytest.raises(MalformedAnswer):
         read(body)
 
 
 def test_other_answers() -> None:
-    """One request's answer is not another's."""
+    """The document of one request is an error for another one."""
     for read in READERS:
         for other, body in EXAMPLES.items():
             if read is not other:
@@ -98,7 +98,7 @@ def test_other_answers() -> None:
 
 @given(body=st.binary())
 def test_random_bytes(body: bytes) -> None:
-    """Bytes that mean nothing are malformed, and tell of no error."""
+    """Random bytes are an error, and contain no error document."""
     for read in READERS:
         with pytest.raises(MalformedAnswer):
             read(body)
@@ -110,7 +110,7 @@ def test_random_bytes(body: bytes) -> None:
     junk=st.one_of(st.binary(max_size=4), st.sampled_from([b'<', b'</', b'&#0;', b'<!--', b'<![CDATA[', b'-->'])),
 )
 def test_damaged_bytes(data: st.DataObject, junk: bytes) -> None:
-    """A damaged answer is malformed, or an answer; it never fails in another way."""
+    """A damaged response is an error or a valid response; nothing else is raised."""
     read = data.draw(st.sampled_from(READERS))
     body = EXAMPLES[read]
     start = data.draw(st.integers(0, len(body)))
@@ -134,7 +134,7 @@ DOCTYPES = {
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-16'])
 @pytest.mark.parametrize('doctype', DOCTYPES.values(), ids=DOCTYPES.keys())
 def test_doctypes(doctype: str, encoding: str) -> None:
-    """A DOCTYPE is refused for itself, before anything is declared, and so before anything is expanded or fetched."""
+    """A DOCTYPE is rejected before anything in it is declared, expanded or fetched."""
     entities = '<ListBucketResult><Contents><Key>&c;</Key></Contents></ListBucketResult>'
 
     with pytest.raises(MalformedAnswer, match='it has a DOCTYPE'):
@@ -151,7 +151,7 @@ def test_undeclared_entities() -> None:
 
 
 def test_limits() -> None:
-    """Size and tags are bounded; what is deep below that takes no stack."""
+    """Size and number of tags are limited; deep nesting needs no stack."""
     long = b'<ListBucketResult>' + b' ' * xml.MAX_XML_BYTES + b'</ListBucketResult>'
     deep = b'<ListBucketResult>' + b'<a>' * 90_000 + b'</a>' * 90_000 + b'</ListBucketResult>'
 
@@ -170,7 +170,7 @@ def test_limits() -> None:
     ],
 )
 def test_namespaces(opening: str, closing: str) -> None:
-    """An element is known by its name without namespace."""
+    """Elements are recognized by their names without a namespace."""
 
     def tagged(name: str, content: str) -> str:
         return opening.format(name) + content + closing.format(name)
@@ -182,7 +182,7 @@ def test_namespaces(opening: str, closing: str) -> None:
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'iso-8859-1', 'utf-16', 'koi8-r'])
 def test_encodings(encoding: str) -> None:
-    """A document is read by the encoding that it declares."""
+    """A document is decoded with its declared encoding."""
     key = 'я' if encoding == 'koi8-r' else 'ä'
     text = (
         f'<?xml version="1.0" encoding="{encoding}"?><ListBucketResult><Contents><Key>{key}</Key></Contents></ListBucketResult>'
@@ -195,13 +195,13 @@ def test_encodings(encoding: str) -> None:
     'encoding', ['none-such', 'hex', 'idna', 'undefined', 'shift_jis', 'utf-7', 'cp037', 'utf-16', 'punycode']
 )
 def test_encodings_that_cannot_be(encoding: str) -> None:
-    """An encoding that Python does not know, or that the document cannot be in, is malformed."""
+    """An encoding that Python does not know, or that does not fit the document, is an error."""
     with pytest.raises(MalformedAnswer):
         xml.listing_of(f'<?xml version="1.0" encoding="{encoding}"?><ListBucketResult/>'.encode())
 
 
 def test_text_in_pieces() -> None:
-    """Text is whole, whatever stands in it and however long it is."""
+    """Text is returned completely, whatever it contains and however long it is."""
     key = '&amp;<!-- no -->b<![CDATA[<c>]]>&#13;' + 'd' * 100_000
     body = f'<ListBucketResult><Contents>\n  <Key>{key}</Key>\n</Contents></ListBucketResult>'.encode()
 

@@ -1,4 +1,4 @@
-"""Programs that use another library beside s3po. A test runs each as a process of its own.
+"""Programs that use another library together with s3po. A test runs each in its own process.
 
-Each does work of the other library before, during and after transfers of s3po, checks both, and prints `done`.
+Each uses the other library before, during and after transfers of s3po, checks both, and prints `done`.
 """

@@ -1,4 +1,4 @@
-"""uvicorn: `asynchronous_web DESCRIPTOR` runs it with boto3 imported first. The answer to `/NAME` is NAME, after a transfer."""
+"""uvicorn: `asynchronous_web DESCRIPTOR` imports boto3, then runs it. The response to `/NAME` is NAME, after a transfer."""
 
 from tests.neighbours.programs.shared import import_s3po, transfer
 
@@ -22,7 +22,7 @@ async def application(scope, receive, send):
     loop = asyncio.get_running_loop()
     assert await loop.run_in_executor(None, len, name) == len(name)
     if name == 'inside':
-        # In the loop's own thread, which a transfer blocks, but must not break.
+        # In the thread of the event loop, which a transfer blocks, but must not break.
         transfer(name)
     body = (await loop.run_in_executor(None, transfer, name)).encode()
     await asyncio.sleep(0.01)
@@ -38,7 +38,7 @@ async def lifespan(receive, send):
 
 
 if __name__ == '__main__':
-    # uvicorn raises it once more when it has ended.
+    # uvicorn raises KeyboardInterrupt again when it has ended.
     signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(application, fd=int(sys.argv[1]), log_level='warning')
     print('done', flush=True)

@@ -1,4 +1,4 @@
-"""s3fs, an asynchronous file system of fsspec, beside s3po and s3po's own."""
+"""s3fs, an asynchronous fsspec file system, together with s3po and its own file system."""
 
 from tests.neighbours.programs.shared import BUCKET, import_s3po, storage_options, transfer
 

@@ -20,7 +20,7 @@ CELLS = (
 
 
 def use_kernel():
-    """Be the kernel."""
+    """Run the kernel."""
     from ipykernel.kernelapp import launch_new_instance
 
     del sys.argv[1]
@@ -28,7 +28,7 @@ def use_kernel():
 
 
 def main():
-    """Be the client."""
+    """Run the client."""
     import jupyter_client
     from jupyter_client.kernelspec import KernelSpec
 
@@ -47,7 +47,7 @@ def main():
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
-    # Behind what the cells' values printed without an end of line.
+    # After the values of cells, which were printed without a line end.
     print('\ndone', flush=True)
 
 

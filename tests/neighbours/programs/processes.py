@@ -16,7 +16,7 @@ def square(number):
 
 
 def echo(connection, name):
-    """Answer one message with s3po unused, one after a transfer."""
+    """Return one message before s3po is used, and one after a transfer."""
     connection.send(connection.recv())
     transfer(name)
     connection.send(connection.recv())
@@ -24,7 +24,7 @@ def echo(connection, name):
 
 
 def serve(requests, answers):
-    """Transfer what is asked for, until None comes."""
+    """Make the requested transfers until None arrives."""
     for name in iter(requests.get, None):
         answers.put(transfer(name))
 
@@ -62,7 +62,7 @@ def use_pipe(context, name):
     worker = context.Process(target=echo, args=(there, name))
     worker.start()
     there.close()
-    # More than a pipe holds.
+    # Larger than the buffer of a pipe.
     for message in (name, bytes(1_000_000)):
         here.send(message)
         assert here.poll(20)

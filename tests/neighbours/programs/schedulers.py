@@ -1,4 +1,4 @@
-"""APScheduler: `schedulers POOL`, whose jobs run in threads or processes. They transfer, and so does the main thread."""
+"""APScheduler: `schedulers POOL` runs jobs in threads or processes. The jobs and the main thread transfer objects."""
 
 from tests.neighbours.programs.shared import import_s3po, transfer
 
@@ -26,7 +26,7 @@ def wait(count=1):
 
 def main(kind):
     executors = {'default': ProcessPoolExecutor(2)} if kind == 'processes' else {}
-    # A job runs however late, on a machine however busy.
+    # A job may start late on a busy machine.
     scheduler = BackgroundScheduler(executors=executors, job_defaults={'misfire_grace_time': None}, timezone='UTC')
     scheduler.add_listener(note, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
     scheduler.start()

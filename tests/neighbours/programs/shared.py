@@ -1,4 +1,4 @@
-"""What every program needs: the place where it imports s3po, and a transfer that checks itself."""
+"""Shared by all programs: the import of s3po at a given place, and a transfer that verifies itself."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import tempfile
 
 BUCKET = 'bucket'
 SMALL_OBJECTS = 6
-# Of two parts, at the smallest size of a part.
+# Two parts, with the smallest part size.
 PART_BYTES = 5 * 2**20
 LARGE = bytes(range(256)) * 4096 * 6
 
 
 def import_s3po(place: str) -> None:
-    """Import s3po, if this run is to import it at this place: 'first' or 'second'.
+    """Import s3po if this run imports it at this place: 'first' or 'second'.
 
-    In a run whose order is 'lazily', transfer() is the first to import it.
+    In a run whose order is 'lazily', transfer() imports it first.
     """
     if os.environ['ORDER'] == place:
         import s3po  # noqa: F401 - imported for its effects
@@ -29,7 +29,7 @@ def connect(**options):
 
 
 def storage_options() -> dict[str, str]:
-    """What Connection needs to reach the store of the test."""
+    """The arguments with which Connection reaches the store of the test."""
     return {
         'endpoint_url': os.environ['ENDPOINT'],
         'region': 'us-east-1',

@@ -1,6 +1,6 @@
-"""Celery: `tasks ask` sends tasks to a worker and waits for their results; `tasks inside` is both, with a worker in a thread.
+"""Celery: `tasks ask` sends tasks to a worker and waits for their results; `tasks inside` runs the worker in a thread.
 
-The broker is a directory; inside, it is memory.
+The broker is a directory, or memory for `tasks inside`.
 """
 
 from tests.neighbours.programs.shared import import_s3po, transfer
@@ -34,7 +34,7 @@ app.conf.update(
 
 
 def put(self, queue, payload, **_):
-    """Queue a message as a file that appears whole.
+    """Queue a message as a file that appears complete.
 
     kombu's own method creates the file before it writes it, and a worker that reads it in between loses the message: without
     s3po, 37 of 20,000.

@@ -16,7 +16,7 @@ COUNT = 4
 
 
 def read(descriptor):
-    """Read to the end: a native wait, which must not stop the threads that write."""
+    """Read to the end: a native wait, which must not block the writing threads."""
     with os.fdopen(descriptor, 'rb') as file:
         return file.read()
 
@@ -27,7 +27,7 @@ def write(descriptor, data):
 
 
 def through_pipes(pool, name):
-    """Bytes go through pipes, whose readers wait for as many writers of the same pool, some of which transfer first."""
+    """Send bytes through pipes. Their readers wait for as many writers in the same pool, some of which transfer first."""
     pipes = [os.pipe() for _ in range(COUNT)]
     readers = [pool.submit(read, reading) for reading, _ in pipes]
     transfers = [pool.submit(transfer, f'{name}/{number}') for number in range(COUNT // 2)]
@@ -54,7 +54,7 @@ async def answer(reader, writer):
 
 
 async def ask_itself():
-    """A server and a client of the loop's own."""
+    """A server and a client in the same event loop."""
     server = await asyncio.start_server(answer, '127.0.0.1', 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -81,9 +81,9 @@ def use_asyncio():
         inside = pool.submit(asyncio.run, work('thread'))
         transfer('main', is_large=True)
         inside.result(20)
-    # And the loop of the main thread.
+    # And in the event loop of the main thread.
     asyncio.run(work('main'))
-    # A loop that goes on, which other threads give work to.
+    # A running event loop, to which other threads submit work.
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

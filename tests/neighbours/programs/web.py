@@ -1,4 +1,4 @@
-"""gunicorn: `web ARGUMENTS…` runs it with this module's application. The answer to `/NAME` is NAME, after a transfer.
+"""gunicorn: `web ARGUMENTS…` runs it with this module's application. It responds to `/NAME` with NAME, after a transfer.
 
 s3po is imported before gunicorn, or second by the application, or lazily by a request.
 """
@@ -19,7 +19,7 @@ if __name__ != '__main__':
 
 def application(environment, start_response):
     name = environment['PATH_INFO'].lstrip('/')
-    # The server's own work: other requests go on.
+    # The server's own wait: other requests run meanwhile.
     time.sleep(0.01)
     body = transfer(name).encode()
     start_response('200 OK', [('Content-Length', str(len(body)))])
