@@ -220,7 +220,7 @@ def test_signature() -> None:
 
     assert list(parameters) == ['bucket', *UploadOptions.__annotations__]
     assert str(parameters['retries']) == "retries: 'int | None' = None"
-    assert (upload('b', retries=1), upload.__doc__) == (1, 'The text.')
+    assert (upload('b', retries=1), upload.__doc__) == (1, 'The docstring.')
 
 
 def test_names() -> None:
