@@ -1,10 +1,10 @@
-"""One answer: its head, and its body in whichever of HTTP's three ways it ends (RFC 9112, section 6.3).
+"""An HTTP response: its head, and its body with a length, in chunks, or to the end of the connection (RFC 9112, section 6.3).
 
-llhttp parses heads and chunked bodies. A body with a Content-Length never goes through the parser: it is read from the socket
-straight to where it is wanted.
+llhttp parses heads and chunked bodies. A body with a Content-Length bypasses the parser: it is read from the socket
+directly into its target.
 
-Invariants: a head above MAX_HEAD_BYTES, or one that llhttp refuses, is an error; a body that ends early is an error; a
-connection is only used again when its answer was read to the very end and nothing came behind it.
+Invariants: a head above MAX_HEAD_BYTES, or one that llhttp rejects, is an error; a body that ends early is an error; a
+connection is reused only if its response was read completely and no further bytes were received.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ MAX_INTERIM_HEADS: Final = 16
 READ_BYTES: Final = 64 * 1024
 # The beginning of a TLS alert, the response of a TLS server to plain HTTP (RFC 8446, section 5.1).
 TLS_ALERT: Final = b'\x15\x03'
-# The statuses whose answers have no body, whatever their headers say (RFC 9112, section 6.3).
+# Statuses whose responses have no body, whatever their headers (RFC 9112, section 6.3).
 BODILESS: Final = (204, 304)
 
 
 class Response:
-    """An answer, from the moment that its head is complete.
+    """The response to one request.
 
     Attributes:
         status: The HTTP status; 0 before the head is complete.
-        headers: By name in lower case, as bytes; the values of a name that came several times are joined by ', '.
-        size_bytes: The length of the body; -1 when only its end shows it.
-        is_chunked: Whether it is sent in chunks, of which the last one shows the end.
-        is_reusable: Whether the connection may be used again once the body is read.
+        headers: By name in lower case, as bytes; values of repeated headers are joined by ', '.
+        size_bytes: The length of the body; -1 if it is not known before the end of the body.
+        is_chunked: Whether the body is sent in chunks.
+        is_reusable: Whether the connection may be reused once the body was read.
     """
 
     __slots__ = (
@@ -60,12 +60,12 @@ class Response:
     def __init__(self, connection: Connection, release: Callable[[Connection], None]) -> None:
         """
         Args:
-            connection: Where it comes from. It is the answer's until close().
-            release: Takes the connection back when it can be used again.
+            connection: The connection of the request. The response owns it until close().
+            release: Called with the connection if it can be reused.
         """
         self._connection = connection
         self._release: Callable[[Connection], None] | None = release
-        # What was received and has not been used.
+        # Received bytes that were not used yet.
         self._data = b''
         self._left = 0
         self._interim = 0
@@ -83,16 +83,16 @@ class Response:
     # --- the head
 
     def receive_head(self, *, has_body: bool = True, is_final: bool = True) -> bool:
-        """Wait for a head; returns whether it is that of the final answer.
+        """Wait for a head. Returns True if it is the head of the final response.
 
         Args:
-            has_body: False for the answer to a HEAD.
-            is_final: True to pass over interim answers; False to return after the first head.
+            has_body: False for the response to a HEAD.
+            is_final: True to skip interim responses; False to return after the first head.
 
         Raises:
-            ConnectionLost: The connection ended before the first byte of an answer (or later, if has_begun).
+            ConnectionLost: The connection ended before the first byte of a response (or later, if has_begun).
             NetworkError: The received bytes are not a response.
-            ReadTimeout: A limit ran out.
+            ReadTimeout: A time limit was exceeded.
         """
         while True:
             head = self._receive_one_head()
@@ -108,19 +108,19 @@ class Response:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything of an answer has come."""
+        """Whether any byte of a response was received."""
         return bool(self.status or self._interim or self._data)
 
     @property
     def has_more(self) -> bool:
-        """Whether bytes came behind an interim answer: the next head, or a part of it, has been received."""
+        """Whether more bytes were received after an interim response: the next head, or a part of it."""
         return bool(self._data)
 
     def _receive_one_head(self) -> bytes:
-        """Receive and parse one head, and return it. What came behind it is kept."""
+        """Receive, parse and return one head. Bytes after it are kept."""
         connection, received = self._connection, self._data
         if not received:
-            # The answer is never there yet: reading first would be a system call in vain.
+            # The response is never there yet, so reading first would waste a system call.
             received = self._data = connection.receive(waits_first=True)
             if not received:
                 raise self._lost()
@@ -134,24 +134,24 @@ class Response:
         head = received[:end]
         self._parse(head)
         if not self.status or not head.startswith(b'HTTP/1.'):
-            # llhttp takes other versions and protocols, and empty lines first.
-            raise NetworkError(f'{connection.peer} sent no HTTP answer: {head[:40]!r}')
+            # llhttp accepts other versions and protocols, and empty lines before the head.
+            raise NetworkError(f'{connection.peer} sent no HTTP response: {head[:40]!r}')
         self._data = received[end:]
         return head
 
     def _rest_of_head(self, received: bytes) -> tuple[bytes, int]:
-        """Receive what is missing of a head; returns all that was received, and where the head's last line ends."""
+        """Receive the rest of a head. Returns all received bytes, and the offset of the head's last line end."""
         connection = self._connection
         searched, end = 0, -1
         while end < 0:
             if len(received) > MAX_HEAD_BYTES:
                 raise self._too_long()
-            # What will never be a head is refused before it is complete, which it may never be.
+            # Bytes that cannot become a head are rejected at once: a complete head may never arrive.
             if not received.startswith(b'HTTP/1.'[: len(received)]) or received.find(b'\n\n', searched) >= 0:
                 hint = connection.tls_hint() if received.startswith(TLS_ALERT) else ''
-                raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}{hint}')
+                raise NetworkError(f'{connection.peer} sent no HTTP response: {received[:40]!r}{hint}')
             searched = max(0, len(received) - 3)
-            # Seen by has_begun, should this be all that comes.
+            # For has_begun, if nothing more is received.
             self._data = received
             data = connection.receive()
             if not data:
@@ -162,7 +162,7 @@ class Response:
 
     def _parse(self, head: bytes) -> None:
         found: dict[bytes, bytes] = {}
-        # llhttp calls it with a name and a value; no Python function runs for each header.
+        # llhttp calls it for each header; a method of dict runs no Python code.
         self.on_header: Callable[[bytes, bytes], object] = found.setdefault
         self._parser = httptools.HttpResponseParser(self)
         try:
@@ -174,26 +174,26 @@ class Response:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise self._malformed(error) from error
         finally:
-            # It calls back into this object: a cycle that would wait for the garbage collector.
+            # It refers to this object: a cycle, which only the garbage collector would free.
             self._parser = None
 
     def on_headers_complete(self) -> None:
         """Called by llhttp."""
         self.status = self._parser.get_status_code()
-        # False also for a body without a length: its end is that of the connection.
+        # False also for a body without a length, which ends with the connection.
         self.is_reusable = self._parser.should_keep_alive()
 
     def _frame(self, head: bytes, *, has_body: bool) -> None:
-        """Find out how the body ends."""
+        """Determine how the body ends."""
         headers = self.headers
         if not has_body or self.status in BODILESS:
             self.size_bytes = 0
-            # llhttp expects a body to the end of the connection where no length is given; the answer to a HEAD has none.
+            # Without a length, llhttp expects a body that ends with the connection; the response to a HEAD has no body.
             if not has_body and not self.is_reusable:
                 is_new = head.startswith(b'HTTP/1.1')
                 self.is_reusable = is_new and b'close' not in headers.get(b'connection', b'').lower()
         elif b'transfer-encoding' in headers:
-            # llhttp refuses one beside a Content-Length, but none of those that we could not decode.
+            # llhttp rejects it together with a Content-Length, but accepts encodings that s3po cannot decode.
             encoding = headers[b'transfer-encoding']
             if encoding.strip().lower() != b'chunked':
                 raise NetworkError(f'{self._connection.peer} sent Transfer-Encoding: {encoding[:40]!r}')
@@ -204,27 +204,27 @@ class Response:
             length = headers.get(b'content-length')
             if length is None:
                 return
-            # llhttp has seen that these are digits; S3's objects need 14 of them.
+            # llhttp has checked that these are digits; the sizes of S3's objects have at most 14.
             if len(length) > 18:
                 raise NetworkError(f'{self._connection.peer} sent Content-Length: {length[:40]!r}')
             self.size_bytes = int(length)
         self._left = self.size_bytes
         if len(self._data) > self._left:
-            # Bytes that belong to no request: whatever they are, nothing that follows can be trusted.
+            # Bytes that belong to no request: nothing after them can be trusted.
             self.is_reusable = False
             self._data = self._data[: self._left]
 
     # --- errors
 
     def _lost(self) -> ConnectionLost:
-        where = 'within the head of its answer' if self._data else 'without an answer'
+        where = 'within the head of its response' if self._data else 'without a response'
         return ConnectionLost(f'{self._connection.peer} closed the connection {where}{self._connection.tls_hint()}')
 
     def _too_long(self) -> NetworkError:
         return NetworkError(f'{self._connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
 
     def _malformed(self, error: Exception) -> NetworkError:
-        return NetworkError(f'{self._connection.peer} sent a malformed answer: {error}')
+        return NetworkError(f'{self._connection.peer} sent a malformed response: {error}')
 
     def _too_large(self, limit_bytes: int) -> NetworkError:
         return NetworkError(f'{self._connection.peer} sent a body of more than {limit_bytes:,} bytes where none is expected')
@@ -232,7 +232,7 @@ class Response:
     # --- the body
 
     def read(self, size_bytes: int) -> bytes:
-        """Exactly so many bytes of a body with a length, or what is left of it."""
+        """Read this many bytes of a body with a length, or the rest of it if that is less."""
         wanted = min(size_bytes, self._left)
         if wanted <= len(self._data):
             data, self._data = self._data[:wanted], self._data[wanted:]
@@ -245,7 +245,9 @@ class Response:
         return bytes(buffer)
 
     def read_into(self, buffer: memoryview) -> int:
-        """Some bytes of a body with a length, at least one; 0 only at its end. It waits before it writes, never after.
+        """Read at least one byte of a body with a length into a buffer. Returns the number of bytes; 0 only at its end.
+
+        It may wait before it writes to the buffer, never after.
 
         Raises:
             NetworkError: The connection ended before the body.
@@ -266,15 +268,15 @@ class Response:
         return size_bytes
 
     def read_all(self, limit_bytes: int, *, is_patient: bool = False) -> bytes:
-        """The whole body, of whichever kind, decoded from its chunks.
+        """Read the whole body, of any kind.
 
         Args:
-            limit_bytes: The longest body that is taken.
-            is_patient: Whether one without a length may be as slow as it likes, within the read timeout: a store that is still
-                putting an object together sends a blank from time to time.
+            limit_bytes: The largest accepted body.
+            is_patient: Whether only the read timeout applies to a body without a length, not the minimum speed: a store that is
+                still assembling an object sends a blank from time to time.
 
         Raises:
-            NetworkError: It is larger than the limit, is malformed, or ended early.
+            NetworkError: The body is larger than the limit, malformed, or ended early.
         """
         if self.size_bytes >= 0:
             if self._left > limit_bytes:
@@ -296,13 +298,13 @@ class Response:
         try:
             return self._connection.receive_body(READ_BYTES, is_patient=is_patient)
         except ConnectionLost:
-            # Who refuses a request and does not read on resets the connection as it is closed (RFC 9112, section 9.6).
+            # A server that refuses a request without reading all of it resets the connection (RFC 9112, section 9.6).
             if self.status < 300:
                 raise
             return b''
 
     def _read_chunks(self, chunks: Chunks, limit_bytes: int, *, is_patient: bool) -> bytes:
-        # The framing of the chunks counts too, so that a body of framing only is limited.
+        # The framing counts too, to limit a body that consists of framing only.
         received = len(self._data)
         data, self._data = self._data, b''
         while True:
@@ -315,10 +317,10 @@ class Response:
             received += len(data)
 
     def read_chunked(self, size_bytes: int) -> bytes:
-        """Up to so many bytes of a chunked body; b'' only behind its last chunk.
+        """Read up to this many bytes of a chunked body; b'' only after its last chunk.
 
         Raises:
-            NetworkError: It is malformed, or ended before its last chunk.
+            NetworkError: The body is malformed, or ended before its last chunk.
         """
         chunks = self._chunks
         assert chunks is not None
@@ -344,11 +346,11 @@ class Response:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise self._malformed(error) from error
         if chunks.has_extra:
-            # The answer stands, but the connection is of no further use.
+            # The response is valid, but the connection cannot be reused.
             self.is_reusable = False
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end; close it otherwise. May be called twice."""
+        """Release the connection if the body was read completely; close it otherwise. May be called twice."""
         release, self._release = self._release, None
         if release is None:
             return
@@ -364,13 +366,13 @@ class Response:
             self._connection.close()
 
     def text(self, name: bytes) -> str | None:
-        """One header as text; None when it is missing."""
+        """A header as text; None if it is missing."""
         value: Any = self.headers.get(name)
         return None if value is None else str(value, 'utf-8', 'replace')
 
 
 class _JoinedHeaders:
-    """Collects headers of which some come several times."""
+    """Collects headers, and joins the values of repeated ones."""
 
     def __init__(self) -> None:
         self.headers: dict[bytes, bytes] = {}

@@ -133,7 +133,7 @@ def test_malformed_chunks(body: bytes) -> None:
     """Invalid chunks are an error at once, and the connection is not reused."""
     with FakeServer([Receive(), Send(CHUNKED + body)]) as server, pool_to(server) as pool:
         response = pool.exchange(REQUEST)
-        with pytest.raises(NetworkError, match='malformed answer'):
+        with pytest.raises(NetworkError, match='malformed response'):
             response.read_all(LIMIT)
         response.close()
 
