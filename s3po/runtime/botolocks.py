@@ -31,7 +31,7 @@ _LOOK_EVERY_S: Final = 0.05
 
 def share_botocore_locks() -> None:
     """Repair botocore's locks, now or when botocore is imported; does not import it."""
-    names = {*_ATTRIBUTES, *_FUNCTIONS}
+    names = {*_ATTRIBUTES, _WAITING_MODULE}
     awaited = names - set(sys.modules)
     for name in names - awaited:
         _repair(sys.modules[name])
@@ -41,14 +41,15 @@ def share_botocore_locks() -> None:
 
 
 def _repair(module: types.ModuleType) -> None:
-    for class_name, attribute, convert in _ATTRIBUTES.get(module.__name__, ()):
-        found = getattr(module, class_name, None)
-        if found is not None:
-            setattr(found, attribute, _Yielding(attribute, convert))
-    for name, wrap in _FUNCTIONS.get(module.__name__, {}).items():
-        function = getattr(module, name, None)
+    if module.__name__ == _WAITING_MODULE:
+        function: Any = getattr(module, 'wait_for_read', None)
         if function is not None and not hasattr(function, '__wrapped__'):
-            setattr(module, name, wrap(function))
+            vars(module)['wait_for_read'] = _yielding_wait(function)
+        return
+    class_name, attribute, convert = _ATTRIBUTES[module.__name__]
+    found = getattr(module, class_name, None)
+    if found is not None:
+        setattr(found, attribute, _Yielding(attribute, convert))
 
 
 def _yielding_lock(held: Any) -> Any:
@@ -67,12 +68,14 @@ def _yielding_event(held: Any) -> Any:
 
 
 # By module: class, attribute, and the function that converts its value.
-_ATTRIBUTES: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]] = {
-    'botocore.credentials': (('RefreshableCredentials', '_refresh_lock', _yielding_lock),),
-    'botocore.tokens': (('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),),
-    's3transfer.futures': (('TransferCoordinator', '_done_event', _yielding_event),),
-    'botocore.retries.bucket': (('TokenBucket', '_new_fill_rate_condition', _yielding_condition),),
+_ATTRIBUTES: Final[dict[str, tuple[str, str, Callable[[Any], Any]]]] = {
+    'botocore.credentials': ('RefreshableCredentials', '_refresh_lock', _yielding_lock),
+    'botocore.tokens': ('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),
+    's3transfer.futures': ('TransferCoordinator', '_done_event', _yielding_event),
+    'botocore.retries.bucket': ('TokenBucket', '_new_fill_rate_condition', _yielding_condition),
 }
+# The module whose wait_for_read() is replaced.
+_WAITING_MODULE: Final = 'urllib3.util'
 
 
 class _TooLongError(Exception):
@@ -91,12 +94,6 @@ def _yielding_wait(wait_for_read: Callable[..., bool]) -> Callable[..., bool]:
         return True
 
     return wait
-
-
-# By module: the name of a function, and the function that wraps it.
-_FUNCTIONS: Final[dict[str, dict[str, Callable[[Callable[..., bool]], Callable[..., bool]]]]] = {
-    'urllib3.util': {'wait_for_read': _yielding_wait}
-}
 
 
 class _Yielding:
