@@ -20,13 +20,13 @@ __all__ = ['HTTPClient', 'HTTPOptions', 'Timeouts']
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long to wait for the network. math.inf means for ever.
+    """How long to wait for the network. math.inf means without a limit.
 
     Attributes:
-        connect_timeout_s: How long a new connection may take.
-        read_timeout_s: How long the other side may neither send nor take anything; also how long a head may take from its
-            first byte to its last.
-        min_bytes_per_s: The speed below which a body is given up; 0 for none.
+        connect_timeout_s: How long opening a connection may take.
+        read_timeout_s: How long the other side may neither send nor accept any bytes; also how long a head may take from its
+        first byte to its last.
+        min_bytes_per_s: A body that is slower is given up; 0 for no limit.
     """
 
     connect_timeout_s: float = 10.0
@@ -40,8 +40,8 @@ class HTTPOptions:
 
     Attributes:
         timeouts: How long to wait.
-        speed_window_s: Over how much waiting for the network the speed of a body is measured.
-        tls: Which certificates to trust and to show.
+        speed_window_s: The time over which the speed of a body is measured; only waiting for the network counts.
+        tls: The certificates to trust and to present.
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -85,7 +85,7 @@ class HTTPClient:
         return pool
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         for pool in self._pools.values():
             pool.close()
 
@@ -99,5 +99,5 @@ def _context(options: TLSOptions) -> ssl.SSLContext:
     try:
         return patiently(make_context, options)
     except OSError as error:
-        # ssl.SSLError is one.
+        # ssl.SSLError is an OSError.
         raise ConfigurationError(f'verify, or a client certificate: {error}') from error

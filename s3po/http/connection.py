@@ -25,7 +25,7 @@ __all__ = ['Connection', 'ConnectionLost', 'State']
 
 monotonic = time.monotonic
 
-# How much of an answer is read at a time until its head is complete: a head, and with it a whole small body.
+# The most that one read takes until a head is complete: enough for a head together with a small body.
 HEAD_BYTES: Final = 16 * 1024
 
 
@@ -38,10 +38,10 @@ class State(enum.Enum):
 
     IDLE: Nothing; it is new, or in its pool.
     SENDING: A request is being sent, or waits in the outbox.
-    WAITING: The request has been sent, and the answer has not begun; or its body is one that may take its time.
-    IN_HEAD: A part of an answer's head has come. All waits for the rest of it count as one.
-    IN_BODY: A body is on its way, in either direction. Only here a low speed counts.
-    CLOSED: It is of no further use.
+    WAITING: The request has been sent and no byte of the response has arrived; or the response's body may be slow.
+    IN_HEAD: A part of a response's head has arrived. All waits for the rest of it count as one.
+    IN_BODY: A body is being sent or received. Only in this state does a low speed count.
+    CLOSED: It can no longer be used.
     """
 
     IDLE = 'idle'
@@ -67,8 +67,8 @@ class Connection:
     Attributes:
         peer: The server's host and port, for messages.
         state: What the connection is doing.
-        requests: How many requests were begun on it.
-        unsent: The request, or the rest of it, that the outbox is to send; b'' when all of it was sent.
+        requests: The number of requests begun on it.
+        unsent: The request, or the rest of it, that the outbox has to send; b'' when all of it was sent.
         idle_since: When it last became idle (monotonic).
         waits_since: When the present wait for the network began; 0.0 while its user does not wait.
         moved_bytes: The bytes of bodies so far, in both directions.
@@ -112,22 +112,22 @@ class Connection:
         self.idle_since = 0.0
         self.waits_since = 0.0
         self.moved_bytes = 0
-        # When the present head began to come; 0.0 while no part of one is there.
+        # When the first bytes of the present head arrived; 0.0 if none have.
         self._head_since = 0.0
-        # Why the watchdog ended it; '' if it did not.
+        # Why the watchdog shut the connection down; '' if it did not.
         self._end_reason = ''
         disowned_in_child(self)
 
     def __repr__(self) -> str:
         return f'<Connection {self.peer} {self.state.value} requests={self.requests}>'
 
-    # --- its state
+    # --- state
 
     def begin(self, request: bytes = b'') -> None:
         """Begin an exchange.
 
         Args:
-            request: What send_unsent() is to send.
+            request: The bytes for send_unsent() to send.
         """
         self.requests += 1
         self.unsent = request
@@ -135,16 +135,16 @@ class Connection:
             self.state = SENDING
 
     def begin_body(self) -> None:
-        """The body of the request comes next."""
+        """Note that the body of the request is sent next."""
         self._enter(IN_BODY)
 
     def end_request(self) -> None:
-        """The whole request has been sent."""
+        """Note that the whole request has been sent."""
         self._enter(WAITING)
 
     @contextlib.contextmanager
     def in_head(self) -> Iterator[None]:
-        """A part of a head has come; the rest of it is received within this block."""
+        """The state while the rest of a head is received: a context manager, entered when a part of the head has arrived."""
         before, self._head_since = self.state, monotonic()
         self._enter(IN_HEAD)
         yield
@@ -152,8 +152,8 @@ class Connection:
         self._enter(before)
 
     def rest(self) -> bool:
-        """End an exchange whose answer was read to its end; returns False if the connection cannot be used again."""
-        # Bytes behind a body were not checked so far; bytes behind a small body were received with its head.
+        """End an exchange whose response was read to its end; returns False if the connection cannot be used again."""
+        # Bytes after a large body have not been looked for yet; bytes after a small body were received with its head.
         if self.state is CLOSED or (self.state is IN_BODY and self._is_stale()):
             return False
         self.state = IDLE
@@ -167,48 +167,48 @@ class Connection:
             self._stream.close()
 
     def disown(self) -> None:
-        """In a forked child: close this copy. The connection stays the parent's, and the other side notices nothing."""
+        """In a forked child: close this copy. The connection remains the parent's, and the other side notices nothing."""
         self.close()
 
     def _enter(self, state: State) -> None:
         if self.state is not CLOSED:
             self.state = state
 
-    # --- its end from outside
+    # --- closing by others
 
     def shut_down(self, reason: str) -> None:
-        """End it because a limit ran out: the greenlet that waits for it raises ReadTimeout with the reason."""
+        """Shut it down because a limit was exceeded: the greenlet that waits for it raises ReadTimeout with the reason."""
         self._end_reason = reason
         self._stream.shut_down()
 
     def break_off(self) -> None:
-        """End it because it failed: the greenlet that waits for it reads what has come, and then the end."""
+        """Shut it down because it failed: the greenlet that waits for it reads what has arrived, and then the end."""
         self._stream.shut_down()
 
-    # --- what has come and gone, without waiting
+    # --- bytes in transit, without waiting
 
     def has_arrived(self) -> bool:
-        """Whether something has come that was not read from the socket: a greenlet that waits to read is about to wake up."""
+        """Whether bytes have arrived that were not read from the socket: a greenlet that waits to read is about to wake up."""
         return bool(self._stream.has_arrived())
 
     def is_stale(self) -> bool:
-        """Whether an idle connection cannot be used again: it has ended, or bytes have come that belong to no request."""
+        """Whether an idle connection cannot be used again: it has ended, or bytes have arrived that belong to no request."""
         return bool(self._is_stale())
 
     def progress_bytes(self) -> int:
-        """The bytes of bodies that have come, or that the other side has acknowledged.
+        """The number of bytes of bodies that were received, or that the other side has acknowledged.
 
-        The system takes megabytes before any of them is on its way: what only waits there has not moved.
+        The system accepts megabytes before it sends them; bytes that are still in its buffer do not count.
         """
         return self.moved_bytes - self._stream.unacknowledged_bytes()
 
     # --- sending
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send as much of the data as there is room for, without waiting.
+        """Send as much of the data as the socket accepts, without waiting.
 
         Raises:
-            ConnectionLost: There is no connection any more.
+            ConnectionLost: The connection has ended.
         """
         try:
             size_bytes = self._send(data)
@@ -220,17 +220,17 @@ class Connection:
         return size_bytes
 
     def send_unsent(self, *, is_rest: bool = False) -> None:
-        """Send a small request without waiting. What there is no room for follows as soon as there is.
+        """Send a small request without waiting. Bytes that the socket does not accept yet are sent as soon as it does.
 
         A failure shuts the connection down, and its user finds that the request was not sent.
 
         Args:
-            is_rest: Whether its beginning was sent before.
+            is_rest: Whether the beginning of the request was sent before.
         """
         if self.state is CLOSED:
             return
         if self.requests > 1 and not is_rest and self._is_stale():
-            # What has come belongs to no request, and would be taken for the answer.
+            # The bytes that have arrived belong to no request, and would be mistaken for the response.
             self.break_off()
             return
         try:
@@ -242,7 +242,7 @@ class Connection:
             return
         if sent < len(self.unsent):
             self.unsent = memoryview(self.unsent)[sent:]
-            # Beside the connection's user, who only reads.
+            # The connection's user only reads, so this does not disturb it.
             self._stream.call_when_writable(functools.partial(self.send_unsent, is_rest=True))
         else:
             self.unsent = b''
@@ -250,7 +250,7 @@ class Connection:
                 self.state = WAITING
 
     def wait_for_room(self) -> bool:
-        """Wait until there is room to send, or something to read; returns whether there is something to read."""
+        """Wait until the socket accepts bytes or has some to read; returns whether it has some to read."""
         self.waits_since = monotonic()
         try:
             self._stream.wait_for_room()
@@ -268,7 +268,7 @@ class Connection:
             self.waits_since = 0.0
 
     def wait_readable_for(self, seconds: float) -> bool:
-        """Wait so long for something to read; returns whether there is. No other limit counts meanwhile."""
+        """Wait at most so long for bytes to read; returns whether there are any. No other limit applies meanwhile."""
         with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False: it ends the block, and raises nothing
             while not self._stream.is_readable():
                 self._wait_readable()
@@ -279,8 +279,8 @@ class Connection:
         """Wait for bytes; b'' at the end of the connection.
 
         Args:
-            size_bytes: How many are read at most.
-            waits_first: Whether to wait before the first read, because nothing can have come so far.
+            size_bytes: The most bytes to read.
+            waits_first: Whether to wait before the first read, because nothing can have arrived yet.
 
         Raises:
             ConnectionLost: The connection was reset.
@@ -309,8 +309,8 @@ class Connection:
         """Wait for bytes of a body; b'' at the end of the connection. Raises as receive().
 
         Args:
-            size_bytes: How many are read at most.
-            is_patient: Whether the body may be as slow as it likes.
+            size_bytes: The most bytes to read.
+            is_patient: Whether the body may be slower than the least speed.
         """
         if not is_patient:
             self._enter(IN_BODY)
@@ -319,9 +319,9 @@ class Connection:
         return data
 
     def receive_into(self, buffer: memoryview) -> int:
-        """Wait for bytes of a body, and put them into the buffer; 0 at the end of the connection. Raises as receive().
+        """Wait for bytes of a body, and write them to the buffer; 0 at the end of the connection. Raises as receive().
 
-        The wait is over before the first byte is written, and nothing waits after it: one buffer may serve many connections.
+        The wait ends before the first byte is written, and nothing waits afterwards, so many connections may share one buffer.
         """
         self._enter(IN_BODY)
         while True:
@@ -340,7 +340,7 @@ class Connection:
     # --- errors
 
     def tls_hint(self) -> str:
-        """Ends a message about a first request without an answer: a server that expects TLS gives none to plain HTTP."""
+        """The end of the message if a first request has no response: a server that expects TLS sends none to plain HTTP."""
         is_first = self.requests <= 1 and not self._stream.is_tls
         return '; if it speaks TLS, endpoint_url must begin with https://' if is_first else ''
 

@@ -1,7 +1,8 @@
-"""The connections to one origin: kept alive, last in first out, and the exchange of a request for an answer.
+"""The connections to one origin: kept alive, last in first out, and the exchange of a request for a response.
 
-A request goes out once. Only where it died on a connection that had been used before, without a byte of an answer, is it sent a
-second time, on a new one: the server had closed the connection while it was idle, and the two crossed.
+A request is sent once. There is one exception: if it was sent on a connection that had been used before, and the connection
+ended before the first byte of a response, then it is sent a second time, on a new connection. The server had closed the idle
+connection just as the request was sent.
 
 Invariants: a connection is in use by one greenlet, or idle in the pool, or closed; a greenlet that is killed in an exchange
 closes it.
@@ -30,13 +31,13 @@ MAX_IDLE_S: Final = 18.0
 UNCHECKED_IDLE_S: Final = 0.02
 MAX_IDLE_CONNECTIONS: Final = 1024
 
-# A request with a body up to this size goes out with others. It fits into the buffer of a socket that nothing waits in.
+# A request with a body up to this size is sent together with others. It fits into the empty buffer of a socket.
 OUTBOX_BYTES: Final = 16 * 1024
-# A larger body is announced, so that a server can refuse before it is sent (RFC 9110, section 10.1.1).
+# A larger body is announced, so that a server can refuse the request before the body is sent (RFC 9110, section 10.1.1).
 EXPECT_BYTES: Final = 1024 * 1024
-# A server that does not answer the announcement within this time does not know it, and is not asked again.
+# A server that does not respond to the announcement within this time does not support it; its requests are not announced again.
 CONTINUE_WAIT_S: Final = 1.0
-# Through such a buffer go bodies that do not lie in memory.
+# The size of the buffer for bodies that are not in memory.
 SEND_BYTES: Final = 1024 * 1024
 
 
@@ -50,7 +51,7 @@ class Body(Protocol):
     size_bytes: int
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
-        """Yield the bytes in order. A piece is valid until the next one is asked for.
+        """Yield the bytes in order. A piece is valid until the next one is requested.
 
         Args:
             buffer: Memory that the body may read into.
@@ -59,7 +60,7 @@ class Body(Protocol):
 
 
 class _ExpectationRefused(Exception):
-    """The server does not want to be asked before a body comes (417)."""
+    """The server refuses announcements of bodies (417)."""
 
 
 class Opener(Protocol):
@@ -80,8 +81,8 @@ class Pool:
     def __init__(self, opener: Opener, outbox: Outbox) -> None:
         """
         Args:
-            opener: Opens its connections.
-            outbox: Sends what is small.
+            opener: Opens connections.
+            outbox: Sends small requests.
         """
         self._opener = opener
         self._outbox = outbox
@@ -89,7 +90,7 @@ class Pool:
         self._buffers: list[memoryview] = []
         self._max_idle = MAX_IDLE_CONNECTIONS
         self._announces = True
-        # Only for __repr__: an answer, or the list of idle ones, keeps each of them.
+        # Only for __repr__, and weak: responses and the list of idle connections keep the connections alive.
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -99,16 +100,16 @@ class Pool:
         return f'<Pool {self._opener!r} idle={len(self._idle)} busy={busy} waiting={waiting}>'
 
     def exchange(self, head: bytes, body: bytes | Body = b'', *, has_body: bool = True, is_idempotent: bool = True) -> Response:
-        """Send one request, and wait for the head of its answer. The caller reads the answer and closes it.
+        """Send one request, and wait for the head of its response. The caller reads the response and closes it.
 
         Args:
-            head: The request's head, to the empty line.
+            head: The request's head, including the empty line.
             body: Its body, as bytes or as a Body that is read piece by piece.
-            has_body: False for a HEAD, whose answer has no body.
+            has_body: False for a HEAD, whose response has no body.
             is_idempotent: Whether it may be sent again if its outcome is unknown (RFC 9110, section 9.2.2).
 
         Raises:
-            TransportError: There was no answer.
+            TransportError: There was no response.
         """
         # One system call, and one packet, for a head and a small body.
         small = (head + body if body else head) if isinstance(body, bytes) and len(body) <= OUTBOX_BYTES else None
@@ -130,7 +131,7 @@ class Pool:
                     raise
                 log.debug('%s; it had been used before, so the request goes out on a new one', error)
             except _ExpectationRefused:
-                # At most once: nothing is announced any more.
+                # This happens at most once: from now on nothing is announced.
                 connection.close()
             except BaseException:
                 connection.close()
@@ -140,20 +141,20 @@ class Pool:
             connection = self._open()
 
     def close(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back. The pool may be used again."""
+        """Close the idle connections; those in use are closed when they are returned. The pool may be used again."""
         self._max_idle = 0
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def close_idle(self) -> None:
-        """Close what was idle for too long."""
+        """Close connections that were idle for too long."""
         oldest = monotonic() - MAX_IDLE_S
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.pop(0).close()
 
     def _take(self, *, is_checked: bool) -> Connection | None:
-        """The connection that was used last, if it can be reused; checked even if it was used a moment ago."""
+        """The most recently used connection that can be reused; `is_checked` checks it even if it was used a moment ago."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -186,13 +187,13 @@ class Pool:
             else:
                 is_answered = self._send_body(connection, response, head, body)
         except ConnectionLost:
-            # It may have answered, and closed the connection without reading on.
+            # The server may have responded, and closed the connection without reading the rest.
             response.receive_head(has_body=has_body)
             is_answered = True
         if is_answered:
             self._check_early(response)
         else:
-            # The server may take its time over the answer.
+            # The server may take a long time to respond.
             connection.end_request()
             response.receive_head(has_body=has_body)
 
@@ -235,23 +236,23 @@ class Pool:
         return False
 
     def _check_unsent(self, connection: Connection, response: Response) -> None:
-        """An answer has come before the outbox has sent the request."""
+        """Check a response that arrived before the outbox has sent the request."""
         if connection.requests > 1:
             raise NetworkError(f'{connection.peer} sent bytes that belong to no request')
         self._check_early(response)
 
     def _check_early(self, response: Response) -> None:
-        """An answer that came before the request was sent is a refusal; and nothing else can be sent behind half a body."""
+        """Check a response that arrived before the request was sent: it must be a refusal, after which nothing can be sent."""
         response.is_reusable = False
         if response.status < 300:
             raise NetworkError(f'{response!r}: the server reports success before it has the whole body')
 
 
 def _was_lost_before(error: TransportError, connection: Connection, response: Response, *, is_idempotent: bool) -> bool:
-    """Whether a failure on a used connection is not the request's, which may be sent on a new one.
+    """Whether a failure on a used connection is not the request's fault, so that the request may be sent on a new one.
 
-    Either the request was never sent, since the connection had ended or had bytes that belong to no request. Or it was lost
-    without a byte of an answer, and may be carried out twice.
+    There are two cases. The request was never sent, because the connection had ended or had bytes that belong to no request. Or
+    it was lost without a byte of a response, and may be carried out twice.
     """
     if connection.requests == 1:
         return False

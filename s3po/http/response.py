@@ -1,10 +1,10 @@
-"""One answer: its head, and its body in whichever of HTTP's three ways it ends (RFC 9112, section 6.3).
+"""One response: its head, and its body, whose end HTTP marks in one of three ways (RFC 9112, section 6.3).
 
-llhttp parses heads and chunked bodies. A body with a Content-Length never goes through the parser: it is read from the socket
-straight to where it is wanted.
+llhttp parses heads and chunked bodies. A body with a Content-Length bypasses the parser: it is read from the socket directly
+into its destination.
 
 Invariants: a head above MAX_HEAD_BYTES, or one that llhttp refuses, is an error; a body that ends early is an error; a
-connection is only used again when its answer was read to the very end and nothing came behind it.
+connection is only used again when its response was read to its very end and no byte followed it.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MAX_INTERIM_HEADS: Final = 16
 READ_BYTES: Final = 64 * 1024
 # The beginning of a TLS alert, the response of a TLS server to plain HTTP (RFC 8446, section 5.1).
 TLS_ALERT: Final = b'\x15\x03'
-# The statuses whose answers have no body, whatever their headers say (RFC 9112, section 6.3).
+# Responses with these statuses have no body, whatever their headers say (RFC 9112, section 6.3).
 BODILESS: Final = (204, 304)
 
 
 class Response:
-    """An answer, from the moment that its head is complete.
+    """A response, as soon as its head is complete.
 
     Attributes:
         status: The HTTP status; 0 before the head is complete.
-        headers: By name in lower case, as bytes; the values of a name that came several times are joined by ', '.
-        size_bytes: The length of the body; -1 when only its end shows it.
-        is_chunked: Whether it is sent in chunks, of which the last one shows the end.
+        headers: By name in lower case, as bytes; the values of a repeated header are joined by ', '.
+        size_bytes: The length of the body; -1 if it is not known before the body ends.
+        is_chunked: Whether the body is sent in chunks.
         is_reusable: Whether the connection may be used again once the body is read.
     """
 
@@ -60,12 +60,12 @@ class Response:
     def __init__(self, connection: Connection, release: Callable[[Connection], None]) -> None:
         """
         Args:
-            connection: Where it comes from. It is the answer's until close().
-            release: Takes the connection back when it can be used again.
+            connection: The connection to read from. It belongs to the response until close().
+            release: Called with the connection when it can be used again.
         """
         self._connection = connection
         self._release: Callable[[Connection], None] | None = release
-        # What was received and has not been used.
+        # The bytes that were received and not used yet.
         self._data = b''
         self._left = 0
         self._interim = 0
@@ -83,14 +83,14 @@ class Response:
     # --- the head
 
     def receive_head(self, *, has_body: bool = True, is_final: bool = True) -> bool:
-        """Wait for a head; returns whether it is that of the final answer.
+        """Wait for a head; returns whether it is that of the final response.
 
         Args:
-            has_body: False for the answer to a HEAD.
-            is_final: True to pass over interim answers; False to return after the first head.
+            has_body: False for the response to a HEAD.
+            is_final: True to skip interim responses; False to return after the first head.
 
         Raises:
-            ConnectionLost: The connection ended before the first byte of an answer (or later, if has_begun).
+            ConnectionLost: The connection ended before the first byte of a response (or later, if has_begun).
             NetworkError: The received bytes are not a response.
             ReadTimeout: A limit ran out.
         """
@@ -108,19 +108,19 @@ class Response:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything of an answer has come."""
+        """Whether a part of a response has arrived."""
         return bool(self.status or self._interim or self._data)
 
     @property
     def has_more(self) -> bool:
-        """Whether bytes came behind an interim answer: the next head, or a part of it, has been received."""
+        """Whether the next head, or a part of it, arrived together with an interim response."""
         return bool(self._data)
 
     def _receive_one_head(self) -> bytes:
-        """Receive and parse one head, and return it. What came behind it is kept."""
+        """Receive and parse one head, and return it. Bytes after it remain in `_data`."""
         connection, received = self._connection, self._data
         if not received:
-            # The answer is never there yet: reading first would be a system call in vain.
+            # At this point the response has never arrived yet, so an attempt to read would be a wasted system call.
             received = self._data = connection.receive(waits_first=True)
             if not received:
                 raise self._lost()
@@ -134,24 +134,24 @@ class Response:
         head = received[:end]
         self._parse(head)
         if not self.status or not head.startswith(b'HTTP/1.'):
-            # llhttp takes other versions and protocols, and empty lines first.
+            # llhttp accepts other versions and protocols, and empty lines before the head.
             raise NetworkError(f'{connection.peer} sent no HTTP answer: {head[:40]!r}')
         self._data = received[end:]
         return head
 
     def _rest_of_head(self, received: bytes) -> tuple[bytes, int]:
-        """Receive what is missing of a head; returns all that was received, and where the head's last line ends."""
+        """Receive the rest of a head; returns all received bytes, and where the head's last line ends."""
         connection = self._connection
         searched, end = 0, -1
         while end < 0:
             if len(received) > MAX_HEAD_BYTES:
                 raise self._too_long()
-            # What will never be a head is refused before it is complete, which it may never be.
+            # Bytes that cannot become a head are refused now: the head may never be complete.
             if not received.startswith(b'HTTP/1.'[: len(received)]) or received.find(b'\n\n', searched) >= 0:
                 hint = connection.tls_hint() if received.startswith(TLS_ALERT) else ''
                 raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}{hint}')
             searched = max(0, len(received) - 3)
-            # Seen by has_begun, should this be all that comes.
+            # For has_begun, in case no more bytes arrive.
             self._data = received
             data = connection.receive()
             if not data:
@@ -162,25 +162,25 @@ class Response:
 
     def _parse(self, head: bytes) -> None:
         found: dict[bytes, bytes] = {}
-        # llhttp calls it with a name and a value; no Python function runs for each header.
+        # llhttp calls this method of the dict for each header, so that no Python function runs.
         self.on_header: Callable[[bytes, bytes], object] = found.setdefault
         self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(head)
             self.headers = {name.lower(): value for name, value in found.items()}
-            # One line is the status, one is empty, each other one is a header.
+            # One line is the status and one is empty; each of the others is a header.
             if len(self.headers) != head.count(b'\r\n') - 2:
                 self.headers = _joined_headers(head)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise self._malformed(error) from error
         finally:
-            # It calls back into this object: a cycle that would wait for the garbage collector.
+            # The parser refers to this object: without this, the cycle would wait for the garbage collector.
             self._parser = None
 
     def on_headers_complete(self) -> None:
         """Called by llhttp."""
         self.status = self._parser.get_status_code()
-        # False also for a body without a length: its end is that of the connection.
+        # Also False for a body without a length, because the end of the connection ends it.
         self.is_reusable = self._parser.should_keep_alive()
 
     def _frame(self, head: bytes, *, has_body: bool) -> None:
@@ -188,12 +188,12 @@ class Response:
         headers = self.headers
         if not has_body or self.status in BODILESS:
             self.size_bytes = 0
-            # llhttp expects a body to the end of the connection where no length is given; the answer to a HEAD has none.
+            # Without a length, llhttp expects a body until the end of the connection; the response to a HEAD has no body.
             if not has_body and not self.is_reusable:
                 is_new = head.startswith(b'HTTP/1.1')
                 self.is_reusable = is_new and b'close' not in headers.get(b'connection', b'').lower()
         elif b'transfer-encoding' in headers:
-            # llhttp refuses one beside a Content-Length, but none of those that we could not decode.
+            # llhttp refuses this header beside a Content-Length, but it accepts encodings that s3po cannot decode.
             encoding = headers[b'transfer-encoding']
             if encoding.strip().lower() != b'chunked':
                 raise NetworkError(f'{self._connection.peer} sent Transfer-Encoding: {encoding[:40]!r}')
@@ -204,13 +204,13 @@ class Response:
             length = headers.get(b'content-length')
             if length is None:
                 return
-            # llhttp has seen that these are digits; S3's objects need 14 of them.
+            # llhttp has checked that these are digits; S3's objects need 14 of them.
             if len(length) > 18:
                 raise NetworkError(f'{self._connection.peer} sent Content-Length: {length[:40]!r}')
             self.size_bytes = int(length)
         self._left = self.size_bytes
         if len(self._data) > self._left:
-            # Bytes that belong to no request: whatever they are, nothing that follows can be trusted.
+            # Bytes that belong to no request: whatever they are, nothing that follows them can be trusted.
             self.is_reusable = False
             self._data = self._data[: self._left]
 
@@ -232,7 +232,7 @@ class Response:
     # --- the body
 
     def read(self, size_bytes: int) -> bytes:
-        """Exactly so many bytes of a body with a length, or what is left of it."""
+        """Read exactly so many bytes of a body with a length, or the rest of it if that is shorter."""
         wanted = min(size_bytes, self._left)
         if wanted <= len(self._data):
             data, self._data = self._data[:wanted], self._data[wanted:]
@@ -245,7 +245,7 @@ class Response:
         return bytes(buffer)
 
     def read_into(self, buffer: memoryview) -> int:
-        """Some bytes of a body with a length, at least one; 0 only at its end. It waits before it writes, never after.
+        """Read at least one byte of a body with a length; 0 only at its end. It waits before it writes, never afterwards.
 
         Raises:
             NetworkError: The connection ended before the body.
@@ -266,12 +266,12 @@ class Response:
         return size_bytes
 
     def read_all(self, limit_bytes: int, *, is_patient: bool = False) -> bytes:
-        """The whole body, of whichever kind, decoded from its chunks.
+        """Read the whole body, with or without a length, and decode its chunks.
 
         Args:
-            limit_bytes: The longest body that is taken.
-            is_patient: Whether one without a length may be as slow as it likes, within the read timeout: a store that is still
-                putting an object together sends a blank from time to time.
+            limit_bytes: The longest body to accept.
+            is_patient: Whether a body without a length may be slower than the least speed, within the read timeout: a store
+                that is still assembling an object sends a blank from time to time.
 
         Raises:
             NetworkError: It is larger than the limit, is malformed, or ended early.
@@ -296,13 +296,13 @@ class Response:
         try:
             return self._connection.receive_body(READ_BYTES, is_patient=is_patient)
         except ConnectionLost:
-            # Who refuses a request and does not read on resets the connection as it is closed (RFC 9112, section 9.6).
+            # A server that closes a connection without reading all of the request resets it (RFC 9112, section 9.6).
             if self.status < 300:
                 raise
             return b''
 
     def _read_chunks(self, chunks: Chunks, limit_bytes: int, *, is_patient: bool) -> bytes:
-        # The framing of the chunks counts too, so that a body of framing only is limited.
+        # The framing of the chunks counts too, which limits a body that consists of framing only.
         received = len(self._data)
         data, self._data = self._data, b''
         while True:
@@ -315,7 +315,7 @@ class Response:
             received += len(data)
 
     def read_chunked(self, size_bytes: int) -> bytes:
-        """Up to so many bytes of a chunked body; b'' only behind its last chunk.
+        """Read at most so many bytes of a chunked body; b'' only after its last chunk.
 
         Raises:
             NetworkError: It is malformed, or ended before its last chunk.
@@ -344,11 +344,11 @@ class Response:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise self._malformed(error) from error
         if chunks.has_extra:
-            # The answer stands, but the connection is of no further use.
+            # The response is valid, but the connection cannot be used again.
             self.is_reusable = False
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end; close it otherwise. May be called twice."""
+        """Return the connection if the body was read to its end; close it otherwise. May be called twice."""
         release, self._release = self._release, None
         if release is None:
             return
@@ -364,13 +364,13 @@ class Response:
             self._connection.close()
 
     def text(self, name: bytes) -> str | None:
-        """One header as text; None when it is missing."""
+        """One header as text; None if it is missing."""
         value: Any = self.headers.get(name)
         return None if value is None else str(value, 'utf-8', 'replace')
 
 
 class _JoinedHeaders:
-    """Collects headers of which some come several times."""
+    """Collects headers, and joins the values of repeated ones."""
 
     def __init__(self) -> None:
         self.headers: dict[bytes, bytes] = {}
