@@ -173,7 +173,7 @@ class ConfigCredentials(FixedCredentials):
         paths = default_paths() if given is None else (given,)
         found = [each for each_path in paths for each in read_profile(each_path, self._profile)]
         for each in found:
-            # The first section that has keys gives them all.
+            # The first section that has keys provides all of them.
             keys = keys or _keys_in(
                 CredentialsError,
                 f' (profile {self._profile!r} of {each.path})',
