@@ -2,7 +2,7 @@
 
 Nothing here signs a request. Requests to metadata services are sent by botocore's fetchers.
 
-- `keys`: the value that all of them give, and how it is read from what a function or a service returns.
+- `keys`: the value that all sources return, and how it is read from the result of a function or service.
 - `base`: the base class.
 - `fixed`: from arguments, a URL, the environment or files.
 - `files`: reads AWS's credentials and config files.
@@ -10,7 +10,7 @@ Nothing here signs a request. Requests to metadata services are sent by botocore
 - `services`: requests to metadata services.
 - `merging`: the first source that has keys.
 
-botocore is imported only where a file is read or a service is asked.
+botocore is imported only to read a file or to send a request to a service.
 """
 
 from s3po.credentials.base import Credentials

@@ -159,7 +159,7 @@ class ConfigCredentials(FixedCredentials):
         paths = default_paths() if given is None else (given,)
         found = [each for each_path in paths for each in read_profile(each_path, self._profile)]
         for each in found:
-            # The first section that has keys gives them all.
+            # The first section that has keys provides all of them.
             values = map(each.values.get, ('aws_access_key_id', 'aws_secret_access_key', 'aws_session_token'))
             keys = keys or _keys_in(values, CredentialsError, f' (profile {self._profile!r} of {each.path})')
         regions = (each.values.get('region') for each in found)

@@ -1,4 +1,4 @@
-"""Makes the boto3 client behind a connection.
+"""Makes the boto3 client of a connection.
 
 It reads private attributes of botocore, as boto_keys.py and s3po/credentials/services.py do; tests/unit/test_boto_client.py
 fails when they move.
@@ -43,7 +43,7 @@ NO_CREDENTIALS: Final = (
     'metadata service. Give access_key_id and secret_access_key, or a profile, or anonymous=True'
 )
 
-# moto answers these host names only, whatever the environment has.
+# Only these host names are mocked by moto, whatever the environment has.
 PLAIN_ENDPOINTS: Final = {
     'ignore_configured_endpoint_urls': True,
     'use_fips_endpoint': False,
@@ -115,7 +115,7 @@ def verify_of(client: Any) -> bool | str:
 
 
 def build_mocked_client(region: str | None) -> S3Client:
-    """A client that only moto answers: AWS's host names, fixed fake keys, nothing from the environment or from files.
+    """A client for moto only: AWS's host names, fixed fake keys, nothing from the environment or from files.
 
     Needs an active mock of moto: without one its requests would go to AWS, with keys that AWS does not know.
     """
@@ -206,7 +206,7 @@ def _session_of(settings: ClientSettings) -> Any:
         with translated('making a session'):
             return _new_session(settings)
     if isinstance(given, botocore.session.Session):
-        # A boto3 Session around it would break it if there is one already. Registered last, to see what that one did.
+        # A second boto3 Session around it would break it. Registered last, to see what the first one did.
         emitter = given.get_component('event_emitter')
         emitter.register_last('creating-client-class.s3', _inject_transfer_methods, unique_id='s3po-transfer-methods')
         return given

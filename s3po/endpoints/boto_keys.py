@@ -1,4 +1,4 @@
-"""Keys that botocore finds and refreshes, behind one lock of gevent's.
+"""Keys that botocore finds and refreshes, protected by one lock of gevent's.
 
 botocore holds a lock while it refreshes. If `threading` is not patched, the lock is native, and a second greenlet that waits
 for it would block the whole thread, including the refreshing greenlet. So greenlets wait here, and only one at a time calls
@@ -32,12 +32,12 @@ __all__ = ['BotoKeys', 'refreshable']
 
 log = logging.getLogger(__name__)
 
-# How long keys that may change are used without a question to botocore, in seconds. A question costs 20 µs, and botocore
-# refreshes keys ten minutes before they expire, so a second more or less does not count.
+# How long keys that may change are used before botocore is called again, in seconds. A call costs 20 µs, and botocore refreshes
+# keys ten minutes before they expire, so a second more or less does not matter.
 ASK_EVERY_S: Final = 1.0
 
-# Keys within this many seconds of botocore's mandatory refresh are waited for, so that no greenlet is still on its way to
-# botocore's own lock when the moment comes.
+# Greenlets wait for the refresh of keys that are this many seconds before botocore's mandatory refresh, so that no greenlet
+# still calls botocore when the refresh becomes mandatory, where it would wait for botocore's own lock.
 REFRESH_MARGIN_S: Final = 60
 
 # botocore has no refreshable keys without an expiry.
@@ -57,13 +57,13 @@ class BotoKeys:
         """
         Args:
             inner: botocore's credentials.
-            clock: Seconds since some moment.
+            clock: Returns the seconds since a fixed moment.
         """
         self.can_refresh: Final = isinstance(inner, RefreshableCredentials)
         self._inner = inner
         self._clock = clock
         self._locks = PerHub(gevent.lock.RLock)
-        # (botocore's keys, the same as Keys), replaced together; and the first ones.
+        # (botocore's keys, the same keys as Keys), replaced together; and the first keys.
         self._last: tuple[Secret[Any], Keys | None] = (Secret(None), None)
         self._first: Keys | None = None
         self._is_stale = False
@@ -73,7 +73,7 @@ class BotoKeys:
         return f'<BotoKeys from {getattr(self._inner, "method", "?")}>'
 
     def __getattr__(self, name: str) -> Any:
-        # Every other attribute (method, account_id, …) is the inner one's; reading some of them refreshes too.
+        # Every other attribute (method, account_id, …) is that of `inner`; reading some of them refreshes too.
         self.get_frozen_credentials()
         return getattr(self._inner, name)
 
@@ -84,7 +84,7 @@ class BotoKeys:
 
     @property
     def last(self) -> Keys | None:
-        """The keys that were used last; None before the first. No I/O."""
+        """The most recently used keys; None before the first use. No I/O."""
         return self._last[1]
 
     def expire(self, keys: Keys | None) -> None:
@@ -100,22 +100,23 @@ class BotoKeys:
         return frozen
 
     def _ask(self) -> Keys:
-        # Before the refresh, which may take a while, so that it counts.
+        # Taken before the refresh, which may take a while, so that its time counts.
         asked_at = self._clock()
 
         def refreshed() -> Keys:
             with translated('getting credentials'):
                 return self._keep(self.get_frozen_credentials())
 
-        # A refresh goes through botocore, which takes the caller's own timeout error for one of the network.
+        # A refresh calls botocore, which mistakes the caller's own timeout error for a network error.
         keys = isolated(refreshed)
         self._good_until = asked_at + ASK_EVERY_S
         return keys
 
     def _keep(self, frozen: Any) -> Keys:
-        """The keys in s3po's form: the same object for the same keys, a new one after each refresh, equal or not.
+        """The keys in s3po's form: the same object for the same keys, and a new object after each refresh, even with equal
+        keys.
 
-        So a refusal of what was signed before a refresh never expires what the refresh brought.
+        So if the store refuses a request that was signed before a refresh, this never expires the refreshed keys.
         """
         known, keys = self._last
         last = known.reveal()
@@ -148,7 +149,7 @@ class BotoKeys:
 
 @contextlib.contextmanager
 def _failures_named() -> Iterator[None]:
-    """Raise errors that botocore has no name for as CredentialsError: a function of the caller's may raise anything."""
+    """Raise errors that are not botocore's as CredentialsError: the caller's function may raise anything."""
     try:
         yield
     except (BotoCoreError, ClientError, OSError, S3poError):
@@ -160,12 +161,12 @@ def _failures_named() -> Iterator[None]:
 def refreshable(
     source: Credentials | Callable[[], object], kept: dict[int, DeferredRefreshableCredentials]
 ) -> DeferredRefreshableCredentials:
-    """Credentials of botocore's that get their keys from a source, when they have none or these are about to expire.
+    """Credentials of botocore's that get their keys from a source, when they have none or their keys are about to expire.
 
     Args:
         source: Credentials that refresh, or a function that returns keys and their expiry.
-        kept: By process id, so that all clients of a connection share them. A forked child has its own: a lock of theirs may be
-            held by a thread that it does not have.
+        kept: The credentials by process id, so that all clients of a connection share them. A forked child makes its own: the
+            lock of the parent's may be held by a thread that the child does not have.
     """
     found = kept.get(os.getpid())
     if found is None:

@@ -61,15 +61,15 @@ class Route:
         return f'{self.place.scheme}://{self.host_header}'
 
     def sign_with(self, keys: Keys) -> Signer:
-        """The signer for these keys, kept for as long as the source gives the same object.
+        """The signer for these keys; the same one for as long as the source returns the same object.
 
         Raises:
-            ConfigurationError: The keys cannot stand in a header.
+            ConfigurationError: The keys contain characters that a header cannot.
         """
         if keys is self.keys and self.signer is not None:
             return self.signer
         if not f'{keys.access_key_id}{keys.session_token}'.isprintable():
-            # They may come from a file whose last line has an end.
+            # They may have been read from a file together with the end of its line.
             raise ConfigurationError('access_key_id and session_token must not have line ends or other control characters')
         place = self.place
         signer = Signer(keys.access_key_id, keys.secret_access_key, keys.session_token, place.region, place.service)
@@ -98,7 +98,7 @@ class Routes(dict[str, Route]):
         return self._keep(bucket, self._places.find(bucket))
 
     def move(self, bucket: str, region: str) -> Route:
-        """The route to a bucket that is in this region, as a store's refusal says; the known route if it cannot be."""
+        """The route to a bucket in the region that the store's refusal names; the known route if the region cannot be used."""
         place, known = self._places.relearn(bucket, region), self[bucket]
         return known if place == known.place else self._keep(bucket, place)
 

@@ -1,8 +1,8 @@
-"""HTTP/1.1 over gevent: what a transfer engine needs of it. It does not know S3.
+"""HTTP/1.1 over gevent, as far as a transfer engine needs it. It does not know S3.
 
 - `client`: the pools of one hub.
-- `pool`: the connections to one origin, and the exchange of a request for an answer.
-- `response`: one answer, its head and its body.
+- `pool`: the connections to one origin, and the exchange of a request for a response.
+- `response`: one response, its head and its body.
 - `connecting`: new connections: addresses, proxies, TLS.
 - `addresses`: the addresses of a host name.
 - `outbox`: small requests of many greenlets, sent together.

@@ -1,4 +1,4 @@
-"""The addresses behind a host name: all of them are used, and one that fails is left alone for a while."""
+"""The addresses of a host name: all of them are used, and one that fails is avoided for a while."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ LONGEST_REST_S: Final = 60.0
 
 
 class Address(NamedTuple):
-    """What a socket is made for, and connected to."""
+    """The arguments with which a socket is made and connected."""
 
     family: int
     sockaddr: tuple[Any, ...]
 
 
 class Addresses:
-    """The addresses of one host and port, in the order in which they are best tried."""
+    """The addresses of one host and port, the most promising ones first."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._found: list[Address] = []
         self._valid_until = 0.0
-        # How often each was given out, so that connections are spread.
+        # How often each address was returned, so that connections are spread.
         self._uses: dict[Address, int] = {}
-        # (until when it rests, failures in a row)
+        # address: (when its rest ends, failures in a row)
         self._rests: dict[Address, tuple[float, int]] = {}
 
     def __repr__(self) -> str:
         return f'<Addresses {self._host}:{self._port} found={len(self._found)} failing={len(self._rests)}>'
 
     def candidates(self) -> Iterator[Address]:
-        """All addresses: those that work first, the least used of them first; then those that rest, by the end of their rest.
+        """All addresses: first those that work, the least used of them first; then those that rest, by the end of their rest.
 
-        Each counts as used when it is given, so that connections that are opened at the same time are spread as well.
+        Each counts as used when it is returned, so connections that are opened at the same time are spread as well.
 
         Raises:
-            NetworkError: The name is unknown, or the name service does not answer.
+            NetworkError: The name is unknown, or the name service does not respond.
         """
         now = monotonic()
         if now >= self._valid_until:
@@ -64,16 +64,16 @@ class Addresses:
             yield address
 
     def worked(self, address: Address) -> None:
-        """A connection to it was made."""
+        """Note that a connection to the address was made."""
         self._rests.pop(address, None)
 
     def failed(self, address: Address) -> None:
-        """Note that no connection to it could be made: others are tried first for a while, and the name is resolved again."""
+        """Note that no connection could be made: others are tried first for a while, and the name is resolved again."""
         self._valid_until = 0.0
         now = monotonic()
         until, failures = self._rests.get(address, (0.0, 0))
         if now < until:
-            # Connections that were opened at the same time fail at the same time: once.
+            # Connections that were opened at the same time fail at the same time. Count that as one failure.
             return
         self._rests[address] = (now + min(REST_S * 2**failures, LONGEST_REST_S), failures + 1)
 
@@ -93,7 +93,7 @@ class Addresses:
         self._found = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
         self._valid_until = now + RESOLVED_S
         known = set(self._found)
-        # One that is new has no arrears to make up for.
+        # A new address starts at the lowest count, or else all connections would go to it until it has caught up.
         least = min((uses for address, uses in self._uses.items() if address in known), default=0)
         self._uses = {address: self._uses.get(address, least) for address in known}
         self._rests = {address: rest for address, rest in self._rests.items() if address in known}

@@ -10,13 +10,13 @@ __all__ = ['Chunks']
 
 
 class Chunks:
-    """The body of one answer.
+    """The chunked body of one response.
 
     Attributes:
-        pieces: What was decoded; the reader takes it from here.
-        body_bytes: How many bytes were decoded so far.
-        has_ended: Whether the last chunk and the trailer have come.
-        has_extra: Whether bytes have arrived behind them, which belong to no request.
+        pieces: The decoded bytes; the reader takes them from here.
+        body_bytes: The number of bytes decoded so far.
+        has_ended: Whether the last chunk and the trailer have been received.
+        has_extra: Whether bytes were received after them, which belong to no request.
     """
 
     __slots__ = ('_parser', 'body_bytes', 'has_ended', 'has_extra', 'pieces')
@@ -24,7 +24,7 @@ class Chunks:
     def __init__(self, head: bytes) -> None:
         """
         Args:
-            head: The answer's head, which llhttp has accepted.
+            head: The response's head, which llhttp has accepted.
         """
         self.pieces: list[bytes] = []
         self.body_bytes = 0
@@ -37,10 +37,10 @@ class Chunks:
         return f'<Chunks body_bytes={self.body_bytes} has_ended={self.has_ended}>'
 
     def feed(self, data: bytes) -> None:
-        """Decode what was received.
+        """Decode received bytes.
 
         Raises:
-            httptools.HttpParserError, httptools.HttpParserUpgrade: It is malformed.
+            httptools.HttpParserError, httptools.HttpParserUpgrade: They are malformed.
         """
         try:
             self._parser.feed_data(data)
@@ -53,11 +53,11 @@ class Chunks:
         """Drop the parser. It refers to this object: without this, the cycle would wait for the garbage collector."""
         self._parser = None
 
-    # --- what llhttp calls
+    # --- methods that llhttp calls
 
     def on_message_begin(self) -> None:
-        """Note data behind the last chunk: called by httptools."""
-        # The first one is that of the head.
+        """Note data after the last chunk: called by httptools."""
+        # The first call is for the head.
         self.has_extra = self.has_ended
 
     def on_body(self, data: bytes) -> None:

@@ -20,13 +20,13 @@ __all__ = ['HTTPClient', 'Timeouts']
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long to wait for the network. math.inf means for ever.
+    """How long to wait for the network. math.inf means without a limit.
 
     Attributes:
-        connect_timeout_s: How long a new connection may take.
-        read_timeout_s: How long the other side may neither send nor take anything; also how long a head may take from its
-            first byte to its last.
-        min_bytes_per_s: The speed below which a body is given up; 0 for none.
+        connect_timeout_s: How long opening a connection may take.
+        read_timeout_s: How long the other side may neither send nor accept any bytes; also how long a head may take from its
+        first byte to its last.
+        min_bytes_per_s: A body that is slower is given up; 0 for no limit.
     """
 
     connect_timeout_s: float = 10.0
@@ -76,7 +76,7 @@ class HTTPClient:
         return pool
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         for pool in self._pools.values():
             pool.close()
 
@@ -90,5 +90,5 @@ def _context(options: TLSOptions) -> ssl.SSLContext:
     try:
         return patiently(make_context, options)
     except OSError as error:
-        # ssl.SSLError is one.
+        # ssl.SSLError is an OSError.
         raise ConfigurationError(f'verify, or a client certificate: {error}') from error

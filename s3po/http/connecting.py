@@ -1,4 +1,4 @@
-"""Opening connections: an address that answers, through a proxy or not, with TLS or without."""
+"""Opening connections to an address that responds, through a proxy or directly, with TLS or without."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from s3po.runtime import isolated, patiently, process
 
 __all__ = ['NO_TLS', 'Origin', 'OriginOpener', 'TLSOptions', 'make_context']
 
-# The operating system's sockets: whatever has been made of the standard library's class, by gevent or by our own runtime.
+# The operating system's sockets, even if gevent or s3po's runtime has replaced the standard library's class.
 NativeSocket: Any = _socket.socket
 
 CONNECTING: Final = (11, 36, 115)  # EAGAIN and EINPROGRESS, of Linux and of macOS
@@ -56,18 +56,18 @@ class Origin(NamedTuple):
 
     @property
     def peer(self) -> str:
-        """As it is called in messages: without the password that a proxy's URL may hold."""
+        """The server's name in messages: without the password that a proxy's URL may contain."""
         host = f'[{self.host}]' if ':' in self.host else self.host
         return f'{host}:{self.port}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSOptions:
-    """What a certificate is checked against, and what we show of ourselves.
+    """How certificates are checked, and the certificate to present.
 
     Attributes:
         verify: True for the authorities that the system trusts, a path for others, False for no check at all.
-        client_cert: Our own certificate: the path of a PEM file, or those of the certificate and its key.
+        client_cert: The client's certificate: the path of a PEM file, or the paths of the certificate and its key.
     """
 
     verify: bool | str = True
@@ -75,7 +75,7 @@ class TLSOptions:
 
 
 def make_context(options: TLSOptions) -> ssl.SSLContext:
-    """What connections of one kind share.
+    """The TLS context that connections with the same options share.
 
     Raises:
         OSError, ssl.SSLError: A certificate's file cannot be read.
@@ -98,7 +98,7 @@ class OriginOpener:
     """Opens connections to one origin.
 
     Attributes:
-        origin: Where they lead.
+        origin: The server to connect to.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class OriginOpener:
     ) -> None:
         """
         Args:
-            origin: Where they lead.
-            connect_timeout_s: How long one connection may take, TLS and a proxy's word included.
-            context: Gives the TLS context when it is first needed.
+            origin: The server to connect to.
+            connect_timeout_s: How long opening one connection may take, including TLS and the proxy's response.
+            context: Returns the TLS context; called when it is first needed.
             on_open: Called with each connection.
         """
         self._process = process.mark
@@ -133,11 +133,11 @@ class OriginOpener:
         return f'<OriginOpener {self.origin.scheme}://{self.origin.peer}>'
 
     def open(self) -> Connection:
-        """Open one more connection, to whichever address answers.
+        """Open one more connection, to the first address that responds.
 
         Raises:
-            ConnectTimeout: None answered in time.
-            CertificateError: The server's certificate is not to be trusted.
+            ConnectTimeout: No address responded in time.
+            CertificateError: The server's certificate cannot be trusted.
             NetworkError: The host does not exist, the connection was refused, or TLS failed.
         """
         if self._process is not process.mark:
@@ -228,7 +228,7 @@ def _connect(sock: Any, address: Address) -> None:
 
 
 def _ask_proxy(stream: Stream, origin: Origin) -> None:
-    """Make the proxy connect us (RFC 9110, section 9.3.6)."""
+    """Ask the proxy for a connection to the server (RFC 9110, section 9.3.6)."""
     proxy = urllib.parse.urlsplit(origin.proxy or '')
     lines = [f'CONNECT {origin.peer} HTTP/1.1', f'Host: {origin.peer}']
     if proxy.username is not None:

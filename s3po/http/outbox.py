@@ -1,11 +1,11 @@
 """Small requests of many greenlets, sent together.
 
-A request that is sent at once wakes the server for it alone; a server that is faster than the client sleeps again before the
-next request. If 50 requests are sent together, once per round of the event loop, the server wakes once: 54 instead of 79 µs of
-CPU for each upload of 4 KiB (benchmarks/bench_small.py, on two cores).
+A request that is sent at once wakes the server for that request alone, and a server that is faster than the client sleeps again
+before the next one. If 50 requests are sent together, once per round of the event loop, the server wakes once: 54 instead of 79
+µs of CPU for each upload of 4 KiB (benchmarks/bench_small.py, on two cores).
 
 Nothing waits here: the connection's user waits for the response. If sending fails, the connection is shut down, so that its
-user reads what the server has sent last, or the end.
+user reads the last bytes that the server has sent, or the end.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from s3po.http.connection import Connection, monotonic
 
 __all__ = ['Outbox']
 
-# After so long without a request, the event loop has waited for answers; shorter gaps are the work between two requests.
+# In a longer gap between requests, the event loop was idle and waited for responses; a shorter gap is work of the client.
 IDLE_S: Final = 0.0003
-# Over how long it is averaged what share of the time that is.
+# The share of idle time is averaged over this time.
 HORIZON_S: Final = 0.05
-# Above this share it is the network's time that counts and not ours, and requests go out a few at a time: together they would
-# fall into step, all waiting for the last one of them to be made, then all for their answers, while the network rests.
+# Above this share the network is the limit, not the client, and requests are sent a few at a time. If they were all sent
+# together, they would fall into step: all would wait until the last one is made, then all for their responses, and the network
+# would be idle in between.
 MOSTLY_IDLE: Final = 0.5
 FEW: Final = 4
 
@@ -36,7 +37,7 @@ class Outbox:
         self._waiting: list[Connection] = []
         self._loop: Any = gevent.get_hub().loop
         self._process = os.getpid()
-        # When the first request of this round came, and when the last round's were sent.
+        # When the first request of this round was put in, and when the requests of the last round were sent.
         self._began_at = self._sent_at = 0.0
         self._idle_share = 1.0
         self._is_idle = True
@@ -65,7 +66,7 @@ class Outbox:
     def _send_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         if os.getpid() != self._process:
-            # A child that was forked in between has a copy of these; they are its parent's to send.
+            # A forked child has a copy of these connections; only its parent may send on them.
             return
         for connection in waiting:
             connection.send_unsent()

@@ -1,6 +1,6 @@
 """Byte streams that a connection reads and writes, and the one over a TCP socket.
 
-A stream is shaped like a non-blocking socket. Over TCP the socket's own methods are used, so that no Python function comes
+A stream has the methods of a non-blocking socket. Over TCP the socket's own methods are used, so that no Python function comes
 between a connection and the system call. `tls_stream` has the stream over TLS; tests have one in memory.
 
 The sockets are the operating system's own, with watchers of gevent's loop beside them: gevent's socket class costs more than a
@@ -24,7 +24,7 @@ from gevent.exceptions import InvalidSwitchError
 
 __all__ = ['SocketStream', 'Stream']
 
-# The system's own: that of gevent waits for the event loop. It only looks, which takes no time.
+# The system's own, because gevent's waits for the event loop. It is only used to look, which takes no time.
 _new_poller = monkey.get_original('select', 'poll')
 
 READ: Final = 1
@@ -35,7 +35,7 @@ class Stream(Protocol):
     """A connected stream of bytes. Only methods whose names begin with `wait` block.
 
     `send`, `recv` and `recv_into` raise BlockingIOError where a socket would block, and any other OSError when the stream has
-    failed. What follows a `send` that raised BlockingIOError must be the same data.
+    failed. After a `send` that raised BlockingIOError, the same data must be sent again.
     """
 
     @property
@@ -43,34 +43,34 @@ class Stream(Protocol):
         """Whether it is encrypted."""
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """Send as much of the data as there is room for; returns how many bytes that was."""
+        """Send as much of the data as fits; returns the number of bytes sent."""
 
     def recv(self, size_bytes: int, /) -> bytes:
-        """Read up to so many bytes; b'' at the end of the stream."""
+        """Read at most so many bytes; b'' at the end of the stream."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
         """Read into a buffer; 0 at the end of the stream."""
 
     def has_arrived(self) -> object:
-        """True if something has come from the network that was not read from the socket."""
+        """True if bytes have arrived from the network that were not read from the socket."""
 
     def is_readable(self) -> object:
-        """True if a read would give bytes, the end or an error."""
+        """True if a read would return bytes or the end, or raise an error."""
 
     def is_stale(self) -> object:
-        """True if an idle stream cannot be used again: something has come, be it a part of a TLS record or the end."""
+        """True if an idle stream cannot be used again: something has arrived, even only a part of a TLS record, or the end."""
 
     def wait_readable(self) -> None:
         """Wait until there may be something to read."""
 
     def wait_for_room(self) -> None:
-        """Wait until there is room to send, or something to read."""
+        """Wait until there is room to send or something to read."""
 
     def call_when_writable(self, function: Callable[[], object]) -> None:
-        """Call a function once, as soon as there is room to send; never, if the stream is closed before."""
+        """Call a function once, as soon as there is room to send; never, if the stream is closed first."""
 
     def unacknowledged_bytes(self) -> int:
-        """How many of the bytes that `send` took the other side has not acknowledged."""
+        """The number of bytes that `send` accepted and the other side has not acknowledged."""
 
     def shut_down(self) -> None:
         """End it in both directions, which wakes up the greenlet that waits for it."""
@@ -92,12 +92,12 @@ class SocketStream:
         self._socket = sock
         self._hub = gevent.get_hub()
         self._read_event = self._hub.loop.io(sock.fileno(), READ)
-        # Both are made when a socket's buffer is full for the first time.
+        # Both are made the first time that a socket's buffer is full.
         self._either_event: Any = None
         self._write_event: Any = None
         poller = _new_poller()
         poller.register(sock.fileno(), select.POLLIN)
-        # For each request on a connection that was used before: 0.7 µs, a third of what a recv() that finds nothing takes.
+        # Called for each request on a connection that was used before: it takes 0.7 µs, a third of a recv() that finds nothing.
         self.has_arrived: Callable[[], object] = functools.partial(poller.poll, 0)
         self.is_readable = self.is_stale = self.has_arrived
         self.send: Callable[[bytes | memoryview], int] = sock.send
@@ -108,7 +108,7 @@ class SocketStream:
         return f'<SocketStream {self._socket.fileno()}>'
 
     def wait_readable(self) -> None:
-        # As hub.wait() does it, but without making a Waiter.
+        # As in hub.wait(), but without making a Waiter.
         event = self._read_event
         event.start(getcurrent().switch, event)
         try:
@@ -144,7 +144,7 @@ class SocketStream:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            # It is no longer connected, which wakes the waiting greenlet too.
+            # It is no longer connected, so the waiting greenlet wakes up too.
             return
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """A stream over TLS.
 
-OpenSSL works on memory here, and this file moves the bytes between that and the stream below: by itself OpenSSL would make two
-system calls for every record of 16 KiB.
+OpenSSL works in memory here, and this module moves the bytes between that memory and the stream below. On a socket of its own,
+OpenSSL would make two system calls for every record of 16 KiB.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from s3po.http.stream import Stream
 
 __all__ = ['TLSStream']
 
-# How much is read from the socket at a time: 16 records.
+# The most that one read of the socket takes: 16 records.
 READ_BYTES: Final = 256 * 1024
-# How much is encrypted before it is sent.
+# The most that is encrypted before it is sent.
 SEND_BYTES: Final = 128 * 1024
-# How much is decrypted to see whether there is anything.
+# The most that is decrypted to see whether there is anything.
 PEEK_BYTES: Final = 16 * 1024
 
 
@@ -45,7 +45,7 @@ class TLSStream:
         """
         Args:
             stream: Carries the encrypted bytes; it is closed with this one.
-            context: Which certificates are trusted.
+            context: The trusted certificates.
             server_hostname: The name that the certificate must have.
             session: A session of an earlier connection to resume; None for none.
             on_session: Called once with a session that later connections can resume.
@@ -56,14 +56,14 @@ class TLSStream:
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
         self._buffer = memoryview(bytearray(READ_BYTES)) if buffer is None else buffer
-        # What was encrypted and not yet sent, how many bytes that was at first, and how many of the caller's.
+        # The encrypted bytes that were not sent yet, their number at first, and the number of the caller's bytes in them.
         self._encrypted = memoryview(b'')
         self._encrypted_bytes = 0
         self._taken_bytes = 0
-        # What was decrypted by is_readable().
+        # The bytes that is_readable() has decrypted.
         self._peeked = b''
         self._is_at_end = False
-        # What is_readable() has found; the next read raises it.
+        # The error that is_readable() has found; the next read raises it.
         self._failure: OSError | None = None
         self.on_session = on_session
         self.call_when_writable = stream.call_when_writable
@@ -91,10 +91,10 @@ class TLSStream:
             except ssl.SSLEOFError:
                 raise
             except ssl.SSLZeroReturnError as error:
-                # Raised in its place by Python 3.11.2, with OpenSSL 3.
+                # Python 3.11.2 with OpenSSL 3 raises this error instead.
                 raise ssl.SSLEOFError(*error.args) from error
             except ssl.SSLError:
-                # Tells the other side why, where it can.
+                # Tell the other side the reason, if possible.
                 with contextlib.suppress(OSError):
                     self._send_encrypted()
                 raise
@@ -103,7 +103,7 @@ class TLSStream:
                 return
 
     def is_readable(self) -> bool:
-        # Much of what TLS sends is for itself: new sessions, new keys. Only what comes out of it counts.
+        # Much of what TLS sends is its own: new sessions, new keys. Only bytes that can be decrypted for the caller count.
         if not self._peeked:
             try:
                 self._pump()
@@ -115,7 +115,7 @@ class TLSStream:
     def is_stale(self) -> bool:
         if not (self._has_read_ahead() or self.has_arrived()):
             return False
-        # What is left undecrypted is a part of a record, of which the rest is on its way.
+        # The bytes that remain encrypted are a part of a record, and the rest of it is on its way.
         return self.is_readable() or bool(self._incoming.pending)
 
     def _has_read_ahead(self) -> bool:
@@ -126,7 +126,7 @@ class TLSStream:
             self._stream.wait_readable()
 
     def unacknowledged_bytes(self) -> int:
-        # The caller counts a piece when all of it is sent, but some of it may have gone before.
+        # The caller counts a piece when all of it is sent, but a part of it may have been sent before.
         sent = self._encrypted_bytes - len(self._encrypted) if self._encrypted else 0
         return self._stream.unacknowledged_bytes() - sent
 
@@ -166,25 +166,25 @@ class TLSStream:
         if not data and self._failure is not None:
             raise self._failure
         if data and self.on_session is not None and self._tls.session is not None:
-            # With TLS 1.3 it comes with the first data, not with the handshake.
+            # With TLS 1.3 the session arrives with the first data, not with the handshake.
             self.on_session(self._tls.session)
             self.on_session = None
         return data
 
     def _decrypt(self, size_bytes: int) -> bytes:
-        """What can be decrypted of what is here."""
+        """Decrypt at most so many of the received bytes."""
         try:
             data = self._tls.read(size_bytes)
         except ssl.SSLWantReadError:
             return b''
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             data = b''
-        # A close_notify is no error to Python, but an empty read.
+        # Python reports a close_notify as an empty read, not as an error.
         self._is_at_end = not data
         return data
 
     def _decrypt_into(self, buffer: memoryview) -> int:
-        """Decrypt into a buffer as much as has come and fits."""
+        """Decrypt as many of the received bytes as fit into the buffer."""
         read, offset, size_bytes = self._tls.read, 0, len(buffer)
         try:
             while offset < size_bytes:
@@ -203,7 +203,7 @@ class TLSStream:
         return offset
 
     def _pump(self) -> bool:
-        """Give OpenSSL what has come; returns whether anything had, the end included."""
+        """Pass received bytes to OpenSSL; returns whether there were any, or the end."""
         if self._is_at_end:
             return False
         try:
@@ -217,6 +217,6 @@ class TLSStream:
         return True
 
     def _send_encrypted(self) -> None:
-        """Send TLS's own records. They fit into the socket's buffer, or the stream is unusable."""
+        """Send TLS's own records. If they do not fit into the socket's buffer, the stream is unusable."""
         while data := self._outgoing.read():
             self._stream.send(data)

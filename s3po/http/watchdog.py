@@ -1,7 +1,7 @@
-"""Ends connections that keep their users waiting for too long.
+"""Ends connections whose users have waited for too long.
 
 One timer watches all connections: a timer for every request would cost more than a small request may. It counts its own rounds
-instead of reading the clock, so that time in which this process was busy or stopped does not count.
+instead of reading the clock, so time in which this process was busy or stopped does not count.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from s3po.http.connection import CLOSED, IN_BODY, IN_HEAD, Connection
 
 __all__ = ['Watchdog']
 
-# How finely the limits are kept: a tenth of the shortest one, within these bounds.
+# The length of a round is a tenth of the shortest limit, within these bounds.
 SHORTEST_ROUND_S: Final = 0.02
 LONGEST_ROUND_S: Final = 1.0
-# Over how long the speed of a body is measured.
+# The time over which the speed of a body is measured.
 SPEED_WINDOW_S: Final = 30.0
 
 
@@ -29,17 +29,17 @@ class _Notes:
     __slots__ = ('body_bytes', 'progress_bytes', 'rounds', 'rounds_in_body', 'since')
 
     def __init__(self) -> None:
-        # The present wait: since when, how far the bodies had come, and for how many rounds that has been so.
+        # The present wait: when it began, how many bytes had moved then, and the number of rounds without progress.
         self.since = 0.0
         self.progress_bytes = 0
         self.rounds = 0
-        # The present window of speed: how many rounds of it were waits, and how far the bodies were at its begin.
+        # The present window for the speed: the number of its rounds that were waits, and how many bytes had moved at its start.
         self.rounds_in_body = 0
         self.body_bytes = 0
 
 
 class Watchdog:
-    """Watches connections of one hub while there are any."""
+    """Watches the connections of one hub while there are any."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Watchdog:
         """Watch a connection until it is closed."""
         self._watched[connection] = _Notes()
         if self._timer is None:
-            # ref=False: the timer alone does not keep the event loop running.
+            # ref=False: the timer by itself does not keep the event loop running.
             self._timer = gevent.get_hub().loop.timer(self._round_s, self._round_s, ref=False)
             self._timer.start(self._look)
 
@@ -105,7 +105,7 @@ class Watchdog:
         notes.since, notes.progress_bytes = since, progress
         notes.rounds = notes.rounds + 1 if is_same_wait else 0
         if notes.rounds * self._round_s >= self._read_timeout_s:
-            # It may have come while this process was busy with something else.
+            # Bytes may have arrived while this process was busy with something else.
             if not connection.has_arrived():
                 connection.shut_down(f'{connection.peer} {_fault(connection)} for {self._read_timeout_s:g} s')
         elif self._min_bytes_per_s:

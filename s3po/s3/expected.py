@@ -41,7 +41,7 @@ def placed(status: int, content_range: str, size_bytes: int, *, is_range: bool) 
     Args:
         status: The response's status, 200 or 206.
         content_range: The response's Content-Range; '' for none.
-        size_bytes: The length of the body; -1 if it is chunked, so that only its end shows the length.
+        size_bytes: The length of the body; -1 if it is chunked, because its length is only known at its end.
         is_range: Whether a range was requested.
 
     Raises:

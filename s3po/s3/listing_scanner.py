@@ -44,7 +44,7 @@ _OWNER: Final = _element('Owner', f'{_SPACE}(?:{_element("ID")})?(?:{_element("D
 _IGNORED: Final = ('ChecksumAlgorithm', 'ChecksumType', 'Generation', 'MetaGeneration', 'Type')
 # Elements that ListEntry has no field for.
 _OTHERS: Final = f'(?:{"|".join([_OWNER, *map(_element, _IGNORED)])})*'
-# Nothing in it matches the beginning of another entry, so a search takes time in proportion to the page, whatever the page is.
+# It contains nothing that matches the beginning of another entry, so the time of a search is always proportional to the page.
 _ENTRY: Final = re.compile(
     _OTHERS.join(
         [

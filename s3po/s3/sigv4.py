@@ -177,7 +177,7 @@ class DatedSigner:
             path: The escaped path.
             query: The request's own query parameters.
             headers: The headers that the request must have, `host` among them.
-            expires_s: For how many seconds from the timestamp it holds.
+            expires_s: The number of seconds, from the timestamp, for which the URL is valid.
         """
         canonical, names = canonical_headers(headers)
         given = {

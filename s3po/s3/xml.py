@@ -48,9 +48,9 @@ class NotDeleted:
 
     Attributes:
         key: The key.
-        version_id: The version asked for; None for the current one.
-        code: Why, as a code; '' when the store does not say.
-        message: Why, as a sentence; '' when the store does not say.
+        version_id: The requested version; None for the current one.
+        code: The reason, as a code; '' if the store sent none.
+        message: The reason, as a sentence; '' if the store sent none.
     """
 
     key: str
@@ -64,8 +64,8 @@ class Deletion:
     """What DeleteObjects did, in the store's spelling of the keys.
 
     Attributes:
-        deleted: Key and version id of all that are deleted; empty where the store names only failures.
-        failures: Those that are not.
+        deleted: Key and version id of each deleted object; empty if the store names only failures.
+        failures: The keys that were not deleted.
     """
 
     deleted: Sequence[tuple[str, str | None]] = ()
@@ -79,8 +79,8 @@ class UploadsPage:
     Attributes:
         uploads: The uploads under way.
         is_truncated: Whether the store says that there are more.
-        next_key_marker: The next page's key-marker; '' when the store names none.
-        next_upload_id_marker: The next page's upload-id-marker; '' when the store names none.
+        next_key_marker: The next page's key-marker; '' if the store sent none.
+        next_upload_id_marker: The next page's upload-id-marker; '' if the store sent none.
     """
 
     uploads: Sequence[ListedUpload]
@@ -90,7 +90,7 @@ class UploadsPage:
 
 
 def error_of(body: bytes) -> ErrorBody:
-    """What an answer with an error's status says; nothing, where its body is empty or something else. Never raises."""
+    """The error in the body of an error's response; an empty one if the body is empty or something else. Never raises."""
     try:
         root = trees.tree_of(without_odd_characters(body))
     except MalformedAnswer:
@@ -122,22 +122,23 @@ def upload_id_of(body: bytes) -> str:
 
 
 def copy_result_of(body: bytes) -> Stored:
-    """CopyObject's and UploadPartCopy's ETag and checksum; the version stands in the headers.
+    """CopyObject's and UploadPartCopy's ETag and checksum; the version is in the response's headers.
 
     Raises:
-        MalformedAnswer: It is something else, or nothing.
+        MalformedAnswer: It is another document, or empty.
         ErrorInBody: The copy failed.
     """
     return _stored(trees.document_of(body, 'CopyObject', 'UploadPartCopy'))
 
 
 def complete_result_of(body: bytes) -> Stored:
-    """CompleteMultipartUpload's ETag and checksum; the version stands in the headers.
+    """CompleteMultipartUpload's ETag and checksum; the version is in the response's headers.
 
-    The ETag may be '': Ceph's gateway sends it empty. That of a document with another root proves nothing, and is '' as well.
+    The ETag may be '': Ceph's gateway sends it empty. The ETag of a document with another root proves nothing, and is '' as
+    well.
 
     Raises:
-        MalformedAnswer: It is something else, or nothing: then the upload may be complete or not.
+        MalformedAnswer: It is another document, or empty: then the upload may be complete or not.
         ErrorInBody: The upload was not completed.
     """
     root = trees.document_of(without_odd_characters(body), 'CompleteMultipartUpload')
@@ -155,7 +156,7 @@ def parts_of(body: bytes) -> list[CompletedPart]:
 
 
 def uploads_of(body: bytes) -> UploadsPage:
-    """ListMultipartUploads' page. Keys are unescaped where the answer says that they are escaped; upload ids never are."""
+    """ListMultipartUploads' page. Keys are unescaped if the document says that they are escaped; upload ids never are."""
     root = trees.document_of(body, 'ListMultipartUploads')
     is_escaped = root.findtext('EncodingType') == 'url'
     next_key = root.findtext('NextKeyMarker', '')

@@ -1,4 +1,4 @@
-"""Reads ListObjectsV2's pages: by the scanner if they have the usual form, else by expat alone. Both give the same result."""
+"""Reads ListObjectsV2's pages: by the scanner if they have the usual form, else by expat alone. The result is the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def listing_of(body: bytes) -> Listing:
     """A page of a listing. Keys and prefixes are unescaped if the page says that they are escaped.
 
     Raises:
-        MalformedAnswer: It is something else, or an entry cannot be read.
+        MalformedAnswer: It is another document, or an entry cannot be read.
         ErrorInBody: It is an error's document.
     """
     return _scanned_listing_of(body) or parsed_listing_of(body)

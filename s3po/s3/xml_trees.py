@@ -47,13 +47,13 @@ __all__ = [
     'tree_of',
 ]
 
-# The longest answer is a page of 1,000 keys: of 1,024 bytes each, three times that when escaped, and half a KiB around it.
+# The longest document is a page of 1,000 keys: each has 1,024 bytes, escaped three times as many, and half a KiB around it.
 MAX_XML_BYTES: Final = 8 * MIB
-# No tag without a '<': this bounds the elements of an answer, and their depth. A page of 1,000 keys has 40,000 at most.
+# Each tag has a '<', so this limits the elements of a document, and their depth. A page of 1,000 keys has at most 40,000.
 MAX_TAGS: Final = 200_000
 
 ERRORS: Final = ('Error', 'ErrorResponse')
-# Of each operation's document: S3's name of the root, and the elements of which S3 sends at least one.
+# For each operation's document: S3's name of the root, and elements of which S3 sends at least one.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html (Response Syntax)
 PAGE: Final = ('Name', 'IsTruncated', 'MaxKeys', 'KeyCount', 'Contents', 'CommonPrefixes')
 DOCUMENTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
@@ -67,9 +67,9 @@ DOCUMENTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     'ListParts': ('ListPartsResult', ('UploadId', 'IsTruncated', 'MaxParts', 'Part')),
     'UploadPartCopy': ('CopyPartResult', ('ETag',)),
 }
-# A document with S3's root of another operation is that operation's answer, which came late.
+# A document with S3's root of another operation is that operation's response, which arrived late.
 ROOTS: Final = frozenset(root for root, _ in DOCUMENTS.values())
-# A well-formed page of a proxy's. Where S3's answer has no body, any other document is tolerated.
+# The root of a proxy's well-formed page. If S3's response has no body, any other document is tolerated.
 PAGES: Final = ('html', 'HTML')
 
 

@@ -1,4 +1,4 @@
-"""One object down: its bytes are fetched into a sink, and published when all are there; otherwise nothing is left."""
+"""Downloads one object: fetches its bytes into a sink, and publishes them when all have arrived; else nothing is left."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ def download(what: ObjectDownload) -> Fetched:
     """Fetch an object into a sink, and commit it. Blocks until it is complete.
 
     Args:
-        what: What to fetch, and an open sink. It is committed when all bytes are there, and rolled back on every other way
-            out.
+        what: What to fetch, and an open sink. It is committed when all bytes have arrived, and rolled back in all other cases.
 
     Raises:
-        DownloadError: The retries ran out.
-        SourceChanged: The object was replaced again and again while it was read.
-        IntegrityError: The bytes that came were not those that are stored, again and again.
-        TransportError: The store refused, or its response was not what was asked for.
+        DownloadError: The retries were used up.
+        SourceChanged: The object was replaced during each attempt.
+        IntegrityError: The received bytes differed from the stored ones in each attempt.
+        TransportError: The store refused, or its response was not the requested one.
         LocalError: The target cannot be written.
     """
     try:
@@ -29,12 +28,12 @@ def download(what: ObjectDownload) -> Fetched:
         what.sink.commit()
     except BaseException as error:
         if what.attempts.governor.is_parents:
-            # The target is the parent's, too.
+            # This is a forked child, and the target is the parent's.
             raise
-        # The first error matters more than one of the clean-up.
+        # The first error matters more than an error of the clean-up.
         try:
             what.sink.rollback()
-        except Exception as failure:  # noqa: BLE001  (whatever it is, it is noted)
+        except Exception as failure:  # noqa: BLE001  (any error is noted)
             error.add_note(str(failure))
         raise
     return fetched

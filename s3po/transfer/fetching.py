@@ -65,7 +65,7 @@ def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Rang
             if size_bytes <= READ_BYTES:
                 return _read_whole(download, answer, check_for(download.checksum, answer))
             plan, check = _plan(download, answer, is_one_stream=is_one_stream)
-            # In ranges, it can go on after a cut.
+            # In ranges, the download can continue after a lost connection.
             if plan.is_multipart or (is_strong(answer.etag) and not download.sink.is_ordered):
                 download.sink.begin(size_bytes)
                 return Ranges(download, OpenResponse(answer, slot), plan, check, answer, is_one_stream=is_one_stream)
@@ -76,19 +76,19 @@ def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Rang
 
 
 def _plan(download: ObjectDownload, answer: Answer, *, is_one_stream: bool) -> tuple[Plan, Check | None]:
-    """The parts of a large object, and how they are compared."""
+    """The parts of a large object, and the check that compares them."""
     size_bytes = answer.size_bytes
     plan = plan_download(size_bytes, download.config)
     check = check_for(download.checksum, answer, len(plan))
     is_streamed = check is not None and check.is_streamed
     if plan.is_multipart and (is_one_stream or is_streamed or not is_strong(answer.etag)):
-        # Without an ETag ranges could be of different versions; and a digest needs all bytes in order.
+        # Without an ETag, ranges could be of different versions; and a digest needs all bytes in order.
         plan = Plan(size_bytes, size_bytes, is_multipart=False)
     return plan, check
 
 
 def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -> Fetched:
-    """Read a response to its end, and give it to the sink once it has been compared."""
+    """Read a response to its end, compare it, and write it to the sink."""
     size_bytes = answer.size_bytes
     data = answer.read(size_bytes)
     if len(data) < size_bytes:
@@ -102,7 +102,7 @@ def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -
 
 
 def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
-    """Read a chunked response, whose length shows at its end: into the sink as it comes; for an ordered one, whole."""
+    """Read a chunked response of unknown length, and write it to the sink: as it arrives, or as a whole if it is ordered."""
     sink, attempts, check = download.sink, download.attempts, check_for(download.checksum, answer)
     state, pieces, offset = None if check is None else check.start(), list[bytes](), 0
     if not sink.is_ordered:
@@ -127,10 +127,10 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
 
 
 def _check_size(download: ObjectDownload, size_bytes: int) -> None:
-    """Compare the length of a chunked response that nothing else guards with the size from a HEAD, if it has one.
+    """Compare the length of a chunked response without a checksum with the size from a HEAD, if that has one.
 
     Raises:
-        NetworkError: They differ: a proxy may unpack what is stored compressed.
+        NetworkError: They differ: a proxy may decompress objects that are stored compressed.
     """
     attempts = download.attempts
     try:
@@ -138,7 +138,7 @@ def _check_size(download: ObjectDownload, size_bytes: int) -> None:
             attempts.bucket, attempts.key, version_id=download.version_id, extra=download.extra
         )
     except TransportError:
-        # Downloads need no permission for a HEAD, and a store that cannot answer one proves nothing.
+        # A download does not need permission for a HEAD, and a store that refuses one proves nothing.
         return
     if info.size_bytes not in (-1, size_bytes):
         raise NetworkError(

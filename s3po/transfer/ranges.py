@@ -35,15 +35,15 @@ class RangesIgnored(TransportError):
 
 
 class Replaced(Exception):
-    """Another version took the place of the object; `__cause__` is the store's refusal of the range."""
+    """The object was replaced by another version; `__cause__` is the store's refusal of the range."""
 
 
 class PartProgress:
-    """How much of a part has come.
+    """The bytes of a part that have arrived.
 
     Attributes:
         part: The part.
-        offset: Where its next byte belongs.
+        offset: The offset of its next byte in the object.
         state: The check's state after the bytes so far.
     """
 
@@ -73,9 +73,9 @@ class Ranges:
             download: What to fetch.
             response: The open response to the request for everything.
             plan: The parts.
-            check: Compares them; None where there is nothing to compare them with.
+            check: Compares them; None if there is nothing to compare them with.
             answer: That response's headers.
-            is_one_stream: Whether to take the whole object where a range was asked for.
+            is_one_stream: Whether to accept the whole object as the response to the request for a range.
         """
         self._download = download
         self._response = response
@@ -91,8 +91,8 @@ class Ranges:
 
         Raises:
             RangesIgnored: The store sends the whole object in place of a range.
-            Replaced: Another version took the place of the object.
-            Mismatch: The bytes are not those that are stored, again and again.
+            Replaced: The object was replaced by another version.
+            Mismatch: The bytes differ from the stored ones in all attempts.
         """
         answer, check = self._answer, self._check
         try:
@@ -132,7 +132,7 @@ class Ranges:
             self._fetch_parts(suspects, None)
             differing = [part for part in suspects if check.seen(part.number) != before[part.number]]
             if not differing and check.is_guess:
-                # Twice the same bytes: the guess is wrong.
+                # Both downloads returned the same bytes, so the guess is wrong.
                 attempts.warn(UNGUARDED)
                 return False
             if differing and not sink.is_ordered:
@@ -146,7 +146,7 @@ class Ranges:
 
         Args:
             parts: The parts.
-            first: The open response from which part 1 is read at first; None for none.
+            first: The open response from which the first attempt reads part 1; None for none.
         """
         group, parts = PartGroup(), list(parts)
         self._forget(parts)
@@ -166,7 +166,7 @@ class Ranges:
                 self._end_parts(group, error)
             raise
         finally:
-            # Part 1 does not close it if it was killed before it began.
+            # Part 1 does not close the response if it was killed before it began.
             if first is not None:
                 first.close()
 
@@ -179,12 +179,12 @@ class Ranges:
             download.sink.let_go()
 
         download.sink.hold()
-        # What failed by itself may be begun anew, and then nothing old may still be written.
+        # A download that failed may be started again, and by then no old greenlet may still write.
         patience_s = math.inf if isinstance(error, S3poError) else GRACE_S
         download.attempts.pending_aborts.cleanups.run(end, f'the end of the parts of {download}', patience_s=patience_s)
 
     def _fetch_in_order(self, group: PartGroup, first: OpenResponse | None, parts: Iterator[Part]) -> None:
-        """Fetch ahead, keep parts that come early, write in order."""
+        """Fetch several parts at once, hold back those that arrive early, and write all in order."""
         sink, width = self._download.sink, self._download.config.max_concurrency
         ahead: collections.deque[tuple[Part, gevent.event.AsyncResult[bytes]]] = collections.deque()
         while True:
@@ -200,7 +200,7 @@ class Ranges:
             part, result = ahead.popleft()
             group.check()
             data: bytes = result.get()  # type: ignore[assignment]  # its stubs allow None, which is never set
-            # Where one part failed the others were killed, and their results say only that.
+            # If one part failed, the others were killed, and their results show only that.
             group.check()
             sink.write_at(part.offset, data)
 
@@ -216,7 +216,7 @@ class Ranges:
     def _fetch_part(self, part: Part, first: OpenResponse | None) -> bytes:
         """Fetch one part. Returns its bytes for an ordered sink, else b''.
 
-        The first attempt at part 1 reads on in the first response; all other attempts ask for the bytes that are missing.
+        The first attempt at part 1 continues to read the first response; all other attempts request the missing bytes.
         """
         responses = [first] if part.number == 1 and first is not None else []
         progress = PartProgress(part, None if self._check is None else self._check.start())
@@ -229,7 +229,7 @@ class Ranges:
         return self._download.attempts.run_without_slot('GetObject', attempt, part_number=part.number)
 
     def _get_rest(self, progress: PartProgress) -> OpenResponse:
-        """Ask for the bytes of a part that are missing."""
+        """Request the bytes of a part that are missing."""
         download, etag, whole_bytes = self._download, self._answer.etag, self._answer.whole_bytes
         start, size_bytes = self._answer.offset + progress.offset, progress.part.stop - progress.offset
         attempts = download.attempts
@@ -251,9 +251,9 @@ class Ranges:
         return response
 
     def _receive(self, response: OpenResponse, progress: PartProgress) -> bytes:
-        """Read the rest of a part: into the sink as it comes, or, for an ordered sink, return it whole.
+        """Read the rest of a part: write it to the sink as it arrives, or, for an ordered sink, return it as a whole.
 
-        An ordered sink cannot take a byte twice, as it would have to when an attempt fails half-way.
+        An ordered sink accepts no byte twice, which would be necessary after an attempt that failed half-way.
         """
         part, check, data = progress.part, self._check, b''
         if self._download.sink.is_ordered:
@@ -288,7 +288,7 @@ class Ranges:
             self._download.attempts.moved('GetObject', size_bytes, progress.part.number)
 
     def _forget(self, parts: Iterable[Part]) -> None:
-        """Begin parts anew."""
+        """Set the progress of parts back to nothing."""
         attempts = self._download.attempts
         for part in parts:
             progress = self._progress.pop(part.number, None)

@@ -1,4 +1,4 @@
-"""The GETs of a download: what is asked for, and whether the response is of just that."""
+"""The GETs of a download: what they request, and whether the response is exactly that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ['Fetched', 'ObjectDownload']
 
 
 class Fetched(NamedTuple):
-    """What was fetched. (Not a dataclass: one is made for each small object.)
+    """The result of a download. (Not a dataclass: one is made for each small object.)
 
     Attributes:
         size_bytes: The number of bytes.
@@ -32,18 +32,18 @@ class Fetched(NamedTuple):
 
 
 class ObjectDownload:
-    """One download: what to fetch of an object, and where the bytes go. (Not a dataclass: as Fetched.)
+    """One download: which bytes of an object to fetch, and where they go. (Not a dataclass, like Fetched.)
 
     Attributes:
         attempts: Makes the requests; names the object.
         target: The target of the download.
         sink: Takes the bytes: the target, or the sink that it selects once the object is known.
-        config: How large the ranges are and how many are fetched at once.
+        config: The size of the ranges, and how many are fetched at once.
         byte_range: (start, stop), half-open, stop None for the end; None for the whole object.
-        if_match: Only if the object has this ETag.
-        version_id: One version.
+        if_match: The ETag that the object must have; None for any.
+        version_id: The version to fetch; None for the current one.
         extra: The caller's further parameters.
-        checksum: TransferConfig.checksum; 'none' where the bytes are not all those of the object.
+        checksum: TransferConfig.checksum; 'none' for a part of the object.
     """
 
     __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'target', 'version_id')
@@ -62,7 +62,7 @@ class ObjectDownload:
         self.attempts = attempts
         self.target = self.sink = target
         self.config = config
-        # All bytes from 0 on are the object, and S3 refuses every range of an empty object.
+        # The range from 0 to the end is the whole object; and S3 refuses every range of an empty object.
         self.byte_range = None if byte_range == (0, None) else byte_range
         self.if_match = if_match
         self.version_id = version_id
@@ -73,15 +73,15 @@ class ObjectDownload:
         return f'GetObject s3://{self.attempts.bucket}/{self.attempts.key}'
 
     def get_all(self) -> Answer:
-        """Ask for everything that is to be fetched.
+        """Request all bytes of the download.
 
         Raises:
-            IntegrityError: The response is of other bytes.
+            IntegrityError: The response has other bytes.
         """
         if self.byte_range is None:
             answer = self.get(None, self.if_match)
             if answer.offset == 0 and answer.size_bytes == answer.whole_bytes:
-                # The usual case, without the call.
+                # The usual case; this saves the call below.
                 return answer
         else:
             answer = self._get_first_range(self.byte_range)
@@ -101,7 +101,7 @@ class ObjectDownload:
             byte_range=byte_range,
             if_match=if_match,
             version_id=self.version_id,
-            # Stores keep the checksum of the whole object, and send it with no range.
+            # Stores have the checksum of the whole object only, and send it with no range.
             wants_checksum=byte_range is None and self.checksum != 'none',
             extra=self.extra,
         )
@@ -125,9 +125,9 @@ class ObjectDownload:
     def _check_range(self, answer: Answer) -> None:
         whole, byte_range = answer.whole_bytes, self.byte_range
         start, stop = byte_range or (0, None)
-        # A range that ends behind the object ends with it.
+        # A range that ends after the object's end has the bytes to the object's end.
         end = whole if stop is None else min(stop, whole)
-        # A chunked response that does not tell the size may be the whole object, but is no proof of a range.
+        # A chunked response without a size may be the whole object, but does not prove that it is the requested range.
         is_unknown = whole < 0 and (start, stop) != (0, None)
         if is_unknown or answer.offset != start or answer.size_bytes != end - start:
             raise self.wrong_range(answer, f'bytes from {start:,}' + ('' if stop is None else f' to {stop:,}'))
