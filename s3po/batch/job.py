@@ -46,23 +46,25 @@ class Job:
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: The error of a job that cannot be carried out; None for most jobs.
         is_read: True if the caller has read the outcome: by get(), `exception`, successful() or the errback.
+        failure: The error of a failed job, for the batch; reading it does not set `is_read`.
+        value: The return value of the callback or, without one, of the method of Connection; None until the job has ended.
     """
 
     __slots__ = (
         '__weakref__',
-        '_failure',
         '_owner',
-        '_value',
         '_waiter',
         'call',
         'callback',
         'errback',
+        'failure',
         'has_ended',
         'is_read',
         'is_silent',
         'operation',
         'ref',
         'refusal',
+        'value',
     )
 
     def __init__(
@@ -82,13 +84,13 @@ class Job:
         self.is_silent = is_silent
         self.refusal = refusal
         self.has_ended = self.is_read = False
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._owner: JobOwner | None = owner
-        self._value: Any = None
+        self.value: Any = None
         self._waiter: gevent.event.Event | None = None
 
     def __repr__(self) -> str:
-        state = 'pending' if not self.has_ended else 'done' if self._failure is None else f'failed: {self._failure}'
+        state = 'pending' if not self.has_ended else 'done' if self.failure is None else f'failed: {self.failure}'
         return f'<Job {self.operation} {self.ref} {state}>'
 
     @property
@@ -103,23 +105,13 @@ class Job:
     def successful(self) -> bool:
         """Whether the job has succeeded: the transfer and, if there is one, the callback."""
         self.is_read = self.has_ended
-        return self.has_ended and self._failure is None
+        return self.has_ended and self.failure is None
 
     @property
     def exception(self) -> BaseException | None:
         """The error of a failed job; None for other jobs."""
         self.is_read = self.has_ended
-        return self._failure
-
-    @property
-    def failure(self) -> BaseException | None:
-        """The same, for the batch: does not mark the outcome as read by the caller."""
-        return self._failure
-
-    @property
-    def value(self) -> Any:
-        """The return value of the callback or, without one, of the method of Connection; None until the job has ended."""
-        return self._value
+        return self.failure
 
     def get(self, timeout_s: float | None = None) -> Any:
         """Wait for the job to end, and return its value.
@@ -135,11 +127,11 @@ class Job:
         if not self.has_ended and not self._wait(timeout_s):
             raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
         self.is_read = True
-        if self._failure is None:
-            return self._value
+        if self.failure is None:
+            return self.value
         if self.is_silent and self.call is not None:
             return self.call.silent_value
-        raise self._failure
+        raise self.failure
 
     def cancel(self) -> bool:
         """Cancel the job: it does not begin, or its transfer is interrupted and cleans up.
@@ -152,8 +144,8 @@ class Job:
 
     def end(self, value: Any, exception: BaseException | None) -> None:
         """Set the outcome; for the batch, which calls it once."""
-        self._value = value
-        self._failure = exception
+        self.value = value
+        self.failure = exception
         self.has_ended = True
         # Release what may be large: a source in memory, and objects that the callbacks refer to.
         self._owner = self.callback = self.errback = None

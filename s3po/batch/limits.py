@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_whole
 from s3po.errors import ConfigurationError
@@ -11,9 +11,19 @@ from s3po.jobs import Call
 from s3po.model import Outcome
 from s3po.observer import Observer
 
-__all__ = ['BatchLimits', 'OnError', 'Performer']
+__all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer']
 
 OnError = Literal['raise', 'collect']
+
+
+class BatchOptions(TypedDict, total=False):
+    """The options of Connection.batch()."""
+
+    on_error: OnError
+    keep_results: bool
+    timeout_s: float | None
+    job_timeout_s: float | None
+    max_failures: int | None
 
 
 class Performer(Protocol):

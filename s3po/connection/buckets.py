@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from s3po.checks import is_whole
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
-from s3po.connection.operations import Operations, check_timeout, within
+from s3po.connection.operations import Operations
+from s3po.connection.time_limits import check_timeout, within
 from s3po.connection.tracebacks import short_tracebacks
 from s3po.connection.wiring import Wiring
 from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, Unpack, over
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
 from s3po.batch.job import Callback, Errback
-from s3po.batch.limits import OnError
+from s3po.batch.limits import BatchOptions, OnError
 from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
@@ -21,17 +20,16 @@ from s3po.connection.file_objects import OpenOptions, ReadOptions, WriteOptions,
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
-from s3po.connection.tracebacks import short_tracebacks, shortened
+from s3po.connection.tracebacks import short_tracebacks
 from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3Writer
 from s3po.http import Timeouts
-from s3po.jobs import Call
 from s3po.jobs.options import shows
 from s3po.mock import Mock
-from s3po.model import Outcome, check_bucket
+from s3po.model import check_bucket
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
@@ -44,8 +42,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ['Connection']
-
-log = logging.getLogger(__name__)
 
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
@@ -274,16 +270,8 @@ class Connection(ObjectCalls, BucketCalls):
             check_bucket(name)
         return Mock(self, names)
 
-    def batch(
-        self,
-        size: int = 50,
-        *,
-        on_error: OnError = 'raise',
-        keep_results: bool = True,
-        timeout_s: float | None = None,
-        job_timeout_s: float | None = None,
-        max_failures: int | None = None,
-    ) -> Batch:
+    @shows(BatchOptions, on_error='raise', keep_results=True)
+    def batch(self, size: int = 50, **options: Unpack[BatchOptions]) -> Batch:
         """A bounded pool that runs calls of this connection concurrently. See Batch.
 
         Args:
@@ -296,15 +284,7 @@ class Connection(ObjectCalls, BucketCalls):
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
         """
-        return Batch(
-            self,
-            size,
-            on_error=on_error,
-            keep_results=keep_results,
-            timeout_s=timeout_s,
-            job_timeout_s=job_timeout_s,
-            max_failures=max_failures,
-        )
+        return Batch(self, size, **options)
 
     def retry_failed(
         self,
@@ -335,24 +315,14 @@ class Connection(ObjectCalls, BucketCalls):
         """
         jobs = failed_jobs_of(failed)
         callback_of, errback_of = referring(callback), referring(errback)
-        limits = {'timeout_s': timeout_s, 'job_timeout_s': job_timeout_s, 'max_failures': max_failures}
-        with self.batch(size, on_error=on_error, **limits) as batch:  # type: ignore[arg-type]  # each is what batch() takes
+        options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
+        with self.batch(size, **options) as batch:
             for job in jobs:
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
 
     # --- for a batch (s3po.batch.limits.Performer)
-
-    def perform(self, call: Call) -> Outcome:
-        """Carry out a call. Returns its value with the figures for a batch's report."""
-        operations = self._operations
-        try:
-            if call.options.get('timeout_s') is None:
-                return operations.by_name[call.operation](call.ref, call.options)
-            return operations.perform_within(call)
-        except S3poError as error:
-            raise shortened(error) from error.__cause__
 
     @property
     def observer(self) -> Observer | None:

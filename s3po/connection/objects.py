@@ -6,6 +6,8 @@ import logging
 import os
 from typing import Any, Unpack
 
+from s3po.connection.operations import Operations
+from s3po.connection.tracebacks import shortened
 from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import (
@@ -34,10 +36,7 @@ class ObjectCalls:
     """
 
     silent: bool
-
-    def perform(self, call: Call) -> Outcome:
-        """Carry out a call. Raises its errors; `silent` has no effect here."""
-        raise NotImplementedError
+    _operations: Operations
 
     @shows(UploadOptions)
     def upload(self, bucket: str, key: str, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
@@ -205,6 +204,16 @@ class ObjectCalls:
         """
         result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
         return result
+
+    def perform(self, call: Call) -> Outcome:
+        """Carry out a call, for a batch too. Returns its value and figures. Raises its errors; `silent` has no effect here."""
+        operations = self._operations
+        try:
+            if call.options.get('timeout_s') is None:
+                return operations.by_name[call.operation](call.ref, call.options)
+            return operations.perform_within(call)
+        except S3poError as error:
+            raise shortened(error) from error.__cause__
 
     def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
         """Carry out one call. options: One of the dicts of s3po.jobs, created for this call."""

@@ -6,8 +6,8 @@ import functools
 import http.client
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 import gevent
 
@@ -15,7 +15,6 @@ from s3po.body import Sink, SizedSource, Source, StreamSource, compressed, open_
 from s3po.body.originals import delete_original
 from s3po.body.sinks import BytesSink
 from s3po.body.sources import FileSource
-from s3po.checks import is_seconds
 from s3po.config import TransferConfig
 from s3po.connection.arguments import (
     add_conditions,
@@ -28,11 +27,11 @@ from s3po.connection.arguments import (
     plain_path,
 )
 from s3po.connection.compression import add_compression, check_decompress, decompressing
+from s3po.connection.time_limits import within
 from s3po.connection.wiring import Wiring
 from s3po.errors import (
     AccessDenied,
     ConfigurationError,
-    DeadlineExceeded,
     DownloadError,
     InvalidRequest,
     NetworkError,
@@ -68,8 +67,6 @@ from s3po.transfer import (
 __all__ = ['Operations']
 
 log = logging.getLogger(__name__)
-
-T = TypeVar('T')
 
 # The time limit of close() for clean-up: half of it for what is running, the rest for aborts that failed before.
 CLOSE_S: Final = 5.0
@@ -284,32 +281,19 @@ class Operations:
         info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
         attempts = self.attempts(to_bucket, to_key, retries, UploadError)
         result = copy_object(attempts, ref, info, self.config, headers=sent, tagging=tagging, extra=extra)
-        if is_move or result.parts > 1:
+        # A HEAD takes a key of the customer only from `extra`.
+        has_key = any(name.lower().startswith(CUSTOMER_KEY) for name in sent)
+        if (is_move or result.parts > 1) and not has_key:
             copy = ObjectRef(bucket=to_bucket, key=to_key, version_id=result.version_id)
-            self._look_at_copy(attempts, copy, info, sent, extra, is_move=is_move)
+            # The conditions were for the object before the copy.
+            reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
+            try:
+                check_copy(info, head(attempts, copy, reading), f'copy to {copy}')
+            except AccessDenied:
+                # A copy may be forbidden to be read. Before the source is deleted, it must be compared.
+                if is_move:
+                    raise
         return _outcome(result)
-
-    def _look_at_copy(
-        self,
-        attempts: Attempts,
-        ref: ObjectRef,
-        source: ObjectInfo,
-        headers: Mapping[str, str],
-        extra: Extra,
-        *,
-        is_move: bool,
-    ) -> None:
-        """Compare a copy with its source. Unless the source is to be deleted, skip it if the copy may not be read."""
-        if any(name.lower().startswith(CUSTOMER_KEY) for name in headers):
-            # A HEAD takes the key only from `extra`.
-            return
-        # The conditions were for the object before the copy.
-        reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
-        try:
-            check_copy(source, head(attempts, ref, reading), f'copy to {ref}')
-        except AccessDenied:
-            if is_move:
-                raise
 
     def _look_at_source(
         self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
@@ -349,37 +333,6 @@ class Operations:
 
 def _outcome(result: TransferResult) -> Outcome:
     return Outcome(value=result, size_bytes=result.size_bytes, retries=result.attempts - result.parts)
-
-
-def within(timeout_s: float, function: Callable[[], T], doing: str, *, told_s: float | None = None) -> T:
-    """Call a function with a time limit.
-
-    Args:
-        timeout_s: The limit.
-        function: The function.
-        doing: The operation, for the message.
-        told_s: The limit in the message; None for timeout_s.
-
-    Raises:
-        DeadlineExceeded: The limit was reached. The function has cleaned up.
-    """
-    check_timeout(timeout_s)
-    timeout = gevent.Timeout.start_new(timeout_s)
-    try:
-        return function()
-    except gevent.Timeout as fired:
-        if fired is not timeout:
-            raise
-        told_s = timeout_s if told_s is None else told_s
-        raise DeadlineExceeded(f'{doing}: not done within its timeout_s of {told_s} s') from None
-    finally:
-        timeout.close()
-
-
-def check_timeout(timeout_s: object) -> None:
-    """Reject a value that is not a time limit."""
-    if not is_seconds(timeout_s):
-        raise ConfigurationError(f'timeout_s must be a number of seconds above 0, or None, not {timeout_s!r}')
 
 
 def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:

@@ -37,17 +37,15 @@ class Credentials:
     """A source of keys. True if there are keys.
 
     No repr, dump of variables or pickle shows a secret.
+
+    Attributes:
+        region: The region of the keys; None if it is found elsewhere.
     """
 
-    __slots__ = ('__weakref__', '_region')
+    __slots__ = ('__weakref__', 'region')
 
     def __init__(self, region: str | None) -> None:
-        self._region: Final = checked_text('region', region) or None
-
-    @property
-    def region(self) -> str | None:
-        """The region of the keys; None if it is found elsewhere."""
-        return self._region
+        self.region: Final = checked_text('region', region) or None
 
     @property
     def access_key_id(self) -> str:

@@ -73,7 +73,7 @@ class MetadataCredentials(Credentials):
         self.stop()
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # no keys travel
-        return MetadataCredentials, (self._region,)
+        return MetadataCredentials, (self.region,)
 
     @property
     def can_refresh(self) -> bool:
@@ -139,7 +139,7 @@ class MetadataCredentials(Credentials):
 
     def packed(self) -> Packed:
         """No keys: they are fetched where the pickle is loaded."""
-        return Packed(MetadataCredentials, region=self._region)
+        return Packed(MetadataCredentials, region=self.region)
 
 
 class _Refresher:

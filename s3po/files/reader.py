@@ -24,7 +24,7 @@ from s3po.runtime import Captured, spawn
 from s3po.s3.expected import is_strong
 
 if TYPE_CHECKING:
-    from s3po.model import ObjectInfo
+    pass
 
 __all__ = ['S3Reader']
 
@@ -44,7 +44,15 @@ class S3Reader(io.BufferedIOBase):
     All bytes are of the version that was opened (If-Match): if the object is replaced, reads raise SourceChanged. After a
     dropped connection the next attempt continues at the first missing byte. Any native thread may use the reader, but only one
     at a time.
+
+    Attributes:
+        info: The store's description of the object.
+        size: The object's size in bytes.
+        name: The object's URL, s3://bucket/key.
+        mode: 'rb'
     """
+
+    mode: Final = 'rb'
 
     def __init__(self, ranges: Ranges, *, block_size: int, read_ahead: int) -> None:
         """
@@ -60,9 +68,10 @@ class S3Reader(io.BufferedIOBase):
         self._block_size = max(block_size, LEAST_BYTES)
         self._read_ahead = read_ahead
         self._block: bytes | bytearray
-        self._info, self._block = ranges.first(min(FIRST_BYTES, self._block_size))
-        etag = self._info.etag
-        self._ranges = replace(ranges, if_match=etag if is_strong(etag) else None, opened=self._info)
+        self.info, self._block = ranges.first(min(FIRST_BYTES, self._block_size))
+        self.size, self.name = self.info.size_bytes, str(ranges.ref)
+        etag = self.info.etag
+        self._ranges = replace(ranges, if_match=etag if is_strong(etag) else None, opened=self.info)
         # Start and end of the block (its buffer may be longer), position of the next read, length of the next range.
         self._start, self._stop, self._position = 0, len(self._block), 0
         self._next_bytes = FIRST_BYTES
@@ -71,30 +80,10 @@ class S3Reader(io.BufferedIOBase):
         self._ahead: collections.deque[_Ahead] = collections.deque()
 
     def __repr__(self) -> str:
-        return f'<S3Reader {self._ranges.ref} at {self._position:,} of {self.size:,}{" closed" if self.closed else ""}>'
+        return f'<S3Reader {self.name} at {self._position:,} of {self.size:,}{" closed" if self.closed else ""}>'
 
     def __reduce__(self) -> NoReturn:
         raise TypeError('an open S3Reader cannot be pickled; pickle the Connection, and open the object again')
-
-    @property
-    def info(self) -> ObjectInfo:
-        """The store's description of the object."""
-        return self._info
-
-    @property
-    def size(self) -> int:
-        """The object's size in bytes."""
-        return self._info.size_bytes
-
-    @property
-    def name(self) -> str:
-        """The object's URL, s3://bucket/key."""
-        return str(self._ranges.ref)
-
-    @property
-    def mode(self) -> str:
-        """'rb'"""
-        return 'rb'
 
     def readable(self) -> bool:
         """True."""
@@ -238,7 +227,7 @@ class S3Reader(io.BufferedIOBase):
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ValueError(f'{self._ranges.ref}: the file is closed')
+            raise ValueError(f'{self.name}: the file is closed')
 
     def _in_block(self) -> memoryview:
         """The bytes of the block from the position on."""

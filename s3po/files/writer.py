@@ -42,6 +42,8 @@ class S3Writer(io.BufferedIOBase):
 
     Attributes:
         result: The TransferResult after close(); None before, and after abort().
+        name: The object's URL, s3://bucket/key.
+        mode: 'wb' or 'xb'
     """
 
     def __init__(self, ref: ObjectRef, send: Send, *, part_bytes: int, mode: str = 'wb') -> None:
@@ -50,14 +52,14 @@ class S3Writer(io.BufferedIOBase):
             ref: The object.
             send: Uploads a source.
             part_bytes: The size of a part; as many bytes are buffered before they are sent.
-            mode: 'wb' or 'xb', the value of the `mode` property.
+            mode: 'wb' or 'xb'.
         """
         super().__init__()
         self.result: TransferResult | None = None
         self._ref = ref
         self._send = send
         self._part_bytes = part_bytes
-        self._mode = mode
+        self.name, self.mode = str(ref), mode
         self._held: list[bytes] = []
         self._held_bytes = 0
         # Number and size of the small pieces at the end of _held.
@@ -74,16 +76,6 @@ class S3Writer(io.BufferedIOBase):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError('an open S3Writer cannot be pickled; pickle the Connection, and open the object again')
-
-    @property
-    def name(self) -> str:
-        """The object's URL, s3://bucket/key."""
-        return str(self._ref)
-
-    @property
-    def mode(self) -> str:
-        """'wb' or 'xb'"""
-        return self._mode
 
     def writable(self) -> bool:
         """True."""

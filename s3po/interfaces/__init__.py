@@ -7,5 +7,6 @@ Only names, defaults and return types are defined here. Retries, signing, planni
 - `streaming`: file objects that one side writes while the other one transfers them, without a disk; and an upload that is fed
   by send(). Both are built on `pipes`.
 - `legacy`: S3-PO's Connection, with uploads in the background.
-- `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` builds its files and directories.
+- `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` describes its files and directories, and
+  `moves` has its open files and its batches.
 """

@@ -7,18 +7,16 @@ transferred as stored.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
-from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NoSuchBucket, NotFound, PreconditionFailed
+from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound, PreconditionFailed
 from s3po.files import S3TextWriter
-from s3po.interfaces.entries import Compressed, Moves, Uncommitted, as_fsspec, directory, file_entry, split, with_parents
-from s3po.model import ListEntry
+from s3po.interfaces.entries import directory, file_entry, has_any, listed, split, with_parents
+from s3po.interfaces.moves import Compressed, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving
 
 try:
     import fsspec.spec
@@ -38,9 +36,6 @@ OF_FSSPEC: Final = ('use_listings_cache', 'listings_expiry_time', 'max_paths', '
 TEXT: Final = ('encoding', 'errors', 'newline')
 # Option types that fsspec can use as a cache key.
 PLAIN: Final = (str, int, float, bool, type(None), os.PathLike)
-
-# The batch of the get(), put() or copy() that is running in this context.
-_current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
 
 
 class _Kept(type(fsspec.spec.AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
@@ -90,7 +85,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         if not bucket:
             found = [directory(str(one['Name'])) for one in self.connection.conn.list_buckets()['Buckets']]
         else:
-            found = list(self._listed(bucket, f'{key}/' if key else '', delimiter='/'))
+            found = list(listed(self.connection, bucket, f'{key}/' if key else '', delimiter='/'))
             if not found and key:
                 found = [self.info(path)]
         return found if detail else [entry['name'] for entry in found]
@@ -102,7 +97,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         if key and not path.endswith('/'):
             with contextlib.suppress(FileNotFoundError), as_fsspec(path):
                 return file_entry(bucket, self.connection.head(bucket, key))
-        if not bucket or (not key and self._listed_any(bucket, '') is not None) or self._listed_any(bucket, f'{key}/'):
+        is_there = not bucket or (not key and has_any(self.connection, bucket, '') is not None)
+        if is_there or has_any(self.connection, bucket, f'{key}/'):
             return directory(path.rstrip('/'))
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
@@ -127,7 +123,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                     below = None if maxdepth is None else maxdepth - 1
                     found |= self.find(entry['name'], below, withdirs, detail=True)
         else:
-            for entry in self._listed(bucket, f'{key}/' if key else ''):
+            for entry in listed(self.connection, bucket, f'{key}/' if key else ''):
                 found |= with_parents(entry, path, maxdepth, is_with=withdirs)
             if key and (withdirs or not found):
                 with contextlib.suppress(FileNotFoundError):
@@ -201,7 +197,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             try:
                 return bytes(self.connection.download(bucket, key, byte_range=byte_range, decompress=False, silent=False))
             except InvalidRequest as error:
-                if error.status != 416:
+                if not is_behind_the_end(error):
                     raise
                 return b''
 
@@ -238,17 +234,17 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def get(self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:  # noqa: FBT001, FBT002
         """Copy files, or a whole directory, to local paths, batch_size of them at a time."""
-        with self._moving(callback):
+        with moving(self.connection, self.batch_size, callback):
             super().get(rpath, lpath, recursive=recursive, **options)
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:  # noqa: FBT001, FBT002
         """Copy local files, or a whole directory, to the store, batch_size of them at a time."""
-        with self._moving(callback):
+        with moving(self.connection, self.batch_size, callback):
             super().put(lpath, rpath, recursive=recursive, **options)
 
     def copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
         """Copy within the store, batch_size files at a time; the data is not downloaded."""
-        with self._moving(DEFAULT_CALLBACK):
+        with moving(self.connection, self.batch_size, DEFAULT_CALLBACK):
             super().copy(path1, path2, recursive=recursive, **options)
 
     def get_file(self, rpath: str, lpath: Any, outfile: Any = None, **_: Any) -> None:
@@ -268,7 +264,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
         if is_path and os.path.isdir(target):
             return
-        with self._moving(DEFAULT_CALLBACK) as moves:
+        with moving(self.connection, self.batch_size, DEFAULT_CALLBACK) as moves:
             moves.add(rpath, moves.batch.download(bucket, key, target, decompress=False, silent=False), missing)
 
     def put_file(self, lpath: str, rpath: str, mode: str = 'overwrite', **_: Any) -> None:
@@ -276,7 +272,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         if os.path.isdir(lpath):
             return
         condition = '*' if mode == 'create' else None
-        with self._moving(DEFAULT_CALLBACK) as moves:
+        with moving(self.connection, self.batch_size, DEFAULT_CALLBACK) as moves:
             moves.add(rpath, moves.batch.upload_file(*self._object(rpath), lpath, if_none_match=condition, silent=False))
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
@@ -285,7 +281,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         def missing(failure: BaseException) -> bool:
             return isinstance(failure, NotFound) and self.isdir(path1)
 
-        with self._moving(DEFAULT_CALLBACK) as moves:
+        with moving(self.connection, self.batch_size, DEFAULT_CALLBACK) as moves:
             moves.add(path1, moves.batch.copy(*self._object(path1), *self._object(path2)), missing)
 
     # --- making and removing
@@ -353,29 +349,13 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise IsADirectoryError(errno.EISDIR, "the path of a file is 'bucket/key'", path)
         return bucket, key
 
-    def _listed(self, bucket: str, prefix: str, delimiter: str | None = None) -> Iterator[dict[str, Any]]:
-        with as_fsspec(bucket):
-            for entry in self.connection.list(bucket, prefix, delimiter=delimiter):
-                if not isinstance(entry, ListEntry):
-                    yield directory(f'{bucket}/{entry.prefix[:-1]}')
-                # A key with a trailing slash only marks its directory.
-                elif not entry.key.endswith('/'):
-                    yield file_entry(bucket, entry)
-
-    def _listed_any(self, bucket: str, prefix: str) -> bool | None:
-        """Whether any key has the prefix; None if the bucket does not exist."""
-        try:
-            return next(iter(self.connection.list(bucket, prefix, page_size=1)), None) is not None
-        except NoSuchBucket:
-            return None
-
     def _download_all(self, wanted: Sequence[tuple[str, tuple[int, int | None] | None]], on_error: str) -> list[Any]:
         """The bytes, or errors, of many files or ranges."""
         with self.connection.batch(self.batch_size, on_error='collect') as batch:
             options: dict[str, Any] = {'decompress': False, 'silent': False}
             jobs = [
                 batch.download(*self._object(path), byte_range=None if found == (0, None) else found, **options)
-                if _is_plain(found)
+                if is_plain(found)
                 else None
                 for path, found in wanted
             ]
@@ -389,7 +369,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 return self.cat_file(path, *found)
             if job.exception is None:
                 return job.value
-            if _is_behind_the_end(job.exception):
+            if is_behind_the_end(job.exception):
                 return b''
             with as_fsspec(path):
                 raise job.exception
@@ -397,31 +377,3 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             if on_error == 'raise':
                 raise
             return failure
-
-    @contextlib.contextmanager
-    def _moving(self, callback: Any) -> Iterator[Moves]:
-        """Collect the transfers of the `with` block in one batch; inside another such block, in its batch."""
-        moves = _current.get()
-        if moves is not None:
-            yield moves
-            return
-        with self.connection.batch(self.batch_size, on_error='collect') as batch:
-            moves = Moves(batch)
-            token = _current.set(moves)
-            try:
-                yield moves
-            finally:
-                _current.reset(token)
-            callback.set_size(len(moves.jobs))
-        # Marks the failures as read; check() raises the first one.
-        batch.success()
-        moves.check(callback)
-
-
-def _is_plain(found: tuple[int, int | None] | None) -> bool:
-    """Whether S3 can serve the range: it is not empty and does not count from the end."""
-    return found is None or (found[0] >= 0 and (found[1] is None or found[1] > found[0]))
-
-
-def _is_behind_the_end(error: BaseException) -> bool:
-    return isinstance(error, InvalidRequest) and error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE

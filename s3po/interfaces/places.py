@@ -50,13 +50,10 @@ class Places:
         self._url = url
         self._path = urllib.parse.unquote(parts.path).strip('/')
         self._root = f'{parts.scheme}://{parts.netloc}'
-        self._leading, _, rest = parts.netloc.partition('.')
-        self._rest = f'{parts.scheme}://{rest}'
-        self._is_in_host = _is_in_host(parts.hostname or '') if is_in_host is None else is_in_host
         aws = _AWS.fullmatch(parts.hostname or '')
-        if aws is not None and aws['bucket']:
-            self._leading = aws['bucket']
-            self._rest = f'{parts.scheme}://{parts.netloc[len(aws["bucket"]) + 1 :]}'
+        self._leading = aws['bucket'] if aws is not None and aws['bucket'] else parts.netloc.partition('.')[0]
+        self._rest = f'{parts.scheme}://{parts.netloc[len(self._leading) + 1 :]}'
+        self._is_in_host = _is_in_host(parts.hostname or '') if is_in_host is None else is_in_host
         self._connections: dict[str, Connection] = {}
 
     def find(self, name: str) -> Place:

@@ -173,13 +173,14 @@ def unknown_option(method: str, options: Mapping[str, Any], known: Collection[st
     return TypeError(f'{method}() got an unexpected keyword argument {min(options.keys() - known)!r}')
 
 
-def shows(options: Any) -> Callable[[Method], Method]:
+def shows(options: Any, **defaults: object) -> Callable[[Method], Method]:
     """Decorate a method that takes `**options: Unpack[…]`: its signature shows each option, with its type and default.
 
     help(), inspect.signature() and the tools built on them read this signature. Type checkers read the TypedDict.
 
     Args:
         options: The TypedDict.
+        defaults: The defaults that are neither None nor in DEFAULTS.
     """
 
     def decorate(function: Method) -> Method:
@@ -189,7 +190,7 @@ def shows(options: Any) -> Callable[[Method], Method]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=DEFAULTS.get(name),
+                default=defaults.get(name, DEFAULTS.get(name)),
                 annotation=getattr(kind, '__forward_arg__', kind),
             )
             for name, kind in options.__annotations__.items()

@@ -1,0 +1,144 @@
+"""The batches, files and errors that fsspec expects."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import io
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+from s3po.connection import Batch, Connection
+from s3po.errors import InvalidRequest, S3poError
+from s3po.files import S3Writer, as_file_error
+
+__all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'is_behind_the_end', 'is_plain', 'moving']
+
+# The batch of the get(), put() or copy() that is running in this context.
+_current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
+
+
+class Moves:
+    """The batch jobs of one get(), put() or copy()."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
+
+    def add(self, path: str, job: Any, is_no_failure: Callable[[BaseException], bool] = lambda _: False) -> None:
+        """Add a job; `is_no_failure` selects its errors to ignore."""
+        self.jobs.append((path, job, is_no_failure))
+
+    def check(self, callback: Any) -> None:
+        """Raise the first failure."""
+        for path, job, is_no_failure in self.jobs:
+            if job.exception is not None and not is_no_failure(job.exception):
+                with as_fsspec(path):
+                    raise job.exception
+            callback.relative_update(1)
+
+
+@contextlib.contextmanager
+def moving(connection: Connection, size: int, callback: Any) -> Iterator[Moves]:
+    """Collect the transfers of the `with` block in one batch; inside another such block, in its batch."""
+    moves = _current.get()
+    if moves is not None:
+        yield moves
+        return
+    with connection.batch(size, on_error='collect') as batch:
+        moves = Moves(batch)
+        token = _current.set(moves)
+        try:
+            yield moves
+        finally:
+            _current.reset(token)
+        callback.set_size(len(moves.jobs))
+    # Marks the failures as read; check() raises the first one.
+    batch.success()
+    moves.check(callback)
+
+
+class Uncommitted(io.BufferedIOBase):
+    """A file in a transaction: published by the transaction's end, not by close()."""
+
+    def __init__(self, writer: S3Writer) -> None:
+        super().__init__()
+        self._writer = writer
+        self.write = writer.write  # type: ignore[method-assign]
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the number of bytes written."""
+        return self._writer.tell()
+
+    def commit(self) -> None:
+        """Publish it."""
+        self._writer.close()
+
+    def discard(self) -> None:
+        """Discard the data."""
+        self._writer.abort()
+
+
+class Compressed(io.BufferedIOBase):
+    """A file that is compressed while it is written. (GzipFile and others do not close the file below them.)"""
+
+    def __init__(self, file: Any, compress: Any, path: str, mode: str) -> None:
+        super().__init__()
+        self.name, self.mode = path, mode
+        self._file = file
+        self._compressing = compress(file, mode='w')
+        self.write = self._compressing.write  # type: ignore[method-assign]
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def close(self) -> None:
+        """Write the end of the compressed data and close the file below, which publishes the object."""
+        if not self.closed:
+            try:
+                self._compressing.close()
+                self._file.close()
+            except BaseException:
+                self.abort()
+                raise
+        super().close()
+
+    def abort(self) -> None:
+        """Close without publishing."""
+        getattr(self._file, 'abort', self._file.close)()
+        super().close()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        # Not IOBase's __del__, which calls close(): the file below logs that it was not closed.
+        pass
+
+
+@contextlib.contextmanager
+def as_fsspec(path: str) -> Iterator[None]:
+    """Raise errors about files as the OSErrors that fsspec's users expect."""
+    try:
+        yield
+    except S3poError as error:
+        raise as_file_error(error, path, is_new=True) from error.__cause__
+
+
+def is_plain(found: tuple[int, int | None] | None) -> bool:
+    """Whether S3 can serve the range: it is not empty and does not count from the end."""
+    return found is None or (found[0] >= 0 and (found[1] is None or found[1] > found[0]))
+
+
+def is_behind_the_end(error: BaseException) -> bool:
+    """Whether a range begins behind the end of the object."""
+    return isinstance(error, InvalidRequest) and error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
