@@ -59,7 +59,7 @@ class Member(Protocol):
     Attributes:
         eof: Whether its end was reached.
         needs_input: Whether all output of the input so far was returned.
-        unused_data: The bytes behind its end.
+        unused_data: The bytes after its end.
     """
 
     @property
@@ -77,7 +77,7 @@ class Member(Protocol):
     @property
     @property
     def unused_data(self) -> bytes:
-        """The bytes behind its end."""
+        """The bytes after its end."""
         ...
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:

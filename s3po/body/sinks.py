@@ -115,7 +115,7 @@ class BytesSink(Sink):
         self._buffer = io.BytesIO()
         self._is_growing = size_bytes is None
         if size_bytes:
-            # Allocated at once: growing the buffer would copy it again and again.
+            # Allocated at once: a growing buffer would be copied many times.
             self._buffer.seek(size_bytes - 1)
             self._buffer.write(b'\0')
 

@@ -113,7 +113,7 @@ def check_encoding(encoding: str | None, target: object) -> None:
     if encoding is None:
         return
     if target is not None:
-        raise ConfigurationError('encoding is for downloads into memory; a target takes the bytes as they are')
+        raise ConfigurationError('encoding is for downloads into memory; a target receives the bytes unchanged')
     try:
         codecs.lookup(encoding)
     except (LookupError, TypeError) as error:

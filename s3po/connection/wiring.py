@@ -60,7 +60,7 @@ class Wiring:
         self._logged: set[str] = set()
 
     def transport(self, bucket: str) -> Transport:
-        """The transport for a bucket; while a mock of moto is active, one that only moto answers.
+        """The transport for a bucket; while a mock of moto is active, one for moto only.
 
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
@@ -92,7 +92,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def client(self) -> S3Client:
-        """The boto3 client of this thread; while a mock of moto is active, one that only moto answers."""
+        """The boto3 client of this thread; while a mock of moto is active, one for moto only."""
         if is_mocked():
             return self._mocked(self._hubs.get()).client
         return self._own_client()

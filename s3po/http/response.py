@@ -135,7 +135,7 @@ class Response:
         self._parse(head)
         if not self.status or not head.startswith(b'HTTP/1.'):
             # llhttp accepts other versions and protocols, and empty lines before the head.
-            raise NetworkError(f'{connection.peer} sent no HTTP answer: {head[:40]!r}')
+            raise NetworkError(f'{connection.peer} sent no HTTP response: {head[:40]!r}')
         self._data = received[end:]
         return head
 
@@ -149,7 +149,7 @@ class Response:
             # Bytes that cannot become a head are refused now: the head may never be complete.
             if not received.startswith(b'HTTP/1.'[: len(received)]) or received.find(b'\n\n', searched) >= 0:
                 hint = connection.tls_hint() if received.startswith(TLS_ALERT) else ''
-                raise NetworkError(f'{connection.peer} sent no HTTP answer: {received[:40]!r}{hint}')
+                raise NetworkError(f'{connection.peer} sent no HTTP response: {received[:40]!r}{hint}')
             searched = max(0, len(received) - 3)
             # For has_begun, in case no more bytes arrive.
             self._data = received
@@ -217,14 +217,14 @@ class Response:
     # --- errors
 
     def _lost(self) -> ConnectionLost:
-        where = 'within the head of its answer' if self._data else 'without an answer'
+        where = 'within the head of its response' if self._data else 'without a response'
         return ConnectionLost(f'{self._connection.peer} closed the connection {where}{self._connection.tls_hint()}')
 
     def _too_long(self) -> NetworkError:
         return NetworkError(f'{self._connection.peer} sent a head of more than {MAX_HEAD_BYTES:,} bytes')
 
     def _malformed(self, error: Exception) -> NetworkError:
-        return NetworkError(f'{self._connection.peer} sent a malformed answer: {error}')
+        return NetworkError(f'{self._connection.peer} sent a malformed response: {error}')
 
     def _too_large(self, limit_bytes: int) -> NetworkError:
         return NetworkError(f'{self._connection.peer} sent a body of more than {limit_bytes:,} bytes where none is expected')

@@ -35,7 +35,7 @@ def length_of(text: str | None) -> int:
 def placed(status: int, content_range: str, size_bytes: int, *, is_range: bool) -> tuple[int, int, int]:
     """The offset of a body in its object, its length, and the size of the whole object; -1 for what is unknown.
 
-    Some stores answer a range request with status 200 and a correct Content-Range (gofakes3, and so `rclone serve s3`): the
+    Some stores respond to a range request with status 200 and a correct Content-Range (gofakes3, and so `rclone serve s3`): the
     header counts, not the status. The caller checks that it is the requested range.
 
     Args:

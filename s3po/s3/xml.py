@@ -118,7 +118,7 @@ def error_of(body: bytes) -> ErrorBody:
 
 
 def is_document(operation: str, body: bytes) -> bool:
-    """Whether a body is the document with which S3 answers an operation. Never raises."""
+    """Whether a body is the document of S3's response to an operation. Never raises."""
     try:
         document_of(without_odd_characters(body), operation)
     except (MalformedAnswer, ErrorInBody):
@@ -127,11 +127,11 @@ def is_document(operation: str, body: bytes) -> bool:
 
 
 def nothing_of(body: bytes) -> None:
-    """Check an answer that need not have a body: b'', or any document but an error or a web page."""
+    """Check a response that need not have a body: b'' and all documents are accepted, except errors and web pages."""
     if body:
         root = root_of_answer(body)
         if root.tag in PAGES:
-            raise MalformedAnswer('the answer is a web page')
+            raise MalformedAnswer('the response is a web page')
 
 
 def upload_id_of(body: bytes) -> str:

@@ -369,7 +369,7 @@ def _answers_read(doing: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        from botocore.exceptions import BotoCoreError  # at hand by now; this module must not import it
+        from botocore.exceptions import BotoCoreError  # imported by now; this module must not import it at its top
 
         if not _is_answered.get() or isinstance(error, BotoCoreError):
             # botocore validates some values of responses itself, such as the name of a region.
@@ -403,7 +403,7 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         # Usually the root is right, and the document is parsed only once.
         if found != expected and not is_document(operation, body):
             hint = web_page_hint({str(name).lower(): str(value) for name, value in response_dict['headers'].items()})
-            message = f'{operation}: the answer is {found[:60]!r}, not {expected!r}'
+            message = f'{operation}: the response is {found[:60]!r}, not {expected!r}'
             raise NetworkError(message + (f'; {hint}' if hint else ''))
         if found != expected and operation == 'CompleteMultipartUpload':
             # The ETag in a document with another root is no proof.

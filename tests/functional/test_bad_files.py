@@ -92,7 +92,7 @@ def test_file_changes_while_its_parts_are_sent(
 
 
 @pytest.mark.parametrize('change', [shrink, grow])
-def test_file_changes_behind_its_last_part(
+def test_file_changes_after_its_last_part(
     store: Store,
     connect: Callable[..., s3po.Connection],
     large: pathlib.Path,

@@ -189,7 +189,7 @@ def test_abort_that_fails_at_first(conn: s3po.Connection, store: Store) -> None:
     assert len(store.log('AbortMultipartUpload')) == 3
 
 
-def test_abort_that_comes_to_nothing(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_abort_that_fails(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """If an abort fails, the log and the error name the upload."""
     store.script({'operation': 'UploadPart', 'action': {'status': 403, 'code': 'AccessDenied'}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'status': 403, 'code': 'AccessDenied'}})

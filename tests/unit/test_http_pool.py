@@ -113,7 +113,7 @@ def test_request_that_dies_twice() -> None:
     script = [Receive(), Close()]
     with FakeServer([*ONCE, *script], script, default=script) as server, pool_to(server) as pool:
         fetch(pool)
-        with pytest.raises(ConnectionLost, match='without an answer'):
+        with pytest.raises(ConnectionLost, match='without a response'):
             pool.exchange(REQUEST)
 
     assert server.received == [REQUEST * 2, REQUEST]
@@ -135,7 +135,7 @@ def test_garbage_on_a_used_connection() -> None:
     """After an invalid response the request is not sent again."""
     with FakeServer([*ONCE, Receive(), Send(b'garbage')]) as server, pool_to(server) as pool:
         fetch(pool)
-        with pytest.raises(NetworkError, match='no HTTP answer'):
+        with pytest.raises(NetworkError, match='no HTTP response'):
             pool.exchange(REQUEST)
 
     assert server.received == [REQUEST * 2]
