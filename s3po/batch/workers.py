@@ -156,7 +156,7 @@ class WorkerPool:
         return len(busy) == self._size
 
     def _look(self) -> None:
-        """Called by the timer: in a standstill, let all waiting producers through."""
+        """Called by the timer: in a standstill, admit all waiting producers."""
         self._is_stalled = self._seen == self.ended and self._are_all_in_callbacks()
         self._seen = self.ended
         if not self._waiting and not self._is_stalled:

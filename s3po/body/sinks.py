@@ -56,7 +56,7 @@ class Sink:
         """Set the object that will be written, before begin() or write_whole(); called again after every restart."""
 
     def begin(self, size_bytes: int | None) -> None:
-        """Prepare for an object of this size (None if unknown), and discard what an earlier attempt wrote."""
+        """Prepare for an object of this size (None if unknown), and discard the bytes of an earlier attempt."""
         raise NotImplementedError
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
@@ -87,7 +87,7 @@ class Sink:
         """Publish the object, which is complete."""
 
     def rollback(self) -> None:
-        """Remove what was written, after a failed download."""
+        """Remove the written bytes, after a failed download."""
 
     @property
     def value(self) -> bytes | None:

@@ -81,7 +81,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller gave a transport.
+        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller passed a transport.
 
         Raises:
             ConfigurationError: As for transport().

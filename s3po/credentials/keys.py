@@ -1,6 +1,6 @@
 """Keys, and how they are read from what a function or a service returns.
 
-Keys are never changed and never put together from two sources, so an id never goes with another id's secret.
+Keys are never changed and never put together from two sources, so an id is never combined with another id's secret.
 """
 
 from __future__ import annotations

@@ -279,7 +279,7 @@ def _set_region(builtins: dict[str, Any], **_: Any) -> None:
 
 
 def _stop(request: Any, signing_name: str, region_name: str, signature_version: object, **_: Any) -> None:
-    """On botocore's `before-sign`: stop a prepared HeadObject; let every other request pass."""
+    """On botocore's `before-sign`: stop a prepared HeadObject, but no other request."""
     if _asked_region.get() is None:
         return
     signing = request.context.get('signing', {})

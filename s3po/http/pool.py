@@ -198,7 +198,7 @@ class Pool:
             response.receive_head(has_body=has_body)
 
     def _send_body(self, connection: Connection, response: Response, head: bytes, body: Body) -> bool:
-        """Send a head and a body that is too large for one piece; returns whether the response came before its end."""
+        """Send a head and a body that is too large for one piece; returns whether the response arrived before its end."""
         if body.size_bytes > EXPECT_BYTES and self._announces:
             if self._announce(connection, response, head):
                 return True
@@ -226,7 +226,7 @@ class Pool:
         return is_answered
 
     def _send_on(self, connection: Connection, response: Response, data: memoryview) -> bool:
-        """Send all of the data, unless the final response comes first; returns whether it did."""
+        """Send all of the data, unless the final response arrives first; returns whether it did."""
         while data:
             sent = connection.send(data)
             if sent:

@@ -97,7 +97,7 @@ class UploadsPage:
 
     Attributes:
         uploads: The uploads under way.
-        is_truncated: Whether the store says that there are more.
+        is_truncated: Whether there are more uploads, as the store reports.
         next_key_marker: The next page's key-marker; '' if the store sent none.
         next_upload_id_marker: The next page's upload-id-marker; '' if the store sent none.
     """

@@ -1,7 +1,7 @@
 """Reads S3's XML documents into trees, and values out of the trees' elements.
 
 Functions that take bytes raise MalformedAnswer, or ErrorInBody if the document is an error's. The rules for all documents:
-- What is not a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200 must not
+- All but a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200 must not
   look like an empty bucket, nor a cut body like the end of a listing.
 - The root may have any name but those of other operations' documents, if the document has elements that S3 sends: stores differ
   in its name, and botocore does not look at it. A document without these elements must have S3's root.
@@ -131,7 +131,7 @@ def root_of_answer(body: bytes) -> Element:
 def tree_of(body: bytes) -> Element:
     """The root of a document. The names of its elements have no namespace.
 
-    This uses pyexpat and not ElementTree's own parser, because pyexpat stops where a handler raises. The other one goes on to
+    This uses pyexpat and not ElementTree's own parser, because pyexpat stops where a handler raises. The other one continues to
     the end of the document, and expands entities on the way.
     """
     check_bounds(body)

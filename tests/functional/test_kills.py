@@ -53,7 +53,7 @@ def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connecti
     return connection
 
 
-# --- ways to end a transfer: each starts it, and ends it as soon as it has come far enough
+# --- ways to end a transfer: each starts it, and ends it as soon as it has made enough progress
 
 
 def kill(transfer: Callable[[], object], has_come: Callable[[], bool]) -> None:
