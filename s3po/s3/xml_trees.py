@@ -1,8 +1,8 @@
 """Reads S3's XML documents into trees, and values out of the trees' elements.
 
 Functions that take bytes raise MalformedAnswer, or ErrorInBody if the document is an error's. The rules for all documents:
-- All but a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200 must not
-  look like an empty bucket, nor a cut body like the end of a listing.
+- Anything else than a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200
+  must not look like an empty bucket, nor a truncated body like the end of a listing.
 - The root may have any name but those of other operations' documents, if the document has elements that S3 sends: stores differ
   in its name, and botocore does not look at it. A document without these elements must have S3's root.
 - A DOCTYPE is refused where it begins. So there are no entities but XML's own five, and nothing is expanded or fetched.
