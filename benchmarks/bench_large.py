@@ -13,7 +13,7 @@ _PARTS = '8 MiB parts, 8 wide'
 _NEVER_SIGNS = frozenset({'awscrt', 'opendal/file'})
 # The caller has to choose the sizes of ranges or parts: there are no defaults.
 _NO_DEFAULT = frozenset({'obstore/ranges', 'opendal/ranges', 'opendal/file'})
-# After a multipart upload of this size it looks for the object; the measuring store keeps the parts only.
+# After a multipart upload of this size it looks for the object; the measuring store has only the parts.
 _LOOKS_BACK = frozenset({'rclone'})
 
 

@@ -100,7 +100,7 @@ def _quickest(
         return ways[0], {}, None
     rates: dict[str, float] = {}
     errors = []
-    # One trial is enough where a run is long, or mostly waits.
+    # One trial is enough if a run is long, or consists mostly of waiting.
     for _ in range(1 if work.is_large or work.endpoint == 'delayed' else 2):
         for peer in ways:
             try:
@@ -217,7 +217,7 @@ def _check(job: Job, sink: Sink, out: Path, *, compare: bool) -> None:
     """Raises if the client did less than its job. `compare` compares all bytes of a large download."""
     if job.verb.startswith(('put', 'write')):
         files, size_bytes = sink.stored(job.bucket)
-        # Some clients send bodies in chunks with signatures or checksums; the store keeps these unchanged.
+        # Some clients send bodies in chunks with signatures or checksums; the store saves these unchanged.
         if files < job.count or size_bytes < job.count * job.size_bytes:
             raise MeasurementError(f'{files} files of {size_bytes} bytes were stored, too few')
     elif job.verb in {'get_directory', 'get_tree'}:

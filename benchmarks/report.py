@@ -96,7 +96,7 @@ def works_of(results: list[Measured]) -> list[Work]:
 
 
 def machine() -> dict[str, object]:
-    """What the figures depend on, besides the clients."""
+    """The machine and its software, on which the figures depend."""
     output = subprocess.run([NGINX, '-v'], capture_output=True, text=True, check=False).stderr
     return {
         'processors': os.cpu_count(),
@@ -182,7 +182,7 @@ def write_into(path: str, results: list[Measured]) -> None:
 
 
 def summary(results: list[Measured]) -> str:
-    """For documents: a table with a row for each work and a column for each library, and where others are ahead of s3po."""
+    """The summary for documents: a row for each work, a column for each library, and the rows where others beat s3po."""
     libraries = [name for name in _SUMMARISED if any(each.library == name and each.runs for each in results)]
     rows = [['', *libraries]]
     ahead, leaner = [], []
@@ -209,7 +209,7 @@ def summary(results: list[Measured]) -> str:
 
 
 def _compared(work: Work, ratios: list[tuple[Measured, float]]) -> list[str]:
-    """A list item with the clients that are ahead, or nothing if none is."""
+    """A list item with the clients that are ahead of s3po, or nothing if none is."""
     found = sorted(((ratio, each.peer) for each, ratio in ratios if ratio > _AHEAD), reverse=True)
     names = ', '.join(f'{peer} {ratio:.2f}' for ratio, peer in found)
     return [f'- {work.title}: {names}'] if names else []

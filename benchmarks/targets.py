@@ -15,7 +15,7 @@ from works import Measured, of
 
 _PART_BYTES = 8 * MIB
 _LARGE_RSS_BYTES = 80 * MIB
-# The share of the rate that the same number of connections could have if only the store took time.
+# The least share of the rate that the same number of connections would have if only the store took time.
 _DELAYED_SHARE = 0.9
 
 

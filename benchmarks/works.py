@@ -25,7 +25,7 @@ class Work:
         width: The number of requests at once.
         part_bytes: The size of a part; None leaves all settings of the clients at their defaults.
         payload: 'signed', 'unsigned', or None for each client's default.
-        without: Names of clients that cannot do it in this way.
+        without: The names of clients that cannot do it in this way.
         only: The only library to measure; '' for all.
     """
 
@@ -74,7 +74,7 @@ class Measured:
         work: The work.
         peer: The client's name, with the way it was used.
         version: The client's version.
-        is_floor: Whether it is no client, but bare sockets.
+        is_floor: Whether it is bare sockets, not a client.
         runs: One per round.
         tried: For clients with several ways: the rate of each way in the trial that selected the quickest.
         error: Why there are no more runs; None if all succeeded.
@@ -100,7 +100,7 @@ class Measured:
 
     @property
     def rates(self) -> list[float]:
-        """Per run: bytes per second of a large object, else objects per second."""
+        """The rate of each run: bytes per second of a large object, else objects per second."""
         return [rate_of(self.work, run) for run in self.runs]
 
     @property
@@ -115,7 +115,7 @@ class Measured:
 
     @property
     def cpus_s(self) -> list[float]:
-        """Per run: as `cpu_s`."""
+        """The CPU seconds of each run, per GiB of a large object, else per object."""
         return [run.cpu_s / (run.size_bytes / GIB if self.work.is_large else run.count) for run in self.runs]
 
     @property
@@ -129,11 +129,11 @@ class Measured:
         return self._median(lambda run: run.requests / run.count)
 
     def times(self, other: Measured) -> list[float]:
-        """Per round that both ran: this rate divided by the other's. Changes of the machine's speed cancel out."""
+        """For each round that both ran: this rate divided by the other's. Changes of the machine's speed cancel out."""
         return [mine / its for mine, its in zip(self.rates, other.rates, strict=False)]
 
     def cpu_times(self, other: Measured) -> list[float]:
-        """Per round that both ran: this CPU time divided by the other's."""
+        """For each round that both ran: this CPU time divided by the other's."""
         return [mine / its for mine, its in zip(self.cpus_s, other.cpus_s, strict=False)]
 
     def to_json(self) -> dict[str, object]:

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/tutorial-s3-mpu-additional
 can be combined into that of the object (FULL_OBJECT). For digests, only the digest of the parts' digests is known (COMPOSITE),
 which cannot be compared with the bytes without knowing the size of the parts.
 
-awscrt computes a CRC64NVME at 57 GB/s, which costs nothing beside a transfer; MD5 reaches 0.8 GB/s and SHA-256 1.8.
+awscrt computes a CRC64NVME at 57 GB/s, which is negligible in a transfer; MD5 reaches 0.8 GB/s and SHA-256 1.8.
 """
 
 from __future__ import annotations

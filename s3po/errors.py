@@ -262,7 +262,7 @@ class LocalError(S3poError, OSError):
 
 
 class ListingError(S3poError):
-    """The store's listing contradicts itself; some keys may be missing from what was listed."""
+    """The store's listing contradicts itself; some keys may be missing from it."""
 
 
 class BreakerOpen(S3poError):

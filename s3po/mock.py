@@ -107,7 +107,7 @@ class Mock:
         return mocked  # type: ignore[return-value]  # it has the signature of what it wraps
 
     def _decorate_class(self, decorated: type) -> None:
-        import unittest  # only who has such classes has imported it
+        import unittest  # imported only here: a program with such classes has imported it already
 
         if issubclass(decorated, unittest.TestCase):
             # run() runs one test with its setUp and tearDown. A setUp outside of the mock would use a real store.

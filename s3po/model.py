@@ -194,7 +194,7 @@ class Part:
 
     @property
     def stop(self) -> int:
-        """The offset behind the last byte of the part."""
+        """The offset of the first byte after the part."""
         return self.offset + self.size_bytes
 
 

@@ -12,7 +12,7 @@ from job import Job
 from objects import keys
 
 _BUFFER_BYTES = 64 * 1024
-# As nginx writes it.
+# In the form that nginx writes.
 _LENGTH = b'Content-Length: '
 
 

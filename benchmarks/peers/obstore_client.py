@@ -136,7 +136,7 @@ class Async(_Obstore):
 
 
 class Stream(_Obstore):
-    """A large object, up in parts and down in one stream."""
+    """A large object, uploaded in parts and downloaded in one stream."""
 
     def put_file(self) -> None:
         options = {}
@@ -150,7 +150,7 @@ class Stream(_Obstore):
 
 
 class Ranges(_Obstore):
-    """A large object down in ranges, which the caller requests and writes to their places."""
+    """A large object, downloaded in ranges, which the caller requests and writes to their places."""
 
     def get_file(self) -> None:
         part = self.job.part_bytes

@@ -117,7 +117,7 @@ class Async:
 
 
 class File(_Opendal):
-    """A large object as a file object, up in parts and down in one stream."""
+    """A large object as a file object, uploaded in parts and downloaded in one stream."""
 
     def warm_up(self) -> None:
         self.operator.exists(LARGE_KEY)
@@ -135,7 +135,7 @@ class File(_Opendal):
 
 
 class Ranges(_Opendal):
-    """A large object down in ranges, which the caller requests and writes to their places."""
+    """A large object, downloaded in ranges, which the caller requests and writes to their places."""
 
     def warm_up(self) -> None:
         self.operator.exists(LARGE_KEY)

@@ -1,4 +1,4 @@
-"""Runs a client that is a program of its own, whose start is part of the measurement."""
+"""Runs a client that is a separate program. The measurement includes its start."""
 
 from __future__ import annotations
 

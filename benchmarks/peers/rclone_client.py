@@ -58,7 +58,7 @@ class Rclone:
         if self.job.verb in {'put_file', 'get_file'}:
             part = f'{self.job.part_bytes}B'
             options += ['--s3-chunk-size', part, '--s3-upload-cutoff', part, '--s3-upload-concurrency', str(self.job.width)]
-            # Its multi-thread uploads would look for the object afterwards; the measuring store keeps the parts only.
+            # Its multi-thread uploads would look for the object afterwards; the measuring store has only the parts.
             streams = self.job.width if self.job.verb == 'get_file' else 0
             options += [
                 '--multi-thread-streams',

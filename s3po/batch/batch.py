@@ -301,7 +301,7 @@ class Batch(Calls):
         if not self._submitted:
             self._began_at = time.monotonic()
         try:
-            # Python looks for signals behind a call. So these two are carried out together.
+            # Python checks for signals after a call only. So no signal can interrupt between these two statements.
             self._submitted += 1
             self._open.add(job)
             if self._jobs is not None:
@@ -381,7 +381,7 @@ class Batch(Calls):
             self._is_idle.set()
 
     def _settle(self, error: BaseException) -> None:
-        """End the jobs that an exception has lost. Ctrl-C may come between any two steps of queueing and counting a job."""
+        """End the jobs that an exception has lost. Ctrl-C may interrupt the steps that queue and count a job."""
         if not self.home.is_own_process():
             return
         for job in self._open.difference(self._workers.jobs()):
@@ -425,7 +425,7 @@ class Batch(Calls):
         self._stop(reason)
         self._interrupt_running(reason, is_urgent=True)
         while not self._workers.join(INTERRUPT_S):
-            # Once more: the exception may have come while a job was interrupted.
+            # Once more: the exception may have been raised while a job was being interrupted.
             self._interrupt_running(reason, is_urgent=True)
         self._settle(error)
 

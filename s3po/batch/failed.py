@@ -199,7 +199,7 @@ class FailedJobs(Sequence[FailedJob]):
 
 
 def _is_read_once(source: Any) -> bool:
-    """Whether a source is a stream: reading it again would give only the rest."""
+    """Whether a source is a stream: reading it again would return only the rest."""
     if hasattr(source, 'read'):
         try:
             return not source.seekable()

@@ -1,7 +1,7 @@
 """Warnings about batches that were not waited for and failures that were not read.
 
-They come when the batch is collected or the program ends. Python ignores a ResourceWarning by default, and lost data are worse
-than an open file, so each is an ERROR in the log too: Python prints that to stderr even without any logging set up.
+They are emitted when the batch is collected or the program ends. Python ignores a ResourceWarning by default, and lost data are
+worse than an open file, so each is an ERROR in the log too: Python prints that to stderr even without any logging set up.
 """
 
 from __future__ import annotations

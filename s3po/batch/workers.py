@@ -156,7 +156,7 @@ class WorkerPool:
         return len(busy) == self._size
 
     def _look(self) -> None:
-        """Called by the timer: in a standstill, let all waiting producers through."""
+        """Called by the timer: in a standstill, admit all waiting producers."""
         self._is_stalled = self._seen == self.ended and self._are_all_in_callbacks()
         self._seen = self.ended
         if not self._waiting and not self._is_stalled:
@@ -203,7 +203,7 @@ class WorkerPool:
         for _ in range(self._waiting):
             # The batch refuses the jobs of waiting producers.
             self._room.release()
-        # One that Ctrl-C kept from being started is false, as one that has ended.
+        # A greenlet is false if it has ended, and also if Ctrl-C prevented its start.
         gevent.joinall([worker for worker in self._workers if worker], timeout_s)
         return not any(self._workers)
 
@@ -244,7 +244,7 @@ class WorkerPool:
             worker.start()
 
     def _forget(self, worker: Worker) -> None:
-        # A worker that was killed (by Ctrl-C, or by gevent.killall in the program) may leave waiting jobs behind.
+        # A worker that was killed (by Ctrl-C, or by gevent.killall in the program) may leave jobs in the queue.
         self._workers.pop(worker, None)
         # A killed greenlet has no exception, and GreenletExit as its value.
         ended_by = worker.value if worker.exception is None else worker.exception

@@ -57,7 +57,7 @@ class Member(Protocol):
     Attributes:
         eof: Whether its end was reached.
         needs_input: Whether all output of the input so far was returned.
-        unused_data: The bytes behind its end.
+        unused_data: The bytes after its end.
     """
 
     @property
@@ -70,7 +70,7 @@ class Member(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """The bytes behind its end."""
+        """The bytes after its end."""
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         """Decompress data (b'' unless needs_input); returns at most max_length bytes."""

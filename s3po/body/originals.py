@@ -3,8 +3,8 @@
 The file that is deleted must be the one that was uploaded, whatever other processes do to the path meanwhile. POSIX has no
 "delete this name if it is that file": another process may replace the file between the check and the deletion. So the file is
 first renamed, within its directory, to a name that no other process uses, then checked again, and only then deleted. If the
-check fails, it is renamed back, unless another file has taken its place; then it stays under the new name, which the error
-gives. The directory is opened once, so it does not matter if its own path changes.
+check fails, it is renamed back, unless another file has taken its place; then it stays under the new name, which is in the
+error. The directory is opened once, so it does not matter if its own path changes.
 
 Two cases remain: a process that has the file open may write to it after the last check, and that data is lost. And a process
 that is killed between the two steps leaves the file (which is uploaded) under the name '.s3po-….deleting'.

@@ -56,7 +56,7 @@ class Sink:
         return self
 
     def begin(self, size_bytes: int | None) -> None:
-        """Prepare for an object of this size (None if unknown), and discard what an earlier attempt wrote."""
+        """Prepare for an object of this size (None if unknown), and discard the bytes of an earlier attempt."""
         raise NotImplementedError
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
@@ -87,7 +87,7 @@ class Sink:
         """Publish the object, which is complete."""
 
     def rollback(self) -> None:
-        """Remove what was written, after a failed download."""
+        """Remove the written bytes, after a failed download."""
 
     @property
     def value(self) -> bytes | None:
@@ -116,7 +116,7 @@ class BytesSink(Sink):
         self._buffer = io.BytesIO()
         self._is_growing = size_bytes is None
         if size_bytes:
-            # Allocated at once: growing the buffer would copy it again and again.
+            # Allocated at once: a growing buffer would be copied many times.
             self._buffer.seek(size_bytes - 1)
             self._buffer.write(b'\0')
 

@@ -1,4 +1,4 @@
-"""Sources: everything that can be uploaded, behind two interfaces.
+"""Sources: everything that can be uploaded, with two interfaces.
 
 A SizedSource has a known length, and any range of it can be read any number of times: bytes, text, paths, seekable files. A
 StreamSource is read once, in order: pipes, sockets, iterables.
@@ -63,7 +63,7 @@ class Source:
         """Raise SourceChanged if the source has changed since it was opened."""
 
     def finish(self) -> None:
-        """Set the position of a caller's file behind the bytes that were sent, as reading it would have done."""
+        """Set the position of a caller's file after the bytes that were sent, as reading them would have done."""
 
     def hold(self) -> None:
         """Keep the source open after close(), until let_go(): another thread may still read from it."""

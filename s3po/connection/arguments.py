@@ -107,7 +107,7 @@ def plain_path(path: str) -> str:
 def check_encoding(encoding: str, target: object) -> None:
     """Reject an encoding that is unknown, or given together with a target."""
     if target is not None:
-        raise ConfigurationError('encoding is for downloads into memory; a target takes the bytes as they are')
+        raise ConfigurationError('encoding is for downloads into memory; a target receives the bytes unchanged')
     try:
         codecs.lookup(encoding)
     except (LookupError, TypeError) as error:

@@ -237,7 +237,7 @@ def _check_asked_for(page: Listing, where: str, prefix: str, start_after: str) -
             raise ListingError(f'the listing of {where} has {name!r}, which does not begin with the prefix {prefix!r}')
     for name in names if start_after else ():
         if name <= start_after:
-            raise ListingError(f'the listing of {where} has {name!r}, which is not behind start_after={start_after!r}')
+            raise ListingError(f'the listing of {where} has {name!r}, which is not after start_after={start_after!r}')
 
 
 def _named_page(found: list[ListEntry | Prefix]) -> str:

@@ -68,7 +68,7 @@ __all__ = ['Operations']
 
 log = logging.getLogger(__name__)
 
-# The time limit of close() for clean-up: half of it for what is running, the rest for aborts that failed before.
+# The time limit of close() for clean-up: half of it for running clean-up, the rest for aborts that failed before.
 CLOSE_S: Final = 5.0
 
 # The S3 requests that one call may make: `extra` takes their parameters.
@@ -146,7 +146,7 @@ class Operations:
         )
 
     def finish_clean_up(self) -> None:
-        """Wait for the clean-up in the background and abort the remaining uploads, within CLOSE_S; log what is not done."""
+        """Wait for the clean-up in the background and abort the remaining uploads, within CLOSE_S; log unfinished clean-up."""
         pending_aborts, until = self._pending_aborts, time.monotonic() + CLOSE_S
         for doing in pending_aborts.cleanups.wait(CLOSE_S / 2):
             log.warning('%s was not finished when the connection was closed', doing)

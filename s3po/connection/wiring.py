@@ -64,7 +64,7 @@ class Wiring:
     def resolve(self, bucket: str) -> tuple[Transport, Governor]:
         """The transport for a bucket, and the governor of this thread. Called once per call.
 
-        While a mock of moto is active, the transport is one that only moto answers.
+        While a mock of moto is active, the transport is one for moto only.
 
         Raises:
             ConfigurationError: transport='wire', and it cannot serve the bucket.
@@ -77,7 +77,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller gave a transport.
+        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller passed a transport.
 
         Raises:
             ConfigurationError: As for resolve().
@@ -88,7 +88,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def client(self) -> S3Client:
-        """The boto3 client of this thread; while a mock of moto is active, one that only moto answers."""
+        """The boto3 client of this thread; while a mock of moto is active, one for moto only."""
         if is_mocked():
             return self._mocked(self._hubs.get()).client
         return self._own_client()

@@ -28,7 +28,7 @@ class Profile:
 
 
 def default_paths() -> tuple[str, str]:
-    """The credentials file, and the config file, which comes second."""
+    """The credentials file first, then the config file."""
     return (
         os.environ.get('AWS_SHARED_CREDENTIALS_FILE') or '~/.aws/credentials',
         os.environ.get('AWS_CONFIG_FILE') or '~/.aws/config',

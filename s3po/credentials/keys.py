@@ -1,6 +1,6 @@
 """Keys, and how they are read from what a function or a service returns.
 
-Keys are never changed and never put together from two sources, so an id never goes with another id's secret.
+Keys are never changed and never put together from two sources, so an id is never combined with another id's secret.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Keys:
     expires_at: datetime | None = None
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('keys go into no pickle')
+        raise TypeError('keys cannot be pickled')
 
     def seconds_left(self) -> float:
         """How long they are still valid; negative for expired keys, infinite for keys that never expire."""
@@ -120,7 +120,7 @@ def _expiry(found: object, giver: str) -> datetime | None:
         except ValueError:
             expiry = None
     if not isinstance(expiry, datetime):
-        told = 'a text that is no time of ISO 8601' if isinstance(found, str) else _kind(found)
+        told = 'a text that is not a time in ISO 8601' if isinstance(found, str) else _kind(found)
         raise CredentialsError(f'{giver} returned {told} as expires_at, not a datetime or 2030-12-31T23:59:59Z')
     if expiry.tzinfo is None or expiry.utcoffset() is None:
         raise CredentialsError(f'{giver} returned an expires_at without a time zone: {expiry.isoformat()}')

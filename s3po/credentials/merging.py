@@ -14,7 +14,7 @@ __all__ = ['merge_credentials']
 def merge_credentials(*credentials: Credentials) -> Credentials:
     """Merge several credentials into one.
 
-    Id, secret and token always come from the same one: the first that has keys now, else the first that can get keys (a
+    Id, secret and token are always those of one source: the first that has keys now, else the first that can get keys (a
     metadata service that has not responded so far). The region is the first that any of them has.
 
     Args:

@@ -77,7 +77,7 @@ class _Watched:
     """The session of botocore's fetchers. It returns only valid responses to them.
 
     Attributes:
-        failure: What was wrong with the last response, or with the request; '' for nothing.
+        failure: The fault of the last response or request; '' for nothing.
         where: The last request, for messages.
     """
 
@@ -139,7 +139,7 @@ def _failure_of(error: Exception) -> str:
 
 
 def _wrong_with_keys(content: bytes) -> str:
-    """What is wrong with a response that must contain keys; '' for nothing."""
+    """The fault of a response that must contain keys; '' if it is valid."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):

@@ -54,8 +54,8 @@ PLAIN_ENDPOINTS: Final = {
 class _Session(botocore.session.Session):
     """A session that sends requests to EC2's metadata service only in the safe way.
 
-    Only by version 2 of its protocol, which is safe against forged requests (botocore falls back to version 1 if version 2 is
-    not answered), and never through a proxy, which would see the role's keys. botocore waits 1 s and tries once, unless
+    Only by version 2 of its protocol, which is safe against forged requests (botocore falls back to version 1 if version 2
+    does not respond), and never through a proxy, which would see the role's keys. botocore waits 1 s and tries once, unless
     AWS_METADATA_SERVICE_TIMEOUT and AWS_METADATA_SERVICE_NUM_ATTEMPTS are set.
     """
 
@@ -84,7 +84,7 @@ def build_client(settings: ClientSettings) -> S3Client:
         try:
             client, credentials = _client_of(settings)
         except MetadataRetrievalError as error:
-            # IMDS is the last provider in the chain; no answer is normal.
+            # IMDS is the last provider in the chain; it is normal that it does not respond.
             raise CredentialsError(f'{NO_CREDENTIALS} ({redacted(str(error))})') from error
     guard_logs()
     if credentials is None and _any(client.meta.config).signature_version is not UNSIGNED:

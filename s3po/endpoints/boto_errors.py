@@ -77,9 +77,9 @@ def translated(doing: str, *, on_expired: Callable[[], None] | None = None, endp
     """Raise errors of botocore in the body as s3po's.
 
     Args:
-        doing: What is done, for the message: 'GetObject s3://bucket/key'.
+        doing: The operation, for the message: 'GetObject s3://bucket/key'.
         on_expired: Called when the store reports that the credentials have expired; None if they cannot be refreshed.
-        endpoint: Where the request goes, for the message.
+        endpoint: The endpoint of the request, for the message.
     """
     try:
         yield

@@ -211,7 +211,7 @@ def _through_proxy(place: Place, proxies: Mapping[str, str]) -> Place:
     if proxy.startswith('//') or '://' not in proxy:
         proxy = 'http://' + proxy.removeprefix('//')
     if not proxy.startswith('http://'):
-        raise NotServable(f'the proxy is spoken to by {proxy.partition("://")[0]}')
+        raise NotServable(f'the proxy requires {proxy.partition("://")[0]}')
     return replace(place, proxy=proxy)
 
 
@@ -260,7 +260,7 @@ def _ask(client: Any, bucket: str, region: str) -> Place:
         return _place_of(prepared)
     finally:
         _asked_region.reset(token)
-    raise NotServable('a handler of the client answers in the place of the store')
+    raise NotServable('a handler of the client responds instead of the store')
 
 
 def _set_region(builtins: dict[str, Any], **_: Any) -> None:
@@ -271,7 +271,7 @@ def _set_region(builtins: dict[str, Any], **_: Any) -> None:
 
 
 def _stop(request: Any, signing_name: str, region_name: str, signature_version: object, **_: Any) -> None:
-    """On botocore's `before-sign`: stop a prepared HeadObject; let every other request pass."""
+    """On botocore's `before-sign`: stop a prepared HeadObject, but no other request."""
     if _asked_region.get() is None:
         return
     signing = request.context.get('signing', {})
@@ -284,14 +284,14 @@ def _place_of(prepared: _Prepared) -> Place:
 
     parts = urllib.parse.urlsplit(prepared.request.url)
     if parts.hostname is None or parts.netloc.find('[') > 0:
-        raise NotServable(f'{parts.netloc!r} is no host')
+        raise NotServable(f'{parts.netloc!r} is not a host')
     is_signed = prepared.signature is not UNSIGNED
     if is_signed:
         _check_signature(prepared)
     port = addressing.DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     return Place(
         scheme=parts.scheme,
-        # RFC 6874: the zone of an IPv6 address stands escaped in a URL.
+        # RFC 6874: the zone of an IPv6 address is escaped in a URL.
         host=urllib.parse.unquote(parts.hostname),
         port=port,
         host_header=addressing.host_header(parts.scheme, parts.hostname, port),

@@ -46,7 +46,7 @@ class ClientSettings:
     verify: bool | str = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     payload_signing: str = 'auto'
-    # What was logged once and is not logged again.
+    # The warnings that were logged, and are not logged again.
     _logged: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     # botocore's form of credentials that refresh, by process id; see boto_keys.refreshable().
     refreshable: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -139,7 +139,7 @@ class ClientSettings:
                 raise ConfigurationError(f'{name} and client exclude each other: the client has one already')
 
     def _resolve_credentials(self) -> None:
-        """Move what is given as credentials to the other fields, if they can hold it."""
+        """Move the value of `credentials` to the other fields, if they can hold it."""
         given = self.credentials
         if given is None:
             return

@@ -249,7 +249,7 @@ class S3Reader(io.BufferedIOBase):
         return piece
 
     def _load(self, wanted: int) -> bool:
-        """Make the block contain the position; False at or behind the end."""
+        """Make the block contain the position; False at or after the end."""
         position = self._position
         if self._start <= position < self._stop:
             return True

@@ -192,7 +192,7 @@ class S3Writer(io.BufferedIOBase):
         self._small += 1
         self._small_bytes += size_bytes
         if self._small_bytes >= GATHERED_BYTES:
-            # Large pieces may stand between them; they are then copied too.
+            # Large pieces between them are copied too.
             tail = self._held[-self._small :]
             self._held[-self._small :] = [b''.join(tail)]
             self._small = self._small_bytes = 0

@@ -89,7 +89,7 @@ class Addresses:
             unknown.is_unresolved = True
             raise unknown from error
         except UnicodeError as error:
-            raise NetworkError(f'the host {self._host!r} is no host name: {error}') from error
+            raise NetworkError(f'the host {self._host!r} is not a valid host name: {error}') from error
         self._found = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
         self._valid_until = now + RESOLVED_S
         known = set(self._found)

@@ -172,7 +172,7 @@ class OriginOpener:
             raise ConnectTimeout(f'no connection to {self.origin.peer} within {self._connect_timeout_s:g} s') from None
         except ssl.SSLCertVerificationError as error:
             raise CertificateError(
-                f'the certificate of {self.origin.peer} is not to be trusted: {error.verify_message or error}; '
+                f'the certificate of {self.origin.peer} cannot be trusted: {error.verify_message or error}; '
                 'give verify= the path of the authority that signed it'
             ) from error
         except ssl.SSLEOFError as error:

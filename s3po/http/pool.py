@@ -128,7 +128,7 @@ class Pool:
                 connection.close()
                 if not _was_lost_before(error, connection, response, is_idempotent=is_idempotent):
                     raise
-                log.debug('%s; it had been used before, so the request goes out on a new one', error)
+                log.debug('%s; it had been used before, so the request is sent on a new one', error)
             except _ExpectationRefused:
                 # At most once: from now on no body is announced.
                 connection.close()

@@ -28,7 +28,7 @@ FUNCTIONS: Final = frozenset({'callback', 'errback', 'progress'})
 
 
 class _Lost:
-    """Stands for an option that a file of calls does not keep."""
+    """The placeholder of an option that a file of calls does not contain."""
 
     def __repr__(self) -> str:
         return '<not kept>'

@@ -1,4 +1,4 @@
-"""The options of each operation: their names, types and defaults, which stand only here.
+"""The options of each operation: their names, types and defaults, which are defined only here.
 
 The methods of Connection and Batch take them as `**options: Unpack[UploadOptions]`, which type checkers read. The decorator
 `shows` puts them into the signatures that help() and inspect.signature() show. A `…Options` class has the keywords of a method,

@@ -49,7 +49,7 @@ _CLIENTS = (
 
 
 class LateImportWarning(RuntimeWarning):
-    """The full patch came too late for a part of this process, which stays blocking.
+    """The full patch was applied too late for a part of this process, which remains blocking.
 
     Emitted only if the program requests the full patch (`s3po.patch_all()` or S3PO_PATCH=all). The narrow patch is never too
     late. If warnings are errors, it is logged as a WARNING instead: the patch has been applied and must not fail half-way.

@@ -33,9 +33,9 @@ def length_of(text: str | None) -> int:
 
 
 def placed(status: int, content_range: str, size_bytes: int, *, is_range: bool) -> tuple[int, int, int]:
-    """The offset of a body in its object, its length, and the size of the whole object; -1 for what is unknown.
+    """The offset of a body in its object, its length, and the size of the whole object; -1 for unknown values.
 
-    Some stores answer a range request with status 200 and a correct Content-Range (gofakes3, and so `rclone serve s3`): the
+    Some stores respond to a range request with status 200 and a correct Content-Range (gofakes3, and so `rclone serve s3`): the
     header counts, not the status. The caller checks that it is the requested range.
 
     Args:
@@ -92,7 +92,7 @@ def is_strong(etag: str) -> bool:
 
 
 def is_proof(etag: str) -> bool:
-    """Whether an ETag, without its quotes, proves that a store has stored what was sent.
+    """Whether an ETag, without its quotes, proves that a store has stored the sent bytes.
 
     It must be a single one: two joined headers have quotes inside. And not weak: web frameworks add weak ETags to any response.
     """

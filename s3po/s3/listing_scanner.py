@@ -5,7 +5,7 @@ entries that stores usually send in a quarter of that time. expat reads the rest
 
 The result is always that of expat alone:
 - The expression knows few elements, in the order in which AWS, Ceph, MinIO and rclone send them. It knows no attributes, no
-  comments, no CDATA, no control characters, and no references but the quotes of an ETag. Only white space may stand between the
+  comments, no CDATA, no control characters, and no references but the quotes of an ETag. Only white space is allowed between
   entries.
 - The entries are cut out of the page, and one empty MARK element is put in their place. expat has to find it below the root,
   and no <Contents> beside it. If it does not, then the entries are in a comment, in CDATA or inside another element, or there

@@ -291,7 +291,7 @@ def _location(shape: Shape) -> str | None:
 
 
 def _with_encoded_keys(extra: dict[str, Any]) -> dict[str, Any]:
-    """SSE-C keys encoded in base64, with their MD5; unchanged if the caller gives the MD5 too.
+    """SSE-C keys encoded in base64, with their MD5; unchanged if the caller passes the MD5 too.
 
     botocore does the same for all of our requests except ListParts, whose keys it does not encode.
     """

@@ -5,7 +5,7 @@ The rules of every transport:
   date may be sent once more, corrected: the store refused it before processing it.)
 - It returns the response or raises one TransportError (or CredentialsError, ConfigurationError, LocalError for failures before
   anything was sent). It converts the errors of the libraries it uses.
-- `headers` are HTTP headers by their HTTP names, as the caller gave them; `extra` are parameters by boto3's names. Of both, a
+- `headers` are HTTP headers by their HTTP names, as the caller passed them; `extra` are parameters by boto3's names. Of both, a
   method sends those that its request takes and ignores the rest: all requests of one transfer get the same set.
 - ETags have no quotes (a weak one, 'W/"…"', is unchanged), keys are unescaped.
 - With if_match, the response is of an object with that ETag, even if the store ignores If-Match; otherwise PreconditionFailed

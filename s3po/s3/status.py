@@ -74,7 +74,7 @@ INTEGRITY_CODES: Final = frozenset({'BadDigest', 'XAmzContentChecksumMismatch', 
 # Codes of some stores for a DELETE of a missing key. A 404 without one of these codes may come from a proxy.
 GONE_CODES: Final = frozenset({'NoSuchKey', 'NoSuchVersion'})
 
-# The statuses that mean success, for each operation. S3 answers a DELETE with 204; some stores answer with 200.
+# The statuses that mean success, for each operation. S3 responds to a DELETE with 204; some stores respond with 200.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 DELETED: Final = (204, 200)
 SUCCESSES: Final[Mapping[str, tuple[int, ...]]] = {

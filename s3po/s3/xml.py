@@ -78,7 +78,7 @@ class UploadsPage:
 
     Attributes:
         uploads: The uploads under way.
-        is_truncated: Whether the store says that there are more.
+        is_truncated: Whether there are more uploads, as the store reports.
         next_key_marker: The next page's key-marker; '' if the store sent none.
         next_upload_id_marker: The next page's upload-id-marker; '' if the store sent none.
     """
@@ -99,7 +99,7 @@ def error_of(body: bytes) -> ErrorBody:
 
 
 def is_document(operation: str, body: bytes) -> bool:
-    """Whether a body is the document with which S3 answers an operation. Never raises."""
+    """Whether a body is the document of S3's response to an operation. Never raises."""
     try:
         trees.document_of(without_odd_characters(body), operation)
     except (MalformedAnswer, ErrorInBody):
@@ -108,11 +108,11 @@ def is_document(operation: str, body: bytes) -> bool:
 
 
 def nothing_of(body: bytes) -> None:
-    """Check an answer that need not have a body: b'', or any document but an error or a web page."""
+    """Check a response that need not have a body: b'' and all documents are accepted, except errors and web pages."""
     if body:
         root = trees.root_of_answer(body)
         if root.tag in trees.PAGES:
-            raise MalformedAnswer('the answer is a web page')
+            raise MalformedAnswer('the response is a web page')
 
 
 def upload_id_of(body: bytes) -> str:

@@ -1,8 +1,8 @@
 """Reads S3's XML documents into trees, and values out of the trees' elements.
 
 Functions that take bytes raise MalformedAnswer, or ErrorInBody if the document is an error's. The rules for all documents:
-- What is not a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200 must not
-  look like an empty bucket, nor a cut body like the end of a listing.
+- Anything else than a whole, well-formed document is a MalformedAnswer, never an empty result: a proxy's page with status 200
+  must not look like an empty bucket, nor a truncated body like the end of a listing.
 - The root may have any name but those of other operations' documents, if the document has elements that S3 sends: stores differ
   in its name, and botocore does not look at it. A document without these elements must have S3's root.
 - A DOCTYPE is refused where it begins. So there are no entities but XML's own five, and nothing is expanded or fetched.
@@ -112,7 +112,7 @@ def document_of(body: bytes, *operations: str) -> Element:
     """The root of a document, which has to be S3's response to one of these operations."""
     root = root_of_answer(body)
     if not any(_is_form(root, *DOCUMENTS[operation]) for operation in operations):
-        raise MalformedAnswer(f'the answer is {root.tag[:60]!r}, not {DOCUMENTS[operations[0]][0]!r}')
+        raise MalformedAnswer(f'the response is {root.tag[:60]!r}, not {DOCUMENTS[operations[0]][0]!r}')
     return root
 
 
@@ -131,7 +131,7 @@ def root_of_answer(body: bytes) -> Element:
 def tree_of(body: bytes) -> Element:
     """The root of a document. The names of its elements have no namespace.
 
-    This uses pyexpat and not ElementTree's own parser, because pyexpat stops where a handler raises. The other one goes on to
+    This uses pyexpat and not ElementTree's own parser, because pyexpat stops where a handler raises. The other one continues to
     the end of the document, and expands entities on the way.
     """
     check_bounds(body)
@@ -147,7 +147,7 @@ def tree_of(body: bytes) -> Element:
         parser.Parse(body.lstrip(b' \t\r\n'), True)
     except (expat.ExpatError, LookupError, ValueError) as error:
         # The last two: Python does not know the encoding, or expat cannot use it.
-        raise MalformedAnswer(f'the answer is not XML: {error}') from error
+        raise MalformedAnswer(f'the response is not XML: {error}') from error
     root = builder.close()
     if any(':' in name for name in names):
         for element in root.iter():
@@ -158,7 +158,7 @@ def tree_of(body: bytes) -> Element:
 def check_bounds(body: bytes) -> None:
     """Refuse a document that is too long to be parsed."""
     if len(body) > MAX_XML_BYTES or body.count(b'<') > MAX_TAGS:
-        raise MalformedAnswer(f'the answer is too long: {len(body):,} bytes, {body.count(b"<"):,} tags')
+        raise MalformedAnswer(f'the response is too long: {len(body):,} bytes, {body.count(b"<"):,} tags')
 
 
 def _refuse_doctype(*_: object) -> NoReturn:
@@ -196,7 +196,7 @@ def required(element: Element, name: str) -> str:
 
 def lacks(element: Element, name: str) -> NoReturn:
     """Raise MalformedAnswer for an element that is missing."""
-    raise MalformedAnswer(f'the answer has a {element.tag!r} without {name!r}')
+    raise MalformedAnswer(f'the response has a {element.tag!r} without {name!r}')
 
 
 def has_more(root: Element, token: str) -> bool:
@@ -209,13 +209,13 @@ def has_more(root: Element, token: str) -> bool:
 
 
 def number_of(text: str) -> int:
-    """A size or a number that S3 writes; MalformedAnswer if it is none."""
+    """A size or a number that S3 writes; MalformedAnswer if the text is not one."""
     try:
         number = int(text)
     except ValueError as error:
-        raise MalformedAnswer(f'the answer has {text[:60]!r} for a number') from error
+        raise MalformedAnswer(f'the response has {text[:60]!r} instead of a number') from error
     if number < 0:
-        raise MalformedAnswer(f'the answer has {number}, where nothing is negative')
+        raise MalformedAnswer(f'the response has the negative number {number}')
     return number
 
 
@@ -226,5 +226,5 @@ def time_of(text: str | None) -> datetime.datetime | None:
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError as error:
-        raise MalformedAnswer(f'the answer has {text[:60]!r} for a time') from error
+        raise MalformedAnswer(f'the response has {text[:60]!r} instead of a time') from error
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -124,7 +124,7 @@ class Completion:
         ) from error
 
     def _looked_up(self, stored: Stored) -> Stored:
-        """Check with a HEAD, if the response proves nothing. (Ceph's gateway first answers a completion without an ETag.)"""
+        """Check with a HEAD, if the response proves nothing. (Ceph's gateway sends no ETag with its first response.)"""
         info = self._look(stored.version_id)
         if info is None or not self._expected.is_met_by(info, stored.etag):
             raise NetworkError(f'{self}: the response has a wrong ETag, and a HEAD does not prove that the object exists')

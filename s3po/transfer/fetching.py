@@ -1,9 +1,9 @@
 """The bytes of one version of an object, in stages: request, then whole or in ranges, then verify.
 
 1. Request: one GET for the whole object. Its headers have size and ETag, so no HEAD is needed.
-2. Whole (here): a small body is read to its end, compared, and given to the sink.
-   In ranges (ranges.py): the first part of a larger object is read from that response, and the others come by ranges meanwhile.
-3. Verify (ranges.py): the parts are compared with the object's checksum, and fetched again where they differ.
+2. Whole (here): a small body is read to its end, compared, and written to the sink.
+   In ranges (ranges.py): the first part of a larger object is read from that response, and the others are fetched meanwhile.
+3. Verify (ranges.py): the parts are compared with the object's checksum, and fetched again if they differ.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def fetch(download: ObjectDownload) -> Fetched:
     """Fetch all bytes of one version of an object into the sink of a download, and compare them.
 
     Raises:
-        SourceChanged: The object was replaced again and again meanwhile.
-        Mismatch: The bytes of an object in parts are not those that are stored.
+        SourceChanged: The object was replaced during each attempt.
+        Mismatch: The bytes of an object in parts differ from the stored ones.
     """
     attempts, replaced, is_one_stream = download.attempts, 0, False
     while True:
@@ -42,7 +42,7 @@ def fetch(download: ObjectDownload) -> Fetched:
         try:
             return found.fetch()
         except RangesIgnored as error:
-            attempts.warn(f'{error}; it is read from one answer')
+            attempts.warn(f'{error}; the object is read from one response')
             is_one_stream = True
         except Replaced as error:
             replaced += 1

@@ -2,8 +2,8 @@
 
 No requests are sent here, and no sinks are written.
 
-What proves an upload, strongest first: a checksum in the response; an id of ours in the metadata; an ETag that is the MD5 of
-the bytes, or of the parts' MD5s.
+Three things prove an upload, the strongest first: a checksum in the response; an id of s3po's in the metadata; an ETag that is
+the MD5 of the bytes, or of the parts' MD5s.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ALGORITHMS: Final = {
     'md5': 'MD5',
 }
 DIGEST_BYTES: Final = {'SHA256': 32, 'SHA1': 20}
-# S3's code for a digest that is no digest; Garage's also for one that does not match ('Failed to validate checksum').
+# S3's code for an invalid digest; Garage's also for one that does not match ('Failed to validate checksum').
 INVALID_DIGEST: Final = 'InvalidDigest'
 # How many different warnings are logged; the results have all of them.
 MAX_LOGGED: Final = 1000
@@ -67,11 +67,11 @@ ENCRYPTION_HEADERS: Final = ('x-amz-server-side-encryption', 'x-amz-server-side-
 
 
 class Guard:
-    """Which checksum the uploads of a connection carry, bucket by bucket. Any thread may use it.
+    """The checksum that the uploads of a connection carry, for each bucket. Any thread may use it.
 
     Attributes:
-        refusing: The buckets whose store refuses checksums: it refused one twice, and took the same bytes with an MD5.
-        taking: The buckets whose store has accepted a checksum; it refuses none just for being one.
+        refusing: The buckets whose store refuses checksums: it refused one twice, and accepted the same bytes with an MD5.
+        taking: The buckets whose store has accepted a checksum; so a later refusal is not a refusal of all checksums.
         default: The algorithm of the checksums, for stores that accept checksums; None for no checksums.
         is_off: Whether nothing is compared.
         is_required: Whether an upload fails without the checksum.
@@ -94,7 +94,7 @@ class Guard:
         return None if bucket in self.refusing else self.default
 
     def is_refusal(self, error: ResponseError) -> bool:
-        """Whether a store may have refused a request for its checksum: because it takes none, or because it does not match."""
+        """Whether a store may have refused a request for its checksum: it supports none, or it does not match."""
         if error.status == http.client.NOT_IMPLEMENTED or error.code == INVALID_DIGEST:
             return True
         return error.status == http.client.BAD_REQUEST and 'checksum' in str(error).lower()
@@ -117,17 +117,17 @@ def check_echo(doing: str, sent: str | None, stored: str | None) -> None:
 
 
 def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
-    """Compare an ETag with the MD5 of what was sent. Returns False if the ETag is not an MD5.
+    """Compare an ETag with the MD5 of the bytes that were sent. Returns False if the ETag is not an MD5.
 
     Raises:
-        IntegrityError: It is another.
+        IntegrityError: The ETag is another MD5.
     """
     if not has_md5_form(etag):
         return False
     expected = _md5_of(chunk)
     if etag != expected:
         raise IntegrityError(
-            f'{doing}: what was stored is not what was sent: its ETag is {etag}, the MD5 of the data {expected}'
+            f'{doing}: the stored object differs from what was sent: its ETag is {etag}, the MD5 of the data {expected}'
         )
     return True
 
@@ -177,17 +177,18 @@ def kind_of(checksum: str | None) -> str:
 
 
 class Mismatch(IntegrityError):
-    """The downloaded bytes are not those that are stored."""
+    """The downloaded bytes differ from the stored ones."""
 
 
 class Check(Protocol):
     """Compares the bytes of a download with a checksum of the object.
 
-    Each part calls start(), then update() for each piece of it in order, then end(). Parts may come side by side, and again.
+    Each part calls start(), then update() for each piece of it in order, then end(). Parts may be fetched at the same time, and
+    more than once.
 
     Attributes:
         expected: The object's checksum, as 'ALGORITHM:base64'.
-        is_streamed: Whether all bytes must come in order, as one part.
+        is_streamed: Whether all bytes must be passed in order, as one part.
         is_guess: Whether `expected` may be of parts of other sizes, so that it proves nothing.
     """
 
@@ -317,12 +318,12 @@ class PartsCheck(DigestCheck):
 
 
 def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
-    """How a download is compared; None where there is nothing to compare it with.
+    """The check of a download; None if there is nothing to compare it with.
 
     Args:
         checksum: TransferConfig.checksum.
         answer: The response with the object.
-        parts: How many parts it comes in.
+        parts: The number of parts in which it is fetched.
     """
     if checksum == 'none':
         return None

@@ -25,8 +25,8 @@ from s3po.transfer.requesting import Fetched, ObjectDownload
 __all__ = ['Ranges', 'RangesIgnored', 'Replaced']
 
 UNGUARDED = (
-    'nothing guards what was downloaded: twice the same bytes came, and the ETag is not that of parts of multipart_chunksize; '
-    'the object was uploaded in others'
+    'the downloaded bytes are not verified: two downloads are equal, but the ETag is not that of parts of multipart_chunksize; '
+    'the object was uploaded in parts of another size'
 )
 
 
@@ -160,7 +160,7 @@ class Ranges:
                 group.join()
             came = sum(part.number in self._progress and self._progress[part.number].offset == part.stop for part in parts)
             if came != len(parts):
-                raise S3poError(f'{self._download}: {came} parts of {len(parts)} came')
+                raise S3poError(f'{self._download}: only {came} of {len(parts)} parts were received')
         except BaseException as error:
             if not self._download.attempts.governor.is_parents:
                 self._end_parts(group, error)
@@ -243,7 +243,7 @@ class Ranges:
             if not is_same or (answer.offset, answer.size_bytes) != (0, whole_bytes):
                 raise download.wrong_range(answer, f'bytes {start:,} to {start + size_bytes:,} of {etag}')
             if not self._is_one_stream:
-                raise RangesIgnored(f'{download}: the store answers the request for a range with the whole object')
+                raise RangesIgnored(f'{download}: the store sends the whole object in response to the request for a range')
             skip(response, start)
         except BaseException as error:
             response.close(error)

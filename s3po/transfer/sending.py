@@ -165,7 +165,7 @@ class _Sender:
         try:
             is_compared = not stored.is_encrypted and check_etag(str(self), body, stored.etag)
         except SourceChanged:
-            # The source has changed since; what was sent was equal in two readings.
+            # The source has changed since then; the sent bytes were equal in two readings.
             is_compared = False
         if not is_compared and not is_wanted:
             attempts.warn(UNGUARDED, is_of_process=True)

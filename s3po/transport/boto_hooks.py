@@ -98,7 +98,7 @@ def _refuse_other_documents(operation_model: Any, response_dict: dict[str, Any],
         expected = DOCUMENTS[operation][0]
         # Usually the root is right, and the document is parsed only once.
         if found != expected and not is_document(operation, body):
-            raise _refusal(f'{operation}: the answer is {found[:60]!r}, not {expected!r}', response_dict)
+            raise _refusal(f'{operation}: the response is {found[:60]!r}, not {expected!r}', response_dict)
         if found != expected and operation == 'CompleteMultipartUpload':
             # The ETag in a document with another root is no proof.
             response_dict['body'] = f'<{expected}/>'.encode()

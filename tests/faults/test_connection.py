@@ -73,7 +73,7 @@ def test_refused_for_ever(connect: Connect) -> None:
 
 
 @pytest.mark.fault('F03')
-def test_name_that_is_none(connect: Connect) -> None:
+def test_unknown_host_name(connect: Connect) -> None:
     """An unknown host name is an error after three attempts."""
     began = time.monotonic()
 

@@ -46,7 +46,7 @@ def test_http_to_a_tls_port(tls_store: Store, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize('operation', ['list', 'upload'])
-def test_web_page_that_says_200(connect: Connect, operation: str) -> None:
+def test_web_page_with_status_200(connect: Connect, operation: str) -> None:
     with web_server('200 OK') as server:
         conn = connect(f'http://127.0.0.1:{server.origin.port}')
         calls: dict[str, Callable[[], Any]] = {

@@ -35,7 +35,7 @@ def test_listing_of_other_keys(connect: Connect) -> None:
 
 
 @pytest.mark.fault('F68')
-def test_listing_that_goes_on(connect: Connect) -> None:
+def test_listing_that_continues(connect: Connect) -> None:
     """A page without IsTruncated but with a continuation token is not the last one."""
 
     def answer(asked: Asked) -> Reply:

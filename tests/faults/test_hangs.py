@@ -389,7 +389,7 @@ KEYS = ''.join(f'<Contents><Key>{key}</Key><Size>1</Size><ETag>"e"</ETag></Conte
 
 @pytest.mark.fault('F81')
 @pytest.mark.parametrize('names', [['a'], ['a', 'b'], ['z', 'b', 'c']], ids=['one', 'two', 'three'])
-def test_listing_that_goes_round(conn: s3po.Connection, store: Store, names: list[str]) -> None:
+def test_listing_that_repeats_a_page(conn: s3po.Connection, store: Store, names: list[str]) -> None:
     """A listing that repeats a page is an error, even if each continuation token is new."""
     pages = [PAGE.format(next=number + 1, keys=KEYS.format(names[number % len(names)])) for number in range(60)]
     store.script(*(once('ListObjectsV2', status=200, body=body) for body in pages))

@@ -90,7 +90,7 @@ def test_source_that_changes(conn: s3po.Connection, store: Store, tmp_path: Path
 
 @pytest.mark.fault('F53')
 @pytest.mark.parametrize('how', ['replaced', 'removed'])
-def test_source_that_goes(conn: s3po.Connection, store: Store, tmp_path: Path, how: str) -> None:
+def test_source_that_is_replaced_or_removed(conn: s3po.Connection, store: Store, tmp_path: Path, how: str) -> None:
     """A file that is replaced or removed meanwhile is sent as it was opened; delete=True does not delete the new file."""
     path = tmp_path / 'source'
     path.write_bytes(DATA)

@@ -76,7 +76,7 @@ def test_expired_token(store: Store, connect: Connect) -> None:
 
 
 @pytest.mark.fault('F32')
-def test_expired_token_that_nobody_renews(store: Store, connect: Connect) -> None:
+def test_expired_token_without_refresh(store: Store, connect: Connect) -> None:
     """An expired token that cannot be refreshed is refused at once, and the batch stops after max_failures."""
     conn = connect(store.endpoint_url, access_key_id='key', secret_access_key='secret', session_token=TOKEN)
     store.create_bucket(BUCKET)

@@ -226,7 +226,7 @@ def test_listing_that_leads_nowhere(conn: s3po.Connection, store: Store, tokens:
 
 @pytest.mark.fault('F41')
 @pytest.mark.parametrize('body', ['<?xml version="1.0"?>\n<ListBucketResult><IsTruncated>false</IsTr', '', '<html></html>'])
-def test_listing_that_is_none(conn: s3po.Connection, store: Store, body: str) -> None:
+def test_invalid_listing_page(conn: s3po.Connection, store: Store, body: str) -> None:
     """A page that is truncated, empty or not S3's is requested again; it never counts as an empty page."""
     conn.upload(BUCKET, 'key', b'')
     store.script(once('ListObjectsV2', 4, status=200, body=body))

@@ -107,7 +107,7 @@ def carried(store: Store, operation: str) -> list[list[str]]:
 @pytest.mark.fault('F70')
 @pytest.mark.parametrize('is_first', [True, False], ids=['first', 'later'])
 @pytest.mark.parametrize('operation', ['PutObject', 'UploadPart'])
-def test_mismatch_in_other_words(
+def test_mismatch_reported_with_another_code(
     store: Store, conn: s3po.Connection, connect: Callable[..., s3po.Connection], operation: str, *, is_first: bool
 ) -> None:
     """A mismatch is retried with a checksum, and later uploads have one as well."""
@@ -127,7 +127,7 @@ def test_mismatch_in_other_words(
 @pytest.mark.fault('F70')
 @pytest.mark.parametrize('is_first', [True, False], ids=['first', 'later'])
 @pytest.mark.parametrize('operation', ['PutObject', 'UploadPart'])
-def test_mismatch_in_other_words_for_ever(
+def test_endless_mismatch_reported_with_another_code(
     store: Store, connect: Callable[..., s3po.Connection], conn: s3po.Connection, operation: str, *, is_first: bool
 ) -> None:
     """Bytes that never match are never stored without a checksum, and the next upload has one."""

@@ -82,7 +82,7 @@ def test_short_ranges(connect: Connect, change: Change) -> None:
 
 
 @pytest.mark.fault('F67')
-def test_short_ranges_behind_the_first(connect: Connect) -> None:
+def test_short_ranges_after_the_first(connect: Connect) -> None:
     """If ranges become short after a reader was opened, read() raises: it neither returns NULs nor loops."""
     store = Versions(DATA)
     with Answering(store) as server:
@@ -120,7 +120,7 @@ def test_parts_of_a_store_without_206(connect: Connect) -> None:
 
 
 @pytest.mark.fault('F68')
-def test_part_of_the_object_where_all_was_asked_for(connect: Connect) -> None:
+def test_part_of_the_object_instead_of_all(connect: Connect) -> None:
     """A 206, or a 200 with a Content-Range, is not accepted if the whole object was requested."""
     for status in (206, 200):
         headers = {'Content-Range': 'bytes 0-3/9', 'Content-Length': '4', 'ETag': '"e"'}

@@ -92,7 +92,7 @@ def test_file_changes_while_its_parts_are_sent(
 
 
 @pytest.mark.parametrize('change', [shrink, grow])
-def test_file_changes_behind_its_last_part(
+def test_file_changes_after_its_last_part(
     store: Store,
     connect: Callable[..., s3po.Connection],
     large: pathlib.Path,
@@ -237,7 +237,7 @@ def test_file_objects_that_cannot_be_read(
 
 
 def test_paths_that_cannot_be_written(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
-    """A path that cannot be written is rejected before anything is sent, and what is there is unchanged."""
+    """A path that cannot be written is rejected before anything is sent, and existing files are unchanged."""
     (tmp_path / 'file').write_bytes(b'precious')
     os.mkfifo(tmp_path / 'pipe')
     memory_conn.upload(BUCKET, 'key', b'x')

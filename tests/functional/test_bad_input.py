@@ -345,7 +345,7 @@ def test_object_that_is_not_in_the_encoding(conn: s3po.Connection) -> None:
         conn.download(BUCKET, 'key', encoding='utf-8')
 
 
-def test_mistakes_are_told_though_silent(conn: s3po.Connection) -> None:
+def test_mistakes_raise_though_silent(conn: s3po.Connection) -> None:
     """`silent` applies to failed transfers; a call that can never succeed raises."""
     assert conn.upload('no-such-bucket', 'key', b'x', silent=True) is False
     assert conn.download(BUCKET, 'missing', silent=True) is None

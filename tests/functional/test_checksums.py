@@ -84,7 +84,7 @@ def test_refused(store: Store, connect: Connect, conn: s3po.Connection, data: by
 
 
 @pytest.mark.parametrize('data', [SMALL, LARGE], ids=['one', 'parts'])
-def test_told_blindly(store: Store, connect: Connect, conn: s3po.Connection, data: bytes) -> None:
+def test_checksum_returned_unverified(store: Store, connect: Connect, conn: s3po.Connection, data: bytes) -> None:
     """If a store returns the client's checksum unverified, downloads are still compared with it."""
     store.mode(checksums='blind')
     connection = connect(store.endpoint_url, config=parts('auto'))

@@ -352,7 +352,7 @@ def test_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-def test_reader_that_goes_away() -> None:
+def test_closed_stdout() -> None:
     """`s3po demo | head -1` ends without a traceback."""
     with subprocess.Popen(
         [Path(sys.executable).with_name('s3po'), *TINY_DEMO], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

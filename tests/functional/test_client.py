@@ -87,7 +87,7 @@ def test_bucket_in_host(moto_server: MotoServer, connect: Any, monkeypatch: pyte
     assert [entry.key for entry in conn.list('virtual')] == ['copied', 'key', 'some/key']
 
 
-def test_bucket_in_host_by_word() -> None:
+def test_bucket_in_host_by_argument() -> None:
     """The caller can state whether the bucket is in the host name."""
     places = Places('http://data.example.com', KEYS, True)
     assert places.find('a/b')[1:] == ('data', 'a/b')
@@ -111,7 +111,7 @@ def test_urls_that_are_none(url: Any) -> None:
         S3Client(url)
 
 
-def test_no_part_of_a_secret_is_told() -> None:
+def test_no_part_of_a_secret_is_shown() -> None:
     """A secret that contains a slash ends up where the port should be; the error shows no part of it."""
     with pytest.raises(ConfigurationError) as caught:
         S3Client(f'http://key:{SECRET_ACCESS_KEY}@host')

@@ -59,7 +59,7 @@ def test_round_trip(conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, 
     assert (tmp_path / 'target').read_bytes() == data
 
 
-def test_somebody_elses(conn: s3po.Connection) -> None:
+def test_objects_of_other_clients(conn: s3po.Connection) -> None:
     """An object compressed by another client is returned as stored, unless decompress=True."""
     packed = gzip.compress(TEXT)
     conn.upload(BUCKET, 'key', packed, headers={'Content-Encoding': 'gzip'})

@@ -213,7 +213,7 @@ def signers(store: Store) -> set[str]:
 
 
 @pytest.mark.parametrize('lifetime_s', [HOUR_S, None])
-def test_asked_once(make: Make, store: Store, issuer: Issuer, lifetime_s: float | None) -> None:
+def test_function_is_called_once(make: Make, store: Store, issuer: Issuer, lifetime_s: float | None) -> None:
     """Fifty greenlets without keys wait for one call of the function, and conn.conn uses the same keys."""
     issuer.lifetime_s = lifetime_s
     with make(issuer) as connection:
@@ -243,7 +243,7 @@ def test_before_they_expire(make: Make, store: Store, issuer: Issuer, kind: Kind
     assert signer(store) == f'key{asked + 1}'
 
 
-def test_when_the_store_says_so(make: Make, store: Store, issuer: Issuer) -> None:
+def test_keys_rejected_as_expired(make: Make, store: Store, issuer: Issuer) -> None:
     """Keys that the store rejects as expired are replaced once, even if their expiry is later."""
     issuer.lifetime_s = None
     action = {'status': 400, 'code': 'ExpiredToken', 'message': 'The provided token has expired.'}

@@ -235,7 +235,7 @@ def test_nonsense(service: MetadataService, end: str, status: int, body: str, sa
         (200, HTML, 'the response is not JSON'),
         (200, '[]', 'the response is not a JSON object'),
         (200, without('Token', 'AccessKeyId'), 'the response has no AccessKeyId, Token'),
-        (200, json.dumps({**MetadataService().keys(), 'Expiration': 'soon'}), 'no time of ISO 8601'),
+        (200, json.dumps({**MetadataService().keys(), 'Expiration': 'soon'}), 'not a time in ISO 8601'),
         (
             200,
             json.dumps({**MetadataService().keys(), 'Expiration': '2001-01-01T00:00:00Z'}),
@@ -278,7 +278,7 @@ def test_hangs(service: MetadataService, store: Store, kind: Kind, slow: str) ->
     assert len(service.asked) == 1
 
 
-def test_nobody_there(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_service(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the service cannot be reached, as on machines outside of EC2, the error suggests other credentials."""
     service.stop()
     with pytest.raises(CredentialsError, match='it cannot be reached .*; give this machine or container a role, or give other'):
@@ -390,7 +390,7 @@ def test_started_side_by_side(service: MetadataService) -> None:
     credentials.stop()
 
 
-def test_killed_while_it_asks(service: MetadataService) -> None:
+def test_killed_during_the_request(service: MetadataService) -> None:
     """If a greenlet is killed while it waits for the service, the next start() sends a new request."""
     service.answers[ROLE] = None, ''
     credentials = MetadataCredentials()

@@ -59,7 +59,7 @@ def test_nothing(proxy: FaultyProxy) -> None:
     assert set(proxy.stats()) == {'exchanges'}
 
 
-def test_f04_resets_before_the_store_hears_of_it(proxy: FaultyProxy, store: Store) -> None:
+def test_f04_resets_before_the_request_reaches_the_store(proxy: FaultyProxy, store: Store) -> None:
     """F04 resets the connection (RST, not FIN) before the request reaches the store."""
     before = methods(store)
     proxy.only('F04')
@@ -80,7 +80,7 @@ def test_f08_stops_in_the_body(proxy: FaultyProxy) -> None:
     assert proxy.stats()['F08'] == 1
 
 
-def test_f23_is_refused_before_the_store_hears_of_it(proxy: FaultyProxy, store: Store) -> None:
+def test_f23_refuses_before_the_request_reaches_the_store(proxy: FaultyProxy, store: Store) -> None:
     """F23 responds with 500 before the request reaches the store; the connection stays open."""
     before = methods(store)
     proxy.only('F23')
@@ -94,7 +94,7 @@ def test_f23_is_refused_before_the_store_hears_of_it(proxy: FaultyProxy, store: 
     assert proxy.stats()['F23'] == 2
 
 
-def test_f26_says_yes_and_means_no(proxy: FaultyProxy, store: Store) -> None:
+def test_f26_late_errors(proxy: FaultyProxy, store: Store) -> None:
     """F26 responds to completions with a late error, although some were carried out; uploads of parts are not affected."""
     proxy.only('F26')
     for number in range(20):

@@ -113,7 +113,7 @@ def test_name_that_is_not_found(error: Exception, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize('host', ['.', 'x' * 70 + '.example', 'a..example'])
-def test_name_that_is_none(host: str) -> None:
+def test_invalid_host_name(host: str) -> None:
     """An invalid host name is a NetworkError."""
     with pool_to(Origin('http', host, 80)) as pool, pytest.raises(NetworkError, match='the host'):
         pool.exchange(REQUEST)

@@ -143,7 +143,7 @@ def test_low_speed_while_sending() -> None:
         assert 'idle=0' in repr(pool)
 
 
-def test_speed_while_nobody_reads() -> None:
+def test_speed_counts_only_waits() -> None:
     """Only time spent waiting for the network counts for the minimum speed."""
     body = bytes(8 * MIB)
     script = [Receive(), Send(OK + b'Content-Length: %d\r\n\r\n' % len(body)), Send(body)]

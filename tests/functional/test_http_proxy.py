@@ -67,7 +67,7 @@ def test_way_through(context: Any, authority: Authority, opened: bytes) -> None:
     assert server.received == [CONNECT + REQUEST * 2]
 
 
-def test_bytes_behind_the_way(context: Any, authority: Authority) -> None:
+def test_bytes_after_the_connect_response(context: Any, authority: Authority) -> None:
     """Bytes after the response to CONNECT are discarded: in TLS the client sends first."""
     script = [Receive(), Send(OPENED + b'garbage'), Secure(context), Receive(), Send(HELLO)]
     with ScriptedServer(script) as server, pool_to(through(server), tls=tls(authority)) as pool:

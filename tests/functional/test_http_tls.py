@@ -69,7 +69,7 @@ def test_untrusted(context: Any, verify: Any, tmp_path: Any) -> None:
     """With an untrusted certificate, nothing of the request is sent, and no other address is tried."""
     tls = TLSOptions(verify=verify if verify is True else str(Authority(tmp_path).ca_pem))
     with ScriptedServer([ReceiveAll()], context=context) as server, pool_to(server, tls=tls) as pool:
-        with pytest.raises(CertificateError, match=f'certificate of {server.origin.peer} is not to be trusted: .*verify='):
+        with pytest.raises(CertificateError, match=f'certificate of {server.origin.peer} cannot be trusted: .*verify='):
             pool.exchange(REQUEST)
         server.ended()
 
@@ -210,7 +210,7 @@ def test_end_within_an_answer(context: Any, trusting: TLSOptions, begin: bytes, 
 
 @pytest.mark.parametrize('end', [Close(), GOODBYE])
 @pytest.mark.parametrize('answer', [HELLO, OK + b'\r\nhello'])
-def test_end_behind_an_answer(context: Any, trusting: TLSOptions, answer: bytes, end: Step) -> None:
+def test_end_after_a_response(context: Any, trusting: TLSOptions, answer: bytes, end: Step) -> None:
     """After an end that follows a complete response, the response is valid, and the connection is not reused."""
     script = [Receive(), Send(answer), end]
     with ScriptedServer(script, script, context=context) as server, pool_to(server, tls=trusting) as pool:
@@ -327,7 +327,7 @@ def test_read_timeout(context: Any, trusting: TLSOptions, begin: bytes) -> None:
             pool.exchange(REQUEST).read(5)
 
 
-def test_bytes_behind_the_answer(context: Any, trusting: TLSOptions) -> None:
+def test_bytes_after_the_response(context: Any, trusting: TLSOptions) -> None:
     """An unrequested response in its own record is never read as the response to the next request."""
     wrong = OK + b'Content-Length: 5\r\n\r\nwrong'
     flush = OK + b'Content-Length: 40000\r\n\r\n' + bytes(40000)

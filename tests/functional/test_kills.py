@@ -53,7 +53,7 @@ def conn(store: Store, connect: Callable[..., s3po.Connection]) -> s3po.Connecti
     return connection
 
 
-# --- ways to end a transfer: each starts it, and ends it as soon as it has come far enough
+# --- ways to end a transfer: each starts it, and ends it as soon as it has made enough progress
 
 
 def kill(transfer: Callable[[], object], has_come: Callable[[], bool]) -> None:
@@ -189,7 +189,7 @@ def test_abort_that_fails_at_first(conn: s3po.Connection, store: Store) -> None:
     assert len(store.log('AbortMultipartUpload')) == 3
 
 
-def test_abort_that_comes_to_nothing(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_abort_that_fails(conn: s3po.Connection, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """If an abort fails, the log and the error name the upload."""
     store.script({'operation': 'UploadPart', 'action': {'status': 403, 'code': 'AccessDenied'}})
     store.script({'operation': 'AbortMultipartUpload', 'action': {'status': 403, 'code': 'AccessDenied'}})

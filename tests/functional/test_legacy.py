@@ -139,7 +139,7 @@ def test_failure_at_exit_is_logged(store: Store, conn: s3po.Connection, tmp_path
     assert file.exists()
 
 
-def test_child_has_none_of_it(conn: s3po.Connection) -> None:
+def test_child_has_no_queue(conn: s3po.Connection) -> None:
     """A forked child neither carries out its parent's queue nor waits for its parent's thread."""
     made = old(conn)
     made.uploadString(BUCKET, 'key', b'x')

@@ -115,7 +115,7 @@ def test_service_that_is_off(service: MetadataService, store: Store, kind: Kind,
 
 
 @pytest.mark.security('S08')
-def test_nobody_asks_who_has_keys(service: MetadataService, conn: s3po.Connection, store: Store, connect: Connect) -> None:
+def test_unused_with_keys(service: MetadataService, conn: s3po.Connection, store: Store, connect: Connect) -> None:
     """The service is not used by a connection that has keys, or that is anonymous."""
     conn.upload(BUCKET, 'key', b'data')
     connect(store.endpoint_url, anonymous=True).download(BUCKET, 'key')
@@ -188,7 +188,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
 
 @pytest.mark.security('S19')
 @pytest.mark.parametrize('source', ['the arguments', 'env', 'shared-credentials-file', 'iam-role'])
-def test_source_is_told(
+def test_source_is_logged(
     service: MetadataService,
     conn: s3po.Connection,
     store: Store,

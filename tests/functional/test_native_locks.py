@@ -207,7 +207,7 @@ def test_nothing_is_touched_where_nothing_is_patched(run: Runner) -> None:
     )
 
 
-def test_botocore_is_imported_by_those_who_need_it(run: Runner) -> None:
+def test_botocore_is_not_imported_with_s3po(run: Runner) -> None:
     """Importing s3po does not import botocore, and the import hook is removed after botocore's locks were replaced."""
     run(
         """

@@ -67,7 +67,7 @@ GET_SIDE_BY_SIDE = """
     ],
     ids=['imported', 'all by environment', 'all by call', 'all by call, though opted out', 'all by call, after gevent'],
 )
-def test_imported_first_it_patches_what_was_asked_and_warns_of_nothing(
+def test_imported_first_it_patches_as_selected_and_warns_of_nothing(
     run: Runner, store: Store, first: str, environment: dict[str, str], expected: str
 ) -> None:
     store.script(SLOW_GET)
@@ -259,7 +259,7 @@ def test_late_servers_choose_their_certificate_by_name_as_before(run: Runner, au
 
 @pytest.mark.slow
 @pytest.mark.parametrize('when', ['at import', 'by call'])
-def test_the_full_patch_after_clients_warns_where_it_was_asked_for(run: Runner, store: Store, when: str) -> None:
+def test_full_patch_after_clients_warns(run: Runner, store: Store, when: str) -> None:
     """A full patch after clients were made warns, since their locks stay native; the clients work all the same."""
     store.script(SLOW_GET)
 

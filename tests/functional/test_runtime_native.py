@@ -156,7 +156,7 @@ def test_hubs_that_their_threads_destroy(run: Runner) -> None:
     )
 
 
-def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
+def test_sockets_that_outlive_their_thread(run: Runner) -> None:
     """Sockets that outlive their thread can be closed by other threads, although their hub is destroyed."""
     run(
         NATIVE,

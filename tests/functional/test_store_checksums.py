@@ -145,7 +145,7 @@ def test_a_payload_that_is_not_signed_is_not_compared(raw: Raw) -> None:
     assert raw('PUT', '/bucket/key', BODY, {'x-amz-content-sha256': 'UNSIGNED-PAYLOAD'}).status == 200
 
 
-def test_where_checksums_are_told(raw: Raw) -> None:
+def test_which_responses_have_checksums(raw: Raw) -> None:
     """HEAD and GET return the checksum on request; ranges do not, and without x-amz-checksum-mode nothing does."""
     raw('PUT', '/bucket/key', BODY, header('CRC64NVME'))
     expected = {**header('CRC64NVME'), 'x-amz-checksum-type': 'FULL_OBJECT'}
@@ -155,7 +155,7 @@ def test_where_checksums_are_told(raw: Raw) -> None:
     assert told_of(raw, 'GET', **{'x-amz-checksum-mode': ''}) == told_of(raw, **{'x-amz-checksum-mode': ''}) == {}
 
 
-def test_no_checksum_unasked(raw: Raw) -> None:
+def test_no_checksum_by_default(raw: Raw) -> None:
     """An object stored without a checksum has none."""
     raw('PUT', '/bucket/key', BODY)
 

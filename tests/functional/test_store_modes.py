@@ -75,7 +75,7 @@ def test_a_store_that_refuses_checksums(store: Store, raw: Raw) -> None:
     assert (got.status, got.body, checksums_in(got.headers)) == (200, BODY, {})
 
 
-def test_a_store_that_believes_everything(store: Store, raw: Raw) -> None:
+def test_checksums_returned_unverified(store: Store, raw: Raw) -> None:
     """The checksum that was sent is returned, right or wrong."""
     store.mode(checksums='blind')
 

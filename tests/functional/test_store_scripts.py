@@ -286,7 +286,7 @@ def test_bits_that_flip_on_the_way_back(store: Store, client: Any, connect: Conn
         assert (body, headers['x-amz-checksum-crc32']) == (expected, 'y/Q5Jg==')
 
 
-def test_the_log_tells_when(store: Store, client: Any) -> None:
+def test_times_in_the_log(store: Store, client: Any) -> None:
     """Each request in the log has its start and, after the response, its end, in seconds of this process's clock."""
     put(client, body=b'0123456789')
     store.script({'operation': 'GetObject', 'action': {'drip': {'bytes': 5, 'every_s': 0.1}}})

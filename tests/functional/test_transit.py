@@ -167,7 +167,7 @@ def test_missing_authorities(tmp_path: Any) -> None:
 @pytest.mark.parametrize('where', ['header', 'body'])
 @pytest.mark.parametrize('status', [301, 307, 400])
 @pytest.mark.parametrize('region', ['evil.example.com', 'a/b', 'us-east-1@evil', '-a', '123', 'us_east', 'x' * 64, 'é', 'a b'])
-def test_region_that_is_none(store: Store, connect: Connect, region: str, where: str, status: int) -> None:
+def test_invalid_region(store: Store, connect: Connect, region: str, where: str, status: int) -> None:
     """An invalid region in a response is not used: the request is not sent again or signed for it, now or later."""
     conn = connect(store.endpoint_url, **KEYS)
     store.create_bucket(BUCKET)
@@ -227,7 +227,7 @@ def test_secrets_stay(
 
 
 @pytest.mark.security('S06')
-def test_presigned_url_is_seen_by_nobody(store: Store, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+def test_presigned_url_is_not_logged(store: Store, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     """A presigned URL is in no log and no repr. It has a version 4 signature, and is valid for an hour."""
     with caplog.at_level(logging.DEBUG):
         conn = connect(store.endpoint_url, **KEYS)

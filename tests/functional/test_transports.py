@@ -290,7 +290,7 @@ def test_retry_after(store: Store, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize('code', ['InternalError', 'SlowDown'])
-def test_failure_that_says_200(parts_conn: s3po.Connection, store: Store, code: str) -> None:
+def test_failure_with_status_200(parts_conn: s3po.Connection, store: Store, code: str) -> None:
     """A CompleteMultipartUpload or CopyObject that fails late has its error in the body of a 200, and is retried."""
     for operation in ('CompleteMultipartUpload', 'CopyObject'):
         store.script(once(operation, status=200, body=ERROR_BODY.format(code)))

@@ -85,7 +85,7 @@ def test_ranges(transport: Transport, bucket: str, byte_range: tuple[int, int | 
     answer.close()
 
 
-def test_range_behind_the_end(transport: Transport, bucket: str) -> None:
+def test_range_beyond_the_end(transport: Transport, bucket: str) -> None:
     """A range beyond the object is refused with 416."""
     put(transport, bucket, 'key', b'0123456789')
 

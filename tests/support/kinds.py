@@ -64,7 +64,7 @@ WIRE: Final = Kind(
     corrects_clock=True,
     renews_at_once=True,
     resumes=True,
-    certificate_error='the certificate of .* is not to be trusted: unable to get local issuer certificate',
+    certificate_error='the certificate of .* cannot be trusted: unable to get local issuer certificate',
 )
 # The transport of a connection without the argument: the wire transport, if keys, region and endpoint are passed.
 AUTO: Final = Kind(

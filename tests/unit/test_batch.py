@@ -81,7 +81,7 @@ def test_options_are_handed_on(performer: Performer) -> None:
     assert two.get()[2]['timeout_s'] == 3
 
 
-def test_callback_gets_the_value_and_gives_the_jobs(performer: Performer) -> None:
+def test_value_of_a_job_with_a_callback(performer: Performer) -> None:
     """With a callback, the value of a job is what the callback returns, so that bodies need not be kept."""
     with Batch(performer, 2) as batch:
         job = batch.download('bucket', 'key', callback=lambda value: value[1].upper())
@@ -103,7 +103,7 @@ def test_failure_is_raised_on_leaving(performer: Performer) -> None:
     assert caught.value.__cause__ is batch.failed[0].error
 
 
-def test_many_failures_are_not_all_told(performer: Performer) -> None:
+def test_message_lists_only_the_first_failures(performer: Performer) -> None:
     """The message lists only the first failures."""
     with Batch(performer, 2, on_error='collect') as batch:
         for number in range(9):

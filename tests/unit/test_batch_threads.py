@@ -176,7 +176,7 @@ def test_leaving_the_with_is_refused(performer: Performer, elsewhere: Any) -> No
     assert batch.success()
 
 
-def test_what_a_thread_that_has_ended_leaves_behind_is_not_waited_for(performer: Performer) -> None:
+def test_waiting_for_the_batch_of_an_ended_thread_raises(performer: Performer) -> None:
     """Waiting for a batch whose thread has ended raises an error, since its greenlets never run again."""
     left: list[Any] = []
 

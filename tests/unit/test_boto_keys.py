@@ -104,7 +104,7 @@ def test_refresh_ahead_of_time_that_fails(issuer: Issuer) -> None:
     assert ask(guarded, 3) == ['token0'] * 3
 
 
-def test_expired_as_the_store_says(issuer: Issuer) -> None:
+def test_one_refresh_for_many_refusals(issuer: Issuer) -> None:
     """expire() causes one refresh, even if many requests with the same keys were refused."""
     guarded = BotoKeys(issuer.credentials(FRESH_S))
     assert ask(guarded, 5) == ['token0'] * 5

@@ -168,7 +168,7 @@ def test_cut_short(coding: str, read: int) -> None:
 
 
 @pytest.mark.parametrize('behind', [b'\0', b'garbage behind the end'])
-def test_garbage_behind(coding: str, behind: bytes) -> None:
+def test_garbage_after_the_end(coding: str, behind: bytes) -> None:
     """Bytes after the end are an error: they are neither padding nor another member."""
     with pytest.raises(Undecodable):
         decoded(coding, encoded(coding, b'data') + behind)

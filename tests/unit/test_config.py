@@ -42,7 +42,7 @@ def test_limits_are_allowed() -> None:
     TransferConfig(multipart_threshold=5 * GIB, read_timeout_s=0.5)
 
 
-def test_part_size_says_what_s3_takes() -> None:
+def test_part_size_error_has_the_limits() -> None:
     """The message contains the allowed range."""
     with pytest.raises(ConfigurationError, match='5 MiB to 5 GiB'):
         TransferConfig(multipart_chunksize=64 * KIB)

@@ -177,7 +177,7 @@ def test_files_named(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     'text', [f'aws_secret_access_key = {SECRET_ACCESS_KEY}\n', f'[default]\n{SECRET_ACCESS_KEY}\n', '[default]\na=1\na=2\n']
 )
-def test_file_that_is_none(files: pathlib.Path, text: str) -> None:
+def test_invalid_file(files: pathlib.Path, text: str) -> None:
     """The error names the file and the line, and quotes nothing."""
     (files / 'credentials').write_text(text)
     with pytest.raises(CredentialsError, match=r'\.aws/credentials cannot be parsed \(line \d\)') as caught:

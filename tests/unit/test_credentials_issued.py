@@ -78,7 +78,7 @@ def test_botocores_own() -> None:
         ({'access_key_id': 'k'}, 'returned no secret_access_key'),
         ({'access_key_id': '', 'secret_access_key': SECRET_ACCESS_KEY}, 'returned no access_key_id'),
         ({'access_key_id': 'k', 'secret_access_key': SECRET_ACCESS_KEY.encode()}, 'of type bytes as secret_access_key'),
-        ({'access_key_id': 'k', 'secret_access_key': SECRET_ACCESS_KEY, 'expires_at': 'tomorrow'}, 'no time of ISO 8601'),
+        ({'access_key_id': 'k', 'secret_access_key': SECRET_ACCESS_KEY, 'expires_at': 'tomorrow'}, 'not a time in ISO 8601'),
         ({'access_key_id': 'k', 'secret_access_key': SECRET_ACCESS_KEY, 'expires_at': 1e9}, 'type float as expires_at'),
         ({'access_key_id': 'k', 'secret_access_key': SECRET_ACCESS_KEY, 'expires_at': '2100-01-01'}, 'without a time zone'),
         (

@@ -163,7 +163,7 @@ def test_etag(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int) -> None
         assert (tmp_path / 'target').read_bytes() == data
 
 
-def test_etag_that_is_none(keeping: Keeping) -> None:
+def test_etag_that_is_not_an_md5(keeping: Keeping) -> None:
     """With KMS encryption the ETag is not an MD5, although it looks like one."""
     found = StoredObject(body=b'data', etag='0' * 32, headers={'x-amz-server-side-encryption': 'aws:kms'})
     keeping.store.put(BUCKET, 'key', found)
@@ -195,7 +195,7 @@ def test_etag_of_other_parts(keeping: Keeping, tmp_path: pathlib.Path) -> None:
     result = connected(keeping, checksum='md5').download_file(BUCKET, 'key', tmp_path / 'target')
 
     assert result.checksum is None
-    assert 'nothing guards what was downloaded' in result.warnings[0]
+    assert 'the downloaded bytes are not verified' in result.warnings[0]
     assert (tmp_path / 'target').read_bytes() == data
 
 

@@ -189,7 +189,7 @@ def test_retry_failed_with_an_unknown_option(memory_conn: s3po.Connection, memor
 
 
 @pytest.mark.parametrize('callback', [lambda body, ref: (ref.key, body), functools.partial(lambda body, ref: (ref.key, body))])
-def test_retry_failed_tells_the_object(memory_conn: s3po.Connection, callback: Any) -> None:
+def test_retry_failed_passes_the_object(memory_conn: s3po.Connection, callback: Any) -> None:
     """Callbacks and errbacks that need two arguments get the ObjectRef as well."""
     told: list[Any] = []
     memory_conn.upload(BUCKET, 'one', b'1')

@@ -97,7 +97,7 @@ def test_all_at_once(large: s3po.Connection) -> None:
         assert file.read(None) == LARGE[MIB:]
 
 
-def test_who_seeks_gets_little_more_than_asked_for(large: s3po.Connection, memory: MemoryTransport) -> None:
+def test_seek_fetches_little_more_than_requested(large: s3po.Connection, memory: MemoryTransport) -> None:
     """After a seek, little more than the requested bytes is fetched, and nothing is read ahead."""
     with large.open(BUCKET, 'large') as file:
         seen = calls(memory, large)

@@ -110,7 +110,7 @@ def test_fixed() -> None:
     load.end()
 
 
-def test_failure_and_kill_give_the_slot_back() -> None:
+def test_failure_and_kill_release_the_slot() -> None:
     """A slot is released however the attempt ends."""
     governor = Governor(1)
     load = Load(governor, 2)

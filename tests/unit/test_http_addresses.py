@@ -130,7 +130,7 @@ def test_all_rest(names: Names) -> None:
     assert list(addresses.candidates()) == [B, A]
 
 
-def test_names_are_asked_again(names: Names) -> None:
+def test_names_are_resolved_again(names: Names) -> None:
     """The name is resolved again after some time and after a failure; new addresses start with the others' count."""
     addresses = Addresses(HOST, 80)
     for _ in range(10):

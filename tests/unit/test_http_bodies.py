@@ -216,7 +216,7 @@ EXTRA = {
 
 @pytest.mark.parametrize('extra', [b'x', b'hello', HELLO, b'\0' * 30 * KIB])
 @pytest.mark.parametrize('name', EXTRA)
-def test_bytes_behind_the_answer(name: str, extra: bytes) -> None:
+def test_bytes_after_the_response(name: str, extra: bytes) -> None:
     """Bytes after the response belong to no request: the response is valid, and the next request uses a new connection."""
     answer, has_body = EXTRA[name]
     with FakeServer([Receive(), Send(answer + extra)], [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:
@@ -230,7 +230,7 @@ def test_bytes_behind_the_answer(name: str, extra: bytes) -> None:
 
 
 @pytest.mark.parametrize('answer', [HELLO, CHUNKED + b'5\r\nhello\r\n0\r\n\r\n'])
-def test_empty_line_behind_the_answer(answer: bytes) -> None:
+def test_empty_line_after_the_response(answer: bytes) -> None:
     """An empty line after the response, as some servers send it, does no harm."""
     script = [Receive(), Send(answer + b'\r\n'), Receive(), Send(HELLO)]
     with FakeServer(script, [Receive(), Send(HELLO)]) as server, pool_to(server) as pool:

@@ -128,7 +128,7 @@ def test_closed_for_ever(network: Network) -> None:
     assert network.streams[0].sent == b''
 
 
-def test_rest_behind_a_body(network: Network) -> None:
+def test_rest_with_bytes_after_a_body(network: Network) -> None:
     """Bytes after a body belong to no request: the connection is not reused."""
     pool = Pool(network, Outbox())
     user = gevent.spawn(pool.exchange, HEAD)

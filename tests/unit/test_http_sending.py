@@ -209,7 +209,7 @@ def test_success_of_the_announcement() -> None:
 
 
 @pytest.mark.parametrize('answer', [CONTINUE + REFUSED, b'HTTP/1.1 102 Processing\r\n\r\n' + CONTINUE + REFUSED])
-def test_refusal_right_behind_the_go_ahead(answer: bytes) -> None:
+def test_refusal_right_after_100_continue(answer: bytes) -> None:
     """A refusal that directly follows the 100 Continue is returned, although no more data arrives."""
     with FakeServer([Receive(), Send(answer)]) as server, pool_to(server) as pool:
         response = pool.exchange(HEAD, LARGE)

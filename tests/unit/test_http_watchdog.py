@@ -93,7 +93,7 @@ def test_several_waits(watchdog: Watchdog, connection: Any) -> None:
     assert connection.ends == []
 
 
-def test_nobody_waits(watchdog: Watchdog, connection: Any) -> None:
+def test_idle_connection(watchdog: Watchdog, connection: Any) -> None:
     """An idle connection has no limits."""
     go_on(watchdog, 100)
 
@@ -170,7 +170,7 @@ def test_speed_outside_of_bodies(watchdog: Watchdog, connection: Any) -> None:
     assert connection.ends == []
 
 
-def test_speed_while_nobody_waits(watchdog: Watchdog, connection: Any) -> None:
+def test_speed_counts_only_waits(watchdog: Watchdog, connection: Any) -> None:
     """Only rounds in which a call waits count."""
     for _ in range(10):
         in_body(watchdog, connection, 10, 100)

@@ -106,7 +106,7 @@ def test_extra_of_any_request() -> None:
         check_extra({'Nonsense': 1}, None, 'default_extra')
 
 
-def test_each_request_takes_what_it_knows() -> None:
+def test_each_request_gets_its_parameters() -> None:
     """Of the parameters of a transfer, each request gets those that it supports."""
     extra = {'ACL': 'private', 'SSECustomerAlgorithm': 'AES256', 'RequestPayer': 'requester'}
 

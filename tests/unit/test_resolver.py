@@ -100,7 +100,7 @@ def test_as_botocore(endpoint: str | None, style: str, region: str) -> None:
         {'client_config': Config(signature_version=UNSIGNED)},
     ],
 )
-def test_what_only_botocore_knows(given: dict[str, Any]) -> None:
+def test_cases_for_botocore(given: dict[str, Any]) -> None:
     """In these cases botocore is called, and its errors are raised."""
     given = {'region': 'us-east-1', **KEYS, **given}
     buckets = ['bucket', 'my.dotted.bucket', *([] if '[' in given.get('endpoint_url', '') else [ACCESS_POINT])]
@@ -230,7 +230,7 @@ def test_handler_that_answers_itself() -> None:
         found.find('bucket')
 
 
-def test_questions_beside_requests() -> None:
+def test_resolving_during_requests() -> None:
     """While one greenlet resolves, requests of other greenlets continue; the client is called once per bucket."""
     found = asking_places(**CUSTOM)
     client: Any = found._client()
@@ -274,7 +274,7 @@ def test_questions_at_once() -> None:
     assert len({id(greenlet.value) for greenlet in finding}) == 1
 
 
-def test_no_credentials_are_asked_for() -> None:
+def test_no_credentials_are_needed() -> None:
     """Resolving needs no credentials."""
     found = asking_places(**CUSTOM)
     found._client()._request_signer._credentials = None

@@ -100,8 +100,8 @@ def test_proxies_of_the_environment(
     ('endpoint', 'variable', 'value', 'reason'),
     [
         ('http://s3.example.com', 'http_proxy', 'http://user:word@proxy:8080', 'it is reached over http, through a proxy'),
-        ('https://s3.example.com', 'https_proxy', 'https://user:word@proxy:8080', 'the proxy is spoken to by https'),
-        ('https://s3.example.com', 'https_proxy', 'socks5://user:word@proxy:8080', 'the proxy is spoken to by socks5'),
+        ('https://s3.example.com', 'https_proxy', 'https://user:word@proxy:8080', 'the proxy requires https'),
+        ('https://s3.example.com', 'https_proxy', 'socks5://user:word@proxy:8080', 'the proxy requires socks5'),
     ],
 )
 def test_proxies_that_are_not_served(

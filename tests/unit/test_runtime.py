@@ -259,7 +259,7 @@ def test_per_hub_passes_on_what_its_factory_raises() -> None:
         per_hub.get()
 
 
-def test_per_hub_tells_of_a_value_that_goes_in_its_own_thread() -> None:
+def test_per_hub_calls_on_end_in_the_thread_of_the_value() -> None:
     ended: list[tuple[object, int]] = []
     per_hub: Any = runtime.PerHub(get_native_ident, on_end=lambda value: ended.append((value, get_native_ident())))
     here = per_hub.get()
@@ -273,7 +273,7 @@ def test_per_hub_tells_of_a_value_that_goes_in_its_own_thread() -> None:
     assert ended[1:] == [(here, here)]
 
 
-def test_per_hub_tells_of_a_value_that_goes_with_it() -> None:
+def test_per_hub_calls_on_end_when_it_is_collected() -> None:
     """on_end is called for a value that is collected together with its PerHub, even if the value refers to it."""
     ended: list[object] = []
     holder: list[Any] = []
@@ -285,7 +285,7 @@ def test_per_hub_tells_of_a_value_that_goes_with_it() -> None:
     assert ended == [1]
 
 
-def test_per_hub_tells_nothing_of_its_parents_values_in_a_forked_child() -> None:
+def test_per_hub_does_not_call_on_end_in_a_forked_child() -> None:
     ended: list[object] = []
     per_hub = runtime.PerHub(Value, on_end=ended.append)
     per_hub.get()

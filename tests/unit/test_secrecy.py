@@ -410,7 +410,7 @@ def test_refresh_that_fails_with_a_secret() -> None:
     assert secrets_in(f'{caught.value} {caught.value!r} {guarded!r}') == []
 
 
-def test_the_watch_sees(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_check_finds_secrets(caplog: pytest.LogCaptureFixture) -> None:
     """The check of the functional tests finds secrets in log records, also in exceptions and in base64."""
     watch = canaries.Watch()
     logging.getLogger('test').addHandler(watch)

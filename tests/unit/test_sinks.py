@@ -89,7 +89,7 @@ def test_path(tmp_path: pathlib.Path) -> None:
     assert sink.value is None
 
 
-def test_path_begun_anew_is_not_longer(tmp_path: pathlib.Path) -> None:
+def test_restarted_path_is_not_longer(tmp_path: pathlib.Path) -> None:
     """A restart with a smaller object leaves nothing of the larger one."""
     sink = open_sink(str(tmp_path / 'target'))
     sink.begin(10)
@@ -378,7 +378,7 @@ def test_text_without_a_binary_layer() -> None:
     assert file.getvalue() == 'head ä'
 
 
-def test_text_that_is_none() -> None:
+def test_text_that_is_not_utf8() -> None:
     """An object that is not UTF-8 is rejected for StringIO, which is unchanged."""
     file = io.StringIO()
     sink = open_sink(file)

@@ -255,7 +255,7 @@ def test_buffers_that_are_filled_again() -> None:
     assert read(pieces()) == b'abc'
 
 
-def test_file_that_says_nothing_of_its_size() -> None:
+def test_file_of_reported_size_0() -> None:
     """A file of /proc is read completely, although its size is 0."""
     assert read(pathlib.Path('/proc/self/status')).startswith(b'Name:')
 

@@ -78,7 +78,7 @@ def test_text_and_fields() -> None:
     assert (found.status, found.code, found.request_id, found.retry_after_s) == (404, 'NoSuchBucket', 'ID7', 3.0)
 
 
-def test_region_is_told() -> None:
+def test_region_is_in_the_error() -> None:
     """The error of a bucket in another region contains the region."""
     assert "give region='eu-west-1'" in str(error(301, 'PermanentRedirect', headers={'x-amz-bucket-region': 'eu-west-1'}))
     assert "give region='eu-west-1'" in str(error(400, 'AuthorizationHeaderMalformed', region='eu-west-1'))

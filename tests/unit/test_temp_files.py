@@ -336,7 +336,7 @@ def test_file_systems_without_locks(tmp_path: pathlib.Path, monkeypatch: pytest.
         left.unlink(missing_ok=True)
 
 
-def test_lock_that_somebody_else_took(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_that_another_process_took(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If another process locks the new file first, the download uses another name."""
     flock, refusals = fcntl.flock, [BlockingIOError(errno.EAGAIN, 'held')]
 
@@ -543,7 +543,7 @@ def test_disk_that_is_full_at_a_byte(tmp_path: pathlib.Path, monkeypatch: pytest
 
 
 @pytest.mark.fault('F52')
-def test_disk_that_tells_at_the_close(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_close(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If close() fails, as on network file systems, the error is raised before anything is published."""
     close, refusals = sinks.close_file, [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))]
 

@@ -237,7 +237,7 @@ GARAGE = InvalidRequest('PutObject: 400 InvalidDigest: Failed to validate checks
 
 @pytest.mark.parametrize('is_first', [True, False])
 @pytest.mark.parametrize('data', [DATA, LARGE], ids=['one', 'parts'])
-def test_mismatch_in_other_words(wrong: Wrong, data: bytes, *, is_first: bool) -> None:
+def test_mismatch_reported_with_another_code(wrong: Wrong, data: bytes, *, is_first: bool) -> None:
     """After one mismatch the bytes are sent again, and later uploads have checksums."""
     connection = connected(wrong)
     if not is_first:
@@ -348,7 +348,7 @@ def test_etag_compared(bare: Wrong) -> None:
     assert connected(bare).upload(BUCKET, 'key', LARGE).warnings == ()
 
     bare.etag = md5(b'something else')
-    with pytest.raises(IntegrityError, match='what was stored is not what was sent: its ETag is'):
+    with pytest.raises(IntegrityError, match='the stored object differs from what was sent: its ETag is'):
         connected(bare).upload(BUCKET, 'key', DATA)
 
 

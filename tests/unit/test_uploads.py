@@ -110,7 +110,7 @@ def test_part_that_fails_for_good(memory_conn: s3po.Connection, memory: MemoryTr
     assert memory.count('CompleteMultipartUpload') == 0
 
 
-def test_abort_that_fails_is_told(
+def test_failed_abort_is_logged(
     memory_conn: s3po.Connection, memory: MemoryTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the abort fails, the log and the error's notes contain the upload id, so that it can be aborted by hand."""

@@ -221,7 +221,7 @@ def test_clocks_that_are_set_right(clock: SimpleNamespace) -> None:
     ],
 )
 @pytest.mark.parametrize('code', ['RequestTimeTooSkewed', ''])
-def test_clocks_that_nobody_knows(date: str | None, code: str) -> None:
+def test_clock_without_a_known_error(date: str | None, code: str) -> None:
     """Without a valid date in the response, or with this machine's time, the request is not repeated."""
     client = FakeClient(refusal(403, code, date=date))
     with pytest.raises(AccessDenied):

@@ -100,7 +100,7 @@ def test_keys_that_expire_after_success(operation: str) -> None:
 @pytest.mark.parametrize(
     'body', [b'', b'<html><body>Log in, please.</body></html>', b'OK', document('Anything'), document('Anything')[:-3]]
 )
-def test_answers_that_are_none(operation: str, body: bytes) -> None:
+def test_web_pages_instead_of_documents(operation: str, body: bytes) -> None:
     """A web page with status 200 is an error: it is neither an empty bucket nor a copy or a completion."""
     transport, client = wire(Canned(body=body))
     with pytest.raises(NetworkError, match=f'^{operation} s3://bucket(/key)?: 200, but '):
@@ -111,11 +111,11 @@ def test_answers_that_are_none(operation: str, body: bytes) -> None:
 
 @pytest.mark.parametrize('operation', BODILESS)
 @pytest.mark.parametrize('body', [b'<!DOCTYPE html><p>Log in, please.', b'OK', b' ', document('Anything')[:-3]])
-def test_answers_that_are_no_heads_alone(both: Both, operation: str, body: bytes) -> None:
+def test_web_pages_instead_of_no_body(both: Both, operation: str, body: bytes) -> None:
     """A web page in response to a request without a response body is an error, too; for botocore it is a 500."""
     answer = Canned(headers={'ETag': '"e"'}, body=body)
     transport, client = wire(answer)
-    with pytest.raises(NetworkError, match=f'^{operation} s3://bucket/key: 200, but the answer is not XML'):
+    with pytest.raises(NetworkError, match=f'^{operation} s3://bucket/key: 200, but the response is not XML'):
         BODILESS[operation](transport)
 
     assert [each.state for each in client.connections] == ['given back']
@@ -143,7 +143,7 @@ def test_answers_that_are_cut(operation: str) -> None:
     assert [each.state for each in client.connections] == ['closed']
 
 
-def test_answers_that_come_slowly() -> None:
+def test_slow_documents() -> None:
     """Leading blanks and chunks are accepted, which S3 sends while it copies."""
     body = b'  \n' + document('CopyObjectResult', element('ETag', '"e"'))
     chunks = b''.join(b'%x\r\n%b\r\n' % (len(piece), piece) for piece in (body[:1], body[1:5], body[5:])) + b'0\r\n\r\n'
@@ -153,7 +153,7 @@ def test_answers_that_come_slowly() -> None:
     assert [each.state for each in client.connections] == ['given back']
 
 
-def test_bodies_that_nobody_asked_for() -> None:
+def test_unexpected_bodies() -> None:
     """An unexpected body is read, so that the connection can be reused. With such a body the ETag is ignored."""
     transport, client = wire(Canned(headers={'ETag': '"e"'}, body=document('Thanks')))
     assert transport.put_object('bucket', 'key', BytesChunk(b''), headers={}, extra={}).etag == ''

@@ -160,7 +160,7 @@ def test_bodies_unlike_boto(body: bytes) -> None:
     assert re.match(r'GetObject s3://bucket/key: 403: (Forbidden|Because\.) \(endpoint ', str(caught.value))
 
 
-def test_ids_that_only_the_body_tells() -> None:
+def test_ids_in_the_body_only() -> None:
     """A request id in the body alone is used; botocore ignores it there."""
     answer = Canned(status=404, body=error_document('NoSuchKey', 'No.', '/key', 'R9'))
     with pytest.raises(ResponseError, match=r'No\. \(request id R9, endpoint ') as caught:

@@ -204,7 +204,7 @@ FORMS = [
 def test_other_roots(read: Callable[[bytes], Any], root: str, content: str, value: object, namespace: str) -> None:
     """A response is recognized by S3's elements, whatever its root and namespace; without them it is invalid."""
     assert read(f'<{root}{namespace}>{content}</{root}>'.encode()) == value
-    with pytest.raises(MalformedAnswer, match=f'the answer is {root!r}'):
+    with pytest.raises(MalformedAnswer, match=f'the response is {root!r}'):
         read(f'<{root}{namespace}/>'.encode())
 
 
@@ -263,7 +263,7 @@ def test_error_forms(body: bytes) -> None:
         b'\xff',
     ],
 )
-def test_bodies_that_tell_nothing(body: bytes) -> None:
+def test_bodies_without_values(body: bytes) -> None:
     """A body that is empty, truncated or not S3's has no values, and raises nothing."""
     assert xml.error_of(body) == ErrorBody()
 

@@ -92,7 +92,7 @@ def test_other_answers() -> None:
     for read in READERS:
         for other, body in EXAMPLES.items():
             if read is not other:
-                with pytest.raises(MalformedAnswer, match='the answer is .*, not'):
+                with pytest.raises(MalformedAnswer, match='the response is .*, not'):
                     read(body)
 
 

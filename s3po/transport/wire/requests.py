@@ -216,7 +216,7 @@ class Requester:
             sent.update(headers)
             canonical, names = canonical_headers(sent)
             lines = '\r\n'.join([f'{name}:{value}' for name, value in sent.items()])
-        # Values are sent as the caller gave them, blanks included; only the signature uses the canonical form.
+        # Values are sent as the caller passed them, blanks included; only the signature uses the canonical form.
         authorization = dated.authorization(method, path, query, canonical, names, payload)
         return f'{lines}\r\nauthorization:{authorization}'
 
