@@ -93,6 +93,7 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize('first', [1, 5, 9])
+@pytest.mark.sampled(1)
 def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: int) -> None:
     """No step of queueing, taking, ending and counting a job is one at which Ctrl-C makes the batch wait for ever."""
     run = Runner(authority, store.endpoint_url, tmp_path)

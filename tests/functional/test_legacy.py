@@ -116,6 +116,7 @@ made.uploadString('bucket', 'second', 'x')
 
 
 @pytest.mark.parametrize('how', ['run', 'never'])
+@pytest.mark.sampled(1)
 def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, how: str) -> None:
     """What is queued when the program ends is carried out, runLoop() or not."""
     file = tmp_path / 'file'

@@ -61,6 +61,7 @@ def run(authority: Authority, tmp_path: Path) -> Runner:
     ],
     ids=['by s3po', 'by the program', 'by both'],
 )
+@pytest.mark.sampled(1)
 def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
     """gevent's own locks would end in LoopExit, or never."""
     # Not measured: among threads and greenlets at once, coverage's callbacks now and then lose what is thrown in them.
@@ -68,6 +69,7 @@ def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
 
 
 @pytest.mark.parametrize('patch', ['', '0'], ids=['narrowly', 'unpatched'])
+@pytest.mark.slow
 def test_threads_that_are_not_patched_keep_their_locks(run: Runner, patch: str) -> None:
     """Nothing of the import system is touched where threads are native."""
     run(
@@ -114,6 +116,7 @@ NATIVE = """
 
 
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
+@pytest.mark.sampled(1)
 def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> None:
     """What such a thread had is told of its end in time, and the hub is destroyed when the next thread comes."""
     run(
@@ -137,6 +140,7 @@ def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> No
     )
 
 
+@pytest.mark.slow
 def test_hubs_that_their_threads_destroy(run: Runner) -> None:
     """gevent advises them to; then there is nothing left to do."""
     run(
@@ -156,6 +160,7 @@ def test_hubs_that_their_threads_destroy(run: Runner) -> None:
     )
 
 
+@pytest.mark.slow
 def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
     """Other threads can close them although their hub is destroyed."""
     run(
@@ -187,6 +192,7 @@ def test_sockets_that_a_thread_leaves_behind(run: Runner) -> None:
 
 
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
+@pytest.mark.sampled(1)
 def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
     """The threads that looked names up for the parent are not there; gevent has to be told."""
     run(
@@ -211,6 +217,7 @@ def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_fork_ends_idle_threads_and_they_start_again(run: Runner) -> None:
     """From Python 3.12 on, forking beside threads warns."""
     run("""

@@ -97,6 +97,7 @@ def half_way(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> Ite
 
 
 @pytest.mark.fault('F55')
+@pytest.mark.slow
 def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
     """Only the temporary file is left, beside the old one, and the next download of the same leaves nothing of it."""
     half_way.send_signal(signal.SIGKILL)
@@ -115,6 +116,7 @@ def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection,
 
 
 @pytest.mark.fault('F55')
+@pytest.mark.slow
 def test_interrupt(half_way: subprocess.Popen[str], tmp_path: pathlib.Path) -> None:
     """A KeyboardInterrupt has the time to remove it."""
     half_way.send_signal(signal.SIGINT)

@@ -78,6 +78,7 @@ SIZES = [1, MIB, MIB + 1, 8 * MIB, 20 * MIB]
 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+@pytest.mark.sampled(5)
 def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
     """It is in the result, and requested once, with the request for the whole object."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
@@ -95,6 +96,7 @@ def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+@pytest.mark.sampled(5)
 def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
     """A byte that is wrong in every attempt ends in IntegrityError, and the old file stays."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
@@ -112,6 +114,7 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 
 @pytest.mark.parametrize('size_bytes', [1, 8 * MIB, 20 * MIB])
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+@pytest.mark.sampled(3)
 def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
     """The whole object is downloaded again: it is unknown which of its parts was wrong."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
@@ -129,6 +132,7 @@ def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.P
 
 @pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
 @pytest.mark.parametrize('algorithm', ['CRC32C', 'CRC32', 'SHA256'])
+@pytest.mark.sampled(4)
 def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, algorithm: str) -> None:
     """CRCs of all bytes are always compared; a digest of a large object on request, in one stream."""
     data = stored(keeping, 'key', os.urandom(size_bytes))

@@ -75,6 +75,7 @@ def test_missing_object(memory_conn: s3po.Connection) -> None:
 
 @pytest.mark.parametrize('read_ahead', [0, 1, 4])
 @pytest.mark.parametrize('piece', [100_003, MIB, 9 * MIB])
+@pytest.mark.sampled(3)
 def test_in_order(large: s3po.Connection, read_ahead: int, piece: int) -> None:
     """Every byte, once, whatever is fetched ahead."""
     with large.open(BUCKET, 'large', read_ahead=read_ahead, block_size=3 * MIB) as file:
@@ -229,6 +230,7 @@ def greenlets() -> int:
 
 @pytest.mark.parametrize('size', [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 20 * MIB])
 @pytest.mark.parametrize('piece', [100_003, 30 * MIB])
+@pytest.mark.sampled(5)
 def test_write(memory_conn: s3po.Connection, memory: MemoryTransport, size: int, piece: int) -> None:
     """What fits into a part is one PUT, all else a multipart upload; an empty object is one, too."""
     seen = calls(memory, memory_conn)

@@ -136,6 +136,7 @@ def test_put(wrong: Wrong, algorithm: str) -> None:
 
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'seekable', 'stream'])
+@pytest.mark.sampled(6)
 def test_parts(wrong: Wrong, algorithm: str, kind: str, tmp_path: Any) -> None:
     """So it does with each part; and the whole object has that of all bytes, or of the parts' digests."""
     (tmp_path / 'source').write_bytes(LARGE)

@@ -29,6 +29,7 @@ SIZES = [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 20 * MIB]
 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'file', 'seekable', 'stream'])
+@pytest.mark.sampled(10)
 def test_upload(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, size_bytes: int, kind: str
 ) -> None:
