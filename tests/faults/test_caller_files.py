@@ -97,7 +97,7 @@ def test_two_downloads_into_one_path(conn: s3po.Connection, store: Store, connec
     for key, data in objects.items():
         conn.upload(BUCKET, key, data)
     target = tmp_path / 'target'
-    store.script({'operation': 'GetObject', 'key': 'a', 'skip': 1, 'times': 1, 'action': {'delay_s': 2.0}})
+    store.script({'operation': 'GetObject', 'key': 'a', 'skip': 1, 'times': 1, 'action': {'delay_s': 1.0}})
     first = gevent.spawn(writing.download_file, BUCKET, 'a', target)
     while not target.exists() or not target.stat().st_size:
         gevent.sleep(0.02)

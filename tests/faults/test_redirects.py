@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3.session
@@ -138,13 +138,19 @@ def test_other_region(store: Store, connect: Connect, status: int) -> None:
     assert regions == ['us-east-1', 'eu-west-1', 'eu-west-1']
 
 
-@pytest.fixture
-def elsewhere() -> Any:
-    """Another store, which must not receive any request."""
+@pytest.fixture(scope='module')
+def _other_store() -> Iterator[Store]:
     with Store() as other:
         yield other
-        assert other.log() == []
-        assert other.stats()['connections'] == 0
+
+
+@pytest.fixture
+def elsewhere(_other_store: Store) -> Iterator[Store]:
+    """Another store, which must get no request and no connection."""
+    _other_store.reset()
+    yield _other_store
+    assert _other_store.log() == []
+    assert _other_store.stats()['connections'] == 0
 
 
 @pytest.mark.fault('F35')

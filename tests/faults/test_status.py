@@ -31,12 +31,12 @@ def test_retry_after(store: Store, connect: Connect) -> None:
     conn = connect(store.endpoint_url, retry=s3po.RetryPolicy())
     store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', DATA)
-    store.script(once('GetObject', status=503, code='SlowDown', headers={'Retry-After': '2'}))
+    store.script(once('GetObject', status=503, code='SlowDown', headers={'Retry-After': '1'}))
 
     assert conn.download(BUCKET, 'key') == DATA
 
     first, second = (each['time'] for each in store.log('GetObject'))
-    assert 2.0 <= second - first < 3.5
+    assert 1.0 <= second - first < 2.5
 
 
 @pytest.mark.fault('F23')

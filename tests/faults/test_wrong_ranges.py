@@ -152,7 +152,7 @@ def test_another_version_than_wanted(connect: Connect) -> None:
 @pytest.mark.fault('F72')
 def test_versions_that_are_mixed(connect: Connect) -> None:
     """If a store ignores If-Match, neither a reader nor a download in parts mixes two versions."""
-    old, new = os.urandom(15 * MIB), os.urandom(15 * MIB)
+    old, new = os.urandom(11 * MIB), os.urandom(11 * MIB)
     config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
     with Answering(Versions(old, new)) as server:
         with connect(server.endpoint_url).open(BUCKET, 'key') as file, pytest.raises(SourceChanged):

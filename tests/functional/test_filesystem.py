@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import fsspec
-import pandas
-import pyarrow
-import pyarrow.parquet
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests import abstract
@@ -76,8 +73,11 @@ class TestOpen(abstract.AbstractOpenTests, Fixtures):
     """Open files."""
 
 
+@pytest.mark.slow
 def test_pandas(store: Store, conn: s3po.Connection) -> None:
     """pandas writes and reads CSV, gzipped CSV and Parquet."""
+    import pandas  # with pyarrow it takes 90 MiB: only the process that runs this test imports it
+
     table = pandas.DataFrame({'a': range(1000), 'b': [f'text {number}' for number in range(1000)]})
     for name, write, read in (
         ('table.csv', table.to_csv, pandas.read_csv),
@@ -90,8 +90,12 @@ def test_pandas(store: Store, conn: s3po.Connection) -> None:
     pandas.testing.assert_frame_equal(back, table)
 
 
+@pytest.mark.slow
 def test_pyarrow(files: S3poFileSystem) -> None:
     """pyarrow writes and reads a partitioned data set in its own threads."""
+    import pyarrow  # see test_pandas
+    import pyarrow.parquet
+
     table = pyarrow.table({'part': [1, 1, 2, 3] * 1000, 'value': list(range(4000))})
     pyarrow.parquet.write_to_dataset(table, f'{BUCKET}/dataset', partition_cols=['part'], filesystem=files)
 

@@ -64,7 +64,7 @@ def test_read_timeout_in_the_body(begin: bytes) -> None:
         assert 'idle=0' in repr(pool)
 
 
-@pytest.mark.parametrize('body', [LARGE, bytes(64 * MIB)])
+@pytest.mark.parametrize('body', [LARGE, bytes(48 * MIB)])
 def test_read_timeout_while_sending(body: Any) -> None:
     """A server that stops reading the body causes a read timeout."""
     with ScriptedServer([Receive(), Wait(LONG_S)]) as server, pool_to(server, read_timeout_s=SHORT_S) as pool:

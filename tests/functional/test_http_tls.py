@@ -276,8 +276,8 @@ def test_split_answer(context: Any, trusting: TLSOptions) -> None:
 
 @pytest.mark.parametrize('is_chunk', [True, False])
 def test_large_bodies(context: Any, trusting: TLSOptions, is_chunk: bool) -> None:
-    """Bodies of 16 MiB are sent and received unchanged."""
-    content = os.urandom(16 * MIB)
+    """Bodies of 8 MiB are sent and received unchanged."""
+    content = os.urandom(8 * MIB)
     body: Any = BytesChunk(content) if is_chunk else content
     head = OK + b'Content-Length: %d\r\n\r\n' % len(content)
     go_ahead = Send(CONTINUE) if is_chunk else Wait(0.0)

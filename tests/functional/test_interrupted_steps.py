@@ -93,6 +93,7 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize('first', [1, 5, 9])
+@pytest.mark.sampled(1)
 def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: int) -> None:
     """Ctrl-C at any step of queueing, taking, ending and counting a job does not make the batch wait forever."""
     run = Runner(authority, store.endpoint_url, tmp_path)

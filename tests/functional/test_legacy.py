@@ -116,6 +116,7 @@ made.uploadString('bucket', 'second', 'x')
 
 
 @pytest.mark.parametrize('how', ['run', 'never'])
+@pytest.mark.sampled(1)
 def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, how: str) -> None:
     """Uploads that are queued when the program ends are carried out, with and without runLoop()."""
     file = tmp_path / 'file'

@@ -186,6 +186,7 @@ def test_late_open_connections_wait_without_stopping_greenlets(run: Runner) -> N
     """)
 
 
+@pytest.mark.slow
 def test_late_contexts_of_all_ages_keep_their_settings_and_class(run: Runner) -> None:
     program = run("""
         import ssl
@@ -216,6 +217,7 @@ def test_late_contexts_of_all_ages_keep_their_settings_and_class(run: Runner) ->
     assert program.warnings == []
 
 
+@pytest.mark.slow
 def test_late_servers_choose_their_certificate_by_name_as_before(run: Runner, authority: Authority) -> None:
     run(
         """
@@ -289,6 +291,7 @@ def test_full_patch_after_clients_warns(run: Runner, store: Store, when: str) ->
     assert 'S3PO_PATCH=all, or call s3po.patch_all() in the first lines' in warning
 
 
+@pytest.mark.slow
 def test_the_full_patch_after_imports_alone_warns_of_nothing(run: Runner) -> None:
     """A full patch after imports alone does not warn: no object with a native lock exists."""
     program = run("""

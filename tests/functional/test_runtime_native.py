@@ -61,6 +61,7 @@ def run(authority: Authority, tmp_path: Path) -> Runner:
     ],
     ids=['by s3po', 'by the program', 'by both'],
 )
+@pytest.mark.sampled(1)
 def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
     """Native threads can import concurrently; gevent's own locks would raise LoopExit, or wait forever."""
     # Without coverage: with threads and greenlets at once, its callbacks sometimes lose exceptions.
@@ -68,6 +69,7 @@ def test_native_threads_import_at_once(run: Runner, patch: str) -> None:
 
 
 @pytest.mark.parametrize('patch', ['', '0'], ids=['narrowly', 'unpatched'])
+@pytest.mark.slow
 def test_threads_that_are_not_patched_keep_their_locks(run: Runner, patch: str) -> None:
     """If threads are not patched, the import system is not changed."""
     run(
@@ -114,6 +116,7 @@ NATIVE = """
 
 
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
+@pytest.mark.sampled(1)
 def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> None:
     """At the end of a native thread its values are notified in time; its hub is destroyed when the next thread starts."""
     run(
@@ -137,6 +140,7 @@ def test_native_threads_take_their_hubs_with_them(run: Runner, patch: str) -> No
     )
 
 
+@pytest.mark.slow
 def test_hubs_that_their_threads_destroy(run: Runner) -> None:
     """A thread may destroy its own hub, as gevent recommends; then nothing is left to do."""
     run(
@@ -156,6 +160,7 @@ def test_hubs_that_their_threads_destroy(run: Runner) -> None:
     )
 
 
+@pytest.mark.slow
 def test_sockets_that_outlive_their_thread(run: Runner) -> None:
     """Sockets that outlive their thread can be closed by other threads, although their hub is destroyed."""
     run(
@@ -187,6 +192,7 @@ def test_sockets_that_outlive_their_thread(run: Runner) -> None:
 
 
 @pytest.mark.parametrize('patch', ['', 'all', '0'], ids=['narrowly', 'fully', 'unpatched'])
+@pytest.mark.sampled(1)
 def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
     """Host names can be resolved in a forked child, where the parent's resolver threads do not exist."""
     run(
@@ -211,6 +217,7 @@ def test_names_are_found_in_a_forked_child(run: Runner, patch: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_fork_ends_idle_threads_and_they_start_again(run: Runner) -> None:
     """A fork ends idle threads, which start again later: from Python 3.12 on, forking with threads warns."""
     run("""

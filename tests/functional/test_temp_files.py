@@ -98,6 +98,7 @@ def half_way(store: Store, conn: s3po.Connection, tmp_path: pathlib.Path) -> Ite
 
 
 @pytest.mark.fault('F55')
+@pytest.mark.slow
 def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
     """After SIGKILL the temporary file is left, the old file is unchanged, and the next download removes the temporary file."""
     half_way.send_signal(signal.SIGKILL)
@@ -116,6 +117,7 @@ def test_kill_minus_nine(half_way: subprocess.Popen[str], conn: s3po.Connection,
 
 
 @pytest.mark.fault('F55')
+@pytest.mark.slow
 def test_interrupt(half_way: subprocess.Popen[str], tmp_path: pathlib.Path) -> None:
     """After SIGINT the temporary file is removed."""
     half_way.send_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import resource
 import sys
@@ -18,7 +19,7 @@ UNIT_BYTES: Final = 1 if sys.platform == 'darwin' else 1024
 GROWTH_BYTES: Final = 32 << 20
 PEAKS: Final = pytest.StashKey[dict[str, int]]()
 
-
+_malloc_trim: Any = getattr(ctypes.CDLL(None), 'malloc_trim', None)
 _lowest = [sys.maxsize]
 
 
@@ -29,6 +30,9 @@ def pytest_runtest_logfinish() -> None:
         _lowest[0] = min(_lowest[0], used_bytes)
         if used_bytes > _lowest[0] + GROWTH_BYTES:
             gc.collect()
+            if _malloc_trim is not None:
+                # glibc keeps what was freed between blocks that are in use.
+                _malloc_trim(0)
             # Objects that are left belong to the run.
             _lowest[0] = _used_bytes()
 

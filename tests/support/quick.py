@@ -1,8 +1,9 @@
 """`pytest --quick`, which `make test` runs: a sample of the tests, for a result within minutes. `make test-all` runs all.
 
 - Tests with the mark `slow` are left out: those that start several processes, wait for some time, or repeat something often.
-- Of a parametrized test in tests/functional and tests/faults two cases are run for each transport, and for each entry of the
-  fault catalogue: the first, and one from the middle. Tests in tests/unit run with all their cases.
+- Of a parametrized test in tests/functional and tests/faults two cases are run for each entry of the fault catalogue: the first
+  one over the wire transport, and one from the middle over boto. Tests in tests/unit run with all their cases.
+- A test with the mark `sampled(count)` runs that many cases.
 - hypothesis tries ten examples instead of a hundred.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Hashable
 from typing import Any, Final
@@ -18,7 +20,6 @@ import pytest
 
 __all__ = ['pytest_addoption', 'pytest_collection_modifyitems', 'pytest_configure']
 
-CASES: Final = 2
 # All other tests run with all their cases.
 SAMPLED: Final = ('functional', 'faults')
 
@@ -51,16 +52,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker('slow') is None:
             groups[_group(item)].append(item)
-    chosen = {item.nodeid for group in groups.values() for item in group[:: max(1, -(-len(group) // CASES))]}
+    chosen = {item.nodeid for group in groups.values() for item in _sample(group)}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
     items[:] = [item for item in items if item.nodeid in chosen]
 
 
 def _group(item: pytest.Item) -> Hashable:
     """The group of a test's cases, of which a sample is run."""
-    if not any(part in SAMPLED for part in item.path.parts):
-        return item.nodeid
-    callspec: Any = getattr(item, 'callspec', None)
-    transport = None if callspec is None else str(callspec.params.get('kind'))
     faults = tuple(mark.args[0] for mark in item.iter_markers('fault'))
-    return item.nodeid.partition('[')[0], transport, faults
+    return item.nodeid.partition('[')[0], _transport(item), faults
+
+
+def _transport(item: pytest.Item) -> str | None:
+    """'wire' or 'boto'; None if the test does not run over both."""
+    callspec: Any = getattr(item, 'callspec', None)
+    kind = None if callspec is None else callspec.params.get('kind')
+    return kind if kind in ('wire', 'boto') else None
+
+
+def _sample(group: list[pytest.Item]) -> list[pytest.Item]:
+    """The cases that a quick run has."""
+    mark, transport = group[0].get_closest_marker('sampled'), _transport(group[0])
+    if mark is not None:
+        # In an order that has nothing to do with that of the parameters: one in five could always have the same value.
+        return sorted(group, key=lambda item: zlib.crc32(item.nodeid.encode()))[: mark.args[0]]
+    if not any(part in SAMPLED for part in group[0].path.parts):
+        return group
+    first, middle = group[0], group[len(group) // 2]
+    if transport is not None:
+        return [first if transport == 'wire' else middle]
+    return [first] if first is middle else [first, middle]

@@ -107,6 +107,7 @@ class Pipe:
 
 @pytest.mark.parametrize('data', [b'', b'a', TEXT, NOISE, bytes(20 * MIB)], ids=len)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'download_file', 'file', 'pipe'])
+@pytest.mark.sampled(20)
 def test_targets(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, data: bytes, kind: str) -> None:
     """Every kind of target gets the original bytes, in one part or several; the result has the stored size."""
     sent = memory_conn.upload(BUCKET, 'key', data, compress=coding)
@@ -161,6 +162,7 @@ def test_several_parts(memory_conn: s3po.Connection, memory: MemoryTransport, tm
     assert memory.store.uploads(BUCKET) == []
 
 
+@pytest.mark.sampled(1)
 def test_memory_of_an_upload(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str) -> None:
     """Neither the upload nor the download to a path needs memory for the whole file."""
     with open(tmp_path / 'source', 'wb') as file:
@@ -449,6 +451,7 @@ SPOILED = {
 @pytest.mark.parametrize('spoil', SPOILED.values(), ids=SPOILED)
 @pytest.mark.parametrize('data', [TEXT[:10_000], NOISE], ids=['one', 'parts'])
 @pytest.mark.parametrize('has_old', [True, False], ids=['old', 'new'])
+@pytest.mark.sampled(12)
 def test_spoiled(
     memory_conn: s3po.Connection,
     memory: MemoryTransport,
@@ -477,6 +480,7 @@ def test_spoiled(
 
 
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'file', 'text'])
+@pytest.mark.sampled(4)
 def test_bomb(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str, kind: str) -> None:
     """A decompression bomb fills neither memory nor the disk: it fails at the limit, without a retry."""
     memory_conn.upload(BUCKET, 'key', (bytes(MIB) for _ in range(300)), compress=coding)

@@ -78,6 +78,7 @@ SIZES = [1, MIB, MIB + 1, 8 * MIB, 20 * MIB]
 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+@pytest.mark.sampled(5)
 def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
     """A right checksum is in the result, and is requested once, with the request for the whole object."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
@@ -95,6 +96,7 @@ def test_right(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+@pytest.mark.sampled(5)
 def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
     """If a byte is wrong in every attempt, the download raises IntegrityError, and the old file is unchanged."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
@@ -112,6 +114,7 @@ def test_wrong(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, 
 
 @pytest.mark.parametrize('size_bytes', [1, 8 * MIB, 20 * MIB])
 @pytest.mark.parametrize('kind', ['path', 'bytes', 'file'])
+@pytest.mark.sampled(3)
 def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, kind: str) -> None:
     """If a byte is wrong once, the whole object is downloaded again, since the wrong part is unknown."""
     data = stored(keeping, 'key', os.urandom(size_bytes))
@@ -129,6 +132,7 @@ def test_wrong_once(conn: s3po.Connection, keeping: Keeping, tmp_path: pathlib.P
 
 @pytest.mark.parametrize('size_bytes', [0, 1, MIB, 20 * MIB])
 @pytest.mark.parametrize('algorithm', ['CRC32C', 'CRC32', 'SHA256'])
+@pytest.mark.sampled(4)
 def test_other_algorithms(keeping: Keeping, tmp_path: pathlib.Path, size_bytes: int, algorithm: str) -> None:
     """CRCs are always compared; the digest of a large object only on request, with one stream."""
     data = stored(keeping, 'key', os.urandom(size_bytes))

@@ -30,6 +30,7 @@ SIZES = [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 20 * MIB]
 
 @pytest.mark.parametrize('size_bytes', SIZES)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'file', 'text'])
+@pytest.mark.sampled(8)
 def test_download(
     memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, size_bytes: int, kind: str
 ) -> None:
@@ -171,6 +172,7 @@ class Replacing(MemoryTransport):
 
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'file'])
 @pytest.mark.parametrize('replacements', [1, 2, 3])
+@pytest.mark.sampled(3)
 def test_object_replaced_while_it_is_read(tmp_path: pathlib.Path, kind: str, replacements: int) -> None:
     """A download returns one version of the object; after the third replacement it fails."""
     versions = [bytes([number]) * (20 * MIB + number) for number in range(4)]

@@ -75,6 +75,7 @@ def test_missing_object(memory_conn: s3po.Connection) -> None:
 
 @pytest.mark.parametrize('read_ahead', [0, 1, 4])
 @pytest.mark.parametrize('piece', [100_003, MIB, 9 * MIB])
+@pytest.mark.sampled(3)
 def test_in_order(large: s3po.Connection, read_ahead: int, piece: int) -> None:
     """Sequential reads return every byte once, whatever is read ahead."""
     with large.open(BUCKET, 'large', read_ahead=read_ahead, block_size=3 * MIB) as file:
@@ -229,6 +230,7 @@ def greenlets() -> int:
 
 @pytest.mark.parametrize('size', [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 20 * MIB])
 @pytest.mark.parametrize('piece', [100_003, 30 * MIB])
+@pytest.mark.sampled(5)
 def test_write(memory_conn: s3po.Connection, memory: MemoryTransport, size: int, piece: int) -> None:
     """An object that fits into a part is sent with one PUT, also if it is empty, all others as a multipart upload."""
     seen = calls(memory, memory_conn)

@@ -56,7 +56,7 @@ BODIES: Final = [
     b'ffffffffffffffff\r\n',
     b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
 ]
-WHOLE: Final = settings(max_examples=25 * settings().max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+WHOLE: Final = settings(max_examples=settings().max_examples ** 2 // 4, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

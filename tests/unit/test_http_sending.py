@@ -131,7 +131,7 @@ def test_early_refusal(taken_bytes: int, end: Step | None, answer: bytes) -> Non
 def test_early_refusal_of_bytes(end: Step) -> None:
     """The same holds for a body of bytes, which is sent with one call."""
     with FakeServer([Receive(), Send(REFUSED), end]) as server, pool_to(server) as pool:
-        response = pool.exchange(HEAD, bytes(64 * MIB))
+        response = pool.exchange(HEAD, bytes(48 * MIB))
 
         assert (response.status, response.read_all(100)) == (403, b'no')
 
@@ -163,9 +163,10 @@ def test_lost_while_sending(begin: bytes, end: Step) -> None:
 @pytest.mark.usefixtures('_no_announcement')
 def test_interim_answers_while_sending() -> None:
     """Interim responses are ignored."""
-    script = [Receive(), Send(b'HTTP/1.1 102 Processing\r\n\r\n' * 2), Wait(0.01), Receive(LARGE.size_bytes), Send(OK)]
+    body = BytesChunk(bytes(8 * MIB))
+    script = [Receive(), Send(b'HTTP/1.1 102 Processing\r\n\r\n' * 2), Wait(0.01), Receive(body.size_bytes), Send(OK)]
     with FakeServer(script) as server, pool_to(server) as pool:
-        response = pool.exchange(HEAD, LARGE)
+        response = pool.exchange(HEAD, body)
 
         assert (response.status, response.is_reusable) == (200, True)
 

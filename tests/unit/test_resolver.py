@@ -58,6 +58,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize('region', REGIONS)
 @pytest.mark.parametrize('style', STYLES)
 @pytest.mark.parametrize('endpoint', ENDPOINTS)
+@pytest.mark.sampled(18)
 def test_as_botocore(endpoint: str | None, style: str, region: str) -> None:
     """In every way of resolving, requests have the address and signature scope of botocore's requests."""
     given = {'endpoint_url': endpoint, 'addressing_style': style, 'region': region, **KEYS}

@@ -136,6 +136,7 @@ def test_put(wrong: Wrong, algorithm: str) -> None:
 
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'seekable', 'stream'])
+@pytest.mark.sampled(6)
 def test_parts(wrong: Wrong, algorithm: str, kind: str, tmp_path: Any) -> None:
     """Each part has its checksum; that of the object covers all bytes, or the digests of the parts."""
     (tmp_path / 'source').write_bytes(LARGE)

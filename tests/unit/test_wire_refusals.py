@@ -134,6 +134,7 @@ def test_waits_as_boto(both: Both, headers: dict[str, str]) -> None:
 @pytest.mark.parametrize('status', [301, 302, 307, 308, 400])
 @pytest.mark.parametrize('call', ['get', 'head'])
 @pytest.mark.parametrize('region', [None, 'us-east-1', 'eu-west-3'])
+@pytest.mark.sampled(8)
 def test_redirects_as_boto(status: int, call: str, region: str | None) -> None:
     """The error is that of the second attempt, if there is one, and contains the region."""
     headers = ID if region is None else {**ID, 'x-amz-bucket-region': region}
