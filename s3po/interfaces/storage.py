@@ -115,6 +115,8 @@ class FileNotFoundInStorageError(S3poError, FileNotFoundError):
 class S3FileBase:
     """The common part of both files. A file is read or written, never both."""
 
+    _file: ObjectReader | ObjectWriter
+
     def __init__(self, mode: FileMode | str, bucket: str, filename: str, client: Any) -> None:
         """
         Args:
@@ -135,8 +137,8 @@ class S3FileBase:
         self.close()
 
     def close(self) -> None:
-        """Release the resources; further calls do nothing."""
-        raise NotImplementedError
+        """Close the file, which publishes a written object; further calls do nothing."""
+        self._file.close()
 
     def read(self, size: int) -> bytes:
         """Raise OSError: the file is open for writing."""
@@ -178,10 +180,6 @@ class S3Reader(S3FileBase):
         """Iterate over the remaining bytes in pieces of chunk_size; None for pieces as they arrive."""
         return self._file.iter_chunks(chunk_size)
 
-    def close(self) -> None:
-        """Close the file; further calls do nothing."""
-        self._file.close()
-
 
 class S3Writer(S3FileBase):
     """A file open for writing. Data is sent in parts of chunk_size; the first full part begins the upload."""
@@ -213,10 +211,6 @@ class S3Writer(S3FileBase):
             S3poError: The upload has failed.
         """
         self._file.write(data)
-
-    def close(self) -> None:
-        """Publish the object; further calls do nothing."""
-        self._file.close()
 
     def abort(self) -> None:
         """Discard the data; no object is created."""
