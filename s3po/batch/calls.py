@@ -105,8 +105,10 @@ class Calls:
     def _queue(self, operation: str, bucket: str, key: str, options: Any) -> Job:
         """Queue one call. options: One of the dicts above, made for this call."""
         callback, errback = options.pop('callback', None), options.pop('errback', None)
-        if not options.keys() <= NAMES[operation]:
-            raise unknown_option(operation, options, NAMES[operation])
-        silent = options.pop('silent', None)
+        names = NAMES[operation]
+        if not options.keys() <= names:
+            raise unknown_option(operation, options, names)
+        # Only failed uploads and downloads may be silent; as in Connection.
+        silent = options.pop('silent', None) if 'silent' in names else False
         ref = ref_of(bucket, key, options.pop('version_id', None))
         return self.submit(Call(operation, ref, options), callback, errback, silent=silent)

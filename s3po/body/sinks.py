@@ -261,7 +261,8 @@ class PathSink(Sink):
                 # lock until the file is renamed.
                 close_file(os.dup(self._descriptor))
                 os.replace(self._written, self._path)
-                self._written = None
+            # It is complete: rollback() must not remove it, nor the file of a download that locks the path from now on.
+            self._written = None
             self.let_go()
             if self._fsync:
                 offload(_sync_directory, self._directory or '.')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import functools
 import mimetypes
 import os
@@ -109,8 +108,9 @@ def check_encoding(encoding: str, target: object) -> None:
     if target is not None:
         raise ConfigurationError('encoding is for downloads into memory; a target receives the bytes unchanged')
     try:
-        codecs.lookup(encoding)
-    except (LookupError, TypeError) as error:
+        # Not codecs.lookup(), which also finds codecs that are not of text ('hex').
+        ''.encode(encoding)
+    except (LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(f'encoding {encoding!r} is unknown') from error
 
 
@@ -129,5 +129,5 @@ def decode(data: bytes, encoding: str, ref: ObjectRef) -> str:
     """Decode the bytes of an object."""
     try:
         return data.decode(encoding)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise ConfigurationError(f'encoding: {ref} is not {encoding} ({error}); leave it out to get the bytes') from error

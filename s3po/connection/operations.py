@@ -315,7 +315,7 @@ class Operations:
         check_name(to_bucket, to_key, prefix='to_')
         if (ref.bucket, ref.key) == (to_bucket, to_key):
             raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
-        given = {**self._default_extra, **(options.get('extra') or {})}
+        given = self.extra(options.get('extra'), *COPIES)
         reading = {theirs: given[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in given}
         attempts = self.attempts(ref.bucket, ref.key, retries)
         before = head(attempts, ref, reading, options.get('if_match'))

@@ -159,7 +159,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def open(self, path: str, mode: str = 'rb', block_size: Any = None, **options: Any) -> Any:
         """Open a file, like Connection.open(), but with fsspec's `compression`."""
         compression = get_compression(path, options.pop('compression', None))
-        if 'b' not in mode and compression is not None and 'r' not in mode:
+        is_later = compression is not None or self._intrans or not options.get('autocommit', True)
+        if 'b' not in mode and is_later and 'r' not in mode:
             # Not fsspec's io.TextIOWrapper, which would publish after an exception.
             text = {name: options.pop(name, None) for name in TEXT}
             file = self.open(path, f'{mode.replace("t", "")}b', block_size=block_size, compression=compression, **options)

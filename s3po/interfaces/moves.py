@@ -60,10 +60,11 @@ def moving(connection: Connection, size: int, callback: Any) -> Iterator[Moves]:
 
 
 class Uncommitted(io.BufferedIOBase):
-    """A file in a transaction: published by the transaction's end, not by close()."""
+    """A file in a transaction: published by the transaction's end, not by close(); never after an exception in its `with`."""
 
     def __init__(self, writer: S3Writer) -> None:
         super().__init__()
+        self.name, self.mode = writer.name, writer.mode
         self._writer = writer
         self.write = writer.write  # type: ignore[method-assign]
 
@@ -80,8 +81,19 @@ class Uncommitted(io.BufferedIOBase):
         self._writer.close()
 
     def discard(self) -> None:
-        """Discard the data."""
+        """Discard the data; commit() has no effect then."""
         self._writer.abort()
+
+    def abort(self) -> None:
+        """Close and discard the data."""
+        self.discard()
+        super().close()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
 
 
 class Compressed(io.BufferedIOBase):

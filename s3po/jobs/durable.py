@@ -52,13 +52,11 @@ def durable(name: str, value: object) -> Any:
         return _named(value)
     if isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value):
         return LOST
-    if isinstance(value, tuple):
-        return list(value)
     try:
         json.dumps(value, sort_keys=True)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return LOST
-    return value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def restored(name: str, value: Any) -> Any:

@@ -79,12 +79,16 @@ CALLS: list[tuple[Call, str]] = [
     (lambda conn: conn.download(BUCKET, 'key', byte_range=(0, 1, 2)), 'byte_range must be'),  # type: ignore[arg-type]
     (lambda conn: conn.download(BUCKET, 'key', byte_range='0-5'), 'byte_range must be'),  # type: ignore[arg-type]
     (lambda conn: conn.download(BUCKET, 'key', encoding='utf-9'), "encoding 'utf-9' is unknown"),
+    (lambda conn: conn.download(BUCKET, 'key', encoding='hex'), "encoding 'hex' is unknown"),
+    (lambda conn: conn.download(BUCKET, 'key', encoding='\ud800'), 'encoding .* is unknown'),
     (lambda conn: conn.download(BUCKET, 'key', io.BytesIO(), encoding='utf-8'), 'encoding is for downloads into memory'),
     (lambda conn: conn.download(BUCKET, 'key', 7), 'target must be None, a path or a writable file object, not int'),
     (lambda conn: conn.download(BUCKET, 'key', extra={'ACL': 'private'}), "'ACL' is not a parameter of GetObject"),
     (lambda conn: conn.copy(BUCKET, 'key', BUCKET, ''), 'to_key is empty'),
     (lambda conn: conn.copy(BUCKET, 'key', 'b', 'key'), "to_bucket 'b' is not a valid bucket name"),
     (lambda conn: conn.move(BUCKET, 'key', BUCKET, 'key'), 'to_key: s3://bucket/key would be moved onto itself'),
+    (lambda conn: conn.copy(BUCKET, 'key', BUCKET, 'other', extra=7), 'extra must be'),  # type: ignore[arg-type]
+    (lambda conn: conn.move(BUCKET, 'key', BUCKET, 'other', extra=7), 'extra must be'),  # type: ignore[arg-type]
     (lambda conn: conn.list(BUCKET, page_size=0), 'page_size must be a whole number from 1 to 1,000, not 0'),
     (lambda conn: conn.list(BUCKET, 7), 'prefix must be a str'),  # type: ignore[arg-type]
     (lambda conn: conn.delete_many(BUCKET, 'key'), r'use delete\(\) for a single key'),

@@ -202,6 +202,32 @@ def test_files(files: S3poFileSystem) -> None:
     assert not files.exists(f'{BUCKET}/never')
 
 
+@pytest.mark.parametrize('options', [{}, {'compression': 'gzip'}])
+@pytest.mark.parametrize('mode', ['w', 'wb'])
+def test_transactions(files: S3poFileSystem, mode: str, options: dict[str, Any]) -> None:
+    """Files of all kinds are published at the end of their transaction, if neither it nor their `with` has failed."""
+    data: Any = b'x' if 'b' in mode else 'x'
+    path = f'{BUCKET}/file'
+
+    def write() -> None:
+        with files.open(path, mode, **options) as file:
+            file.write(data)
+        assert not files.exists(path)
+
+    with pytest.raises(ZeroDivisionError), files.transaction:
+        write()
+        raise ZeroDivisionError
+    assert not files.exists(path)
+    with files.transaction, pytest.raises(ZeroDivisionError), files.open(path, mode, **options) as file:
+        file.write(data)
+        raise ZeroDivisionError
+    assert not files.exists(path)
+    with files.transaction:
+        write()
+    with files.open(path, 'rb', **options) as file:
+        assert file.read() == b'x'
+
+
 def test_copies(files: S3poFileSystem, tmp_path: pathlib.Path) -> None:
     """Directories are uploaded, downloaded and copied recursively, and failures are raised."""
     source = tmp_path / 'source'

@@ -207,6 +207,15 @@ def test_silent_by_default(performer: Performer) -> None:
         batch.upload('bucket', 'fail1', b'', silent=False)
 
 
+@pytest.mark.parametrize('call', ['head', 'delete', 'copy', 'move'])
+def test_only_transfers_are_silent(performer: Performer, call: str) -> None:
+    """A silent connection hides no other failures, in a batch as without one."""
+    performer.silent = True
+    place = ('to', 'key') if call in ('copy', 'move') else ()
+    with pytest.raises(BatchError, match='1 of 1 jobs failed'), Batch(performer, 2) as batch:
+        getattr(batch, call)('bucket', 'fail', *place)
+
+
 def test_mistakes_are_never_silent(performer: Performer) -> None:
     """silent=True does not hide invalid arguments."""
     with pytest.raises(BatchError, match='source must be'), Batch(performer, 2) as batch:

@@ -85,6 +85,7 @@ def test_durable_options_come_back(operation: str, options: dict[str, Any]) -> N
         ('upload', {'headers': {'Authorization': 'hidden'}}),
         ('upload', {'metadata': {1: 'a', 'b': 'c'}}),
         ('head', {'extra': {'Time': object()}}),
+        ('download', {'byte_range': (b'0', 5)}),
     ],
 )
 def test_other_options_are_named(operation: str, options: dict[str, Any]) -> None:

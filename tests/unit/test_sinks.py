@@ -213,6 +213,29 @@ def test_without_temporary_file(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_failure_after_the_commit(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the directory cannot be synchronised, the complete file stays, and so does that of the next download."""
+    sink = open_sink(tmp_path / 'target', use_tmp_file=False, fsync=True)
+    sink.begin(3)
+    sink.write_at(0, b'abc')
+    following = []
+
+    def sync(descriptor: int) -> None:
+        if os.path.isdir(f'/dev/fd/{descriptor}'):
+            following.append(open_sink(tmp_path / 'target', use_tmp_file=False))
+            following[0].begin(5)
+            following[0].write_at(0, b'hello')
+            raise OSError(errno.EIO, 'no disk')
+
+    monkeypatch.setattr(os, 'fsync', sync)
+    with pytest.raises(LocalError, match='no disk'):
+        sink.commit()
+    sink.rollback()
+    following[0].commit()
+
+    assert (tmp_path / 'target').read_bytes() == b'hello'
+
+
 def test_large_writes(tmp_path: pathlib.Path) -> None:
     """Large writes, which are done in another thread, are correct."""
     data = os.urandom(3 * MIB)
