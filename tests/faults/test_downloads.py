@@ -160,7 +160,7 @@ def test_range_ignored(conn: s3po.Connection, store: Store, target: Path) -> Non
 
     assert is_new(target, LARGE)
     assert result.parts == 1
-    assert 'with the whole object' in result.warnings[0]
+    assert 'sends the whole object' in result.warnings[0]
 
 
 @pytest.mark.fault('F44')

@@ -227,7 +227,7 @@ def test_handler_that_answers_itself() -> None:
     answer = (AWSResponse('http://127.0.0.1', 200, {}, None), {'ResponseMetadata': {}})
     found._client().meta.events.register('before-call.s3.HeadObject', lambda **_: answer)
 
-    with pytest.raises(NotServable, match='a handler of the client answers'):
+    with pytest.raises(NotServable, match='a handler of the client responds'):
         found.find('bucket')
 
 
