@@ -5,6 +5,15 @@
   one over the wire transport, and one from the middle over boto. Tests in tests/unit run with all their cases.
 - A test with the mark `sampled(count)` runs that many cases.
 - hypothesis tries ten examples instead of a hundred.
+
+These entries of the fault catalogue have no test in a quick run (tests/unit/test_fault_catalogue.py checks the list):
+
+- F21, F24: the store throttles, or fails, for seconds
+- F61: one job of a thousand fails
+- F63, F84: few file descriptors
+- F64: random faults for minutes
+- F65: forks
+- F76: a process is killed that downloads without a temporary file
 """
 
 from __future__ import annotations
@@ -18,8 +27,10 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ['pytest_addoption', 'pytest_collection_modifyitems', 'pytest_configure']
+__all__ = ['FAULTS', 'pytest_addoption', 'pytest_collection_modifyitems', 'pytest_configure']
 
+# The entries of the fault catalogue that have tests: all, and those with a test in a quick run.
+FAULTS: Final = pytest.StashKey[tuple[set[str], set[str]]]()
 # All other tests run with all their cases.
 SAMPLED: Final = ('functional', 'faults')
 
@@ -46,15 +57,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that a quick run omits."""
-    if not config.getoption('quick'):
-        return
     groups: defaultdict[Hashable, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if item.get_closest_marker('slow') is None:
             groups[_group(item)].append(item)
     chosen = {item.nodeid for group in groups.values() for item in _sample(group)}
+    config.stash[FAULTS] = _faults(items), _faults([item for item in items if item.nodeid in chosen])
+    if not config.getoption('quick'):
+        return
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
     items[:] = [item for item in items if item.nodeid in chosen]
+
+
+def _faults(items: list[pytest.Item]) -> set[str]:
+    """The entries of the fault catalogue that these tests cover."""
+    return {mark.args[0] for item in items for mark in item.iter_markers('fault')}
 
 
 def _group(item: pytest.Item) -> Hashable:

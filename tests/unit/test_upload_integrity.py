@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -106,9 +106,12 @@ class Wrong(MemoryTransport):
 
 
 @pytest.fixture
-def wrong() -> Wrong:
+def wrong() -> Iterator[Wrong]:
     """The store."""
-    return Wrong()
+    made = Wrong()
+    yield made
+    # The errors of this module keep the frames that they went through, and so the store.
+    made.store.reset()
 
 
 def connected(wrong: MemoryTransport, **config: Any) -> s3po.Connection:
