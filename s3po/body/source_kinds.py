@@ -134,7 +134,7 @@ def _set_back_after_failure(found: SizedSource | StreamSource, file: Any, start:
             with contextlib.suppress(OSError, ValueError):
                 file.seek(start)
 
-    found.finish = functools.partial(sent.append, True)  # type: ignore[method-assign]  # noqa: FBT003
+    found.finish = functools.partial(sent.append, True)  # type: ignore[method-assign]
     found.close = set_back  # type: ignore[method-assign]
 
 
