@@ -74,7 +74,7 @@ class Batch(Calls):
         self._connection = connection
         self._observer = connection.observer
         self.home = Home()
-        self._runner = Runner(connection, self._end)
+        self._runner = Runner(connection, self._end, job_timeout_s)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._jobs: list[Job] | None = [] if keep_results else None
         self._ended: list[Job] | None = [] if keep_results else None
@@ -284,8 +284,6 @@ class Batch(Calls):
         """Queue a call. Blocks while the queue is full, except from inside a job. With a refusal, the job fails with that."""
         if self._refusal is not None or self._is_closed or not self.home.is_here():
             self._check_open()
-        if self._limits.job_timeout_s is not None:
-            call = self._limited(call, self._limits.job_timeout_s)
         if isinstance(call.ref, UnusableRef):
             refusal = call.ref.refusal()
         if callback is not None or errback is not None:
@@ -342,13 +340,6 @@ class Batch(Calls):
     def unread(self) -> str:
         """The warning about pending jobs or unread failures; '' for none. A second call returns ''."""
         return self._unread.message(self.pending, self._submitted) if self.home.is_own_process() else ''
-
-    @staticmethod
-    def _limited(call: Call, timeout_s: float) -> Call:
-        """The call with the batch's time limit for jobs, unless it has its own."""
-        if call.options.get('timeout_s') is not None:
-            return call
-        return Call(call.operation, call.ref, {**call.options, 'timeout_s': timeout_s})
 
     # --- counting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -200,13 +201,16 @@ class FailedJobs(Sequence[FailedJob]):
 
 def _is_read_once(source: Any) -> bool:
     """Whether a source is a stream: reading it again would return only the rest."""
-    if hasattr(source, 'read'):
-        try:
-            return not source.seekable()
-        except (AttributeError, ValueError):
-            # It has no seekable(), or is closed.
-            return not hasattr(source, 'seek')
-    return isinstance(source, Iterator)
+    if not hasattr(source, 'read'):
+        return isinstance(source, Iterator)
+    try:
+        if not source.seekable():
+            return True
+    except (AttributeError, ValueError):
+        # It has no seekable(), or is closed.
+        return not hasattr(source, 'seek')
+    # Text files without a binary layer (codecs.open) read ahead, so they cannot be set back exactly.
+    return not isinstance(source, io.IOBase) and isinstance(source.read(0), str)
 
 
 def _error_to_json(error: BaseException) -> dict[str, Any]:

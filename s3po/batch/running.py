@@ -14,6 +14,7 @@ from s3po.batch.limits import Performer
 from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
+from s3po.jobs import Call
 from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
@@ -34,15 +35,17 @@ class Runner:
         retries: Requests that were sent again.
     """
 
-    def __init__(self, connection: Performer, end: End) -> None:
+    def __init__(self, connection: Performer, end: End, job_timeout_s: float | None = None) -> None:
         """
         Args:
             connection: Carries out calls.
             end: Called once for each job.
+            job_timeout_s: The time limit of a job without its own; None for none.
         """
         self._connection = connection
         self._observer = connection.observer
         self._end = end
+        self._job_timeout_s = job_timeout_s
         self._process = process.mark
         self.size_bytes = 0
         self.retries = 0
@@ -57,7 +60,7 @@ class Runner:
                     raise job.refusal
                 if self._observer is not None:
                     report(self._observer.began, activity_of(job))
-                outcome = self._connection.perform(job.call)
+                outcome = self._connection.perform(job.call if self._job_timeout_s is None else self._limited(job.call))
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
@@ -82,6 +85,12 @@ class Runner:
             if not job.has_ended and self._process is process.mark:
                 # A defect in s3po: without this, the batch would wait for ever.
                 self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
+
+    def _limited(self, call: Call) -> Call:
+        """The call with the batch's time limit, unless it has its own. A failed job does not keep that of its batch."""
+        if call.options.get('timeout_s') is not None:
+            return call
+        return Call(call.operation, call.ref, {**call.options, 'timeout_s': self._job_timeout_s})
 
     def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
         """End a job whose transfer was ended by an exception that is no Exception, such as a kill."""

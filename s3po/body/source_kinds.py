@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import io
 import os
 import stat
@@ -95,9 +97,45 @@ def _open_file(source: Any) -> SizedSource | StreamSource:
     if isinstance(source, io.IOBase) and not source.readable():
         raise ConfigurationError(f"source: {name} is not open for reading; open it with mode 'rb'")
     source = _binary_layer(source, name)
+    found: SizedSource | StreamSource | None
+    if not isinstance(source, io.TextIOBase) and (found := _sized(source, name)) is not None:
+        return found
+    start = _start_of(source)
     if isinstance(source, io.TextIOBase):
-        return BytesSource(_encode(source.read()))
-    return _sized(source, name) or StreamSource(_checked_pieces(_reads(source, name), is_text_allowed=True), name)
+        text = source.read()
+        try:
+            found = BytesSource(_encode(text))
+        except ConfigurationError:
+            if start is not None:
+                source.seek(start)
+            raise
+    else:
+        found = StreamSource(_checked_pieces(_reads(source, name), is_text_allowed=True), name)
+    if start is not None:
+        _set_back_after_failure(found, source, start)
+    return found
+
+
+def _start_of(source: Any) -> int | None:
+    """The position of a file of the io module, to which it can seek; None for other files."""
+    try:
+        return int(source.tell()) if isinstance(source, io.IOBase) and source.seekable() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _set_back_after_failure(found: SizedSource | StreamSource, file: Any, start: int) -> None:
+    """Make a source set its file back, unless all of it was sent: the same call then sends everything again."""
+    sent: list[bool] = []
+
+    def set_back() -> None:
+        if not sent:
+            # If it cannot seek any more, the caller has closed it, for example.
+            with contextlib.suppress(OSError, ValueError):
+                file.seek(start)
+
+    found.finish = functools.partial(sent.append, True)  # type: ignore[method-assign]
+    found.close = set_back  # type: ignore[method-assign]
 
 
 def _sized(source: Any, name: str) -> SizedSource | None:

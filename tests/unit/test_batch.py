@@ -186,6 +186,15 @@ def test_greenlets_of_callbacks_never_block_either(performer: Performer) -> None
     assert len(performer.performed) == 10
 
 
+def test_failed_jobs_without_the_limit_of_their_batch(performer: Performer) -> None:
+    """A failed job keeps its own time limit, but not job_timeout_s: repeated, it has the limit of its new batch."""
+    with Batch(performer, 1, on_error='collect', job_timeout_s=7) as batch:
+        batch.upload('bucket', 'fail1', b'')
+        batch.upload('bucket', 'fail2', b'', timeout_s=3)
+
+    assert [job.options.get('timeout_s') for job in batch.failed] == [None, 3]
+
+
 def test_silent_jobs(performer: Performer) -> None:
     """Failures of silent jobs are in `failed`, but raise nothing."""
     with Batch(performer, 2) as batch:

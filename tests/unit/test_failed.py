@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import functools
 import io
@@ -292,7 +293,16 @@ def test_retry_of_something_else(memory_conn: s3po.Connection, given: Any) -> No
         memory_conn.retry_failed(given)
 
 
-@pytest.mark.parametrize('kind', ['generator', 'pipe', 'seekable', 'list'])
+def test_text_that_cannot_be_encoded(memory_conn: s3po.Connection) -> None:
+    """A text in memory is set back after a failure of any kind: repeated, the job fails again."""
+    with memory_conn.batch(1, on_error='collect') as batch:
+        batch.upload(BUCKET, 'key', io.StringIO('\ud800'))
+    again = memory_conn.retry_failed(batch.failed, on_error='collect')
+
+    assert isinstance(again.failed[0].error, ConfigurationError)
+
+
+@pytest.mark.parametrize('kind', ['generator', 'pipe', 'text reader', 'seekable', 'text', 'list'])
 def test_source_that_was_read(memory_conn: s3po.Connection, memory: MemoryTransport, kind: str) -> None:
     """A stream that was read cannot be retried, since only its rest is left; a seekable source can."""
     pieces = [b'a' * MIB for _ in range(12)]
@@ -304,11 +314,13 @@ def test_source_that_was_read(memory_conn: s3po.Connection, memory: MemoryTransp
     sources: dict[str, Any] = {
         'generator': iter(pieces),
         'pipe': Pipe(b''.join(pieces)),
+        'text reader': codecs.getreader('utf-8')(io.BytesIO(b''.join(pieces))),
         'seekable': io.BytesIO(b'before' + b''.join(pieces)),
+        'text': io.StringIO('before' + b''.join(pieces).decode()),
         'list': pieces,
     }
     source = sources[kind]
-    if kind == 'seekable':
+    if kind in ('seekable', 'text'):
         source.seek(6)
 
     def refuse(operation: str, key: str, part: int | None) -> None:
@@ -323,7 +335,7 @@ def test_source_that_was_read(memory_conn: s3po.Connection, memory: MemoryTransp
 
     again = memory_conn.retry_failed(batch.failed, on_error='collect')
 
-    if kind in ('seekable', 'list'):
+    if kind in ('seekable', 'text', 'list'):
         assert again.success()
         assert memory_conn.download(BUCKET, 'key') == b''.join(pieces)
     else:
