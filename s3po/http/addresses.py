@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import gevent.socket
+from gevent import monkey
 
 from s3po.errors import NetworkError
 from s3po.http.connection import monotonic
@@ -18,6 +19,8 @@ RESOLVED_S: Final = 30.0
 # How long an address is avoided after a failure; doubled by each further one.
 REST_S: Final = 1.0
 LONGEST_REST_S: Final = 60.0
+
+_native_getaddrinfo: Final = monkey.get_original('socket', 'getaddrinfo')
 
 
 class Address(NamedTuple):
@@ -79,7 +82,11 @@ class Addresses:
 
     def _resolve(self, now: float) -> None:
         try:
-            found = gevent.socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)
+            try:
+                found = gevent.socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)
+            except RuntimeError:
+                # At the end of the program, from Python 3.12 on, no thread can be started for it.
+                found = _native_getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)
         except OSError as error:
             # Includes socket.gaierror. Cached addresses are used while the name service does not respond.
             if self._found:

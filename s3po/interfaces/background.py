@@ -166,7 +166,12 @@ class _Runner:
         self._lock = _allocate_lock()
         self._watcher: Any = None
         self._error: BaseException | None = None
-        _start_new_thread(self._run, ())
+        try:
+            _start_new_thread(self._run, ())
+        except RuntimeError:
+            # At the end of the program, from Python 3.12 on, no thread can be started: the caller only waits for the uploads.
+            self._is_stopping = True
+            self._run()
 
     @property
     def failed(self) -> list[FailedJob]:

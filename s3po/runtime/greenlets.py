@@ -37,8 +37,9 @@ class WorkKilled(RuntimeError):
 def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run blocking work (disk, hashing of large data) in gevent's threadpool, while other greenlets continue.
 
-    In a thread without greenlets the function is called directly. The way to the pool and back costs about 50 µs, so small work
-    is cheaper inline. The pool has ten threads, which also look up host names.
+    In a thread without greenlets, and if no thread can be started (at the end of the program, from Python 3.12 on), the
+    function is called directly. The way to the pool and back costs about 50 µs, so small work is cheaper inline. The pool has
+    ten threads, which also look up host names.
 
     If the waiting greenlet is killed or interrupted, it still waits for the function to return, and raises only then. So what
     the function uses (a descriptor, a buffer) may be closed or reused as soon as this call has ended in any way.
@@ -56,7 +57,10 @@ def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
     if not has_greenlets():
         return function(*args)
     outcome: Captured[T] = Captured()
-    task = get_hub().threadpool.spawn(outcome.capture, lambda: function(*args))
+    try:
+        task = get_hub().threadpool.spawn(outcome.capture, lambda: function(*args))
+    except RuntimeError:
+        return function(*args)
     interruption = outlast(task.wait)
     if interruption is None:
         return outcome.unwrap()

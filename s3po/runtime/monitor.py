@@ -173,7 +173,11 @@ class _Monitor:
             self._ending, self._has_ended = _allocate_native(), _allocate_native()
             self._ending.acquire()
             self._has_ended.acquire()
-            self._ident = _start_native(self._run, (self._ending, self._has_ended))
+            try:
+                self._ident = _start_native(self._run, (self._ending, self._has_ended))
+            except RuntimeError:
+                # At the end of the program, from Python 3.12 on, no thread can be started.
+                self._ending = None
 
     def _run(self, ending: Any, has_ended: Any) -> None:
         try:

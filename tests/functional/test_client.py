@@ -14,7 +14,6 @@ import pytest
 
 import s3po
 from s3po import S3Client
-from s3po.body import sinks
 from s3po.config import MIB
 from s3po.credentials import StaticCredentials
 from s3po.errors import ConfigurationError, CredentialsError, NotFound
@@ -245,14 +244,11 @@ def test_copy_rename_presign(client: S3Client, conn: s3po.Connection) -> None:
 
 
 @pytest.mark.parametrize('size', [0, 1, 3, 5 * MIB, 12 * MIB + 7])
-def test_parallel_download(
-    client: S3Client, conn: s3po.Connection, tmp_path: pathlib.Path, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Parallel downloads work for empty objects, for objects smaller than the number of workers, and without os.pwrite."""
+def test_parallel_download(client: S3Client, conn: s3po.Connection, tmp_path: pathlib.Path, size: int) -> None:
+    """Parallel downloads work for empty objects, and for objects smaller than the number of workers."""
     data = os.urandom(size)
     conn.upload(BUCKET, 'key', data)
     assert client.get_file_parallel(f'{BUCKET}/key', tmp_path / 'a', workers_count=8, range_step=1000) == 200
-    monkeypatch.delattr(sinks.os, 'pwrite')
     client.get_file_parallel(f'{BUCKET}/key', tmp_path / 'b', workers_count=4)
 
     assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes() == data

@@ -120,11 +120,11 @@ made.uploadString('bucket', 'second', 'x')
 def test_drained_at_exit(conn: s3po.Connection, store: Store, tmp_path: pathlib.Path, how: str) -> None:
     """Uploads that are queued when the program ends are carried out, with and without runLoop()."""
     file = tmp_path / 'file'
-    file.write_bytes(b'data')
+    file.write_bytes(b'data' * 250_000)
     command = [sys.executable, '-c', PROGRAM, store.endpoint_url, SECRET_ACCESS_KEY, str(file), how]
     subprocess.run(command, check=True, timeout=60)
 
-    assert (conn.download(BUCKET, 'first'), conn.download(BUCKET, 'second')) == (b'data', b'x')
+    assert (conn.download(BUCKET, 'first'), conn.download(BUCKET, 'second')) == (b'data' * 250_000, b'x')
     assert not file.exists()
 
 

@@ -242,7 +242,7 @@ def test_decorated_function(anywhere: s3po.Connection) -> None:
         return len(list(anywhere.list(BUCKET)))
 
     assert (count('a'), count('b', data=b'x')) == (1, 1)
-    assert (count.__name__, count.__doc__) == ('count', 'Upload one more.')
+    assert (count.__name__, count.__doc__) == ('count', 'Upload one object, and return the number of objects.')
 
 
 def test_decorated_class(anywhere: s3po.Connection) -> None:
