@@ -128,7 +128,8 @@ class FailedJob:
     def refusal(self) -> JobError | None:
         """The error for a job that cannot be repeated, because its data are gone; None for one that can.
 
-        Its source is a stream, or it was loaded from a file, which keeps only paths as source or target, and no secrets.
+        Its source or target is a stream, or it was loaded from a file, which keeps only paths as source or target, and no
+        secrets.
         """
         for name, value in self.options.items():
             if value is LOST:
@@ -140,6 +141,11 @@ class FailedJob:
             return JobError(
                 f'{self.call} cannot be repeated: its source can be read only once, and some of it may have '
                 f'been read; submit it again with a new source'
+            )
+        if _is_written_once(self.options.get('target')):
+            return JobError(
+                f'{self.call} cannot be repeated: its target cannot seek, and some of the object may have been written to it; '
+                f'submit it again with a new target'
             )
         return None
 
@@ -211,6 +217,15 @@ def _is_read_once(source: Any) -> bool:
         return not hasattr(source, 'seek')
     # Text files without a binary layer (codecs.open) read ahead, so they cannot be set back exactly.
     return not isinstance(source, io.IOBase) and isinstance(source.read(0), str)
+
+
+def _is_written_once(target: Any) -> bool:
+    """Whether a target is a stream: an object that is written again would follow what was written before."""
+    try:
+        return hasattr(target, 'write') and not target.seekable()
+    except (AttributeError, ValueError):
+        # It has no seekable(), or is closed.
+        return True
 
 
 def _error_to_json(error: BaseException) -> dict[str, Any]:

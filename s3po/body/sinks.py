@@ -259,7 +259,7 @@ class PathSink(Sink):
             if self._use_tmp_file:
                 # Network file systems may report a full disk only in close(). The descriptor itself stays open: it holds the
                 # lock until the file is renamed.
-                close_file(os.dup(self._descriptor))
+                close_file(patiently(os.dup, self._descriptor))
                 os.replace(self._written, self._path)
             # It is complete: rollback() must not remove it, nor the file of a download that locks the path from now on.
             self._written = None

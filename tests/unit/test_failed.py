@@ -11,6 +11,7 @@ import pathlib
 import pickle
 from typing import Any
 
+import gevent
 import pytest
 
 import s3po
@@ -341,3 +342,36 @@ def test_source_that_was_read(memory_conn: s3po.Connection, memory: MemoryTransp
     else:
         assert isinstance(again.failed[0].error, JobError)
         assert not memory_conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.parametrize('is_seekable', [False, True])
+def test_target_that_was_written(memory_conn: s3po.Connection, memory: MemoryTransport, *, is_seekable: bool) -> None:
+    """A stream that was written to cannot be retried: the object would follow its own beginning. A seekable file can."""
+    data = b'a' * 20 * MIB
+
+    class Target(io.BytesIO):
+        def seekable(self) -> bool:
+            return is_seekable
+
+    target = Target()
+
+    def refuse(operation: str, key: str, part: int | None) -> None:
+        if operation == 'GetObject' and memory.count('GetObject') >= 3:
+            while not target.getvalue():
+                gevent.sleep(0.01)
+            raise NotFound('not now')
+
+    memory_conn.upload(BUCKET, 'key', data)
+    memory.fault = refuse
+    with memory_conn.batch(1, on_error='collect') as batch:
+        batch.download(BUCKET, 'key', target)
+    assert len(batch.failed) == 1
+    memory.fault = None
+
+    again = memory_conn.retry_failed(batch.failed, on_error='collect')
+
+    if is_seekable:
+        assert again.success()
+        assert target.getvalue() == data
+    else:
+        assert isinstance(again.failed[0].error, JobError)

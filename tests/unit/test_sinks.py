@@ -213,6 +213,24 @@ def test_without_temporary_file(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_commit_without_free_descriptors(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit waits for a free descriptor, as every other step that needs one."""
+    duplicate, shortages = os.dup, [OSError(errno.EMFILE, 'Too many open files')]
+
+    def dup(descriptor: int) -> int:
+        if shortages:
+            raise shortages.pop()
+        return duplicate(descriptor)
+
+    monkeypatch.setattr(os, 'dup', dup)
+    sink = open_sink(tmp_path / 'target')
+    sink.begin(3)
+    sink.write_at(0, b'abc')
+    sink.commit()
+
+    assert (tmp_path / 'target').read_bytes() == b'abc'
+
+
 def test_failure_after_the_commit(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the directory cannot be synchronised, the complete file stays, and so does that of the next download."""
     sink = open_sink(tmp_path / 'target', use_tmp_file=False, fsync=True)
