@@ -66,7 +66,8 @@ def restored(name: str, value: Any) -> Any:
         JobError: A function cannot be imported.
     """
     if name in PLACES and isinstance(value, dict):
-        return pathlib.Path(value['path'])
+        # A target that ends with a slash is a mistake, and pathlib would remove the slash.
+        return value['path'] if name != 'source' and value['path'].endswith('/') else pathlib.Path(value['path'])
     if name in FUNCTIONS and isinstance(value, dict):
         return _imported(value['function'])
     return tuple(value) if isinstance(value, list) else value

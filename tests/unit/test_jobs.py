@@ -61,6 +61,7 @@ def test_shows_no_options() -> None:
     [
         ('upload_file', {'path': pathlib.Path('/a/b'), 'metadata': {'a': '1'}, 'retries': 2, 'timeout_s': 1.5, 'delete': True}),
         ('download', {'target': pathlib.Path('/a/b'), 'byte_range': (1, None), 'decompress': False}),
+        ('download', {'target': '/a/b/'}),
         ('copy', {'to_bucket': 'other', 'to_key': 'caf\u00e9', 'headers': {'cache-control': 'no-cache'}}),
         ('delete', {'missing_ok': False}),
         ('head', {}),
