@@ -33,7 +33,7 @@ def delete_odd_keys(transport: Transport, bucket: str, keys: Names, extra: Extra
     plain = []
     failures = []
     for key, version_id in dict.fromkeys(keys):
-        if survives_xml(key) and survives_xml(version_id or ''):
+        if survives_xml(key) and (version_id is None or survives_xml(version_id)):
             plain.append((key, version_id))
             continue
         try:
@@ -52,6 +52,9 @@ def failures_of(bucket: str, asked: Names, answer: Deletion) -> list[DeleteFailu
     Raises:
         NetworkError: The response contains keys that were not in the request, although it covers all that were.
     """
+    if not answer.failures and set(answer.deleted) == set(asked):
+        # The usual case, without a call for each key.
+        return []
     known = _Asked(asked)
     strangers = [key for key, version_id in answer.deleted if not known.confirm(key, version_id)]
     for failure in answer.failures:

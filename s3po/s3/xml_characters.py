@@ -18,7 +18,8 @@ _ROOT: Final = re.compile(rb'\s*(?:<\?[^>]*\?>\s*|<!--[^>]*-->\s*)*<(?:[\w.-]+:)
 
 def has_xml_form(text: str) -> bool:
     """Whether XML can contain this text. Most control characters are not allowed; such keys are deleted one by one."""
-    return not _NOT_XML.search(text)
+    # XML can contain all printable characters; isprintable() is faster than the search.
+    return text.isprintable() or not _NOT_XML.search(text)
 
 
 def survives_xml(text: str) -> bool:
