@@ -135,6 +135,7 @@ reader.read(10)
 """
 
 
+@pytest.mark.slow
 def test_open_at_the_end_of_the_program(conn: s3po.Connection, store: Store, kind: Kind) -> None:
     """Each writer left open is logged as an ERROR and aborted at the end of the program; nothing else is printed."""
     conn.upload(BUCKET, 'stored', bytes(9 * MIB))

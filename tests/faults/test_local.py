@@ -219,6 +219,7 @@ def program(conn: s3po.Connection, store: Store, kind: Kind, tmp_path: Path) -> 
 
 
 @pytest.mark.fault('F55')
+@pytest.mark.slow
 def test_sigterm(conn: s3po.Connection, program: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """A program that cancels its batch on SIGTERM ends soon: uploads are aborted, targets unchanged, no other files left."""
     program.send_signal(signal.SIGTERM)

@@ -97,6 +97,7 @@ with conn.open('bucket', 'key', 'wb') as file:
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.leaves_upload('SIGKILL leaves no time to abort')
+@pytest.mark.slow
 def test_process_that_ends(store: Store, conn: s3po.Connection, how: signal.Signals) -> None:
     """If the process is interrupted or killed, the object is unchanged; after Ctrl-C the upload is aborted, too."""
     conn.upload(BUCKET, 'key', b'old')

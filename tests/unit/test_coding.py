@@ -144,7 +144,7 @@ def test_skippable_frames(read: int) -> None:
 @pytest.mark.parametrize('level', [-5, 1, 19])
 @pytest.mark.parametrize('has_size', [True, False])
 @pytest.mark.parametrize('has_checksum', [True, False])
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 def test_others_frames(level: int, has_size: bool, has_checksum: bool) -> None:
     """zstd frames with every kind of header are decoded."""
     for data in (b'', b'x' * 200, bytes(70_000), mixed()):
