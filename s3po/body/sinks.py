@@ -104,7 +104,6 @@ class BytesSink(Sink):
 
     def __init__(self) -> None:
         self._buffer: io.BytesIO | None = None
-        self._is_growing = False
         self._whole = b''
         self.described: Described | None = None
 
@@ -114,27 +113,21 @@ class BytesSink(Sink):
 
     def begin(self, size_bytes: int | None) -> None:
         self._buffer = io.BytesIO()
-        self._is_growing = size_bytes is None
         if size_bytes:
             # Allocated at once: a growing buffer would be copied many times.
             self._buffer.seek(size_bytes - 1)
             self._buffer.write(b'\0')
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        if self._is_growing:
-            assert self._buffer is not None
-            self._buffer.seek(offset)
-            self._buffer.write(data)
-        else:
-            self.window(offset, len(data))[:] = data
+        # Not through getbuffer(), which would save a copy: the traceback of an error keeps that buffer, and when the garbage
+        # collector frees it, Python 3.12.1 crashes and 3.13 prints a BufferError.
+        assert self._buffer is not None
+        self._buffer.seek(offset)
+        self._buffer.write(data)
 
     def write_whole(self, data: bytes) -> None:
         self._buffer = None
         self._whole = data
-
-    def window(self, offset: int, size_bytes: int) -> memoryview:
-        assert self._buffer is not None
-        return self._buffer.getbuffer()[offset : offset + size_bytes]
 
     @property
     def value(self) -> bytes:

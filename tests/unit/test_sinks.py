@@ -35,17 +35,12 @@ def test_memory() -> None:
     assert sink.value == b'abcdef'
 
 
-def test_memory_window() -> None:
-    """Bytes in a window are part of the result, without write_at()."""
+def test_memory_has_no_window() -> None:
+    """A sink in memory exports no buffer: Python 3.12.1 crashes when its garbage collector frees a buffer of io.BytesIO."""
     sink = open_sink(None)
     sink.begin(6)
-    window = sink.window(2, 3)
-    assert window is not None
-    window[:] = b'cde'
-    sink.write_at(0, b'ab')
-    sink.write_at(5, b'f')
 
-    assert sink.value == b'abcdef'
+    assert sink.window(2, 3) is None
 
 
 @pytest.mark.parametrize('data', [b'', b'whole'])
