@@ -123,6 +123,9 @@ class Compressed(io.BufferedIOBase):
 
     def abort(self) -> None:
         """Close without publishing."""
+        # Otherwise the compressor writes to the closed file when it is freed, and Python 3.13 prints the error.
+        with contextlib.suppress(Exception):
+            self._compressing.close()
         getattr(self._file, 'abort', self._file.close)()
         super().close()
 
