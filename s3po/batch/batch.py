@@ -39,7 +39,7 @@ __all__ = ['Batch']
 # Methods that are called only by Calls and Job.
 INTERNAL: Final = frozenset({'submit', 'cancel_job'})
 # How many failures the text of a BatchError describes.
-TOLD_FAILURES = 3
+SHOWN_FAILURES: Final = 3
 # After this time, jobs that were interrupted and have not ended are interrupted once more.
 INTERRUPT_S: Final = 1.0
 
@@ -201,12 +201,11 @@ class Batch(Calls):
         loud = [job for job in self.failed if not job.is_silent and not job.is_cancelled]
         if not loud:
             return
-        told = [str(job) for job in loud[:TOLD_FAILURES]]
-        if len(loud) > TOLD_FAILURES:
-            told.append(f'and {len(loud) - TOLD_FAILURES:,} more (see failed)')
-        raise BatchError(f'{len(loud):,} of {self._submitted:,} jobs failed: ' + '; '.join(told), self._failed) from loud[
-            0
-        ].error
+        shown = [str(job) for job in loud[:SHOWN_FAILURES]]
+        if len(loud) > SHOWN_FAILURES:
+            shown.append(f'and {len(loud) - SHOWN_FAILURES:,} more (see failed)')
+        text = f'{len(loud):,} of {self._submitted:,} jobs failed: {"; ".join(shown)}'
+        raise BatchError(text, self._failed) from loud[0].error
 
     def cancel(self, grace_s: float = 0.0) -> None:
         """Accept no more jobs, cancel those that have not begun, and interrupt the running ones. Returns when all have ended.

@@ -54,22 +54,12 @@ class WriteOptions(TypedDict, total=False):
     retries: int | None
 
 
-class OpenOptions(TypedDict, total=False):
+class OpenOptions(ReadOptions, WriteOptions, total=False):
     """All options of Connection.open()."""
 
     encoding: str | None
     errors: str | None
     newline: str | None
-    version_id: str | None
-    block_size: int | None
-    read_ahead: int | None
-    headers: Mapping[str, str] | None
-    metadata: Mapping[str, str] | None
-    content_type: str | None
-    extra: Mapping[str, Any] | None
-    if_none_match: str | None
-    if_match: str | None
-    retries: int | None
 
 
 def open_object(operations: Operations, bucket: str, key: str, mode: str, options: OpenOptions) -> File:

@@ -120,8 +120,8 @@ def _expiry(found: object, giver: str) -> datetime | None:
         except ValueError:
             expiry = None
     if not isinstance(expiry, datetime):
-        told = 'a text that is not a time in ISO 8601' if isinstance(found, str) else _kind(found)
-        raise CredentialsError(f'{giver} returned {told} as expires_at, not a datetime or 2030-12-31T23:59:59Z')
+        what = 'a text that is not a time in ISO 8601' if isinstance(found, str) else _kind(found)
+        raise CredentialsError(f'{giver} returned {what} as expires_at, not a datetime or 2030-12-31T23:59:59Z')
     if expiry.tzinfo is None or expiry.utcoffset() is None:
         raise CredentialsError(f'{giver} returned an expires_at without a time zone: {expiry.isoformat()}')
     return expiry

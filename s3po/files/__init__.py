@@ -12,9 +12,10 @@ from s3po.files.modes import OpenMode, open_mode
 from s3po.files.ranges import Ranges
 from s3po.files.reader import S3Reader
 from s3po.files.text import S3TextWriter
-from s3po.files.writer import S3Writer, Send
+from s3po.files.writer import AbortedOnError, S3Writer, Send
 
 __all__ = [
+    'AbortedOnError',
     'OpenMode',
     'Ranges',
     'S3Reader',

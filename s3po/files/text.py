@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from types import TracebackType
 from typing import Any
+
+from s3po.files.writer import AbortedOnError
 
 __all__ = ['S3TextWriter']
 
 
-class S3TextWriter(io.TextIOWrapper):
+class S3TextWriter(AbortedOnError, io.TextIOWrapper):
     """A text file that is published completely by close(); see S3Writer.
 
     io.TextIOWrapper closes the binary file on every exit path, which would publish an incomplete object.
@@ -40,12 +41,6 @@ class S3TextWriter(io.TextIOWrapper):
     def abort(self) -> None:
         """Close without publishing; see S3Writer.abort()."""
         self._writer.abort()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def __del__(self) -> None:
         # TextIOWrapper.__del__ would call close(), and so publish. The writer's own __del__ aborts.

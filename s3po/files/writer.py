@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import gevent
 import gevent.event
@@ -21,7 +21,7 @@ from s3po.files import unclosed
 from s3po.model import ObjectRef, TransferResult
 from s3po.runtime import Captured, Task, process
 
-__all__ = ['S3Writer', 'Send']
+__all__ = ['AbortedOnError', 'S3Writer', 'Send']
 
 # A function that uploads one source.
 Send = Callable[[SizedSource | StreamSource], TransferResult]
@@ -31,6 +31,28 @@ FORKED: Final = '{}: the file was opened by the parent process, which publishes 
 # Pieces below SMALL_BYTES are joined, GATHERED_BYTES at a time.
 SMALL_BYTES: Final = 4 * KIB
 GATHERED_BYTES: Final = 64 * KIB
+
+
+class Abortable(Protocol):
+    """A file that close() publishes."""
+
+    def close(self) -> None:
+        """Publish it."""
+
+    def abort(self) -> None:
+        """Discard its data."""
+
+
+class AbortedOnError:
+    """Base class of such files: an exception inside the `with` aborts it."""
+
+    def __exit__(
+        self: Abortable, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
 
 
 class S3Writer(io.BufferedIOBase):

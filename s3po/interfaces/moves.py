@@ -11,7 +11,7 @@ from typing import Any
 
 from s3po.connection import Batch, Connection
 from s3po.errors import InvalidRequest, S3poError
-from s3po.files import S3Writer, as_file_error
+from s3po.files import AbortedOnError, S3Writer, as_file_error
 
 __all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'is_behind_the_end', 'is_plain', 'moving']
 
@@ -59,7 +59,7 @@ def moving(connection: Connection, size: int, callback: Any) -> Iterator[Moves]:
     moves.check(callback)
 
 
-class Uncommitted(io.BufferedIOBase):
+class Uncommitted(AbortedOnError, io.BufferedIOBase):
     """A file in a transaction: published by the transaction's end, not by close(); never after an exception in its `with`."""
 
     def __init__(self, writer: S3Writer) -> None:
@@ -89,14 +89,8 @@ class Uncommitted(io.BufferedIOBase):
         self.discard()
         super().close()
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
-
-class Compressed(io.BufferedIOBase):
+class Compressed(AbortedOnError, io.BufferedIOBase):
     """A file that is compressed while it is written. (GzipFile and others do not close the file below them.)"""
 
     def __init__(self, file: Any, compress: Any, path: str, mode: str) -> None:
@@ -123,17 +117,11 @@ class Compressed(io.BufferedIOBase):
 
     def abort(self) -> None:
         """Close without publishing."""
-        # Otherwise the compressor writes to the closed file when it is freed, and Python 3.13 prints the error.
+        self._file.abort()
+        # It fails, as the file is closed. Otherwise it would fail when it is freed, and Python 3.13 would print that.
         with contextlib.suppress(Exception):
             self._compressing.close()
-        getattr(self._file, 'abort', self._file.close)()
         super().close()
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def __del__(self) -> None:
         # Not IOBase's __del__, which calls close(): the file below logs that it was not closed.
