@@ -212,6 +212,11 @@ def test_close(pair: Pair) -> None:
     stream, other = pair
     stream.close()
 
-    assert other.take(9) == b'' or isinstance(stream, TLSStream)
+    if isinstance(stream, TLSStream):
+        # No close_notify is sent, and session tickets that were not read make the kernel send a reset.
+        with contextlib.suppress(ConnectionResetError):
+            other.take(9)
+    else:
+        assert other.take(9) == b''
     with pytest.raises(OSError, match='Bad file descriptor'):
         stream.send(b'x')
