@@ -117,8 +117,10 @@ class Compressed(AbortedOnError, io.BufferedIOBase):
 
     def abort(self) -> None:
         """Close without publishing."""
+        # First, because some compressors close the file below, which would publish the beginning of the data.
         self._file.abort()
-        # It fails, as the file is closed. Otherwise it would fail when it is freed, and Python 3.13 would print that.
+        # Compressors write when they are closed or freed, and Python would print the error. len() discards the data.
+        self._file.write = len
         with contextlib.suppress(Exception):
             self._compressing.close()
         super().close()

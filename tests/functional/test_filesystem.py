@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import pathlib
 import pickle
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -322,6 +324,22 @@ def test_no_access(store: Store, connect: Any) -> None:
         with pytest.raises(PermissionError):
             call(f'{BUCKET}/key')
     assert isinstance(LocalFileSystem(), fsspec.AbstractFileSystem)
+
+
+@pytest.mark.parametrize('compression', ['bz2', 'gzip', 'xz', 'zstd'])
+def test_aborted_compression(files: S3poFileSystem, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an exception in the `with`, nothing is published or printed, also by compressors that close the file."""
+    printed: list[Any] = []
+    monkeypatch.setattr(sys, 'unraisablehook', printed.append)
+    path = f'{BUCKET}/aborted-{compression}'
+    with pytest.raises(ZeroDivisionError), files.open(path, 'wb', compression=compression) as file:
+        file.write(bytes(100_000))
+        raise ZeroDivisionError
+    del file
+    gc.collect()
+
+    assert printed == []
+    assert not files.exists(path)
 
 
 def test_exception_in_compressed_text(files: S3poFileSystem) -> None:
