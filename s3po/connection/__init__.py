@@ -5,8 +5,20 @@ contain the public methods and their documentation. The interfaces import what t
 """
 
 from s3po.batch import Batch, FailedJob, FailedJobs
+from s3po.connection.background import Background, Queued
 from s3po.connection.facade import Connection
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
 
-__all__ = ['Batch', 'Captured', 'Connection', 'FailedJob', 'FailedJobs', 'RetryPolicy', 'has_greenlets', 'wait_until']
+__all__ = [
+    'Background',
+    'Batch',
+    'Captured',
+    'Connection',
+    'FailedJob',
+    'FailedJobs',
+    'Queued',
+    'RetryPolicy',
+    'has_greenlets',
+    'wait_until',
+]

@@ -18,6 +18,7 @@ from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
 from s3po.connection.file_objects import OpenOptions, ReadOptions, WriteOptions, open_object
 from s3po.connection.objects import ObjectCalls
+from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
 from s3po.connection.tracebacks import short_tracebacks
@@ -45,11 +46,11 @@ __all__ = ['Connection']
 
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
-# Methods that only a batch calls.
-INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'})
+# Left out of dir(): methods that only a batch calls, and old names.
+INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'}) | OLD_NAMES
 
 
-class Connection(ObjectCalls, BucketCalls):
+class Connection(ObjectCalls, BucketCalls, OldNames):
     """A connection to an S3-compatible store: uploads, downloads and manages objects.
 
     Creating one sends no request: credentials, region and endpoint are looked up when they are first needed, where boto3 looks

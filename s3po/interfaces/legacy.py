@@ -8,10 +8,9 @@ from typing import Any
 
 from tenacity import wait_exponential
 
+from s3po.connection import Background, FailedJob, RetryPolicy
 from s3po.connection import Connection as Engine
-from s3po.connection import FailedJob, RetryPolicy
 from s3po.errors import ConfigurationError
-from s3po.interfaces.background import Background
 from s3po.model import ObjectRef, TransferResult
 
 __all__ = ['Connection']

@@ -10,15 +10,19 @@ import atexit
 import collections
 import logging
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 import gevent.event
 from gevent import monkey
 
-from s3po.connection import Batch, Connection, FailedJob, wait_until
+from s3po.batch import Batch, FailedJob
 from s3po.errors import BatchError, DeadlineExceeded, S3poError
 from s3po.model import ObjectRef
+from s3po.runtime import wait_until
+
+if TYPE_CHECKING:
+    from s3po.connection.facade import Connection
 
 __all__ = ['Background', 'Queued']
 

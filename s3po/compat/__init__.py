@@ -1,0 +1,1 @@
+"""The import lines of the tools whose interfaces s3po offers."""
