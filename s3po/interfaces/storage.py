@@ -263,7 +263,7 @@ class S3Storage:
 
     def list(self, path: str) -> list[ListEntry]:
         """Return all files whose names begin with the path; for the files of a directory, end it with a slash."""
-        found = self.connection.list(self.bucket, _key(path))
+        found = self.connection.list(self.bucket, path)
         return [ListEntry(entry.key, entry.last_modified, entry.size_bytes) for entry in found if isinstance(entry, Listed)]
 
     def open(self, path: str, mode: FileMode | str) -> S3Reader | S3Writer:
@@ -278,23 +278,23 @@ class S3Storage:
         if wanted == FileMode.read | FileMode.write:
             raise NotImplementedError("an object is opened either for reading or for writing: use 'rb' or 'wb'")
         if wanted == FileMode.write:
-            return S3Writer(self.bucket, _key(path), self.connection)
+            return S3Writer(self.bucket, path, self.connection)
         try:
-            return S3Reader(self.bucket, _key(path), self.connection)
+            return S3Reader(self.bucket, path, self.connection)
         except FileNotFoundInStorageError as error:
             raise FileNotFoundInStorageError(self.name, path) from error
 
     def delete(self, path: str) -> None:
         """Delete a file; a missing file is no error."""
-        self.connection.delete(self.bucket, _key(path))
+        self.connection.delete(self.bucket, path)
 
     def get(self, path: str, dest: str | os.PathLike[str]) -> None:
         """Download a file to a local path, which is unchanged or complete, whatever happens."""
-        self._found(path, lambda: self.connection.download_file(self.bucket, _key(path), dest, silent=False))
+        self._found(path, lambda: self.connection.download_file(self.bucket, path, dest, silent=False))
 
     def put(self, path: str | os.PathLike[str], dest: str) -> None:
         """Upload the file at a local path."""
-        self.connection.upload_file(self.bucket, _key(dest), path, silent=False)
+        self.connection.upload_file(self.bucket, dest, path, silent=False)
 
     def upload(
         self, file: IO[bytes], path: str, *, buffer_size: int | None = None, progress_callback: Progress | None = None
@@ -308,7 +308,7 @@ class S3Storage:
             progress_callback: Called with the number of bytes read so far, after each read.
         """
         pieces = _pieces(file, buffer_size or CHUNK_BYTES, progress_callback)
-        self.connection.upload(self.bucket, _key(path), pieces, silent=False)
+        self.connection.upload(self.bucket, path, pieces, silent=False)
 
     def download(
         self, path: str, file: IO[bytes], *, buffer_size: int | None = None, progress_callback: Progress | None = None
@@ -321,7 +321,7 @@ class S3Storage:
             buffer_size: Bytes per write; None for pieces as they arrive.
             progress_callback: Called with the number of bytes written so far, after each write.
         """
-        with self._found(path, lambda: self.connection.open(self.bucket, _key(path), 'rb')) as reader:
+        with self._found(path, lambda: self.connection.open(self.bucket, path, 'rb')) as reader:
             written = 0
             for piece in reader.iter_chunks(buffer_size):
                 write_all(file, piece, _name_of(file))
@@ -331,7 +331,7 @@ class S3Storage:
 
     def copy(self, current_path: str, new_path: str) -> None:
         """Copy a file within the storage; the data is not downloaded."""
-        self._found(current_path, lambda: self.connection.copy(self.bucket, _key(current_path), self.bucket, _key(new_path)))
+        self._found(current_path, lambda: self.connection.copy(self.bucket, current_path, self.bucket, new_path))
 
     def link_to(self, path: str, operation: ShareLinkOperation, expire: datetime.datetime) -> str:
         """Return a URL that allows anyone one operation on a file, until it expires. Keep it secret.
@@ -352,7 +352,7 @@ class S3Storage:
         left_s = int((expire - datetime.datetime.now(datetime.UTC)).total_seconds())
         if left_s < 1:
             raise ValueError(f'expire: {expire.isoformat()} is in the past; a link must be valid for at least a second')
-        return self.connection.presign(method, self.bucket, _key(path), expires_s=left_s)
+        return self.connection.presign(method, self.bucket, path, expires_s=left_s)
 
     def _found(self, path: str, call: Callable[[], Any]) -> Any:
         try:
@@ -366,10 +366,6 @@ class S3Storage:
 
 def _storage(bucket: str, name: str, connection: Connection) -> S3Storage:
     return S3Storage(bucket, name=name, connection=connection)
-
-
-def _key(path: str) -> str:
-    return path.lstrip('/')
 
 
 def _name_of(file: IO[bytes]) -> str:
