@@ -37,7 +37,7 @@ class BucketCalls:
     def list(
         self,
         bucket: str,
-        prefix: str = '',
+        prefix: str | None = '',
         *,
         delimiter: str | None = None,
         start_after: str | None = None,
@@ -50,7 +50,7 @@ class BucketCalls:
 
         Args:
             bucket: The bucket.
-            prefix: Only keys with this prefix.
+            prefix: Only keys with this prefix; None for all.
             delimiter: Keys with the same text up to this delimiter (after the prefix) become one Prefix; '/' lists one
                 directory.
             start_after: Only keys after this one.
@@ -66,6 +66,7 @@ class BucketCalls:
             ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
         """
         check_bucket(bucket)
+        prefix = '' if prefix is None else prefix
         for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
             if not isinstance(value, str):
                 raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')
