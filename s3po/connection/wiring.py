@@ -77,7 +77,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller passed one without URLs.
+        """The transport that makes a bucket's presigned URLs: that of its requests, or boto3 if that has no URLs.
 
         Raises:
             ConfigurationError: As for resolve().
