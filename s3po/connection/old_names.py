@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -149,7 +149,7 @@ class OldTransfers:
 
     def _old_new_path(self) -> str:
         # Not mkstemp(): a failed download would leave an empty file.
-        return os.path.join(self._old_directory or tempfile.gettempdir(), f's3po-{uuid.uuid4().hex}')
+        return os.path.join(self._old_directory or tempfile.gettempdir(), f's3po-{secrets.token_hex(16)}')
 
     def _old_download(self, bucket: str, key: str, target: str, options: dict[str, Any]) -> Any:
         return None if self._old_call('download_file', bucket, key, target, options) is None else target
