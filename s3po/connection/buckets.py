@@ -38,7 +38,7 @@ class BucketCalls:
     def list(
         self,
         bucket: str,
-        prefix: str | None = '',
+        prefix: str = '',
         *,
         delimiter: str | None = None,
         start_after: str | None = None,
@@ -51,7 +51,7 @@ class BucketCalls:
 
         Args:
             bucket: The bucket.
-            prefix: Only keys with this prefix; None for all.
+            prefix: Only keys with this prefix.
             delimiter: Keys with the same text up to this delimiter (after the prefix) become one Prefix; '/' lists one
                 directory.
             start_after: Only keys after this one.
@@ -67,7 +67,6 @@ class BucketCalls:
             ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
         """
         check_bucket(bucket)
-        prefix = '' if prefix is None else prefix
         for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
             if not isinstance(value, str):
                 raise ConfigurationError(f'{name} must be a str, not {type(value).__name__}')

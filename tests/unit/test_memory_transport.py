@@ -38,7 +38,7 @@ def test_round_trip(conn: s3po.Connection) -> None:
     assert (info.size_bytes, info.content_type, info.metadata) == (4, 'text/x', {'a': '1'})
     assert info.headers['cache-control'] == 'no-store'
     assert (conn.download('bucket', 'key'), conn.download('bucket', 'empty')) == (b'text', b'')
-    assert [entry.key for entry in conn.list('bucket', None)] == ['empty', 'key']
+    assert [entry.key for entry in conn.list('bucket')] == ['empty', 'key']
     assert not s3po.Connection.memory().exists('bucket', 'key')
 
 
