@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypedDict, Unpack
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from s3po.batch.job import Callback, Errback, Job
 from s3po.jobs import Call
@@ -14,18 +15,38 @@ from s3po.jobs.options import (
     DownloadFileOptions,
     DownloadOptions,
     HeadOptions,
+    LoudBinary,
+    LoudDownload,
+    LoudText,
+    LoudUpload,
+    QuietBinary,
+    QuietDownload,
+    QuietText,
+    QuietUpload,
+    StrPath,
+    Target,
     UploadOptions,
     shows,
     unknown_option,
 )
-from s3po.model import ref_of
+from s3po.model import ObjectInfo, TransferResult, ref_of
 
 __all__ = ['Calls']
 
 
-class _Callbacks(TypedDict, total=False):
-    callback: Callback | None
+# The return value of a callback.
+R = TypeVar('R')
+
+
+class _Errback(TypedDict, total=False):
     errback: Errback | None
+
+
+class _Callback(TypedDict, total=False):
+    callback: Callback | None
+
+
+class _Callbacks(_Callback, _Errback, total=False): ...
 
 
 class _Upload(UploadOptions, _Callbacks, total=False): ...
@@ -46,6 +67,39 @@ class _Delete(DeleteOptions, _Callbacks, total=False): ...
 class _Copy(CopyOptions, _Callbacks, total=False): ...
 
 
+class _LoudUpload(LoudUpload, _Errback, total=False): ...
+
+
+class _QuietUpload(QuietUpload, _Errback, total=False): ...
+
+
+class _LoudDownload(LoudDownload, _Errback, total=False): ...
+
+
+class _QuietDownload(QuietDownload, _Errback, total=False): ...
+
+
+class _LoudBinary(LoudBinary, _Errback, total=False): ...
+
+
+class _LoudText(LoudText, _Errback, total=False): ...
+
+
+class _QuietBinary(QuietBinary, _Errback, total=False): ...
+
+
+class _QuietText(QuietText, _Errback, total=False): ...
+
+
+class _PlainHead(HeadOptions, _Errback, total=False): ...
+
+
+class _PlainDelete(DeleteOptions, _Errback, total=False): ...
+
+
+class _PlainCopy(CopyOptions, _Errback, total=False): ...
+
+
 class Calls:
     """Methods that queue a call and return its Job. They take the arguments of Connection's methods of the same names.
 
@@ -58,51 +112,191 @@ class Calls:
       is closed or belongs to another thread. A mistake in one call, also an impossible bucket or key, makes only its job fail.
     """
 
-    def submit(self, call: Call, callback: Callback | None, errback: Errback | None, *, silent: bool | None = None) -> Job:
+    def submit(self, call: Call, callback: Callback | None, errback: Errback | None, *, silent: bool | None = None) -> Job[Any]:
         """Queue a call."""
         raise NotImplementedError
 
+    @overload
+    def upload(
+        self, bucket: str, key: str, source: Any, *, callback: None = None, **options: Unpack[_LoudUpload]
+    ) -> Job[TransferResult]: ...
+    @overload
+    def upload(
+        self, bucket: str, key: str, source: Any, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudUpload]
+    ) -> Job[R]: ...
+    @overload
+    def upload(
+        self, bucket: str, key: str, source: Any, *, callback: None = None, **options: Unpack[_QuietUpload]
+    ) -> Job[TransferResult | Literal[False]]: ...
+    @overload
+    def upload(
+        self, bucket: str, key: str, source: Any, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietUpload]
+    ) -> Job[R | Literal[False]]: ...
     @shows(_Upload)
-    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[_Upload]) -> Job:
+    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[_Upload]) -> Job[Any]:
         """Queue a Connection.upload(). Its value is a TransferResult."""
         return self._queue('upload', bucket, key, {'source': source, **options})
 
+    @overload
+    def upload_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_LoudUpload]
+    ) -> Job[TransferResult]: ...
+    @overload
+    def upload_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudUpload]
+    ) -> Job[R]: ...
+    @overload
+    def upload_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_QuietUpload]
+    ) -> Job[TransferResult | Literal[False]]: ...
+    @overload
+    def upload_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietUpload]
+    ) -> Job[R | Literal[False]]: ...
     @shows(_Upload)
-    def upload_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_Upload]) -> Job:
+    def upload_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_Upload]) -> Job[Any]:
         """Queue a Connection.upload_file(). Its value is a TransferResult."""
         return self._queue('upload_file', bucket, key, {'path': path, **options})
 
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_LoudBinary]
+    ) -> Job[bytes]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: Callable[[bytes], R], **options: Unpack[_LoudBinary]
+    ) -> Job[R]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_LoudText]
+    ) -> Job[str]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: Callable[[str], R], **options: Unpack[_LoudText]
+    ) -> Job[R]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: Target, *, callback: None = None, **options: Unpack[_LoudBinary]
+    ) -> Job[TransferResult]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: Target, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudBinary]
+    ) -> Job[R]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_QuietBinary]
+    ) -> Job[bytes | None]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: Callable[[bytes], R], **options: Unpack[_QuietBinary]
+    ) -> Job[R | None]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_QuietText]
+    ) -> Job[str | None]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: None = None, *, callback: Callable[[str], R], **options: Unpack[_QuietText]
+    ) -> Job[R | None]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: Target, *, callback: None = None, **options: Unpack[_QuietBinary]
+    ) -> Job[TransferResult | None]: ...
+    @overload
+    def download(
+        self, bucket: str, key: str, target: Target, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietBinary]
+    ) -> Job[R | None]: ...
     @shows(_Download)
-    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[_Download]) -> Job:
+    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[_Download]) -> Job[Any]:
         """Queue a Connection.download(). Its value is bytes, str or a TransferResult."""
         return self._queue('download', bucket, key, {'target': target, **options})
 
+    @overload
+    def download_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_LoudDownload]
+    ) -> Job[TransferResult]: ...
+    @overload
+    def download_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudDownload]
+    ) -> Job[R]: ...
+    @overload
+    def download_file(
+        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_QuietDownload]
+    ) -> Job[TransferResult | None]: ...
+    @overload
+    def download_file(
+        self,
+        bucket: str,
+        key: str,
+        path: StrPath,
+        *,
+        callback: Callable[[TransferResult], R],
+        **options: Unpack[_QuietDownload],
+    ) -> Job[R | None]: ...
     @shows(_DownloadFile)
-    def download_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]) -> Job:
+    def download_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]) -> Job[Any]:
         """Queue a Connection.download_file(). Its value is a TransferResult."""
         return self._queue('download_file', bucket, key, {'path': path, **options})
 
+    @overload
+    def head(self, bucket: str, key: str, *, callback: None = None, **options: Unpack[_PlainHead]) -> Job[ObjectInfo]: ...
+    @overload
+    def head(self, bucket: str, key: str, *, callback: Callable[[ObjectInfo], R], **options: Unpack[_PlainHead]) -> Job[R]: ...
     @shows(_Head)
-    def head(self, bucket: str, key: str, **options: Unpack[_Head]) -> Job:
+    def head(self, bucket: str, key: str, **options: Unpack[_Head]) -> Job[Any]:
         """Queue a Connection.head(). Its value is an ObjectInfo."""
         return self._queue('head', bucket, key, options)
 
+    @overload
+    def delete(self, bucket: str, key: str, *, callback: None = None, **options: Unpack[_PlainDelete]) -> Job[None]: ...
+    @overload
+    def delete(self, bucket: str, key: str, *, callback: Callable[[None], R], **options: Unpack[_PlainDelete]) -> Job[R]: ...
     @shows(_Delete)
-    def delete(self, bucket: str, key: str, **options: Unpack[_Delete]) -> Job:
+    def delete(self, bucket: str, key: str, **options: Unpack[_Delete]) -> Job[Any]:
         """Queue a Connection.delete(). Its value is None."""
         return self._queue('delete', bucket, key, options)
 
+    @overload
+    def copy(
+        self, bucket: str, key: str, to_bucket: str, to_key: str, *, callback: None = None, **options: Unpack[_PlainCopy]
+    ) -> Job[TransferResult]: ...
+    @overload
+    def copy(
+        self,
+        bucket: str,
+        key: str,
+        to_bucket: str,
+        to_key: str,
+        *,
+        callback: Callable[[TransferResult], R],
+        **options: Unpack[_PlainCopy],
+    ) -> Job[R]: ...
     @shows(_Copy)
-    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job:
+    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job[Any]:
         """Queue a Connection.copy(). Its value is a TransferResult."""
         return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
 
+    @overload
+    def move(
+        self, bucket: str, key: str, to_bucket: str, to_key: str, *, callback: None = None, **options: Unpack[_PlainCopy]
+    ) -> Job[TransferResult]: ...
+    @overload
+    def move(
+        self,
+        bucket: str,
+        key: str,
+        to_bucket: str,
+        to_key: str,
+        *,
+        callback: Callable[[TransferResult], R],
+        **options: Unpack[_PlainCopy],
+    ) -> Job[R]: ...
     @shows(_Copy)
-    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job:
+    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job[Any]:
         """Queue a Connection.move(). Its value is a TransferResult."""
         return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
 
-    def _queue(self, operation: str, bucket: str, key: str, options: Any) -> Job:
+    def _queue(self, operation: str, bucket: str, key: str, options: Any) -> Job[Any]:
         """Queue one call. options: One of the dicts above, made for this call."""
         callback, errback = options.pop('callback', None), options.pop('errback', None)
         names = NAMES[operation]

@@ -139,7 +139,8 @@ class Connection:
         self, bucket: str, key: str, path: str | os.PathLike[str], *, retries: int | None = None, silent: bool | None = None
     ) -> TransferResult | None:
         """Download to a file, which is unchanged or complete, whatever happens. Blocks."""
-        return self.connection.download_file(bucket, key, path, **self._limits(retries, silent))
+        result: TransferResult | None = self.connection.download_file(bucket, key, path, **self._limits(retries, silent))
+        return result
 
     def downloadString(  # noqa: N802
         self, bucket: str, key: str, *, encoding: str | None = None, retries: int | None = None, silent: bool | None = None

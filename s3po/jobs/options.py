@@ -3,6 +3,9 @@
 The methods of Connection and Batch take them as `**options: Unpack[UploadOptions]`, which type checkers read. The decorator
 `shows` puts them into the signatures that help() and inspect.signature() show. A `…Options` class has the keywords of a method,
 and the class without that suffix all options of a `Call`: the source or target too.
+
+The type of a result depends on `silent` and `encoding`, so the methods have overloads. Those with a `Loud…` class return the
+result or raise; those with a `Quiet…` class may return False or None instead.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import TransferConfig
 
@@ -26,7 +29,17 @@ __all__ = [
     'DownloadOptions',
     'Fetch',
     'HeadOptions',
+    'LoudBinary',
+    'LoudDownload',
+    'LoudText',
+    'LoudUpload',
+    'QuietBinary',
+    'QuietDownload',
+    'QuietText',
+    'QuietUpload',
     'Send',
+    'StrPath',
+    'Target',
     'Upload',
     'UploadFile',
     'UploadOptions',
@@ -37,9 +50,32 @@ __all__ = [
 Method = TypeVar('Method', bound=Callable[..., object])
 
 
-class UploadOptions(TypedDict, total=False):
-    """The keyword options of upload() and upload_file()."""
+class Writable(Protocol):
+    """A file object as the target of a download, binary or text."""
 
+    def write(self, data: Any, /) -> object:
+        """Write bytes or, to a text file without a binary layer, a str."""
+        ...
+
+
+StrPath = str | os.PathLike[str]
+# The target of a download.
+Target = StrPath | Writable
+
+
+class _Silent(TypedDict, total=False):
+    silent: bool | None
+
+
+class _Loud(TypedDict, total=False):
+    silent: Literal[False]
+
+
+class _Quiet(TypedDict):
+    silent: bool | None
+
+
+class _Upload(TypedDict, total=False):
     headers: Mapping[str, str] | None
     metadata: Mapping[str, str] | None
     content_type: str | None
@@ -49,13 +85,22 @@ class UploadOptions(TypedDict, total=False):
     if_match: str | None
     retries: int | None
     delete: bool | None
-    silent: bool | None
     timeout_s: float | None
 
 
-class DownloadFileOptions(TypedDict, total=False):
-    """The keyword options of download_file()."""
+class UploadOptions(_Upload, _Silent, total=False):
+    """The keyword options of upload() and upload_file()."""
 
+
+class LoudUpload(_Upload, _Loud, total=False):
+    """UploadOptions of an upload that raises if it fails."""
+
+
+class QuietUpload(_Upload, _Quiet, total=False):
+    """UploadOptions of an upload that may return False if it fails."""
+
+
+class _Download(TypedDict, total=False):
     decompress: str | bool
     max_decompressed_size: int | None
     version_id: str | None
@@ -63,16 +108,51 @@ class DownloadFileOptions(TypedDict, total=False):
     if_match: str | None
     extra: Mapping[str, Any] | None
     retries: int | None
-    silent: bool | None
     timeout_s: float | None
+
+
+class DownloadFileOptions(_Download, _Silent, total=False):
+    """The keyword options of download_file()."""
+
+
+class LoudDownload(_Download, _Loud, total=False):
+    """DownloadFileOptions of a download that raises if it fails."""
+
+
+class QuietDownload(_Download, _Quiet, total=False):
+    """DownloadFileOptions of a download that may return None if it fails."""
 
 
 class _Decoding(TypedDict, total=False):
     encoding: str | None
 
 
+class _Binary(TypedDict, total=False):
+    encoding: None
+
+
+class _Text(TypedDict):
+    encoding: str
+
+
 class DownloadOptions(_Decoding, DownloadFileOptions, total=False):
     """The keyword options of download()."""
+
+
+class LoudBinary(LoudDownload, _Binary, total=False):
+    """DownloadOptions without an encoding, of a download that raises if it fails."""
+
+
+class LoudText(LoudDownload, _Text, total=False):
+    """DownloadOptions with an encoding, of a download that raises if it fails."""
+
+
+class QuietBinary(QuietDownload, _Binary, total=False):
+    """DownloadOptions without an encoding, of a download that may return None if it fails."""
+
+
+class QuietText(QuietDownload, _Text, total=False):
+    """DownloadOptions with an encoding, of a download that may return None if it fails."""
 
 
 class HeadOptions(TypedDict, total=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pathlib
+import typing
 from typing import Any
 
 import pytest
@@ -33,6 +34,40 @@ def test_same_signature(name: str) -> None:
     for added in ('callback', 'errback'):
         assert of_batch.pop(added).kind is inspect.Parameter.KEYWORD_ONLY
     assert of_batch == dict(of_connection)
+
+
+OVERLOADED = [
+    (owner, name)
+    for owner in (s3po.Connection, s3po.Batch)
+    for name, method in inspect.getmembers(owner, inspect.isfunction)
+    if typing.get_overloads(method)
+]
+
+
+def parameters_of(overload: Any) -> set[str]:
+    """The names of the parameters, with those of the options that it takes."""
+    hints = typing.get_type_hints(overload)
+    (options,) = typing.get_args(hints['options'])
+    return {*inspect.signature(overload).parameters, *options.__annotations__} - {'options'}
+
+
+def test_overloaded_methods() -> None:
+    """The methods whose result depends on their arguments have overloads; all of a batch have them, for callbacks."""
+    of = {owner: {name for each, name in OVERLOADED if each is owner} for owner in (s3po.Connection, s3po.Batch)}
+
+    assert of[s3po.Connection] == {'upload', 'upload_file', 'download', 'download_file', 'open'}
+    assert of[s3po.Batch] == {*CALLS, 'results'}
+
+
+@pytest.mark.parametrize(('owner', 'name'), [each for each in OVERLOADED if each[1] != 'results'])
+def test_parameters_of_overloads(owner: Any, name: str) -> None:
+    """Every overload has the parameters that the signature shows. Those of open() have the ones of their modes."""
+    method = getattr(owner, name)
+    shown = set(inspect.signature(method).parameters)
+    found = [parameters_of(overload) for overload in typing.get_overloads(method)]
+
+    assert set().union(*found) == shown
+    assert name == 'open' or all(names == shown for names in found)
 
 
 class Reading(dict[str, Any]):
