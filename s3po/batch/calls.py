@@ -15,6 +15,7 @@ from s3po.jobs.options import (
     DownloadFileOptions,
     DownloadOptions,
     HeadOptions,
+    Key,
     LoudBinary,
     LoudDownload,
     LoudText,
@@ -29,7 +30,7 @@ from s3po.jobs.options import (
     shows,
     unknown_option,
 )
-from s3po.model import ObjectInfo, TransferResult, ref_of
+from s3po.model import ListEntry, ObjectInfo, TransferResult, key_of, ref_of
 
 __all__ = ['Calls']
 
@@ -118,153 +119,157 @@ class Calls:
 
     @overload
     def upload(
-        self, bucket: str, key: str, source: Any, *, callback: None = None, **options: Unpack[_LoudUpload]
+        self, bucket: str, key: Key, source: Any, *, callback: None = None, **options: Unpack[_LoudUpload]
     ) -> Job[TransferResult]: ...
     @overload
     def upload(
-        self, bucket: str, key: str, source: Any, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudUpload]
+        self, bucket: str, key: Key, source: Any, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudUpload]
     ) -> Job[R]: ...
     @overload
     def upload(
-        self, bucket: str, key: str, source: Any, *, callback: None = None, **options: Unpack[_QuietUpload]
+        self, bucket: str, key: Key, source: Any, *, callback: None = None, **options: Unpack[_QuietUpload]
     ) -> Job[TransferResult | Literal[False]]: ...
     @overload
     def upload(
-        self, bucket: str, key: str, source: Any, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietUpload]
+        self, bucket: str, key: Key, source: Any, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietUpload]
     ) -> Job[R | Literal[False]]: ...
     @shows(_Upload)
-    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[_Upload]) -> Job[Any]:
+    def upload(self, bucket: str, key: str | ListEntry, source: Any, **options: Unpack[_Upload]) -> Job[Any]:
         """Queue a Connection.upload(). Its value is a TransferResult."""
         return self._queue('upload', bucket, key, {'source': source, **options})
 
     @overload
     def upload_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_LoudUpload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: None = None, **options: Unpack[_LoudUpload]
     ) -> Job[TransferResult]: ...
     @overload
     def upload_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudUpload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudUpload]
     ) -> Job[R]: ...
     @overload
     def upload_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_QuietUpload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: None = None, **options: Unpack[_QuietUpload]
     ) -> Job[TransferResult | Literal[False]]: ...
     @overload
     def upload_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietUpload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietUpload]
     ) -> Job[R | Literal[False]]: ...
     @shows(_Upload)
-    def upload_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_Upload]) -> Job[Any]:
+    def upload_file(
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[_Upload]
+    ) -> Job[Any]:
         """Queue a Connection.upload_file(). Its value is a TransferResult."""
         return self._queue('upload_file', bucket, key, {'path': path, **options})
 
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_LoudBinary]
+        self, bucket: str, key: Key, target: None = None, *, callback: None = None, **options: Unpack[_LoudBinary]
     ) -> Job[bytes]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: Callable[[bytes], R], **options: Unpack[_LoudBinary]
+        self, bucket: str, key: Key, target: None = None, *, callback: Callable[[bytes], R], **options: Unpack[_LoudBinary]
     ) -> Job[R]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_LoudText]
+        self, bucket: str, key: Key, target: None = None, *, callback: None = None, **options: Unpack[_LoudText]
     ) -> Job[str]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: Callable[[str], R], **options: Unpack[_LoudText]
+        self, bucket: str, key: Key, target: None = None, *, callback: Callable[[str], R], **options: Unpack[_LoudText]
     ) -> Job[R]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: Target, *, callback: None = None, **options: Unpack[_LoudBinary]
+        self, bucket: str, key: Key, target: Target, *, callback: None = None, **options: Unpack[_LoudBinary]
     ) -> Job[TransferResult]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: Target, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudBinary]
+        self, bucket: str, key: Key, target: Target, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudBinary]
     ) -> Job[R]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_QuietBinary]
+        self, bucket: str, key: Key, target: None = None, *, callback: None = None, **options: Unpack[_QuietBinary]
     ) -> Job[bytes | None]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: Callable[[bytes], R], **options: Unpack[_QuietBinary]
+        self, bucket: str, key: Key, target: None = None, *, callback: Callable[[bytes], R], **options: Unpack[_QuietBinary]
     ) -> Job[R | None]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: None = None, **options: Unpack[_QuietText]
+        self, bucket: str, key: Key, target: None = None, *, callback: None = None, **options: Unpack[_QuietText]
     ) -> Job[str | None]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: None = None, *, callback: Callable[[str], R], **options: Unpack[_QuietText]
+        self, bucket: str, key: Key, target: None = None, *, callback: Callable[[str], R], **options: Unpack[_QuietText]
     ) -> Job[R | None]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: Target, *, callback: None = None, **options: Unpack[_QuietBinary]
+        self, bucket: str, key: Key, target: Target, *, callback: None = None, **options: Unpack[_QuietBinary]
     ) -> Job[TransferResult | None]: ...
     @overload
     def download(
-        self, bucket: str, key: str, target: Target, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietBinary]
+        self, bucket: str, key: Key, target: Target, *, callback: Callable[[TransferResult], R], **options: Unpack[_QuietBinary]
     ) -> Job[R | None]: ...
     @shows(_Download)
-    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[_Download]) -> Job[Any]:
+    def download(self, bucket: str, key: str | ListEntry, target: Any = None, **options: Unpack[_Download]) -> Job[Any]:
         """Queue a Connection.download(). Its value is bytes, str or a TransferResult."""
         return self._queue('download', bucket, key, {'target': target, **options})
 
     @overload
     def download_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_LoudDownload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: None = None, **options: Unpack[_LoudDownload]
     ) -> Job[TransferResult]: ...
     @overload
     def download_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudDownload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: Callable[[TransferResult], R], **options: Unpack[_LoudDownload]
     ) -> Job[R]: ...
     @overload
     def download_file(
-        self, bucket: str, key: str, path: StrPath, *, callback: None = None, **options: Unpack[_QuietDownload]
+        self, bucket: str, key: Key, path: StrPath, *, callback: None = None, **options: Unpack[_QuietDownload]
     ) -> Job[TransferResult | None]: ...
     @overload
     def download_file(
         self,
         bucket: str,
-        key: str,
+        key: Key,
         path: StrPath,
         *,
         callback: Callable[[TransferResult], R],
         **options: Unpack[_QuietDownload],
     ) -> Job[R | None]: ...
     @shows(_DownloadFile)
-    def download_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]) -> Job[Any]:
+    def download_file(
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]
+    ) -> Job[Any]:
         """Queue a Connection.download_file(). Its value is a TransferResult."""
         return self._queue('download_file', bucket, key, {'path': path, **options})
 
     @overload
-    def head(self, bucket: str, key: str, *, callback: None = None, **options: Unpack[_PlainHead]) -> Job[ObjectInfo]: ...
+    def head(self, bucket: str, key: Key, *, callback: None = None, **options: Unpack[_PlainHead]) -> Job[ObjectInfo]: ...
     @overload
-    def head(self, bucket: str, key: str, *, callback: Callable[[ObjectInfo], R], **options: Unpack[_PlainHead]) -> Job[R]: ...
+    def head(self, bucket: str, key: Key, *, callback: Callable[[ObjectInfo], R], **options: Unpack[_PlainHead]) -> Job[R]: ...
     @shows(_Head)
-    def head(self, bucket: str, key: str, **options: Unpack[_Head]) -> Job[Any]:
+    def head(self, bucket: str, key: str | ListEntry, **options: Unpack[_Head]) -> Job[Any]:
         """Queue a Connection.head(). Its value is an ObjectInfo."""
         return self._queue('head', bucket, key, options)
 
     @overload
-    def delete(self, bucket: str, key: str, *, callback: None = None, **options: Unpack[_PlainDelete]) -> Job[None]: ...
+    def delete(self, bucket: str, key: Key, *, callback: None = None, **options: Unpack[_PlainDelete]) -> Job[None]: ...
     @overload
-    def delete(self, bucket: str, key: str, *, callback: Callable[[None], R], **options: Unpack[_PlainDelete]) -> Job[R]: ...
+    def delete(self, bucket: str, key: Key, *, callback: Callable[[None], R], **options: Unpack[_PlainDelete]) -> Job[R]: ...
     @shows(_Delete)
-    def delete(self, bucket: str, key: str, **options: Unpack[_Delete]) -> Job[Any]:
+    def delete(self, bucket: str, key: str | ListEntry, **options: Unpack[_Delete]) -> Job[Any]:
         """Queue a Connection.delete(). Its value is None."""
         return self._queue('delete', bucket, key, options)
 
     @overload
     def copy(
-        self, bucket: str, key: str, to_bucket: str, to_key: str, *, callback: None = None, **options: Unpack[_PlainCopy]
+        self, bucket: str, key: Key, to_bucket: str, to_key: Key, *, callback: None = None, **options: Unpack[_PlainCopy]
     ) -> Job[TransferResult]: ...
     @overload
     def copy(
         self,
         bucket: str,
-        key: str,
+        key: Key,
         to_bucket: str,
         to_key: str,
         *,
@@ -272,19 +277,21 @@ class Calls:
         **options: Unpack[_PlainCopy],
     ) -> Job[R]: ...
     @shows(_Copy)
-    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job[Any]:
+    def copy(
+        self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[_Copy]
+    ) -> Job[Any]:
         """Queue a Connection.copy(). Its value is a TransferResult."""
-        return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
 
     @overload
     def move(
-        self, bucket: str, key: str, to_bucket: str, to_key: str, *, callback: None = None, **options: Unpack[_PlainCopy]
+        self, bucket: str, key: Key, to_bucket: str, to_key: Key, *, callback: None = None, **options: Unpack[_PlainCopy]
     ) -> Job[TransferResult]: ...
     @overload
     def move(
         self,
         bucket: str,
-        key: str,
+        key: Key,
         to_bucket: str,
         to_key: str,
         *,
@@ -292,11 +299,13 @@ class Calls:
         **options: Unpack[_PlainCopy],
     ) -> Job[R]: ...
     @shows(_Copy)
-    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job[Any]:
+    def move(
+        self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[_Copy]
+    ) -> Job[Any]:
         """Queue a Connection.move(). Its value is a TransferResult."""
-        return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
 
-    def _queue(self, operation: str, bucket: str, key: str, options: Any) -> Job[Any]:
+    def _queue(self, operation: str, bucket: str, key: str | ListEntry, options: Any) -> Job[Any]:
         """Queue one call. options: One of the dicts above, made for this call."""
         callback, errback = options.pop('callback', None), options.pop('errback', None)
         names = NAMES[operation]

@@ -62,7 +62,7 @@ class Wiring:
         self._logged: set[str] = set()
 
     def resolve(self, bucket: str) -> tuple[Transport, Governor]:
-        """The transport for a bucket, and the governor of this thread. Called once per call.
+        """The transport for a bucket ('' for requests about all), and the governor of this thread. Called once per call.
 
         While a mock of moto is active, the transport is one for moto only.
 
@@ -109,7 +109,8 @@ class Wiring:
     def _choose(self, state: _HubState, bucket: str) -> BotoTransport | WireTransport:
         """Choose the transport of a bucket, and keep the choice."""
         chosen: BotoTransport | WireTransport | None = None
-        if self._kind in ('auto', 'wire'):
+        # Requests about all buckets go through boto3.
+        if bucket and self._kind in ('auto', 'wire'):
             try:
                 self._places.find(bucket)
                 chosen = self._wire(state)

@@ -16,9 +16,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import TransferConfig
+from s3po.model import ListEntry
 
 __all__ = [
     'DEFAULTS',
+    'INTERNAL',
     'NAMES',
     'Copy',
     'CopyOptions',
@@ -29,6 +31,7 @@ __all__ = [
     'DownloadOptions',
     'Fetch',
     'HeadOptions',
+    'Key',
     'LoudBinary',
     'LoudDownload',
     'LoudText',
@@ -58,6 +61,8 @@ class Writable(Protocol):
         ...
 
 
+# An object's key, or its entry in a listing.
+Key = str | ListEntry
 StrPath = str | os.PathLike[str]
 # The target of a download.
 Target = StrPath | Writable
@@ -188,10 +193,12 @@ class CopyOptions(TypedDict, total=False):
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
-    `config` is for other rooms of s3po: how this one object is cut into parts.
+    `config` and `observer` are for other rooms of s3po: how this one object is cut into parts, and the receiver of its events,
+    after the connection's.
     """
 
     config: TransferConfig
+    observer: Any
 
 
 class Upload(Send, total=False):
@@ -207,9 +214,10 @@ class UploadFile(Send, total=False):
 
 
 class Fetch(DownloadFileOptions, total=False):
-    """What all downloads have in common; `config` as for uploads."""
+    """What all downloads have in common; `config` and `observer` as for uploads."""
 
     config: TransferConfig
+    observer: Any
 
 
 class Download(_Decoding, Fetch, total=False):
@@ -242,8 +250,10 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     'copy': Copy,
     'move': Copy,
 }
+# Options for other rooms of s3po. They are objects of this process.
+INTERNAL: Final = frozenset({'config', 'observer'})
 # The names that callers may give for each operation.
-NAMES: Final = {operation: frozenset(kind.__annotations__) - {'config'} for operation, kind in _OPTIONS.items()}
+NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.
 DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True}
 
