@@ -8,7 +8,7 @@ import itertools
 import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Unpack, overload
 
 from s3po.checks import is_whole
 from s3po.config import MAX_DELETE_KEYS, MAX_PAGE_KEYS, MAX_PRESIGN_S
@@ -17,6 +17,7 @@ from s3po.connection.time_limits import check_timeout, within
 from s3po.connection.tracebacks import short_tracebacks
 from s3po.connection.wiring import Wiring
 from s3po.errors import ConfigurationError, ListingError, TransferError, TransportError
+from s3po.jobs.options import ListKeys, ListLevel, ListOptions, shows, unknown_option
 from s3po.model import DeleteFailure, DeleteReport, ListEntry, ObjectRef, Prefix, check_bucket
 from s3po.retry import is_retryable
 from s3po.s3 import Extra, Listing
@@ -35,23 +36,17 @@ class BucketCalls:
     _operations: Operations
     _wiring: Wiring
 
-    def list(
-        self,
-        bucket: str,
-        prefix: str = '',
-        *,
-        delimiter: str | None = None,
-        start_after: str | None = None,
-        page_size: int = MAX_PAGE_KEYS,
-        extra: Mapping[str, Any] | None = None,
-        retries: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[ListEntry | Prefix]:
+    @overload
+    def list(self, bucket: str, prefix: str | None = '', **options: Unpack[ListKeys]) -> Iterator[ListEntry]: ...
+    @overload
+    def list(self, bucket: str, prefix: str | None = '', **options: Unpack[ListLevel]) -> Iterator[ListEntry | Prefix]: ...
+    @shows(ListOptions)
+    def list(self, bucket: str, prefix: str | None = '', **options: Unpack[ListOptions]) -> Iterator[Any]:
         """List the objects of a bucket in the order of their keys. Each page is requested when it is needed.
 
         Args:
             bucket: The bucket.
-            prefix: Only keys with this prefix.
+            prefix: Only keys with this prefix; None for all.
             delimiter: Keys with the same text up to this delimiter (after the prefix) become one Prefix; '/' lists one
                 directory.
             start_after: Only keys after this one.
@@ -66,6 +61,11 @@ class BucketCalls:
             DeadlineExceeded: timeout_s ran out.
             ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
         """
+        if not options.keys() <= ListOptions.__annotations__.keys():
+            raise unknown_option('list', options, ListOptions.__annotations__)
+        prefix = '' if prefix is None else prefix
+        delimiter, start_after = options.get('delimiter'), options.get('start_after')
+        page_size, timeout_s = options.get('page_size', MAX_PAGE_KEYS), options.get('timeout_s')
         check_bucket(bucket)
         for name, value in (('prefix', prefix), ('delimiter', delimiter or ''), ('start_after', start_after or '')):
             if not isinstance(value, str):
@@ -74,12 +74,12 @@ class BucketCalls:
             raise ConfigurationError(f'page_size must be a whole number from 1 to {MAX_PAGE_KEYS:,}, not {page_size!r}')
         turn: Callable[[str | None], Any] = functools.partial(
             _page,
-            self._operations.attempts(bucket, prefix, retries),
+            self._operations.attempts(bucket, prefix, options.get('retries')),
             prefix=prefix,
             delimiter=delimiter,
             start_after=start_after,
             page_size=page_size,
-            extra=self._operations.extra(extra, 'ListObjectsV2'),
+            extra=self._operations.extra(options.get('extra'), 'ListObjectsV2'),
         )
         if timeout_s is not None:
             check_timeout(timeout_s)

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
-from s3po.config import TransferConfig
+from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.model import ListEntry
 
 __all__ = [
@@ -32,6 +32,9 @@ __all__ = [
     'Fetch',
     'HeadOptions',
     'Key',
+    'ListKeys',
+    'ListLevel',
+    'ListOptions',
     'LoudBinary',
     'LoudDownload',
     'LoudText',
@@ -190,6 +193,38 @@ class CopyOptions(TypedDict, total=False):
     timeout_s: float | None
 
 
+class _List(TypedDict, total=False):
+    start_after: str | None
+    page_size: int
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    timeout_s: float | None
+
+
+class _Delimiter(TypedDict, total=False):
+    delimiter: str | None
+
+
+class _NoDelimiter(TypedDict, total=False):
+    delimiter: None
+
+
+class _SomeDelimiter(TypedDict):
+    delimiter: str | None
+
+
+class ListOptions(_Delimiter, _List, total=False):
+    """The keyword options of list()."""
+
+
+class ListKeys(_NoDelimiter, _List, total=False):
+    """ListOptions of a listing that contains only entries."""
+
+
+class ListLevel(_SomeDelimiter, _List, total=False):
+    """ListOptions of a listing that may contain prefixes too."""
+
+
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
@@ -255,7 +290,7 @@ INTERNAL: Final = frozenset({'config', 'observer'})
 # The names that callers may give for each operation.
 NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.
-DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True}
+DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True, 'page_size': MAX_PAGE_KEYS}
 
 
 def unknown_option(method: str, options: Mapping[str, Any], known: Collection[str]) -> TypeError:

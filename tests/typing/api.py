@@ -49,7 +49,7 @@ def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
 
 
 def listing(conn: s3po.Connection) -> list[str]:
-    return [entry.key for entry in conn.list('bucket', 'prefix/') if isinstance(entry, s3po.ListEntry)]
+    return [entry.key for entry in conn.list('bucket', 'prefix/')]
 
 
 def mock(conn: s3po.Connection) -> None:

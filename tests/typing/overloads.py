@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, assert_type
 
 import s3po
-from s3po import ObjectInfo, TransferResult
+from s3po import ListEntry, ObjectInfo, Prefix, TransferResult
 from s3po.batch import Job
 from s3po.files import S3Reader, S3TextWriter, S3Writer
 
@@ -40,6 +40,14 @@ def uploads(conn: s3po.Connection) -> None:
     assert_type(conn.upload('bucket', 'key', b'', silent=True), TransferResult | Literal[False])
     assert_type(conn.upload_file('bucket', 'key', 'source', silent=False), TransferResult)
     assert_type(conn.upload_file('bucket', 'key', PATH, silent=None), TransferResult | Literal[False])
+
+
+def listings(conn: s3po.Connection, delimiter: str | None) -> None:
+    assert_type(conn.list('bucket'), Iterator[ListEntry])
+    assert_type(conn.list('bucket', None, delimiter=None, start_after='a', page_size=5), Iterator[ListEntry])
+    assert_type(conn.list('bucket', delimiter='/'), Iterator[ListEntry | Prefix])
+    names = [str(found) for found in conn.list('bucket', 'prefix/', delimiter=delimiter)]
+    assert_type(names, list[str])
 
 
 def files(conn: s3po.Connection, mode: str) -> None:

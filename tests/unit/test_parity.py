@@ -55,7 +55,7 @@ def test_overloaded_methods() -> None:
     """The methods whose result depends on their arguments have overloads; all of a batch have them, for callbacks."""
     of = {owner: {name for each, name in OVERLOADED if each is owner} for owner in (s3po.Connection, s3po.Batch)}
 
-    assert of[s3po.Connection] == {'upload', 'upload_file', 'download', 'download_file', 'open'}
+    assert of[s3po.Connection] == {'upload', 'upload_file', 'download', 'download_file', 'open', 'list'}
     assert of[s3po.Batch] == {*CALLS, 'results'}
 
 
