@@ -55,6 +55,13 @@ class Batch(Calls):
 
     A batch belongs to the native thread that made it. Other threads may wait for it and its jobs, and cancel both; if they
     submit, or leave the `with` block, ConfigurationError is raised.
+
+    Connection's other public names are not in a batch:
+
+    - open: a file is read and written step by step, by the greenlet that opened it.
+    - presign: it sends no request, so there is nothing to wait for.
+    - list_buckets: it is one request about the whole account.
+    - batch, conn, config, mock, retry_failed, silent: they concern the connection, not a call.
     """
 
     def __init__(

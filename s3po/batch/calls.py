@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import builtins
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from s3po.batch.job import Callback, Errback, Job
 from s3po.jobs import Call
 from s3po.jobs.options import (
     NAMES,
+    BucketOptions,
     CopyOptions,
     DeleteOptions,
     DownloadFileOptions,
     DownloadOptions,
     HeadOptions,
     Key,
+    Keys,
+    ListKeys,
+    ListLevel,
+    ListOptions,
     LoudBinary,
     LoudDownload,
     LoudText,
@@ -30,7 +36,7 @@ from s3po.jobs.options import (
     shows,
     unknown_option,
 )
-from s3po.model import ListEntry, ObjectInfo, TransferResult, key_of, ref_of
+from s3po.model import DeleteReport, ListEntry, ObjectInfo, ObjectRef, Prefix, TransferResult, bucket_ref_of, key_of, ref_of
 
 __all__ = ['Calls']
 
@@ -68,6 +74,12 @@ class _Delete(DeleteOptions, _Callbacks, total=False): ...
 class _Copy(CopyOptions, _Callbacks, total=False): ...
 
 
+class _List(ListOptions, _Callbacks, total=False): ...
+
+
+class _Bucket(BucketOptions, _Callbacks, total=False): ...
+
+
 class _LoudUpload(LoudUpload, _Errback, total=False): ...
 
 
@@ -99,6 +111,15 @@ class _PlainDelete(DeleteOptions, _Errback, total=False): ...
 
 
 class _PlainCopy(CopyOptions, _Errback, total=False): ...
+
+
+class _ListKeys(ListKeys, _Errback, total=False): ...
+
+
+class _ListLevel(ListLevel, _Errback, total=False): ...
+
+
+class _PlainBucket(BucketOptions, _Errback, total=False): ...
 
 
 class Calls:
@@ -305,6 +326,77 @@ class Calls:
         """Queue a Connection.move(). Its value is a TransferResult."""
         return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
 
+    @overload
+    def exists(self, bucket: str, key: Key, *, callback: None = None, **options: Unpack[_PlainHead]) -> Job[bool]: ...
+    @overload
+    def exists(self, bucket: str, key: Key, *, callback: Callable[[bool], R], **options: Unpack[_PlainHead]) -> Job[R]: ...
+    @shows(_Head)
+    def exists(self, bucket: str, key: str | ListEntry, **options: Unpack[_Head]) -> Job[Any]:
+        """Queue a Connection.exists(). Its value is a bool."""
+        return self._queue('exists', bucket, key, options)
+
+    @overload
+    def list(
+        self, bucket: str, prefix: str | None = '', *, callback: None = None, **options: Unpack[_ListKeys]
+    ) -> Job[builtins.list[ListEntry]]: ...
+    @overload
+    def list(
+        self,
+        bucket: str,
+        prefix: str | None = '',
+        *,
+        callback: Callable[[builtins.list[ListEntry]], R],
+        **options: Unpack[_ListKeys],
+    ) -> Job[R]: ...
+    @overload
+    def list(
+        self, bucket: str, prefix: str | None = '', *, callback: None = None, **options: Unpack[_ListLevel]
+    ) -> Job[builtins.list[ListEntry | Prefix]]: ...
+    @overload
+    def list(
+        self,
+        bucket: str,
+        prefix: str | None = '',
+        *,
+        callback: Callable[[builtins.list[ListEntry | Prefix]], R],
+        **options: Unpack[_ListLevel],
+    ) -> Job[R]: ...
+    @shows(_List)
+    def list(self, bucket: str, prefix: str | None = '', **options: Unpack[_List]) -> Job[Any]:
+        """Queue a Connection.list(), to list many prefixes at once. Its value is a list of all entries, from all pages."""
+        return self._queue_on_bucket('list', bucket, '' if prefix is None else prefix, options)
+
+    @overload
+    def delete_many(
+        self, bucket: str, keys: Keys, *, callback: None = None, **options: Unpack[_PlainBucket]
+    ) -> Job[DeleteReport]: ...
+    @overload
+    def delete_many(
+        self, bucket: str, keys: Keys, *, callback: Callable[[DeleteReport], R], **options: Unpack[_PlainBucket]
+    ) -> Job[R]: ...
+    @shows(_Bucket)
+    def delete_many(self, bucket: str, keys: Iterable[str | ListEntry | ObjectRef], **options: Unpack[_Bucket]) -> Job[Any]:
+        """Queue a Connection.delete_many(). Its value is a DeleteReport, also if it has failures: they do not fail the job."""
+        return self._queue_on_bucket('delete_many', bucket, '', {'keys': keys, **options})
+
+    @overload
+    def create_bucket(self, bucket: str, *, callback: None = None, **options: Unpack[_PlainBucket]) -> Job[None]: ...
+    @overload
+    def create_bucket(self, bucket: str, *, callback: Callable[[None], R], **options: Unpack[_PlainBucket]) -> Job[R]: ...
+    @shows(_Bucket)
+    def create_bucket(self, bucket: str, **options: Unpack[_Bucket]) -> Job[Any]:
+        """Queue a Connection.create_bucket(). Its value is None."""
+        return self._queue_on_bucket('create_bucket', bucket, '', options)
+
+    @overload
+    def delete_bucket(self, bucket: str, *, callback: None = None, **options: Unpack[_PlainBucket]) -> Job[None]: ...
+    @overload
+    def delete_bucket(self, bucket: str, *, callback: Callable[[None], R], **options: Unpack[_PlainBucket]) -> Job[R]: ...
+    @shows(_Bucket)
+    def delete_bucket(self, bucket: str, **options: Unpack[_Bucket]) -> Job[Any]:
+        """Queue a Connection.delete_bucket(). Its value is None."""
+        return self._queue_on_bucket('delete_bucket', bucket, '', options)
+
     def _queue(self, operation: str, bucket: str, key: str | ListEntry, options: Any) -> Job[Any]:
         """Queue one call. options: One of the dicts above, made for this call."""
         callback, errback = options.pop('callback', None), options.pop('errback', None)
@@ -315,3 +407,12 @@ class Calls:
         silent = options.pop('silent', None) if 'silent' in names else False
         ref = ref_of(bucket, key, options.pop('version_id', None))
         return self.submit(Call(operation, ref, options), callback, errback, silent=silent)
+
+    def _queue_on_bucket(self, operation: str, bucket: str, prefix: str, options: Any) -> Job[Any]:
+        """Queue one call on a bucket. options: As for _queue()."""
+        callback, errback = options.pop('callback', None), options.pop('errback', None)
+        names = NAMES[operation]
+        if not options.keys() <= names:
+            raise unknown_option(operation, options, names)
+        call = Call(operation, bucket_ref_of(bucket, prefix), options)
+        return self.submit(call, callback, errback, silent=False)

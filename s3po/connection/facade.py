@@ -25,6 +25,7 @@ from s3po.connection.file_objects import (
     WriteOptions,
     open_object,
 )
+from s3po.connection.many import BucketOperations
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
@@ -159,6 +160,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._wiring = Wiring(settings, config, kind_of(transport))
         policy = retry or RetryPolicy(retries=retries)
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
+        self._buckets = BucketOperations(self._operations, self._wiring)
+        self._operations.by_name.update(self._buckets.by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 from s3po.connection.operations import Operations
 from s3po.connection.tracebacks import shortened
-from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import (
     NAMES,
@@ -185,14 +185,8 @@ class ObjectCalls:
             AccessDenied: The credentials do not permit an answer. S3 sends 403 also for a missing key, unless they permit
                 listing the bucket.
         """
-        try:
-            self.head(bucket, key, **options)
-        except NotFound:
-            return False
-        except AccessDenied as error:
-            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 sends this for a missing key too',)
-            raise
-        return True
+        is_there: bool = self._call('exists', bucket, key, options)
+        return is_there
 
     @shows(DeleteOptions)
     def delete(self, bucket: str, key: str | ListEntry, **options: Unpack[DeleteOptions]) -> None:

@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
-from s3po.model import ListEntry
+from s3po.model import ListEntry, ObjectRef
 
 __all__ = [
     'DEFAULTS',
     'INTERNAL',
     'NAMES',
+    'ON_BUCKETS',
+    'BucketOptions',
     'Copy',
     'CopyOptions',
+    'DeleteMany',
     'DeleteOptions',
     'Download',
     'DownloadFile',
@@ -32,6 +35,7 @@ __all__ = [
     'Fetch',
     'HeadOptions',
     'Key',
+    'Keys',
     'ListKeys',
     'ListLevel',
     'ListOptions',
@@ -66,6 +70,7 @@ class Writable(Protocol):
 
 # An object's key, or its entry in a listing.
 Key = str | ListEntry
+Keys = Iterable[str | ListEntry | ObjectRef]
 StrPath = str | os.PathLike[str]
 # The target of a download.
 Target = StrPath | Writable
@@ -225,6 +230,14 @@ class ListLevel(_SomeDelimiter, _List, total=False):
     """ListOptions of a listing that may contain prefixes too."""
 
 
+class BucketOptions(TypedDict, total=False):
+    """The keyword options of delete_many(), create_bucket() and delete_bucket()."""
+
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    timeout_s: float | None
+
+
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
@@ -274,6 +287,12 @@ class Copy(CopyOptions, total=False):
     to_key: str
 
 
+class DeleteMany(BucketOptions, total=False):
+    """The options of the deletion of many objects."""
+
+    keys: Keys
+
+
 # The options of each operation.
 _OPTIONS: Final[Mapping[str, Any]] = {
     'upload': Upload,
@@ -284,7 +303,14 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     'delete': DeleteOptions,
     'copy': Copy,
     'move': Copy,
+    'exists': HeadOptions,
+    'list': ListOptions,
+    'delete_many': DeleteMany,
+    'create_bucket': BucketOptions,
+    'delete_bucket': BucketOptions,
 }
+# The operations on a bucket, not on one object.
+ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
 # Options for other rooms of s3po. They are objects of this process.
 INTERNAL: Final = frozenset({'config', 'observer'})
 # The names that callers may give for each operation.

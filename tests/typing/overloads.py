@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, assert_type
 
 import s3po
-from s3po import ListEntry, ObjectInfo, Prefix, TransferResult
+from s3po import DeleteReport, ListEntry, ObjectInfo, Prefix, TransferResult
 from s3po.batch import Job
 from s3po.files import S3Reader, S3TextWriter, S3Writer
 
@@ -48,6 +48,8 @@ def listings(conn: s3po.Connection, delimiter: str | None) -> None:
     assert_type(conn.list('bucket', delimiter='/'), Iterator[ListEntry | Prefix])
     names = [str(found) for found in conn.list('bucket', 'prefix/', delimiter=delimiter)]
     assert_type(names, list[str])
+    assert_type(conn.exists('bucket', 'key'), bool)
+    assert_type(conn.delete_many('bucket', conn.list('bucket')), DeleteReport)
 
 
 def files(conn: s3po.Connection, mode: str) -> None:
@@ -87,6 +89,17 @@ def jobs(batch: s3po.Batch) -> None:
     assert_type(batch.delete('bucket', 'key'), Job[None])
     assert_type(batch.copy('bucket', 'key', 'bucket', 'copy'), Job[TransferResult])
     assert_type(batch.move('bucket', 'key', 'bucket', 'moved', callback=repr), Job[str])
+    assert_type(batch.exists('bucket', 'key'), Job[bool])
+    assert_type(batch.exists('bucket', 'key', callback=str), Job[str])
+    assert_type(batch.list('bucket', 'prefix/'), Job[list[ListEntry]])
+    assert_type(batch.list('bucket', delimiter='/'), Job[list[ListEntry | Prefix]])
+    assert_type(batch.list('bucket', callback=len), Job[int])
+    assert_type(batch.list('bucket', callback=lambda entries: entries[0].key), Job[str])
+    assert_type(batch.list('bucket', delimiter='/', callback=lambda entries: entries[0]), Job[ListEntry | Prefix])
+    assert_type(batch.delete_many('bucket', ['key']), Job[DeleteReport])
+    assert_type(batch.delete_many('bucket', [], callback=lambda report: report.deleted), Job[int])
+    assert_type(batch.create_bucket('bucket'), Job[None])
+    assert_type(batch.delete_bucket('bucket', callback=repr), Job[str])
     batch.download('bucket', 'key', encoding='utf-8', callback=bytes.hex)  # type: ignore[arg-type]
 
 
