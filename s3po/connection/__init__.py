@@ -7,6 +7,7 @@ contain the public methods and their documentation. The interfaces import what t
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.connection.background import Background, Queued
 from s3po.connection.facade import Connection
+from s3po.connection.raw import RawResponse, send_raw, sign_url
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
 
@@ -18,7 +19,10 @@ __all__ = [
     'FailedJob',
     'FailedJobs',
     'Queued',
+    'RawResponse',
     'RetryPolicy',
     'has_greenlets',
+    'send_raw',
+    'sign_url',
     'wait_until',
 ]

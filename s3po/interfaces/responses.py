@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from s3po.errors import ResponseError
+from s3po.errors import ResponseError, S3poError, TransferError
 from s3po.model import ListEntry, Prefix, TransferResult
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ['AsyncPieces', 'Listed', 'Page', 'Pages', 'Response', 'response_of', 'result_response']
+__all__ = ['AsyncPieces', 'Headers', 'Listed', 'Page', 'Pages', 'Response', 'answered', 'result_response']
+
+
+class Headers(dict[str, str]):
+    """The headers of a response. Their names are in lower case, and are found in any case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a header; the default without it."""
+        return super().get(name.lower(), default)
 
 
 class Response:
@@ -21,9 +38,9 @@ class Response:
 
     Attributes:
         status_code: The HTTP status.
-        headers: The response headers, with lower-case names.
-        content: The body.
-        error: The store's error; None after success.
+        headers: The response headers; names in any case.
+        content: The body; of a refused request, the text of its error.
+        error: The error of a refused request; None after success.
     """
 
     def __init__(
@@ -31,15 +48,17 @@ class Response:
         status_code: int,
         headers: Mapping[str, str] | None = None,
         content: bytes = b'',
-        error: ResponseError | None = None,
+        error: S3poError | None = None,
     ) -> None:
         self.status_code = int(status_code)
-        self.headers = dict(headers or {})
+        self.headers = Headers(headers or {})
         self.content = content
         self.error = error
 
     def __repr__(self) -> str:
-        return f'<Response {self.status_code}, {len(self.content):,} bytes>'
+        return (
+            f'<Response {self.status_code}, {len(self.content):,} bytes>' if self.error is None else f'<Response {self.error}>'
+        )
 
     def __eq__(self, other: object) -> bool:
         return self.status_code == other if isinstance(other, int) else NotImplemented
@@ -59,11 +78,24 @@ class Response:
     @property
     def etag(self) -> str:
         """The object's ETag without quotes; '' if there is none."""
-        return self.headers.get('etag', '').strip('"')
+        return self.headers['etag'].strip('"') if 'etag' in self.headers else ''
 
     def json(self) -> Any:
         """Return the body, parsed as JSON."""
         return json.loads(self.content)
+
+    def raise_for_status(self) -> Self:
+        """Raise the error of a refused request.
+
+        Returns:
+            This response, if the request was not refused.
+
+        Raises:
+            S3poError: The request was refused.
+        """
+        if self.error is not None:
+            raise self.error
+        return self
 
 
 class Listed(NamedTuple):
@@ -174,10 +206,18 @@ def _run(loop: asyncio.AbstractEventLoop, awaited: Any) -> Any:
         events._set_running_loop(running)  # noqa: SLF001
 
 
-def response_of(error: ResponseError) -> Response:
-    """The response for a missing bucket or object."""
-    headers = {'x-amz-request-id': error.request_id} if error.request_id else {}
-    return Response(error.status or HTTPStatus.NOT_FOUND, headers, str(error).encode(), error)
+def answered(call: Callable[[], Response]) -> Response:
+    """Make a call, and convert the error of a refusal to its response."""
+    try:
+        return call()
+    except (ResponseError, TransferError) as error:
+        # After all retries, the last refusal is the cause.
+        refusal = error if isinstance(error, ResponseError) else error.__cause__
+        # (A status below 300 comes with an error in the body: it must not look like success.)
+        if not isinstance(refusal, ResponseError) or refusal.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise
+        headers = {'x-amz-request-id': refusal.request_id} if refusal.request_id else {}
+        return Response(refusal.status, headers, str(error).encode(), error)
 
 
 def result_response(result: object) -> Response:

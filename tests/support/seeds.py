@@ -85,14 +85,13 @@ def handtruck_usage(place: Place) -> None:
     do_work = seen.append
 
     async def usage() -> None:
-        with pytest.warns(DeprecationWarning, match='client= is not needed'):
-            client = S3Client(
-                url=place.endpoint_url,
-                client=AsyncClient(),
-                access_key_id=place.key_id,
-                secret_access_key=place.secret,
-                region='us-east-1',
-            )
+        client = S3Client(
+            url=place.endpoint_url,
+            client=AsyncClient(),
+            access_key_id=place.key_id,
+            secret_access_key=place.secret,
+            region='us-east-1',
+        )
 
         # Upload str object to bucket "bucket" and key "str"
         resp = await client.put(f'{bucket}/str', 'hello, world')
