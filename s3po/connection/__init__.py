@@ -7,6 +7,7 @@ contain the public methods and their documentation. The interfaces import what t
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.connection.background import Background, Queued
 from s3po.connection.facade import Connection
+from s3po.connection.native import NativeWorker, Work, running_loop
 from s3po.connection.raw import RawResponse, send_raw, sign_url
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
@@ -18,10 +19,13 @@ __all__ = [
     'Connection',
     'FailedJob',
     'FailedJobs',
+    'NativeWorker',
     'Queued',
     'RawResponse',
     'RetryPolicy',
+    'Work',
     'has_greenlets',
+    'running_loop',
     'send_raw',
     'sign_url',
     'wait_until',

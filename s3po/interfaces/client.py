@@ -1,7 +1,8 @@
 """handtruck's S3Client: objects by name, results that may be awaited.
 
-All calls are synchronous: they return when the result is there, and other greenlets run meanwhile. Awaiting a result returns at
-once.
+Without a running event loop, calls are synchronous: they return when the result is there, and other greenlets run meanwhile.
+Inside an event loop, they return at once: a native thread of the client carries out the request, which begins at the call, and
+the response is awaited.
 
 The methods for one request return a Response for every response of the store, also for a refusal: `raise_for_status()` raises
 its error. The methods for several requests (multipart, parallel, rename, listings) raise.
@@ -9,6 +10,7 @@ its error. The methods for several requests (multipart, parallel, rename, listin
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
@@ -18,11 +20,12 @@ from typing import Any, Final, Self
 
 from s3po.checks import is_whole
 from s3po.config import MAX_PAGE_KEYS, MIB, MIN_PART_BYTES
-from s3po.connection import send_raw, sign_url
+from s3po.connection import NativeWorker, running_loop, send_raw, sign_url, wait_until
 from s3po.errors import ConfigurationError, InvalidRequest
+from s3po.interfaces.awaiting import pieces_of
 from s3po.interfaces.client_arguments import Parts, body_of, check_sha256, query_of, reading, url_without_keys
 from s3po.interfaces.places import Name, Place, Places
-from s3po.interfaces.responses import AsyncPieces, Pages, Response, answered, result_response
+from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
 
 __all__ = ['Response', 'S3Client']
@@ -34,6 +37,8 @@ Given = Mapping[str, str] | None
 PART_BYTES: Final = 5 * MIB
 RANGE_BYTES: Final = 8 * MIB
 DAY_S: Final = 24 * 3600
+# The longest wait of close() for the clean-up of calls that it cancelled, in seconds.
+CLOSE_S: Final = 10.0
 
 
 class S3Client:
@@ -86,6 +91,7 @@ class S3Client:
         elif keys is not None:
             given['credentials'] = keys
         self._places = Places(bare, given, bucket_in_host)
+        self._worker = NativeWorker(self._places.close)
         self.url = bare
 
     def __repr__(self) -> str:
@@ -103,10 +109,16 @@ class S3Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        ended = self._worker.close()
+        if ended is not None:
+            await ended
+        self._places.close()
 
     def close(self) -> None:
-        """Close the kept connections. The client may be used again."""
+        """Cancel the calls in progress and close the kept connections. The client may be used again."""
+        ended = self._worker.close()
+        if ended is not None:
+            wait_until(ended.ready, CLOSE_S)
         self._places.close()
 
     def put(
@@ -125,7 +137,7 @@ class S3Client:
         Args:
             object_name: The object's name, a str or a pathlib path.
             content: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. An
-                async iterable is consumed within this call, by a separate event loop.
+                async iterable is consumed by the running event loop; without one, by a separate loop.
             headers: HTTP headers of the object.
             params: Parameters of the query. With them, the request is sent by request(), with the content in memory.
             compress: As for Connection.upload().
@@ -301,7 +313,7 @@ class S3Client:
                 *send_raw(place.connection, method, place.bucket, place.key, query=query, headers=headers or {}, body=body)
             )
 
-        return self._started(send)
+        return self._started(send, source)
 
     def list_objects_v2(
         self,
@@ -326,9 +338,10 @@ class S3Client:
         place = self._places.find_bucket(object_name if bucket is None else bucket)
         size = MAX_PAGE_KEYS if max_keys is None else max_keys
         prefix = prefix.as_posix() if isinstance(prefix, pathlib.PurePath) else prefix or ''
-        return Pages(
-            place.connection.list(place.bucket, prefix, delimiter=delimiter, start_after=start_after, page_size=size), size
+        found = functools.partial(
+            place.connection.list, place.bucket, prefix, delimiter=delimiter, start_after=start_after, page_size=size
         )
+        return Pages(found, size, self._worker.submit)
 
     def get_file_parallel(
         self,
@@ -437,11 +450,14 @@ class S3Client:
         if parts is not None:
             options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
         call = Call(operation, place.ref, options)
-        return self._started(lambda: result_response(place.connection.perform(call).value), is_single=is_single)
+        source = options.get('source')
+        return self._started(lambda: result_response(place.connection.perform(call).value), source, is_single=is_single)
 
-    def _started(self, call: Callable[[], Response], *, is_single: bool = True) -> Response:
-        """Make a call. With is_single, a refusal is a response."""
-        return answered(call) if is_single else call()
+    def _started(self, call: Callable[[], Response], source: object = None, *, is_single: bool = True) -> Response:
+        """Make a call, or start it beside the running event loop. With is_single, a refusal is a response."""
+        if is_single:
+            call = functools.partial(answered, call)
+        return call() if running_loop() is None else PendingResponse(self._worker.submit(call), source)
 
 
 def _get(place: Place, extra: dict[str, Any], if_match: str | None, byte_range: tuple[int, int | None] | None) -> Response:
@@ -467,5 +483,5 @@ def _get(place: Place, extra: dict[str, Any], if_match: str | None, byte_range: 
 
 def _source(content: Data) -> Data:
     if isinstance(content, AsyncIterable) and not isinstance(content, Iterable):
-        return AsyncPieces(content)
+        return pieces_of(content)
     return content
