@@ -23,7 +23,7 @@ from s3po.config import MAX_PAGE_KEYS, MIB, MIN_PART_BYTES
 from s3po.connection import NativeWorker, running_loop, send_raw, sign_url, wait_until
 from s3po.errors import ConfigurationError, InvalidRequest
 from s3po.interfaces.awaiting import pieces_of
-from s3po.interfaces.client_arguments import Parts, body_of, check_sha256, query_of, reading, url_without_keys
+from s3po.interfaces.client_arguments import Parts, Reading, body_of, check_sha256, query_of, reading, url_without_keys
 from s3po.interfaces.places import Name, Place, Places
 from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
@@ -43,6 +43,12 @@ CLOSE_S: Final = 10.0
 
 class S3Client:
     """A store, or one of its buckets, at a URL. A name is the path after the URL: 'bucket/key', or 'key'."""
+
+    # How the tools in s3po.compat differ: what get() decompresses, whether get_file_parallel() fails if the object is replaced,
+    # and the class of listings.
+    _decompress: bool | str = 'auto'
+    _pins = False
+    _pages = Pages
 
     def __init__(
         self,
@@ -235,7 +241,7 @@ class S3Client:
         if params or not asked.is_plain:
             return self.request('GET', object_name, headers, params)
         place = self._places.find(object_name)
-        return self._started(lambda: _get(place, asked.extra, asked.if_match, asked.byte_range))
+        return self._started(lambda: self._get(place, asked))
 
     def head(
         self, object_name: Name, *, headers: Given = None, params: Any = None, content_sha256: str | None = None
@@ -341,7 +347,7 @@ class S3Client:
         found = functools.partial(
             place.connection.list, place.bucket, prefix, delimiter=delimiter, start_after=start_after, page_size=size
         )
-        return Pages(found, size, self._worker.submit)
+        return self._pages(found, size, self._worker.submit)
 
     def get_file_parallel(
         self,
@@ -398,7 +404,7 @@ class S3Client:
             expires: The validity in seconds, up to seven days.
         """
         check_sha256(content_sha256, None)
-        method, name = method.upper(), url if isinstance(url, pathlib.PurePath) else str(url)
+        method, name = method.upper(), url if isinstance(url, str | pathlib.PurePath) else str(url).removeprefix('./')
         if isinstance(name, str) and '://' in name:
             return sign_url(self._places.any_connection(), method, name, headers=headers or {}, expires_s=expires)
         place = self._places.find(name)
@@ -429,7 +435,7 @@ class S3Client:
 
     def rename(self, source: Name, destination: Name, *, headers: Given = None) -> Response:
         """Copy an object, then delete the source if it has not changed. The arguments are those of copy()."""
-        return self._started(self._copying('move', source, destination, headers), is_single=False)
+        return self._started(self._copying('move', source, destination, headers), None, f'move {source}')
 
     def _copying(self, operation: str, source: Name, destination: Name, headers: Given) -> Callable[[], Response]:
         place, target = self._both(source, destination)
@@ -443,42 +449,51 @@ class S3Client:
             source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
         return source, target
 
+    def _get(self, place: Place, asked: Reading) -> Response:
+        connection, if_match, byte_range = place.connection, asked.if_match, asked.byte_range
+        options: dict[str, Any] = {'extra': asked.extra, 'decompress': self._decompress}
+        if byte_range is not None and byte_range[0] < 0:
+            # The last bytes: S3 counts them from the size.
+            extra = asked.extra if if_match is None else {**asked.extra, 'IfMatch': if_match}
+            info = connection.head(place.bucket, place.key, extra=extra)
+            if not info.size_bytes:
+                raise InvalidRequest(f'GetObject {place.ref}: 416 the object is empty', status=416, code='InvalidRange')
+            byte_range, if_match = (max(0, info.size_bytes + byte_range[0]), None), info.etag
+        if byte_range is not None:
+            options |= {'byte_range': byte_range, 'decompress': False}
+        if if_match is not None:
+            options['if_match'] = if_match.strip('"')
+        outcome = connection.perform(Call('download', place.ref, options))
+        assert outcome.described is not None
+        assert isinstance(outcome.value, bytes)
+        status = HTTPStatus.OK if byte_range is None else HTTPStatus.PARTIAL_CONTENT
+        return Response(status, outcome.described.info.headers, outcome.value)
+
     def _perform(
         self, operation: str, name: Name, options: dict[str, Any], parts: Parts | None = None, *, is_single: bool = False
     ) -> Response:
         place = self._places.find(name)
         if parts is not None:
             options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
-        call = Call(operation, place.ref, options)
-        source = options.get('source')
-        return self._started(lambda: result_response(place.connection.perform(call).value), source, is_single=is_single)
 
-    def _started(self, call: Callable[[], Response], source: object = None, *, is_single: bool = True) -> Response:
-        """Make a call, or start it beside the running event loop. With is_single, a refusal is a response."""
-        if is_single:
+        def call() -> Response:
+            if self._pins and operation == 'download_file':
+                options['if_match'] = place.connection.head(place.bucket, place.key, extra=options['extra']).etag
+            return result_response(place.connection.perform(Call(operation, place.ref, options)).value)
+
+        return self._started(call, options.get('source'), None if is_single else f'{operation} {name}')
+
+    def _started(self, call: Callable[[], Response], source: object = None, doing: str | None = None) -> Response:
+        """Make a call, or start it beside the running event loop.
+
+        Args:
+            call: The call.
+            source: What it uploads.
+            doing: Its operation and name, if it sends several requests. None: it sends one, and a refusal is a response.
+        """
+        if doing is None:
             call = functools.partial(answered, call)
         return call() if running_loop() is None else PendingResponse(self._worker.submit(call), source)
-
-
-def _get(place: Place, extra: dict[str, Any], if_match: str | None, byte_range: tuple[int, int | None] | None) -> Response:
-    options: dict[str, Any] = {'extra': extra} if extra else {}
-    if byte_range is not None and byte_range[0] < 0:
-        # The last bytes: S3 counts them from the size.
-        info = place.connection.head(
-            place.bucket, place.key, extra=extra if if_match is None else {**extra, 'IfMatch': if_match}
-        )
-        if not info.size_bytes:
-            raise InvalidRequest(f'GetObject {place.ref}: 416 the object is empty', status=416, code='InvalidRange')
-        byte_range, if_match = (max(0, info.size_bytes + byte_range[0]), None), info.etag
-    if byte_range is not None:
-        options['byte_range'] = byte_range
-    if if_match is not None:
-        options['if_match'] = if_match.strip('"')
-    outcome = place.connection.perform(Call('download', place.ref, options))
-    assert outcome.described is not None
-    assert isinstance(outcome.value, bytes)
-    status = HTTPStatus.OK if byte_range is None else HTTPStatus.PARTIAL_CONTENT
-    return Response(status, outcome.described.info.headers, outcome.value)
 
 
 def _source(content: Data) -> Data:
