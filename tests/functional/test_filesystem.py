@@ -276,7 +276,10 @@ def test_buckets(files: S3poFileSystem) -> None:
     assert files.cat('another/file') == b''
     with pytest.raises(ValueError, match='cannot be set'):
         files.touch('another/file', truncate=False)
-    with pytest.raises(OSError, match='a directory exists while it has files'):
+    with pytest.raises(FileNotFoundError):
+        files.rmdir('another/directory')
+    files.touch('another/directory/file')
+    with pytest.raises(FileExistsError, match='a directory exists while it has files'):
         files.rmdir('another/directory')
     files.rm('another', recursive=True)
     assert files.ls('', detail=False) == [BUCKET]
