@@ -12,7 +12,7 @@ import functools
 import io
 import itertools
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
@@ -71,11 +71,21 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     protocol: ClassVar[str] = 's3po'
     root_marker = ''
 
-    def __init__(self, *, batch_size: int = BATCH_SIZE, connection: Connection | None = None, **storage_options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int = BATCH_SIZE,
+        connection: Connection | None = None,
+        default_block_size: int | None = None,
+        default_cache_type: str | None = None,
+        **storage_options: Any,
+    ) -> None:
         """
         Args:
             batch_size: How many objects are transferred in parallel.
             connection: A Connection, instead of the storage_options.
+            default_block_size: open()'s block_size; None for that of Connection.open().
+            default_cache_type: open()'s cache_type; None for files that prefetch, without a cache of fsspec.
             storage_options: Arguments of Connection.
 
         Raises:
@@ -87,6 +97,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise ConfigurationError(f'connection cannot be combined with {", ".join(storage_options)}')
         self.connection = connection or Connection(**storage_options)
         self.batch_size = batch_size
+        self.default_block_size, self.default_cache_type = default_block_size, default_cache_type
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -96,7 +107,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     # --- listing
 
-    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:  # noqa: FBT001, FBT002  (fsspec's signature)
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
         """List a directory; for a file, return the file itself."""
         found: list[dict[str, Any]]
         chosen = self._options('ls', options, keywords.LISTING)
@@ -130,8 +141,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         self,
         path: str,
         maxdepth: int | None = None,
-        withdirs: bool = False,  # noqa: FBT001, FBT002  (fsspec's signature)
-        detail: bool = False,  # noqa: FBT001, FBT002
+        withdirs: bool = False,
+        detail: bool = False,
         prefix: str | None = None,
         **options: Any,
     ) -> Any:
@@ -152,7 +163,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         bucket, key = split(path)
         found: dict[str, dict[str, Any]] = {}
         if not bucket:
-            for entry in self.ls('', **options):
+            for entry in self.ls('', detail=True, **options):
                 if not entry['name'].startswith(prefix or ''):
                     continue
                 found |= {entry['name']: entry} if withdirs else {}
@@ -220,7 +231,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         path: str,
         mode: str = 'rb',
         block_size: Any = None,
-        autocommit: bool = True,  # noqa: FBT001, FBT002  (fsspec's signature)
+        autocommit: bool = True,
         cache_options: Any = None,
         cache_type: str | None = None,
         size: int | None = None,
@@ -230,10 +241,11 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise NotImplementedError(f'{path}: objects do not support appending; read the object and write it again')
         if 'x' in mode and self.exists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        chosen = self._options('open', options, keywords.OPENING)
-        # s3fs's other name of it, and fsspec's word for the default.
-        block_size = chosen.pop('blocksize', block_size)
+        # `blocksize` is s3fs's other name of it, and 'default' fsspec's word.
+        block_size = options.pop('blocksize', block_size) or self.default_block_size
         block_size = None if block_size == 'default' else block_size
+        cache_type = cache_type or self.default_cache_type
+        chosen = self._options('open', options, keywords.OPENING)
         if 'r' in mode and not (cache_type is cache_options is size is None):
             reader = functools.partial(self.connection.open, *self._object(path), 'rb', **{'read_ahead': 0, **chosen})
             caching = {'cache_type': cache_type or 'readahead', 'cache_options': cache_options, 'size': size}
@@ -259,14 +271,13 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return b''
 
     def _cat_from_the_end(self, path: str, start: int | None, end: int | None, chosen: dict[str, Any]) -> bytes:
-        for name in ('config', 'timeout_s'):
-            chosen.pop(name, None)
-        with as_fsspec(path), self.connection.open(*self._object(path), **chosen) as file:
+        opening: Any = {name: value for name, value in chosen.items() if name in keywords.OPENING}
+        with as_fsspec(path), self.connection.open(*self._object(path), **opening) as file:
             first, last, _step = slice(start, end).indices(file.size)
             file.seek(first)
             return bytes(file.read(max(0, last - first)))
 
-    def cat(self, path: Any, recursive: bool = False, on_error: str = 'raise', **options: Any) -> Any:  # noqa: FBT001, FBT002
+    def cat(self, path: Any, recursive: bool = False, on_error: str = 'raise', **options: Any) -> Any:
         """Return the bytes of one file; for several, which are fetched in parallel, a dict by name."""
         paths = self.expand_path(path, recursive=recursive)
         if isinstance(path, str) and not recursive and paths == [self._strip_protocol(path)]:
@@ -294,61 +305,39 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     # --- copying
 
-    def get(
-        self,
-        rpath: Any,
-        lpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
-        callback: Any = DEFAULT_CALLBACK,
-        maxdepth: int | None = None,
-        batch_size: int | None = None,
-        **options: Any,
-    ) -> None:
-        """Copy files, or a whole directory, to local paths, batch_size of them at a time.
+    def get(self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
+        """Copy files, or a whole directory, to local paths.
 
         Args:
             rpath: The path, a pattern, or a list of paths.
             lpath: The local path, or a list of paths.
             recursive: Whether directories are copied with their contents.
             callback: One of fsspec's, which counts files; its branches count the bytes of each.
-            maxdepth: How many levels are copied; None for all.
-            batch_size: How many files are copied in parallel; None for the file system's.
-            options: Options of get_file().
+            options: maxdepth; batch_size: how many files are copied in parallel; the options of get_file().
         """
-        chosen = self._options('get', options, keywords.READING)
-        with moving(self.connection, batch_size or self.batch_size, callback, chosen) as moves:
-            super().get(rpath, lpath, recursive=recursive, callback=moves, maxdepth=maxdepth)
+        with self._many('get', options, keywords.READING, callback) as of_base:
+            super().get(rpath, lpath, recursive=recursive, **of_base)
 
-    def put(
-        self,
-        lpath: Any,
-        rpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
-        callback: Any = DEFAULT_CALLBACK,
-        maxdepth: int | None = None,
-        batch_size: int | None = None,
-        mode: str = 'overwrite',
-        **options: Any,
-    ) -> None:
-        """Copy local files, or a whole directory, to the store, batch_size of them at a time; the arguments are as of get()."""
-        chosen = self._options('put', options, keywords.WRITING) | _condition(mode)
-        with moving(self.connection, batch_size or self.batch_size, callback, chosen) as moves:
-            super().put(lpath, rpath, recursive=recursive, callback=moves, maxdepth=maxdepth)
+    def put(self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
+        """Copy local files, or a whole directory, to the store. Arguments are as of get(); options also those of put_file()."""
+        options |= _condition(options.pop('mode', 'overwrite'))
+        with self._many('put', options, keywords.WRITING, callback) as of_base:
+            super().put(lpath, rpath, recursive=recursive, **of_base)
 
-    def copy(
-        self,
-        path1: Any,
-        path2: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
-        maxdepth: int | None = None,
-        on_error: str | None = None,
-        batch_size: int | None = None,
-        **options: Any,
-    ) -> None:
-        """Copy within the store, batch_size files at a time; the data is not downloaded."""
-        chosen = self._options('copy', options, keywords.COPYING)
-        with moving(self.connection, batch_size or self.batch_size, options=chosen):
-            super().copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error=on_error)
+    def copy(self, path1: Any, path2: Any, recursive: bool = False, on_error: str | None = None, **options: Any) -> None:
+        """Copy within the store; the data is not downloaded. Options are maxdepth, batch_size and those of cp_file()."""
+        with self._many('copy', options, keywords.COPYING) as of_base:
+            super().copy(path1, path2, recursive=recursive, on_error=on_error, **of_base)
+
+    @contextlib.contextmanager
+    def _many(
+        self, method: str, options: dict[str, Any], known: Collection[str], files: Any = None
+    ) -> Iterator[dict[str, Any]]:
+        """A batch for the transfers of fsspec's method of that name; the options of that method."""
+        of_base = {'maxdepth': options.pop('maxdepth', None)}
+        batch_size = options.pop('batch_size', None) or self.batch_size
+        with moving(self.connection, batch_size, files, self._options(method, options, known)) as moves:
+            yield of_base if files is None else {'callback': moves, **of_base}
 
     def get_file(
         self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **options: Any
@@ -358,9 +347,9 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         Args:
             rpath: The path.
             lpath: The local path, or a file object.
-            callback: One of fsspec's, which counts bytes. For the size before the end, a HEAD is sent too.
+            callback: One of fsspec's, which counts bytes; a HEAD is sent too, for their number.
             outfile: A file object instead of the path.
-            options: version_id, chunksize, max_concurrency, retries; parameters of GetObject by boto3's names.
+            options: version_id, chunksize, max_concurrency, retries; parameters of GetObject.
         """
         chosen = self._options('get_file', options, keywords.READING)
         name = self._object(rpath)
@@ -392,13 +381,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     ) -> None:
         """Copy a local file to the store; with mode='create' only if it does not exist.
 
-        Args:
-            lpath: The local path.
-            rpath: The path.
-            callback: One of fsspec's, which counts bytes.
-            mode: 'create' or 'overwrite'.
-            options: metadata, content_type, headers, acl, chunksize, max_concurrency, retries; parameters of PutObject by
-                boto3's names.
+        Options are metadata, content_type, headers, acl, chunksize, max_concurrency, retries and parameters of PutObject.
         """
         chosen = self._options('put_file', options, keywords.WRITING) | _condition(mode)
         with moving(self.connection, self.batch_size) as moves:
@@ -425,7 +408,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     # --- making and removing
 
-    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> list[str]:  # noqa: FBT001, FBT002
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> list[str]:
         """Delete files; with recursive=True also directories and buckets, with their contents.
 
         Returns:
@@ -438,11 +421,13 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         names = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
         if recursive and maxdepth is None:
             return [removed for name in outermost(names) for removed in self._rm_tree(name)]
-        self._check_files([] if recursive else names)
+        if recursive:
+            names = [name for name in names if self.isfile(name)]
+        else:
+            self._check_files(names)
         removed: list[str] = []
         for bucket, group in itertools.groupby(names, lambda name: split(name)[0]):
-            keys = [split(name)[1] for name in group]
-            removed += self._delete(bucket, [key for key in keys if key])
+            removed += self._delete(bucket, [split(name)[1] for name in group])
         return removed
 
     def _rm_tree(self, path: str) -> list[str]:
@@ -486,7 +471,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     _rm = rm_file
 
-    def mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+    def mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
         """Create a bucket. Directories need not be created.
 
         Args:
@@ -513,7 +498,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             with as_fsspec(path):
                 self.connection.create_bucket(bucket, **chosen)
 
-    def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Create a bucket, like mkdir()."""
         try:
             self.mkdir(path)
@@ -544,7 +529,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise FileExistsError(errno.EEXIST, 'a directory exists while it has files; rm(recursive=True) deletes them', path)
         self.rm_file(f'{path.rstrip("/")}/')
 
-    def touch(self, path: str, truncate: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+    def touch(self, path: str, truncate: bool = True, **options: Any) -> None:
         """Write an empty file; for a path with a trailing slash, the marker of a directory.
 
         Raises:
@@ -552,7 +537,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         """
         if not truncate and self.exists(path):
             raise ValueError(f'{path}: the time of an object cannot be set; use truncate=True to replace it by an empty one')
-        self.pipe_file(path, b'', **options)
+        chosen = self._options('touch', options, keywords.WRITING)
+        self._perform('upload', path, {**chosen, 'source': b''}, is_marker=path.endswith('/'))
 
     # --- internals
 
@@ -565,9 +551,9 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise NotAFile(path)
         return bucket, f'{key}/' if is_marker else key
 
-    def _perform(self, operation: str, path: str, options: dict[str, Any]) -> Any:
+    def _perform(self, operation: str, path: str, options: dict[str, Any], *, is_marker: bool = False) -> Any:
         """Carry out a call on the object at a path, whose failure is never silent."""
-        bucket, key = self._object(path)
+        bucket, key = self._object(path, is_marker=is_marker)
         ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
         with as_fsspec(path):
             return self.connection.perform(Call(operation, ref, options)).value
