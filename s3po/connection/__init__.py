@@ -7,6 +7,7 @@ contain the public methods and their documentation. The interfaces import what t
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.connection.background import Background, Queued
 from s3po.connection.facade import Connection
+from s3po.connection.old_names import OldCalls, OldTransfers
 from s3po.observer import Progress
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
@@ -18,6 +19,8 @@ __all__ = [
     'Connection',
     'FailedJob',
     'FailedJobs',
+    'OldCalls',
+    'OldTransfers',
     'Progress',
     'Queued',
     'RetryPolicy',

@@ -128,8 +128,8 @@ class ObjectCalls:
                 binary or text: written from its current position, never closed, and truncated after a failure if it can seek.
             encoding: Without a target: return a str, decoded with it.
             decompress: 'auto' decompresses objects that `compress` has compressed; True also those with a Content-Encoding of
-                gzip, deflate or zstd, and refuses other encodings; False returns the stored bytes. A byte_range always counts
-                stored bytes.
+                gzip, deflate or zstd, and refuses other encodings; 'known' returns these as stored; False returns the stored
+                bytes. A byte_range always counts stored bytes.
             max_decompressed_size: The limit for a decompressed object in bytes; None for 1,000 times its stored size and
                 64 MiB.
             version_id: A version; None for the current one.

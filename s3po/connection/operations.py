@@ -259,7 +259,7 @@ class Operations:
             check_decompress(decompress, max_decompressed_size, byte_range)
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
-            sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
+            sink = decompressing(opened, ref, decompress=decompress, max_bytes=max_decompressed_size)
         attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError, options.get('observer'))
         fetched = download(
             ObjectDownload(

@@ -77,7 +77,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller passed a transport.
+        """The transport that makes a bucket's presigned URLs: that of its requests, or boto3 if that has no URLs.
 
         Raises:
             ConfigurationError: As for resolve().
@@ -85,13 +85,15 @@ class Wiring:
         state = self._hubs.get()
         if is_mocked():
             return self._mocked(state)
+        if hasattr(self._given, 'presigned_url'):
+            return self._given  # type: ignore[return-value]  # only the method that is used was checked
         return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def client(self) -> S3Client:
-        """The boto3 client of this thread; while a mock of moto is active, one for moto only."""
+        """The boto3 client of this thread, or of the caller's transport; while a mock of moto is active, one for moto only."""
         if is_mocked():
             return self._mocked(self._hubs.get()).client
-        return self._own_client()
+        return getattr(self._given, 'client', None) or self._own_client()
 
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
