@@ -129,7 +129,9 @@ class BucketRef(ObjectRef):
         _ref_version_id(self, None)
 
     def __str__(self) -> str:
-        return f's3://{self.bucket}/{self.key}' if self.key else f's3://{self.bucket}'
+        text = f's3://{self.bucket}/{self.key}' if self.key else f's3://{self.bucket}'
+        # A prefix is not checked. It may not be encodable as UTF-8, but must be printable.
+        return text.encode('utf-8', 'backslashreplace').decode()
 
 
 def bucket_ref_of(bucket: str, key: str = '') -> ObjectRef:

@@ -55,8 +55,8 @@ class BucketCalls:
             DeadlineExceeded: timeout_s ran out.
             ConfigurationError: An argument is wrong. (Raised at once, not at the first page.)
         """
-        if not options.keys() <= ListOptions.__annotations__.keys():
-            raise unknown_option('list', options, ListOptions.__annotations__)
+        if not options.keys() <= NAMES['list']:
+            raise unknown_option('list', options, NAMES['list'])
         ref = BucketRef(bucket=bucket, key='' if prefix is None else prefix)
         return self._buckets.listing(ref, options, timeout_s=options.get('timeout_s'))[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import gevent
 import gevent.event
 import pytest
 
-from s3po.batch import Batch
+from s3po.batch import Batch, Job
 from s3po.errors import (
     BatchError,
     CallbackError,
@@ -38,6 +39,12 @@ def test_results_in_order_of_submission(performer: Performer) -> None:
     assert results[2][1] == 'b'
     assert not batch.success()
     assert batch.pending == 0
+
+
+def test_type_of_a_job() -> None:
+    """`Job[bytes]` can be written in annotations that are evaluated, and jobs have no __dict__."""
+    assert typing.get_args(Job[bytes]) == (bytes,)
+    assert '__dict__' not in dir(Job)
 
 
 def test_results_of_some_jobs(performer: Performer) -> None:
