@@ -225,7 +225,7 @@ def time_of(text: str | None) -> datetime.datetime | None:
     """A time in any form that moment_of() knows; S3 writes ISO 8601. None for None."""
     if text is None:
         return None
-    moment = moment_of(text)
+    moment = moment_of(text.strip())
     if moment is None:
         raise MalformedAnswer(f'the response has {text[:60]!r} instead of a time')
     return moment

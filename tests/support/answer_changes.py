@@ -33,6 +33,8 @@ class Draft:
         body: The body.
         framing: 'length', 'chunked', 'none', or the text of a Content-Length.
         chunks: The sizes of the chunks, repeated.
+        version: The version of HTTP; with 1.0, the connection ends after the response.
+        reason: The reason phrase; None for the usual one.
     """
 
     request: str
@@ -41,6 +43,8 @@ class Draft:
     body: bytes
     framing: str = 'length'
     chunks: Sequence[int] = (1 << 20,)
+    version: str = '1.1'
+    reason: str | None = None
 
     @property
     def method(self) -> str:
@@ -77,7 +81,14 @@ def reply_of(draft: Draft) -> Reply:
         body = b''.join(_chunks(body, draft.chunks)) + b'0\r\n\r\n'
     elif draft.framing != 'none' and draft.status != 204:
         headers['Content-Length'] = str(len(body)) if draft.framing == 'length' else draft.framing
-    return Reply(status=draft.status, headers=headers, body=body)
+    return Reply(
+        status=draft.status,
+        headers=headers,
+        body=body,
+        is_last=draft.version == '1.0',
+        version=draft.version,
+        reason=draft.reason,
+    )
 
 
 def _chunks(body: bytes, sizes: Sequence[int]) -> list[bytes]:
@@ -94,6 +105,20 @@ def _chunks(body: bytes, sizes: Sequence[int]) -> list[bytes]:
 # The headers that may not be removed: they prove something, or their values are returned and are looked for in SPOILS.
 KEPT: Final = ('etag', 'content-range', 'last-modified', 'x-amz-version-id', 'x-amz-checksum', 'x-amz-meta', 'content-encoding')
 CASES: Final[Sequence[Callable[[str], str]]] = (str, str.lower, str.upper, str.title)
+ADDED: Final = (
+    ('Via', '1.1 proxy'),
+    ('Connection', 'close'),
+    ('x-unknown', ''),
+    ('Vary', 'a,\tb '),
+    ('x-amz-storage-class', 'GLACIER'),
+    ('x-amz-storage-class', ''),
+    ('Expires', '0'),
+    ('Content-Language', 'de'),
+    ('x-amz-checksum-type', 'COMPOSITE'),
+    ('x-amz-delete-marker', 'false'),
+    ('x-amz-request-charged', 'requester'),
+    ('Content-Encoding', 'identity'),
+)
 QUOTES: Final = ('{}', '"{}"', '""{}""')
 
 
@@ -103,15 +128,19 @@ def reformed(draft: Draft, random: Random) -> Draft:
     if random.random() < 0.3:
         random.shuffle(headers)
     if random.random() < 0.3:
-        headers.insert(0, random.choice([('Via', '1.1 proxy'), ('Connection', 'close'), ('x-unknown', ''), ('Vary', 'a,\tb ')]))
+        headers.insert(0, random.choice(ADDED))
+    status, version = draft.status, random.choice(('1.1', '1.1', '1.1', '1.0'))
+    if status == 204 and random.random() < 0.3:
+        status = 200
     case = random.choice(CASES)
     headers = [(case(name), value) for name, value in headers]
     body = _document(draft.body, random) if draft.is_document and random.random() < 0.8 else draft.body
     framing = draft.framing
-    if framing == 'length' and draft.status != 204 and random.random() < 0.4:
+    if framing == 'length' and status != 204 and version == '1.1' and random.random() < 0.4:
         framing = 'chunked'
     sizes = [random.choice((1, 2, 7, 100, 1 << 16)) for _ in range(3)] if len(body) < 10_000 else [1 << 16, 99_999]
-    return replace(draft, headers=headers, body=body, framing=framing, chunks=sizes)
+    form = {'framing': framing, 'chunks': sizes, 'version': version, 'reason': random.choice((None, '', 'Fine, thank you'))}
+    return replace(draft, status=status, headers=headers, body=body, **form)
 
 
 def _is_kept(name: str, random: Random) -> bool:
@@ -208,6 +237,8 @@ def _written(element: Element, style: Style, attributes: str = '') -> str:
 def _text(name: str, text: str, random: Random) -> str:
     if name in ('LastModified', 'Initiated') and text:
         text = random.choice(TIMES)(datetime.datetime.fromisoformat(text))
+    if name in ('LastModified', 'Initiated', 'Size', 'PartNumber') and random.random() < 0.1:
+        text = f'\n  {text} '
     if name == 'ETag' and text.strip('"'):
         text = random.choice(QUOTES).format(text.strip('"'))
     form = random.randrange(6)
@@ -275,6 +306,11 @@ def _without_signs(draft: Draft) -> Draft:
     return replace(draft, headers=[each for each in draft.headers if each[0].lower() not in SIGNS])
 
 
+def _unsized(draft: Draft) -> Draft | None:
+    told = draft.header('content-range') or ''
+    return _content_range(told.partition('/')[0] + '/*')(draft) if draft.status == 206 or draft.status == 200 else None
+
+
 def _other_version(draft: Draft) -> Draft | None:
     return _etag(f'"{OTHER_MD5}"')(draft) if ' bytes=' in draft.request else None
 
@@ -301,6 +337,7 @@ SPOILS: Final[Mapping[str, Spoil]] = {
     'no Content-Range': _content_range(None),
     'other Content-Range': _content_range('bytes 1-9/300'),
     'other ETag of a range': _other_version,
+    'Content-Range without a size': _unsized,
     'no length': _object(lambda draft: replace(draft, framing='none')),
     'length with a sign': _object(lambda draft: replace(draft, framing=f'+{len(draft.body)}')),
     'no sign of a store': _object(_without_signs),
@@ -316,6 +353,7 @@ SPOILS: Final[Mapping[str, Spoil]] = {
     'too many tags': _tags,
     'key outside of the prefix': _inside('(<PKey>)(?:<!\\[CDATA\\[)?list.*?(</PKey>)', r'\g<1>other\g<2>'),
     'IsTruncated in capitals': _inside('(<PIsTruncated>).*?true.*?(</PIsTruncated>)', r'\g<1>True\g<2>'),
+    'time in words': _inside('(<P(?:LastModified|Initiated)>).*?(</P)', r'\g<1>27 November 2026, 3:49 pm UTC\g<2>'),
     'time that is none': _inside('(<P(?:LastModified|Initiated)>).*?(</P)', r'\g<1>yesterday\g<2>'),
     'error in the document': _inside('^.*$', '<Error><Code>InternalError</Code><Message>m</Message></Error>'),
     'nothing in the document': _inside('^.*$', ''),

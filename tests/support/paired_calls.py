@@ -319,7 +319,7 @@ def uploads_by_boto(client: Any) -> object:
 
 def tags_by_boto(client: Any) -> str:
     response = client.get_object_tagging(Bucket=BUCKET, Key='coded')
-    return urlencode([(tag['Key'], tag['Value']) for tag in field(response, 'TagSet')])
+    return urlencode([(field(tag, 'Key'), field(tag, 'Value')) for tag in field(response, 'TagSet')])
 
 
 CALLS: Final[Mapping[str, Pair]] = {

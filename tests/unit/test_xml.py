@@ -84,7 +84,15 @@ def test_truncated(text: str, is_truncated: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    'text', ['2026-11-21T03:05:40', '2026-11-21 03:05:40Z', 'Sat, 21 Nov 2026 03:05:40 GMT', '1795230340', '1795230340.0']
+    'text',
+    [
+        '2026-11-21T03:05:40',
+        '2026-11-21 03:05:40Z',
+        '\n  2026-11-21T03:05:40Z ',
+        'Sat, 21 Nov 2026 03:05:40 GMT',
+        '1795230340',
+        '1795230340.0',
+    ],
 )
 def test_times(text: str) -> None:
     """A time may have any form that botocore reads; one without a time zone is UTC."""
