@@ -13,7 +13,6 @@ import inspect
 import os
 import pathlib
 import unittest
-import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 from urllib.parse import quote
@@ -209,8 +208,7 @@ def handtruck_usage(place: Place) -> None:
     place.conn.upload(place.bucket, 'key', b'data')
     place.conn.upload(place.bucket, 'prefix/key', b'data')
     seen: list[Any] = []
-    with pytest.warns(DeprecationWarning, match='client= is not needed'):
-        names = place.run('handtruck', 'usage', do_work=seen.append)
+    names = place.run('handtruck', 'usage', do_work=seen.append)
 
     assert names['data'] == b'data'
     assert [[(found.key, found.size) for found in page] for page in seen] == [[('prefix/key', 4)]]
@@ -221,8 +219,7 @@ def handtruck_usage(place: Place) -> None:
 
 def handtruck_bucket(place: Place) -> None:
     """The bucket in the URL or in the name of the object."""
-    with warnings.catch_warnings(action='ignore', category=DeprecationWarning):
-        names = place.run('handtruck', 'bucket', gen=gen)
+    names = place.run('handtruck', 'bucket', gen=gen)
 
     assert names['resp'].status_code == 200
     assert place.conn.download(place.bucket, 'key') == b'some bytes'
@@ -230,8 +227,7 @@ def handtruck_bucket(place: Place) -> None:
 
 def handtruck_auth(place: Place) -> None:
     """The credentials as keywords, or in the URL."""
-    with warnings.catch_warnings(action='ignore', category=DeprecationWarning):
-        names = place.run('handtruck', 'auth')
+    names = place.run('handtruck', 'auth')
 
     for client in (names['client_credentials_as_kw'], names['client_credentials_in_url']):
         assert client.put(f'{place.bucket}/key', b'x') == 200
@@ -245,7 +241,6 @@ def handtruck_credentials(place: Place) -> None:
     for path in ('.aws/credentials', '.my-custom-aws-credentials'):
         pathlib.Path(path).write_text(config)
     for block in ('static', 'url', 'environment', 'config', 'config_file', 'merge'):
-        with warnings.catch_warnings(action='ignore', category=DeprecationWarning):
             names = place.run('handtruck', block)
         assert names['client'].put(f'{place.bucket}/key', block) == 200
         assert place.conn.download(place.bucket, 'key') == block.encode()
@@ -256,7 +251,7 @@ def handtruck_metadata(place: Place) -> None:
     service = MetadataService()
     service.start()
     try:
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action='ignore', category=DeprecationWarning):
+        with pytest.MonkeyPatch.context() as patch:
             patch.delenv('AWS_EC2_METADATA_DISABLED', raising=False)
             patch.setenv('AWS_EC2_METADATA_SERVICE_ENDPOINT', service.url)
             names = place.run('handtruck', 'metadata')
@@ -271,8 +266,7 @@ def handtruck_large_files(place: Place) -> None:
     """Uploads in parts and downloads in ranges."""
     data = os.urandom(17 * MIB)
     file('bigfile.csv', data)
-    with warnings.catch_warnings(action='ignore', category=DeprecationWarning):
-        place.run('handtruck', 'multipart', 'parallel')
+    place.run('handtruck', 'multipart', 'parallel')
 
     assert pathlib.Path('back.csv').read_bytes() == data
     assert place.conn.head(place.bucket, 'bigfile.csv').content_type == 'text/csv'
