@@ -241,7 +241,7 @@ def handtruck_credentials(place: Place) -> None:
     for path in ('.aws/credentials', '.my-custom-aws-credentials'):
         pathlib.Path(path).write_text(config)
     for block in ('static', 'url', 'environment', 'config', 'config_file', 'merge'):
-            names = place.run('handtruck', block)
+        names = place.run('handtruck', block)
         assert names['client'].put(f'{place.bucket}/key', block) == 200
         assert place.conn.download(place.bucket, 'key') == block.encode()
 
