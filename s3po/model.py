@@ -27,6 +27,7 @@ __all__ = [
     'UnusableRef',
     'check_bucket',
     'check_name',
+    'key_of',
     'ref_of',
 ]
 
@@ -43,7 +44,7 @@ class ObjectRef:
 
     Attributes:
         bucket: The bucket's name, or an access point's ARN.
-        key: The key, unescaped.
+        key: The key, unescaped. An entry of a listing may be passed for it.
         version_id: One version; None means the current one.
     """
 
@@ -51,7 +52,8 @@ class ObjectRef:
     key: str
     version_id: str | None = None
 
-    def __init__(self, *, bucket: str, key: str, version_id: str | None = None) -> None:
+    def __init__(self, *, bucket: str, key: str | ListEntry, version_id: str | None = None) -> None:
+        key = key_of(key)
         check_name(bucket, key)
         _ref_bucket(self, bucket)
         _ref_key(self, key)
@@ -89,14 +91,24 @@ class UnusableRef(ObjectRef):
         return ConfigurationError(f'{self} is not a valid name of an object')
 
 
-def ref_of(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
+def key_of(key: str | ListEntry) -> str:
+    """The key of an entry of a listing; a key unchanged. (The version of an ObjectInfo is not used.)"""
+    return key.key if isinstance(key, ListEntry) else key
+
+
+def ref_of(bucket: str, key: str | ListEntry, version_id: str | None = None) -> ObjectRef:
     """The name of an object; an UnusableRef if no object can have it. Faster than ObjectRef() for ASCII keys."""
-    is_text = bucket.__class__ is key.__class__ is str
-    if not (is_text and _is_bucket(bucket) and 0 < len(key) <= MAX_KEY_BYTES and key.isascii()):
+    if not (
+        bucket.__class__ is str
+        and isinstance(key, str)
+        and _is_bucket(bucket)
+        and 0 < len(key) <= MAX_KEY_BYTES
+        and key.isascii()
+    ):
         try:
             return ObjectRef(bucket=bucket, key=key, version_id=version_id)
         except ConfigurationError:
-            return UnusableRef(bucket=bucket, key=key, version_id=version_id)
+            return UnusableRef(bucket=bucket, key=key_of(key), version_id=version_id)
     ref = _new_ref(ObjectRef)
     _ref_bucket(ref, bucket)
     _ref_key(ref, key)
@@ -121,6 +133,9 @@ class ListEntry:
     etag: str = ''
     last_modified: datetime.datetime | None = None
     storage_class: str = 'STANDARD'
+
+    def __str__(self) -> str:
+        return self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

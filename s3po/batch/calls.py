@@ -18,7 +18,7 @@ from s3po.jobs.options import (
     shows,
     unknown_option,
 )
-from s3po.model import ref_of
+from s3po.model import ListEntry, key_of, ref_of
 
 __all__ = ['Calls']
 
@@ -63,46 +63,48 @@ class Calls:
         raise NotImplementedError
 
     @shows(_Upload)
-    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[_Upload]) -> Job:
+    def upload(self, bucket: str, key: str | ListEntry, source: Any, **options: Unpack[_Upload]) -> Job:
         """Queue a Connection.upload(). Its value is a TransferResult."""
         return self._queue('upload', bucket, key, {'source': source, **options})
 
     @shows(_Upload)
-    def upload_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_Upload]) -> Job:
+    def upload_file(self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[_Upload]) -> Job:
         """Queue a Connection.upload_file(). Its value is a TransferResult."""
         return self._queue('upload_file', bucket, key, {'path': path, **options})
 
     @shows(_Download)
-    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[_Download]) -> Job:
+    def download(self, bucket: str, key: str | ListEntry, target: Any = None, **options: Unpack[_Download]) -> Job:
         """Queue a Connection.download(). Its value is bytes, str or a TransferResult."""
         return self._queue('download', bucket, key, {'target': target, **options})
 
     @shows(_DownloadFile)
-    def download_file(self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]) -> Job:
+    def download_file(
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[_DownloadFile]
+    ) -> Job:
         """Queue a Connection.download_file(). Its value is a TransferResult."""
         return self._queue('download_file', bucket, key, {'path': path, **options})
 
     @shows(_Head)
-    def head(self, bucket: str, key: str, **options: Unpack[_Head]) -> Job:
+    def head(self, bucket: str, key: str | ListEntry, **options: Unpack[_Head]) -> Job:
         """Queue a Connection.head(). Its value is an ObjectInfo."""
         return self._queue('head', bucket, key, options)
 
     @shows(_Delete)
-    def delete(self, bucket: str, key: str, **options: Unpack[_Delete]) -> Job:
+    def delete(self, bucket: str, key: str | ListEntry, **options: Unpack[_Delete]) -> Job:
         """Queue a Connection.delete(). Its value is None."""
         return self._queue('delete', bucket, key, options)
 
     @shows(_Copy)
-    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job:
+    def copy(self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[_Copy]) -> Job:
         """Queue a Connection.copy(). Its value is a TransferResult."""
-        return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        return self._queue('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
 
     @shows(_Copy)
-    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[_Copy]) -> Job:
+    def move(self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[_Copy]) -> Job:
         """Queue a Connection.move(). Its value is a TransferResult."""
-        return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        return self._queue('move', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
 
-    def _queue(self, operation: str, bucket: str, key: str, options: Any) -> Job:
+    def _queue(self, operation: str, bucket: str, key: str | ListEntry, options: Any) -> Job:
         """Queue one call. options: One of the dicts above, made for this call."""
         callback, errback = options.pop('callback', None), options.pop('errback', None)
         names = NAMES[operation]

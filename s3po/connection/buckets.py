@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import itertools
 import operator
@@ -126,7 +127,7 @@ class BucketCalls:
         self,
         method: str,
         bucket: str,
-        key: str,
+        key: str | ListEntry,
         *,
         expires_s: int = 3600,
         version_id: str | None = None,
@@ -173,23 +174,52 @@ class BucketCalls:
         """
         self._on_bucket('DeleteBucket', 'delete_bucket', bucket, extra, retries)
 
+    def list_buckets(self, *, retries: int | None = None) -> builtins.list[str]:
+        """The names of all buckets of the account.
+
+        Args:
+            retries: Retries per request; None for the connection's.
+
+        Raises:
+            AccessDenied: The credentials do not permit it.
+            ListingError: The response is not a list of buckets, or the pages repeat, so that names may be missing.
+        """
+        names: list[str] = []
+        tokens = Loop()
+        parameters: dict[str, str] = {}
+        while True:
+            response = self._by_boto('ListBuckets', 'list_buckets', '', parameters, retries)
+            if response.keys().isdisjoint(('Buckets', 'Owner')):
+                raise ListingError('the response to ListBuckets is not a list of buckets')
+            names += [str(one['Name']) for one in response.get('Buckets', ())]
+            token = response.get('ContinuationToken')
+            if not token:
+                return names
+            if tokens.is_closed_by(token):
+                raise ListingError('the listing of all buckets repeats a continuation token; some names may be missing from it')
+            parameters = {'ContinuationToken': token}
+
     def _on_bucket(self, operation: str, method: str, bucket: str, extra: Extra | None, retries: int | None) -> None:
-        """Call a method of the boto3 client for a bucket."""
+        with short_tracebacks():
+            check_bucket(bucket)
+            given = self._operations.known_extra(operation, self._operations.extra(extra, operation))
+        self._by_boto(operation, method, bucket, {**given, 'Bucket': bucket}, retries)
+
+    def _by_boto(self, operation: str, method: str, bucket: str, parameters: Mapping[str, Any], retries: int | None) -> Any:
+        """Call a method of the boto3 client, with retries. Returns its response."""
         from s3po.endpoints.boto_errors import translated
 
         with short_tracebacks():
-            check_bucket(bucket)
-            parameters = {**self._operations.known_extra(operation, self._operations.extra(extra, operation)), 'Bucket': bucket}
-            # After the check of the arguments, because making a client may search the network for credentials.
             call = getattr(self._wiring.client(), method)
 
-            def attempt() -> None:
+            def attempt() -> Any:
                 doing = f'{operation} s3://{bucket}'
                 with translated(doing):
                     response = call(**parameters)
                 check_status(operation, doing, response['ResponseMetadata']['HTTPStatusCode'])
+                return response
 
-            self._operations.attempts(bucket, '', retries).run(operation, attempt)
+            return self._operations.attempts(bucket, '', retries).run(operation, attempt)
 
 
 class _Hurried:

@@ -30,7 +30,7 @@ from s3po.files import S3Reader, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs.options import shows
 from s3po.mock import Mock
-from s3po.model import check_bucket
+from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
@@ -211,13 +211,17 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._wiring.close()
 
     @overload
-    def open(self, bucket: str, key: str, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]) -> S3Reader: ...
+    def open(
+        self, bucket: str, key: str | ListEntry, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]
+    ) -> S3Reader: ...
     @overload
-    def open(self, bucket: str, key: str, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]) -> S3Writer: ...
+    def open(
+        self, bucket: str, key: str | ListEntry, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]
+    ) -> S3Writer: ...
     @overload
-    def open(self, bucket: str, key: str, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
+    def open(self, bucket: str, key: str | ListEntry, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
     @shows(OpenOptions)
-    def open(self, bucket: str, key: str, mode: str = 'rb', **options: Unpack[OpenOptions]) -> Any:
+    def open(self, bucket: str, key: str | ListEntry, mode: str = 'rb', **options: Unpack[OpenOptions]) -> Any:
         """Open an object as a file.
 
         Sequential reads prefetch, and a reader continues after a dropped connection. A writer sends parts while data are
@@ -225,7 +229,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
 
         Args:
             bucket: The bucket.
-            key: The key.
+            key: The key, or an entry of a listing.
             mode: 'rb' reads, 'wb' writes, 'xb' writes a new object only (close() raises PreconditionFailed if there is one);
                 'r', 'w' and 'x' do the same with text.
             encoding: The encoding of text; None for UTF-8.

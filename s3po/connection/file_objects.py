@@ -16,7 +16,7 @@ from s3po.connection.operations import UPLOADS, Operations
 from s3po.errors import ConfigurationError, DownloadError, UploadError
 from s3po.files import OpenMode, Ranges, S3Reader, S3TextWriter, S3Writer, file_errors, open_mode
 from s3po.jobs.options import unknown_option
-from s3po.model import ObjectRef, TransferResult
+from s3po.model import ListEntry, ObjectRef, TransferResult
 from s3po.transfer import upload
 
 __all__ = ['OpenOptions', 'ReadOptions', 'WriteOptions', 'open_object']
@@ -62,7 +62,7 @@ class OpenOptions(ReadOptions, WriteOptions, total=False):
     newline: str | None
 
 
-def open_object(operations: Operations, bucket: str, key: str, mode: str, options: OpenOptions) -> File:
+def open_object(operations: Operations, bucket: str, key: str | ListEntry, mode: str, options: OpenOptions) -> File:
     """Check the arguments and open the object."""
     if not options.keys() <= OpenOptions.__annotations__.keys():
         raise unknown_option('open', options, OpenOptions.__annotations__)

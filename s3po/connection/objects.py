@@ -21,7 +21,7 @@ from s3po.jobs.options import (
     shows,
     unknown_option,
 )
-from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
+from s3po.model import ListEntry, ObjectInfo, ObjectRef, Outcome, TransferResult, key_of
 
 __all__ = ['ObjectCalls']
 
@@ -39,12 +39,12 @@ class ObjectCalls:
     _operations: Operations
 
     @shows(UploadOptions)
-    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
+    def upload(self, bucket: str, key: str | ListEntry, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
         """Upload an object; blocks until the store has confirmed it.
 
         Args:
             bucket: The bucket.
-            key: The key, 1 to 1,024 bytes of UTF-8.
+            key: The key, 1 to 1,024 bytes of UTF-8; or an entry of a listing, for its key.
             source: Bytes-like data; a str (data too, sent as UTF-8); a pathlib.Path; a binary or text file object, from
                 its current position; or an iterable of bytes of any length. Above `multipart_threshold` it is sent in parts.
             headers: HTTP headers of the object (Cache-Control, x-amz-acl, …).
@@ -76,14 +76,14 @@ class ObjectCalls:
 
     @shows(UploadOptions)
     def upload_file(
-        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
     ) -> TransferResult:
         """Upload the file at a path. Like upload(), but a str is a path too."""
         result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
     @shows(DownloadOptions)
-    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
+    def download(self, bucket: str, key: str | ListEntry, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
         """Download an object; blocks until it is complete.
 
         Args:
@@ -93,8 +93,8 @@ class ObjectCalls:
                 binary or text: written from its current position, never closed, and truncated after a failure if it can seek.
             encoding: Without a target: return a str, decoded with it.
             decompress: 'auto' decompresses objects that `compress` has compressed; True also those with a Content-Encoding of
-                gzip, deflate or zstd, and refuses other encodings; False returns the stored bytes. A byte_range always counts
-                stored bytes.
+                gzip, deflate or zstd, and refuses other encodings; 'known' returns these as stored; False returns the stored
+                bytes. A byte_range always counts stored bytes.
             max_decompressed_size: The limit for a decompressed object in bytes; None for 1,000 times its stored size and
                 64 MiB.
             version_id: A version; None for the current one.
@@ -120,14 +120,14 @@ class ObjectCalls:
 
     @shows(DownloadFileOptions)
     def download_file(
-        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
     ) -> TransferResult:
         """Download an object to a path. Like download() with that target."""
         result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
     @shows(HeadOptions)
-    def head(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> ObjectInfo:
+    def head(self, bucket: str, key: str | ListEntry, **options: Unpack[HeadOptions]) -> ObjectInfo:
         """The size, ETag, metadata and headers of an object.
 
         Raises:
@@ -137,7 +137,7 @@ class ObjectCalls:
         return info
 
     @shows(HeadOptions)
-    def exists(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> bool:
+    def exists(self, bucket: str, key: str | ListEntry, **options: Unpack[HeadOptions]) -> bool:
         """Whether there is such an object.
 
         Raises:
@@ -154,7 +154,7 @@ class ObjectCalls:
         return True
 
     @shows(DeleteOptions)
-    def delete(self, bucket: str, key: str, **options: Unpack[DeleteOptions]) -> None:
+    def delete(self, bucket: str, key: str | ListEntry, **options: Unpack[DeleteOptions]) -> None:
         """Delete an object. As on S3, deleting a missing key succeeds.
 
         Args:
@@ -170,7 +170,9 @@ class ObjectCalls:
         self._call('delete', bucket, key, options)
 
     @shows(CopyOptions)
-    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
+    def copy(
+        self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[CopyOptions]
+    ) -> TransferResult:
         """Copy an object within the store; its data are not downloaded. Above 5 GiB it is copied in parts.
 
         Args:
@@ -192,17 +194,19 @@ class ObjectCalls:
             PreconditionFailed: The source has another ETag.
             UploadError: The retries ran out.
         """
-        result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
         return result
 
     @shows(CopyOptions)
-    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
+    def move(
+        self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[CopyOptions]
+    ) -> TransferResult:
         """Copy an object, then delete the source if it has not changed. Arguments and errors are those of copy().
 
         Raises:
             SourceChanged: The source was replaced during the copy. It was not deleted.
         """
-        result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
         return result
 
     def perform(self, call: Call) -> Outcome:
@@ -215,7 +219,7 @@ class ObjectCalls:
         except S3poError as error:
             raise shortened(error) from error.__cause__
 
-    def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
+    def _call(self, operation: str, bucket: str, key: str | ListEntry, options: Any) -> Any:
         """Carry out one call. options: One of the dicts of s3po.jobs, created for this call."""
         names = NAMES[operation]
         if not options.keys() <= names:

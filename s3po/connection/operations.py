@@ -44,7 +44,7 @@ from s3po.errors import (
 from s3po.jobs import DEFAULTS, Call
 from s3po.jobs.options import Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
-from s3po.observer import Observer
+from s3po.observer import Observer, combined
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
 from s3po.s3.parameters import check_extra, known_extra
@@ -126,12 +126,28 @@ class Operations:
         function = self.by_name[call.operation]
         return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
 
-    def attempts(self, bucket: str, key: str, retries: int | None, failure: type[TransferError] = TransferError) -> Attempts:
-        """The attempts for one object, or (with key '') for a bucket."""
+    def attempts(
+        self,
+        bucket: str,
+        key: str,
+        retries: int | None,
+        failure: type[TransferError] = TransferError,
+        observer: Observer | None = None,
+    ) -> Attempts:
+        """The attempts for one object, or (with key '') for a bucket, or (with bucket '') for all buckets.
+
+        Args:
+            bucket: The bucket.
+            key: The key.
+            retries: The number of retries; None for the policy's.
+            failure: The error class that is raised when the retries are used up.
+            observer: Receives the events after the connection's observer.
+        """
         if retries is not None:
             check_retries(retries)
         transport, governor = self._wiring.resolve(bucket)
-        kind = Attempts if self.observer is None else ObservedAttempts
+        observer = self.observer if observer is None else combined(self.observer, observer)
+        kind = Attempts if observer is None else ObservedAttempts
         return kind(
             transport,
             governor,
@@ -142,7 +158,7 @@ class Operations:
             key=key,
             retries=retries,
             failure=failure,
-            observer=self.observer,
+            observer=observer,
         )
 
     def finish_clean_up(self) -> None:
@@ -198,7 +214,7 @@ class Operations:
             is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
-            attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError)
+            attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
             to_send = opened if compress is None else compressed(opened, compress)
             result = upload(attempts, to_send, options.get('config', self.config), sent, extra)
             if is_to_delete:
@@ -245,8 +261,8 @@ class Operations:
             check_decompress(decompress, max_decompressed_size, byte_range)
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
-            sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
-        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError)
+            sink = decompressing(opened, ref, decompress=decompress, max_bytes=max_decompressed_size)
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError, options.get('observer'))
         fetched = download(
             ObjectDownload(
                 attempts,

@@ -63,7 +63,7 @@ class Wiring:
         self._logged: set[str] = set()
 
     def resolve(self, bucket: str) -> tuple[Transport, Governor]:
-        """The transport for a bucket, and the governor of this thread. Called once per call.
+        """The transport for a bucket ('' for requests about all), and the governor of this thread. Called once per call.
 
         While a mock of moto is active, the transport is one for moto only.
 
@@ -78,7 +78,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller passed a transport.
+        """The transport that makes a bucket's presigned URLs: that of its requests, or boto3 if that has no URLs.
 
         Raises:
             ConfigurationError: As for resolve().
@@ -86,6 +86,8 @@ class Wiring:
         state = self._hubs.get()
         if is_mocked():
             return self._mocked(state)
+        if hasattr(self._given, 'presigned_url'):
+            return self._given  # type: ignore[return-value]  # only the method that is used was checked
         return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
     def requester(self, bucket: str) -> Requester:
@@ -107,10 +109,10 @@ class Wiring:
         return self._key_source().current, find_region(self._settings) or 'us-east-1'
 
     def client(self) -> S3Client:
-        """The boto3 client of this thread; while a mock of moto is active, one for moto only."""
+        """The boto3 client of this thread, or of the caller's transport; while a mock of moto is active, one for moto only."""
         if is_mocked():
             return self._mocked(self._hubs.get()).client
-        return self._own_client()
+        return getattr(self._given, 'client', None) or self._own_client()
 
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
@@ -128,7 +130,8 @@ class Wiring:
     def _choose(self, state: _HubState, bucket: str) -> BotoTransport | WireTransport:
         """Choose the transport of a bucket, and keep the choice."""
         chosen: BotoTransport | WireTransport | None = None
-        if self._kind in ('auto', 'wire'):
+        # Requests about all buckets go through boto3.
+        if bucket and self._kind in ('auto', 'wire'):
             try:
                 self._places.find(bucket)
                 chosen = self._wire(state)

@@ -20,10 +20,19 @@ from typing import Any, Final, Self
 
 from s3po.checks import is_whole
 from s3po.config import MAX_PAGE_KEYS, MIB, MIN_PART_BYTES
-from s3po.connection import NativeWorker, running_loop, send_raw, sign_url, wait_until
+from s3po.connection import (
+    NativeWorker,
+    Reading,
+    check_sha256,
+    pieces_of,
+    reading,
+    running_loop,
+    send_raw,
+    sign_url,
+    wait_until,
+)
 from s3po.errors import ConfigurationError, InvalidRequest
-from s3po.interfaces.awaiting import pieces_of
-from s3po.interfaces.client_arguments import Parts, Reading, body_of, check_sha256, query_of, reading, url_without_keys
+from s3po.interfaces.client_arguments import Parts, url_without_keys
 from s3po.interfaces.places import Name, Place, Places
 from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
@@ -145,7 +154,7 @@ class S3Client:
             content: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. An
                 async iterable is consumed by the running event loop; without one, by a separate loop.
             headers: HTTP headers of the object.
-            params: Parameters of the query. With them, the request is sent by request(), with the content in memory.
+            params: Parameters of the query. With them, request() sends the request.
             compress: As for Connection.upload().
             content_sha256: The SHA-256 of bytes or a str; it is compared with the content. It may always be left out.
             data: Another name of `content`.
@@ -231,8 +240,8 @@ class S3Client:
 
         Args:
             object_name: The object's name.
-            headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and the conditions. With other
-                headers than those, of payer, owner and encryption, the request is sent by request().
+            headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and 'If-None-Match'. If there are
+                others than ranges, conditions, payer, owner and encryption, request() sends the request.
             params: As for put().
             content_sha256: None, or the SHA-256 of no bytes.
         """
@@ -308,15 +317,15 @@ class S3Client:
         Raises:
             ConfigurationError: The connection uses a mock or boto3.
         """
-        place, method, query = self._places.find_any(path), method.upper(), query_of(params)
-        content = data if content is None else content
+        place, content = self._places.find_any(path), data if content is None else content
         check_sha256(content_sha256, content or b'')
         source = _source(content)
 
         def send() -> Response:
-            body = body_of(source)
             return Response(
-                *send_raw(place.connection, method, place.bucket, place.key, query=query, headers=headers or {}, body=body)
+                *send_raw(
+                    place.connection, method.upper(), place.bucket, place.key, params=params, headers=headers, content=source
+                )
             )
 
         return self._started(send, source)

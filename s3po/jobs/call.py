@@ -11,7 +11,7 @@ from typing import Any, Final
 from s3po.checks import slot_setters
 from s3po.errors import JobError
 from s3po.jobs.durable import LOST, durable, restored
-from s3po.jobs.options import DEFAULTS, NAMES
+from s3po.jobs.options import DEFAULTS, INTERNAL, NAMES
 from s3po.model import ObjectRef, ref_of
 
 __all__ = ['Call']
@@ -67,8 +67,12 @@ class Call:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'."""
-        options = {name: durable(name, value) for name, value in self.options.items() if value is not None}
+        """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'.
+
+        Internal options are left out: they are not the caller's.
+        """
+        given = {name: value for name, value in self.options.items() if value is not None and name not in INTERNAL}
+        options = {name: durable(name, value) for name, value in given.items()}
         lost = [name for name, value in options.items() if value is LOST]
         # A name that is not a str is invalid, and its job failed.
         names = {name: getattr(self.ref, name) for name in REF}
@@ -104,7 +108,12 @@ class Call:
         """The error for an operation or an option that does not exist; None for a call that can be carried out."""
         if self.operation not in NAMES:
             return JobError(f'there is no operation {self.operation!r}')
-        unknown = self.options.keys() - NAMES[self.operation]
+        # From a file, an internal option is an unknown one.
+        unknown = {
+            name
+            for name in self.options.keys() - NAMES[self.operation]
+            if name not in INTERNAL or durable(name, self.options[name]) is not LOST
+        }
         return JobError(f'{self.operation} has no option {min(unknown)!r}') if unknown else None
 
 

@@ -16,6 +16,7 @@ from s3po.config import TransferConfig
 
 __all__ = [
     'DEFAULTS',
+    'INTERNAL',
     'NAMES',
     'Copy',
     'CopyOptions',
@@ -108,10 +109,12 @@ class CopyOptions(TypedDict, total=False):
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
-    `config` is for other rooms of s3po: how this one object is cut into parts.
+    `config` and `observer` are for other rooms of s3po: how this one object is cut into parts, and the receiver of its events,
+    after the connection's.
     """
 
     config: TransferConfig
+    observer: Any
 
 
 class Upload(Send, total=False):
@@ -127,9 +130,10 @@ class UploadFile(Send, total=False):
 
 
 class Fetch(DownloadFileOptions, total=False):
-    """What all downloads have in common; `config` as for uploads."""
+    """What all downloads have in common; `config` and `observer` as for uploads."""
 
     config: TransferConfig
+    observer: Any
 
 
 class Download(_Decoding, Fetch, total=False):
@@ -162,8 +166,10 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     'copy': Copy,
     'move': Copy,
 }
+# Options for other rooms of s3po. They are objects of this process.
+INTERNAL: Final = frozenset({'config', 'observer'})
 # The names that callers may give for each operation.
-NAMES: Final = {operation: frozenset(kind.__annotations__) - {'config'} for operation, kind in _OPTIONS.items()}
+NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.
 DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True}
 

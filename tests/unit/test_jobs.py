@@ -16,6 +16,7 @@ from typing import Any, Unpack
 
 import pytest
 
+from s3po.config import TransferConfig
 from s3po.errors import JobError
 from s3po.jobs import LOST, Call, read_lines
 from s3po.jobs.durable import durable, restored
@@ -227,5 +228,17 @@ def test_signature() -> None:
 
 def test_names() -> None:
     """Internal options are not options of a caller."""
-    assert not any('config' in names for names in NAMES.values())
+    assert not any({'config', 'observer'} & names for names in NAMES.values())
     assert NAMES['move'] == NAMES['copy']
+
+
+def test_internal_options() -> None:
+    """Internal options are objects of this process: they are not written to a file, and from a file they are unknown."""
+    call = Call('upload', REF, {'source': pathlib.Path('/file'), 'config': TransferConfig(), 'observer': object()})
+
+    assert call.mistake() is None
+    assert call.to_json()['options'] == {'source': {'path': '/file'}}
+    assert call.to_json()['lost'] == []
+    for name in ('config', 'observer'):
+        mistake = Call.from_json({**call.to_json(), 'options': {name: 'text'}}).mistake()
+        assert str(mistake) == f'upload has no option {name!r}'
