@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from s3po.errors import ConfigurationError
+from s3po.errors import ConfigurationError, InvalidRequest
+from s3po.jobs import Call
+from s3po.model import ObjectRef
 
-__all__ = ['Reading', 'reading']
+if TYPE_CHECKING:
+    from s3po.connection.facade import Connection
+
+__all__ = ['Reading', 'get_call', 'reading']
 
 # Headers of GET and HEAD requests that every transport and mock can send, and boto3's names for them.
 EXTRA: Final = {
@@ -38,6 +43,11 @@ class Reading(NamedTuple):
     byte_range: tuple[int, int | None] | None
     is_plain: bool
 
+    @property
+    def head_extra(self) -> dict[str, Any]:
+        """The parameters of a HEAD: `extra` with the condition."""
+        return self.extra if self.if_match is None else {**self.extra, 'IfMatch': self.if_match}
+
 
 def reading(headers: Mapping[str, str] | None) -> Reading:
     """Read the headers of a GET or HEAD request."""
@@ -55,6 +65,28 @@ def reading(headers: Mapping[str, str] | None) -> Reading:
             is_plain = False
     # As a parameter, a key without its MD5 would be encoded once more.
     return Reading(extra, if_match, byte_range, is_plain and ('SSECustomerKey' in extra) == ('SSECustomerKeyMD5' in extra))
+
+
+def get_call(connection: Connection, ref: ObjectRef, asked: Reading, decompress: str | bool) -> Call:  # noqa: FBT001
+    """The download into memory for a GET request with these headers.
+
+    A range from the end is counted from the size of the object, by a HEAD, and pinned to that version.
+
+    Raises:
+        S3poError: The HEAD failed, or the object has no last bytes.
+    """
+    options: dict[str, Any] = {'extra': asked.extra, 'decompress': decompress}
+    byte_range, if_match = asked.byte_range, asked.if_match
+    if byte_range is not None and byte_range[0] < 0:
+        info = connection.head(ref.bucket, ref.key, extra=asked.head_extra)
+        if not info.size_bytes:
+            raise InvalidRequest(f'GetObject {ref}: 416 the object is empty', status=416, code='InvalidRange')
+        byte_range, if_match = (max(0, info.size_bytes + byte_range[0]), None), info.etag
+    if byte_range is not None:
+        options |= {'byte_range': byte_range, 'decompress': False}
+    if if_match is not None:
+        options['if_match'] = if_match.strip('"')
+    return Call('download', ref, options)
 
 
 def _byte_range(text: str) -> tuple[int, int | None]:

@@ -43,9 +43,7 @@ class Response(Coroutine[Any, Any, 'Response']):
         self.error = error
 
     def __repr__(self) -> str:
-        return (
-            f'<Response {self.status_code}, {len(self.content):,} bytes>' if self.error is None else f'<Response {self.error}>'
-        )
+        return f'<Response {self.status_code}, {len(self.content):,} bytes>' if not self.error else f'<Response {self.error}>'
 
     def __eq__(self, other: object) -> bool:
         return self.status_code == other if isinstance(other, int) else NotImplemented
