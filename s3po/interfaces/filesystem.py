@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import io
 import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
 from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound
-from s3po.files import S3TextWriter
+from s3po.files import S3TextReader, S3TextWriter
 from s3po.interfaces import keywords
 from s3po.interfaces.entries import (
     NotAFile,
@@ -221,7 +220,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             text = {name: options.pop(name, None) for name in TEXT}
             text['encoding'] = text['encoding'] or 'utf-8'
             file = self.open(path, f'{mode.replace("t", "")}b', block_size=block_size, compression=compression, **options)
-            return (io.TextIOWrapper if 'r' in mode else S3TextWriter)(file, **text)
+            return (S3TextReader if 'r' in mode else S3TextWriter)(file, **text)
         if compression is not None and 'r' not in mode:
             return Compressed(self.open(path, mode, block_size=block_size, **options), compr[compression], path, mode)
         return super().open(path, mode, block_size=block_size, compression=compression, **options)
