@@ -13,6 +13,7 @@ from s3po.checks import slot_setters
 from s3po.errors import ConfigurationError, TransportError
 
 __all__ = [
+    'BucketRef',
     'CompletedPart',
     'DeleteFailure',
     'DeleteReport',
@@ -25,6 +26,7 @@ __all__ = [
     'Prefix',
     'TransferResult',
     'UnusableRef',
+    'bucket_ref_of',
     'check_bucket',
     'check_name',
     'key_of',
@@ -114,6 +116,30 @@ def ref_of(bucket: str, key: str | ListEntry, version_id: str | None = None) -> 
     _ref_key(ref, key)
     _ref_version_id(ref, version_id)
     return ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+class BucketRef(ObjectRef):
+    """The name of a bucket. Of a listing, the key is the prefix; otherwise it is ''."""
+
+    def __init__(self, *, bucket: str, key: str = '') -> None:
+        check_bucket(bucket)
+        _ref_bucket(self, bucket)
+        _ref_key(self, key)
+        _ref_version_id(self, None)
+
+    def __str__(self) -> str:
+        text = f's3://{self.bucket}/{self.key}' if self.key else f's3://{self.bucket}'
+        # A prefix is not checked. It may not be encodable as UTF-8, but must be printable.
+        return text.encode('utf-8', 'backslashreplace').decode()
+
+
+def bucket_ref_of(bucket: str, key: str = '') -> ObjectRef:
+    """The name of a bucket; an UnusableRef if no bucket can have it."""
+    try:
+        return BucketRef(bucket=bucket, key=key)
+    except ConfigurationError:
+        return UnusableRef(bucket=bucket, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

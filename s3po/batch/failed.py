@@ -133,15 +133,17 @@ class FailedJob:
         """
         for name, value in self.options.items():
             if value is LOST:
+                was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')
                 return JobError(
-                    f'{self.call} cannot be repeated: its {name} was in memory or an open file, or contained a '
-                    f'secret, and is not in the file of failed jobs; submit it again'
+                    f'{self.call} cannot be repeated: its {name} {was} in memory or an open file, or contained a '
+                    f'secret, and {is_} not in the file of failed jobs; submit it again'
                 )
-        if _is_read_once(self.options.get('source')):
-            return JobError(
-                f'{self.call} cannot be repeated: its source can be read only once, and some of it may have '
-                f'been read; submit it again with a new source'
-            )
+        for name, new in (('source', 'a new source'), ('keys', 'new keys')):
+            if _is_read_once(self.options.get(name)):
+                return JobError(
+                    f'{self.call} cannot be repeated: its {name} can be read only once, and some of it may have '
+                    f'been read; submit it again with {new}'
+                )
         if _is_written_once(self.options.get('target')):
             return JobError(
                 f'{self.call} cannot be repeated: its target cannot seek, and some of the object may have been written to it; '

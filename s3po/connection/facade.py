@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -16,7 +17,15 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
-from s3po.connection.file_objects import OpenOptions, ReadOptions, WriteOptions, open_object
+from s3po.connection.file_objects import (
+    OpenOptions,
+    ReadOptions,
+    TextReadOptions,
+    TextWriteOptions,
+    WriteOptions,
+    open_object,
+)
+from s3po.connection.many import BucketOperations
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
@@ -26,9 +35,9 @@ from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
-from s3po.files import S3Reader, S3Writer
+from s3po.files import S3Reader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
-from s3po.jobs.options import shows
+from s3po.jobs.options import Key, shows
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
@@ -109,7 +118,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
                 directory buckets, other signature versions) and under moto's mocks. 'wire': the own client only. 'boto': boto3
                 only. Or an object with the methods of `s3po.s3.Transport`.
             delete: The default of each call: uploads from a path delete the file after the store has confirmed the upload.
-            silent: The default of each call: failed uploads return False and failed downloads None, instead of raising.
+            silent: The default of each call: failed uploads return False and failed downloads None, instead of raising. Type
+                checkers do not see this default, only the `silent` of a call.
             default_extra: boto3 parameters for every request that takes them ({'RequestPayer': 'requester'}).
 
         Raises:
@@ -150,6 +160,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._wiring = Wiring(settings, config, kind_of(transport))
         policy = retry or RetryPolicy(retries=retries)
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
+        self._buckets = BucketOperations(self._operations, self._wiring)
+        self._operations.by_name.update(self._buckets.by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:
@@ -211,15 +223,17 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._wiring.close()
 
     @overload
-    def open(
-        self, bucket: str, key: str | ListEntry, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]
-    ) -> S3Reader: ...
+    def open(self, bucket: str, key: Key, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]) -> S3Reader: ...
+    @overload
+    def open(self, bucket: str, key: Key, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]) -> S3Writer: ...
+    @overload
+    def open(self, bucket: str, key: Key, mode: Literal['r', 'rt'], **options: Unpack[TextReadOptions]) -> io.TextIOWrapper: ...
     @overload
     def open(
-        self, bucket: str, key: str | ListEntry, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]
-    ) -> S3Writer: ...
+        self, bucket: str, key: Key, mode: Literal['w', 'wt', 'x', 'xt'], **options: Unpack[TextWriteOptions]
+    ) -> S3TextWriter: ...
     @overload
-    def open(self, bucket: str, key: str | ListEntry, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
+    def open(self, bucket: str, key: Key, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
     @shows(OpenOptions)
     def open(self, bucket: str, key: str | ListEntry, mode: str = 'rb', **options: Unpack[OpenOptions]) -> Any:
         """Open an object as a file.

@@ -18,7 +18,7 @@ from s3po.jobs.options import unknown_option
 from s3po.model import ListEntry, ObjectRef, TransferResult
 from s3po.transfer import upload
 
-__all__ = ['OpenOptions', 'ReadOptions', 'WriteOptions', 'open_object']
+__all__ = ['OpenOptions', 'ReadOptions', 'TextReadOptions', 'TextWriteOptions', 'WriteOptions', 'open_object']
 
 File = S3Reader | S3Writer | S3TextReader | S3TextWriter
 
@@ -53,12 +53,24 @@ class WriteOptions(TypedDict, total=False):
     retries: int | None
 
 
-class OpenOptions(ReadOptions, WriteOptions, total=False):
-    """All options of Connection.open()."""
+class TextOptions(TypedDict, total=False):
+    """The options of Connection.open() for the modes of text."""
 
     encoding: str | None
     errors: str | None
     newline: str | None
+
+
+class TextReadOptions(ReadOptions, TextOptions, total=False):
+    """The options of Connection.open() with mode 'r'."""
+
+
+class TextWriteOptions(WriteOptions, TextOptions, total=False):
+    """The options of Connection.open() with modes 'w' and 'x'."""
+
+
+class OpenOptions(ReadOptions, WriteOptions, TextOptions, total=False):
+    """All options of Connection.open()."""
 
 
 def open_object(operations: Operations, bucket: str, key: str | ListEntry, mode: str, options: OpenOptions) -> File:

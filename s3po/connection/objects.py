@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 from s3po.connection.operations import Operations
 from s3po.connection.tracebacks import shortened
-from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import (
     NAMES,
@@ -17,6 +17,17 @@ from s3po.jobs.options import (
     DownloadFileOptions,
     DownloadOptions,
     HeadOptions,
+    Key,
+    LoudBinary,
+    LoudDownload,
+    LoudText,
+    LoudUpload,
+    QuietBinary,
+    QuietDownload,
+    QuietText,
+    QuietUpload,
+    StrPath,
+    Target,
     UploadOptions,
     shows,
     unknown_option,
@@ -38,8 +49,14 @@ class ObjectCalls:
     silent: bool
     _operations: Operations
 
+    @overload
+    def upload(self, bucket: str, key: Key, source: Any, **options: Unpack[LoudUpload]) -> TransferResult: ...
+    @overload
+    def upload(self, bucket: str, key: Key, source: Any, **options: Unpack[QuietUpload]) -> TransferResult | Literal[False]: ...
     @shows(UploadOptions)
-    def upload(self, bucket: str, key: str | ListEntry, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
+    def upload(
+        self, bucket: str, key: str | ListEntry, source: Any, **options: Unpack[UploadOptions]
+    ) -> TransferResult | Literal[False]:
         """Upload an object; blocks until the store has confirmed it.
 
         Args:
@@ -71,17 +88,35 @@ class ObjectCalls:
             LocalError: The source cannot be read.
             DeadlineExceeded: timeout_s ran out.
         """
-        result: TransferResult = self._call('upload', bucket, key, {'source': source, **options})
+        result: TransferResult | Literal[False] = self._call('upload', bucket, key, {'source': source, **options})
         return result
 
+    @overload
+    def upload_file(self, bucket: str, key: Key, path: StrPath, **options: Unpack[LoudUpload]) -> TransferResult: ...
+    @overload
+    def upload_file(
+        self, bucket: str, key: Key, path: StrPath, **options: Unpack[QuietUpload]
+    ) -> TransferResult | Literal[False]: ...
     @shows(UploadOptions)
     def upload_file(
         self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
-    ) -> TransferResult:
+    ) -> TransferResult | Literal[False]:
         """Upload the file at a path. Like upload(), but a str is a path too."""
-        result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
+        result: TransferResult | Literal[False] = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[LoudBinary]) -> bytes: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[LoudText]) -> str: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: Target, **options: Unpack[LoudBinary]) -> TransferResult: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[QuietBinary]) -> bytes | None: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[QuietText]) -> str | None: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: Target, **options: Unpack[QuietBinary]) -> TransferResult | None: ...
     @shows(DownloadOptions)
     def download(self, bucket: str, key: str | ListEntry, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
         """Download an object; blocks until it is complete.
@@ -93,8 +128,8 @@ class ObjectCalls:
                 binary or text: written from its current position, never closed, and truncated after a failure if it can seek.
             encoding: Without a target: return a str, decoded with it.
             decompress: 'auto' decompresses objects that `compress` has compressed; True also those with a Content-Encoding of
-                gzip, deflate or zstd, and refuses other encodings; False returns the stored bytes. A byte_range always counts
-                stored bytes.
+                gzip, deflate or zstd, and refuses other encodings; 'known' returns these as stored; False returns the stored
+                bytes. A byte_range always counts stored bytes.
             max_decompressed_size: The limit for a decompressed object in bytes; None for 1,000 times its stored size and
                 64 MiB.
             version_id: A version; None for the current one.
@@ -118,12 +153,18 @@ class ObjectCalls:
         """
         return self._call('download', bucket, key, {'target': target, **options})
 
+    @overload
+    def download_file(self, bucket: str, key: Key, path: StrPath, **options: Unpack[LoudDownload]) -> TransferResult: ...
+    @overload
+    def download_file(
+        self, bucket: str, key: Key, path: StrPath, **options: Unpack[QuietDownload]
+    ) -> TransferResult | None: ...
     @shows(DownloadFileOptions)
     def download_file(
         self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
-    ) -> TransferResult:
+    ) -> TransferResult | None:
         """Download an object to a path. Like download() with that target."""
-        result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
+        result: TransferResult | None = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
     @shows(HeadOptions)
@@ -144,14 +185,8 @@ class ObjectCalls:
             AccessDenied: The credentials do not permit an answer. S3 sends 403 also for a missing key, unless they permit
                 listing the bucket.
         """
-        try:
-            self.head(bucket, key, **options)
-        except NotFound:
-            return False
-        except AccessDenied as error:
-            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 sends this for a missing key too',)
-            raise
-        return True
+        is_there: bool = self._call('exists', bucket, key, options)
+        return is_there
 
     @shows(DeleteOptions)
     def delete(self, bucket: str, key: str | ListEntry, **options: Unpack[DeleteOptions]) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from s3po.checks import slot_setters
 from s3po.errors import JobError
 from s3po.jobs.durable import LOST, durable, restored
-from s3po.jobs.options import DEFAULTS, INTERNAL, NAMES
-from s3po.model import ObjectRef, ref_of
+from s3po.jobs.options import DEFAULTS, INTERNAL, NAMES, ON_BUCKETS
+from s3po.model import ObjectRef, bucket_ref_of, ref_of
 
 __all__ = ['Call']
 
@@ -25,11 +25,11 @@ LIMITS: Final = frozenset({'retries', 'timeout_s'})
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Call:
-    """A call of one of Connection's methods on one object.
+    """A call of one of Connection's methods.
 
     Attributes:
         operation: The name of the method, such as 'upload'.
-        ref: The object; of a copy, the source.
+        ref: The object; of a copy, the source. For an operation on a bucket, a BucketRef.
         options: The other arguments, without those that were not given: one of the dicts of this module. Read only.
     """
 
@@ -94,11 +94,12 @@ class Call:
             JobError: The value is not a valid call.
         """
         try:
-            ref = ref_of(said['bucket'], said['key'], said['version_id'])
+            bucket, key = said['bucket'], said['key']
+            ref = bucket_ref_of(bucket, key) if said['operation'] in ON_BUCKETS else ref_of(bucket, key, said['version_id'])
             options = {name: restored(name, value) if name in _ALL_NAMES else value for name, value in said['options'].items()}
             call = cls(said['operation'], ref, {**options, **dict.fromkeys(said['lost'], LOST)})
             is_known = call.operation in NAMES
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise JobError(f'not a valid call: {error!r}') from error
         if not is_known:
             raise JobError(f'not a valid call: there is no operation {call.operation!r}')
