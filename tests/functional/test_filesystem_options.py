@@ -164,6 +164,8 @@ def test_sizes_of_one_transfer(files: S3poFileSystem, store: Store) -> None:
         file.write(data)
     assert len(store.log('UploadPart')) == 6
     assert len(files.cat_file(PATH, chunksize=5 * MIB)) == len(data)
+    assert files.cat([PATH], chunksize=5 * MIB, batch_size=1) == {PATH: data}
+    assert len(store.log('GetObject')) == 6
     files.get_file(PATH, 'target', chunksize=5 * MIB, max_concurrency=4)
     assert pathlib.Path('target').read_bytes() == data
     files.put_file('target', PATH, chunksize=6 * MIB, max_concurrency=None)
