@@ -29,7 +29,7 @@ from s3po.interfaces.entries import (
     split,
     with_parents,
 )
-from s3po.interfaces.moves import Compressed, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving
+from s3po.interfaces.moves import Compressed, Moves, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving
 from s3po.jobs import Call
 from s3po.model import ObjectRef, ref_of
 
@@ -168,6 +168,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return False
         return True
 
+    lexists = exists
+
     def checksum(self, path: str, **options: Any) -> str:
         """Return the ETag, which changes with the content."""
         return str(self.info(path, **options).get('ETag', ''))
@@ -276,27 +278,38 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
         The callback counts files, and its branches the bytes of each file.
         """
-        with self._many('get', options, keywords.READING, callback) as of_base:
-            super().get(rpath, lpath, recursive=recursive, **of_base)
+        with self._many('get', options, keywords.READING, callback) as (moves, maxdepth):
+            super().get(rpath, lpath, recursive=recursive, callback=moves, maxdepth=maxdepth)
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
         """Copy local files, or a whole directory, to the store; like get(), with the options of put_file()."""
         options |= _condition(options.pop('mode', 'overwrite'))
-        with self._many('put', options, keywords.WRITING, callback) as of_base:
-            super().put(lpath, rpath, recursive=recursive, **of_base)
+        with self._many('put', options, keywords.WRITING, callback) as (moves, maxdepth):
+            super().put(lpath, rpath, recursive=recursive, callback=moves, maxdepth=maxdepth)
 
     def copy(self, path1: Any, path2: Any, recursive: bool = False, on_error: str | None = None, **options: Any) -> None:
-        """Copy within the store; the data is not downloaded. Options are maxdepth, batch_size and those of cp_file()."""
-        with self._many('copy', options, keywords.COPYING) as of_base:
-            super().copy(path1, path2, recursive=recursive, on_error=on_error, **of_base)
+        """Copy within the store; the data is not downloaded. Options are maxdepth, batch_size and those of cp_file().
+
+        With on_error='ignore', the default if recursive, missing files are skipped.
+        """
+        if on_error not in (None, 'raise', 'ignore'):
+            raise ValueError(f"on_error must be 'raise' or 'ignore', not {on_error!r}")
+        with self._many('copy', options, keywords.COPYING) as (moves, maxdepth):
+            moves.is_missing_ok = on_error == 'ignore' or (recursive and on_error is None)
+            super().copy(path1, path2, recursive=recursive, maxdepth=maxdepth)
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
+        """Copy within the store, then delete what was copied. Options are those of copy()."""
+        if path1 != path2:
+            self.copy(path1, path2, recursive, on_error='raise', maxdepth=maxdepth, **options)
+            self.rm(path1, recursive, maxdepth)
 
     @contextlib.contextmanager
-    def _many(self, method: str, options: Any, known: Collection[str], files: Any = None) -> Iterator[dict[str, Any]]:
-        """A batch for the transfers of fsspec's method of that name; the options of that method."""
-        of_base = {'maxdepth': options.pop('maxdepth', None)}
-        batch_size = options.pop('batch_size', None) or self.batch_size
+    def _many(self, method: str, options: Any, known: Collection[str], files: Any = None) -> Iterator[tuple[Moves, Any]]:
+        """A batch for the transfers of the method of that name, and its maxdepth."""
+        maxdepth, batch_size = options.pop('maxdepth', None), options.pop('batch_size', None) or self.batch_size
         with moving(self.connection, batch_size, files, self._options(method, options, known)) as moves:
-            yield of_base if files is None else {'callback': moves, **of_base}
+            yield moves, maxdepth
 
     def get_file(
         self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **options: Any
@@ -354,7 +367,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         to_bucket, to_key = self._object(path2)
 
         def is_no_failure(failure: BaseException) -> bool:
-            return isinstance(failure, NotFound) and self.isdir(path1)
+            return isinstance(failure, NotFound) and (moves.is_missing_ok or self.isdir(path1))
 
         with moving(self.connection, self.batch_size) as moves:
             given = {**chosen, 'to_bucket': to_bucket, 'to_key': to_key}

@@ -29,12 +29,14 @@ class Moves:
         batch: Carries them out.
         options: Options for all of them.
         files: The callback that counts files; None for a single transfer.
+        is_missing_ok: Whether missing files are skipped.
     """
 
     def __init__(self, batch: Batch, files: Any, options: Mapping[str, Any]) -> None:
         self.batch = batch
         self.options = options
         self.files = files
+        self.is_missing_ok = False
         self._expected = 0
         self._jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
 
