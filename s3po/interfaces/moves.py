@@ -70,7 +70,7 @@ class Moves:
             given['observer'] = Progress(progress.relative_update)
         is_counted = progress is not None or self.files is not None
         ended = functools.partial(self._ended, progress) if is_counted else None
-        job = self.batch.submit(Call(operation, ref, given), ended, None, silent=False)
+        job = self.batch.submit(Call(operation, ref, given), ended, ended, silent=False)
         self._jobs.append((path, job, is_no_failure))
 
     def skip(self) -> None:
@@ -87,13 +87,16 @@ class Moves:
                         raise job.exception
                 self.skip()
 
-    def _ended(self, progress: Any, result: TransferResult) -> None:
+    def _ended(self, progress: Any, outcome: TransferResult | Exception) -> None:
+        """Update the callbacks after a transfer, or after its failure."""
         if progress is not None:
-            progress.set_size(result.size_bytes)
-        if self.files is not None:
-            self.files.relative_update(1)
-            if progress is not None:
+            if isinstance(outcome, TransferResult):
+                progress.set_size(outcome.size_bytes)
+            # The caller of get_file() or put_file() closes its callback itself.
+            if self.files is not None:
                 progress.close()
+        if self.files is not None and isinstance(outcome, TransferResult):
+            self.files.relative_update(1)
 
 
 @contextlib.contextmanager

@@ -230,6 +230,11 @@ def test_callbacks_per_file(files: S3poFileSystem, tmp_path: pathlib.Path) -> No
         for name, size in (('1', 1000), ('sub/2', 0), ('sub/3', 70_000)):
             assert children[name].size == children[name].value == size
             assert children[name].is_closed
+    failing = Branching()
+    with pytest.raises(FileNotFoundError):
+        files.get([f'{BUCKET}/missing', f'{BUCKET}/up/1'], ['missing', '1'], callback=failing)
+    assert (failing.size, failing.value) == (2, 1)
+    assert all(child.is_closed for child in failing.children.values())
 
 
 def test_files_are_counted_as_they_end(files: S3poFileSystem, store: Store) -> None:
