@@ -7,7 +7,9 @@ contain the public methods and their documentation. The interfaces import what t
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.connection.background import Background, Queued
 from s3po.connection.facade import Connection
+from s3po.connection.native import NativeWorker, Work, running_loop
 from s3po.connection.old_names import OldCalls, OldTransfers
+from s3po.connection.raw import RawResponse, send_raw, sign_url
 from s3po.observer import Progress
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
@@ -19,11 +21,17 @@ __all__ = [
     'Connection',
     'FailedJob',
     'FailedJobs',
+    'NativeWorker',
     'OldCalls',
     'OldTransfers',
     'Progress',
     'Queued',
+    'RawResponse',
     'RetryPolicy',
+    'Work',
     'has_greenlets',
+    'running_loop',
+    'send_raw',
+    'sign_url',
     'wait_until',
 ]

@@ -17,7 +17,7 @@ from s3po.http.client import HTTPClient, Timeouts
 from s3po.http.connecting import Origin, TLSOptions
 from s3po.http.connection import Connection, ConnectionLost, State
 from s3po.http.pool import Body, Pool
-from s3po.http.response import Response
+from s3po.http.response import Response, text_of
 from s3po.http.stream import Stream
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     'Stream',
     'TLSOptions',
     'Timeouts',
+    'text_of',
 ]

@@ -18,7 +18,7 @@ from s3po.errors import NetworkError
 from s3po.http.chunks import Chunks
 from s3po.http.connection import Connection, ConnectionLost
 
-__all__ = ['Response']
+__all__ = ['Response', 'text_of']
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 # Interim responses precede the final one (RFC 9110, section 15.2). More than 16: treat the server as hostile.
@@ -367,8 +367,16 @@ class Response:
 
     def text(self, name: bytes) -> str | None:
         """A header as text; None if it is missing."""
-        value: Any = self.headers.get(name)
-        return None if value is None else str(value, 'utf-8', 'replace')
+        value = self.headers.get(name)
+        return None if value is None else text_of(value)
+
+
+def text_of(value: bytes) -> str:
+    """The text of a header: UTF-8, or else Latin-1, which can decode any bytes (RFC 9110, section 5.5)."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode('latin-1')
 
 
 class _JoinedHeaders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from tenacity import wait_exponential
@@ -10,6 +11,7 @@ from tenacity import wait_exponential
 from s3po.connection import Batch, FailedJob, OldCalls, OldTransfers, RetryPolicy
 from s3po.connection import Connection as Engine
 from s3po.errors import ConfigurationError
+from s3po.model import ListEntry
 
 __all__ = ['Connection', 'OldBatch']
 
@@ -99,13 +101,24 @@ class Connection(OldCalls):
 class OldBatch(OldTransfers, Batch):
     """S3-PO's names on a Batch. Each call returns a Job; `callback` and `errback` are those of Batch.
 
-    A callback of downloadFile() is called with the path, which is also the value of its job.
+    A callback of downloadFile() is called with the path, one of listNames() with the list of keys: the values of their jobs.
     """
 
     def __init__(self, connection: Connection, poolsize: int, *, on_error: str) -> None:
         super().__init__(connection.connection, poolsize, on_error=on_error)  # type: ignore[arg-type]  # checked there
         self._old_defaults = {**connection._old_defaults, 'background': False}  # noqa: SLF001  (of its own kind)
         self._old_directory = connection._old_directory  # noqa: SLF001
+
+    def listNames(self, bucket: str, prefix: str = '', retries: int | None = None, **options: Any) -> Any:  # noqa: N802
+        """Queue the listing of the keys with a prefix. list() is the new name."""
+        callback = options.pop('callback', None)
+
+        def finish(found: Iterable[ListEntry]) -> Any:
+            keys = [entry.key for entry in found]
+            return keys if callback is None else callback(keys)
+
+        given, _ = self._old_options({'retries': retries, **options})
+        return self.list(bucket, prefix, callback=finish, **given)
 
     def _old_call(self, operation: str, bucket: str, key: str, data: Any, options: dict[str, Any]) -> Any:
         given, is_background = self._old_options(options)

@@ -52,6 +52,8 @@ class WrongDirection(OSError, NotImplementedError):
 class S3FileBase(RemoteFile):
     """The common part of both files. A file is read or written, never both."""
 
+    _file: ObjectReader | ObjectWriter
+
     def __init__(self, mode: FileMode | str, bucket: str, filename: str, client: Any) -> None:
         """
         Args:
@@ -69,6 +71,10 @@ class S3FileBase(RemoteFile):
     def s3(self) -> Any:
         """The boto3 client."""
         return self._connection.conn
+
+    def close(self) -> None:
+        """Close the file, which publishes a written object; further calls do nothing."""
+        self._file.close()
 
     def read(self, size: int) -> bytes:
         """Raise OSError: the file is open for writing."""
@@ -100,17 +106,13 @@ class S3Reader(S3FileBase):
         """
         super().__init__(FileMode.read, bucket, filename, client)
         try:
-            self.reader: ObjectReader = self._connection.open(bucket, filename, 'rb')
+            self._file = self.reader = self._connection.open(bucket, filename, 'rb')
         except NotFound as error:
             raise FileNotFoundInStorageError('s3', filename) from error
 
     def read(self, size: int = -1) -> bytes:
         """Return up to size bytes; b'' at the end."""
         return self.reader.read(size)
-
-    def close(self) -> None:
-        """Close the file; further calls do nothing."""
-        self.reader.close()
 
 
 class S3Writer(S3FileBase):
@@ -153,10 +155,6 @@ class S3Writer(S3FileBase):
             S3poError: The upload has failed.
         """
         self._file.write(data)
-
-    def close(self) -> None:
-        """Publish the object; further calls do nothing."""
-        self._file.close()
 
     def abort(self) -> None:
         """Discard the data; no object is created."""

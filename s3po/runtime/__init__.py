@@ -23,7 +23,7 @@ from s3po.runtime.cleanups import GRACE_S, CleanUps
 from s3po.runtime.descriptors import affordable, give_up_idle, patiently
 from s3po.runtime.forks import Task, disowned_in_child, leave_child, process, spawn, under_way, watched
 from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
-from s3po.runtime.hubs import note_hub
+from s3po.runtime.hubs import destroy_ended_hubs, note_hub
 from s3po.runtime.locks import wait_until
 from s3po.runtime.monitor import Watch, watch_hub
 from s3po.runtime.patching import LateImportWarning, other_threads_run, patch, patch_all
@@ -39,6 +39,7 @@ __all__ = [
     'Watch',
     'WorkKilled',
     'affordable',
+    'destroy_ended_hubs',
     'disowned_in_child',
     'give_up_idle',
     'has_greenlets',

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import re
 from collections.abc import Collection, Container, Mapping
 from typing import Any, Final
 
@@ -87,6 +88,7 @@ OTHER_SUCCESSES: Final = (200,)
 # The longest wait that a store can request.
 LONGEST_WAIT_S: Final = 1e9
 
+SECONDS: Final = re.compile(r'[0-9]+(\.[0-9]+)?')
 MONTHS: Final = {
     name: number
     for number, name in enumerate(('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'), 1)
@@ -255,7 +257,11 @@ def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes 
 
 
 def moment_of(text: str) -> datetime.datetime | None:
-    """Parse an HTTP date (RFC 9110, section 5.6.7); returns it with a time zone, or None for a missing or invalid date."""
+    """Parse a time, in UTC if it names no time zone; None for a missing or invalid one.
+
+    It may be an HTTP date (RFC 9110, section 5.6.7), ISO 8601, or seconds since 1970: botocore reads these in headers and in
+    documents, whichever S3 sends there.
+    """
     # The form that servers send, 'Sun, 06 Nov 1994 08:49:37 GMT', is parsed here ten times faster than by email.utils.
     if len(text) == 29 and text.endswith(' GMT') and text[8:11] in MONTHS:
         try:
@@ -264,9 +270,15 @@ def moment_of(text: str) -> datetime.datetime | None:
             return datetime.datetime(*day, hour, minute, second, tzinfo=datetime.UTC)
         except ValueError:
             return None
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    # Two obsolete forms have no time zone: they are in GMT.
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    parse = _since_1970 if SECONDS.fullmatch(text) else datetime.datetime.fromisoformat
+    for each in (parse, email.utils.parsedate_to_datetime):
+        try:
+            moment = each(text)
+        except (ValueError, OverflowError, OSError):
+            continue
+        return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    return None
+
+
+def _since_1970(text: str) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(float(text), datetime.UTC)

@@ -22,6 +22,8 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from s3po.config import MIB
+from s3po.s3.expected import unquoted
+from s3po.s3.status import moment_of
 from s3po.s3.xml_characters import unescaped
 
 __all__ = [
@@ -178,8 +180,8 @@ def error_in(root: Element) -> ErrorBody:
 
 
 def etag_in(element: Element) -> str:
-    """The ETag below an element, without its quotes; '' if there is none."""
-    return element.findtext('ETag', '').strip('"')
+    """The ETag below an element, without its quotes (a weak one is unchanged); '' if there is none."""
+    return unquoted(element.findtext('ETag', ''))
 
 
 def name_in(element: Element, name: str, *, is_escaped: bool) -> str:
@@ -220,11 +222,10 @@ def number_of(text: str) -> int:
 
 
 def time_of(text: str | None) -> datetime.datetime | None:
-    """A time in ISO 8601, as S3 writes it; UTC if it names no time zone. None for None."""
+    """A time in any form that moment_of() knows; S3 writes ISO 8601. None for None."""
     if text is None:
         return None
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MalformedAnswer(f'the response has {text[:60]!r} instead of a time') from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    moment = moment_of(text.strip())
+    if moment is None:
+        raise MalformedAnswer(f'the response has {text[:60]!r} instead of a time')
+    return moment

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po.compat import keg_storage
 from s3po.compat.keg_storage import backends
 from s3po.compat.keg_storage.backends import FileMode, FileNotFoundInStorageError, S3Storage, ShareLinkOperation
 from s3po.compat.keg_storage.backends.base import ListEntry
@@ -383,4 +384,6 @@ def test_import_lines() -> None:
     """The import lines of keg_storage work with `s3po.compat` before them."""
     assert backends.s3.S3Storage is S3Storage
     assert backends.base.FileMode is FileMode
-    assert all(hasattr(backends, name) for name in backends.__all__)
+    for name in ('FileMode', 'FileNotFoundInStorageError', 'RemoteFile', 'S3Storage', 'ShareLinkOperation', 'StorageBackend'):
+        assert hasattr(backends, name)
+        assert hasattr(keg_storage, name)

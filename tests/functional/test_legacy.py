@@ -217,8 +217,10 @@ def test_batch(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
             batch.downloadString(BUCKET, f'key{number}', callback=seen.append)
         path = batch.downloadFile(BUCKET, 'file', str(file))
         called = batch.downloadFile(BUCKET, 'file', callback=lambda name: pathlib.Path(name).read_bytes())
+        names, count = batch.listNames(BUCKET, 'key', 1), batch.listNames(BUCKET, callback=len)
     assert [job.value for job in downloads.values()] == seen == [b'hello'] * 10
     assert (path.value, file.read_bytes(), called.value) == (str(file), b'from a file', b'from a file')
+    assert (names.value, count.value) == (sorted(downloads), 11)
 
 
 def test_batch_decompresses(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:

@@ -56,17 +56,21 @@ class Reply:
         headers: The headers; without Content-Length or Transfer-Encoding, the body ends with the connection.
         body: The body, as it is sent; it is not sent in response to a HEAD.
         is_last: Whether the connection is closed after it, as it always is for a body without a length.
+        version: The version of HTTP.
+        reason: The reason phrase; None for the usual one.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b''
     is_last: bool = False
+    version: str = '1.1'
+    reason: str | None = None
 
     def data(self, method: str = 'GET') -> bytes:
         """The bytes of the response to a request with this method."""
-        reason = http.client.responses.get(self.status, '')
-        lines = [f'HTTP/1.1 {self.status} {reason}', *(f'{name}: {value}' for name, value in self.headers.items())]
+        reason = http.client.responses.get(self.status, '') if self.reason is None else self.reason
+        lines = [f'HTTP/{self.version} {self.status} {reason}', *(f'{name}: {value}' for name, value in self.headers.items())]
         return '\r\n'.join([*lines, '', '']).encode('latin-1') + (b'' if method == 'HEAD' else self.body)
 
     def ends_connection(self, method: str) -> bool:

@@ -138,6 +138,14 @@ DATE: Final = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=GREENWICH)
         ('Sun, 06 Nov 1994 09:49:37 +0100', DATE),
         ('Sun, 06 Nov 1994 08:49:37 -0000', DATE),
         ('Thu, 29 Feb 2024 00:00:00 GMT', datetime.datetime(2024, 2, 29, tzinfo=GREENWICH)),
+        # What some stores send, and botocore reads.
+        ('1994-11-06T08:49:37Z', DATE),
+        ('1994-11-06T10:49:37.000+02:00', DATE),
+        ('1994-11-06 08:49:37', DATE),
+        ('784111777', DATE),
+        ('784111777.0', DATE),
+        ('9' * 400, None),
+        ('²', None),
         # The day of the week is ignored.
         ('Mon, 06 Nov 1994 08:49:37 GMT', DATE),
         ('', None),
@@ -151,7 +159,7 @@ DATE: Final = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=GREENWICH)
     ],
 )
 def test_moments(text: str, moment: datetime.datetime | None) -> None:
-    """All date formats of HTTP are parsed, with a time zone."""
+    """All date formats of HTTP are parsed, and those of XML, with a time zone."""
     found = moment_of(text)
 
     assert found == moment
@@ -176,6 +184,17 @@ def test_moments_that_are_read_fast(moment: datetime.datetime) -> None:
     moment = moment.replace(microsecond=0, tzinfo=GREENWICH)
 
     assert moment_of(email.utils.format_datetime(moment, usegmt=True)) == moment
+
+
+@pytest.mark.parametrize(('value', 'text'), [(b'\xc3\xa9', 'é'), (b'\xe9', 'é'), (b'\xc3\xa9 \xe9', 'Ã© é')])
+def test_text_of_headers(value: bytes, text: str) -> None:
+    """A header's value is UTF-8, or else Latin-1; no character is lost."""
+    answer, _ = answer_to(Canned(headers=ETAG))
+    answer._response.headers[b'x-amz-meta-name'] = value
+
+    assert answer.info.metadata == {'name': text}
+    assert answer.header('x-amz-meta-name') == answer.info.headers['x-amz-meta-name'] == text
+    answer.close()
 
 
 def test_bodies() -> None:

@@ -83,15 +83,32 @@ def test_truncated(text: str, is_truncated: bool) -> None:
     assert xml.listing_of(body).is_truncated is is_truncated
 
 
-def test_time_without_zone() -> None:
-    """A time without a time zone is UTC."""
-    body = document(
-        'ListBucketResult', element('Contents', [element('Key', 'a'), element('LastModified', '2026-11-21T03:05:40')])
-    )
-    modified = xml.listing_of(body).entries[0].last_modified
+@pytest.mark.parametrize(
+    'text',
+    [
+        '2026-11-21T03:05:40',
+        '2026-11-21 03:05:40Z',
+        '\n  2026-11-21T03:05:40Z ',
+        'Sat, 21 Nov 2026 03:05:40 GMT',
+        '1795230340',
+        '1795230340.0',
+    ],
+)
+def test_times(text: str) -> None:
+    """A time may have any form that botocore reads; one without a time zone is UTC."""
+    body = document('ListBucketResult', element('Contents', [element('Key', 'a'), element('LastModified', text)]))
 
-    assert modified is not None
-    assert modified.utcoffset() == datetime.timedelta(0)
+    assert xml.listing_of(body).entries[0].last_modified == datetime.datetime(2026, 11, 21, 3, 5, 40, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize('text', ['W/"e"', 'W/&quot;e&quot;', '<![CDATA[W/"e"]]>'])
+def test_weak_etags(text: str) -> None:
+    """A weak ETag is unchanged, as in headers; also where the scanner reads the entries."""
+    fields = [element('Key', 'a'), element('LastModified', '2026-11-21T03:05:40Z'), f'<ETag>{text}</ETag>', element('Size', 1)]
+    listed = xml.listing_of(document('ListBucketResult', element('Contents', fields)))
+    parts = xml.parts_of(document('ListPartsResult', element('Part', [element('PartNumber', 1), f'<ETag>{text}</ETag>'])))
+
+    assert listed.entries[0].etag == parts[0].etag == 'W/"e"'
 
 
 @pytest.mark.parametrize(
@@ -104,7 +121,6 @@ def test_time_without_zone() -> None:
         [element('Key', 'a'), element('Size', '9' * 5000)],
         [element('Key', 'a'), element('LastModified', '')],
         [element('Key', 'a'), element('LastModified', 'yesterday')],
-        [element('Key', 'a'), element('LastModified', 'Sat, 21 Nov 2026 03:05:40 GMT')],
     ],
 )
 def test_garbled_entries(told: list[str]) -> None:

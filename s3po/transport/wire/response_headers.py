@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from s3po.errors import NetworkError, TransportError
-from s3po.http import ConnectionLost, Response
+from s3po.http import ConnectionLost, Response, text_of
 from s3po.model import ObjectInfo
 from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
 from s3po.s3.expected import check_match, placed, unquoted
@@ -93,8 +93,7 @@ class WireAnswer:
         return self._info
 
     def header(self, name: str) -> str | None:
-        value = self._response.headers.get(name.encode())
-        return None if value is None else str(value, 'utf-8', 'replace')
+        return self._response.text(name.encode())
 
     def read(self, size_bytes: int) -> bytes:
         try:
@@ -195,7 +194,7 @@ def is_encrypted(response: Response) -> bool:
 
 def headers_of(response: Response) -> dict[str, str]:
     """All headers as text."""
-    return {str(name, 'latin-1'): str(value, 'utf-8', 'replace') for name, value in response.headers.items()}
+    return {str(name, 'latin-1'): text_of(value) for name, value in response.headers.items()}
 
 
 def info_of(response: Response, key: str, size_bytes: int) -> ObjectInfo:
