@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import io
 import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
 from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound
-from s3po.files import S3TextWriter
+from s3po.files import S3TextReader, S3TextWriter
 from s3po.interfaces import keywords
 from s3po.interfaces.entries import (
     NotAFile,
@@ -30,9 +29,9 @@ from s3po.interfaces.entries import (
     split,
     with_parents,
 )
-from s3po.interfaces.moves import Compressed, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving
+from s3po.interfaces.moves import Compressed, Moves, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving
 from s3po.jobs import Call
-from s3po.model import ObjectInfo, ObjectRef
+from s3po.model import ObjectRef, ref_of
 
 try:
     import fsspec.spec
@@ -52,6 +51,8 @@ BATCH_SIZE: Final = 50
 OF_FSSPEC: Final = ('use_listings_cache', 'listings_expiry_time', 'max_paths', 'asynchronous', 'loop', 'batch_size')
 # Arguments for text files only.
 TEXT: Final = ('encoding', 'errors', 'newline')
+# Arguments for files with a cache of fsspec; they do not concern writers.
+CACHING: Final = ('cache_type', 'cache_options', 'size')
 # Option types that fsspec can use as a cache key.
 PLAIN: Final = (str, int, float, bool, type(None), os.PathLike)
 
@@ -71,33 +72,24 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     protocol: ClassVar[str] = 's3po'
     root_marker = ''
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = BATCH_SIZE,
-        connection: Connection | None = None,
-        default_block_size: int | None = None,
-        default_cache_type: str | None = None,
-        **storage_options: Any,
-    ) -> None:
+    def __init__(self, *, batch_size: int = BATCH_SIZE, connection: Connection | None = None, **storage_options: Any) -> None:
         """
         Args:
             batch_size: How many objects are transferred in parallel.
             connection: A Connection, instead of the storage_options.
-            default_block_size: open()'s block_size; None for that of Connection.open().
-            default_cache_type: open()'s cache_type; None for files that prefetch, without a cache of fsspec.
-            storage_options: Arguments of Connection.
+            storage_options: Arguments of Connection; default_block_size and default_cache_type for open().
 
         Raises:
             ConfigurationError: As for Connection.
         """
+        self.default_block_size = storage_options.pop('default_block_size', None)
+        self.default_cache_type = storage_options.pop('default_cache_type', None)
         of_fsspec = {name: storage_options.pop(name) for name in OF_FSSPEC if name in storage_options}
         super().__init__(**of_fsspec)
         if connection is not None and storage_options:
             raise ConfigurationError(f'connection cannot be combined with {", ".join(storage_options)}')
         self.connection = connection or Connection(**storage_options)
         self.batch_size = batch_size
-        self.default_block_size, self.default_cache_type = default_block_size, default_cache_type
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -137,25 +129,12 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return directory(path.rstrip('/'))
         raise missing(path)
 
-    def find(
-        self,
-        path: str,
-        maxdepth: int | None = None,
-        withdirs: bool = False,
-        detail: bool = False,
-        prefix: str | None = None,
-        **options: Any,
-    ) -> Any:
+    def find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **options: Any) -> Any:
         """List all files below a directory, by one listing of all keys; with `withdirs` also the directories.
 
-        Args:
-            path: The directory.
-            maxdepth: How many levels below it are listed; None for all.
-            withdirs: Whether directories are listed too.
-            detail: Whether a dict with descriptions is returned, instead of a list of names.
-            prefix: List only what begins with this text, below the directory.
-            options: Options of Connection.list().
+        With `prefix`, only names are listed that begin with it below the directory.
         """
+        prefix = options.pop('prefix', None) or ''
         if maxdepth is not None and maxdepth < 1:
             raise ValueError('maxdepth must be at least 1')
         chosen = self._options('find', options, keywords.LISTING)
@@ -164,7 +143,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         found: dict[str, dict[str, Any]] = {}
         if not bucket:
             for entry in self.ls('', detail=True, **options):
-                if not entry['name'].startswith(prefix or ''):
+                if not entry['name'].startswith(prefix):
                     continue
                 found |= {entry['name']: entry} if withdirs else {}
                 if maxdepth is None or maxdepth > 1:
@@ -172,7 +151,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                     found |= self.find(entry['name'], below, withdirs, detail=True, **options)
         else:
             start = f'{key}/' if key else ''
-            for entry in listed(self.connection, bucket, f'{start}{prefix or ""}', options=chosen):
+            for entry in listed(self.connection, bucket, f'{start}{prefix}', options=chosen):
                 found |= with_parents(entry, path, maxdepth, is_with=withdirs)
             if key and not prefix and (withdirs or not found):
                 with contextlib.suppress(FileNotFoundError):
@@ -189,16 +168,14 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             return False
         return True
 
+    lexists = exists
+
     def checksum(self, path: str, **options: Any) -> str:
         """Return the ETag, which changes with the content."""
         return str(self.info(path, **options).get('ETag', ''))
 
     def modified(self, path: str, **options: Any) -> Any:
-        """Return the time of the last write of a file, with its time zone.
-
-        Raises:
-            IsADirectoryError: A directory has no time.
-        """
+        """Return the time of the last write of a file, with its time zone. A directory is an IsADirectoryError."""
         entry = self.info(path, **options)
         if entry['type'] != 'file':
             raise NotAFile(path, 'a directory has no time')
@@ -221,22 +198,12 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             text = {name: options.pop(name, None) for name in TEXT}
             text['encoding'] = text['encoding'] or 'utf-8'
             file = self.open(path, f'{mode.replace("t", "")}b', block_size=block_size, compression=compression, **options)
-            return (io.TextIOWrapper if 'r' in mode else S3TextWriter)(file, **text)
+            return (S3TextReader if 'r' in mode else S3TextWriter)(file, **text)
         if compression is not None and 'r' not in mode:
             return Compressed(self.open(path, mode, block_size=block_size, **options), compr[compression], path, mode)
         return super().open(path, mode, block_size=block_size, compression=compression, **options)
 
-    def _open(
-        self,
-        path: str,
-        mode: str = 'rb',
-        block_size: Any = None,
-        autocommit: bool = True,
-        cache_options: Any = None,
-        cache_type: str | None = None,
-        size: int | None = None,
-        **options: Any,
-    ) -> Any:
+    def _open(self, path: str, mode: str = 'rb', block_size: Any = None, autocommit: bool = True, **options: Any) -> Any:
         if 'a' in mode:
             raise NotImplementedError(f'{path}: objects do not support appending; read the object and write it again')
         if 'x' in mode and self.exists(path):
@@ -244,11 +211,12 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         # `blocksize` is s3fs's other name of it, and 'default' fsspec's word.
         block_size = options.pop('blocksize', block_size) or self.default_block_size
         block_size = None if block_size == 'default' else block_size
-        cache_type = cache_type or self.default_cache_type
+        caching = {name: options.pop(name, None) for name in CACHING}
+        caching['cache_type'] = caching['cache_type'] or self.default_cache_type
         chosen = self._options('open', options, keywords.OPENING)
-        if 'r' in mode and not (cache_type is cache_options is size is None):
+        if 'r' in mode and any(value is not None for value in caching.values()):
+            caching['cache_type'] = caching['cache_type'] or 'readahead'
             reader = functools.partial(self.connection.open, *self._object(path), 'rb', **{'read_ahead': 0, **chosen})
-            caching = {'cache_type': cache_type or 'readahead', 'cache_options': cache_options, 'size': size}
             return Cached(self, self._strip_protocol(path), reader, block_size=block_size, **caching, **options)
         with as_fsspec(path):
             file = self.connection.open(*self._object(path), mode, block_size=block_size, **chosen)
@@ -306,50 +274,49 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     # --- copying
 
     def get(self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
-        """Copy files, or a whole directory, to local paths.
+        """Copy files, or a whole directory, to local paths. Options are maxdepth, batch_size and those of get_file().
 
-        Args:
-            rpath: The path, a pattern, or a list of paths.
-            lpath: The local path, or a list of paths.
-            recursive: Whether directories are copied with their contents.
-            callback: One of fsspec's, which counts files; its branches count the bytes of each.
-            options: maxdepth; batch_size: how many files are copied in parallel; the options of get_file().
+        The callback counts files, and its branches the bytes of each file.
         """
-        with self._many('get', options, keywords.READING, callback) as of_base:
-            super().get(rpath, lpath, recursive=recursive, **of_base)
+        with self._many('get', options, keywords.READING, callback) as (moves, maxdepth):
+            super().get(rpath, lpath, recursive=recursive, callback=moves, maxdepth=maxdepth)
 
     def put(self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
-        """Copy local files, or a whole directory, to the store. Arguments are as of get(); options also those of put_file()."""
+        """Copy local files, or a whole directory, to the store; like get(), with the options of put_file()."""
         options |= _condition(options.pop('mode', 'overwrite'))
-        with self._many('put', options, keywords.WRITING, callback) as of_base:
-            super().put(lpath, rpath, recursive=recursive, **of_base)
+        with self._many('put', options, keywords.WRITING, callback) as (moves, maxdepth):
+            super().put(lpath, rpath, recursive=recursive, callback=moves, maxdepth=maxdepth)
 
     def copy(self, path1: Any, path2: Any, recursive: bool = False, on_error: str | None = None, **options: Any) -> None:
-        """Copy within the store; the data is not downloaded. Options are maxdepth, batch_size and those of cp_file()."""
-        with self._many('copy', options, keywords.COPYING) as of_base:
-            super().copy(path1, path2, recursive=recursive, on_error=on_error, **of_base)
+        """Copy within the store; the data is not downloaded. Options are maxdepth, batch_size and those of cp_file().
+
+        With on_error='ignore', the default if recursive, missing files are skipped.
+        """
+        if on_error not in (None, 'raise', 'ignore'):
+            raise ValueError(f"on_error must be 'raise' or 'ignore', not {on_error!r}")
+        with self._many('copy', options, keywords.COPYING) as (moves, maxdepth):
+            moves.is_missing_ok = on_error == 'ignore' or (recursive and on_error is None)
+            super().copy(path1, path2, recursive=recursive, maxdepth=maxdepth)
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
+        """Copy within the store, then delete what was copied. Options are those of copy()."""
+        if path1 != path2:
+            self.copy(path1, path2, recursive, on_error='raise', maxdepth=maxdepth, **options)
+            self.rm(path1, recursive, maxdepth)
 
     @contextlib.contextmanager
-    def _many(
-        self, method: str, options: dict[str, Any], known: Collection[str], files: Any = None
-    ) -> Iterator[dict[str, Any]]:
-        """A batch for the transfers of fsspec's method of that name; the options of that method."""
-        of_base = {'maxdepth': options.pop('maxdepth', None)}
-        batch_size = options.pop('batch_size', None) or self.batch_size
+    def _many(self, method: str, options: Any, known: Collection[str], files: Any = None) -> Iterator[tuple[Moves, Any]]:
+        """A batch for the transfers of the method of that name, and its maxdepth."""
+        maxdepth, batch_size = options.pop('maxdepth', None), options.pop('batch_size', None) or self.batch_size
         with moving(self.connection, batch_size, files, self._options(method, options, known)) as moves:
-            yield of_base if files is None else {'callback': moves, **of_base}
+            yield moves, maxdepth
 
     def get_file(
         self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **options: Any
     ) -> None:
-        """Copy a file to a local path or file object.
+        """Copy a file to a local path or file object. The callback counts bytes; with one, a HEAD is sent for their number.
 
-        Args:
-            rpath: The path.
-            lpath: The local path, or a file object.
-            callback: One of fsspec's, which counts bytes; a HEAD is sent too, for their number.
-            outfile: A file object instead of the path.
-            options: version_id, chunksize, max_concurrency, retries; parameters of GetObject.
+        Options are version_id, chunksize, max_concurrency, retries and parameters of GetObject.
         """
         chosen = self._options('get_file', options, keywords.READING)
         name = self._object(rpath)
@@ -371,8 +338,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 return
             progress = _progress(callback)
             if progress is not None:
-                sized = functools.partial(_set_size, progress)
-                moves.batch.head(*name, version_id=chosen.get('version_id'), callback=sized)
+                version = chosen.get('version_id')
+                moves.batch.head(*name, version_id=version, callback=lambda info: progress.set_size(info.size_bytes))
             given = {**chosen, 'target': target, 'decompress': False}
             moves.add('download', rpath, name, given, progress=progress, is_no_failure=is_no_failure)
 
@@ -400,7 +367,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         to_bucket, to_key = self._object(path2)
 
         def is_no_failure(failure: BaseException) -> bool:
-            return isinstance(failure, NotFound) and self.isdir(path1)
+            return isinstance(failure, NotFound) and (moves.is_missing_ok or self.isdir(path1))
 
         with moving(self.connection, self.batch_size) as moves:
             given = {**chosen, 'to_bucket': to_bucket, 'to_key': to_key}
@@ -409,14 +376,9 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     # --- making and removing
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> list[str]:
-        """Delete files; with recursive=True also directories and buckets, with their contents.
+        """Delete files; with recursive=True also directories and buckets, with their contents. Returns the deleted paths.
 
-        Returns:
-            The paths of the deleted files and buckets.
-
-        Raises:
-            FileNotFoundError: A path does not exist.
-            IsADirectoryError: A path is a directory, and recursive is False.
+        A missing path is a FileNotFoundError; a directory, without recursive=True, an IsADirectoryError.
         """
         names = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
         if recursive and maxdepth is None:
@@ -472,16 +434,9 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     _rm = rm_file
 
     def mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
-        """Create a bucket. Directories need not be created.
+        """Create a bucket. Directories need not be created; with create_parents=False their bucket must exist.
 
-        Args:
-            path: The bucket; below it, nothing is created.
-            create_parents: Whether the bucket of a directory is created.
-            options: acl; region_name; parameters of CreateBucket by boto3's names.
-
-        Raises:
-            FileExistsError: The bucket exists.
-            FileNotFoundError: The bucket does not exist, and create_parents is False.
+        Options are acl, region_name and parameters of CreateBucket.
         """
         if region := options.pop('region_name', None):
             options['CreateBucketConfiguration'] = {'LocationConstraint': region}
@@ -507,13 +462,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 raise
 
     def rmdir(self, path: str) -> None:
-        """Delete an empty bucket, or the marker of an empty directory.
-
-        Raises:
-            FileNotFoundError: It does not exist.
-            FileExistsError: The directory has files.
-            OSError: The bucket has objects (ENOTEMPTY).
-        """
+        """Delete an empty bucket, or the marker of an empty directory. If it is not empty, an OSError is raised."""
         bucket, key = split(self._strip_protocol(path).rstrip('/'))
         with as_fsspec(path):
             if not key:
@@ -532,8 +481,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def touch(self, path: str, truncate: bool = True, **options: Any) -> None:
         """Write an empty file; for a path with a trailing slash, the marker of a directory.
 
-        Raises:
-            ValueError: truncate=False and the file exists: an object's time cannot be set.
+        An object's time cannot be set: truncate=False is a ValueError if the file exists.
         """
         if not truncate and self.exists(path):
             raise ValueError(f'{path}: the time of an object cannot be set; use truncate=True to replace it by an empty one')
@@ -563,15 +511,15 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     ) -> list[Any]:
         """The bytes, or errors, of many files or ranges."""
         batch_size = options.pop('batch_size', None) or self.batch_size
-        chosen = self._options(method, options, keywords.READING - {'config'})
-        chosen |= {'decompress': False, 'silent': False}
+        chosen = self._options(method, options, keywords.READING) | {'decompress': False}
+        version_id = chosen.pop('version_id', None)
         with self.connection.batch(batch_size, on_error='collect') as batch:
-            jobs = [
-                batch.download(*self._object(path), byte_range=None if found == (0, None) else found, **chosen)
-                if is_plain(found)
-                else None
-                for path, found in wanted
-            ]
+
+            def submit(path: str, found: Any) -> Any:
+                given = {**chosen, 'byte_range': None if found == (0, None) else found}
+                return batch.submit(Call('download', ref_of(*self._object(path), version_id), given), None, None, silent=False)
+
+            jobs = [submit(path, found) if is_plain(found) else None for path, found in wanted]
         # Marks the failures as read; each is reported below.
         batch.success()
         pairs = zip(wanted, jobs, strict=True)
@@ -603,7 +551,3 @@ def _condition(mode: str) -> dict[str, Any]:
 def _progress(callback: Any) -> Any:
     """The callback, or None for fsspec's callback that does nothing."""
     return None if isinstance(callback, NoOpCallback) else callback
-
-
-def _set_size(callback: Any, info: ObjectInfo) -> None:
-    callback.set_size(info.size_bytes)

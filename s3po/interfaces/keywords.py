@@ -29,16 +29,9 @@ SETTINGS: Final = {'chunksize': 'multipart_chunksize', 'max_concurrency': 'max_c
 
 
 def translated(method: str, options: Mapping[str, Any], known: Collection[str], config: TransferConfig) -> dict[str, Any]:
-    """The options of Connection for the keyword arguments of a method.
+    """The options of Connection for the keyword arguments of a method; TypeError for one that is not `known`.
 
-    Args:
-        method: The method's name, for the error.
-        options: Options of Connection; s3fs's acl, requester_pays, chunksize and max_concurrency; boto3's parameters.
-        known: The options of Connection that the method takes.
-        config: The connection's settings, for the options that change them.
-
-    Raises:
-        TypeError: The method has no such option.
+    They are options of Connection, s3fs's acl, requester_pays, chunksize and max_concurrency, and boto3's parameters.
     """
     given = {name: value for name, value in options.items() if name not in NO_EFFECT}
     extra = dict(given.pop('extra', None) or {})

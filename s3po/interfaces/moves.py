@@ -28,25 +28,22 @@ class Moves:
     Attributes:
         batch: Carries them out.
         options: Options for all of them.
+        files: The callback that counts files; None for a single transfer.
+        is_missing_ok: Whether missing files are skipped.
     """
 
     def __init__(self, batch: Batch, files: Any, options: Mapping[str, Any]) -> None:
-        """
-        Args:
-            batch: Carries the transfers out.
-            files: The callback that counts files; None for a single transfer.
-            options: Options for all transfers.
-        """
         self.batch = batch
         self.options = options
-        self._files = files
+        self.files = files
+        self.is_missing_ok = False
         self._expected = 0
         self._jobs: list[tuple[str, Any, Callable[[BaseException], bool]]] = []
 
     def set_size(self, size: int) -> None:
         """Set the number of files."""
         self._expected = size
-        self._files.set_size(size)
+        self.files.set_size(size)
 
     def wrap(self, paths: Iterable[Any]) -> Iterable[Any]:
         """Return the paths: files are counted when their transfers have ended, not when they are queued."""
@@ -54,7 +51,7 @@ class Moves:
 
     def branched(self, path_1: str, path_2: str, **options: Any) -> Any:
         """The callback for one file, in a context that does not close it: it is closed when the transfer has ended."""
-        return contextlib.nullcontext(self._files.branched(path_1, path_2, **options))
+        return contextlib.nullcontext(self.files.branched(path_1, path_2, **options))
 
     def add(
         self,
@@ -66,28 +63,19 @@ class Moves:
         progress: Any = None,
         is_no_failure: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
-        """Queue a transfer.
-
-        Args:
-            operation: The name of Connection's method.
-            path: The path, for errors.
-            name: Bucket and key.
-            options: The options of the call.
-            progress: A callback for its bytes, or None.
-            is_no_failure: Selects its errors to ignore: the path is not that of a file.
-        """
+        """Queue a transfer, with a callback for its bytes. is_no_failure selects errors to ignore: the path is no file's."""
         given = {**self.options, **options}
         ref = ref_of(*name, given.pop('version_id', None))
         if progress is not None:
             given['observer'] = Progress(progress.relative_update)
-        is_counted = progress is not None or self._files is not None
+        is_counted = progress is not None or self.files is not None
         ended = functools.partial(self._ended, progress) if is_counted else None
-        job = self.batch.submit(Call(operation, ref, given), ended, None, silent=False)
+        job = self.batch.submit(Call(operation, ref, given), ended, ended, silent=False)
         self._jobs.append((path, job, is_no_failure))
 
     def skip(self) -> None:
         """Count one file less: the path is that of a directory."""
-        if self._files is not None:
+        if self.files is not None:
             self.set_size(self._expected - 1)
 
     def check(self) -> None:
@@ -99,13 +87,16 @@ class Moves:
                         raise job.exception
                 self.skip()
 
-    def _ended(self, progress: Any, result: TransferResult) -> None:
+    def _ended(self, progress: Any, outcome: TransferResult | Exception) -> None:
+        """Update the callbacks after a transfer, or after its failure."""
         if progress is not None:
-            progress.set_size(result.size_bytes)
-        if self._files is not None:
-            self._files.relative_update(1)
-            if progress is not None:
+            if isinstance(outcome, TransferResult):
+                progress.set_size(outcome.size_bytes)
+            # The caller of get_file() or put_file() closes its callback itself.
+            if self.files is not None:
                 progress.close()
+        if self.files is not None and isinstance(outcome, TransferResult):
+            self.files.relative_update(1)
 
 
 @contextlib.contextmanager

@@ -16,16 +16,12 @@ __all__ = ['Cached']
 
 
 class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
-    """A file that is read through a cache of fsspec. All bytes are of one version of the object."""
+    """A file that is read through a cache of fsspec. All bytes are of one version of the object.
+
+    The object is opened when the first bytes are fetched, or at once if fsspec's option `size` is not given.
+    """
 
     def __init__(self, files: Any, path: str, open_reader: Callable[[], S3Reader], **options: Any) -> None:
-        """
-        Args:
-            files: The file system.
-            path: The path, without the protocol.
-            open_reader: Opens the object; called when the first bytes are fetched, or at once if `size` is not given.
-            options: fsspec's block_size, cache_type, cache_options and size; the other options of open(), for pickling.
-        """
         self._open_reader = open_reader
         super().__init__(files, path, 'rb', **options)
 

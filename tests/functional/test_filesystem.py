@@ -346,6 +346,25 @@ def test_rm(files: S3poFileSystem) -> None:
     assert files.rm(f'{BUCKET}/**', recursive=True) == [below, one, f'{two}/a/b']
 
 
+def test_missing_sources_of_copies(files: S3poFileSystem) -> None:
+    """copy(on_error='ignore') skips missing files; mv() never does, and deletes only what it has copied."""
+    one, missing, copied = f'{BUCKET}/one', f'{BUCKET}/missing', [f'{BUCKET}/to/a', f'{BUCKET}/to/b']
+    files.pipe_file(one, b'1')
+    for call in (files.copy, files.mv):
+        with pytest.raises(FileNotFoundError):
+            call([missing, one], copied)
+    with pytest.raises(ValueError, match='on_error'):
+        files.copy(one, copied[0], on_error='other')
+    files.rm(f'{BUCKET}/to', recursive=True)
+    files.copy([missing, one], copied, on_error='ignore')
+    assert files.find(f'{BUCKET}/to') == [copied[1]]
+
+    files.pipe({f'{BUCKET}/from/{name}': b'' for name in ('a', 'b', 'deep/c')})
+    files.mv(f'{BUCKET}/from/', f'{BUCKET}/moved/', recursive=True, maxdepth=1)
+    assert files.find(f'{BUCKET}/from') == [f'{BUCKET}/from/deep/c']
+    assert files.find(f'{BUCKET}/moved') == [f'{BUCKET}/moved/a', f'{BUCKET}/moved/b']
+
+
 def test_errors_of_directories(files: S3poFileSystem) -> None:
     """Buckets and directories where a file is expected, and what is missing, raise the OSErrors of their kind."""
     files.pipe_file(f'{BUCKET}/directory/file', b'')

@@ -79,6 +79,7 @@ READS: Any = {
 OTHERS: Any = {
     'info': lambda files, **options: files.info(PATH, **options),
     'exists': lambda files, **options: files.exists(PATH, **options),
+    'lexists': lambda files, **options: files.lexists(PATH, **options),
     'checksum': lambda files, **options: files.checksum(PATH, **options),
     'modified': lambda files, **options: files.modified(PATH, **options),
     'ls': lambda files, **options: files.ls(BUCKET, **options),
@@ -86,6 +87,7 @@ OTHERS: Any = {
     'glob': lambda files, **options: files.glob(f'{BUCKET}/*', **options),
     'walk': lambda files, **options: [*files.walk(BUCKET, **options)],
     'copy': lambda files, **options: files.copy(PATH, f'{BUCKET}/copy', **options),
+    'mv': lambda files, **options: files.mv(PATH, f'{BUCKET}/copy', **options),
     'cp_file': lambda files, **options: files.cp_file(PATH, f'{BUCKET}/copy', **options),
     'sign': lambda files, **options: files.sign(PATH, **options),
     'mkdir': lambda files, **options: files.mkdir('another', **options),
@@ -149,7 +151,7 @@ def test_options_of_other_methods(files: S3poFileSystem, store: Store, method: s
     files.pipe_file(PATH, b'data')
     options = {'sign': {'ResponseContentType': 'text/css'}, 'mkdir': {'acl': 'private'}}
     found = OTHERS[method](files, **options.get(method, {'RequestPayer': 'requester'}))
-    sent = store.log()[-1]['headers']
+    sent = (store.log('CopyObject') or store.log())[-1]['headers']
     if method == 'sign':
         assert 'response-content-type=text%2Fcss' in found
     else:
@@ -164,6 +166,8 @@ def test_sizes_of_one_transfer(files: S3poFileSystem, store: Store) -> None:
         file.write(data)
     assert len(store.log('UploadPart')) == 6
     assert len(files.cat_file(PATH, chunksize=5 * MIB)) == len(data)
+    assert files.cat([PATH], chunksize=5 * MIB, batch_size=1) == {PATH: data}
+    assert len(store.log('GetObject')) == 6
     files.get_file(PATH, 'target', chunksize=5 * MIB, max_concurrency=4)
     assert pathlib.Path('target').read_bytes() == data
     files.put_file('target', PATH, chunksize=6 * MIB, max_concurrency=None)
@@ -226,6 +230,11 @@ def test_callbacks_per_file(files: S3poFileSystem, tmp_path: pathlib.Path) -> No
         for name, size in (('1', 1000), ('sub/2', 0), ('sub/3', 70_000)):
             assert children[name].size == children[name].value == size
             assert children[name].is_closed
+    failing = Branching()
+    with pytest.raises(FileNotFoundError):
+        files.get([f'{BUCKET}/missing', f'{BUCKET}/up/1'], ['missing', '1'], callback=failing)
+    assert (failing.size, failing.value) == (2, 1)
+    assert all(child.is_closed for child in failing.children.values())
 
 
 def test_files_are_counted_as_they_end(files: S3poFileSystem, store: Store) -> None:
