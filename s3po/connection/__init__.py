@@ -5,6 +5,7 @@ contain the public methods and their documentation. The interfaces import what t
 """
 
 from s3po.batch import Batch, FailedJob, FailedJobs
+from s3po.body.pipes import Data, Pipe, joined
 from s3po.connection.awaiting import LoopPieces, pieces_of
 from s3po.connection.background import Background, Queued
 from s3po.connection.facade import Connection
@@ -21,6 +22,7 @@ __all__ = [
     'Batch',
     'Captured',
     'Connection',
+    'Data',
     'FailedJob',
     'FailedJobs',
     'Headers',
@@ -28,6 +30,7 @@ __all__ = [
     'NativeWorker',
     'OldCalls',
     'OldTransfers',
+    'Pipe',
     'Progress',
     'Queued',
     'RetryPolicy',
@@ -35,6 +38,7 @@ __all__ = [
     'check_sha256',
     'get_call',
     'has_greenlets',
+    'joined',
     'pieces_of',
     'reading',
     'running_loop',
