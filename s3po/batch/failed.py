@@ -65,7 +65,7 @@ class FailedJob:
 
     @property
     def ref(self) -> ObjectRef:
-        """The object concerned."""
+        """The object concerned; for a call on a bucket, a BucketRef."""
         return self.call.ref
 
     @property
@@ -80,7 +80,7 @@ class FailedJob:
 
     @property
     def key(self) -> str:
-        """The object's key."""
+        """The object's key; for a listing its prefix, and '' for other calls on a bucket."""
         return self.ref.key
 
     @property

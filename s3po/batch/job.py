@@ -51,7 +51,7 @@ class Job(Generic[T]):
     Attributes:
         call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
-        ref: The object concerned.
+        ref: The object concerned; for a call on a bucket, a BucketRef.
         has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: The error of a job that cannot be carried out; None for most jobs.

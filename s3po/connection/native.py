@@ -280,8 +280,7 @@ class _Thread:
             while self._works or not self._is_finishing:
                 something.clear()
                 while self._queue:
-                    work = self._queue.popleft()
-                    work.start(functools.partial(self._forget, work, something))
+                    self._start(self._queue.popleft(), something)
                 if self._works or not self._is_finishing:
                     something.wait()
             self._on_end()
@@ -289,6 +288,10 @@ class _Thread:
             with self._lock:
                 watcher, self._watcher = self._watcher, None
             watcher.close()
+
+    def _start(self, work: Work[Any], something: gevent.event.Event) -> None:
+        # (In a function of its own: a variable of _serve() would keep the last one alive.)
+        work.start(functools.partial(self._forget, work, something))
 
     def _forget(self, work: Work[Any], something: gevent.event.Event) -> None:
         with self._lock:

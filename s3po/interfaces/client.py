@@ -20,10 +20,19 @@ from typing import Any, Final, Self
 
 from s3po.checks import is_whole
 from s3po.config import MAX_PAGE_KEYS, MIB, MIN_PART_BYTES
-from s3po.connection import NativeWorker, running_loop, send_raw, sign_url, wait_until
-from s3po.errors import ConfigurationError, InvalidRequest
-from s3po.interfaces.awaiting import pieces_of
-from s3po.interfaces.client_arguments import Parts, Reading, body_of, check_sha256, query_of, reading, url_without_keys
+from s3po.connection import (
+    NativeWorker,
+    check_sha256,
+    get_call,
+    pieces_of,
+    reading,
+    running_loop,
+    send_raw,
+    sign_url,
+    wait_until,
+)
+from s3po.errors import ConfigurationError
+from s3po.interfaces.client_arguments import Parts, url_without_keys
 from s3po.interfaces.places import Name, Place, Places
 from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
@@ -46,7 +55,7 @@ class S3Client:
 
     # How the tools in s3po.compat differ: what get() decompresses, whether get_file_parallel() fails if the object is replaced,
     # and the class of listings.
-    _decompress: bool | str = 'auto'
+    _decompress: bool | str = 'known'
     _pins = False
     _pages = Pages
 
@@ -145,7 +154,7 @@ class S3Client:
             content: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. An
                 async iterable is consumed by the running event loop; without one, by a separate loop.
             headers: HTTP headers of the object.
-            params: Parameters of the query. With them, the request is sent by request(), with the content in memory.
+            params: Parameters of the query. With them, request() sends the request.
             compress: As for Connection.upload().
             content_sha256: The SHA-256 of bytes or a str; it is compared with the content. It may always be left out.
             data: Another name of `content`.
@@ -224,46 +233,38 @@ class S3Client:
         source = _source(data if content is None else content)
         return self._perform('upload', object_name, {'source': source, 'headers': headers}, parts)
 
-    def get(
-        self, object_name: Name, *, headers: Given = None, params: Any = None, content_sha256: str | None = None
-    ) -> Response:
-        """Download an object into memory; `content` has its bytes.
+    def get(self, object_name: Name, *, headers: Given = None, params: Any = None) -> Response:
+        """Download an object into memory; `content` has its bytes, decompressed if it has a known Content-Encoding.
 
         Args:
             object_name: The object's name.
-            headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and the conditions. With other
-                headers than those, of payer, owner and encryption, the request is sent by request().
+            headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and 'If-None-Match'. If there are
+                others than ranges, conditions, payer, owner and encryption, request() sends the request.
             params: As for put().
-            content_sha256: None, or the SHA-256 of no bytes.
         """
-        check_sha256(content_sha256)
-        asked = reading(headers)
+        place, asked = self._places.find(object_name), reading(headers)
         if params or not asked.is_plain:
             return self.request('GET', object_name, headers, params)
-        place = self._places.find(object_name)
-        return self._started(lambda: self._get(place, asked))
 
-    def head(
-        self, object_name: Name, *, headers: Given = None, params: Any = None, content_sha256: str | None = None
-    ) -> Response:
+        def get() -> Response:
+            outcome = place.connection.perform(get_call(place.connection, place.ref, asked, self._decompress))
+            assert outcome.described is not None
+            assert isinstance(outcome.value, bytes)
+            status = HTTPStatus.OK if asked.byte_range is None else HTTPStatus.PARTIAL_CONTENT
+            return Response(status, outcome.described.info.headers, outcome.value)
+
+        return self._started(get)
+
+    def head(self, object_name: Name, *, headers: Given = None, params: Any = None) -> Response:
         """Return the object's headers in `headers`. The arguments are those of get()."""
-        check_sha256(content_sha256)
-        asked = reading(headers)
+        place, asked = self._places.find(object_name), reading(headers)
         if params or asked.byte_range or not asked.is_plain:
             return self.request('HEAD', object_name, headers, params)
-        place = self._places.find(object_name)
-        extra = asked.extra if asked.if_match is None else {**asked.extra, 'IfMatch': asked.if_match}
+        head = functools.partial(place.connection.head, place.bucket, place.key, extra=asked.head_extra)
+        return self._started(lambda: Response(HTTPStatus.OK, head().headers))
 
-        def head() -> Response:
-            return Response(HTTPStatus.OK, place.connection.head(place.bucket, place.key, extra=extra).headers)
-
-        return self._started(head)
-
-    def delete(
-        self, object_name: Name, *, headers: Given = None, params: Any = None, content_sha256: str | None = None
-    ) -> Response:
-        """Delete an object; a missing object is no error. With headers or params, the request is sent by request()."""
-        check_sha256(content_sha256)
+    def delete(self, object_name: Name, *, headers: Given = None, params: Any = None) -> Response:
+        """Delete an object; a missing object is no error. With headers or params, request() sends the request."""
         place = self._places.find(object_name)
         if headers or params:
             return self.request('DELETE', object_name, headers, params)
@@ -274,11 +275,9 @@ class S3Client:
 
         return self._started(delete)
 
-    def post(
-        self, object_name: Name, content: Data = None, *, headers: Given = None, params: Any = None, data: Data = None
-    ) -> Response:
+    def post(self, object_name: Name, content: Data = None, *, headers: Given = None, params: Any = None) -> Response:
         """Send a POST request; see request()."""
-        return self.request('POST', object_name, headers, params, data if content is None else content)
+        return self.request('POST', object_name, headers, params, content)
 
     def request(
         self,
@@ -288,38 +287,27 @@ class S3Client:
         params: Any = None,
         content: Data = None,
         content_sha256: str | None = None,
-        *,
-        data: Data = None,
     ) -> Response:
         """Send a signed request to an object or a bucket, such as `request('GET', 'bucket', params={'acl': ''})`.
 
         Args:
-            method: The HTTP method.
+            method: The HTTP method. A POST is sent once; other requests are retried.
             path: The name of the object or bucket. A PUT or DELETE of a bucket needs params.
             headers: The headers.
             params: The parameters of the query: a mapping, pairs, or 'name=value&…'.
             content: The body, as for put(); it is read into memory.
             content_sha256: As for put().
-            data: Another name of `content`.
 
         Returns:
-            The response with its body in memory (at most 5 GiB). A POST is sent once; other requests are retried.
+            The response with its body in memory (at most 5 GiB).
 
         Raises:
             ConfigurationError: The connection uses a mock or boto3.
         """
-        place, method, query = self._places.find_any(path), method.upper(), query_of(params)
-        content = data if content is None else content
+        place, source = self._places.find_any(path), _source(content)
         check_sha256(content_sha256, content or b'')
-        source = _source(content)
-
-        def send() -> Response:
-            body = body_of(source)
-            return Response(
-                *send_raw(place.connection, method, place.bucket, place.key, query=query, headers=headers or {}, body=body)
-            )
-
-        return self._started(send, source)
+        send = functools.partial(send_raw, place.connection, method.upper(), place.bucket, place.key)
+        return self._started(lambda: Response(*send(params=params, headers=headers, content=source)), source)
 
     def list_objects_v2(
         self,
@@ -448,26 +436,6 @@ class S3Client:
             # A name without a bucket shows that the bucket is in the host name.
             source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
         return source, target
-
-    def _get(self, place: Place, asked: Reading) -> Response:
-        connection, if_match, byte_range = place.connection, asked.if_match, asked.byte_range
-        options: dict[str, Any] = {'extra': asked.extra, 'decompress': self._decompress}
-        if byte_range is not None and byte_range[0] < 0:
-            # The last bytes: S3 counts them from the size.
-            extra = asked.extra if if_match is None else {**asked.extra, 'IfMatch': if_match}
-            info = connection.head(place.bucket, place.key, extra=extra)
-            if not info.size_bytes:
-                raise InvalidRequest(f'GetObject {place.ref}: 416 the object is empty', status=416, code='InvalidRange')
-            byte_range, if_match = (max(0, info.size_bytes + byte_range[0]), None), info.etag
-        if byte_range is not None:
-            options |= {'byte_range': byte_range, 'decompress': False}
-        if if_match is not None:
-            options['if_match'] = if_match.strip('"')
-        outcome = connection.perform(Call('download', place.ref, options))
-        assert outcome.described is not None
-        assert isinstance(outcome.value, bytes)
-        status = HTTPStatus.OK if byte_range is None else HTTPStatus.PARTIAL_CONTENT
-        return Response(status, outcome.described.info.headers, outcome.value)
 
     def _perform(
         self, operation: str, name: Name, options: dict[str, Any], parts: Parts | None = None, *, is_single: bool = False

@@ -7,32 +7,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Self
 
-from s3po.connection import Work, running_loop, wait_until
+from s3po.connection import Headers, LoopPieces, Work, running_loop, wait_until
 from s3po.errors import ResponseError, S3poError, TransferError
-from s3po.interfaces.awaiting import LOOK_S, LoopPieces
 from s3po.model import ListEntry, Prefix, TransferResult
 
-__all__ = ['Headers', 'Listed', 'Page', 'Pages', 'PendingResponse', 'Response', 'answered', 'result_response']
+__all__ = ['Listed', 'Page', 'Pages', 'PendingResponse', 'Response', 'answered', 'result_response']
 
 # The attributes of a response.
 ATTRIBUTES: Final = ('status_code', 'headers', 'content', 'error')
-
-
-class Headers(dict[str, str]):
-    """The headers of a response. Their names are in lower case, and are found in any case."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__({name.lower(): value for name, value in headers.items()})
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of a header; the default without it."""
-        return super().get(name.lower(), default)
 
 
 class Response(Coroutine[Any, Any, 'Response']):
@@ -61,9 +43,7 @@ class Response(Coroutine[Any, Any, 'Response']):
         self.error = error
 
     def __repr__(self) -> str:
-        return (
-            f'<Response {self.status_code}, {len(self.content):,} bytes>' if self.error is None else f'<Response {self.error}>'
-        )
+        return f'<Response {self.status_code}, {len(self.content):,} bytes>' if not self.error else f'<Response {self.error}>'
 
     def __eq__(self, other: object) -> bool:
         return self.status_code == other if isinstance(other, int) else NotImplemented
@@ -154,7 +134,7 @@ class PendingResponse(Response):
             raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
         while self._pieces is not None and not self._work.ready():
             self._pieces.check_served()
-            wait_until(self._work.ready, LOOK_S)
+            wait_until(self._work.ready, 0.2)
         return getattr(self._work.get(), name)
 
     def __await__(self) -> Generator[Any, None, Response]:
@@ -260,6 +240,9 @@ def answered(call: Callable[[], Response]) -> Response:
         # (A status below 300 comes with an error in the body: it must not look like success.)
         if not isinstance(refusal, ResponseError) or refusal.status < HTTPStatus.MULTIPLE_CHOICES:
             raise
+        # Without their tracebacks, which would keep all that the call used as long as the response.
+        error.with_traceback(None)
+        refusal.with_traceback(None)
         headers = {'x-amz-request-id': refusal.request_id} if refusal.request_id else {}
         return Response(refusal.status, headers, str(error).encode(), error)
 

@@ -225,7 +225,7 @@ class S3Storage(StorageBackend):
             raise kind(f'operation must be one ShareLinkOperation, not {operation!r}')
         extra: dict[str, str | None] = {}
         if wanted == ShareLinkOperation.download:
-            disposition = f'attachment;filename={output_path}' if output_path else None
+            disposition = output_path and f'attachment;filename={output_path}'
             extra = {'ResponseContentDisposition': disposition, 'ResponseContentType': content_type}
             extra['ResponseContentEncoding'] = content_encoding
         elif wanted == ShareLinkOperation.upload:

@@ -12,7 +12,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeVar
 
 from s3po.config import MIB
 
@@ -31,26 +31,23 @@ ProgressCallback = Callable[[int], object]
 NotFoundInStorage = Exception
 
 
-class _Letters(enum.Flag):
-    """Flags that are also written as their first letters."""
-
-    @classmethod
-    def _of(cls, given: Self | str, name: str) -> Self:
-        if isinstance(given, cls):
-            return given
-        if not isinstance(given, str):
-            raise ValueError(f'{name}() takes a {cls.__name__} or a str, not {given!r}')  # noqa: TRY004  the class that keg_storage raises
-        return functools.reduce(operator.or_, (flag for flag in cls if _letter(flag) in given), cls(0))
-
-    def __str__(self) -> str:
-        return ''.join(_letter(flag) for flag in type(self) if flag in self)
+F = TypeVar('F', bound=enum.Flag)
 
 
-def _letter(flag: enum.Flag) -> str:
-    return str(flag.name)[0]
+def _flags(kind: type[F], given: F | str) -> F:
+    """Convert the first letters of flags; other letters are ignored."""
+    if isinstance(given, str):
+        return functools.reduce(operator.or_, (flag for flag in kind if str(flag.name)[0] in given), kind(0))
+    if isinstance(given, kind):
+        return given
+    raise ValueError(f'a {kind.__name__} or a str is required, not {given!r}')
 
 
-class FileMode(_Letters):
+def _letters(flags: enum.Flag) -> str:
+    return ''.join(str(flag.name)[0] for flag in flags)
+
+
+class FileMode(enum.Flag):
     """The directions of a file: read, write, or both."""
 
     read = enum.auto()
@@ -58,15 +55,15 @@ class FileMode(_Letters):
 
     @classmethod
     def as_mode(cls, obj: FileMode | str) -> FileMode:
-        """Convert a mode of open(): the letters 'r' and 'w' count, all others are ignored."""
-        return cls._of(obj, 'as_mode')
+        """Convert a mode of open(): the letters 'r' and 'w' count."""
+        return _flags(cls, obj)
 
     def __str__(self) -> str:
-        return f'{super().__str__()}b'
+        return f'{_letters(self)}b'
 
 
-class ShareLinkOperation(_Letters):
-    """What a presigned URL allows. As letters: 'd', 'u', 'r'."""
+class ShareLinkOperation(enum.Flag):
+    """What a presigned URL allows."""
 
     download = enum.auto()
     upload = enum.auto()
@@ -74,18 +71,15 @@ class ShareLinkOperation(_Letters):
 
     @classmethod
     def as_operation(cls, obj: ShareLinkOperation | str) -> ShareLinkOperation:
-        """Convert letters to flags; letters other than 'd', 'u' and 'r' are ignored."""
-        return cls._of(obj, 'as_operation')
+        """Convert the letters 'd', 'u' and 'r'."""
+        return _flags(cls, obj)
+
+    def __str__(self) -> str:
+        return _letters(self)
 
 
 class ListEntry(NamedTuple):
-    """One object of a listing.
-
-    Attributes:
-        name: The key.
-        last_modified: The time of its last write, with its time zone. Where keg_storage is installed, an arrow.Arrow.
-        size: The size in bytes.
-    """
+    """One object of a listing: its key, the time of its last write, and its size in bytes."""
 
     name: str
     last_modified: datetime.datetime | None
@@ -93,12 +87,7 @@ class ListEntry(NamedTuple):
 
 
 class RemoteFile:
-    """An open file of a storage.
-
-    Attributes:
-        mode: FileMode.read or FileMode.write.
-        iter_chunk_size: The default length of the pieces of iter_chunks(), in bytes.
-    """
+    """An open file of a storage. iter_chunk_size is the default length of the pieces of iter_chunks()."""
 
     iter_chunk_size: ClassVar[int] = 5 * MIB
 
@@ -108,9 +97,6 @@ class RemoteFile:
     def read(self, size: int) -> bytes:
         """Return up to size bytes; b'' at the end."""
         raise NotImplementedError
-
-    def close(self) -> None:
-        """Close the file; further calls do nothing."""
 
     def iter_chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Iterate over the remaining bytes in pieces of chunk_size; None for iter_chunk_size."""
@@ -126,13 +112,12 @@ class RemoteFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
+    def close(self) -> None:
+        """Close the file; further calls do nothing."""
+
 
 class StorageBackend:
-    """The base class of storages.
-
-    Attributes:
-        name: The storage's name.
-    """
+    """The base class of storages."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -22,12 +22,7 @@ NO_TYPE: Final = 'binary/octet-stream'
 
 
 class FileNotFoundInStorageError(S3poError, FileNotFoundError, NotFoundInStorage):
-    """The file does not exist in the storage.
-
-    Attributes:
-        storage_type: The storage; its name after unpickling.
-        filename: The path.
-    """
+    """The file does not exist in the storage (`storage_type`; after unpickling only its name)."""
 
     def __init__(self, storage_type: object, filename: str) -> None:
         super().__init__(f'File {filename} not found in {storage_type}.')
@@ -92,11 +87,7 @@ class S3FileBase(RemoteFile):
 
 
 class S3Reader(S3FileBase):
-    """A file open for reading. It is iterable, in pieces of 5 MiB.
-
-    Attributes:
-        reader: The file object.
-    """
+    """A file open for reading, iterable in pieces of 5 MiB. `reader` is the file object of Connection.open()."""
 
     def __init__(self, bucket: str, filename: str, client: Any) -> None:
         """Open the object; the arguments are those of S3FileBase.
@@ -128,9 +119,9 @@ class S3Writer(S3FileBase):
     ) -> None:
         """
         Args:
-            bucket: As for S3FileBase, like the next two.
-            filename: See above.
-            client: See above.
+            bucket: As for S3FileBase, like filename and client.
+            filename: See bucket.
+            client: See bucket.
             chunk_size: The size of a part in bytes, 5 MiB to 5 GiB.
             extra_args: Further parameters of the upload by boto3's names (ContentType, Metadata, …).
 

@@ -1,6 +1,6 @@
 """Streams without a disk: file objects whose other end is a transfer of boto3, and an upload that is fed by send().
 
-The pipes themselves are in `pipes`.
+The pipes themselves are in s3po/body/pipes.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any, Final
 import gevent
 
 from s3po.config import KIB
-from s3po.connection import Captured, Connection, Progress
+from s3po.connection import Captured, Connection, Data, Pipe, Progress, joined
 from s3po.errors import DownloadError, UploadError
-from s3po.interfaces.pipes import Data, Pipe, joined
 from s3po.jobs import Call
 from s3po.model import ObjectRef
 

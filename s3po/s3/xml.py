@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 from xml.etree.ElementTree import Element
 
+from s3po.checksum import multipart_count
 from s3po.model import CompletedPart
 from s3po.s3 import xml_trees as trees
 from s3po.s3.protocol import CHECKSUM_ALGORITHMS, ListedUpload, Stored
@@ -134,8 +135,8 @@ def copy_result_of(body: bytes) -> Stored:
 def complete_result_of(body: bytes) -> Stored:
     """CompleteMultipartUpload's ETag and checksum; the version is in the response's headers.
 
-    The ETag may be '': Ceph's gateway sends it empty. The ETag of a document with another root proves nothing, and is '' as
-    well.
+    The ETag may be '': Ceph's gateway sends it empty. With another root it counts only if it has the form 'MD5-N', because the
+    caller compares that with the parts' ETags; otherwise it proves nothing, and is '' as well.
 
     Raises:
         MalformedAnswer: It is another document, or empty: then the upload may be complete or not.
@@ -143,7 +144,8 @@ def complete_result_of(body: bytes) -> Stored:
     """
     root = trees.document_of(without_odd_characters(body), 'CompleteMultipartUpload')
     stored = _stored(root)
-    return stored if root.tag == trees.DOCUMENTS['CompleteMultipartUpload'][0] else replace(stored, etag='')
+    can_be_proof = root.tag == trees.DOCUMENTS['CompleteMultipartUpload'][0] or multipart_count(stored.etag) is not None
+    return stored if can_be_proof else replace(stored, etag='')
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -106,15 +107,16 @@ def test_examples_pass_mypy(typed_files: list[str], pytestconfig: pytest.Config)
 
 
 def test_examples_pass_pyright(typed_files: list[str], tmp_path: Path) -> None:
-    """The examples pass pyright, with its default settings."""
+    """The examples, and the code in tests/typing, pass pyright with its default settings."""
     pytest.importorskip('pyright', reason='pyright is not installed; the extra dev has it')
+    of_the_tests = [shutil.copy(path, tmp_path) for path in (README.parent / 'tests' / 'typing').glob('*.py')]
     (tmp_path / 'pyrightconfig.json').write_text(json.dumps({'extraPaths': [str(README.parent)]}))
     command = [sys.executable, '-m', 'pyright', '--outputjson', '--pythonpath', sys.executable, '--project', str(tmp_path)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     found = json.loads(done.stdout)
 
     assert [each for each in found['generalDiagnostics'] if each['severity'] == 'error'] == []
-    assert found['summary']['filesAnalyzed'] == len(typed_files)
+    assert found['summary']['filesAnalyzed'] == len(typed_files) + len(of_the_tests)
 
 
 def test_every_block_of_code_is_found() -> None:

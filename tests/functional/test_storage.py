@@ -55,7 +55,7 @@ def test_modes_that_are_none(storage: S3Storage) -> None:
         with pytest.raises(NotImplementedError):
             storage.open('file', mode)
     for wrong in ('', 'b', 'a', 'x', FileMode(0), None):
-        with pytest.raises(ValueError, match='mode must have|takes a FileMode or a str'):
+        with pytest.raises(ValueError, match='mode must have|a FileMode or a str is required'):
             storage.open('file', wrong)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundInStorageError) as caught:
         storage.open('/missing', 'r')

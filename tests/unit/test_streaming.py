@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import s3po
+from s3po.body import pipes
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, UploadError
-from s3po.interfaces import pipes
 from s3po.interfaces.streaming import S3StreamingDownload, S3StreamingUpload, upload_generator
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport

@@ -208,6 +208,7 @@ FORMS = [
     (xml.upload_id_of, 'InitiateMultipartUpload', '<UploadId>id</UploadId>', 'id'),
     (xml.copy_result_of, 'CopyResult', '<ETag>"e"</ETag>', Stored(etag='e')),
     (xml.complete_result_of, 'CompleteMultipartUpload', '<ETag>"e-1"</ETag>', Stored(etag='')),
+    (xml.complete_result_of, 'CompleteUpload', f'<ETag>{"0" * 32}-2</ETag>', Stored(etag=f'{"0" * 32}-2')),
     (xml.complete_result_of, 'Complete', '<Location>http://store/bucket/key</Location>', Stored(etag='')),
     (xml.parts_of, 'ListMultipartUploadResult', '<UploadId>id</UploadId>', []),
     (xml.tags_of, 'GetObjectTaggingOutput', '<TagSet/>', ''),

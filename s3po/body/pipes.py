@@ -24,7 +24,7 @@ import gevent
 from s3po.checks import is_whole
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, TransferError
-from s3po.interfaces.waits import Changes
+from s3po.runtime import Changes
 
 __all__ = ['Data', 'Pipe', 'joined']
 

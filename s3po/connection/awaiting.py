@@ -6,17 +6,22 @@ import contextvars
 from collections.abc import AsyncIterable, Callable, Iterator
 from typing import Any, Final
 
-from s3po.config import MIB
-from s3po.connection import running_loop
-from s3po.errors import Cancelled, ConfigurationError
-from s3po.interfaces.waits import Changes
+import gevent
+import gevent.event
+from gevent import monkey
 
-__all__ = ['AsyncPieces', 'LoopPieces', 'pieces_of']
+from s3po.config import MIB
+from s3po.connection.native import running_loop
+from s3po.errors import Cancelled, ConfigurationError
+
+__all__ = ['LoopPieces', 'pieces_of']
 
 # Pieces are passed to the other thread in batches of at least this size.
 BATCH_BYTES: Final = MIB
 # How often a waiting thread checks whether the event loop still exists.
 LOOK_S: Final = 0.2
+
+_allocate_lock: Any = monkey.get_original('_thread', 'allocate_lock')
 
 
 def pieces_of(content: AsyncIterable[bytes]) -> AsyncPieces | LoopPieces:
@@ -65,16 +70,21 @@ class LoopPieces:
         self._pieces = pieces
         self._loop = loop
         self._context = contextvars.copy_context()
-        self._changed = Changes()
+        self._lock = _allocate_lock()
         self._batch: list[bytes] = []
         self._size = 0
         self._error: BaseException | None = None
         self._has_ended = False
-        # In the loop's thread only:
+        # In the thread that uses the pieces:
+        self._watcher: Any = None
+        self._something = gevent.event.Event()
+        # In the loop's thread:
         self._task: Any = None
         self._room: Any = None
 
     def __iter__(self) -> Iterator[bytes]:
+        self._watcher = gevent.get_hub().loop.async_()
+        self._watcher.start(self._something.set)
         self._call(self._start)
         try:
             while batch := self._next():
@@ -82,6 +92,9 @@ class LoopPieces:
         finally:
             if not self._has_ended:
                 self._call(self._stop)
+            with self._lock:
+                watcher, self._watcher = self._watcher, None
+            watcher.close()
 
     def check_served(self) -> None:
         """Check that the event loop can produce the pieces while the calling thread waits.
@@ -94,13 +107,14 @@ class LoopPieces:
 
     def _next(self) -> list[bytes]:
         """Wait for the next pieces; none at the end."""
-        with self._changed:
-            while not self._has_ended and self._size < BATCH_BYTES:
-                if self._loop.is_closed():
-                    raise Cancelled('the event loop of the async iterable was closed before its end')
-                self._changed.wait(LOOK_S)
-            if self._error is not None:
-                raise self._error
+        while not self._has_ended and self._size < BATCH_BYTES:
+            if self._loop.is_closed():
+                raise Cancelled('the event loop of the async iterable was closed before its end')
+            self._something.wait(LOOK_S)
+            self._something.clear()
+        if self._error is not None:
+            raise self._error
+        with self._lock:
             batch, self._batch, self._size = self._batch, [], 0
         if not self._has_ended:
             self._call(self._room.set)
@@ -148,9 +162,9 @@ class LoopPieces:
             if not isinstance(raised, Exception):
                 raise
         finally:
-            with self._changed:
+            with self._lock:
                 self._error, self._has_ended = error, True
-                self._changed.notify_all()
+                self._wake()
 
     def _add(self, piece: bytes) -> None:
         try:
@@ -158,16 +172,20 @@ class LoopPieces:
         except TypeError:
             # It is rejected by the upload.
             size = BATCH_BYTES
-        with self._changed:
+        with self._lock:
             self._batch.append(piece)
             self._size += size
             if self._size >= BATCH_BYTES:
-                self._changed.notify_all()
+                self._wake()
 
     def _is_full(self) -> bool:
-        with self._changed:
+        with self._lock:
             is_full = self._size >= BATCH_BYTES
             if is_full:
                 # Under the lock: the other thread sets it after it has taken the batch.
                 self._room.clear()
             return is_full
+
+    def _wake(self) -> None:
+        if self._watcher is not None:
+            self._watcher.send()
