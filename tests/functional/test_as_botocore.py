@@ -178,7 +178,7 @@ def test_as_recorded(server: Server, store: str) -> None:
 @pytest.mark.parametrize(('kind', 'names'), groups().items(), ids=groups())
 def test_as_botocore(server: Server, kind: str, names: list[str]) -> None:
     """The values are the same whatever the form of the responses, and differ only as DIFFERENCES describes."""
-    count = MANY.max_examples // 4 if kind == 'in parts' else MANY.max_examples * min(len(names), 3)
+    count = MANY.max_examples // 4 if kind == 'in parts' else MANY.max_examples * min(len(names), 2)
 
     @settings(MANY, max_examples=count)
     @given(
