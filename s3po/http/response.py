@@ -368,13 +368,10 @@ class Response:
     def text(self, name: bytes) -> str | None:
         """A header as text; None if it is missing."""
         value = self.headers.get(name)
-        if value is None:
-            return None
-        # As text_of(), without a call: several headers of each response are read.
         try:
-            return value.decode()
+            return value if value is None else value.decode()
         except UnicodeDecodeError:
-            return value.decode('latin-1')
+            return text_of(value or b'')
 
 
 def text_of(value: bytes) -> str:
