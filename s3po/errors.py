@@ -20,9 +20,10 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         │     ├─ Conflict              retryable: 408, 409, RequestTimeout
         │     ├─ Throttled             retryable, after longer waits
         │     └─ ServerError           retryable
-        ├─ TransferError               the retries were used up; `__cause__` is the last attempt's error
-        │  ├─ UploadError
-        │  └─ DownloadError
+        ├─ DeleteException             base of NotFound too
+        │  └─ TransferError            the retries were used up; `__cause__` is the last attempt's error
+        │     ├─ UploadError
+        │     └─ DownloadError
         ├─ DownloadException           base of DownloadError and NotFound too
         ├─ LocalError                  an error of the local file system (also an OSError)
         ├─ ListingError                a listing that contradicts itself
@@ -183,7 +184,11 @@ class DownloadException(S3poError):
     """A download failed: the retries were used up, or the object does not exist. A name of the first s3po."""
 
 
-class NotFound(ResponseError, DownloadException):
+class DeleteException(S3poError):
+    """A deletion failed: the retries were used up, or the object does not exist. A name of the first s3po."""
+
+
+class NotFound(ResponseError, DownloadException, DeleteException):
     """The key, version or multipart upload does not exist."""
 
 
@@ -219,7 +224,7 @@ class ServerError(ResponseError):
     """The store failed (5xx)."""
 
 
-class TransferError(S3poError):
+class TransferError(DeleteException):
     """The retries of a transfer were used up; `__cause__` is the error of the last attempt.
 
     Attributes:
@@ -305,6 +310,5 @@ class UnsafePath(S3poError):
     """The key cannot be used as a local path."""
 
 
-# Names of the first s3po, besides DownloadException.
+# A name of the first s3po.
 UploadException = UploadError
-DeleteException = TransferError

@@ -13,6 +13,7 @@ from s3po.checks import slot_setters
 from s3po.errors import ConfigurationError, TransportError
 
 __all__ = [
+    'BucketRef',
     'CompletedPart',
     'DeleteFailure',
     'DeleteReport',
@@ -25,8 +26,10 @@ __all__ = [
     'Prefix',
     'TransferResult',
     'UnusableRef',
+    'bucket_ref_of',
     'check_bucket',
     'check_name',
+    'key_of',
     'ref_of',
 ]
 
@@ -43,7 +46,7 @@ class ObjectRef:
 
     Attributes:
         bucket: The bucket's name, or an access point's ARN.
-        key: The key, unescaped.
+        key: The key, unescaped. An entry of a listing may be passed for it.
         version_id: One version; None means the current one.
     """
 
@@ -51,7 +54,8 @@ class ObjectRef:
     key: str
     version_id: str | None = None
 
-    def __init__(self, *, bucket: str, key: str, version_id: str | None = None) -> None:
+    def __init__(self, *, bucket: str, key: str | ListEntry, version_id: str | None = None) -> None:
+        key = key_of(key)
         check_name(bucket, key)
         _ref_bucket(self, bucket)
         _ref_key(self, key)
@@ -89,19 +93,53 @@ class UnusableRef(ObjectRef):
         return ConfigurationError(f'{self} is not a valid name of an object')
 
 
-def ref_of(bucket: str, key: str, version_id: str | None = None) -> ObjectRef:
+def key_of(key: str | ListEntry) -> str:
+    """The key of an entry of a listing; a key unchanged. (The version of an ObjectInfo is not used.)"""
+    return key.key if isinstance(key, ListEntry) else key
+
+
+def ref_of(bucket: str, key: str | ListEntry, version_id: str | None = None) -> ObjectRef:
     """The name of an object; an UnusableRef if no object can have it. Faster than ObjectRef() for ASCII keys."""
-    is_text = bucket.__class__ is key.__class__ is str
-    if not (is_text and _is_bucket(bucket) and 0 < len(key) <= MAX_KEY_BYTES and key.isascii()):
+    if not (
+        bucket.__class__ is str
+        and isinstance(key, str)
+        and _is_bucket(bucket)
+        and 0 < len(key) <= MAX_KEY_BYTES
+        and key.isascii()
+    ):
         try:
             return ObjectRef(bucket=bucket, key=key, version_id=version_id)
         except ConfigurationError:
-            return UnusableRef(bucket=bucket, key=key, version_id=version_id)
+            return UnusableRef(bucket=bucket, key=key_of(key), version_id=version_id)
     ref = _new_ref(ObjectRef)
     _ref_bucket(ref, bucket)
     _ref_key(ref, key)
     _ref_version_id(ref, version_id)
     return ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+class BucketRef(ObjectRef):
+    """The name of a bucket. Of a listing, the key is the prefix; otherwise it is ''."""
+
+    def __init__(self, *, bucket: str, key: str = '') -> None:
+        check_bucket(bucket)
+        _ref_bucket(self, bucket)
+        _ref_key(self, key)
+        _ref_version_id(self, None)
+
+    def __str__(self) -> str:
+        text = f's3://{self.bucket}/{self.key}' if self.key else f's3://{self.bucket}'
+        # A prefix is not checked. It may not be encodable as UTF-8, but must be printable.
+        return text.encode('utf-8', 'backslashreplace').decode()
+
+
+def bucket_ref_of(bucket: str, key: str = '') -> ObjectRef:
+    """The name of a bucket; an UnusableRef if no bucket can have it."""
+    try:
+        return BucketRef(bucket=bucket, key=key)
+    except ConfigurationError:
+        return UnusableRef(bucket=bucket, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +159,9 @@ class ListEntry:
     etag: str = ''
     last_modified: datetime.datetime | None = None
     storage_class: str = 'STANDARD'
+
+    def __str__(self) -> str:
+        return self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

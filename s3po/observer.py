@@ -7,12 +7,13 @@ Invariant: an observer cannot make a transfer fail. Errors of its methods are lo
 
 from __future__ import annotations
 
+import collections
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVarTuple
 
-__all__ = ['Activity', 'Observer', 'report']
+__all__ = ['Activity', 'Observer', 'Progress', 'combined', 'report']
 
 log = logging.getLogger(__name__)
 
@@ -72,3 +73,68 @@ def report(event: Callable[[*Ts], None], *arguments: *Ts) -> None:
         event(*arguments)
     except Exception:
         log.exception('an observer failed')
+
+
+class Progress:
+    """An observer that calls a function with the numbers of bytes that were transferred."""
+
+    def __init__(self, moved: Callable[[int], object], *, is_confirmed: bool = False) -> None:
+        """
+        Args:
+            moved: Called with each number; a negative one takes back bytes that must be transferred again.
+            is_confirmed: Count the bytes of a request when it has succeeded. No number is negative then.
+        """
+        self._moved = moved
+        self._is_confirmed = is_confirmed
+        self._open = collections.Counter[Activity]()
+
+    def began(self, activity: Activity) -> None:
+        pass
+
+    def moved(self, activity: Activity, size_bytes: int) -> None:
+        if self._is_confirmed:
+            self._open[activity] += size_bytes
+        else:
+            self._moved(size_bytes)
+
+    def retried(self, activity: Activity, error: Exception) -> None:
+        pass
+
+    def throttled(self, activity: Activity) -> None:
+        pass
+
+    def ended(self, activity: Activity, error: BaseException | None) -> None:
+        if (size_bytes := self._open.pop(activity, 0)) and error is None:
+            self._moved(size_bytes)
+
+
+class _Both:
+    """Reports each event to two observers."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._observers = first, second
+
+    def began(self, activity: Activity) -> None:
+        for each in self._observers:
+            report(each.began, activity)
+
+    def moved(self, activity: Activity, size_bytes: int) -> None:
+        for each in self._observers:
+            report(each.moved, activity, size_bytes)
+
+    def retried(self, activity: Activity, error: Exception) -> None:
+        for each in self._observers:
+            report(each.retried, activity, error)
+
+    def throttled(self, activity: Activity) -> None:
+        for each in self._observers:
+            report(each.throttled, activity)
+
+    def ended(self, activity: Activity, error: BaseException | None) -> None:
+        for each in self._observers:
+            report(each.ended, activity, error)
+
+
+def combined(first: Observer | None, second: Observer | None) -> Observer | None:
+    """An observer that reports to both; None if there is neither."""
+    return _Both(first, second) if first is not None and second is not None else second if first is None else first

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar, overload
 
 import gevent
 import gevent.event
@@ -36,6 +36,8 @@ from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
 
+# The value of a job.
+T = TypeVar('T')
 # Methods that are called only by Calls and Job.
 INTERNAL: Final = frozenset({'submit', 'cancel_job'})
 # How many failures the text of a BatchError describes.
@@ -53,6 +55,13 @@ class Batch(Calls):
 
     A batch belongs to the native thread that made it. Other threads may wait for it and its jobs, and cancel both; if they
     submit, or leave the `with` block, ConfigurationError is raised.
+
+    Connection's other public names are not in a batch:
+
+    - open: a file is read and written step by step, by the greenlet that opened it.
+    - presign: it sends no request, so there is nothing to wait for.
+    - list_buckets: it is one request about the whole account.
+    - batch, conn, config, mock, retry_failed, silent: they concern the connection, not a call.
     """
 
     def __init__(
@@ -137,18 +146,28 @@ class Batch(Calls):
         self.wait()
         return not self.failed
 
-    def results(self) -> list[Any]:
-        """Wait for all jobs. Returns their values in the order of submission; for a failed job, its exception.
+    @overload
+    def results(self, jobs: None = None) -> list[Any]: ...
+    @overload
+    def results(self, jobs: Iterable[Job[T]]) -> list[T | BaseException]: ...
+    def results(self, jobs: Iterable[Job[Any]] | None = None) -> list[Any]:
+        """Wait for all jobs. Returns their values; for a failed job, its exception.
+
+        Args:
+            jobs: The jobs whose values are returned, in this order; None for all, in the order of submission.
 
         Raises:
-            ConfigurationError: The batch was made with keep_results=False.
+            ConfigurationError: The batch was made with keep_results=False, and `jobs` is None; or a job of another batch has
+                not ended.
         """
-        jobs = self._kept(self._jobs, 'results()')
+        wanted = self._kept(self._jobs, 'results()') if jobs is None else list(jobs)
         self.check_outside('results()')
         self.wait()
-        return [job.value if job.exception is None else job.exception for job in jobs]
+        if jobs is not None and (other := next((job for job in wanted if not job.has_ended), None)):
+            raise ConfigurationError(f'jobs: {other!r} is a job of another batch, and has not ended')
+        return [job.value if job.exception is None else job.exception for job in wanted]
 
-    def as_completed(self) -> Iterator[Job]:
+    def as_completed(self) -> Iterator[Job[Any]]:
         """An iterator over the jobs in the order in which they end. It stops when no job is pending.
 
         Raises:

@@ -65,7 +65,7 @@ class FailedJob:
 
     @property
     def ref(self) -> ObjectRef:
-        """The object concerned."""
+        """The object concerned; for a call on a bucket, a BucketRef."""
         return self.call.ref
 
     @property
@@ -80,7 +80,7 @@ class FailedJob:
 
     @property
     def key(self) -> str:
-        """The object's key."""
+        """The object's key; for a listing its prefix, and '' for other calls on a bucket."""
         return self.ref.key
 
     @property
@@ -133,15 +133,17 @@ class FailedJob:
         """
         for name, value in self.options.items():
             if value is LOST:
+                was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')
                 return JobError(
-                    f'{self.call} cannot be repeated: its {name} was in memory or an open file, or contained a '
-                    f'secret, and is not in the file of failed jobs; submit it again'
+                    f'{self.call} cannot be repeated: its {name} {was} in memory or an open file, or contained a '
+                    f'secret, and {is_} not in the file of failed jobs; submit it again'
                 )
-        if _is_read_once(self.options.get('source')):
-            return JobError(
-                f'{self.call} cannot be repeated: its source can be read only once, and some of it may have '
-                f'been read; submit it again with a new source'
-            )
+        for name, new in (('source', 'a new source'), ('keys', 'new keys')):
+            if _is_read_once(self.options.get(name)):
+                return JobError(
+                    f'{self.call} cannot be repeated: its {name} can be read only once, and some of it may have '
+                    f'been read; submit it again with {new}'
+                )
         if _is_written_once(self.options.get('target')):
             return JobError(
                 f'{self.call} cannot be repeated: its target cannot seek, and some of the object may have been written to it; '

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import gevent.event
 
 from s3po.batch.home import Home
 from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
 from s3po.jobs import Call
+
+if TYPE_CHECKING:
+    # Its default, which typing.TypeVar has since Python 3.13, allows `Job` without a type of the value.
+    from typing_extensions import TypeVar
+
+    T = TypeVar('T', default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar('T')
 
 __all__ = ['Job', 'JobOwner', 'not_callable']
 
@@ -35,13 +45,13 @@ class JobOwner(Protocol):
         ...
 
 
-class Job:
-    """A call that a batch carries out. Made by the methods of Batch.
+class Job(Generic[T]):
+    """A call that a batch carries out. Made by the methods of Batch. `Job[bytes]` is one whose value is bytes.
 
     Attributes:
         call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
-        ref: The object concerned.
+        ref: The object concerned; for a call on a bucket, a BucketRef.
         has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: The error of a job that cannot be carried out; None for most jobs.
@@ -86,7 +96,7 @@ class Job:
         self.has_ended = self.is_read = False
         self.failure: BaseException | None = None
         self._owner: JobOwner | None = owner
-        self.value: Any = None
+        self.value: T = None  # type: ignore[assignment]  # until it has ended
         self._waiter: gevent.event.Event | None = None
 
     def __repr__(self) -> str:
@@ -113,7 +123,7 @@ class Job:
         self.is_read = self.has_ended
         return self.failure
 
-    def get(self, timeout_s: float | None = None) -> Any:
+    def get(self, timeout_s: float | None = None) -> T:
         """Wait for the job to end, and return its value.
 
         Args:
@@ -130,7 +140,7 @@ class Job:
         if self.failure is None:
             return self.value
         if self.is_silent and self.call is not None:
-            return self.call.silent_value
+            return self.call.silent_value  # type: ignore[return-value]  # the types of the methods with `silent` have it
         raise self.failure
 
     def cancel(self) -> bool:
@@ -142,7 +152,7 @@ class Job:
         owner = self._owner
         return owner is not None and owner.cancel_job(self)
 
-    def end(self, value: Any, exception: BaseException | None) -> None:
+    def end(self, value: T, exception: BaseException | None) -> None:
         """Set the outcome; for the batch, which calls it once."""
         self.value = value
         self.failure = exception

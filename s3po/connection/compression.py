@@ -24,7 +24,12 @@ MARK_HEADER: Final = f'x-amz-meta-{MARK}'
 
 # The names of HTTP (RFC 9110, section 8.4.1; RFC 8878, section 7.2). Its 'deflate' is the zlib format.
 CONTENT_ENCODINGS: Final = {'gzip': 'gzip', 'zlib': 'deflate', 'zstd': 'zstd'}
-CODING_OF: Final = {**{encoding: coding for coding, encoding in CONTENT_ENCODINGS.items()}, 'x-gzip': 'gzip'}
+CODING_OF: Final = {
+    **{encoding: coding for coding, encoding in CONTENT_ENCODINGS.items()},
+    'x-gzip': 'gzip',
+    # S3-PO until August 2012.
+    'zlib': 'zlib',
+}
 # Encodings that change nothing. The last is the form of a request, which some stores keep by mistake.
 NO_ENCODINGS: Final = frozenset({'', 'identity', 'aws-chunked'})
 
@@ -62,8 +67,8 @@ def check_decompress(decompress: object, max_decompressed_size: object, byte_ran
         ConfigurationError: One of them is wrong.
     """
     # By identity, because 1 == True.
-    if decompress is not True and decompress is not False and decompress != 'auto':
-        raise ConfigurationError(f"decompress must be 'auto', True or False, not {decompress!r}")
+    if decompress is not True and decompress is not False and decompress not in ('auto', 'known'):
+        raise ConfigurationError(f"decompress must be 'auto', 'known', True or False, not {decompress!r}")
     if decompress is True and byte_range is not None:
         raise ConfigurationError('decompress=True needs the whole object; leave out byte_range, which counts stored bytes')
     size = max_decompressed_size
@@ -71,26 +76,26 @@ def check_decompress(decompress: object, max_decompressed_size: object, byte_ran
         raise ConfigurationError(f'max_decompressed_size must be a whole number of bytes, or None, not {size!r}')
 
 
-def decompressing(sink: Sink, ref: ObjectRef, *, is_by_encoding: bool, max_bytes: int | None) -> Sink:
+def decompressing(sink: Sink, ref: ObjectRef, *, decompress: str | bool, max_bytes: int | None) -> Sink:
     """A sink that decompresses data for another sink.
 
     Args:
         sink: Takes the decompressed data.
         ref: The object.
-        is_by_encoding: True: by the Content-Encoding too. False: only by the metadata `s3po-compress`.
+        decompress: 'auto': only by the metadata `s3po-compress`. 'known' and True: by the Content-Encoding too.
         max_bytes: The limit for the decompressed data; None for the sink's own limit.
     """
-    return DecompressingSink(sink, functools.partial(_coding_of, ref, is_by_encoding=is_by_encoding), max_bytes)
+    return DecompressingSink(sink, functools.partial(_coding_of, ref, decompress=decompress), max_bytes)
 
 
-def _coding_of(ref: ObjectRef, described: Described, *, is_by_encoding: bool) -> str | None:
+def _coding_of(ref: ObjectRef, described: Described, *, decompress: str | bool) -> str | None:
     """The compression of an object; None if it is to be left as it is.
 
     Raises:
         DownloadError: The compression is unknown.
         ConfigurationError: The library for it is not installed.
     """
-    coding = _by_encoding(ref, described) if is_by_encoding else None
+    coding = None if decompress == 'auto' else _by_encoding(ref, described, is_lenient=decompress == 'known')
     if coding is None:
         coding = described.header(MARK_HEADER)
         if coding is None:
@@ -101,12 +106,14 @@ def _coding_of(ref: ObjectRef, described: Described, *, is_by_encoding: bool) ->
     return coding
 
 
-def _by_encoding(ref: ObjectRef, described: Described) -> str | None:
+def _by_encoding(ref: ObjectRef, described: Described, *, is_lenient: bool) -> str | None:
     value = described.header('content-encoding') or ''
     encodings = [name for name in (each.strip().lower() for each in value.split(',')) if name not in NO_ENCODINGS]
     if not encodings:
         return None
     if len(encodings) > 1 or encodings[0] not in CODING_OF:
+        if is_lenient:
+            return None
         raise _unknown(ref, 'Content-Encoding', value)
     return CODING_OF[encodings[0]]
 

@@ -16,7 +16,15 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
-from s3po.connection.file_objects import OpenOptions, ReadOptions, WriteOptions, open_object
+from s3po.connection.file_objects import (
+    OpenOptions,
+    ReadOptions,
+    TextReadOptions,
+    TextWriteOptions,
+    WriteOptions,
+    open_object,
+)
+from s3po.connection.many import BucketOperations
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
@@ -26,11 +34,11 @@ from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
-from s3po.files import S3Reader, S3Writer
+from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
-from s3po.jobs.options import shows
+from s3po.jobs.options import Key, shows
 from s3po.mock import Mock
-from s3po.model import check_bucket
+from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
@@ -109,7 +117,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
                 directory buckets, other signature versions) and under moto's mocks. 'wire': the own client only. 'boto': boto3
                 only. Or an object with the methods of `s3po.s3.Transport`.
             delete: The default of each call: uploads from a path delete the file after the store has confirmed the upload.
-            silent: The default of each call: failed uploads return False and failed downloads None, instead of raising.
+            silent: The default of each call: failed uploads return False and failed downloads None, instead of raising. Type
+                checkers do not see this default, only the `silent` of a call.
             default_extra: boto3 parameters for every request that takes them ({'RequestPayer': 'requester'}).
 
         Raises:
@@ -150,6 +159,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._wiring = Wiring(settings, config, kind_of(transport))
         policy = retry or RetryPolicy(retries=retries)
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
+        self._buckets = BucketOperations(self._operations, self._wiring)
+        self._operations.by_name.update(self._buckets.by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:
@@ -211,13 +222,19 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._wiring.close()
 
     @overload
-    def open(self, bucket: str, key: str, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]) -> S3Reader: ...
+    def open(self, bucket: str, key: Key, mode: Literal['rb'] = 'rb', **options: Unpack[ReadOptions]) -> S3Reader: ...
     @overload
-    def open(self, bucket: str, key: str, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]) -> S3Writer: ...
+    def open(self, bucket: str, key: Key, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]) -> S3Writer: ...
     @overload
-    def open(self, bucket: str, key: str, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
+    def open(self, bucket: str, key: Key, mode: Literal['r', 'rt'], **options: Unpack[TextReadOptions]) -> S3TextReader: ...
+    @overload
+    def open(
+        self, bucket: str, key: Key, mode: Literal['w', 'wt', 'x', 'xt'], **options: Unpack[TextWriteOptions]
+    ) -> S3TextWriter: ...
+    @overload
+    def open(self, bucket: str, key: Key, mode: str, **options: Unpack[OpenOptions]) -> Any: ...
     @shows(OpenOptions)
-    def open(self, bucket: str, key: str, mode: str = 'rb', **options: Unpack[OpenOptions]) -> Any:
+    def open(self, bucket: str, key: str | ListEntry, mode: str = 'rb', **options: Unpack[OpenOptions]) -> Any:
         """Open an object as a file.
 
         Sequential reads prefetch, and a reader continues after a dropped connection. A writer sends parts while data are
@@ -225,7 +242,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
 
         Args:
             bucket: The bucket.
-            key: The key.
+            key: The key, or an entry of a listing.
             mode: 'rb' reads, 'wb' writes, 'xb' writes a new object only (close() raises PreconditionFailed if there is one);
                 'r', 'w' and 'x' do the same with text.
             encoding: The encoding of text; None for UTF-8.
@@ -244,7 +261,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             retries: Retries per request; None for the connection's.
 
         Returns:
-            An S3Reader or S3Writer; for text an io.TextIOWrapper around one.
+            An S3Reader or S3Writer; for text an S3TextReader or S3TextWriter (io.TextIOWrapper) around one.
 
         Raises:
             NotFound, NoSuchBucket, AccessDenied: The store refused. (A writer raises them at close() at the latest.)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypedDict
@@ -14,14 +13,14 @@ from s3po.config import MIB, TransferConfig
 from s3po.connection.arguments import add_conditions, add_content_type, object_headers
 from s3po.connection.operations import UPLOADS, Operations
 from s3po.errors import ConfigurationError, DownloadError, UploadError
-from s3po.files import OpenMode, Ranges, S3Reader, S3TextWriter, S3Writer, file_errors, open_mode
+from s3po.files import OpenMode, Ranges, S3Reader, S3TextReader, S3TextWriter, S3Writer, file_errors, open_mode
 from s3po.jobs.options import unknown_option
-from s3po.model import ObjectRef, TransferResult
+from s3po.model import ListEntry, ObjectRef, TransferResult
 from s3po.transfer import upload
 
-__all__ = ['OpenOptions', 'ReadOptions', 'WriteOptions', 'open_object']
+__all__ = ['OpenOptions', 'ReadOptions', 'TextReadOptions', 'TextWriteOptions', 'WriteOptions', 'open_object']
 
-File = S3Reader | S3Writer | S3TextWriter | io.TextIOWrapper
+File = S3Reader | S3Writer | S3TextReader | S3TextWriter
 
 # Size and number of the ranges that a reader fetches ahead, measured by benchmarks/bench_files.py.
 READ_BLOCK_BYTES: Final = 2 * MIB
@@ -54,15 +53,27 @@ class WriteOptions(TypedDict, total=False):
     retries: int | None
 
 
-class OpenOptions(ReadOptions, WriteOptions, total=False):
-    """All options of Connection.open()."""
+class TextOptions(TypedDict, total=False):
+    """The options of Connection.open() for the modes of text."""
 
     encoding: str | None
     errors: str | None
     newline: str | None
 
 
-def open_object(operations: Operations, bucket: str, key: str, mode: str, options: OpenOptions) -> File:
+class TextReadOptions(ReadOptions, TextOptions, total=False):
+    """The options of Connection.open() with mode 'r'."""
+
+
+class TextWriteOptions(WriteOptions, TextOptions, total=False):
+    """The options of Connection.open() with modes 'w' and 'x'."""
+
+
+class OpenOptions(ReadOptions, WriteOptions, TextOptions, total=False):
+    """All options of Connection.open()."""
+
+
+def open_object(operations: Operations, bucket: str, key: str | ListEntry, mode: str, options: OpenOptions) -> File:
     """Check the arguments and open the object."""
     if not options.keys() <= OpenOptions.__annotations__.keys():
         raise unknown_option('open', options, OpenOptions.__annotations__)
@@ -72,7 +83,7 @@ def open_object(operations: Operations, bucket: str, key: str, mode: str, option
     encoding = options.get('encoding') or 'utf-8'
     if opened.action == 'r':
         reader = _open_reader(operations, ref, opened, options)
-        return io.TextIOWrapper(reader, encoding, errors, newline) if opened.is_text else reader
+        return S3TextReader(reader, encoding, errors, newline) if opened.is_text else reader
     writer = _open_writer(operations, ref, opened, options)
     return S3TextWriter(writer, encoding=encoding, errors=errors, newline=newline) if opened.is_text else writer
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 from s3po.connection.operations import Operations
 from s3po.connection.tracebacks import shortened
-from s3po.errors import AccessDenied, ConfigurationError, NotFound, S3poError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import (
     NAMES,
@@ -17,11 +17,22 @@ from s3po.jobs.options import (
     DownloadFileOptions,
     DownloadOptions,
     HeadOptions,
+    Key,
+    LoudBinary,
+    LoudDownload,
+    LoudText,
+    LoudUpload,
+    QuietBinary,
+    QuietDownload,
+    QuietText,
+    QuietUpload,
+    StrPath,
+    Target,
     UploadOptions,
     shows,
     unknown_option,
 )
-from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
+from s3po.model import ListEntry, ObjectInfo, ObjectRef, Outcome, TransferResult, key_of
 
 __all__ = ['ObjectCalls']
 
@@ -38,13 +49,19 @@ class ObjectCalls:
     silent: bool
     _operations: Operations
 
+    @overload
+    def upload(self, bucket: str, key: Key, source: Any, **options: Unpack[LoudUpload]) -> TransferResult: ...
+    @overload
+    def upload(self, bucket: str, key: Key, source: Any, **options: Unpack[QuietUpload]) -> TransferResult | Literal[False]: ...
     @shows(UploadOptions)
-    def upload(self, bucket: str, key: str, source: Any, **options: Unpack[UploadOptions]) -> TransferResult:
+    def upload(
+        self, bucket: str, key: str | ListEntry, source: Any, **options: Unpack[UploadOptions]
+    ) -> TransferResult | Literal[False]:
         """Upload an object; blocks until the store has confirmed it.
 
         Args:
             bucket: The bucket.
-            key: The key, 1 to 1,024 bytes of UTF-8.
+            key: The key, 1 to 1,024 bytes of UTF-8; or an entry of a listing, for its key.
             source: Bytes-like data; a str (data too, sent as UTF-8); a pathlib.Path; a binary or text file object, from
                 its current position; or an iterable of bytes of any length. Above `multipart_threshold` it is sent in parts.
             headers: HTTP headers of the object (Cache-Control, x-amz-acl, …).
@@ -71,19 +88,37 @@ class ObjectCalls:
             LocalError: The source cannot be read.
             DeadlineExceeded: timeout_s ran out.
         """
-        result: TransferResult = self._call('upload', bucket, key, {'source': source, **options})
+        result: TransferResult | Literal[False] = self._call('upload', bucket, key, {'source': source, **options})
         return result
 
+    @overload
+    def upload_file(self, bucket: str, key: Key, path: StrPath, **options: Unpack[LoudUpload]) -> TransferResult: ...
+    @overload
+    def upload_file(
+        self, bucket: str, key: Key, path: StrPath, **options: Unpack[QuietUpload]
+    ) -> TransferResult | Literal[False]: ...
     @shows(UploadOptions)
     def upload_file(
-        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
-    ) -> TransferResult:
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[UploadOptions]
+    ) -> TransferResult | Literal[False]:
         """Upload the file at a path. Like upload(), but a str is a path too."""
-        result: TransferResult = self._call('upload_file', bucket, key, {'path': path, **options})
+        result: TransferResult | Literal[False] = self._call('upload_file', bucket, key, {'path': path, **options})
         return result
 
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[LoudBinary]) -> bytes: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[LoudText]) -> str: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: Target, **options: Unpack[LoudBinary]) -> TransferResult: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[QuietBinary]) -> bytes | None: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: None = None, **options: Unpack[QuietText]) -> str | None: ...
+    @overload
+    def download(self, bucket: str, key: Key, target: Target, **options: Unpack[QuietBinary]) -> TransferResult | None: ...
     @shows(DownloadOptions)
-    def download(self, bucket: str, key: str, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
+    def download(self, bucket: str, key: str | ListEntry, target: Any = None, **options: Unpack[DownloadOptions]) -> Any:
         """Download an object; blocks until it is complete.
 
         Args:
@@ -93,8 +128,8 @@ class ObjectCalls:
                 binary or text: written from its current position, never closed, and truncated after a failure if it can seek.
             encoding: Without a target: return a str, decoded with it.
             decompress: 'auto' decompresses objects that `compress` has compressed; True also those with a Content-Encoding of
-                gzip, deflate or zstd, and refuses other encodings; False returns the stored bytes. A byte_range always counts
-                stored bytes.
+                gzip, deflate or zstd, and refuses other encodings; 'known' returns these as stored; False returns the stored
+                bytes. A byte_range always counts stored bytes.
             max_decompressed_size: The limit for a decompressed object in bytes; None for 1,000 times its stored size and
                 64 MiB.
             version_id: A version; None for the current one.
@@ -118,16 +153,22 @@ class ObjectCalls:
         """
         return self._call('download', bucket, key, {'target': target, **options})
 
+    @overload
+    def download_file(self, bucket: str, key: Key, path: StrPath, **options: Unpack[LoudDownload]) -> TransferResult: ...
+    @overload
+    def download_file(
+        self, bucket: str, key: Key, path: StrPath, **options: Unpack[QuietDownload]
+    ) -> TransferResult | None: ...
     @shows(DownloadFileOptions)
     def download_file(
-        self, bucket: str, key: str, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
-    ) -> TransferResult:
+        self, bucket: str, key: str | ListEntry, path: str | os.PathLike[str], **options: Unpack[DownloadFileOptions]
+    ) -> TransferResult | None:
         """Download an object to a path. Like download() with that target."""
-        result: TransferResult = self._call('download_file', bucket, key, {'path': path, **options})
+        result: TransferResult | None = self._call('download_file', bucket, key, {'path': path, **options})
         return result
 
     @shows(HeadOptions)
-    def head(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> ObjectInfo:
+    def head(self, bucket: str, key: str | ListEntry, **options: Unpack[HeadOptions]) -> ObjectInfo:
         """The size, ETag, metadata and headers of an object.
 
         Raises:
@@ -137,24 +178,18 @@ class ObjectCalls:
         return info
 
     @shows(HeadOptions)
-    def exists(self, bucket: str, key: str, **options: Unpack[HeadOptions]) -> bool:
+    def exists(self, bucket: str, key: str | ListEntry, **options: Unpack[HeadOptions]) -> bool:
         """Whether there is such an object.
 
         Raises:
             AccessDenied: The credentials do not permit an answer. S3 sends 403 also for a missing key, unless they permit
                 listing the bucket.
         """
-        try:
-            self.head(bucket, key, **options)
-        except NotFound:
-            return False
-        except AccessDenied as error:
-            error.args = (f'{error.args[0]}; without the permission s3:ListBucket, S3 sends this for a missing key too',)
-            raise
-        return True
+        is_there: bool = self._call('exists', bucket, key, options)
+        return is_there
 
     @shows(DeleteOptions)
-    def delete(self, bucket: str, key: str, **options: Unpack[DeleteOptions]) -> None:
+    def delete(self, bucket: str, key: str | ListEntry, **options: Unpack[DeleteOptions]) -> None:
         """Delete an object. As on S3, deleting a missing key succeeds.
 
         Args:
@@ -170,7 +205,9 @@ class ObjectCalls:
         self._call('delete', bucket, key, options)
 
     @shows(CopyOptions)
-    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
+    def copy(
+        self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[CopyOptions]
+    ) -> TransferResult:
         """Copy an object within the store; its data are not downloaded. Above 5 GiB it is copied in parts.
 
         Args:
@@ -192,17 +229,19 @@ class ObjectCalls:
             PreconditionFailed: The source has another ETag.
             UploadError: The retries ran out.
         """
-        result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
         return result
 
     @shows(CopyOptions)
-    def move(self, bucket: str, key: str, to_bucket: str, to_key: str, **options: Unpack[CopyOptions]) -> TransferResult:
+    def move(
+        self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[CopyOptions]
+    ) -> TransferResult:
         """Copy an object, then delete the source if it has not changed. Arguments and errors are those of copy().
 
         Raises:
             SourceChanged: The source was replaced during the copy. It was not deleted.
         """
-        result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': to_key, **options})
+        result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
         return result
 
     def perform(self, call: Call) -> Outcome:
@@ -215,7 +254,7 @@ class ObjectCalls:
         except S3poError as error:
             raise shortened(error) from error.__cause__
 
-    def _call(self, operation: str, bucket: str, key: str, options: Any) -> Any:
+    def _call(self, operation: str, bucket: str, key: str | ListEntry, options: Any) -> Any:
         """Carry out one call. options: One of the dicts of s3po.jobs, created for this call."""
         names = NAMES[operation]
         if not options.keys() <= names:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import logging
 import time
 from collections.abc import Callable
@@ -27,15 +26,13 @@ from s3po.connection.arguments import (
     plain_path,
 )
 from s3po.connection.compression import add_compression, check_decompress, decompressing
+from s3po.connection.looking import exists, head, remove
 from s3po.connection.time_limits import within
 from s3po.connection.wiring import Wiring
 from s3po.errors import (
     AccessDenied,
     ConfigurationError,
     DownloadError,
-    InvalidRequest,
-    NetworkError,
-    NotFound,
     PreconditionFailed,
     SourceChanged,
     TransferError,
@@ -44,12 +41,11 @@ from s3po.errors import (
 from s3po.jobs import DEFAULTS, Call
 from s3po.jobs.options import Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
-from s3po.observer import Observer
+from s3po.observer import Observer, combined
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
 from s3po.s3.expected import version_to_read
 from s3po.s3.parameters import check_extra, known_extra
-from s3po.s3.status import is_gone
 from s3po.transfer import (
     Attempts,
     Fetched,
@@ -95,7 +91,8 @@ class Operations:
     Attributes:
         config: The settings of transfers, unless a call has its own.
         observer: Receives the events of all requests; None for no observer.
-        by_name: The function of each operation. It takes the object and the options of the call, and ignores `timeout_s`.
+        by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
+            functions of s3po.connection.many are added by Connection.
     """
 
     def __init__(
@@ -120,6 +117,7 @@ class Operations:
             'delete': self._delete_object,
             'copy': self._copy,
             'move': self._move,
+            'exists': self._exists,
         }
 
     def perform_within(self, call: Call) -> Outcome:
@@ -127,12 +125,28 @@ class Operations:
         function = self.by_name[call.operation]
         return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
 
-    def attempts(self, bucket: str, key: str, retries: int | None, failure: type[TransferError] = TransferError) -> Attempts:
-        """The attempts for one object, or (with key '') for a bucket."""
+    def attempts(
+        self,
+        bucket: str,
+        key: str,
+        retries: int | None,
+        failure: type[TransferError] = TransferError,
+        observer: Observer | None = None,
+    ) -> Attempts:
+        """The attempts for one object, or (with key '') for a bucket, or (with bucket '') for all buckets.
+
+        Args:
+            bucket: The bucket.
+            key: The key.
+            retries: The number of retries; None for the policy's.
+            failure: The error class that is raised when the retries are used up.
+            observer: Receives the events after the connection's observer.
+        """
         if retries is not None:
             check_retries(retries)
         transport, governor = self._wiring.resolve(bucket)
-        kind = Attempts if self.observer is None else ObservedAttempts
+        observer = self.observer if observer is None else combined(self.observer, observer)
+        kind = Attempts if observer is None else ObservedAttempts
         return kind(
             transport,
             governor,
@@ -143,7 +157,7 @@ class Operations:
             key=key,
             retries=retries,
             failure=failure,
-            observer=self.observer,
+            observer=observer,
         )
 
     def finish_clean_up(self) -> None:
@@ -199,7 +213,7 @@ class Operations:
             is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
-            attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError)
+            attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
             to_send = opened if compress is None else compressed(opened, compress)
             result = upload(attempts, to_send, options.get('config', self.config), sent, extra)
             if is_to_delete:
@@ -246,8 +260,8 @@ class Operations:
             check_decompress(decompress, max_decompressed_size, byte_range)
         opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
         if decompress is not False and byte_range is None:
-            sink = decompressing(opened, ref, is_by_encoding=decompress is True, max_bytes=max_decompressed_size)
-        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError)
+            sink = decompressing(opened, ref, decompress=decompress, max_bytes=max_decompressed_size)
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError, options.get('observer'))
         fetched = download(
             ObjectDownload(
                 attempts,
@@ -265,6 +279,11 @@ class Operations:
         attempts = self.attempts(ref.bucket, ref.key, options.get('retries'))
         info = head(attempts, ref, self.extra(options.get('extra'), 'HeadObject'))
         return Outcome(value=info, retries=attempts.retried)
+
+    def _exists(self, ref: ObjectRef, options: HeadOptions) -> Outcome:
+        attempts = self.attempts(ref.bucket, ref.key, options.get('retries'))
+        is_there = exists(attempts, ref, self.extra(options.get('extra'), 'HeadObject'))
+        return Outcome(value=is_there, retries=attempts.retried)
 
     def _delete_object(self, ref: ObjectRef, options: DeleteOptions) -> Outcome:
         extra = self.extra(options.get('extra'), 'DeleteObject', 'HeadObject')
@@ -334,52 +353,3 @@ class Operations:
 
 def _outcome(result: TransferResult) -> Outcome:
     return Outcome(value=result, size_bytes=result.size_bytes, retries=result.attempts - result.parts)
-
-
-def head(attempts: Attempts, ref: ObjectRef, extra: Extra, if_match: str | None = None) -> ObjectInfo:
-    """The description of an object by a HEAD or, if that is forbidden or lacks the size, by a GET of the first byte.
-
-    Some stores and proxies allow only GET. The refusal of a HEAD has no body, and that of a GET names the reason. Proxies that
-    compress responses drop the Content-Length.
-    """
-    look = functools.partial(
-        attempts.transport.head_object, ref.bucket, ref.key, if_match=if_match, version_id=ref.version_id, extra=extra
-    )
-    try:
-        info = attempts.run('HeadObject', look)
-        if info.size_bytes >= 0:
-            return info
-    except AccessDenied as error:
-        if error.status != http.client.FORBIDDEN:
-            raise
-
-    def look_by_get(byte_range: tuple[int, int] | None) -> ObjectInfo:
-        answer = attempts.transport.get_object(
-            ref.bucket, ref.key, byte_range=byte_range, if_match=if_match, version_id=ref.version_id, extra=extra
-        )
-        try:
-            if answer.whole_bytes < 0 or answer.offset:
-                raise NetworkError(f'GetObject {ref}: the response has neither a length nor the size of the object')
-            return answer.info
-        finally:
-            answer.close()
-
-    try:
-        return attempts.run('GetObject', functools.partial(look_by_get, (0, 1)))
-    except InvalidRequest as error:
-        if error.status != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-    # An empty object has no first byte.
-    return attempts.run('GetObject', functools.partial(look_by_get, None))
-
-
-def remove(attempts: Attempts, ref: ObjectRef, extra: Extra) -> None:
-    """Delete an object, with retries: repeating a DELETE is harmless."""
-    delete = functools.partial(attempts.transport.delete_object, ref.bucket, ref.key, version_id=ref.version_id, extra=extra)
-    try:
-        attempts.run('DeleteObject', delete)
-    except NotFound as error:
-        # Some stores reject the deletion of a missing key. Usually an attempt whose response was lost has deleted it.
-        if not is_gone(error):
-            raise
-        log.debug('%s is already deleted: %s', ref, error)

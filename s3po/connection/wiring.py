@@ -15,6 +15,7 @@ import gevent.lock
 
 from s3po import checksum
 from s3po.config import TransferConfig
+from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
@@ -62,7 +63,7 @@ class Wiring:
         self._logged: set[str] = set()
 
     def resolve(self, bucket: str) -> tuple[Transport, Governor]:
-        """The transport for a bucket, and the governor of this thread. Called once per call.
+        """The transport for a bucket ('' for requests about all), and the governor of this thread. Called once per call.
 
         While a mock of moto is active, the transport is one for moto only.
 
@@ -77,7 +78,7 @@ class Wiring:
         return state.by_bucket.get(bucket) or self._choose(state, bucket), state.governor
 
     def presigner(self, bucket: str) -> BotoTransport | WireTransport:
-        """The transport that makes a bucket's presigned URLs: that of its requests; boto3 if the caller passed a transport.
+        """The transport that makes a bucket's presigned URLs: that of its requests, or boto3 if that has no URLs.
 
         Raises:
             ConfigurationError: As for resolve().
@@ -85,13 +86,33 @@ class Wiring:
         state = self._hubs.get()
         if is_mocked():
             return self._mocked(state)
+        if hasattr(self._given, 'presigned_url'):
+            return self._given  # type: ignore[return-value]  # only the method that is used was checked
         return state.by_bucket.get(bucket) or self._choose(state, bucket)
 
+    def requester(self, bucket: str) -> Requester:
+        """Sends requests of the caller's own to a bucket.
+
+        Raises:
+            ConfigurationError: The bucket is not served by s3po's HTTP client, but by boto3, a mock or the caller's transport.
+        """
+        transport, _ = self.resolve(bucket)
+        state = self._hubs.get()
+        if state.requester is None or transport is not state.wire:
+            raise ConfigurationError("this request needs s3po's HTTP client: neither a mock, nor transport='boto' can send it")
+        return state.requester
+
+    def signing(self) -> tuple[Keys | None, str]:
+        """The current keys, None if requests are not signed; and the region, which is us-east-1 if none is set."""
+        from s3po.endpoints.boto_client import find_region
+
+        return self._key_source().current, find_region(self._settings) or 'us-east-1'
+
     def client(self) -> S3Client:
-        """The boto3 client of this thread; while a mock of moto is active, one for moto only."""
+        """The boto3 client of this thread, or of the caller's transport; while a mock of moto is active, one for moto only."""
         if is_mocked():
             return self._mocked(self._hubs.get()).client
-        return self._own_client()
+        return getattr(self._given, 'client', None) or self._own_client()
 
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
@@ -109,7 +130,8 @@ class Wiring:
     def _choose(self, state: _HubState, bucket: str) -> BotoTransport | WireTransport:
         """Choose the transport of a bucket, and keep the choice."""
         chosen: BotoTransport | WireTransport | None = None
-        if self._kind in ('auto', 'wire'):
+        # Requests about all buckets go through boto3.
+        if bucket and self._kind in ('auto', 'wire'):
             try:
                 self._places.find(bucket)
                 chosen = self._wire(state)
@@ -149,11 +171,15 @@ class Wiring:
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                if self._keys is None:
-                    self._keys = key_source(settings, self._own_client)
                 routes = Routes(self._places, HTTPClient(http.timeouts, http.tls), payload_signing=signing)
-                state.wire = WireTransport(Requester(routes, self._keys, user_agent=http.user_agent_extra))
+                state.requester = Requester(routes, self._key_source(), user_agent=http.user_agent_extra)
+                state.wire = WireTransport(state.requester)
             return state.wire
+
+    def _key_source(self) -> KeySource:
+        if self._keys is None:
+            self._keys = key_source(self._settings, self._own_client)
+        return self._keys
 
     def _mocked(self, state: _HubState) -> BotoTransport:
         from s3po.endpoints.boto_client import build_mocked_client, find_region
@@ -175,6 +201,7 @@ class _HubState:
         self.governor = Governor(config.max_concurrency, fixed=config.max_requests)
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
+        self.requester: Requester | None = None
         self.mocked: BotoTransport | None = None
         # The transport of each bucket, while no mock is active.
         self.by_bucket: dict[str, BotoTransport | WireTransport] = {}

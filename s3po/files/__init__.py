@@ -11,7 +11,7 @@ from s3po.files.errors import as_file_error, file_errors
 from s3po.files.modes import OpenMode, open_mode
 from s3po.files.ranges import Ranges
 from s3po.files.reader import S3Reader
-from s3po.files.text import S3TextWriter
+from s3po.files.text import S3TextReader, S3TextWriter
 from s3po.files.writer import AbortedOnError, S3Writer, Send
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     'OpenMode',
     'Ranges',
     'S3Reader',
+    'S3TextReader',
     'S3TextWriter',
     'S3Writer',
     'Send',

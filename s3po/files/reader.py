@@ -7,24 +7,23 @@ each block. A seek fetches little more than the requested bytes, because most pr
 from __future__ import annotations
 
 import collections
+import errno
 import functools
 import io
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import gevent
 
 from s3po.checks import is_whole
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
+from s3po.files.boto3_objects import boto3_object
 from s3po.files.ranges import Ranges
 from s3po.runtime import Captured, spawn
 from s3po.s3.expected import is_strong
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ['S3Reader']
 
@@ -38,6 +37,10 @@ GROWTH: Final = 4
 AT_ONCE_BYTES: Final = 8 * MIB
 
 
+class NegativePosition(OSError, ValueError):
+    """A seek to a position before the beginning."""
+
+
 class S3Reader(io.BufferedIOBase):
     """An object opened for reading in binary mode, for any code that reads files: csv, zipfile, pandas, pyarrow.
 
@@ -48,6 +51,7 @@ class S3Reader(io.BufferedIOBase):
     Attributes:
         info: The store's description of the object.
         size: The object's size in bytes.
+        blocksize: The block_size with which it was opened.
         name: The object's URL, s3://bucket/key.
         mode: 'rb'
     """
@@ -65,6 +69,7 @@ class S3Reader(io.BufferedIOBase):
             NotFound: The object does not exist.
         """
         super().__init__()
+        self.blocksize = block_size
         self._block_size = max(block_size, LEAST_BYTES)
         self._read_ahead = read_ahead
         self._block: bytes | bytearray
@@ -98,18 +103,22 @@ class S3Reader(io.BufferedIOBase):
         self._check_open()
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Set the position of the next read; sends no request. Reads beyond the end return b''."""
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position of the next read; sends no request. Reads beyond the end return b''.
+
+        Raises:
+            ValueError: The position is negative. It is an OSError (EINVAL) too, as for files on disk.
+        """
         self._check_open()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
             raise ValueError(f'whence must be os.SEEK_SET, SEEK_CUR or SEEK_END, not {whence!r}')
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
-            raise ValueError(f'a position cannot be negative: {base + offset}')
+            raise NegativePosition(errno.EINVAL, f'a position cannot be negative: {base + offset}')
         self._position = base + offset
         return self._position
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Return up to size bytes, fewer only at the end; all remaining bytes if size is None or negative. Blocks.
 
         Raises:
@@ -140,10 +149,12 @@ class S3Reader(io.BufferedIOBase):
             wanted -= len(piece)
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
-    def read1(self, size: int = -1, /) -> bytes:
+    def read1(self, size: int | None = -1) -> bytes:
         """Return up to size bytes that are in memory; fetches a block only if there are none."""
         self._check_open()
-        return self._take(self._block_size if size < 0 else size) if size else b''
+        if size == 0:
+            return b''
+        return self._take(self._block_size if size is None or size < 0 else size)
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill a buffer; returns the number of bytes, fewer than its length only at the end."""
@@ -168,12 +179,12 @@ class S3Reader(io.BufferedIOBase):
         self._position += len(block)
         return len(block)
 
-    def peek(self, size: int = 0, /) -> bytes:
+    def peek(self, size: int = 0) -> bytes:
         """Return the next bytes without moving the position: at least one byte, unless at the end."""
         self._check_open()
         return bytes(self._in_block()) if self._load(max(1, size)) else b''
 
-    def readline(self, size: int | None = -1, /) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         """Return bytes up to and including the next line feed, or to the end, or size bytes."""
         self._check_open()
         position = self._position
@@ -208,6 +219,10 @@ class S3Reader(io.BufferedIOBase):
             raise ConfigurationError(f'chunk_size must be a whole number of bytes from 1, or None, not {chunk_size!r}')
         while piece := self.read1() if chunk_size is None else self.read(chunk_size):
             yield piece
+
+    def to_boto3(self, resource: Any) -> Any:
+        """The object in boto3: an Object of a `boto3.resource('s3')`, or an ObjectVersion if a version was opened."""
+        return boto3_object(resource, self._ranges.ref)
 
     def close(self) -> None:
         """Cancel prefetching and free the memory. May be called twice."""

@@ -6,8 +6,34 @@ import io
 from typing import Any
 
 from s3po.files.writer import AbortedOnError
+from s3po.model import ObjectInfo
 
-__all__ = ['S3TextWriter']
+__all__ = ['S3TextReader', 'S3TextWriter']
+
+
+class S3TextReader(io.TextIOWrapper):
+    """An object opened for reading in text mode.
+
+    Attributes:
+        info: The store's description of the object, as of S3Reader.
+        size: The object's size in bytes.
+        blocksize: The block_size with which it was opened.
+    """
+
+    buffer: Any
+
+    @property
+    def info(self) -> ObjectInfo:
+        found: ObjectInfo = self.buffer.info
+        return found
+
+    @property
+    def size(self) -> int:
+        return int(self.buffer.size)
+
+    @property
+    def blocksize(self) -> int:
+        return int(self.buffer.blocksize)
 
 
 class S3TextWriter(AbortedOnError, io.TextIOWrapper):
@@ -37,6 +63,11 @@ class S3TextWriter(AbortedOnError, io.TextIOWrapper):
             name, mode = self._writer.name, self._writer.mode
             raise TypeError(f'{name}: text mode takes str, not {type(text).__name__}; open it with mode {mode!r} for bytes')
         return super().write(text)
+
+    def tell(self) -> int:
+        """Return the number of bytes written. (The position in a text file, as in Python's; not a number of characters.)"""
+        self.flush()
+        return int(self._writer.tell())
 
     def abort(self) -> None:
         """Close without publishing; see S3Writer.abort()."""

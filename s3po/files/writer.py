@@ -18,6 +18,7 @@ from s3po.body.sources import BytesSource
 from s3po.config import KIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import unclosed
+from s3po.files.boto3_objects import boto3_object
 from s3po.model import ObjectRef, TransferResult
 from s3po.runtime import Captured, Task, process
 
@@ -54,8 +55,12 @@ class AbortedOnError:
         else:
             self.abort()
 
+    def terminate(self: Abortable) -> None:
+        """Like abort(). (smart_open's name.)"""
+        self.abort()
 
-class S3Writer(io.BufferedIOBase):
+
+class S3Writer(AbortedOnError, io.BufferedIOBase):
     """An object opened for writing in binary mode. close() publishes it completely; abort() publishes nothing.
 
     Less than one part is sent as one PUT in close(). The first full part begins a multipart upload, whose parts are sent while
@@ -65,6 +70,7 @@ class S3Writer(io.BufferedIOBase):
     Attributes:
         result: The TransferResult after close(); None before, and after abort().
         name: The object's URL, s3://bucket/key.
+        blocksize: The size of a part in bytes.
         mode: 'wb' or 'xb'
     """
 
@@ -80,7 +86,7 @@ class S3Writer(io.BufferedIOBase):
         self.result: TransferResult | None = None
         self._ref = ref
         self._send = send
-        self._part_bytes = part_bytes
+        self._part_bytes = self.blocksize = part_bytes
         self.name, self.mode = str(ref), mode
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -108,7 +114,7 @@ class S3Writer(io.BufferedIOBase):
         self._check_open()
         return self._position
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Any) -> int:
         """Write all of the data. Blocks while as many parts are full as are sent in parallel.
 
         Returns:
@@ -172,6 +178,10 @@ class S3Writer(io.BufferedIOBase):
                 self._give_up()
             finally:
                 super().close()
+
+    def to_boto3(self, resource: Any) -> Any:
+        """The object in boto3: an Object of a `boto3.resource('s3')`. It exists after close()."""
+        return boto3_object(resource, self._ref)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if kind is None and self._process is process.mark:

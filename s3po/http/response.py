@@ -368,7 +368,13 @@ class Response:
     def text(self, name: bytes) -> str | None:
         """A header as text; None if it is missing."""
         value = self.headers.get(name)
-        return None if value is None else text_of(value)
+        if value is None:
+            return None
+        # As text_of(), without a call: several headers of each response are read.
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.decode('latin-1')
 
 
 def text_of(value: bytes) -> str:

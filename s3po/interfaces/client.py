@@ -1,44 +1,67 @@
 """handtruck's S3Client: objects by name, results that may be awaited.
 
-All calls are synchronous: they return when the result is there, and other greenlets run meanwhile. Awaiting a result returns at
-once.
+Without a running event loop, calls are synchronous: they return when the result is there, and other greenlets run meanwhile.
+Inside an event loop, they return at once: a native thread of the client carries out the request, which begins at the call, and
+the response is awaited.
+
+The methods for one request return a Response for every response of the store, also for a refusal: `raise_for_status()` raises
+its error. The methods for several requests (multipart, parallel, rename, listings) raise.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import urllib.parse
-import warnings
-from collections.abc import AsyncIterable, Iterable, Mapping
-from dataclasses import replace
+import pathlib
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 
 from s3po.checks import is_whole
-from s3po.config import GIB, MAX_PAGE_KEYS, MIB, MIN_PART_BYTES, TransferConfig
-from s3po.credentials import URLCredentials
-from s3po.errors import ConfigurationError, NoSuchBucket, NotFound
-from s3po.interfaces.places import Place, Places
-from s3po.interfaces.responses import AsyncPieces, Pages, Response, response_of, result_response
+from s3po.config import MAX_PAGE_KEYS, MIB, MIN_PART_BYTES
+from s3po.connection import (
+    NativeWorker,
+    check_sha256,
+    get_call,
+    pieces_of,
+    reading,
+    running_loop,
+    send_raw,
+    sign_url,
+    wait_until,
+)
+from s3po.errors import ConfigurationError
+from s3po.interfaces.client_arguments import Parts, url_without_keys
+from s3po.interfaces.places import Name, Place, Places
+from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
 
 __all__ = ['Response', 'S3Client']
 
 Data = Any
 Path = str | os.PathLike[str]
+Given = Mapping[str, str] | None
 
 PART_BYTES: Final = 5 * MIB
 RANGE_BYTES: Final = 8 * MIB
 DAY_S: Final = 24 * 3600
+# The longest wait of close() for the clean-up of calls that it cancelled, in seconds.
+CLOSE_S: Final = 10.0
 
 
 class S3Client:
     """A store, or one of its buckets, at a URL. A name is the path after the URL: 'bucket/key', or 'key'."""
 
+    # How the tools in s3po.compat differ: what get() decompresses, whether get_file_parallel() fails if the object is replaced,
+    # and the class of listings.
+    _decompress: bool | str = 'known'
+    _pins = False
+    _pages = Pages
+
     def __init__(
         self,
-        url: str,
+        url: object,
         *,
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
@@ -46,13 +69,14 @@ class S3Client:
         region: str | None = None,
         credentials: Any = None,
         client: object = None,
+        session: object = None,
         bucket_in_host: bool | None = None,
         connection: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
-            url: The store's URL; a bucket may be the first label of its host name, or in its path. It may contain the keys
-                ('https://key:secret@host'), which sign the requests and are never sent.
+            url: The store's URL, a str or a URL object. A bucket may be the first label of its host name, or in its path. It
+                may contain the keys ('https://key:secret@host'), which sign the requests and are never sent.
             access_key_id: The access key. The keys are taken from these arguments, else from `credentials`, else from the URL,
                 else from where boto3 finds them.
             secret_access_key: The secret key.
@@ -60,6 +84,7 @@ class S3Client:
             region: The store's region.
             credentials: One of s3po.credentials, a boto3 session or a function, as for Connection.
             client: Ignored: s3po has its own HTTP client.
+            session: Ignored, as `client`.
             bucket_in_host: Whether the bucket is the first label of the host name. None detects it: by AWS's host names; for
                 other hosts, if a name has no room for a bucket ('key' and a URL without a path).
             connection: Further arguments of Connection, such as {'verify': …, 'retries': …}.
@@ -67,9 +92,8 @@ class S3Client:
         Raises:
             ConfigurationError: An argument is wrong.
         """
-        if client is not None:
-            warnings.warn('client= is not needed: s3po has its own HTTP client; leave it out', DeprecationWarning, stacklevel=2)
-        bare, keys = _without_keys(url, region)
+        region = region or None
+        bare, keys = url_without_keys(str(url), region)
         given: dict[str, Any] = {'region': region, **(connection or {})}
         if access_key_id is not None or secret_access_key is not None or session_token is not None:
             given |= {
@@ -82,6 +106,7 @@ class S3Client:
         elif keys is not None:
             given['credentials'] = keys
         self._places = Places(bare, given, bucket_in_host)
+        self._worker = NativeWorker(self._places.close)
         self.url = bare
 
     def __repr__(self) -> str:
@@ -99,246 +124,347 @@ class S3Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the kept connections. The client may be used again."""
+        ended = self._worker.close()
+        if ended is not None:
+            await ended
         self._places.close()
 
-    def put(self, name: str, data: Data, *, headers: Mapping[str, str] | None = None) -> Response:
+    def close(self) -> None:
+        """Cancel the calls in progress and close the kept connections. The client may be used again."""
+        ended = self._worker.close()
+        if ended is not None:
+            wait_until(ended.ready, CLOSE_S)
+        self._places.close()
+
+    def put(
+        self,
+        object_name: Name,
+        content: Data = None,
+        *,
+        headers: Given = None,
+        params: Any = None,
+        compress: str | None = None,
+        content_sha256: str | None = None,
+        data: Data = None,
+    ) -> Response:
         """Upload an object.
 
         Args:
-            name: The object's name.
-            data: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. An
-                async iterable is consumed within this call, by a separate event loop.
+            object_name: The object's name, a str or a pathlib path.
+            content: Bytes, a str (sent as UTF-8), a pathlib.Path, a file object, or an iterable or async iterable of bytes. An
+                async iterable is consumed by the running event loop; without one, by a separate loop.
             headers: HTTP headers of the object.
+            params: Parameters of the query. With them, request() sends the request.
+            compress: As for Connection.upload().
+            content_sha256: The SHA-256 of bytes or a str; it is compared with the content. It may always be left out.
+            data: Another name of `content`.
 
         Raises:
-            S3poError: As for Connection.upload().
+            S3poError: No response, or wrong arguments; as for Connection.upload().
         """
-        return self._perform('upload', name, {'source': _source(data), 'headers': headers})
+        content = data if content is None else content
+        if content is None:
+            raise ConfigurationError("put() needs content; b'' is an empty object")
+        check_sha256(content_sha256, content)
+        if params:
+            return self.request('PUT', object_name, headers, params, content)
+        options = {'source': _source(content), 'headers': headers, 'compress': compress}
+        return self._perform('upload', object_name, options, is_single=True)
 
-    def put_file(self, name: str, path: Path, *, headers: Mapping[str, str] | None = None) -> Response:
-        """Upload the file at a path."""
-        return self._perform('upload_file', name, {'path': path, 'headers': headers})
+    def put_file(
+        self,
+        object_name: Name,
+        file_path: Path,
+        *,
+        headers: Given = None,
+        chunk_size: int | None = None,
+        content_sha256: str | None = None,
+    ) -> Response:
+        """Upload the file at a path. `chunk_size` has no effect; for the other arguments see put()."""
+        check_sha256(content_sha256, None)
+        return self._perform('upload_file', object_name, {'path': file_path, 'headers': headers}, is_single=True)
 
     def put_file_multipart(
         self,
-        name: str,
-        path: Path,
+        object_name: Name,
+        file_path: Path,
         *,
-        headers: Mapping[str, str] | None = None,
-        workers_count: int = 8,
+        headers: Given = None,
         part_size: int = PART_BYTES,
+        workers_count: int = 8,
+        max_size: int | None = None,
         part_upload_tries: int = 4,
+        calculate_content_sha256: bool = True,
     ) -> Response:
         """Upload the file at a path in parts; a file of at most one part is sent in one request.
 
         Args:
-            name: The object's name.
-            path: The file.
+            object_name: The object's name.
+            file_path: The file.
             headers: HTTP headers of the object.
-            workers_count: How many parts are sent in parallel.
             part_size: The size of a part, 5 MiB to 5 GiB.
+            workers_count: How many parts are sent in parallel.
+            max_size: The most parts in memory; None for workers_count.
             part_upload_tries: The number of attempts per part.
+            calculate_content_sha256: No effect: the connection's settings select the checksum of parts.
 
         Raises:
             ConfigurationError: A number is out of its range.
             UploadError: The attempts for a part were used up. Nothing is published, and no parts are left.
         """
-        parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
-        return self._perform('upload_file', name, {'path': path, 'headers': headers}, parts)
+        parts = Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries', max_size=max_size)
+        return self._perform('upload_file', object_name, {'path': file_path, 'headers': headers}, parts)
 
     def put_multipart(
         self,
-        name: str,
-        data: Data,
+        object_name: Name,
+        content: Data = None,
         *,
-        headers: Mapping[str, str] | None = None,
-        workers_count: int = 8,
+        headers: Given = None,
         part_size: int = PART_BYTES,
+        workers_count: int = 8,
+        max_size: int | None = None,
         part_upload_tries: int = 4,
+        calculate_content_sha256: bool = True,
+        data: Data = None,
     ) -> Response:
-        """Upload an iterable of bytes, sync or async, in parts; the arguments are those of put_file_multipart()."""
-        parts = _Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries')
-        return self._perform('upload', name, {'source': _source(data), 'headers': headers}, parts)
+        """Upload an iterable of bytes, sync or async, in parts; the arguments are those of put() and put_file_multipart()."""
+        parts = Parts(workers_count, part_size, part_upload_tries, 'part_upload_tries', max_size=max_size)
+        source = _source(data if content is None else content)
+        return self._perform('upload', object_name, {'source': source, 'headers': headers}, parts)
 
-    def get(self, name: str, *, headers: Mapping[str, str] | None = None) -> Response:
-        """Download an object into memory; `content` has its bytes. A missing object returns a Response with status 404.
+    def get(self, object_name: Name, *, headers: Given = None, params: Any = None) -> Response:
+        """Download an object into memory; `content` has its bytes, decompressed if it has a known Content-Encoding.
 
         Args:
-            name: The object's name.
-            headers: 'Range' ('bytes=0-99') or 'If-Match'; others are rejected.
+            object_name: The object's name.
+            headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and 'If-None-Match'. If there are
+                others than ranges, conditions, payer, owner and encryption, request() sends the request.
+            params: As for put().
         """
-        place = self._places.find(name)
-        options = _reading(headers)
-        try:
-            outcome = place.connection.perform(Call('download', place.ref, options))
-        except (NotFound, NoSuchBucket) as error:
-            return response_of(error)
-        assert outcome.described is not None
-        assert isinstance(outcome.value, bytes)
-        status = HTTPStatus.OK if 'byte_range' not in options else HTTPStatus.PARTIAL_CONTENT
-        return Response(status, outcome.described.info.headers, outcome.value)
+        place, asked = self._places.find(object_name), reading(headers)
+        if params or not asked.is_plain:
+            return self.request('GET', object_name, headers, params)
 
-    def head(self, name: str) -> Response:
-        """Return the object's headers in `headers`. A missing object returns a Response with status 404."""
-        place = self._places.find(name)
-        try:
-            info = place.connection.head(place.bucket, place.key)
-        except (NotFound, NoSuchBucket) as error:
-            return response_of(error)
-        return Response(HTTPStatus.OK, info.headers)
+        def get() -> Response:
+            outcome = place.connection.perform(get_call(place.connection, place.ref, asked, self._decompress))
+            assert outcome.described is not None
+            assert isinstance(outcome.value, bytes)
+            status = HTTPStatus.OK if asked.byte_range is None else HTTPStatus.PARTIAL_CONTENT
+            return Response(status, outcome.described.info.headers, outcome.value)
 
-    def delete(self, name: str) -> Response:
-        """Delete an object; a missing object is no error."""
-        place = self._places.find(name)
-        place.connection.delete(place.bucket, place.key)
-        return Response(HTTPStatus.NO_CONTENT)
+        return self._started(get)
+
+    def head(self, object_name: Name, *, headers: Given = None, params: Any = None) -> Response:
+        """Return the object's headers in `headers`. The arguments are those of get()."""
+        place, asked = self._places.find(object_name), reading(headers)
+        if params or asked.byte_range or not asked.is_plain:
+            return self.request('HEAD', object_name, headers, params)
+        head = functools.partial(place.connection.head, place.bucket, place.key, extra=asked.head_extra)
+        return self._started(lambda: Response(HTTPStatus.OK, head().headers))
+
+    def delete(self, object_name: Name, *, headers: Given = None, params: Any = None) -> Response:
+        """Delete an object; a missing object is no error. With headers or params, request() sends the request."""
+        place = self._places.find(object_name)
+        if headers or params:
+            return self.request('DELETE', object_name, headers, params)
+
+        def delete() -> Response:
+            place.connection.delete(place.bucket, place.key)
+            return Response(HTTPStatus.NO_CONTENT)
+
+        return self._started(delete)
+
+    def post(self, object_name: Name, content: Data = None, *, headers: Given = None, params: Any = None) -> Response:
+        """Send a POST request; see request()."""
+        return self.request('POST', object_name, headers, params, content)
+
+    def request(
+        self,
+        method: str,
+        path: Name,
+        headers: Given = None,
+        params: Any = None,
+        content: Data = None,
+        content_sha256: str | None = None,
+    ) -> Response:
+        """Send a signed request to an object or a bucket, such as `request('GET', 'bucket', params={'acl': ''})`.
+
+        Args:
+            method: The HTTP method. A POST is sent once; other requests are retried.
+            path: The name of the object or bucket. A PUT or DELETE of a bucket needs params.
+            headers: The headers.
+            params: The parameters of the query: a mapping, pairs, or 'name=value&…'.
+            content: The body, as for put(); it is read into memory.
+            content_sha256: As for put().
+
+        Returns:
+            The response with its body in memory (at most 5 GiB).
+
+        Raises:
+            ConfigurationError: The connection uses a mock or boto3.
+        """
+        place, source = self._places.find_any(path), _source(content)
+        check_sha256(content_sha256, content or b'')
+        send = functools.partial(send_raw, place.connection, method.upper(), place.bucket, place.key)
+        return self._started(lambda: Response(*send(params=params, headers=headers, content=source)), source)
 
     def list_objects_v2(
         self,
-        bucket: str = '',
-        prefix: str | None = None,
+        object_name: Name = '/',
+        prefix: str | pathlib.PurePath | None = None,
         delimiter: str | None = None,
         max_keys: int | None = None,
         *,
+        bucket: str | None = None,
         start_after: str | None = None,
     ) -> Pages:
         """List objects. Returns pages for `for` and `async for`; each is a list of Listed.
 
         Args:
-            bucket: The bucket ('bucket/'); '' if the URL contains it.
+            object_name: The bucket ('bucket/'); '/' if the URL contains it.
             prefix: Return only keys with this prefix.
             delimiter: Keys that contain it after the prefix are grouped in the page's `prefixes`.
             max_keys: The most keys per page, 1 to 1,000; None for 1,000.
+            bucket: The bucket, in place of object_name.
             start_after: Return only keys after this one.
         """
-        place = self._places.find_bucket(bucket)
+        place = self._places.find_bucket(object_name if bucket is None else bucket)
         size = MAX_PAGE_KEYS if max_keys is None else max_keys
-        found = place.connection.list(place.bucket, prefix or '', delimiter=delimiter, start_after=start_after, page_size=size)
-        return Pages(found, size)
+        prefix = prefix.as_posix() if isinstance(prefix, pathlib.PurePath) else prefix or ''
+        found = functools.partial(
+            place.connection.list, place.bucket, prefix, delimiter=delimiter, start_after=start_after, page_size=size
+        )
+        return self._pages(found, size, self._worker.submit)
 
     def get_file_parallel(
         self,
-        name: str,
-        path: Path,
+        object_name: Name,
+        file_path: Path,
         *,
-        workers_count: int = 8,
+        headers: Given = None,
         range_step: int = RANGE_BYTES,
+        workers_count: int = 8,
         range_get_tries: int = 4,
+        buffer_size: int | None = None,
     ) -> Response:
         """Download an object to a path, in parallel ranges of one version (the ETag of the first range).
 
         Args:
-            name: The object's name.
-            path: The file: it is unchanged or complete, whatever happens.
-            workers_count: How many ranges are fetched in parallel.
+            object_name: The object's name.
+            file_path: The file: it is unchanged or complete, whatever happens.
+            headers: The conditions, and the headers of payer, owner and encryption; others are rejected.
             range_step: The size of a range in bytes; values below 5 MiB mean 5 MiB.
+            workers_count: How many ranges are fetched in parallel.
             range_get_tries: The number of attempts per range.
+            buffer_size: No effect.
 
         Raises:
             NotFound: The object does not exist.
             SourceChanged: The object was replaced repeatedly during the download.
         """
+        asked = reading(headers)
+        if asked.byte_range or not asked.is_plain:
+            raise ConfigurationError(
+                f'headers: get_file_parallel() accepts conditions, payer, owner and encryption, not {headers!r}'
+            )
         if is_whole(range_step, 1, MIN_PART_BYTES):
             range_step = MIN_PART_BYTES
-        parts = _Parts(workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
-        return self._perform('download_file', name, {'path': path}, parts)
+        parts = Parts(workers_count, range_step, range_get_tries, 'range_get_tries', 'range_step')
+        options = {'path': file_path, 'extra': asked.extra, 'if_match': asked.if_match}
+        return self._perform('download_file', object_name, options, parts)
 
-    def presign_url(self, method: str, name: str, *, expires: int = DAY_S) -> str:
-        """Return a URL that allows anyone one request for an object, for `expires` seconds. Keep it secret."""
+    def presign_url(
+        self,
+        method: str,
+        url: object,
+        headers: Given = None,
+        content_sha256: str | None = None,
+        expires: int = DAY_S,
+    ) -> str:
+        """Return a URL that allows anyone one request, for `expires` seconds. Keep it secret.
+
+        Args:
+            method: The HTTP method of the request.
+            url: The object's name; or an absolute URL of any host, which is signed with the client's keys and region.
+            headers: The headers that the request must have.
+            content_sha256: None or 'UNSIGNED-PAYLOAD'.
+            expires: The validity in seconds, up to seven days.
+        """
+        check_sha256(content_sha256, None)
+        method, name = method.upper(), url if isinstance(url, str | pathlib.PurePath) else str(url).removeprefix('./')
+        if isinstance(name, str) and '://' in name:
+            return sign_url(self._places.any_connection(), method, name, headers=headers or {}, expires_s=expires)
         place = self._places.find(name)
-        return place.connection.presign(method.upper(), place.bucket, place.key, expires_s=expires)
+        return sign_url(place.connection, method, (place.bucket, place.key), headers=headers or {}, expires_s=expires)
 
-    def copy(self, name: str, to_name: str, *, headers: Mapping[str, str] | None = None) -> Response:
-        """Copy an object within the store; headers replace those of the source."""
-        source, target = self._both(name, to_name)
-        connection = source.connection
-        return result_response(connection.copy(source.bucket, source.key, target.bucket, target.key, headers=headers))
+    def copy(
+        self,
+        source: Name,
+        destination: Name,
+        *,
+        headers: Given = None,
+        replace_metadata: bool = False,
+        content_type: str | None = None,
+    ) -> Response:
+        """Copy an object within the store.
 
-    def rename(self, name: str, to_name: str) -> Response:
-        """Copy an object, then delete the source if it has not changed."""
-        source, target = self._both(name, to_name)
-        return result_response(source.connection.move(source.bucket, source.key, target.bucket, target.key))
+        Args:
+            source: The object's name.
+            destination: The name of the copy.
+            headers: Headers of the copy; they replace those of the source.
+            replace_metadata: Whether the copy has only these headers, also if there are none.
+            content_type: The content type of the copy, a further header.
+        """
+        given = {**(headers or {}), **({} if content_type is None else {'Content-Type': content_type})}
+        if replace_metadata and not given:
+            given = {'Content-Type': 'application/octet-stream'}
+        return self._started(self._copying('copy', source, destination, given or None))
 
-    def _both(self, name: str, to_name: str) -> tuple[Place, Place]:
+    def rename(self, source: Name, destination: Name, *, headers: Given = None) -> Response:
+        """Copy an object, then delete the source if it has not changed. The arguments are those of copy()."""
+        return self._started(self._copying('move', source, destination, headers), None, f'move {source}')
+
+    def _copying(self, operation: str, source: Name, destination: Name, headers: Given) -> Callable[[], Response]:
+        place, target = self._both(source, destination)
+        options = {'to_bucket': target.bucket, 'to_key': target.key, 'headers': headers}
+        return lambda: result_response(place.connection.perform(Call(operation, place.ref, options)).value)
+
+    def _both(self, name: Name, to_name: Name) -> tuple[Place, Place]:
         source, target = self._places.find(name), self._places.find(to_name)
         if source.connection is not target.connection:
             # A name without a bucket shows that the bucket is in the host name.
             source, target = self._places.find_in_host(name), self._places.find_in_host(to_name)
         return source, target
 
-    def _perform(self, operation: str, name: str, options: dict[str, Any], parts: _Parts | None = None) -> Response:
+    def _perform(
+        self, operation: str, name: Name, options: dict[str, Any], parts: Parts | None = None, *, is_single: bool = False
+    ) -> Response:
         place = self._places.find(name)
         if parts is not None:
             options |= {'retries': parts.tries - 1, 'config': parts.config(place.connection.config)}
-        return result_response(place.connection.perform(Call(operation, place.ref, options)).value)
+
+        def call() -> Response:
+            if self._pins and operation == 'download_file':
+                options['if_match'] = place.connection.head(place.bucket, place.key, extra=options['extra']).etag
+            return result_response(place.connection.perform(Call(operation, place.ref, options)).value)
+
+        return self._started(call, options.get('source'), None if is_single else f'{operation} {name}')
+
+    def _started(self, call: Callable[[], Response], source: object = None, doing: str | None = None) -> Response:
+        """Make a call, or start it beside the running event loop.
+
+        Args:
+            call: The call.
+            source: What it uploads.
+            doing: Its operation and name, if it sends several requests. None: it sends one, and a refusal is a response.
+        """
+        if doing is None:
+            call = functools.partial(answered, call)
+        return call() if running_loop() is None else PendingResponse(self._worker.submit(call), source)
 
 
-def _without_keys(url: str, region: str | None) -> tuple[str, URLCredentials | None]:
-    """The URL without the keys, and the keys in it."""
-    parts, port = None, None
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port
-    except (ValueError, AttributeError, TypeError):
-        parts = None
-    # Raised outside the `except`, and without the URL: parts of a secret may be in the text of the port.
-    if parts is None or parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise ConfigurationError(
-            "url must begin with http:// or https:// and have a host ('https://s3.example.com'); in keys inside the URL, "
-            "write '/' as %2F and '@' as %40"
-        )
-    if parts.query or parts.fragment:
-        raise ConfigurationError('url must end with the host, port or path; it has a query or a fragment')
-    keys = URLCredentials(url, region=region) if '@' in parts.netloc else None
-    host = f'[{parts.hostname}]' if ':' in parts.hostname else parts.hostname
-    netloc = host if port is None else f'{host}:{port}'
-    return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path.rstrip('/'), '', '')), keys
-
-
-class _Parts:
-    """The checked sizes and numbers of one transfer; errors use the caller's argument names."""
-
-    def __init__(self, workers: int, part_bytes: int, tries: int, tries_name: str, size_name: str = 'part_size') -> None:
-        for name, value in (('workers_count', workers), (tries_name, tries)):
-            if not is_whole(value, 1):
-                raise ConfigurationError(f'{name} must be a whole number from 1, not {value!r}')
-        if not is_whole(part_bytes, MIN_PART_BYTES, 5 * GIB):
-            raise ConfigurationError(f'{size_name} must be 5 MiB to 5 GiB, in bytes, not {part_bytes!r}')
-        self.tries = tries
-        self._sizes = {'multipart_chunksize': part_bytes, 'multipart_threshold': part_bytes, 'max_concurrency': workers}
-
-    def config(self, config: TransferConfig) -> TransferConfig:
-        """The connection's settings with these sizes."""
-        return replace(config, **self._sizes)  # type: ignore[arg-type]  # each of them is a whole number
-
-
-def _reading(headers: Mapping[str, str] | None) -> dict[str, Any]:
-    """The options of a download from a GET's headers: a range and a condition."""
-    options: dict[str, Any] = {}
-    for name, value in (headers or {}).items():
-        if name.lower() == 'range':
-            options['byte_range'] = _byte_range(value)
-        elif name.lower() == 'if-match':
-            options['if_match'] = value.strip('"')
-        else:
-            raise ConfigurationError(f"headers: get() accepts 'Range' and 'If-Match', not {name!r}")
-    return options
-
-
-def _byte_range(text: str) -> tuple[int, int | None]:
-    """Parse one range of RFC 9110, section 14.1.2; returns it half-open."""
-    unit, _, numbers = text.partition('=')
-    first, dash, last = numbers.partition('-')
-    if unit.strip() == 'bytes' and dash and first.isdecimal() and (not last or last.isdecimal()):
-        return int(first), int(last) + 1 if last else None
-    raise ConfigurationError(f"headers: Range must be 'bytes=FIRST-LAST' or 'bytes=FIRST-', not {text!r}")
-
-
-def _source(data: Data) -> Data:
-    if isinstance(data, AsyncIterable) and not isinstance(data, Iterable):
-        return AsyncPieces(data)
-    return data
+def _source(content: Data) -> Data:
+    if isinstance(content, AsyncIterable) and not isinstance(content, Iterable):
+        return pieces_of(content)
+    return content

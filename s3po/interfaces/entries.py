@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from s3po.connection import Connection
@@ -10,7 +14,19 @@ from s3po.errors import NoSuchBucket
 from s3po.interfaces.moves import as_fsspec
 from s3po.model import ListEntry, ObjectInfo
 
-__all__ = ['directory', 'file_entry', 'has_any', 'listed', 'split', 'with_parents']
+__all__ = ['NotAFile', 'directory', 'file_entry', 'has_any', 'listed', 'missing', 'outermost', 'split', 'with_parents']
+
+
+class NotAFile(IsADirectoryError, ValueError):
+    """The path is that of a bucket or directory. (s3fs raises a ValueError for some of these paths.)"""
+
+    def __init__(self, path: str, text: str = "the path of a file is 'bucket/key'") -> None:
+        super().__init__(errno.EISDIR, text, path)
+
+
+def missing(path: str) -> FileNotFoundError:
+    """The error for a path that does not exist."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -20,16 +36,19 @@ def split(path: str) -> tuple[str, str]:
 
 
 def directory(name: str) -> dict[str, Any]:
-    """The entry of a directory, as fsspec expects it."""
-    return {'name': name, 'size': 0, 'type': 'directory'}
+    """The entry of a directory or bucket, as fsspec expects it. (The names with capitals are s3fs's.)"""
+    return {'name': name, 'size': 0, 'type': 'directory', 'Key': name, 'Size': 0, 'VersionId': None}
 
 
 def file_entry(bucket: str, entry: ListEntry) -> dict[str, Any]:
     """The entry of an object, as fsspec expects it."""
+    name = f'{bucket}/{entry.key}'
     found = {
-        'name': f'{bucket}/{entry.key}',
+        'name': name,
         'size': entry.size_bytes,
         'type': 'file',
+        'Key': name,
+        'Size': entry.size_bytes,
         'ETag': entry.etag,
         'LastModified': entry.last_modified,
         'StorageClass': entry.storage_class,
@@ -42,25 +61,34 @@ def file_entry(bucket: str, entry: ListEntry) -> dict[str, Any]:
 def with_parents(entry: dict[str, Any], root: str, maxdepth: int | None, *, is_with: bool) -> dict[str, dict[str, Any]]:
     """The entry of a file below a root and, if is_with, those of the directories between them, at most maxdepth deep."""
     steps = entry['name'][len(root) + 1 :].split('/')
+    is_directory = entry['type'] == 'directory'
     found = {}
     if is_with:
-        for depth in range(1, min(len(steps) - 1, maxdepth or len(steps)) + 1):
+        for depth in range(1, min(len(steps) - (not is_directory), maxdepth or len(steps)) + 1):
             name = f'{root}/{"/".join(steps[:depth])}'
             found[name] = directory(name)
-    if maxdepth is None or len(steps) <= maxdepth:
+    if not is_directory and (maxdepth is None or len(steps) <= maxdepth):
         found[entry['name']] = entry
     return found
 
 
-def listed(connection: Connection, bucket: str, prefix: str, delimiter: str | None = None) -> Iterator[dict[str, Any]]:
+def listed(
+    connection: Connection,
+    bucket: str,
+    prefix: str,
+    delimiter: str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[dict[str, Any]]:
     """The entries of the objects and directories with a prefix."""
     with as_fsspec(bucket):
-        for entry in connection.list(bucket, prefix, delimiter=delimiter):
+        for entry in connection.list(bucket, prefix, delimiter=delimiter, **options):
             if not isinstance(entry, ListEntry):
                 yield directory(f'{bucket}/{entry.prefix[:-1]}')
-            # A key with a trailing slash only marks its directory.
             elif not entry.key.endswith('/'):
                 yield file_entry(bucket, entry)
+            # A key with a trailing slash only marks its directory.
+            elif entry.key != prefix:
+                yield directory(f'{bucket}/{entry.key[:-1]}')
 
 
 def has_any(connection: Connection, bucket: str, prefix: str) -> bool | None:
@@ -69,3 +97,12 @@ def has_any(connection: Connection, bucket: str, prefix: str) -> bool | None:
         return next(iter(connection.list(bucket, prefix, page_size=1)), None) is not None
     except NoSuchBucket:
         return None
+
+
+def outermost(names: Sequence[str]) -> list[str]:
+    """The names that are not below another one."""
+    found: dict[str, None] = {}
+    for name in sorted(names):
+        if found.keys().isdisjoint(itertools.accumulate(name.split('/'), '{}/{}'.format)):
+            found[name] = None
+    return [*found]

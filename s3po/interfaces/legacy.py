@@ -1,25 +1,25 @@
-"""S3-PO's Connection: its names and defaults, on top of s3po's Connection. `background` has its queue."""
+"""S3-PO's Connection: its names and defaults, on top of s3po's Connection. The names are in s3po/connection/old_names.py."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tenacity import wait_exponential
 
-from s3po.connection import Background, FailedJob, RetryPolicy
+from s3po.connection import Batch, FailedJob, OldCalls, OldTransfers, RetryPolicy
 from s3po.connection import Connection as Engine
 from s3po.errors import ConfigurationError
-from s3po.model import ObjectRef, TransferResult
+from s3po.model import ListEntry
 
-__all__ = ['Connection']
+__all__ = ['Connection', 'OldBatch']
 
 # S3-PO's waits between attempts: 1, 2, 4, … minutes.
 FIRST_WAIT_S = 60
 
 
-class Connection:
+class Connection(OldCalls):
     """S3-PO's Connection: by default, uploads delete their files and run in the background; downloads block.
 
     Background uploads are carried out after runLoop() was called, or at the end of the program.
@@ -32,6 +32,7 @@ class Connection:
         *,
         delete: bool = True,
         background: bool = True,
+        tempdir: str | os.PathLike[str] | None = None,
         retries: int = 3,
         silent: bool = False,
         endpoint_url: str | None = None,
@@ -46,6 +47,7 @@ class Connection:
             secret_key: The secret key.
             delete: Whether files are deleted after the store has confirmed their upload.
             background: Whether uploads are queued and return at once.
+            tempdir: The directory of the files that downloadFile() creates; None for that of Python's tempfile.
             retries: The number of retries, after waits of 1, 2, 4, … minutes.
             silent: Whether failures are logged and return False (uploads) or None (downloads).
             endpoint_url: The store's URL; None for AWS, or the environment's setting.
@@ -57,6 +59,8 @@ class Connection:
         Raises:
             ConfigurationError: Arguments are wrong, or contradict each other.
         """
+        for name in options.keys() - {'async'}:
+            raise TypeError(f'unexpected keyword argument {name!r}')
         given = (access_id, secret_key, endpoint_url, region, profile)
         if connection is not None and any(value is not None for value in given):
             raise ConfigurationError(
@@ -70,111 +74,59 @@ class Connection:
             profile=profile,
             retry=RetryPolicy(retries=retries, wait=wait_exponential(multiplier=FIRST_WAIT_S)),
         )
-        self._delete = delete
-        self._background = _is_background(background, options)
-        self._retries = retries
-        self._silent = silent
-        self._loop = Background(self.connection)
+        background = options.get('async', background)
+        self._old_defaults = {'delete': delete, 'background': background, 'retries': retries, 'silent': silent}
+        self._old_directory = tempdir
+
+    @property
+    def _old_engine(self) -> Engine:
+        return self.connection
 
     @property
     def failed(self) -> list[FailedJob]:
         """The failures in the background that stopLoop() has not raised yet."""
-        return self._loop.failed
+        return self._old_queue.failed
 
-    def uploadFile(  # noqa: N802  (S3-PO's name, like those below)
-        self,
-        bucket: str,
-        key: str,
-        path: str | os.PathLike[str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        compress: str | None = None,
-        delete: bool | None = None,
-        background: bool | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        **options: bool,
-    ) -> Any:
-        """Upload a file.
+    def batch(self, poolsize: int = 20, *, on_error: str = 'raise') -> OldBatch:
+        """A bounded pool that carries out calls concurrently, with the defaults of this connection. See s3po.Batch.
 
         Args:
-            bucket: The bucket.
-            key: The key.
-            path: The file.
-            headers: HTTP headers of the object.
-            compress: 'gzip', 'zlib' or 'zstd': store the data compressed, with the Content-Encoding.
-            delete: Delete the file after the store has confirmed it; None for the connection's default, like the next three.
-            background: Queue the upload and return at once.
-            retries: The number of retries.
-            silent: Return False instead of raising.
-            options: As for the connection.
-
-        Returns:
-            A TransferResult; in the background, a Queued with the state of the upload. (False, if silent and failed.)
+            poolsize: The number of calls that run at once.
+            on_error: 'raise': leaving the `with` block raises BatchError if a call failed that is not silent. 'collect':
+                failures are only in the batch's `failed`, as in S3-PO.
         """
-        sent = {'headers': headers, 'compress': compress, 'delete': self._delete if delete is None else delete}
-        sent |= self._limits(retries, silent)
-        ref = ObjectRef(bucket=bucket, key=key)
-        return self._upload('upload_file', ref, path, sent, background=_is_background(background, options))
-
-    def uploadString(  # noqa: N802
-        self,
-        bucket: str,
-        key: str,
-        data: str | bytes,
-        *,
-        headers: Mapping[str, str] | None = None,
-        compress: str | None = None,
-        background: bool | None = None,
-        retries: int | None = None,
-        silent: bool | None = None,
-        **options: bool,
-    ) -> Any:
-        """Upload bytes, or text as UTF-8; like uploadFile()."""
-        sent = {'headers': headers, 'compress': compress, **self._limits(retries, silent)}
-        ref = ObjectRef(bucket=bucket, key=key)
-        return self._upload('upload', ref, data, sent, background=_is_background(background, options))
-
-    def downloadFile(  # noqa: N802
-        self, bucket: str, key: str, path: str | os.PathLike[str], *, retries: int | None = None, silent: bool | None = None
-    ) -> TransferResult | None:
-        """Download to a file, which is unchanged or complete, whatever happens. Blocks."""
-        return self.connection.download_file(bucket, key, path, **self._limits(retries, silent))
-
-    def downloadString(  # noqa: N802
-        self, bucket: str, key: str, *, encoding: str | None = None, retries: int | None = None, silent: bool | None = None
-    ) -> Any:
-        """Download into memory: bytes; with an encoding, str. Blocks."""
-        return self.connection.download(bucket, key, encoding=encoding, **self._limits(retries, silent))
-
-    def runLoop(self) -> None:  # noqa: N802
-        """Start carrying out the background uploads. Further calls do nothing."""
-        self._loop.start()
-
-    def stopLoop(self) -> None:  # noqa: N802
-        """Wait for all queued uploads. May be called from any thread, and repeatedly.
-
-        Raises:
-            BatchError: Uploads failed that were not silent. (Raised once.)
-        """
-        self._loop.stop()
-
-    def _limits(self, retries: int | None, silent: bool | None) -> dict[str, Any]:  # noqa: FBT001
-        """The options of a transfer that have the connection's defaults."""
-        return {
-            'retries': self._retries if retries is None else retries,
-            'silent': self._silent if silent is None else silent,
-        }
-
-    def _upload(self, operation: str, ref: ObjectRef, source: Any, options: dict[str, Any], *, background: bool | None) -> Any:
-        if self._background if background is None else background:
-            return self._loop.submit(operation, ref, source, options)
-        return getattr(self.connection, operation)(ref.bucket, ref.key, source, **options)
+        return OldBatch(self, poolsize, on_error=on_error)
 
 
-def _is_background(background: bool | None, options: Mapping[str, bool]) -> Any:  # noqa: FBT001
-    """The value of `background`, or of `async`, its name in S3-PO."""
-    for name in options:
-        if name != 'async':
-            raise TypeError(f'unexpected keyword argument {name!r}')
-    return options.get('async', background)
+class OldBatch(OldTransfers, Batch):
+    """S3-PO's names on a Batch. Each call returns a Job; `callback` and `errback` are those of Batch.
+
+    A callback of downloadFile() is called with the path, one of listNames() with the list of keys: the values of their jobs.
+    """
+
+    def __init__(self, connection: Connection, poolsize: int, *, on_error: str) -> None:
+        super().__init__(connection.connection, poolsize, on_error=on_error)  # type: ignore[arg-type]  # checked there
+        self._old_defaults = {**connection._old_defaults, 'background': False}  # noqa: SLF001  (of its own kind)
+        self._old_directory = connection._old_directory  # noqa: SLF001
+
+    def listNames(self, bucket: str, prefix: str = '', retries: int | None = None, **options: Any) -> Any:  # noqa: N802
+        """Queue the listing of the keys with a prefix. list() is the new name."""
+        callback = options.pop('callback', None)
+
+        def finish(found: Iterable[ListEntry]) -> Any:
+            keys = [entry.key for entry in found]
+            return keys if callback is None else callback(keys)
+
+        given, _ = self._old_options({'retries': retries, **options})
+        return self.list(bucket, prefix, callback=finish, **given)
+
+    def _old_call(self, operation: str, bucket: str, key: str, data: Any, options: dict[str, Any]) -> Any:
+        given, is_background = self._old_options(options)
+        if is_background:
+            raise TypeError('the calls of a batch already run in the background; leave out background and async')
+        return getattr(self, operation)(bucket, key, data, **given)
+
+    def _old_download(self, bucket: str, key: str, target: str, options: dict[str, Any]) -> Any:
+        callback = options.pop('callback', None)
+        options['callback'] = lambda _: target if callback is None else callback(target)
+        return self._old_call('download_file', bucket, key, target, options)

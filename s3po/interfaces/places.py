@@ -7,6 +7,7 @@ Connection does; the requests are the same.
 from __future__ import annotations
 
 import ipaddress
+import pathlib
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from s3po.connection import Connection
 from s3po.errors import ConfigurationError
 from s3po.model import ObjectRef
 
-__all__ = ['Place', 'Places']
+__all__ = ['Name', 'Place', 'Places']
+
+Name = str | pathlib.PurePath
 
 # AWS's host names: https://docs.aws.amazon.com/general/latest/gr/s3.html
 _AWS: Final = re.compile(r'(?:(?P<bucket>.+)\.)?s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?')
@@ -56,7 +59,7 @@ class Places:
         self._is_in_host = _is_in_host(parts.hostname or '') if is_in_host is None else is_in_host
         self._connections: dict[str, Connection] = {}
 
-    def find(self, name: str) -> Place:
+    def find(self, name: Name) -> Place:
         """The place of a name.
 
         Raises:
@@ -72,14 +75,14 @@ class Places:
             return self.find_in_host(name)
         raise ConfigurationError(f"name {name!r} must be 'bucket/key': neither {self._url} nor the name has both")
 
-    def find_in_host(self, name: str) -> Place:
+    def find_in_host(self, name: Name) -> Place:
         """The place of a name if the bucket is in the host name."""
         path = self._joined(name)
         if not path:
             raise ConfigurationError(f'name {name!r} is empty; it must be a key of bucket {self._leading}')
         return Place(self._by_host(), self._leading, path)
 
-    def find_bucket(self, name: str) -> Place:
+    def find_bucket(self, name: Name) -> Place:
         """The place of a bucket, with an empty key."""
         path = self._joined(name).strip('/')
         if self._is_in_host is True or (self._is_in_host is None and not path):
@@ -88,14 +91,26 @@ class Places:
             raise ConfigurationError(f'bucket {name!r} must be the name of a bucket; {self._url} has none either')
         return Place(self._by_path(), path, '')
 
+    def any_connection(self) -> Connection:
+        """A connection, for what concerns no object: its keys and region."""
+        return self._by_host() if self._is_in_host else self._by_path()
+
     def close(self) -> None:
         """Close the kept connections."""
         for connection in self._connections.values():
             connection.close()
 
-    def _joined(self, name: str) -> str:
+    def find_any(self, name: Name) -> Place:
+        """The place of a name that may be only that of a bucket; the key is '' then."""
+        path = self._joined(name).strip('/')
+        is_bucket = not path or (self._is_in_host is False and '/' not in path)
+        return self.find_bucket(name) if is_bucket else self.find(name)
+
+    def _joined(self, name: Name) -> str:
+        if isinstance(name, pathlib.PurePath):
+            name = name.as_posix()
         if not isinstance(name, str):
-            raise ConfigurationError(f'name must be a str, not {type(name).__name__}')
+            raise ConfigurationError(f'object_name must be a str or pathlib.Path, not {type(name).__name__}')
         name = name.removeprefix('/')
         return f'{self._path}/{name}' if self._path else name
 

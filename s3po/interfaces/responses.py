@@ -1,45 +1,52 @@
-"""Results of S3Client: responses and pages, which are complete and may be awaited."""
+"""Results of S3Client: responses and pages, which may be awaited."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterator, Mapping
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
-from s3po.errors import ResponseError
+import gevent
+
+from s3po.connection import Headers, LoopPieces, Work, running_loop, wait_until
+from s3po.errors import Cancelled, ResponseError, S3poError, TransferError
 from s3po.model import ListEntry, Prefix, TransferResult
 
-if TYPE_CHECKING:
-    import asyncio
+__all__ = ['Listed', 'Page', 'Pages', 'PendingResponse', 'Response', 'answered', 'result_response']
 
-__all__ = ['AsyncPieces', 'Listed', 'Page', 'Pages', 'Response', 'response_of', 'result_response']
+# The attributes of a response.
+ATTRIBUTES: Final = ('status_code', 'headers', 'content', 'error')
 
 
-class Response:
-    """A response. It equals its status code, and awaiting it returns it at once.
+class Response(Coroutine[Any, Any, 'Response']):
+    """A response. It equals its status code, and can be awaited, or passed to asyncio.create_task().
 
     Attributes:
         status_code: The HTTP status.
-        headers: The response headers, with lower-case names.
-        content: The body.
-        error: The store's error; None after success.
+        headers: The response headers; names in any case.
+        content: The body; of a refused request, the text of its error.
+        error: The error of a refused request; None after success.
     """
+
+    # The steps of an await through send().
+    _steps: Generator[Any, None, Response] | None = None
 
     def __init__(
         self,
         status_code: int,
         headers: Mapping[str, str] | None = None,
         content: bytes = b'',
-        error: ResponseError | None = None,
+        error: S3poError | None = None,
     ) -> None:
         self.status_code = int(status_code)
-        self.headers = dict(headers or {})
+        self.headers = Headers(headers or {})
         self.content = content
         self.error = error
 
     def __repr__(self) -> str:
-        return f'<Response {self.status_code}, {len(self.content):,} bytes>'
+        return f'<Response {self.status_code}, {len(self.content):,} bytes>' if not self.error else f'<Response {self.error}>'
 
     def __eq__(self, other: object) -> bool:
         return self.status_code == other if isinstance(other, int) else NotImplemented
@@ -47,9 +54,31 @@ class Response:
     def __hash__(self) -> int:
         return hash(self.status_code)
 
-    def __await__(self) -> Generator[Any, None, Self]:
+    def __reduce__(self) -> Any:
+        return Response, (self.status_code, self.headers, self.content, self.error)
+
+    def __await__(self) -> Generator[Any, None, Response]:
         return self
         yield  # makes this method a generator, which ends at once
+
+    def send(self, value: Any) -> Any:
+        """Continue an await, as asyncio does."""
+        return self._step('send', value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an exception into an await, as asyncio does."""
+        return self._step('throw', *error)
+
+    def close(self) -> None:
+        """Cancel the request, if it has not ended."""
+
+    def _step(self, method: str, *arguments: Any) -> Any:
+        steps = self._steps = self._steps or self.__await__()
+        try:
+            return getattr(steps, method)(*arguments)
+        except BaseException:
+            self._steps = None
+            raise
 
     @property
     def text(self) -> str:
@@ -59,11 +88,66 @@ class Response:
     @property
     def etag(self) -> str:
         """The object's ETag without quotes; '' if there is none."""
-        return self.headers.get('etag', '').strip('"')
+        return self.headers['etag'].strip('"') if 'etag' in self.headers else ''
 
     def json(self) -> Any:
         """Return the body, parsed as JSON."""
         return json.loads(self.content)
+
+    def raise_for_status(self) -> Self:
+        """Raise the error of a refused request.
+
+        Returns:
+            This response, if the request was not refused.
+
+        Raises:
+            S3poError: The request was refused.
+        """
+        if self.error is not None:
+            raise self.error
+        return self
+
+
+class PendingResponse(Response):
+    """The response to a call that another thread carries out, beside a running event loop.
+
+    `await` waits without blocking the loop, and returns the Response. Reading an attribute waits too, and blocks. Cancelling
+    the task that awaits it, and close(), cancel the request. A response that is never awaited is carried out all the same.
+    """
+
+    def __init__(self, work: Work[Response], source: object) -> None:
+        """
+        Args:
+            work: The call.
+            source: What it uploads.
+        """
+        self._work = work
+        self._pieces = source if isinstance(source, LoopPieces) else None
+
+    def __repr__(self) -> str:
+        return f'<PendingResponse {"ended" if self._work.ready() else "pending"}>'
+
+    def __hash__(self) -> int:
+        # asyncio keeps what it awaits in sets and dicts.
+        return id(self)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for attributes that are missing.
+        if name not in ATTRIBUTES:
+            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+        while self._pieces is not None and not self._work.ready():
+            self._pieces.check_served()
+            wait_until(self._work.ready, 0.2)
+        return getattr(self._work.get(), name)
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        return self._work.__await__()
+
+    def close(self) -> None:
+        """Cancel the request, if it has not ended."""
+        self._work.cancel()
+        if self._steps is not None:
+            self._steps.close()
 
 
 class Listed(NamedTuple):
@@ -99,14 +183,48 @@ class Page(list[Listed]):
 class Pages:
     """The pages of a listing, to iterate once, with `for` or `async for`."""
 
-    def __init__(self, found: Iterator[ListEntry | Prefix], page_size: int) -> None:
-        self._found = found
+    def __init__(
+        self,
+        found: Callable[[], Iterator[ListEntry | Prefix]],
+        page_size: int,
+        submit: Callable[[Callable[[], Any]], Work[Any]],
+    ) -> None:
+        """
+        Args:
+            found: Returns the listing. Called in the thread that requests the pages.
+            page_size: The number of keys per page.
+            submit: Runs a function in another thread, beside a running event loop.
+        """
         self._page_size = page_size
+        self._submit = submit
+        # In another thread, the listing begins with the first page.
+        self._find, self._found = found, None if running_loop() else found()
+        self._hub: weakref.ref[gevent.hub.Hub] | None = None
 
     def __iter__(self) -> Iterator[Page]:
         return self
 
     def __next__(self) -> Page:
+        page: Page | None = self._page() if running_loop() is None else self._submit(self._page).get()
+        if page is None:
+            raise StopIteration
+        return page
+
+    def __aiter__(self) -> AsyncIterator[Page]:
+        return self
+
+    async def __anext__(self) -> Page:
+        page: Page | None = await self._submit(self._page)
+        if page is None:
+            raise StopAsyncIteration
+        return page
+
+    def _page(self) -> Page | None:
+        """The next page; None at the end."""
+        if self._found is None:
+            self._found, self._hub = self._find(), weakref.ref(gevent.get_hub())
+        if self._hub is not None and self._hub() is not gevent.get_hub():
+            raise Cancelled('the client was closed during the listing; list again')
         page = Page()
         for entry in self._found:
             if isinstance(entry, Prefix):
@@ -114,70 +232,25 @@ class Pages:
             else:
                 page.append(Listed(entry.key, entry.etag, entry.size_bytes, entry.last_modified, entry.storage_class))
             if len(page) + len(page.prefixes) == self._page_size:
-                return page
-        if page or page.prefixes:
-            return page
-        raise StopIteration
-
-    def __aiter__(self) -> AsyncIterator[Page]:
-        return self
-
-    async def __anext__(self) -> Page:
-        try:
-            return next(self)
-        except StopIteration:
-            raise StopAsyncIteration from None
+                break
+        return page if page or page.prefixes else None
 
 
-class AsyncPieces:
-    """The pieces of an async iterable, for `for`. A separate event loop runs it, also while another loop is running.
-
-    The running loop is blocked meanwhile, so the iterable must not wait for anything that belongs to that loop.
-    """
-
-    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        # Imported here: asyncio takes as long to import as all of s3po.
-        import asyncio
-
-        loop = asyncio.new_event_loop()
-        pieces = aiter(self._pieces)
-        try:
-            while True:
-                try:
-                    piece = _run(loop, anext(pieces))
-                except StopAsyncIteration:
-                    return
-                yield piece
-        finally:
-            close = getattr(pieces, 'aclose', None)
-            if close is not None:
-                _run(loop, close())
-            loop.close()
-
-
-def _run(loop: asyncio.AbstractEventLoop, awaited: Any) -> Any:
-    """Run one step in a separate event loop; the running loop, if any, is set aside meanwhile."""
-    from asyncio import events
-
-    async def step() -> Any:
-        return await awaited
-
-    # asyncio documents these two for authors of event loops (they are in its __all__), despite the underscore.
-    running = events._get_running_loop()  # noqa: SLF001
-    events._set_running_loop(None)  # noqa: SLF001
+def answered(call: Callable[[], Response]) -> Response:
+    """Make a call, and convert the error of a refusal to its response."""
     try:
-        return loop.run_until_complete(step())
-    finally:
-        events._set_running_loop(running)  # noqa: SLF001
-
-
-def response_of(error: ResponseError) -> Response:
-    """The response for a missing bucket or object."""
-    headers = {'x-amz-request-id': error.request_id} if error.request_id else {}
-    return Response(error.status or HTTPStatus.NOT_FOUND, headers, str(error).encode(), error)
+        return call()
+    except (ResponseError, TransferError) as error:
+        # After all retries, the last refusal is the cause.
+        refusal = error if isinstance(error, ResponseError) else error.__cause__
+        # (A status below 300 comes with an error in the body: it must not look like success.)
+        if not isinstance(refusal, ResponseError) or refusal.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise
+        # Without their tracebacks, which would keep all that the call used as long as the response.
+        error.with_traceback(None)
+        refusal.with_traceback(None)
+        headers = {'x-amz-request-id': refusal.request_id} if refusal.request_id else {}
+        return Response(refusal.status, headers, str(error).encode(), error)
 
 
 def result_response(result: object) -> Response:

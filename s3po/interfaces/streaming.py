@@ -1,21 +1,22 @@
 """Streams without a disk: file objects whose other end is a transfer of boto3, and an upload that is fed by send().
 
-The pipes themselves are in `pipes`.
+The pipes themselves are in s3po/body/pipes.py.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
 
 import gevent
 
-from s3po.config import KIB, MIB
-from s3po.connection import Captured, Connection
+from s3po.config import KIB
+from s3po.connection import Captured, Connection, Data, Pipe, Progress, joined
 from s3po.errors import DownloadError, UploadError
-from s3po.interfaces.pipes import Data, Pipe, joined
+from s3po.jobs import Call
+from s3po.model import ObjectRef
 
 __all__ = ['S3StreamingDownload', 'S3StreamingUpload', 'upload_generator']
 
@@ -42,6 +43,11 @@ class S3StreamingUpload(Pipe):
             self.bytes_sent += bytes_amount
             self._reader.seen_at = time.monotonic()
 
+    @property
+    def processed(self) -> int:
+        """The same as bytes_sent."""
+        return self.bytes_sent
+
 
 class S3StreamingDownload(Pipe):
     """A file to read from while boto3 downloads into it: `client.download_fileobj(…, file_obj, Config=…)` in a thread.
@@ -51,11 +57,6 @@ class S3StreamingDownload(Pipe):
     """
 
     _failure = DownloadError
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Iterate over the data as it arrives, in pieces of up to 1 MiB."""
-        while piece := self.read1():
-            yield piece
 
 
 def upload_generator(
@@ -70,7 +71,8 @@ def upload_generator(
     content_type: str | None = None,
     extra: Mapping[str, Any] | None = None,
     retries: int | None = None,
-    buffer_size: int = 16 * MIB,
+    buffer_size: int | None = None,
+    confirmed: bool = False,
 ) -> Generator[int, Data | None, None]:
     """An upload that is fed by send(), in the thread that started it.
 
@@ -90,12 +92,18 @@ def upload_generator(
         content_type: None guesses it from the key.
         extra: Further parameters by boto3's names.
         retries: Retries per request; None for the connection's.
-        buffer_size: The most bytes that wait for the upload; send() blocks while they do.
+        buffer_size: The most bytes that wait for the upload; send() blocks while they do. None for 16 MiB.
+        confirmed: send() returns how many bytes the store has confirmed since the last send(), part by part. Their sum is the
+            size of the object.
     """
-    options: dict[str, Any] = {'headers': headers, 'metadata': metadata, 'content_type': content_type}
-    send = functools.partial(conn.upload, bucket, key, **options, extra=extra, retries=retries, silent=False)
+    options = {'headers': headers, 'metadata': metadata, 'content_type': content_type, 'extra': extra, 'retries': retries}
+
+    def send(source: _FedUpload) -> object:
+        observed = {'observer': Progress(source.note_confirmed, is_confirmed=True)} if confirmed else {}
+        return conn.perform(Call('upload', ObjectRef(bucket=bucket, key=key), {'source': source, **options, **observed}))
+
     killed = UploadError(f'the upload to s3://{bucket}/{key} was killed', bucket=bucket, key=key, attempts=0)
-    upload = _FedUpload(send, killed, file_size, buffer_size)
+    upload = _FedUpload(send, killed, file_size, buffer_size, is_confirmed=confirmed)
     try:
         yield from upload.feed()
     except GeneratorExit:
@@ -113,16 +121,26 @@ class _FedUpload(S3StreamingUpload):
     # The reading greenlet reports its failure, and send() may be called from different greenlets.
     _is_watched = False
 
-    def __init__(self, send: Callable[[Pipe], object], killed: UploadError, file_size: int | None, buffer_size: int) -> None:
+    def __init__(
+        self,
+        send: Callable[[Any], object],
+        killed: UploadError,
+        file_size: int | None,
+        buffer_size: int | None,
+        *,
+        is_confirmed: bool,
+    ) -> None:
         """
         Args:
-            send: Uploads a stream.
+            send: Uploads this stream, and calls note_confirmed().
             killed: The error if other code kills the greenlet.
             file_size: As for Pipe.
             buffer_size: As for Pipe.
+            is_confirmed: feed() yields confirmed bytes.
         """
         super().__init__(file_size, buffer_size, stall_timeout_s=None)
         self._killed = killed
+        self._is_confirmed, self._confirmed = is_confirmed, 0
         self._outcome: Captured[object] = Captured()
         self._greenlet = gevent.Greenlet(self._outcome.capture, functools.partial(send, self))
         # A link is also called if the greenlet is killed before it starts.
@@ -133,12 +151,16 @@ class _FedUpload(S3StreamingUpload):
         """Abort the upload if it has not ended."""
         self._greenlet.kill()
 
+    def note_confirmed(self, size_bytes: int) -> None:
+        """Count bytes that the store has confirmed."""
+        self._confirmed += size_bytes
+
     def feed(self) -> Generator[int, Data | None, None]:
-        """Upload what is sent, up to a None, and wait for the confirmation. Yields how many bytes were passed on."""
+        """Upload what is sent, up to a None, and wait for the confirmation. Yields the results of send()."""
         cache: list[Data] = []
         cached = written = 0
         threshold = CACHE_BYTES
-        while (chunk := (yield written)) is not None:
+        while (chunk := (yield self._progress(written))) is not None:
             cache.append(chunk if isinstance(chunk, bytes) else bytes(memoryview(chunk)))
             cached += len(cache[-1])
             written = 0
@@ -154,8 +176,14 @@ class _FedUpload(S3StreamingUpload):
         # gevent may call the link later.
         self._note_end(self._greenlet)
         self.check_failed()
-        yield written
+        yield self._progress(written)
         raise ValueError('send() after the end of the upload; call close()')
+
+    def _progress(self, written: int) -> int:
+        if not self._is_confirmed:
+            return written
+        confirmed, self._confirmed = self._confirmed, 0
+        return confirmed
 
     def _note_end(self, _: object) -> None:
         error = self._outcome.error

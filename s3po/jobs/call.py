@@ -11,8 +11,8 @@ from typing import Any, Final
 from s3po.checks import slot_setters
 from s3po.errors import JobError
 from s3po.jobs.durable import LOST, durable, restored
-from s3po.jobs.options import DEFAULTS, NAMES
-from s3po.model import ObjectRef, ref_of
+from s3po.jobs.options import DEFAULTS, INTERNAL, NAMES, ON_BUCKETS
+from s3po.model import ObjectRef, bucket_ref_of, ref_of
 
 __all__ = ['Call']
 
@@ -25,11 +25,11 @@ LIMITS: Final = frozenset({'retries', 'timeout_s'})
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Call:
-    """A call of one of Connection's methods on one object.
+    """A call of one of Connection's methods.
 
     Attributes:
         operation: The name of the method, such as 'upload'.
-        ref: The object; of a copy, the source.
+        ref: The object; of a copy, the source. For an operation on a bucket, a BucketRef.
         options: The other arguments, without those that were not given: one of the dicts of this module. Read only.
     """
 
@@ -67,8 +67,12 @@ class Call:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'."""
-        options = {name: durable(name, value) for name, value in self.options.items() if value is not None}
+        """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'.
+
+        Internal options are left out: they are not the caller's.
+        """
+        given = {name: value for name, value in self.options.items() if value is not None and name not in INTERNAL}
+        options = {name: durable(name, value) for name, value in given.items()}
         lost = [name for name, value in options.items() if value is LOST]
         # A name that is not a str is invalid, and its job failed.
         names = {name: getattr(self.ref, name) for name in REF}
@@ -90,11 +94,12 @@ class Call:
             JobError: The value is not a valid call.
         """
         try:
-            ref = ref_of(said['bucket'], said['key'], said['version_id'])
+            bucket, key = said['bucket'], said['key']
+            ref = bucket_ref_of(bucket, key) if said['operation'] in ON_BUCKETS else ref_of(bucket, key, said['version_id'])
             options = {name: restored(name, value) if name in _ALL_NAMES else value for name, value in said['options'].items()}
             call = cls(said['operation'], ref, {**options, **dict.fromkeys(said['lost'], LOST)})
             is_known = call.operation in NAMES
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise JobError(f'not a valid call: {error!r}') from error
         if not is_known:
             raise JobError(f'not a valid call: there is no operation {call.operation!r}')
@@ -104,7 +109,12 @@ class Call:
         """The error for an operation or an option that does not exist; None for a call that can be carried out."""
         if self.operation not in NAMES:
             return JobError(f'there is no operation {self.operation!r}')
-        unknown = self.options.keys() - NAMES[self.operation]
+        # From a file, an internal option is an unknown one.
+        unknown = {
+            name
+            for name in self.options.keys() - NAMES[self.operation]
+            if name not in INTERNAL or durable(name, self.options[name]) is not LOST
+        }
         return JobError(f'{self.operation} has no option {min(unknown)!r}') if unknown else None
 
 

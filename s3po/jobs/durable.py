@@ -11,10 +11,11 @@ import importlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from s3po.errors import JobError
+from s3po.model import ObjectRef, key_of
 from s3po.secrecy import is_secret_name
 
 __all__ = ['LOST', 'durable', 'read_lines', 'restored']
@@ -50,6 +51,8 @@ def durable(name: str, value: object) -> Any:
         return _absolute(value) if is_path else LOST
     if name in FUNCTIONS:
         return _named(value)
+    if name == 'keys':
+        return _keys(value)
     if isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value):
         return LOST
     try:
@@ -70,6 +73,8 @@ def restored(name: str, value: Any) -> Any:
         return value['path'] if name != 'source' and value['path'].endswith('/') else pathlib.Path(value['path'])
     if name in FUNCTIONS and isinstance(value, dict):
         return _imported(value['function'])
+    if name == 'keys':
+        return tuple(ObjectRef(**key) if isinstance(key, dict) else key for key in value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -101,6 +106,18 @@ def _absolute(path: Any) -> Any:
     except OSError:
         # The working directory is gone.
         return LOST
+
+
+def _keys(keys: object) -> Any:
+    """The keys of delete_many(): a str each or, for one of a version, the fields of its ObjectRef."""
+    # An iterator can be read only once, and the job has read it.
+    if isinstance(keys, str | bytes | Iterator) or not isinstance(keys, Iterable):
+        return LOST
+    found = [
+        {'bucket': key.bucket, 'key': key.key, 'version_id': key.version_id} if isinstance(key, ObjectRef) else key_of(key)
+        for key in keys
+    ]
+    return found if all(isinstance(key, str | dict) for key in found) else LOST
 
 
 def _named(function: object) -> Any:

@@ -3,22 +3,30 @@
 The methods of Connection and Batch take them as `**options: Unpack[UploadOptions]`, which type checkers read. The decorator
 `shows` puts them into the signatures that help() and inspect.signature() show. A `…Options` class has the keywords of a method,
 and the class without that suffix all options of a `Call`: the source or target too.
+
+The type of a result depends on `silent` and `encoding`, so the methods have overloads. Those with a `Loud…` class return the
+result or raise; those with a `Quiet…` class may return False or None instead.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, TypedDict, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
-from s3po.config import TransferConfig
+from s3po.config import MAX_PAGE_KEYS, TransferConfig
+from s3po.model import ListEntry, ObjectRef
 
 __all__ = [
     'DEFAULTS',
+    'INTERNAL',
     'NAMES',
+    'ON_BUCKETS',
+    'BucketOptions',
     'Copy',
     'CopyOptions',
+    'DeleteMany',
     'DeleteOptions',
     'Download',
     'DownloadFile',
@@ -26,7 +34,22 @@ __all__ = [
     'DownloadOptions',
     'Fetch',
     'HeadOptions',
+    'Key',
+    'Keys',
+    'ListKeys',
+    'ListLevel',
+    'ListOptions',
+    'LoudBinary',
+    'LoudDownload',
+    'LoudText',
+    'LoudUpload',
+    'QuietBinary',
+    'QuietDownload',
+    'QuietText',
+    'QuietUpload',
     'Send',
+    'StrPath',
+    'Target',
     'Upload',
     'UploadFile',
     'UploadOptions',
@@ -37,9 +60,35 @@ __all__ = [
 Method = TypeVar('Method', bound=Callable[..., object])
 
 
-class UploadOptions(TypedDict, total=False):
-    """The keyword options of upload() and upload_file()."""
+class Writable(Protocol):
+    """A file object as the target of a download, binary or text."""
 
+    def write(self, data: Any, /) -> object:
+        """Write bytes or, to a text file without a binary layer, a str."""
+        ...
+
+
+# An object's key, or its entry in a listing.
+Key = str | ListEntry
+Keys = Iterable[str | ListEntry | ObjectRef]
+StrPath = str | os.PathLike[str]
+# The target of a download.
+Target = StrPath | Writable
+
+
+class _Silent(TypedDict, total=False):
+    silent: bool | None
+
+
+class _Loud(TypedDict, total=False):
+    silent: Literal[False]
+
+
+class _Quiet(TypedDict):
+    silent: bool | None
+
+
+class _Upload(TypedDict, total=False):
     headers: Mapping[str, str] | None
     metadata: Mapping[str, str] | None
     content_type: str | None
@@ -49,13 +98,22 @@ class UploadOptions(TypedDict, total=False):
     if_match: str | None
     retries: int | None
     delete: bool | None
-    silent: bool | None
     timeout_s: float | None
 
 
-class DownloadFileOptions(TypedDict, total=False):
-    """The keyword options of download_file()."""
+class UploadOptions(_Upload, _Silent, total=False):
+    """The keyword options of upload() and upload_file()."""
 
+
+class LoudUpload(_Upload, _Loud, total=False):
+    """UploadOptions of an upload that raises if it fails."""
+
+
+class QuietUpload(_Upload, _Quiet, total=False):
+    """UploadOptions of an upload that may return False if it fails."""
+
+
+class _Download(TypedDict, total=False):
     decompress: str | bool
     max_decompressed_size: int | None
     version_id: str | None
@@ -63,16 +121,51 @@ class DownloadFileOptions(TypedDict, total=False):
     if_match: str | None
     extra: Mapping[str, Any] | None
     retries: int | None
-    silent: bool | None
     timeout_s: float | None
+
+
+class DownloadFileOptions(_Download, _Silent, total=False):
+    """The keyword options of download_file()."""
+
+
+class LoudDownload(_Download, _Loud, total=False):
+    """DownloadFileOptions of a download that raises if it fails."""
+
+
+class QuietDownload(_Download, _Quiet, total=False):
+    """DownloadFileOptions of a download that may return None if it fails."""
 
 
 class _Decoding(TypedDict, total=False):
     encoding: str | None
 
 
+class _Binary(TypedDict, total=False):
+    encoding: None
+
+
+class _Text(TypedDict):
+    encoding: str
+
+
 class DownloadOptions(_Decoding, DownloadFileOptions, total=False):
     """The keyword options of download()."""
+
+
+class LoudBinary(LoudDownload, _Binary, total=False):
+    """DownloadOptions without an encoding, of a download that raises if it fails."""
+
+
+class LoudText(LoudDownload, _Text, total=False):
+    """DownloadOptions with an encoding, of a download that raises if it fails."""
+
+
+class QuietBinary(QuietDownload, _Binary, total=False):
+    """DownloadOptions without an encoding, of a download that may return None if it fails."""
+
+
+class QuietText(QuietDownload, _Text, total=False):
+    """DownloadOptions with an encoding, of a download that may return None if it fails."""
 
 
 class HeadOptions(TypedDict, total=False):
@@ -105,13 +198,55 @@ class CopyOptions(TypedDict, total=False):
     timeout_s: float | None
 
 
+class _List(TypedDict, total=False):
+    start_after: str | None
+    page_size: int
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    timeout_s: float | None
+
+
+class _Delimiter(TypedDict, total=False):
+    delimiter: str | None
+
+
+class _NoDelimiter(TypedDict, total=False):
+    delimiter: None
+
+
+class _SomeDelimiter(TypedDict):
+    delimiter: str | None
+
+
+class ListOptions(_Delimiter, _List, total=False):
+    """The keyword options of list()."""
+
+
+class ListKeys(_NoDelimiter, _List, total=False):
+    """ListOptions of a listing that contains only entries."""
+
+
+class ListLevel(_SomeDelimiter, _List, total=False):
+    """ListOptions of a listing that may contain prefixes too."""
+
+
+class BucketOptions(TypedDict, total=False):
+    """The keyword options of delete_many(), create_bucket() and delete_bucket()."""
+
+    extra: Mapping[str, Any] | None
+    retries: int | None
+    timeout_s: float | None
+
+
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
-    `config` is for other rooms of s3po: how this one object is cut into parts.
+    `config` and `observer` are for other rooms of s3po: how this one object is cut into parts, and the receiver of its events,
+    after the connection's.
     """
 
     config: TransferConfig
+    observer: Any
 
 
 class Upload(Send, total=False):
@@ -127,9 +262,10 @@ class UploadFile(Send, total=False):
 
 
 class Fetch(DownloadFileOptions, total=False):
-    """What all downloads have in common; `config` as for uploads."""
+    """What all downloads have in common; `config` and `observer` as for uploads."""
 
     config: TransferConfig
+    observer: Any
 
 
 class Download(_Decoding, Fetch, total=False):
@@ -151,6 +287,12 @@ class Copy(CopyOptions, total=False):
     to_key: str
 
 
+class DeleteMany(BucketOptions, total=False):
+    """The options of the deletion of many objects."""
+
+    keys: Keys
+
+
 # The options of each operation.
 _OPTIONS: Final[Mapping[str, Any]] = {
     'upload': Upload,
@@ -161,11 +303,20 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     'delete': DeleteOptions,
     'copy': Copy,
     'move': Copy,
+    'exists': HeadOptions,
+    'list': ListOptions,
+    'delete_many': DeleteMany,
+    'create_bucket': BucketOptions,
+    'delete_bucket': BucketOptions,
 }
+# The operations on a bucket, not on one object.
+ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
+# Options for other rooms of s3po. They are objects of this process.
+INTERNAL: Final = frozenset({'config', 'observer'})
 # The names that callers may give for each operation.
-NAMES: Final = {operation: frozenset(kind.__annotations__) - {'config'} for operation, kind in _OPTIONS.items()}
+NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.
-DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True}
+DEFAULTS: Final[Mapping[str, Any]] = {'decompress': 'auto', 'missing_ok': True, 'page_size': MAX_PAGE_KEYS}
 
 
 def unknown_option(method: str, options: Mapping[str, Any], known: Collection[str]) -> TypeError:

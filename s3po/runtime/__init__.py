@@ -8,6 +8,7 @@ It is imported before any other room, and imports none of them:
 - `sockets`: lets connections that were opened before the patch wait without blocking other greenlets.
 - `blocking`: restores the blocking mode of descriptors that leave gevent's sockets.
 - `threads`: keeps sockets usable by native threads, which the narrow patch leaves native.
+- `changes`: a lock with a condition, for native threads and greenlets on either side.
 - `locks`: locks and waits that work between greenlets and between native threads.
 - `botolocks`: makes the locks that botocore waits for yield.
 - `imports`: lets several native threads import at the same time in a fully patched process.
@@ -19,11 +20,12 @@ It is imported before any other room, and imports none of them:
 - `cleanups`: work that a kill must not interrupt, and clean-up that continues in the background.
 """
 
+from s3po.runtime.changes import Changes
 from s3po.runtime.cleanups import GRACE_S, CleanUps
 from s3po.runtime.descriptors import affordable, give_up_idle, patiently
 from s3po.runtime.forks import Task, disowned_in_child, leave_child, process, spawn, under_way, watched
 from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
-from s3po.runtime.hubs import note_hub
+from s3po.runtime.hubs import destroy_ended_hubs, note_hub
 from s3po.runtime.locks import wait_until
 from s3po.runtime.monitor import Watch, watch_hub
 from s3po.runtime.patching import LateImportWarning, other_threads_run, patch, patch_all
@@ -32,6 +34,7 @@ from s3po.runtime.threads import has_greenlets
 __all__ = [
     'GRACE_S',
     'Captured',
+    'Changes',
     'CleanUps',
     'LateImportWarning',
     'PerHub',
@@ -39,6 +42,7 @@ __all__ = [
     'Watch',
     'WorkKilled',
     'affordable',
+    'destroy_ended_hubs',
     'disowned_in_child',
     'give_up_idle',
     'has_greenlets',

@@ -139,7 +139,11 @@ class Answer(Described, Protocol):
 
 
 class Transport(Protocol):
-    """S3's API, in snake case. See the rules at the top of this file."""
+    """S3's API, in snake case. See the rules at the top of this file.
+
+    The transport that a caller passes to a Connection may also have `client`, a boto3 client for buckets, and BotoTransport's
+    presigned_url(). Without them, the Connection makes a client of its own.
+    """
 
     def get_object(
         self,

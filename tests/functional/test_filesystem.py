@@ -276,13 +276,152 @@ def test_buckets(files: S3poFileSystem) -> None:
     assert files.cat('another/file') == b''
     with pytest.raises(ValueError, match='cannot be set'):
         files.touch('another/file', truncate=False)
-    with pytest.raises(OSError, match='a directory exists while it has files'):
+    with pytest.raises(FileNotFoundError):
+        files.rmdir('another/directory')
+    files.touch('another/directory/file')
+    with pytest.raises(FileExistsError, match='a directory exists while it has files'):
         files.rmdir('another/directory')
     files.rm('another', recursive=True)
     assert files.ls('', detail=False) == [BUCKET]
     files.mkdir('another')
     files.rmdir('another')
     assert not files.exists('another')
+
+
+def test_markers_of_directories(files: S3poFileSystem) -> None:
+    """Keys with a trailing slash are empty directories: listed as such, and removed by rm() and rmdir()."""
+    connection = files.connection
+    for key in ('a/', 'a/b/', 'a/b/file', 'empty/'):
+        connection.upload(BUCKET, key, b'')
+    assert files.find(BUCKET) == [f'{BUCKET}/a/b/file']
+    assert files.find(f'{BUCKET}/a') == [f'{BUCKET}/a/b/file']
+    directories = [f'{BUCKET}/a', f'{BUCKET}/a/b', f'{BUCKET}/a/b/file', f'{BUCKET}/empty']
+    assert files.find(BUCKET, withdirs=True) == directories
+    assert files.find(BUCKET, withdirs=True, maxdepth=1) == [f'{BUCKET}/a', f'{BUCKET}/empty']
+    assert files.ls(f'{BUCKET}/a', detail=False) == [f'{BUCKET}/a/b']
+    assert files.ls(f'{BUCKET}/empty') == []
+    assert files.isdir(f'{BUCKET}/empty')
+    with pytest.raises(FileExistsError):
+        files.rmdir(f'{BUCKET}/a')
+    files.rmdir(f'{BUCKET}/empty/')
+    assert not files.exists(f'{BUCKET}/empty')
+
+    assert sorted(files.rm(f'{BUCKET}/a/', recursive=True)) == [f'{BUCKET}/a/', f'{BUCKET}/a/b/', f'{BUCKET}/a/b/file']
+    assert list(connection.list(BUCKET)) == []
+
+    files.touch(f'{BUCKET}/new/')
+    assert [entry.key for entry in connection.list(BUCKET)] == ['new/']
+    files.rm_file(f'{BUCKET}/new/')
+    files.touch(f'{BUCKET}/new/')
+    assert files.rm(BUCKET, recursive=True) == [f'{BUCKET}/new/', BUCKET]
+    assert not files.exists(BUCKET)
+
+
+def test_rm(files: S3poFileSystem) -> None:
+    """rm() returns the deleted paths and raises for missing and for directories; then it has deleted nothing."""
+    one, two, below = f'{BUCKET}/one', f'{BUCKET}/two', f'{BUCKET}/one/below'
+    files.pipe({one: b'', two: b'', below: b''})
+    for path, error in (
+        (f'{BUCKET}/missing', FileNotFoundError),
+        ([one, f'{BUCKET}/missing'], FileNotFoundError),
+        ('nowhere', FileNotFoundError),
+        (['nowhere/key'], FileNotFoundError),
+        ([two, BUCKET], IsADirectoryError),
+    ):
+        with pytest.raises(error):
+            files.rm(path)
+    for path in (f'{BUCKET}/missing', 'nowhere', 'nowhere/key'):
+        with pytest.raises(FileNotFoundError):
+            files.rm(path, recursive=True)
+    with pytest.raises(FileNotFoundError):
+        files.rm_file('nowhere/key')
+    files.rm_file(f'{BUCKET}/missing')
+    assert files.find(BUCKET) == [one, below, two]
+
+    assert files.rm([two]) == [two]
+    files.pipe({two: b''})
+    assert files.rm(f'{BUCKET}/t*') == [two]
+    files.pipe({two: b'', f'{two}/a/b': b''})
+    assert files.rm(two, recursive=True, maxdepth=1) == [two]
+    assert files.rm(f'{BUCKET}/**', recursive=True) == [below, one, f'{two}/a/b']
+
+
+def test_missing_sources_of_copies(files: S3poFileSystem) -> None:
+    """copy(on_error='ignore') skips missing files; mv() never does, and deletes only what it has copied."""
+    one, missing, copied = f'{BUCKET}/one', f'{BUCKET}/missing', [f'{BUCKET}/to/a', f'{BUCKET}/to/b']
+    files.pipe_file(one, b'1')
+    for call in (files.copy, files.mv):
+        with pytest.raises(FileNotFoundError):
+            call([missing, one], copied)
+    with pytest.raises(ValueError, match='on_error'):
+        files.copy(one, copied[0], on_error='other')
+    files.rm(f'{BUCKET}/to', recursive=True)
+    files.copy([missing, one], copied, on_error='ignore')
+    assert files.find(f'{BUCKET}/to') == [copied[1]]
+
+    files.pipe({f'{BUCKET}/from/{name}': b'' for name in ('a', 'b', 'deep/c')})
+    files.mv(f'{BUCKET}/from/', f'{BUCKET}/moved/', recursive=True, maxdepth=1)
+    assert files.find(f'{BUCKET}/from') == [f'{BUCKET}/from/deep/c']
+    assert files.find(f'{BUCKET}/moved') == [f'{BUCKET}/moved/a', f'{BUCKET}/moved/b']
+
+
+def test_errors_of_directories(store: Store, files: S3poFileSystem) -> None:
+    """Buckets and directories where a file is expected, and what is missing, raise the OSErrors of their kind."""
+    files.pipe_file(f'{BUCKET}/directory/file', b'')
+    for path in (f'{BUCKET}/directory', BUCKET, ''):
+        with pytest.raises(IsADirectoryError):
+            files.modified(path)
+    for path in ('', BUCKET, 's3po://'):
+        with pytest.raises(IsADirectoryError):
+            files.open(path)
+        with pytest.raises(ValueError, match='the path of a file'):
+            files.open(path)
+    for path in ('nowhere', f'{BUCKET}/missing'):
+        with pytest.raises(FileNotFoundError):
+            files.rmdir(path)
+    with pytest.raises(OSError, match='not empty'):
+        files.rmdir(BUCKET)
+    store.script({'operation': 'DeleteBucket', 'times': 1, 'action': {'status': 409, 'code': 'BucketNotEmpty'}})
+    with pytest.raises(OSError, match='not empty'):
+        files.rm(BUCKET, recursive=True)
+    store.script({'operation': 'DeleteBucket', 'times': 1, 'action': {'status': 400, 'code': 'Other'}})
+    with pytest.raises(s3po.InvalidRequest):
+        files.rmdir(BUCKET)
+    files.pipe_file(f'{BUCKET}/directory/file', b'')
+    with pytest.raises(FileNotFoundError):
+        files.mkdir('nowhere/directory', create_parents=False)
+    with pytest.raises(ValueError, match='names no bucket'):
+        files.mkdir('/')
+    with pytest.raises(FileNotFoundError):
+        files.mv(f'{BUCKET}/missing', f'{BUCKET}/other')
+    with pytest.raises(ValueError, match='mode must be'):
+        files.pipe_file(f'{BUCKET}/key', b'', mode='append')
+    info = files.info(f'{BUCKET}/directory/file')
+    assert (info['Key'], info['Size'], info['VersionId']) == (f'{BUCKET}/directory/file', 0, None)
+    assert 'VersionId' in files.info(BUCKET)
+
+
+def test_find_with_prefix(files: S3poFileSystem) -> None:
+    """find(prefix=) lists only names that begin with it below the path, with directories and to a depth too."""
+    names = [f'{BUCKET}/{name}' for name in ('logs/a1', 'logs/a2/x', 'logs/b', 'logs2')]
+    files.pipe(dict.fromkeys(names, b''))
+    assert files.find(BUCKET, prefix='logs') == names
+    assert files.find('', prefix=BUCKET[:2]) == names
+    assert files.find('', prefix='other') == []
+    assert files.find(f'{BUCKET}/logs', prefix='a') == files.find(f'{BUCKET}/logs/', prefix='a') == names[:2]
+    assert files.find(f'{BUCKET}/logs', prefix=None) == files.find(f'{BUCKET}/logs', prefix='') == names[:3]
+    assert files.find(f'{BUCKET}/logs', prefix='c') == files.find(f'{BUCKET}/logs/b', prefix='c') == []
+    assert files.find(f'{BUCKET}/logs', prefix='a', maxdepth=1) == names[:1]
+    assert files.find(f'{BUCKET}/logs', prefix='a', withdirs=True) == [names[0], f'{BUCKET}/logs/a2', names[1]]
+    assert files.find(f'{BUCKET}', prefix='logs/a2', withdirs=True) == [f'{BUCKET}/logs', f'{BUCKET}/logs/a2', names[1]]
+
+
+def test_put_to_a_new_bucket(files: S3poFileSystem, tmp_path: pathlib.Path) -> None:
+    """put() of a directory to a missing bucket creates the bucket."""
+    (tmp_path / 'up').mkdir()
+    (tmp_path / 'up' / 'file').write_bytes(b'x')
+    files.put(str(tmp_path / 'up'), 'another', recursive=True)
+    assert files.find('another') == ['another/file']
 
 
 def test_silent_and_deleting_connections(store: Store, connect: Any, tmp_path: pathlib.Path) -> None:

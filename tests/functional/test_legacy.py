@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pathlib
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +17,12 @@ import tenacity
 from gevent import monkey
 
 import s3po
+from s3po.config import MIB
 from s3po.errors import BatchError, ConfigurationError, DeadlineExceeded, UploadError
 from s3po.interfaces import legacy
 from tests.conftest import BUCKET, impatient
 from tests.support.canaries import SECRET_ACCESS_KEY
+from tests.support.noise import noise
 from tests.support.servers import Store
 
 
@@ -166,6 +170,103 @@ def test_downloads_wait(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
     assert (tmp_path / 'file').read_text('utf-8') == 'hé'
     assert made.downloadString(BUCKET, 'key') == 'hé'.encode()
     assert made.downloadString(BUCKET, 'key', encoding='utf-8') == 'hé'
+
+
+def test_download_file(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """downloadFile() returns the path; without one, it makes a file in `tempdir`."""
+    made = old(conn, tempdir=tmp_path / 'new', background=False)
+    made.uploadString(BUCKET, 'key', 'data')
+    assert made.downloadFile(BUCKET, 'key', str(tmp_path / 'file')) == str(tmp_path / 'file')
+    path = made.downloadFile(BUCKET, 'key', 3)
+    assert os.path.dirname(path) == str(tmp_path / 'new')
+    assert pathlib.Path(path).read_bytes() == b'data'
+
+
+def test_positional_headers(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """headers, compress and retries are positional, also in the background and in a batch."""
+    file = tmp_path / 'file'
+    file.write_bytes(b'data')
+    made = old(conn, delete=False)
+    made.uploadFile(BUCKET, 'background', file, {'Cache-Control': 'no-store'}, 'gzip', 1)
+    made.stopLoop()
+    with made.batch() as batch:
+        batch.uploadFile(BUCKET, 'batch', file, {'Cache-Control': 'no-store'}, 'gzip', 1)
+        batch.uploadString(BUCKET, 'string', 'data', {'Cache-Control': 'no-store'}, 'gzip', 1)
+    assert made.listNames(BUCKET) == ['background', 'batch', 'string']
+    for key in made.listNames(BUCKET):
+        headers = conn.head(BUCKET, key).headers
+        assert (headers['cache-control'], headers['content-encoding']) == ('no-store', 'gzip')
+        assert made.downloadString(BUCKET, key) == b'data'
+
+
+def test_batch(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """A batch has the uploads and downloads, with callbacks and with the connection's default for `delete`."""
+    made = old(conn, tempdir=tmp_path)
+    file = tmp_path / 'file'
+    file.write_bytes(b'from a file')
+    with made.batch(10) as batch:
+        jobs = [batch.uploadString(BUCKET, f'key{number}', 'hello') for number in range(10)]
+        batch.uploadFile(BUCKET, 'file', str(file))
+    assert all(job.value.size_bytes == 5 for job in jobs)
+    assert not file.exists()
+
+    seen: list[Any] = []
+    with made.batch(10) as batch:
+        downloads = {f'key{number}': batch.downloadString(BUCKET, f'key{number}') for number in range(10)}
+        for number in range(10):
+            batch.downloadString(BUCKET, f'key{number}', callback=seen.append)
+        path = batch.downloadFile(BUCKET, 'file', str(file))
+        called = batch.downloadFile(BUCKET, 'file', callback=lambda name: pathlib.Path(name).read_bytes())
+        names, count = batch.listNames(BUCKET, 'key', 1), batch.listNames(BUCKET, callback=len)
+    assert [job.value for job in downloads.values()] == seen == [b'hello'] * 10
+    assert (path.value, file.read_bytes(), called.value) == (str(file), b'from a file', b'from a file')
+    assert (names.value, count.value) == (sorted(downloads), 11)
+
+
+def test_batch_decompresses(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """The downloads of a batch decompress objects of S3-PO, also those uploaded in parts, and leave others as stored."""
+    data = noise(6 * MIB)
+    made, bodies = old(conn), {'gzip': gzip.compress(data), 'zlib': zlib.compress(data), 'br': data}
+    for encoding, body in bodies.items():
+        conn.upload(BUCKET, encoding, body, headers={'Content-Encoding': encoding})
+    parts = conn.conn.create_multipart_upload(Bucket=BUCKET, Key='parts', ContentEncoding='gzip')
+    where: dict[str, Any] = {'Bucket': BUCKET, 'Key': 'parts', 'UploadId': parts['UploadId']}
+    pieces = bodies['gzip'][: 5 * MIB], bodies['gzip'][5 * MIB :]
+    etags = [conn.conn.upload_part(**where, PartNumber=at, Body=piece)['ETag'] for at, piece in enumerate(pieces, 1)]
+    listed = [{'PartNumber': at, 'ETag': etag} for at, etag in enumerate(etags, 1)]
+    conn.conn.complete_multipart_upload(**where, MultipartUpload={'Parts': listed})
+
+    with made.batch() as batch:
+        strings = [batch.downloadString(BUCKET, key) for key in (*bodies, 'parts')]
+        files = [batch.downloadFile(BUCKET, key, tmp_path / key) for key in (*bodies, 'parts')]
+
+    assert all(job.value == data for job in strings)
+    assert all(pathlib.Path(job.value).read_bytes() == data for job in files)
+
+
+def test_batch_failures(conn: s3po.Connection) -> None:
+    """A batch raises its failures, unless they are silent or it collects them; async is refused."""
+    made = old(conn, retries=0)
+    with pytest.raises(BatchError, match='NoSuchKey'), made.batch() as batch:
+        batch.downloadString(BUCKET, 'missing')
+    with made.batch(on_error='collect') as batch:
+        batch.downloadFile(BUCKET, 'missing')
+    assert len(batch.failed) == 1
+    with old(conn, silent=True).batch() as batch:
+        batch.downloadString(BUCKET, 'missing')
+    assert not batch.success()
+    with made.batch() as batch:
+        with pytest.raises(TypeError, match='leave out background and async'):
+            batch.uploadString(BUCKET, 'key', 'x', **{'async': True})
+
+
+def test_import_of_the_document() -> None:
+    """s3po.compat.legacy has the names of S3-PO's module."""
+    from s3po.compat import legacy as module
+
+    assert module.Connection is legacy.Connection
+    assert module.logger.name == 's3po'
+    assert module.logger.handlers == []
 
 
 def test_bad_input(conn: s3po.Connection) -> None:

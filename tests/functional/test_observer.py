@@ -14,7 +14,9 @@ import pytest
 import s3po
 from s3po.config import MIB
 from s3po.errors import Throttled, TransferError
-from s3po.observer import Activity
+from s3po.jobs import Call
+from s3po.model import ObjectRef
+from s3po.observer import Activity, Progress
 from tests.conftest import BUCKET
 from tests.support.kinds import KINDS, Kind
 from tests.support.memory import MemoryTransport
@@ -203,6 +205,29 @@ def test_throttled_for_good(conn: s3po.Connection, store: Store, observer: Recor
     assert isinstance(observer.errors[-1], TransferError)
     assert observer.errors[-1] is job.exception
     assert conn._wiring.governor().throttled == 4
+
+
+def test_observer_of_a_call(conn: s3po.Connection, store: Store, observer: Recorder) -> None:
+    """The internal option `observer` of a call receives the events of this call, beside the connection's observer."""
+    moved: list[int] = []
+    confirmed: list[int] = []
+    call = Call('upload', ObjectRef(bucket=BUCKET, key='key'), {'source': LARGE, 'observer': Progress(moved.append)})
+    store.script(once('UploadPart', status=500, work=True))
+    conn.perform(call)
+
+    assert sum(moved) == sum(observer.numbers) == len(LARGE)
+    assert moved == observer.numbers
+
+    counting = Progress(confirmed.append, is_confirmed=True)
+    store.script(once('UploadPart', status=500, work=True))
+    with conn.batch(1) as batch:
+        batch.submit(Call('upload', call.ref, {**call.options, 'observer': counting}), None, None)
+    assert sorted(confirmed) == [1 * MIB + 7, PART, PART]
+
+    conn.observer = None
+    confirmed.clear()
+    conn.perform(Call('download', call.ref, {'observer': counting}))
+    assert sum(confirmed) == len(LARGE)
 
 
 def test_cancelled_job(conn: s3po.Connection, observer: Recorder) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po.connection.old_names import OLD_NAMES
 from s3po.interfaces.filesystem import S3poFileSystem
 from tests.conftest import BUCKET, impatient
 from tests.support.kinds import KINDS, Kind
@@ -38,6 +39,8 @@ def test_names(conn: s3po.Connection) -> None:
     assert not [name for name in names + of_batch if name.startswith('_')]
     internal = {'observer', 'perform', 'submit', 'cancel_job', 'demand_requests', 'release_requests'}
     assert not internal & {*names, *of_batch}
+    assert all(hasattr(conn, name) for name in OLD_NAMES)
+    assert not OLD_NAMES & {*names, *of_batch}
 
 
 def test_positional_arguments() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -75,6 +78,45 @@ def test_example_of_the_fixture_passes(folder: Path) -> None:
     assert written == ['conftest.py', 'test_mine.py']
     assert done.returncode == 0, done.stdout
     assert '1 passed' in done.stdout
+
+
+@pytest.fixture
+def typed_files(tmp_path: Path) -> list[str]:
+    """The examples as files: those with a name of their own, and one with all others, with the line numbers of README."""
+    text = ''
+    for line, code in examples():
+        if is_file(code):
+            (tmp_path / code.splitlines()[0].removeprefix('# ')).write_text(code)
+        else:
+            text += '\n' * (line - 1 - text.count('\n')) + code
+    (tmp_path / 'readme.py').write_text(text)
+    return [str(path) for path in sorted(tmp_path.glob('*.py'))]
+
+
+def test_examples_pass_mypy(typed_files: list[str], pytestconfig: pytest.Config) -> None:
+    """The examples pass `mypy --strict`."""
+    # Errors in the modules of s3po are not of interest here.
+    options = ['--strict', '--follow-imports=silent', '--config-file=', f'--cache-dir={pytestconfig.cache.mkdir("mypy")}']
+    environ = {**os.environ, 'MYPYPATH': str(README.parent)}
+    done = subprocess.run(
+        [sys.executable, '-m', 'mypy', *options, *typed_files], check=False, capture_output=True, text=True, env=environ
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f'no issues found in {len(typed_files)} source files' in done.stdout
+
+
+def test_examples_pass_pyright(typed_files: list[str], tmp_path: Path) -> None:
+    """The examples, and the code in tests/typing, pass pyright with its default settings."""
+    pytest.importorskip('pyright', reason='pyright is not installed; the extra dev has it')
+    of_the_tests = [shutil.copy(path, tmp_path) for path in (README.parent / 'tests' / 'typing').glob('*.py')]
+    (tmp_path / 'pyrightconfig.json').write_text(json.dumps({'extraPaths': [str(README.parent)]}))
+    command = [sys.executable, '-m', 'pyright', '--outputjson', '--pythonpath', sys.executable, '--project', str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+
+    assert [each for each in found['generalDiagnostics'] if each['severity'] == 'error'] == []
+    assert found['summary']['filesAnalyzed'] == len(typed_files) + len(of_the_tests)
 
 
 def test_every_block_of_code_is_found() -> None:

@@ -33,7 +33,7 @@ def storage(conn: s3po.Connection) -> S3Storage:
 @pytest.mark.parametrize('mode', ['r', 'rb', FileMode.read])
 def test_modes(storage: S3Storage, mode: Any) -> None:
     """Modes are letters or flags; files are always binary."""
-    with storage.open('/file', 'w') as file:
+    with storage.open('file', 'w') as file:
         file.write(b'data')
     with storage.open('file', mode) as file:
         assert isinstance(file, S3Reader)
@@ -55,14 +55,41 @@ def test_modes_that_are_none(storage: S3Storage) -> None:
         with pytest.raises(NotImplementedError):
             storage.open('file', mode)
     for wrong in ('', 'b', 'a', 'x', FileMode(0), None):
-        with pytest.raises(ValueError, match='mode must have'):
+        with pytest.raises(ValueError, match='mode must have|a FileMode or a str is required'):
             storage.open('file', wrong)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundInStorageError) as caught:
         storage.open('/missing', 'r')
-    assert (caught.value.storage_type, caught.value.filename) == ('s3', '/missing')
+    assert (caught.value.storage_type, caught.value.filename) == (storage, '/missing')
     assert isinstance(caught.value, FileNotFoundError | s3po.S3poError)
     again = pickle.loads(pickle.dumps(caught.value))
-    assert str(again) == str(caught.value) == 'the file /missing does not exist in the storage s3'
+    assert str(again) == str(caught.value) == 'File /missing not found in S3Storage.'
+
+
+def test_leading_slashes_belong_to_the_name(storage: S3Storage, tmp_path: pathlib.Path) -> None:
+    """'/file' and 'file' are two objects in all methods."""
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
+    for name in ('file', '/file', '//file'):
+        with storage.open(name, 'w') as file:
+            file.write(name.encode())
+    assert [entry.name for entry in storage.list('/')] == ['//file', '/file']
+    for name in ('file', '/file', '//file'):
+        storage.get(name, tmp_path / 'a')
+        assert (tmp_path / 'a').read_bytes() == name.encode()
+        with storage.open(name, 'r') as file:
+            assert file.read() == name.encode()
+        with urllib.request.urlopen(storage.link_to(name, ShareLinkOperation.download, soon)) as answer:
+            assert answer.read() == name.encode()
+        storage.put(tmp_path / 'a', f'/put{name}')
+        storage.upload(io.BytesIO(b'x'), f'/upload{name}')
+        storage.copy(name, f'/copy{name}')
+        storage.delete(name)
+        with pytest.raises(FileNotFoundInStorageError):
+            storage.open(name, 'r')
+        back = io.BytesIO()
+        storage.download(f'/copy{name}', back)
+        assert back.getvalue() == name.encode()
+
+    assert len(storage.list('')) == len(storage.list('/')) == 9
 
 
 def test_exception_publishes_nothing(storage: S3Storage) -> None:
@@ -121,7 +148,7 @@ def test_links(storage: S3Storage) -> None:
         assert 'X-Amz-Expires=29' in storage.link_to('file', operation, soon.replace(tzinfo=None))
     with pytest.raises(ValueError, match='is in the past'):
         storage.link_to('file', ShareLinkOperation.download, soon - datetime.timedelta(hours=1))
-    with pytest.raises(ValueError, match='operation must be one of'):
+    with pytest.raises(ValueError, match='operation must be one ShareLinkOperation'):
         storage.link_to('file', ShareLinkOperation.download | ShareLinkOperation.upload, soon)
     with pytest.raises(ConfigurationError, match='seven days'):
         storage.link_to('file', ShareLinkOperation.download, soon + datetime.timedelta(days=8))

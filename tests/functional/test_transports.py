@@ -18,6 +18,7 @@ from s3po.errors import (
     Conflict,
     DownloadError,
     IntegrityError,
+    ListingError,
     NetworkError,
     ServerError,
     Throttled,
@@ -266,6 +267,7 @@ def test_every_call_is_tried_again(conn: s3po.Connection, store: Store) -> None:
         'DeleteObjects': lambda: conn.delete_many(BUCKET, ['key']),
         'DeleteBucket': lambda: conn.delete_bucket(BUCKET),
         'CreateBucket': lambda: conn.create_bucket(BUCKET),
+        'ListBuckets': conn.list_buckets,
     }
     for operation, call in calls.items():
         before = len(store.log(operation))
@@ -275,6 +277,34 @@ def test_every_call_is_tried_again(conn: s3po.Connection, store: Store) -> None:
     store.script(once('HeadObject', times=None, status=500))
     with pytest.raises(TransferError, match='HeadObject s3://bucket/key: 500: Internal Server Error .*gave up after 4'):
         conn.exists(BUCKET, 'key')
+
+
+def test_list_buckets(conn: s3po.Connection, store: Store) -> None:
+    """All buckets are listed, over several pages too; a page that repeats or is none at all is an error."""
+    store.create_bucket('another')
+    page = '<ListAllMyBucketsResult><Buckets><Bucket><Name>{}</Name></Bucket></Buckets>{}</ListAllMyBucketsResult>'
+    token = '<ContinuationToken>next</ContinuationToken>'
+
+    assert sorted(conn.list_buckets()) == ['another', BUCKET]
+
+    store.script(*(once('ListBuckets', status=200, body=page.format(*each)) for each in (('one', token), ('two', ''))))
+    assert conn.list_buckets() == ['one', 'two']
+    assert store.log('ListBuckets')[-1]['query'] == {'continuation-token': 'next'}
+
+    store.script(*[once('ListBuckets', status=200, body=page.format('one', token))] * 3)
+    with pytest.raises(ListingError, match='repeats a continuation token'):
+        conn.list_buckets()
+    store.script(once('ListBuckets', status=200, body='<html><body>Welcome</body></html>'))
+    with pytest.raises(ListingError, match='not a list of buckets'):
+        conn.list_buckets()
+
+
+def test_list_buckets_is_refused(conn: s3po.Connection, store: Store) -> None:
+    """A refusal is an error of s3po."""
+    store.script(once('ListBuckets', status=403, code='AccessDenied'))
+
+    with pytest.raises(AccessDenied, match='ListBuckets'):
+        conn.list_buckets()
 
 
 def test_retry_after(store: Store, connect: Connect) -> None:

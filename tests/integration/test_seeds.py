@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-import s3po
 from tests.integration.conftest import Place
 from tests.support import seeds
 
@@ -16,21 +15,17 @@ from tests.support import seeds
 def test_example(
     example: Callable[[seeds.Place], None],
     place: Place,
-    conn: s3po.Connection,
     bucket: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The example runs with the documented result."""
-    monkeypatch.setenv('AWS_ACCESS_KEY_ID', place.access_key_id)
-    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', place.secret_access_key)
-    monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
-    monkeypatch.setenv('AWS_ENDPOINT_URL_S3', place.endpoint_url)
     # By default boto3 sends checksums as trailers, which Ceph 16 does not accept over HTTPS.
     monkeypatch.setenv('AWS_REQUEST_CHECKSUM_CALCULATION', 'when_required')
     if isinstance(place.verify, str):
         monkeypatch.setenv('AWS_CA_BUNDLE', place.verify)
-    found = seeds.Place(place.endpoint_url, bucket, tmp_path, place.access_key_id, place.secret_access_key)
+    found = seeds.Place(place.endpoint_url, bucket, place.access_key_id, place.secret_access_key)
+    seeds.prepare(found, tmp_path, monkeypatch)
 
     example(found)
 

@@ -23,12 +23,12 @@ def upload_and_download(conn: s3po.Connection) -> None:
 def options(conn: s3po.Connection, batch: s3po.Batch) -> None:
     """Options are checked by name and type, although the methods take them as keywords of one TypedDict."""
     conn.upload('bucket', 'key', b'', headers={'Cache-Control': 'no-cache'}, silent=True, timeout_s=1)
-    conn.upload('bucket', 'key', b'', retires=5)  # type: ignore[call-arg]
-    conn.upload('bucket', 'key', b'', retries='5')  # type: ignore[arg-type]
-    conn.upload('bucket', 'key', b'', config=s3po.TransferConfig())  # type: ignore[call-arg]
+    conn.upload('bucket', 'key', b'', retires=5)  # type: ignore[call-overload]
+    conn.upload('bucket', 'key', b'', retries='5')  # type: ignore[call-overload]
+    conn.upload('bucket', 'key', b'', config=s3po.TransferConfig())  # type: ignore[call-overload]
     batch.download('bucket', 'key', encoding='utf-8', callback=print, silent=True)
-    batch.download_file('bucket', 'key', 'path', encoding='utf-8')  # type: ignore[call-arg]
-    batch.delete('bucket', 'key', missing_ok='no')  # type: ignore[arg-type]
+    batch.download_file('bucket', 'key', 'path', encoding='utf-8')  # type: ignore[call-overload]
+    batch.delete('bucket', 'key', missing_ok='no')  # type: ignore[call-overload]
 
 
 def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
@@ -49,7 +49,7 @@ def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
 
 
 def listing(conn: s3po.Connection) -> list[str]:
-    return [entry.key for entry in conn.list('bucket', 'prefix/') if isinstance(entry, s3po.ListEntry)]
+    return [entry.key for entry in conn.list('bucket', 'prefix/')]
 
 
 def mock(conn: s3po.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import gevent
 import gevent.event
 import pytest
 
-from s3po.batch import Batch
+from s3po.batch import Batch, Job
 from s3po.errors import (
     BatchError,
     CallbackError,
@@ -38,6 +39,31 @@ def test_results_in_order_of_submission(performer: Performer) -> None:
     assert results[2][1] == 'b'
     assert not batch.success()
     assert batch.pending == 0
+
+
+def test_type_of_a_job() -> None:
+    """`Job[bytes]` can be written in annotations that are evaluated, and jobs have no __dict__."""
+    assert typing.get_args(Job[bytes]) == (bytes,)
+    assert '__dict__' not in dir(Job)
+
+
+def test_results_of_some_jobs(performer: Performer) -> None:
+    """results(jobs) returns the values of these jobs in their order, also if the batch does not keep its jobs."""
+    with Batch(performer, 3, keep_results=False, on_error='collect') as batch:
+        jobs = [batch.delete('bucket', key) for key in ('a', 'fail', 'b')]
+    results = batch.results(reversed(jobs))
+
+    assert [type(result) for result in results] == [tuple, UploadError, tuple]
+    assert [results[0], results[2]] == [('delete', 'b', {}), ('delete', 'a', {})]
+
+
+def test_results_of_a_job_of_another_batch(performer: Performer) -> None:
+    """A pending job of another batch is refused: results() does not wait for it."""
+    with Batch(performer, 1) as other, Batch(performer, 1) as batch:
+        job = other.head('bucket', 'wait')
+        with pytest.raises(ConfigurationError, match='another batch'):
+            batch.results([job])
+        performer.gate.set()
 
 
 def test_never_more_than_its_size_at_once(performer: Performer) -> None:

@@ -369,6 +369,28 @@ def test_unknown_encoding(memory_conn: s3po.Connection, memory: MemoryTransport,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize('kind', ['bytes', 'path', 'file'])
+@pytest.mark.parametrize('encoding', [*ENCODINGS.values(), 'zlib', 'x-gzip', 'br', 'deflate, gzip', 'application/json', None])
+def test_known(
+    memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path, encoding: str | None, kind: str
+) -> None:
+    """decompress='known' decodes by the Content-Encoding, and returns objects with an unknown one as stored."""
+    coding = {'gzip': 'gzip', 'x-gzip': 'gzip', 'deflate': 'zlib', 'zlib': 'zlib', 'zstd': 'zstd'}.get(encoding or '')
+    body = TEXT[:100_000]
+    if coding is not None:
+        encoder = coding_module.new_encoder(coding)
+        body = encoder.compress(body) + encoder.flush()
+    put(memory, body, encoding=encoding)
+    file = io.BytesIO()
+    target = {'bytes': None, 'path': tmp_path / 'target', 'file': file}[kind]
+
+    returned = memory_conn.download(BUCKET, 'key', target, decompress='known')
+
+    found = {'bytes': lambda: returned, 'path': (tmp_path / 'target').read_bytes, 'file': file.getvalue}[kind]()
+    assert found == (body if coding is None else TEXT[:100_000])
+    assert memory_conn.download(BUCKET, 'key', byte_range=(0, 5), decompress='known') == body[:5]
+
+
 def test_unknown_mark(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
     """An unknown mark, as a later version might set, is an error."""
     put(memory, b'data', mark='lz99')
@@ -392,9 +414,9 @@ def test_ranges(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
 @pytest.mark.parametrize(
     ('given', 'message'),
     [
-        ({'decompress': 'gzip'}, "decompress must be 'auto', True or False, not 'gzip'"),
-        ({'decompress': 1}, "decompress must be 'auto', True or False, not 1"),
-        ({'decompress': None}, "decompress must be 'auto', True or False, not None"),
+        ({'decompress': 'gzip'}, "decompress must be 'auto', 'known', True or False, not 'gzip'"),
+        ({'decompress': 1}, "decompress must be 'auto', 'known', True or False, not 1"),
+        ({'decompress': None}, "decompress must be 'auto', 'known', True or False, not None"),
         ({'max_decompressed_size': -1}, 'max_decompressed_size must be a whole number of bytes, or None, not -1'),
         ({'max_decompressed_size': True}, 'max_decompressed_size must be a whole number of bytes, or None, not True'),
         ({'max_decompressed_size': 1.5}, 'max_decompressed_size must be a whole number of bytes, or None, not 1.5'),

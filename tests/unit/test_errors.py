@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 import s3po
-from s3po import errors
+from s3po import errors, exceptions
 from s3po.retry import is_retryable
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.S3poError)]
@@ -102,4 +102,8 @@ def test_upstreams_names() -> None:
     assert s3po.UploadException is s3po.UploadError
     assert issubclass(s3po.DownloadError, s3po.DownloadException)
     assert issubclass(s3po.NotFound, s3po.DownloadException)
-    assert s3po.DeleteException is s3po.TransferError
+    assert issubclass(s3po.TransferError, s3po.DeleteException)
+    assert issubclass(s3po.NotFound, s3po.DeleteException)
+    assert not issubclass(s3po.AccessDenied, s3po.DeleteException)
+    assert exceptions.S3POException is s3po.S3poError
+    assert {getattr(exceptions, name) for name in exceptions.__all__} <= {s3po.S3poError, *CLASSES}

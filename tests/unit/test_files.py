@@ -20,6 +20,7 @@ import s3po
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, NetworkError, NotFound, PreconditionFailed, SourceChanged, UploadError
 from s3po.files import S3Reader, S3Writer
+from s3po.files.boto3_objects import boto3_object
 from tests.conftest import BUCKET, impatient
 from tests.support.memory import MemoryTransport
 from tests.support.noise import noise
@@ -162,6 +163,73 @@ def test_seeking() -> None:
     with pytest.raises(ValueError, match='closed'):
         file.read()
     file.close()
+
+
+def test_keyword_arguments(memory_conn: s3po.Connection) -> None:
+    """The methods of a reader take the keywords that smart_open's and fsspec's files take."""
+    memory_conn.upload(BUCKET, 'key', b'one\ntwo\n')
+    with memory_conn.open(BUCKET, 'key') as file:
+        assert file.seek(offset=-4, whence=os.SEEK_END) == 4
+        assert (file.peek(size=1)[:1], file.readline(size=2), file.read1(size=None), file.read(size=None)) == (
+            b't',
+            b'tw',
+            b'o\n',
+            b'',
+        )
+        assert file.seek(0, whence=os.SEEK_CUR) == 8
+
+
+def test_negative_position_is_an_os_error(memory_conn: s3po.Connection) -> None:
+    """A seek before the beginning is an OSError as for files on disk, which zipfile expects, and a ValueError."""
+    memory_conn.upload(BUCKET, 'key', b'short')
+    with memory_conn.open(BUCKET, 'key') as file:
+        with pytest.raises(OSError, match='negative'):
+            file.seek(-6, os.SEEK_END)
+        assert not zipfile.is_zipfile(file)
+        with pytest.raises(zipfile.BadZipFile):
+            zipfile.ZipFile(file)
+
+
+def test_attributes_of_text_files(memory_conn: s3po.Connection) -> None:
+    """A text reader has the reader's info, size and blocksize; a text writer tells the bytes that were written."""
+    with memory_conn.open(BUCKET, 'key', 'w', metadata={'a': 'b'}) as text:
+        assert text.tell() == 0
+        text.write('žluť')
+        assert text.tell() == 6
+        text.write('x' * 100_000)
+        assert text.tell() == 100_006
+    with pytest.raises(ValueError, match='closed'):
+        text.tell()
+    with memory_conn.open(BUCKET, 'key', 'r', block_size=MIB) as text:
+        assert (text.size, text.info.metadata['a'], text.blocksize) == (100_006, 'b', MIB)
+        assert text.read(4) == 'žluť'
+        assert not hasattr(text, 'other')
+
+
+def test_names_of_smart_open(memory_conn: s3po.Connection) -> None:
+    """blocksize, terminate() and to_boto3()."""
+
+    class Resource:
+        def Object(self, *names: str) -> tuple[str, ...]:
+            return names
+
+        def ObjectVersion(self, *names: str) -> tuple[str, ...]:
+            return names
+
+    with memory_conn.open(BUCKET, 'key', 'wb', block_size=6 * MIB) as file:
+        assert file.blocksize == 6 * MIB
+        assert file.to_boto3(Resource()) == (BUCKET, 'key')
+    with memory_conn.open(BUCKET, 'key', block_size=MIB) as file:
+        assert file.blocksize == MIB
+        assert file.to_boto3(Resource()) == (BUCKET, 'key')
+    version = s3po.ObjectRef(bucket=BUCKET, key='key', version_id='v1')
+    assert boto3_object(Resource(), version) == (BUCKET, 'key', 'v1')
+    for mode, data in (('wb', b'x'), ('w', 'x')):
+        file = memory_conn.open(BUCKET, 'other', mode)
+        file.write(data)
+        file.terminate()
+        assert file.closed
+    assert not memory_conn.exists(BUCKET, 'other')
 
 
 def test_lines_and_libraries(memory_conn: s3po.Connection) -> None:

@@ -16,11 +16,12 @@ from typing import Any, Unpack
 
 import pytest
 
+from s3po.config import TransferConfig
 from s3po.errors import JobError
 from s3po.jobs import LOST, Call, read_lines
 from s3po.jobs.durable import durable, restored
 from s3po.jobs.options import NAMES, UploadOptions, shows
-from s3po.model import ObjectRef, UnusableRef
+from s3po.model import BucketRef, ListEntry, ObjectRef, UnusableRef
 
 REF = ObjectRef(bucket='bucket', key='key', version_id='1')
 
@@ -65,6 +66,7 @@ def test_shows_no_options() -> None:
         ('copy', {'to_bucket': 'other', 'to_key': 'caf\u00e9', 'headers': {'cache-control': 'no-cache'}}),
         ('delete', {'missing_ok': False}),
         ('head', {}),
+        ('exists', {'retries': 1}),
     ],
 )
 def test_durable_options_come_back(operation: str, options: dict[str, Any]) -> None:
@@ -73,6 +75,40 @@ def test_durable_options_come_back(operation: str, options: dict[str, Any]) -> N
 
     assert said['lost'] == []
     assert Call.from_json(said) == call(operation, **options)
+
+
+@pytest.mark.parametrize(
+    ('operation', 'key', 'options'),
+    [
+        ('list', 'prefix/', {'delimiter': '/', 'page_size': 10}),
+        ('list', '', {}),
+        ('delete_many', '', {'keys': ('a', 'b', ObjectRef(bucket='bucket', key='c', version_id='1'))}),
+        ('create_bucket', '', {'extra': {'ACL': 'private'}}),
+    ],
+)
+def test_calls_on_buckets_come_back(operation: str, key: str, options: dict[str, Any]) -> None:
+    """A call on a bucket is restored from JSON text, with a BucketRef."""
+    one = Call(operation, BucketRef(bucket='bucket', key=key), options)
+    again = Call.from_json(json.loads(json.dumps(one.to_json())))
+
+    assert again == one
+    assert again.identity == one.identity
+
+
+@pytest.mark.parametrize('keys', [iter(['a']), ['a', 5], 'a', 5])
+def test_keys_that_are_not_saved(keys: Any) -> None:
+    """Keys of an iterator, and values that are no keys, are listed as lost."""
+    said = Call('delete_many', BucketRef(bucket='bucket'), {'keys': keys}).to_json()
+
+    assert said['lost'] == ['keys']
+    assert Call.from_json(said).to_json() == said
+
+
+def test_keys_of_any_iterable() -> None:
+    """Keys are saved as texts, whatever the iterable; entries of listings as their keys."""
+    for keys in (['a', 'b'], ('a', ListEntry(key='b', size_bytes=1)), {'a': 1, 'b': 2}.keys()):
+        said = Call('delete_many', BucketRef(bucket='bucket'), {'keys': keys}).to_json()
+        assert said['options'] == {'keys': ['a', 'b']}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +238,7 @@ def test_identity() -> None:
 def test_identity_in_another_process() -> None:
     """The identity is the same in another process, since it does not use hash()."""
     script = (
-        'from s3po.jobs import Call; from s3po.model import ObjectRef, UnusableRef; '
+        'from s3po.jobs import Call; from s3po.model import BucketRef, ListEntry, ObjectRef, UnusableRef; '
         "print(Call('delete', ObjectRef(bucket='bucket', key='key', version_id='1'), {'missing_ok': False}).identity)"
     )
     other = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
@@ -227,5 +263,17 @@ def test_signature() -> None:
 
 def test_names() -> None:
     """Internal options are not options of a caller."""
-    assert not any('config' in names for names in NAMES.values())
+    assert not any({'config', 'observer'} & names for names in NAMES.values())
     assert NAMES['move'] == NAMES['copy']
+
+
+def test_internal_options() -> None:
+    """Internal options are objects of this process: they are not written to a file, and from a file they are unknown."""
+    call = Call('upload', REF, {'source': pathlib.Path('/file'), 'config': TransferConfig(), 'observer': object()})
+
+    assert call.mistake() is None
+    assert call.to_json()['options'] == {'source': {'path': '/file'}}
+    assert call.to_json()['lost'] == []
+    for name in ('config', 'observer'):
+        mistake = Call.from_json({**call.to_json(), 'options': {name: 'text'}}).mistake()
+        assert str(mistake) == f'upload has no option {name!r}'

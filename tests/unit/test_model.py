@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from s3po.errors import ConfigurationError
-from s3po.model import DeleteReport, ListEntry, ObjectRef, Part, Prefix, check_bucket, check_name
+from s3po.model import BucketRef, DeleteReport, ListEntry, ObjectRef, Part, Prefix, check_bucket, check_name
 
 
 def test_ref_as_text() -> None:
@@ -15,6 +15,9 @@ def test_ref_as_text() -> None:
     assert str(ObjectRef(bucket='bucket', key='a/b')) == 's3://bucket/a/b'
     assert str(ObjectRef(bucket='bucket', key='a', version_id='7')) == 's3://bucket/a?versionId=7'
     assert str(Prefix(prefix='a/')) == 'a/'
+    assert str(BucketRef(bucket='bucket')) == 's3://bucket'
+    assert str(BucketRef(bucket='bucket', key='é/')) == 's3://bucket/é/'
+    assert str(BucketRef(bucket='bucket', key='\udc80')) == r's3://bucket/\udc80'
 
 
 def test_values_are_frozen() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import pathlib
+import re
+import typing
 from typing import Any
 
 import pytest
@@ -11,8 +14,8 @@ import pytest
 import s3po
 from s3po.batch.calls import Calls
 from s3po.jobs import Call
-from s3po.jobs.options import NAMES
-from s3po.model import ObjectRef
+from s3po.jobs.options import NAMES, ON_BUCKETS
+from s3po.model import BucketRef, ObjectRef
 from tests.support.memory import MemoryTransport
 
 CALLS = [name for name in vars(Calls) if not name.startswith('_') and name != 'submit']
@@ -20,7 +23,17 @@ CALLS = [name for name in vars(Calls) if not name.startswith('_') and name != 's
 
 def test_calls() -> None:
     """The calls that a batch has, too."""
-    assert set(CALLS) == {'upload', 'upload_file', 'download', 'download_file', 'head', 'delete', 'copy', 'move'}
+    of_objects = {'upload', 'upload_file', 'download', 'download_file', 'head', 'exists', 'delete', 'copy', 'move'}
+
+    assert set(CALLS) == {*of_objects, 'list', 'delete_many', 'create_bucket', 'delete_bucket'}
+
+
+def test_names_that_a_batch_does_not_have(memory_conn: s3po.Connection) -> None:
+    """The docstring of Batch gives the reason for each name that only a Connection has."""
+    reasons = dict(re.findall(r'^ *- ([\w, ]+): (.+)', s3po.Batch.__doc__ or '', re.MULTILINE))
+    names = {name for listed in reasons for name in listed.split(', ')}
+
+    assert names == {*dir(memory_conn)} - {*dir(s3po.Batch)}
 
 
 @pytest.mark.parametrize('name', CALLS)
@@ -33,6 +46,40 @@ def test_same_signature(name: str) -> None:
     for added in ('callback', 'errback'):
         assert of_batch.pop(added).kind is inspect.Parameter.KEYWORD_ONLY
     assert of_batch == dict(of_connection)
+
+
+OVERLOADED = [
+    (owner, name)
+    for owner in (s3po.Connection, s3po.Batch)
+    for name, method in inspect.getmembers(owner, inspect.isfunction)
+    if typing.get_overloads(method)
+]
+
+
+def parameters_of(overload: Any) -> set[str]:
+    """The names of the parameters, with those of the options that it takes."""
+    hints = typing.get_type_hints(overload)
+    (options,) = typing.get_args(hints['options'])
+    return {*inspect.signature(overload).parameters, *options.__annotations__} - {'options'}
+
+
+def test_overloaded_methods() -> None:
+    """The methods whose result depends on their arguments have overloads; all of a batch have them, for callbacks."""
+    of = {owner: {name for each, name in OVERLOADED if each is owner} for owner in (s3po.Connection, s3po.Batch)}
+
+    assert of[s3po.Connection] == {'upload', 'upload_file', 'download', 'download_file', 'open', 'list'}
+    assert of[s3po.Batch] == {*CALLS, 'results'}
+
+
+@pytest.mark.parametrize(('owner', 'name'), [each for each in OVERLOADED if each[1] != 'results'])
+def test_parameters_of_overloads(owner: Any, name: str) -> None:
+    """Every overload has the parameters that the signature shows. Those of open() have the ones of their modes."""
+    method = getattr(owner, name)
+    shown = set(inspect.signature(method).parameters)
+    found = [parameters_of(overload) for overload in typing.get_overloads(method)]
+
+    assert set().union(*found) == shown
+    assert name == 'open' or all(names == shown for names in found)
 
 
 class Reading(dict[str, Any]):
@@ -58,33 +105,43 @@ class Reading(dict[str, Any]):
 @pytest.mark.parametrize('name', CALLS)
 def test_every_option_arrives(memory_conn: s3po.Connection, tmp_path: pathlib.Path, name: str) -> None:
     """The operation reads every option that the method accepts."""
-    taken = {*inspect.signature(getattr(s3po.Connection, name)).parameters} - {'self', 'bucket', 'key', 'version_id', 'silent'}
+    of_the_ref = {'self', 'bucket', 'key', 'version_id', 'silent', 'prefix'}
+    taken = {*inspect.signature(getattr(s3po.Connection, name)).parameters} - of_the_ref
     memory_conn.upload('bucket', 'key', b'data')
     (tmp_path / 'file').write_bytes(b'data')
     given = {'source': b'data', 'path': tmp_path / 'file', 'to_bucket': 'bucket', 'to_key': 'copy', 'if_match': None}
+    given['keys'] = ['key']
     # The options that become headers are read only if there is one of them.
     given['content_type'] = 'text/plain'
+    ref = BucketRef(bucket='bucket') if name in ON_BUCKETS else ObjectRef(bucket='bucket', key='key')
     read: set[str] = set()
     # A move passes its options to a copy.
     for operation in ['copy', 'move'] if name == 'move' else [name]:
         options = Reading((option, value) for option, value in given.items() if option in NAMES[operation])
-        memory_conn.perform(Call(operation, ObjectRef(bucket='bucket', key='key'), options))
+        # The requests of these two go through boto3.
+        with memory_conn.mock() if operation.endswith('_bucket') else contextlib.nullcontext():
+            if operation == 'delete_bucket':
+                memory_conn.create_bucket('bucket')
+            memory_conn.perform(Call(operation, ref, options))
         read |= options.read
 
     assert taken <= read
 
 
+def positional(name: str) -> list[str]:
+    """Values for the positional parameters of a method."""
+    parameters = inspect.signature(getattr(s3po.Connection, name)).parameters.values()
+    return [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != 'self']
+
+
 @pytest.mark.parametrize('name', CALLS)
 def test_unknown_option(memory_conn: s3po.Connection, memory: MemoryTransport, name: str) -> None:
     """An unknown or internal option is a TypeError at once, as for any function."""
-    positional = ['bucket', 'key', 'source', 'to_key'][
-        : 4 if name in ('copy', 'move') else 2 if name in ('head', 'delete') else 3
-    ]
     with memory_conn.batch(1) as batch:
         for owner in (memory_conn, batch):
             for option in ('retires', 'config'):
                 with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument '{option}'"):
-                    getattr(owner, name)(*positional, **{option: 1})
+                    getattr(owner, name)(*positional(name), **{option: 1})
 
     assert memory.calls == []
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import s3po
+from s3po.body import pipes
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, UploadError
-from s3po.interfaces import pipes
 from s3po.interfaces.streaming import S3StreamingDownload, S3StreamingUpload, upload_generator
 from tests.conftest import BUCKET
 from tests.support.memory import MemoryTransport
@@ -169,6 +169,56 @@ def test_closing_and_failing() -> None:
     assert 'closed' in repr(fine)
 
 
+@pytest.mark.parametrize('kind', [S3StreamingUpload, S3StreamingDownload])
+def test_error_can_be_assigned(kind: type[pipes.Pipe]) -> None:
+    """`stream.error = error` fails the stream: both sides raise. Other values are ignored, and the first error is kept."""
+    stream = kind()
+    stream.write(b'x')
+    for ignored in (None, 'text', ValueError):
+        stream.error = ignored
+    assert stream.error is None
+    cause = ZeroDivisionError()
+    stream.error = cause
+    stream.error = KeyError()
+
+    assert stream.error is cause
+    for use in (lambda: stream.write(b'x'), lambda: stream.read(1), stream.read1, lambda: next(iter(stream))):
+        with pytest.raises(s3po.S3poError, match='ZeroDivisionError'):
+            use()
+
+
+@pytest.mark.parametrize('side', ['reader', 'writer'])
+def test_assigned_error_wakes_the_other_side(monkeypatch: pytest.MonkeyPatch, side: str) -> None:
+    """A side that waits raises the error that the other side assigns."""
+    monkeypatch.setattr(pipes, 'LOOK_S', 3600.0)
+    stream = S3StreamingUpload(buffer_size=10)
+    waiting = gevent.spawn(stream.read, 1) if side == 'reader' else gevent.spawn(stream.write, b'x' * 20)
+    gevent.sleep(0)
+    stream.error = ZeroDivisionError()
+
+    with pytest.raises(UploadError, match='ZeroDivisionError'):
+        waiting.get(timeout=10)
+
+
+def test_state() -> None:
+    """closed, tell(), processed, file_size and buffer_size during a transfer."""
+    up, down = S3StreamingUpload(10), S3StreamingDownload(None, None)
+    assert (up.file_size, down.file_size, up.buffer_size, down.buffer_size) == (10, None, 16 * MIB, 16 * MIB)
+    for stream in (up, down):
+        stream.write(b'0123456789')
+        assert (stream.tell(), stream.processed, stream.closed) == (0, 0, False)
+        assert stream.read(3) == b'012'
+        assert stream.read1(4) == b'3456'
+        assert (stream.tell(), stream.closed) == (7, False)
+        stream.close()
+        assert stream.closed
+        assert list(stream) == [b'789']
+        assert stream.tell() == 10
+    assert (up.processed, down.processed) == (0, 10)
+    up.prune(8)
+    assert (up.processed, up.bytes_sent) == (8, 8)
+
+
 def start_natively(work: Callable[[], object]) -> None:
     monkey.get_original('_thread', 'start_new_thread')(work, ())
 
@@ -227,9 +277,7 @@ def test_between_greenlets() -> None:
     assert b''.join(stream) == DATA[: 100 * KIB]
 
 
-@pytest.mark.parametrize(
-    'arguments', [{'file_size': -1}, {'file_size': True}, {'buffer_size': 0}, {'buffer_size': None}, {'stall_timeout_s': 0}]
-)
+@pytest.mark.parametrize('arguments', [{'file_size': -1}, {'file_size': True}, {'buffer_size': 0}, {'stall_timeout_s': 0}])
 def test_arguments(arguments: dict[str, Any]) -> None:
     """Each error names its argument."""
     with pytest.raises(ConfigurationError, match=next(iter(arguments))):
@@ -254,6 +302,43 @@ def test_generator(memory_conn: s3po.Connection, memory: MemoryTransport) -> Non
     assert memory_conn.head(BUCKET, 'key').content_type == 'a/b'
     upload.close()
     assert called == ['x']
+
+
+def test_generator_of_confirmed_bytes(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """confirmed=True: send() returns what the store has confirmed since the last send(); a part that fails counts once."""
+    failed: list[int] = []
+    stored: list[int] = []
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if part == 2 and not failed:
+            failed.append(part)
+            raise s3po.ServerError('once', status=500, code='InternalError')
+
+    def count_stored() -> int:
+        return sum(len(part.body) for upload in memory.store.uploads(BUCKET) for part in upload.parts.values())
+
+    memory.fault = fault
+    upload = upload_generator(memory_conn, BUCKET, 'key', confirmed=True)
+    assert upload.send(None) == 0
+    total = 0
+    for offset in range(0, len(DATA), MIB):
+        total += upload.send(DATA[offset : offset + MIB])
+        stored.append(total)
+        assert total <= count_stored()
+    total += upload.send(None)
+    upload.close()
+
+    assert failed == [2]
+    assert len(set(stored)) > 1
+    assert total == len(DATA) == memory_conn.head(BUCKET, 'key').size_bytes
+
+
+def test_generator_of_one_confirmed_request(memory_conn: s3po.Connection) -> None:
+    """A small object is confirmed at the end, at once."""
+    upload = upload_generator(memory_conn, BUCKET, 'key', confirmed=True)
+    upload.send(None)
+    assert [upload.send(b'x' * 5000), upload.send(b'x' * 5000), upload.send(None)] == [0, 0, 10_000]
+    upload.close()
 
 
 def test_generator_that_is_closed_early(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:

@@ -8,6 +8,7 @@ See s3po/s3/protocol.py for the rules of all transports.
 """
 
 from s3po.transport.wire.requests import Requester
+from s3po.transport.wire.response_headers import Operation, headers_of
 from s3po.transport.wire.verbs import WireTransport
 
-__all__ = ['Requester', 'WireTransport']
+__all__ = ['Operation', 'Requester', 'WireTransport', 'headers_of']

@@ -44,7 +44,7 @@ MAX_ERROR_BYTES: Final = 1024 * 1024
 # A smaller body is sent together with its head, a larger one piece by piece.
 AT_ONCE_BYTES: Final = 256 * 1024
 # Requests without a key. For others an empty key is an error: they would act on the bucket itself, and might delete it.
-ON_BUCKETS: Final = frozenset({'DeleteObjects', 'ListMultipartUploads', 'ListObjectsV2'})
+ON_BUCKETS: Final = frozenset({'DeleteObjects', 'ListMultipartUploads', 'ListObjectsV2', 'Request'})
 # S3 refuses requests dated more than 15 minutes off (RequestTimeTooSkewed).
 TOLERATED_SKEW_S: Final = 15 * 60
 # Error codes and statuses that may mean that the bucket is in another region.

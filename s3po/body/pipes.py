@@ -15,7 +15,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -24,7 +24,7 @@ import gevent
 from s3po.checks import is_whole
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError, SourceChanged, TransferError
-from s3po.interfaces.waits import Changes
+from s3po.runtime import Changes
 
 __all__ = ['Data', 'Pipe', 'joined']
 
@@ -63,7 +63,12 @@ class _Side:
 
 
 class Pipe:
-    """A bounded pipe with a writing and a reading side, each in its own thread or greenlet."""
+    """A bounded pipe with a writing and a reading side, each in its own thread or greenlet.
+
+    Attributes:
+        file_size: The length of the stream in bytes; None for any length.
+        buffer_size: The most bytes in the pipe.
+    """
 
     # The error class if no narrower one applies.
     _failure: type[TransferError]
@@ -71,12 +76,12 @@ class Pipe:
     _is_watched = True
 
     def __init__(
-        self, file_size: int | None = None, buffer_size: int = 16 * MIB, *, stall_timeout_s: float | None = 300.0
+        self, file_size: int | None = None, buffer_size: int | None = None, *, stall_timeout_s: float | None = 300.0
     ) -> None:
         """
         Args:
             file_size: The length of the stream in bytes: fewer or more bytes are an error. None for any length.
-            buffer_size: The most bytes in the pipe; the writer waits while it is full.
+            buffer_size: The most bytes in the pipe; the writer waits while it is full. None for 16 MiB.
             stall_timeout_s: How long a writer waits for a reader that does not read, and a reader for a writer that has not
                 written yet; None for ever. (The end of a thread is noticed at once.)
 
@@ -84,17 +89,16 @@ class Pipe:
             ConfigurationError: An argument is not such a number.
         """
         for name, value, least in (('file_size', file_size, 0), ('buffer_size', buffer_size, 1)):
-            is_any = value is None and name == 'file_size'
-            if not is_any and not is_whole(value, least):
+            if value is not None and not is_whole(value, least):
                 raise ConfigurationError(f'{name} must be a whole number of bytes from {least}, not {value!r}')
         if stall_timeout_s is not None and not stall_timeout_s > 0:
             raise ConfigurationError(f'stall_timeout_s must be a number of seconds above 0, or None, not {stall_timeout_s!r}')
-        self._file_size = file_size
-        self._buffer_size = buffer_size
+        self.file_size = file_size
+        self.buffer_size = 16 * MIB if buffer_size is None else buffer_size
         self._stall_timeout_s = math.inf if stall_timeout_s is None else stall_timeout_s
         self._changed = Changes()
         self._pieces: collections.deque[Data] = collections.deque()
-        self._buffered = self._written = 0
+        self._buffered = self._written = self._taken = 0
         # The number of bytes that the reader waits for.
         self._wanted = 0
         self._is_closed = self._is_at_end = False
@@ -123,6 +127,26 @@ class Pipe:
             with contextlib.suppress(S3poError):
                 self._refuse_ended()
             return self._error
+
+    @error.setter
+    def error(self, error: object) -> None:
+        """Fail the stream, like fail(). A value that is no exception is ignored."""
+        if isinstance(error, BaseException):
+            self.fail(error)
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called; what was written before can still be read."""
+        return self._is_closed
+
+    @property
+    def processed(self) -> int:
+        """The number of bytes that were read."""
+        return self._taken
+
+    def tell(self) -> int:
+        """Return the number of bytes that were read."""
+        return self._taken
 
     def readable(self) -> bool:
         """True."""
@@ -162,8 +186,8 @@ class Pipe:
                 return
             self._is_closed = True
             self._changed.notify_all()
-            if self._file_size is not None and self._written < self._file_size:
-                short = f'the stream was closed after {self._written:,} bytes of {self._file_size:,} (file_size)'
+            if self.file_size is not None and self._written < self.file_size:
+                short = f'the stream was closed after {self._written:,} bytes of {self.file_size:,} (file_size)'
                 self.fail(SourceChanged(short))
 
     def write(self, data: Data) -> int:
@@ -184,7 +208,7 @@ class Pipe:
             try:
                 while left:
                     self._wait(self._has_room, self._reader)
-                    room = min(left, self._buffer_size - self._buffered)
+                    room = min(left, self.buffer_size - self._buffered)
                     self._add(view[size - left : size - left + room])
                     left -= room
             except BaseException as error:
@@ -211,6 +235,11 @@ class Pipe:
         """
         return self._read(size, is_full=False)
 
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over the data as it arrives, in pieces of up to 1 MiB."""
+        while piece := self.read1():
+            yield piece
+
     # --- the lock is held in all methods below
 
     def _read(self, size: float, *, is_full: bool) -> bytes:
@@ -221,7 +250,7 @@ class Pipe:
             try:
                 while left > 0:
                     # A full buffer is emptied even if it has fewer bytes than requested: the writer would wait for ever.
-                    self._wanted = int(min(left, self._buffer_size)) if is_full else 1
+                    self._wanted = int(min(left, self.buffer_size)) if is_full else 1
                     self._wait(self._has_wanted, self._writer)
                     left -= self._take(left, taken)
                     if self._is_closed or not is_full:
@@ -231,7 +260,7 @@ class Pipe:
                     self.fail(error)
                 raise
             self.check_failed()
-            self._is_at_end = not self._buffered and (self._is_closed or self._written == self._file_size)
+            self._is_at_end = not self._buffered and (self._is_closed or self._written == self.file_size)
             self._reader.note()
         return joined(taken)
 
@@ -240,13 +269,13 @@ class Pipe:
         if self._is_closed:
             raise ValueError('write() to a stream after close()')
         self._refuse_ended()
-        if self._file_size is not None and self._written + size > self._file_size:
-            error = ValueError(f'write() of {self._written + size:,} bytes in total exceeds file_size={self._file_size:,}')
+        if self.file_size is not None and self._written + size > self.file_size:
+            error = ValueError(f'write() of {self._written + size:,} bytes in total exceeds file_size={self.file_size:,}')
             self.fail(error)
             raise error
 
     def _has_room(self) -> bool:
-        return self._buffered < self._buffer_size
+        return self._buffered < self.buffer_size
 
     def _has_wanted(self) -> bool:
         return self._is_closed or self._buffered >= self._wanted
@@ -275,6 +304,7 @@ class Pipe:
             taken.append(piece)
             size += len(piece)
         self._buffered -= size
+        self._taken += size
         self._changed.notify_all()
         return size
 

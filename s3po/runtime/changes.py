@@ -13,7 +13,7 @@ import gevent
 import gevent.event
 from gevent import monkey
 
-from s3po.connection import has_greenlets
+from s3po.runtime.threads import has_greenlets
 
 __all__ = ['Changes']
 

@@ -1,0 +1,47 @@
+"""Files with one of fsspec's caches: `open(cache_type='bytes')`, and what `blockcache::` keeps on disk."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import fsspec.spec
+
+from s3po.files import S3Reader
+from s3po.interfaces.entries import file_entry, split
+from s3po.interfaces.moves import as_fsspec
+
+__all__ = ['Cached']
+
+
+class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+    """A file that is read through a cache of fsspec. All bytes are of one version of the object.
+
+    The object is opened when the first bytes are fetched, or at once if fsspec's option `size` is not given.
+    """
+
+    def __init__(self, files: Any, path: str, open_reader: Callable[[], S3Reader], **options: Any) -> None:
+        self._open_reader = open_reader
+        super().__init__(files, path, 'rb', **options)
+
+    @functools.cached_property
+    def _reader(self) -> S3Reader:
+        with as_fsspec(self.path):
+            return self._open_reader()
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The entry of the file, which info() returns."""
+        return file_entry(split(self.path)[0], self._reader.info)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        with as_fsspec(self.path):
+            self._reader.seek(start)
+            return self._reader.read(end - start)
+
+    def close(self) -> None:
+        """Close it, and free the memory of its cache."""
+        super().close()
+        if '_reader' in self.__dict__:
+            self._reader.close()
