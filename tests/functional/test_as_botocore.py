@@ -167,7 +167,6 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.sampled(len(STORES))
 @pytest.mark.parametrize('store', STORES)
 def test_as_recorded(server: Server, store: str) -> None:
     """The values are the same for all responses as they were recorded."""
