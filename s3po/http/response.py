@@ -368,10 +368,7 @@ class Response:
     def text(self, name: bytes) -> str | None:
         """A header as text; None if it is missing."""
         value = self.headers.get(name)
-        try:
-            return value if value is None else value.decode()
-        except UnicodeDecodeError:
-            return text_of(value or b'')
+        return None if value is None else text_of(value)
 
 
 def text_of(value: bytes) -> str:
