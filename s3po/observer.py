@@ -75,7 +75,7 @@ def report(event: Callable[[*Ts], None], *arguments: *Ts) -> None:
         log.exception('an observer failed')
 
 
-class Progress:
+class Progress(Observer):
     """An observer that calls a function with the numbers of bytes that were transferred."""
 
     def __init__(self, moved: Callable[[int], object], *, is_confirmed: bool = False) -> None:

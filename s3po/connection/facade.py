@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -35,7 +34,7 @@ from s3po.connection.wiring import Wiring, check_kind, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
-from s3po.files import S3Reader, S3TextWriter, S3Writer
+from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs.options import Key, shows
 from s3po.mock import Mock
@@ -227,7 +226,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     @overload
     def open(self, bucket: str, key: Key, mode: Literal['wb', 'xb'], **options: Unpack[WriteOptions]) -> S3Writer: ...
     @overload
-    def open(self, bucket: str, key: Key, mode: Literal['r', 'rt'], **options: Unpack[TextReadOptions]) -> io.TextIOWrapper: ...
+    def open(self, bucket: str, key: Key, mode: Literal['r', 'rt'], **options: Unpack[TextReadOptions]) -> S3TextReader: ...
     @overload
     def open(
         self, bucket: str, key: Key, mode: Literal['w', 'wt', 'x', 'xt'], **options: Unpack[TextWriteOptions]
@@ -262,7 +261,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             retries: Retries per request; None for the connection's.
 
         Returns:
-            An S3Reader or S3Writer; for text an io.TextIOWrapper around one.
+            An S3Reader or S3Writer; for text an S3TextReader or S3TextWriter (io.TextIOWrapper) around one.
 
         Raises:
             NotFound, NoSuchBucket, AccessDenied: The store refused. (A writer raises them at close() at the latest.)

@@ -44,6 +44,7 @@ from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_nam
 from s3po.observer import Observer, combined
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
+from s3po.s3.expected import version_to_read
 from s3po.s3.parameters import check_extra, known_extra
 from s3po.transfer import (
     Attempts,
@@ -303,7 +304,7 @@ class Operations:
         # A HEAD takes a key of the customer only from `extra`.
         has_key = any(name.lower().startswith(CUSTOMER_KEY) for name in sent)
         if (is_move or result.parts > 1) and not has_key:
-            copy = ObjectRef(bucket=to_bucket, key=to_key, version_id=result.version_id)
+            copy = ObjectRef(bucket=to_bucket, key=to_key, version_id=version_to_read(result.version_id))
             # The conditions were for the object before the copy.
             reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
             try:

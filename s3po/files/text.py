@@ -12,27 +12,24 @@ __all__ = ['S3TextReader', 'S3TextWriter']
 
 
 class S3TextReader(io.TextIOWrapper):
-    """An object opened for reading in text mode.
-
-    Attributes:
-        info: The store's description of the object, as of S3Reader.
-        size: The object's size in bytes.
-        blocksize: The block_size with which it was opened.
-    """
+    """An object opened for reading in text mode."""
 
     buffer: Any
 
     @property
     def info(self) -> ObjectInfo:
+        """The store's description of the object, as of S3Reader."""
         found: ObjectInfo = self.buffer.info
         return found
 
     @property
     def size(self) -> int:
+        """The object's size in bytes."""
         return int(self.buffer.size)
 
     @property
     def blocksize(self) -> int:
+        """The block_size with which it was opened."""
         return int(self.buffer.blocksize)
 
 

@@ -443,10 +443,18 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise missing(path)
         removed = self._delete(names)
         if not key:
-            with as_fsspec(path):
-                self.connection.delete_bucket(bucket)
+            self._delete_bucket(bucket)
             removed.append(bucket)
         return removed
+
+    def _delete_bucket(self, bucket: str) -> None:
+        try:
+            with as_fsspec(bucket):
+                self.connection.delete_bucket(bucket)
+        except InvalidRequest as error:
+            if error.code != 'BucketNotEmpty':
+                raise
+            raise OSError(errno.ENOTEMPTY, 'the bucket is not empty', bucket) from error
 
     def _delete(self, names: Iterable[str]) -> list[str]:
         """Delete files. Returns their names."""
@@ -522,13 +530,10 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def rmdir(self, path: str) -> None:
         """Delete an empty bucket, or the marker of an empty directory. If it is not empty, an OSError is raised."""
         bucket, key = split(self._strip_protocol(path).rstrip('/'))
+        if not key:
+            self._delete_bucket(bucket)
+            return
         with as_fsspec(path):
-            if not key:
-                try:
-                    self.connection.delete_bucket(bucket)
-                except InvalidRequest as error:
-                    raise OSError(errno.ENOTEMPTY, 'the bucket is not empty', path) from error
-                return
             found = [*itertools.islice(self.connection.list(bucket, f'{key}/', page_size=2), 2)]
         if not found and not self.exists(path):
             raise missing(path)

@@ -13,7 +13,7 @@ from typing import Final
 
 from s3po.errors import NetworkError, PreconditionFailed
 
-__all__ = ['check_match', 'is_proof', 'is_strong', 'length_of', 'placed', 'quoted', 'unquoted']
+__all__ = ['check_match', 'is_proof', 'is_strong', 'length_of', 'placed', 'quoted', 'unquoted', 'version_to_read']
 
 # Enough for every size: S3's largest objects need 14 digits.
 MAX_DIGITS: Final = 18
@@ -71,6 +71,14 @@ def _content_range(text: str) -> tuple[int, int, int]:
     if not offset < stop <= whole:
         raise ValueError(f'the response to a range request has Content-Range: {text!r}')
     return offset, stop, whole
+
+
+def version_to_read(version_id: str | None) -> str | None:
+    """The version id of a request for what was just written, by the version id in the response to the write.
+
+    'null' becomes None: it is the current version wherever it is written, and moto refuses it in a bucket without versions.
+    """
+    return None if version_id == 'null' else version_id
 
 
 # --- ETags

@@ -6,7 +6,7 @@ from s3po.checksum import combined_text, multipart_count, multipart_etag
 from s3po.errors import InvalidRequest, NetworkError, NotFound, PreconditionFailed, TransportError
 from s3po.model import CompletedPart, ObjectInfo
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
-from s3po.s3.expected import is_proof
+from s3po.s3.expected import is_proof, version_to_read
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import check_echo, is_encrypted, kind_of
 
@@ -125,7 +125,7 @@ class Completion:
 
     def _looked_up(self, stored: Stored) -> Stored:
         """Check with a HEAD, if the response proves nothing. (Ceph's gateway sends no ETag with its first response.)"""
-        info = self._look(stored.version_id)
+        info = self._look(version_to_read(stored.version_id))
         if info is None or not self._expected.is_met_by(info, stored.etag):
             raise NetworkError(f'{self}: the response has a wrong ETag, and a HEAD does not prove that the object exists')
         return _stored(info, stored.version_id)

@@ -42,7 +42,7 @@ _allocate_lock: Any = monkey.get_original('_thread', 'allocate_lock')
 
 
 class MemoryTransport:
-    """S3's operations on objects in memory.
+    """S3's operations on objects in memory; implements Transport in s3po/s3/protocol.py.
 
     Attributes:
         client: The methods of a boto3 client for buckets: create_bucket, delete_bucket, list_buckets.

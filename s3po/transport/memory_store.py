@@ -54,6 +54,7 @@ class StoredObject:
     modified: datetime.datetime
 
     def info(self, key: str) -> ObjectInfo:
+        """The description of the object, for a HEAD or a GET."""
         headers = {name: value for name, value in self.headers.items() if name != TAGGING}
         if tags := self.headers.get(TAGGING):
             headers['x-amz-tagging-count'] = str(tags.count('&') + 1)
@@ -92,15 +93,18 @@ class MemoryBucket:
         self._keys: list[str] | None = None
 
     def put(self, key: str, stored: StoredObject) -> None:
+        """Store an object, in place of one that has the key."""
         if key not in self.objects:
             self._keys = None
         self.objects[key] = stored
 
     def delete(self, key: str) -> None:
+        """Delete an object; no effect if there is none."""
         if self.objects.pop(key, None) is not None:
             self._keys = None
 
     def keys(self) -> list[str]:
+        """The keys in the order of a listing."""
         if self._keys is None:
             self._keys = sorted(self.objects)
         return self._keys
@@ -130,7 +134,7 @@ class BucketClient:
 
 
 class MemoryAnswer:
-    """The response to a GET."""
+    """The Answer to a GET."""
 
     def __init__(self, info: ObjectInfo, body: memoryview, offset: int, status: int) -> None:
         self.info = info

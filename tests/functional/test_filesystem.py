@@ -365,7 +365,7 @@ def test_missing_sources_of_copies(files: S3poFileSystem) -> None:
     assert files.find(f'{BUCKET}/moved') == [f'{BUCKET}/moved/a', f'{BUCKET}/moved/b']
 
 
-def test_errors_of_directories(files: S3poFileSystem) -> None:
+def test_errors_of_directories(store: Store, files: S3poFileSystem) -> None:
     """Buckets and directories where a file is expected, and what is missing, raise the OSErrors of their kind."""
     files.pipe_file(f'{BUCKET}/directory/file', b'')
     for path in (f'{BUCKET}/directory', BUCKET, ''):
@@ -381,6 +381,13 @@ def test_errors_of_directories(files: S3poFileSystem) -> None:
             files.rmdir(path)
     with pytest.raises(OSError, match='not empty'):
         files.rmdir(BUCKET)
+    store.script({'operation': 'DeleteBucket', 'times': 1, 'action': {'status': 409, 'code': 'BucketNotEmpty'}})
+    with pytest.raises(OSError, match='not empty'):
+        files.rm(BUCKET, recursive=True)
+    store.script({'operation': 'DeleteBucket', 'times': 1, 'action': {'status': 400, 'code': 'Other'}})
+    with pytest.raises(s3po.InvalidRequest):
+        files.rmdir(BUCKET)
+    files.pipe_file(f'{BUCKET}/directory/file', b'')
     with pytest.raises(FileNotFoundError):
         files.mkdir('nowhere/directory', create_parents=False)
     with pytest.raises(ValueError, match='names no bucket'):

@@ -31,7 +31,7 @@ from tests.support.servers import MotoServer
 __all__ = ['STORES', 'Player', 'Recorded', 'recorded']
 
 ANSWERS: Final = Path(__file__).parents[1] / 'data' / 'answers'
-STORES: Final = ('moto', 'rgw', 'rclone-directory', 'rclone-memory')
+STORES: Final = ('moto', 'rclone-directory', 'rgw', 'rclone-memory')
 KEYS: Final = {'S3PO_TEST_ACCESS_KEY': 'key', 'S3PO_TEST_SECRET_KEY': 'secret'}
 # The parts of a query that distinguish requests; the values of those in NAMELESS differ between two runs.
 MARKS: Final = ('partNumber', 'uploadId', 'uploads', 'delete', 'tagging', 'list-type', 'continuation-token', 'versionId')

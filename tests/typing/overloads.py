@@ -10,7 +10,7 @@ from typing import Any, Literal, assert_type
 import s3po
 from s3po import DeleteReport, ListEntry, ObjectInfo, Prefix, TransferResult
 from s3po.batch import Job
-from s3po.files import S3Reader, S3TextWriter, S3Writer
+from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 
 PATH = pathlib.Path('target')
 
@@ -58,7 +58,8 @@ def files(conn: s3po.Connection, mode: str) -> None:
     assert_type(conn.open('bucket', 'key', 'wb', metadata={}), S3Writer)
     assert_type(conn.open('bucket', 'key', 'xb'), S3Writer)
     assert_type(conn.open('bucket', 'key', 'r', encoding='utf-8', version_id='1').read(), str)
-    assert_type(conn.open('bucket', 'key', 'rt').readline(), str)
+    assert_type(conn.open('bucket', 'key', 'rt'), S3TextReader)
+    assert_type(conn.open('bucket', 'key', 'rt').info, ObjectInfo)
     assert_type(conn.open('bucket', 'key', 'w', newline='', content_type='text/plain'), S3TextWriter)
     assert_type(conn.open('bucket', 'key', 'xt'), S3TextWriter)
     assert_type(conn.open('bucket', 'key', mode), Any)

@@ -20,6 +20,7 @@ import s3po
 from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, NetworkError, NotFound, PreconditionFailed, SourceChanged, UploadError
 from s3po.files import S3Reader, S3Writer
+from s3po.files.boto3_objects import boto3_object
 from tests.conftest import BUCKET, impatient
 from tests.support.memory import MemoryTransport
 from tests.support.noise import noise
@@ -221,6 +222,8 @@ def test_names_of_smart_open(memory_conn: s3po.Connection) -> None:
     with memory_conn.open(BUCKET, 'key', block_size=MIB) as file:
         assert file.blocksize == MIB
         assert file.to_boto3(Resource()) == (BUCKET, 'key')
+    version = s3po.ObjectRef(bucket=BUCKET, key='key', version_id='v1')
+    assert boto3_object(Resource(), version) == (BUCKET, 'key', 'v1')
     for mode, data in (('wb', b'x'), ('w', 'x')):
         file = memory_conn.open(BUCKET, 'other', mode)
         file.write(data)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3po.errors import NetworkError
-from s3po.s3.expected import placed
+from s3po.s3.expected import placed, version_to_read
 from s3po.transport.wire.response_headers import Operation, WireAnswer, moment_of
 from tests.support.both import STORES, Both, Call
 from tests.support.wire import Canned, FakeClient, requester
@@ -124,6 +124,12 @@ def test_headers_that_are_not_ascii() -> None:
 
     assert (answer.info.metadata, answer.etag, answer.version_id) == ({'a': 'é€'}, 'ü', 'ö')
     answer.close()
+
+
+@pytest.mark.parametrize(('version_id', 'read'), [('v', 'v'), ('null', None), (None, None)])
+def test_version_to_read(version_id: str | None, read: str | None) -> None:
+    """What was written as version 'null' is read as the current version."""
+    assert version_to_read(version_id) == read
 
 
 DATE: Final = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=GREENWICH)

@@ -93,7 +93,8 @@ class WireAnswer:
         return self._info
 
     def header(self, name: str) -> str | None:
-        return self._response.text(name.encode())
+        value = self._response.headers.get(name.encode())
+        return None if value is None else text_of(value)
 
     def read(self, size_bytes: int) -> bytes:
         try:
