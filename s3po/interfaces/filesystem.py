@@ -30,20 +30,9 @@ from s3po.interfaces.entries import (
     split,
     with_parents,
 )
-from s3po.interfaces.moves import (
-    Compressed,
-    Moves,
-    Uncommitted,
-    as_fsspec,
-    check_moves,
-    is_behind_the_end,
-    is_plain,
-    is_same,
-    moving,
-    planned,
-)
+from s3po.interfaces.moves import Compressed, Moves, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving, planned
 from s3po.jobs import Call
-from s3po.model import ObjectInfo, ObjectRef, ref_of
+from s3po.model import ObjectRef, ref_of
 
 try:
     import fsspec.spec
@@ -322,27 +311,27 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         batch_size = options.pop('batch_size', None) or self.batch_size
         chosen = self._options('mv', options, keywords.COPYING - {'version_id'})
         pairs = planned(self, path1, path2, recursive=recursive, maxdepth=maxdepth)
-        before = self._heads(pairs, chosen)
+        before = self._versions(pairs, chosen)
         directories = [name for name in pairs if name not in before]
         if not recursive and (directories or not pairs):
             self._check_files(directories or self.expand_path(path1))
-        # A directory has its marker, and nothing else that could be moved.
-        markers = {f'{name}/': f'{pairs[name]}/' for name in directories if split(name)[1]}
-        before |= self._heads(markers, chosen)
-        pairs = {name: target for name, target in {**pairs, **markers}.items() if name in before}
-        check_moves(pairs)
+        # The markers of directories are moved too.
+        pairs |= {f'{name}/': f'{pairs[name]}/' for name in directories if split(name)[1]}
+        before |= self._versions([f'{name}/' for name in directories], chosen)
+        pairs = {name: pairs[name] for name in before}
+        if len({*pairs, *pairs.values()}) < 2 * len(pairs):
+            raise OSError(errno.EINVAL, 'a file would be lost: the path that it is moved to is that of another one', path1)
         with moving(self.connection, batch_size, options=chosen) as moves:
             for name, target in pairs.items():
                 to_bucket, to_key = self._object(target, is_marker=target.endswith('/'))
                 moves.add('copy', name, split(name), {'to_bucket': to_bucket, 'to_key': to_key})
-        after = self._heads(pairs, chosen)
-        self._delete([name for name in after if is_same(before[name], after[name])])
-        for name in after:
-            if not is_same(before[name], after[name]):
-                raise SourceChanged(f'{name} was copied, but not deleted: it was replaced during the copy. Move it again')
+        after = self._versions(pairs, chosen)
+        self._delete([name for name in after if after[name] == before[name]])
+        if changed := [name for name in after if after[name] != before[name]]:
+            raise SourceChanged(f'{changed[0]} was copied, but not deleted: it was replaced during the copy. Move it again')
         for name in directories:
             if not split(name)[1]:
-                self.rmdir(name)
+                self._delete_bucket(name)
 
     @contextlib.contextmanager
     def _many(self, method: str, options: Any, known: Collection[str], files: Any = None) -> Iterator[tuple[Moves, Any]]:
@@ -467,24 +456,24 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             removed += found
         return removed
 
-    def _heads(self, names: Iterable[str], options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, ObjectInfo]:
-        """Describe files, with the options of their copies; the names of what is no file are left out."""
-        extra = keywords.reading(options.get('extra'))
+    def _versions(self, names: Iterable[str], options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, tuple[Any, ...]]:
+        """What tells versions of files apart, by name, without the names of what is no file. options: Those of their copies."""
+        given = {name.removeprefix('CopySource'): value for name, value in (options.get('extra') or {}).items()}
+        extra = {name: value for name, value in given.items() if name.startswith('SSECustomer') or name == 'RequestPayer'}
         with self.connection.batch(self.batch_size, on_error='collect') as batch:
-            jobs = {
-                name: batch.head(*split(name), retries=options.get('retries'), extra=extra) for name in names if split(name)[1]
-            }
+            jobs = {name: batch.head(*split(name), extra=extra) for name in names if split(name)[1]}
         batch.success()
         found = {}
         for name, job in jobs.items():
             if not isinstance(job.exception, NotFound):
                 with as_fsspec(name):
-                    found[name] = job.get()
+                    info = job.get()
+                found[name] = (info.etag, info.last_modified, info.size_bytes)
         return found
 
     def _check_files(self, names: Sequence[str]) -> None:
         """Raise the error for the first name that is not that of a file."""
-        found = self._heads(names)
+        found = self._versions(names)
         for name in names:
             if name.endswith('/') and not has_any(self.connection, *split(name)):
                 raise missing(name)

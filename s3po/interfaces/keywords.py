@@ -9,7 +9,7 @@ from typing import Any, Final
 from s3po.config import TransferConfig
 from s3po.jobs.options import CopyOptions, HeadOptions, UploadOptions, unknown_option
 
-__all__ = ['COPYING', 'DESCRIBING', 'LISTING', 'OPENING', 'READING', 'WRITING', 'reading', 'translated']
+__all__ = ['COPYING', 'DESCRIBING', 'LISTING', 'OPENING', 'READING', 'WRITING', 'translated']
 
 # The options of Connection that each group of methods takes.
 LISTING: Final = frozenset({'extra', 'retries', 'timeout_s'})
@@ -49,9 +49,3 @@ def translated(method: str, options: Mapping[str, Any], known: Collection[str], 
         raise unknown_option(method, given, allowed)
     given |= {'config': replace(config, **settings)} if settings else {}
     return {**given, 'extra': extra} if extra else given
-
-
-def reading(extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters of a copy that a HEAD of its source needs: those of a customer's key, by their names there."""
-    given = {name.removeprefix('CopySource'): value for name, value in (extra or {}).items() if 'CopySourceSSE' in name}
-    return given | {name: value for name, value in (extra or {}).items() if name == 'RequestPayer'}

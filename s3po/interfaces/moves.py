@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import errno
 import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,20 +16,9 @@ from s3po.connection import Batch, Connection, Progress
 from s3po.errors import InvalidRequest, S3poError
 from s3po.files import AbortedOnError, S3Writer, as_file_error
 from s3po.jobs import Call
-from s3po.model import ObjectInfo, TransferResult, ref_of
+from s3po.model import TransferResult, ref_of
 
-__all__ = [
-    'Compressed',
-    'Moves',
-    'Uncommitted',
-    'as_fsspec',
-    'check_moves',
-    'is_behind_the_end',
-    'is_plain',
-    'is_same',
-    'moving',
-    'planned',
-]
+__all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'is_behind_the_end', 'is_plain', 'moving', 'planned']
 
 # The batch of the get(), put() or copy() that is running in this context.
 _current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
@@ -151,20 +139,6 @@ def planned(files: Any, path1: Any, path2: Any, **options: Any) -> dict[str, str
     plan = _Planned(files)
     fsspec.spec.AbstractFileSystem.copy(plan, path1, path2, **options)
     return dict(plan.pairs)
-
-
-def check_moves(pairs: Mapping[str, str]) -> None:
-    """Raise an OSError if a target is also a source, or the target of two files."""
-    seen = set(pairs)
-    for source, target in pairs.items():
-        if target in seen:
-            raise OSError(errno.EINVAL, f'a file at {target} would be lost: it is moved too', source)
-        seen.add(target)
-
-
-def is_same(before: ObjectInfo, after: ObjectInfo) -> bool:
-    """Whether an object has not been replaced."""
-    return (before.etag, before.last_modified, before.size_bytes) == (after.etag, after.last_modified, after.size_bytes)
 
 
 class Uncommitted(AbortedOnError, io.BufferedIOBase):

@@ -38,7 +38,7 @@ class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec 
 
     @property
     def cache(self) -> Any:
-        """fsspec's cache, which `blockcache::` replaces by one that would fetch from any version of the object."""
+        """The cache of fsspec, which `blockcache::` replaces by one that would fetch from any version of the object."""
         return self._cache
 
     @cache.setter
