@@ -49,12 +49,12 @@ class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec 
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         with as_fsspec(self.path):
-            if self._reader.size != self.size:
-                raise SourceChanged(f'{self.path} has another size than the bytes in the cache: it was replaced')
             return self._reader.read_range(start, end)
 
     def _fetch_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         try:
+            if self._reader.size != self.size:
+                raise SourceChanged(f'{self.path} has another size than the bytes in the cache: it was replaced')
             return [self._fetch_range(start, end) for start, end in ranges]
         except BaseException:
             # They were marked as present before they were fetched.
