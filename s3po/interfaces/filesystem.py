@@ -555,7 +555,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         """Carry out a call on the object at a path, whose failure is never silent."""
         bucket, key = self._object(path, is_marker=is_marker)
         ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
-        with as_fsspec(path):
+        with as_fsspec(path, options):
             return self.connection.perform(Call(operation, ref, options)).value
 
     def _download_all(

@@ -8,6 +8,7 @@ import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import fsspec.spec
@@ -85,7 +86,7 @@ class Moves:
         for path, job, is_no_failure in self._jobs:
             if job.exception is not None:
                 if not is_no_failure(job.exception):
-                    with as_fsspec(path):
+                    with as_fsspec(path, job.options):
                         raise job.exception
                 self.skip()
 
@@ -159,7 +160,10 @@ class Uncommitted(AbortedOnError, io.BufferedIOBase):
         return self._writer.tell()
 
     def commit(self) -> None:
-        """Publish it."""
+        """Publish it. If it was not closed, its end may be missing: then it is discarded, and a ValueError is raised."""
+        if not self.closed:
+            self.abort()
+            raise ValueError(f'{self.name} was not closed before the end of the transaction; it is not published')
         self._writer.close()
 
     def discard(self) -> None:
@@ -213,12 +217,12 @@ class Compressed(AbortedOnError, io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def as_fsspec(path: str) -> Iterator[None]:
-    """Raise errors about files as the OSErrors that fsspec's users expect."""
+def as_fsspec(path: str, options: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Raise errors about files as the OSErrors that fsspec's users expect. options: Those of the call."""
     try:
         yield
     except S3poError as error:
-        raise as_file_error(error, path, is_new=True) from error.__cause__
+        raise as_file_error(error, path, is_new=options.get('if_none_match') is not None) from error.__cause__
 
 
 def is_plain(found: tuple[int, int | None] | None) -> bool:

@@ -1,8 +1,9 @@
-"""mv() and rm() of S3poFileSystem: no object is lost, and none is deleted that was not meant."""
+"""mv(), rm() and transactions of S3poFileSystem: no object is lost or incomplete, and none is deleted that was not meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +141,35 @@ def test_rmdir_of_a_marker_with_data(files: S3poFileSystem, conn: s3po.Connectio
     with pytest.raises(FileExistsError):
         files.rmdir(f'{BUCKET}/d')
     assert content(conn) == {'d/': b'data'}
+
+
+@pytest.mark.parametrize(('mode', 'compression', 'data'), [('w', None, 'text'), ('wb', 'gzip', b'data'), ('wb', None, b'data')])
+def test_files_that_are_open_at_the_end_of_a_transaction(
+    files: S3poFileSystem, conn: s3po.Connection, mode: str, compression: str | None, data: Any
+) -> None:
+    """A file that was not closed lacks its end: it is not published, and a ValueError is raised."""
+    opened = []
+    with pytest.raises(ValueError, match='not closed'), files.transaction:
+        opened.append(files.open(f'{BUCKET}/file', mode, compression=compression))
+        opened[0].write(data)
+    assert content(conn) == {}
+    opened[0].abort()
+
+
+def test_conditions_of_reads(files: S3poFileSystem, conn: s3po.Connection, tmp_path: Path) -> None:
+    """A failed condition of a read is no FileExistsError; that of a write with mode='create' is one."""
+    fill(conn, {'f': b'1'})
+    path, local = f'{BUCKET}/f', str(tmp_path / 'f')
+    for read in (
+        lambda: files.cat_file(path, if_match='other'),
+        lambda: files.get_file(path, local, if_match='other'),
+        lambda: files.cat([path], if_match='other'),
+    ):
+        with pytest.raises(s3po.PreconditionFailed) as caught:
+            read()
+        assert not isinstance(caught.value, OSError)
+    Path(local).write_bytes(b'2')
+    with pytest.raises(FileExistsError):
+        files.put_file(local, path, mode='create')
+    with pytest.raises(FileExistsError):
+        files.pipe_file(path, b'2', mode='create')
