@@ -300,27 +300,28 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             super().copy(path1, path2, recursive=recursive, maxdepth=maxdepth)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
-        """Copy within the store, then delete what was copied and has not changed since. Options are those of copy().
+        """Copy within the store, then delete what was copied. Options are those of copy(), without version_id.
 
-        Raises:
-            OSError: Two files would get one path, or a file that of another file that is moved. Nothing was copied.
-            SourceChanged: Files were replaced during the copy. They were not deleted.
+        Files that are replaced meanwhile are not deleted: SourceChanged. If one file would replace another: OSError.
         """
         if isinstance(path1, str) and isinstance(path2, str) and self._strip_protocol(path1) == self._strip_protocol(path2):
             return
         batch_size = options.pop('batch_size', None) or self.batch_size
         chosen = self._options('mv', options, keywords.COPYING - {'version_id'})
-        pairs = planned(self, path1, path2, recursive=recursive, maxdepth=maxdepth)
-        before = self._versions(pairs, chosen)
-        directories = [name for name in pairs if name not in before]
-        if not recursive and (directories or not pairs):
+        found = planned(self, path1, path2, recursive=recursive, maxdepth=maxdepth)
+        planning = {(self._strip_protocol(source), self._strip_protocol(target)) for source, target in found}
+        sources = dict(sorted(planning))
+        before = self._versions(sources, chosen)
+        directories = [name for name in sources if name not in before]
+        # Two lists are not expanded.
+        if not (recursive and (isinstance(path1, str) or isinstance(path2, str))) and (directories or not sources):
             self._check_files(directories or self.expand_path(path1))
         # The markers of directories are moved too.
-        pairs |= {f'{name}/': f'{pairs[name]}/' for name in directories if split(name)[1]}
-        before |= self._versions([f'{name}/' for name in directories], chosen)
-        pairs = {name: pairs[name] for name in before}
-        if len({*pairs, *pairs.values()}) < 2 * len(pairs):
-            raise OSError(errno.EINVAL, 'a file would be lost: the path that it is moved to is that of another one', path1)
+        markers = {f'{name}/': f'{sources[name]}/' for name in directories if split(name)[1]}
+        before |= self._versions(markers, chosen)
+        pairs = {name: target for name, target in {**sources, **markers}.items() if name in before}
+        if len(sources) < len(planning) or len({*pairs, *pairs.values()}) < 2 * len(pairs):
+            raise OSError(errno.EINVAL, 'a file would be lost: a path is given twice, or is that of another one', path1)
         with moving(self.connection, batch_size, options=chosen) as moves:
             for name, target in pairs.items():
                 to_bucket, to_key = self._object(target, is_marker=target.endswith('/'))
@@ -329,9 +330,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         self._delete([name for name in after if after[name] == before[name]])
         if changed := [name for name in after if after[name] != before[name]]:
             raise SourceChanged(f'{changed[0]} was copied, but not deleted: it was replaced during the copy. Move it again')
-        for name in directories:
-            if not split(name)[1]:
-                self._delete_bucket(name)
+        for bucket in {*directories} - {name[:-1] for name in markers}:
+            self._delete_bucket(bucket)
 
     @contextlib.contextmanager
     def _many(self, method: str, options: Any, known: Collection[str], files: Any = None) -> Iterator[tuple[Moves, Any]]:

@@ -6,9 +6,9 @@ import contextlib
 import contextvars
 import functools
 import io
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Any
 
 import fsspec.spec
@@ -121,25 +121,14 @@ def moving(connection: Connection, size: int, files: Any = None, options: Mappin
     moves.check()
 
 
-class _Planned:
-    """Stands in for a file system in fsspec's copy(), and records the copies."""
-
-    def __init__(self, files: Any) -> None:
-        self._files = files
-        self.pairs: list[tuple[str, str]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._files, name)
-
-    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        self.pairs.append((self._strip_protocol(path1), self._strip_protocol(path2)))
-
-
-def planned(files: Any, path1: Any, path2: Any, **options: Any) -> dict[str, str]:
-    """The names that copy() would copy, directories too, with their targets. Nothing is copied."""
-    plan = _Planned(files)
+def planned(files: Any, path1: Any, path2: Any, **options: Any) -> list[tuple[str, str]]:
+    """The paths that fsspec's copy() would copy, of directories too, with their targets. Nothing is copied."""
+    pairs: list[tuple[str, str]] = []
+    plan = types.SimpleNamespace(
+        expand_path=files.expand_path, isdir=files.isdir, cp_file=lambda source, target: pairs.append((source, target))
+    )
     fsspec.spec.AbstractFileSystem.copy(plan, path1, path2, **options)
-    return dict(plan.pairs)
+    return pairs
 
 
 class Uncommitted(AbortedOnError, io.BufferedIOBase):
@@ -217,7 +206,7 @@ class Compressed(AbortedOnError, io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def as_fsspec(path: str, options: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+def as_fsspec(path: str, options: Mapping[str, Any] = types.MappingProxyType({})) -> Iterator[None]:
     """Raise errors about files as the OSErrors that fsspec's users expect. options: Those of the call."""
     try:
         yield

@@ -19,9 +19,8 @@ __all__ = ['Cached']
 class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
     """A file that is read through a cache of fsspec. All bytes that it fetches are of one version of the object.
 
-    (Blocks that `blockcache::` has kept on disk may be of an earlier one: fsspec merges the blocks of all versions.)
-
-    The object is opened when the first bytes are fetched, or at once if fsspec's option `size` is not given.
+    Blocks that `blockcache::` keeps on disk may be of an earlier one: fsspec merges those of all versions. The object is
+    opened when the first bytes are fetched, or at once if fsspec's option `size` is not given.
     """
 
     def __init__(self, files: Any, path: str, open_reader: Callable[[], S3Reader], **options: Any) -> None:

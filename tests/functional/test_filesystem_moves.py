@@ -36,6 +36,7 @@ def content(conn: s3po.Connection) -> dict[str, bytes]:
     [
         ({'d/x': b'1', 'd/y': b'2'}, 'd', 'd/new', {'d/new/x': b'1', 'd/new/y': b'2'}),
         ({'d/x': b'1', 'd/s/y': b'2'}, 'd', 'd/s', {'d/s/d/x': b'1', 'd/s/d/s/y': b'2'}),
+        ({'d//x': b'1', 'd/y': b'2'}, 'd', 'e', {'e//x': b'1', 'e/y': b'2'}),
         ({'a/x': b'1', 'ab/y': b'2', 'a': b'3', 'ab': b'4'}, 'a', 'z', {'z/x': b'1', 'ab/y': b'2', 'z': b'3', 'ab': b'4'}),
     ],
 )
@@ -74,6 +75,7 @@ def test_moves_onto_the_same_path(
         (['d/x', 'd/y'], ['d/y', 'd/z']),
         (['d/x', 'e/x'], 'new/'),
         (['d/x', 'd/y'], ['new', 'new']),
+        (['d/x', 'd/x'], ['new', 'other']),
     ],
 )
 def test_moves_that_would_lose_a_file(
@@ -88,6 +90,13 @@ def test_moves_that_would_lose_a_file(
     assert content(conn) == objects
 
 
+def test_moves_with_too_few_targets(files: S3poFileSystem, conn: s3po.Connection) -> None:
+    """A file without a target is not moved, and so not deleted."""
+    fill(conn, {'x': b'1', 'y': b'2'})
+    files.mv([f'{BUCKET}/x', f'{BUCKET}/y'], [f'{BUCKET}/new'])
+    assert content(conn) == {'new': b'1', 'y': b'2'}
+
+
 def test_markers_are_moved(files: S3poFileSystem, conn: s3po.Connection) -> None:
     """The markers of directories are moved with them, also those with data."""
     fill(conn, {'d/': b'', 'd/s/': b'data', 'd/s/x': b'1', 'd/empty/': b''})
@@ -96,11 +105,14 @@ def test_markers_are_moved(files: S3poFileSystem, conn: s3po.Connection) -> None
 
 
 def test_moves_of_directories_need_recursive(files: S3poFileSystem, conn: s3po.Connection) -> None:
-    """A directory is not moved without recursive=True."""
+    """A directory is not moved without recursive=True, nor by two lists, which fsspec does not expand."""
     fill(conn, {'d/x': b'1', 'f': b'2'})
     for path in (f'{BUCKET}/d', [f'{BUCKET}/d', f'{BUCKET}/f']):
         with pytest.raises(IsADirectoryError):
             files.mv(path, f'{BUCKET}/e/')
+    for name, error in (('d', IsADirectoryError), ('missing', FileNotFoundError)):
+        with pytest.raises(error):
+            files.mv([f'{BUCKET}/f', f'{BUCKET}/{name}'], [f'{BUCKET}/g', f'{BUCKET}/e'], recursive=True)
     assert content(conn) == {'d/x': b'1', 'f': b'2'}
 
 
