@@ -64,6 +64,9 @@ class Response(Coroutine[Any, Any, 'Response']):
 
     def throw(self, *error: Any) -> Any:
         """Raise an exception into an await, as asyncio does."""
+        if self._steps is None:
+            # An await that has not begun cannot cancel the request.
+            self.close()
         return self._step('throw', *error)
 
     def close(self) -> None:
@@ -109,7 +112,8 @@ class PendingResponse(Response):
     """The response to a call that another thread carries out, beside a running event loop.
 
     `await` waits without blocking the loop, and returns the Response. Reading an attribute waits too, and blocks. Cancelling
-    the task that awaits it, and close(), cancel the request. A response that is never awaited is carried out all the same.
+    the task that awaits it, and close(), cancel the request, and so does the end of the
+    program. Otherwise, a response that is never awaited is carried out all the same.
     """
 
     def __init__(self, work: Work[Response], source: object) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 import s3po
 from s3po import S3Client
+from s3po.compat.aiohttp_s3_client import ClientResponse
 from s3po.config import MIB
 from s3po.errors import Cancelled, ConfigurationError, NotFound
 from tests.conftest import BUCKET, impatient
@@ -336,6 +337,23 @@ def test_cancelled_before_the_start(client: S3Client) -> None:
             await task
 
     run(use)
+
+
+@pytest.mark.parametrize('is_wrapped', [False, True])
+def test_task_cancelled_before_its_first_step(client: S3Client, store: Store, is_wrapped: bool) -> None:
+    """Cancelling a task that has not begun to await cancels the request, which began at the call."""
+    store.script({'operation': 'PutObject', 'times': None, 'action': {'hang_s': 60}})
+
+    async def use() -> None:
+        pending = client.put(KEY, b'data')
+        task = asyncio.create_task(ClientResponse(pending) if is_wrapped else pending)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await eventually(lambda: repr(pending) == '<PendingResponse ended>')
+
+    run(use)
+    assert client.head(KEY) == 404
 
 
 def test_two_loops_in_two_threads(client: S3Client) -> None:
