@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Self
 
+import gevent
+
 from s3po.connection import Headers, LoopPieces, Work, running_loop, wait_until
-from s3po.errors import ResponseError, S3poError, TransferError
+from s3po.errors import Cancelled, ResponseError, S3poError, TransferError
 from s3po.model import ListEntry, Prefix, TransferResult
 
 __all__ = ['Listed', 'Page', 'Pages', 'PendingResponse', 'Response', 'answered', 'result_response']
@@ -200,6 +203,7 @@ class Pages:
         self._submit = submit
         # In another thread, the listing begins with the first page.
         self._find, self._found = found, None if running_loop() else found()
+        self._hub: weakref.ref[gevent.hub.Hub] | None = None
 
     def __iter__(self) -> Iterator[Page]:
         return self
@@ -222,7 +226,9 @@ class Pages:
     def _page(self) -> Page | None:
         """The next page; None at the end."""
         if self._found is None:
-            self._found = self._find()
+            self._found, self._hub = self._find(), weakref.ref(gevent.get_hub())
+        if self._hub is not None and self._hub() is not gevent.get_hub():
+            raise Cancelled('the client was closed during the listing; list again')
         page = Page()
         for entry in self._found:
             if isinstance(entry, Prefix):

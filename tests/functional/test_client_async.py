@@ -153,6 +153,11 @@ def test_pages_and_with(client: S3Client, store: Store) -> None:
         assert [len(page) for page in client.list_objects_v2(BUCKET, max_keys=3)] == [3, 2]
         with pytest.raises(s3po.NoSuchBucket):
             [page async for page in client.list_objects_v2('nobucket')]
+        pages = client.list_objects_v2(BUCKET, max_keys=2)
+        await anext(pages)
+        client.close()
+        with pytest.raises(Cancelled, match='list again'):
+            await anext(pages)
         before = own_threads()
         async with client:
             assert (await client.get(f'{BUCKET}/a/1')) == 200
@@ -450,6 +455,8 @@ async def pieces():
 async def main():
     assert (await client.put('bucket/key', pieces())) == 200
     assert (await asyncio.create_task(client.get('bucket/key'))).content == b'some bytes' * 3
+    await client.put('bucket/other', b'x')
+    assert [len(page) async for page in client.list_objects_v2('bucket', max_keys=1)] == [1, 1]
     if sys.argv[2] == 'exit':
         async def endless():
             while True:
