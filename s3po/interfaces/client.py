@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import urllib.parse
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from types import TracebackType
@@ -386,14 +387,19 @@ class S3Client:
 
         Args:
             method: The HTTP method of the request.
-            url: The object's name; or an absolute URL of any host, which is signed with the client's keys and region.
+            url: The object's name; or an absolute URL of any host (http, https), which is signed with the client's keys and
+                region.
             headers: The headers that the request must have.
             content_sha256: None or 'UNSIGNED-PAYLOAD'.
             expires: The validity in seconds, up to seven days.
         """
         check_sha256(content_sha256, None)
-        method, name = method.upper(), url if isinstance(url, str | pathlib.PurePath) else str(url).removeprefix('./')
-        if isinstance(name, str) and '://' in name:
+        method, name = method.upper(), url
+        if not isinstance(name, str | pathlib.PurePath):
+            # A URL object's text is escaped; './' marks a relative URL whose first segment has a colon.
+            name = str(url)
+            name = name if _is_absolute(name) else urllib.parse.unquote(name.removeprefix('./'))
+        if isinstance(name, str) and _is_absolute(name):
             return sign_url(self._places.any_connection(), method, name, headers=headers or {}, expires_s=expires)
         place = self._places.find(name)
         return sign_url(place.connection, method, (place.bucket, place.key), headers=headers or {}, expires_s=expires)
@@ -462,6 +468,10 @@ class S3Client:
         if doing is None:
             call = functools.partial(answered, call)
         return call() if running_loop() is None else PendingResponse(self._worker.submit(call), source)
+
+
+def _is_absolute(url: str) -> bool:
+    return url.lower().startswith(('http://', 'https://'))
 
 
 def _source(content: Data) -> Data:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import pathlib
 import pickle
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,16 @@ from tests.support.servers import MotoServer, Store
 KEYS = {'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY, 'region': 'us-east-1'}
 KEY = f'{BUCKET}/key'
 OLD = 'Sat, 01 Jan 2000 00:00:00 GMT'
+
+
+class URL:
+    """A relative URL, as URL classes write it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return urllib.parse.quote(self._path)
 
 
 @pytest.fixture
@@ -294,6 +305,16 @@ def test_presigned_urls_work(moto_client: S3Client) -> None:
     with urllib.request.urlopen(upload) as answer:
         assert answer.status == 200
     assert moto_client.get(KEY).content == b'new'
+
+
+@pytest.mark.parametrize('key', ['a b', 'ü', 'a?b', 'a%20b', 'a:b', 'a://b'])
+def test_presigned_urls_of_names_that_are_escaped(client: S3Client, key: str) -> None:
+    """A key with special characters is signed as it is; a relative URL object has it escaped."""
+    name = f'{BUCKET}/{key}'
+    client.put(name, key)
+    for given in (name, URL(name)):
+        with urllib.request.urlopen(client.presign_url('GET', given)) as answer:
+            assert answer.read() == key.encode()
 
 
 def test_presigned_url_of_any_host(client: S3Client) -> None:
