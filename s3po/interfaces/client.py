@@ -168,6 +168,8 @@ class S3Client:
             raise ConfigurationError("put() needs content; b'' is an empty object")
         check_sha256(content_sha256, content)
         if params:
+            if compress is not None:
+                raise ConfigurationError('compress cannot be combined with params')
             return self.request('PUT', object_name, headers, params, content)
         options = {'source': _source(content), 'headers': headers, 'compress': compress}
         return self._perform('upload', object_name, options, is_single=True)
@@ -240,12 +242,12 @@ class S3Client:
         Args:
             object_name: The object's name.
             headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and 'If-None-Match'. If there are
-                others than ranges, conditions, payer, owner and encryption, request() sends the request.
-            params: As for put().
+                others than ranges, conditions, payer, owner and encryption, the request is sent as by request().
+            params: Parameters of the query; such requests are sent as by request().
         """
         place, asked = self._places.find(object_name), reading(headers)
         if params or not asked.is_plain:
-            return self.request('GET', object_name, headers, params)
+            return self._requested('GET', object_name, headers, params, decompress=bool(self._decompress))
 
         def get() -> Response:
             outcome = place.connection.perform(get_call(place.connection, place.ref, asked, self._decompress))
@@ -305,10 +307,8 @@ class S3Client:
         Raises:
             ConfigurationError: The connection uses a mock or boto3.
         """
-        place, source = self._places.find_any(path), _source(content)
-        check_sha256(content_sha256, content or b'')
-        send = functools.partial(send_raw, place.connection, method.upper(), place.bucket, place.key)
-        return self._started(lambda: Response(*send(params=params, headers=headers, content=source)), source)
+        check_sha256(content_sha256, b'' if content is None else content)
+        return self._requested(method, path, headers, params, content)
 
     def list_objects_v2(
         self,
@@ -430,6 +430,13 @@ class S3Client:
     def rename(self, source: Name, destination: Name, *, headers: Given = None) -> Response:
         """Copy an object, then delete the source if it has not changed. The arguments are those of copy()."""
         return self._started(self._copying('move', source, destination, headers), None, f'move {source}')
+
+    def _requested(
+        self, method: str, path: Name, headers: Given, params: Any, content: Data = None, *, decompress: bool = False
+    ) -> Response:
+        place, source = self._places.find_any(path), _source(content)
+        send = functools.partial(send_raw, place.connection, method.upper(), place.bucket, place.key, decompress=decompress)
+        return self._started(lambda: Response(*send(params=params, headers=headers, content=source)), source)
 
     def _copying(self, operation: str, source: Name, destination: Name, headers: Given) -> Callable[[], Response]:
         place, target = self._both(source, destination)

@@ -141,6 +141,7 @@ def test_parts_in_memory(client: S3Client, store: Store) -> None:
     ('call', 'match'),
     [
         (lambda client: client.put(KEY), 'needs content'),
+        (lambda client: client.put(KEY, b'x', params={'partNumber': 1}, compress='gzip'), 'compress cannot be combined'),
         (lambda client: client.put(KEY, b'x', content_sha256='0' * 64), 'is not the SHA-256'),
         (lambda client: client.put(KEY, iter([b'x']), content_sha256='0' * 64), 'only for bytes and str'),
         (lambda client: client.put_file(KEY, 'file', content_sha256='0' * 64), 'only for bytes and str'),
@@ -242,7 +243,11 @@ def test_content_encoding(client: S3Client) -> None:
     for name, encoding, content in (('gzip', 'gzip', b'data'), ('other', 'application/json', packed)):
         client.put(f'{BUCKET}/{name}', packed, headers={'Content-Encoding': encoding})
         assert client.get(f'{BUCKET}/{name}').content == content
-        assert client.get(f'{BUCKET}/{name}', headers={'Range': 'bytes=0-1'}).content == packed[:2]
+        for other in ({'headers': {'X-Other': 'x'}}, {'params': {'response-content-type': 'text/x'}}):
+            assert client.get(f'{BUCKET}/{name}', **other).content == content
+        for headers in ({'Range': 'bytes=0-1'}, {'Range': 'bytes=0-1', 'X-Other': 'x'}):
+            assert client.get(f'{BUCKET}/{name}', headers=headers).content == packed[:2]
+        assert client.request('GET', f'{BUCKET}/{name}').content == packed
 
 
 # ---------------------------------------------------------------------- request() and post()
