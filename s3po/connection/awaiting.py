@@ -83,6 +83,8 @@ class LoopPieces:
         self._room: Any = None
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._loop is running_loop():
+            raise ConfigurationError('the async iterable needs its event loop, which this upload blocks: no thread was started')
         self._watcher = gevent.get_hub().loop.async_()
         self._watcher.start(self._something.set)
         self._call(self._start)

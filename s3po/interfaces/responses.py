@@ -204,6 +204,7 @@ class Pages:
         # In another thread, the listing begins with the first page.
         self._find, self._found = found, None if running_loop() else found()
         self._hub: weakref.ref[gevent.hub.Hub] | None = None
+        self._failure: Exception | None = None
 
     def __iter__(self) -> Iterator[Page]:
         return self
@@ -229,15 +230,28 @@ class Pages:
             self._found, self._hub = self._find(), weakref.ref(gevent.get_hub())
         if self._hub is not None and self._hub() is not gevent.get_hub():
             raise Cancelled('the client was closed during the listing; list again')
+        if self._failure is not None:
+            # The listing itself would end here, without its other keys.
+            raise self._failure
+        self._failure = Cancelled('another request for a page was cancelled or has not ended; list again')
+        try:
+            page = self._next_page(self._found)
+        except Exception as error:
+            self._failure = error
+            raise
+        self._failure = None
+        return page if page or page.prefixes else None
+
+    def _next_page(self, found: Iterator[ListEntry | Prefix]) -> Page:
         page = Page()
-        for entry in self._found:
+        for entry in found:
             if isinstance(entry, Prefix):
                 page.prefixes.append(entry.prefix)
             else:
                 page.append(Listed(entry.key, entry.etag, entry.size_bytes, entry.last_modified, entry.storage_class))
             if len(page) + len(page.prefixes) == self._page_size:
                 break
-        return page if page or page.prefixes else None
+        return page
 
 
 def answered(call: Callable[[], Response]) -> Response:

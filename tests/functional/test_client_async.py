@@ -21,7 +21,7 @@ import s3po
 from s3po import S3Client
 from s3po.compat.aiohttp_s3_client import ClientResponse
 from s3po.config import MIB
-from s3po.errors import Cancelled, ConfigurationError, NotFound
+from s3po.errors import AccessDenied, Cancelled, ConfigurationError, NotFound
 from tests.conftest import BUCKET, impatient
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.servers import Store
@@ -164,6 +164,30 @@ def test_pages_and_with(client: S3Client, store: Store) -> None:
         await eventually(lambda: own_threads() < before)
 
     run(use)
+
+
+def test_listing_after_a_failure(client: S3Client, store: Store) -> None:
+    """A listing raises after a failed or cancelled page: it does not end as if it had no more keys."""
+    for number in range(3):
+        client.put(f'{BUCKET}/{number}', b'')
+
+    async def use() -> None:
+        pages = client.list_objects_v2(BUCKET, max_keys=1)
+        assert [each.key for each in await anext(pages)] == ['0']
+        store.script({'operation': 'ListObjectsV2', 'action': {'hang_s': 60}})
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(pages), 0.3)
+        for _ in range(2):
+            with pytest.raises(Cancelled):
+                await anext(pages)
+
+    run(use)
+    store.reset()
+    store.script({'operation': 'ListObjectsV2', 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
+    refused = client.list_objects_v2(BUCKET, max_keys=1)
+    for _ in range(2):
+        with pytest.raises(AccessDenied):
+            next(refused)
 
 
 def test_mock() -> None:
