@@ -132,6 +132,9 @@ def _by_encoding(ref: ObjectRef, described: Described, *, is_lenient: bool) -> s
         if is_lenient:
             return None
         raise _unknown(ref, 'Content-Encoding', value)
+    if is_lenient and described.info.size_bytes == 0:
+        # As for HTTP clients: an empty body is empty in any encoding.
+        return None
     return CODING_OF[encodings[0]]
 
 

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from s3po.checks import is_whole
@@ -58,6 +59,11 @@ class RawResponse(NamedTuple):
         """A header, by its name in any case; None if it is missing."""
         found: str | None = self.headers.get(name)
         return found
+
+    @property
+    def info(self) -> Any:
+        """The part of an ObjectInfo that decompression needs."""
+        return SimpleNamespace(size_bytes=len(self.body))
 
 
 def send_raw(
