@@ -236,6 +236,25 @@ def test_an_iterable_that_waits_for_the_loop(client: S3Client) -> None:
     run(use)
 
 
+@pytest.mark.parametrize('kind', [bytearray, memoryview])
+def test_an_iterable_that_reuses_its_buffer(client: S3Client, kind: Callable[[bytearray], Any]) -> None:
+    """Each piece is copied before the iterable continues."""
+
+    async def pieces() -> AsyncIterator[Any]:
+        buffer = bytearray(3)
+        for digit in (b'0', b'1', b'2'):
+            buffer[:] = digit * 3
+            yield kind(buffer)
+
+    async def use() -> None:
+        await client.put(KEY, pieces())
+        assert (await client.get(KEY)).content == b'000111222'
+
+    run(use)
+    client.put(KEY, pieces())
+    assert client.get(KEY).content == b'000111222'
+
+
 def test_a_read_that_would_hang(client: S3Client) -> None:
     """Reading the response without await, while its iterable needs the blocked loop, is refused at once; await works."""
 
