@@ -236,15 +236,15 @@ def test_an_iterable_that_waits_for_the_loop(client: S3Client) -> None:
     run(use)
 
 
-@pytest.mark.parametrize('kind', [bytearray, memoryview])
-def test_an_iterable_that_reuses_its_buffer(client: S3Client, kind: Callable[[bytearray], Any]) -> None:
+@pytest.mark.parametrize('as_piece', [bytearray, memoryview])
+def test_an_iterable_that_reuses_its_buffer(client: S3Client, as_piece: Callable[[bytearray], Any]) -> None:
     """Each piece is copied before the iterable continues."""
 
     async def pieces() -> AsyncIterator[Any]:
         buffer = bytearray(3)
         for digit in (b'0', b'1', b'2'):
             buffer[:] = digit * 3
-            yield kind(buffer)
+            yield as_piece(buffer)
 
     async def use() -> None:
         await client.put(KEY, pieces())
