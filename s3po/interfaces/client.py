@@ -25,6 +25,7 @@ from s3po.connection import (
     NativeWorker,
     check_sha256,
     get_call,
+    only_version,
     pieces_of,
     reading,
     running_loop,
@@ -37,6 +38,7 @@ from s3po.interfaces.client_arguments import Parts, url_without_keys
 from s3po.interfaces.places import Name, Place, Places
 from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
+from s3po.model import ObjectRef
 
 __all__ = ['Response', 'S3Client']
 
@@ -243,14 +245,16 @@ class S3Client:
             object_name: The object's name.
             headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and 'If-None-Match'. If there are
                 others than ranges, conditions, payer, owner and encryption, the request is sent as by request().
-            params: Parameters of the query; such requests are sent as by request().
+            params: Parameters of the query; with others than versionId, the request is sent as by request().
         """
-        place, asked = self._places.find(object_name), reading(headers)
-        if params or not asked.is_plain:
+        place, asked, version_id = self._places.find(object_name), reading(headers), only_version(params)
+        if (params and version_id is None) or not asked.is_plain:
             return self._requested('GET', object_name, headers, params, decompress=bool(self._decompress))
 
+        ref = ObjectRef(bucket=place.bucket, key=place.key, version_id=version_id)
+
         def get() -> Response:
-            outcome = place.connection.perform(get_call(place.connection, place.ref, asked, self._decompress))
+            outcome = place.connection.perform(get_call(place.connection, ref, asked, self._decompress))
             assert outcome.described is not None
             assert isinstance(outcome.value, bytes)
             status = HTTPStatus.OK if asked.byte_range is None else HTTPStatus.PARTIAL_CONTENT

@@ -16,7 +16,15 @@ import pytest
 import s3po
 from s3po import S3Client
 from s3po.config import MIB
-from s3po.errors import AccessDenied, ConfigurationError, InvalidRequest, NetworkError, NotFound, PreconditionFailed
+from s3po.errors import (
+    AccessDenied,
+    ConfigurationError,
+    IntegrityError,
+    InvalidRequest,
+    NetworkError,
+    NotFound,
+    PreconditionFailed,
+)
 from tests.conftest import BUCKET, impatient
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.servers import MotoServer, Store
@@ -235,6 +243,21 @@ def test_other_headers_and_params(client: S3Client, store: Store) -> None:
     assert [each['headers']['x-other'] for each in sent] == ['a b'] * 3
     with pytest.raises(NotFound):
         client.get(KEY, headers=other).raise_for_status()
+
+
+def test_version(client: S3Client, moto_client: S3Client, store: Store) -> None:
+    """get() of a version is verified like any other; a range from the end counts in this version."""
+    status = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>'
+    assert moto_client.request('PUT', BUCKET, params={'versioning': ''}, content=status) == 200
+    version = moto_client.put(KEY, b'old data').headers['x-amz-version-id']
+    moto_client.put(KEY, b'new')
+    assert moto_client.get(KEY, params={'versionId': version}).content == b'old data'
+    assert moto_client.get(KEY, params={'versionId': version}, headers={'Range': 'bytes=-6'}).content == b'd data'
+    assert moto_client.get(KEY, params={'versionId': version, 'response-content-type': 'x/y'}).content == b'old data'
+    changed = {'status': 200, 'body': 'data', 'headers': {'ETag': '"1"', 'x-amz-checksum-crc32': 'AAAAAA=='}}
+    store.script({'times': None, 'action': changed})
+    with pytest.raises(IntegrityError):
+        client.get(KEY, params={'versionId': 'x'})
 
 
 def test_content_encoding(client: S3Client) -> None:
