@@ -156,6 +156,19 @@ class S3Reader(io.BufferedIOBase):
             return b''
         return self._take(self._block_size if size is None or size < 0 else size)
 
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Return the bytes [start, stop), fewer only at the end. The position stays. Several threads may call it at once.
+
+        (The block in memory is used, so no other method may be called meanwhile.)
+        """
+        self._check_open()
+        stop = min(stop, self.size)
+        if start >= stop:
+            return b''
+        if self._start <= start and stop <= self._stop:
+            return self._piece(start - self._start, stop - self._start)
+        return self._ranges.get(start, stop)
+
     def readinto(self, buffer: Any, /) -> int:
         """Fill a buffer; returns the number of bytes, fewer than its length only at the end."""
         view = memoryview(buffer).cast('B')

@@ -11,11 +11,12 @@ import errno
 import functools
 import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
-from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound
+from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound, SourceChanged
 from s3po.files import S3TextReader, S3TextWriter
 from s3po.interfaces import keywords
 from s3po.interfaces.entries import (
@@ -29,7 +30,7 @@ from s3po.interfaces.entries import (
     split,
     with_parents,
 )
-from s3po.interfaces.moves import Compressed, Moves, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving
+from s3po.interfaces.moves import Compressed, Moves, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving, planned
 from s3po.jobs import Call
 from s3po.model import ObjectRef, ref_of
 
@@ -299,10 +300,38 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             super().copy(path1, path2, recursive=recursive, maxdepth=maxdepth)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
-        """Copy within the store, then delete what was copied. Options are those of copy()."""
-        if path1 != path2:
-            self.copy(path1, path2, recursive, on_error='raise', maxdepth=maxdepth, **options)
-            self.rm(path1, recursive, maxdepth)
+        """Copy within the store, then delete what was copied and has not changed since. Options are those of copy().
+
+        Raises:
+            OSError: Two files would get one path, or a file that of another file that is moved. Nothing was copied.
+            SourceChanged: Files were replaced during the copy. They were not deleted.
+        """
+        if isinstance(path1, str) and isinstance(path2, str) and self._strip_protocol(path1) == self._strip_protocol(path2):
+            return
+        batch_size = options.pop('batch_size', None) or self.batch_size
+        chosen = self._options('mv', options, keywords.COPYING - {'version_id'})
+        pairs = planned(self, path1, path2, recursive=recursive, maxdepth=maxdepth)
+        before = self._versions(pairs, chosen)
+        directories = [name for name in pairs if name not in before]
+        if not recursive and (directories or not pairs):
+            self._check_files(directories or self.expand_path(path1))
+        # The markers of directories are moved too.
+        pairs |= {f'{name}/': f'{pairs[name]}/' for name in directories if split(name)[1]}
+        before |= self._versions([f'{name}/' for name in directories], chosen)
+        pairs = {name: pairs[name] for name in before}
+        if len({*pairs, *pairs.values()}) < 2 * len(pairs):
+            raise OSError(errno.EINVAL, 'a file would be lost: the path that it is moved to is that of another one', path1)
+        with moving(self.connection, batch_size, options=chosen) as moves:
+            for name, target in pairs.items():
+                to_bucket, to_key = self._object(target, is_marker=target.endswith('/'))
+                moves.add('copy', name, split(name), {'to_bucket': to_bucket, 'to_key': to_key})
+        after = self._versions(pairs, chosen)
+        self._delete([name for name in after if after[name] == before[name]])
+        if changed := [name for name in after if after[name] != before[name]]:
+            raise SourceChanged(f'{changed[0]} was copied, but not deleted: it was replaced during the copy. Move it again')
+        for name in directories:
+            if not split(name)[1]:
+                self._delete_bucket(name)
 
     @contextlib.contextmanager
     def _many(self, method: str, options: Any, known: Collection[str], files: Any = None) -> Iterator[tuple[Moves, Any]]:
@@ -381,27 +410,27 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         A missing path is a FileNotFoundError; a directory, without recursive=True, an IsADirectoryError.
         """
         names = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
+        # Expanded names have no trailing slash. With one, only the directory is meant, not a file of the same name.
+        given = [path] if isinstance(path, str | os.PathLike) else path
+        slashed = {self._strip_protocol(one) for one in given if str(one).endswith('/')}
         if recursive and maxdepth is None:
-            return [removed for name in outermost(names) for removed in self._rm_tree(name)]
+            return [removed for name in outermost(names) for removed in self._rm_tree(name, is_with_file=name not in slashed)]
         if recursive:
-            names = [name for name in names if self.isfile(name)]
+            names = [name for name in names if name not in slashed and self.isfile(name)]
         else:
-            self._check_files(names)
-        removed: list[str] = []
-        for bucket, group in itertools.groupby(names, lambda name: split(name)[0]):
-            removed += self._delete(bucket, [split(name)[1] for name in group])
-        return removed
+            self._check_files([f'{name}/' if name in slashed else name for name in names])
+        return self._delete(names)
 
-    def _rm_tree(self, path: str) -> list[str]:
+    def _rm_tree(self, path: str, *, is_with_file: bool) -> list[str]:
         """Delete what is below a path, the markers of directories too, and the file or bucket at it. Returns the paths."""
         bucket, key = split(path)
         with as_fsspec(path):
-            keys = [str(entry) for entry in self.connection.list(bucket, f'{key}/' if key else '')]
-            if key and self.connection.exists(bucket, key):
-                keys.append(key)
-        if key and not keys:
+            names = [f'{bucket}/{entry}' for entry in self.connection.list(bucket, f'{key}/' if key else '')]
+            if key and is_with_file and self.connection.exists(bucket, key):
+                names.append(path)
+        if key and not names:
             raise missing(path)
-        removed = self._delete(bucket, keys)
+        removed = self._delete(names)
         if not key:
             self._delete_bucket(bucket)
             removed.append(bucket)
@@ -416,23 +445,41 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 raise
             raise OSError(errno.ENOTEMPTY, 'the bucket is not empty', bucket) from error
 
-    def _delete(self, bucket: str, keys: Sequence[str]) -> list[str]:
-        with as_fsspec(bucket):
-            for failure in self.connection.delete_many(bucket, keys):
-                raise failure.error
-        return [f'{bucket}/{key}' for key in keys]
+    def _delete(self, names: Iterable[str]) -> list[str]:
+        """Delete files. Returns their names."""
+        removed: list[str] = []
+        for bucket, group in itertools.groupby(names, lambda name: split(name)[0]):
+            found = [*group]
+            with as_fsspec(bucket):
+                for failure in self.connection.delete_many(bucket, [split(name)[1] for name in found]):
+                    raise failure.error
+            removed += found
+        return removed
+
+    def _versions(self, names: Iterable[str], options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, tuple[Any, ...]]:
+        """What tells versions of files apart, by name, without the names of what is no file. options: Those of their copies."""
+        given = {name.removeprefix('CopySource'): value for name, value in (options.get('extra') or {}).items()}
+        extra = {name: value for name, value in given.items() if name.startswith('SSECustomer') or name == 'RequestPayer'}
+        with self.connection.batch(self.batch_size, on_error='collect') as batch:
+            jobs = {name: batch.head(*split(name), extra=extra) for name in names if split(name)[1]}
+        batch.success()
+        found = {}
+        for name, job in jobs.items():
+            if not isinstance(job.exception, NotFound):
+                with as_fsspec(name):
+                    info = job.get()
+                found[name] = (info.etag, info.last_modified, info.size_bytes)
+        return found
 
     def _check_files(self, names: Sequence[str]) -> None:
         """Raise the error for the first name that is not that of a file."""
-        with self.connection.batch(self.batch_size, on_error='collect') as batch:
-            jobs = [batch.head(*split(name)) if split(name)[1] else None for name in names]
-        batch.success()
-        for name, job in zip(names, jobs, strict=True):
-            if job is None or isinstance(job.exception, NotFound):
+        found = self._versions(names)
+        for name in names:
+            if name.endswith('/') and not has_any(self.connection, *split(name)):
+                raise missing(name)
+            if name not in found or name.endswith('/'):
                 self.info(name)
                 raise NotAFile(name, 'a directory needs recursive=True')
-            with as_fsspec(name):
-                job.get()
 
     def rm_file(self, path: str) -> None:
         """Delete a file; a missing file is no error. A path with a trailing slash is that of a directory's marker."""
@@ -476,10 +523,10 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             self._delete_bucket(bucket)
             return
         with as_fsspec(path):
-            keys = [str(entry) for entry in itertools.islice(self.connection.list(bucket, f'{key}/', page_size=2), 2)]
-        if not keys and not self.exists(path):
+            found = [*itertools.islice(self.connection.list(bucket, f'{key}/', page_size=2), 2)]
+        if not found and not self.exists(path):
             raise missing(path)
-        if keys != [f'{key}/']:
+        if [(entry.key, entry.size_bytes) for entry in found] != [(f'{key}/', 0)]:
             raise FileExistsError(errno.EEXIST, 'a directory exists while it has files; rm(recursive=True) deletes them', path)
         self.rm_file(f'{path.rstrip("/")}/')
 
@@ -508,7 +555,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         """Carry out a call on the object at a path, whose failure is never silent."""
         bucket, key = self._object(path, is_marker=is_marker)
         ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
-        with as_fsspec(path):
+        with as_fsspec(path, options):
             return self.connection.perform(Call(operation, ref, options)).value
 
     def _download_all(

@@ -8,7 +8,10 @@ import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
+
+import fsspec.spec
 
 from s3po.connection import Batch, Connection, Progress
 from s3po.errors import InvalidRequest, S3poError
@@ -16,7 +19,7 @@ from s3po.files import AbortedOnError, S3Writer, as_file_error
 from s3po.jobs import Call
 from s3po.model import TransferResult, ref_of
 
-__all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'is_behind_the_end', 'is_plain', 'moving']
+__all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'is_behind_the_end', 'is_plain', 'moving', 'planned']
 
 # The batch of the get(), put() or copy() that is running in this context.
 _current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
@@ -83,7 +86,7 @@ class Moves:
         for path, job, is_no_failure in self._jobs:
             if job.exception is not None:
                 if not is_no_failure(job.exception):
-                    with as_fsspec(path):
+                    with as_fsspec(path, job.options):
                         raise job.exception
                 self.skip()
 
@@ -118,6 +121,27 @@ def moving(connection: Connection, size: int, files: Any = None, options: Mappin
     moves.check()
 
 
+class _Planned:
+    """Stands in for a file system in fsspec's copy(), and records the copies."""
+
+    def __init__(self, files: Any) -> None:
+        self._files = files
+        self.pairs: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        self.pairs.append((self._strip_protocol(path1), self._strip_protocol(path2)))
+
+
+def planned(files: Any, path1: Any, path2: Any, **options: Any) -> dict[str, str]:
+    """The names that copy() would copy, directories too, with their targets. Nothing is copied."""
+    plan = _Planned(files)
+    fsspec.spec.AbstractFileSystem.copy(plan, path1, path2, **options)
+    return dict(plan.pairs)
+
+
 class Uncommitted(AbortedOnError, io.BufferedIOBase):
     """A file in a transaction: published by the transaction's end, not by close(); never after an exception in its `with`."""
 
@@ -136,7 +160,10 @@ class Uncommitted(AbortedOnError, io.BufferedIOBase):
         return self._writer.tell()
 
     def commit(self) -> None:
-        """Publish it."""
+        """Publish it. If it was not closed, its end may be missing: then it is discarded, and a ValueError is raised."""
+        if not self.closed:
+            self.abort()
+            raise ValueError(f'{self.name} was not closed before the end of the transaction; it is not published')
         self._writer.close()
 
     def discard(self) -> None:
@@ -190,12 +217,12 @@ class Compressed(AbortedOnError, io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def as_fsspec(path: str) -> Iterator[None]:
-    """Raise errors about files as the OSErrors that fsspec's users expect."""
+def as_fsspec(path: str, options: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Raise errors about files as the OSErrors that fsspec's users expect. options: Those of the call."""
     try:
         yield
     except S3poError as error:
-        raise as_file_error(error, path, is_new=True) from error.__cause__
+        raise as_file_error(error, path, is_new=options.get('if_none_match') is not None) from error.__cause__
 
 
 def is_plain(found: tuple[int, int | None] | None) -> bool:

@@ -113,11 +113,18 @@ def _keys(keys: object) -> Any:
     # An iterator can be read only once, and the job has read it.
     if isinstance(keys, str | bytes | Iterator) or not isinstance(keys, Iterable):
         return LOST
-    found = [
-        {'bucket': key.bucket, 'key': key.key, 'version_id': key.version_id} if isinstance(key, ObjectRef) else key_of(key)
-        for key in keys
-    ]
-    return found if all(isinstance(key, str | dict) for key in found) else LOST
+    try:
+        found = [_key(key) for key in keys]
+    except Exception:  # noqa: BLE001  (the caller's iterable may raise anything, and the other failed jobs must be saved)
+        return LOST
+    return LOST if LOST in found else found
+
+
+def _key(key: Any) -> Any:
+    if not isinstance(key, ObjectRef):
+        return found if isinstance(found := key_of(key), str) else LOST
+    fields = {'bucket': key.bucket, 'key': key.key, 'version_id': key.version_id}
+    return fields if isinstance(key.version_id, str | None) else LOST
 
 
 def _named(function: object) -> Any:

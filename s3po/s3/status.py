@@ -235,7 +235,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     text = headers.get('retry-after', '').strip()
     if not text:
         return None
-    if text.isascii() and text.isdigit():
+    if SECONDS.fullmatch(text):
         return _seconds(text)
     until = moment_of(text)
     if until is None:
@@ -243,9 +243,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
 
 
-def _seconds(digits: str) -> float:
+def _seconds(number: str) -> float:
     # int() rejects more than some thousand digits, and float() makes them infinite.
-    return min(float(digits), LONGEST_WAIT_S)
+    return min(float(number), LONGEST_WAIT_S)
 
 
 def has_own_key(encryption: str | bytes | None, customer_algorithm: str | bytes | None) -> bool:

@@ -12,6 +12,7 @@ from s3po import DeleteReport, ListEntry, ObjectInfo, Prefix, TransferResult
 from s3po.batch import Job
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 
+ENTRY = ListEntry(key='key', size_bytes=1)
 PATH = pathlib.Path('target')
 
 
@@ -90,6 +91,8 @@ def jobs(batch: s3po.Batch) -> None:
     assert_type(batch.delete('bucket', 'key'), Job[None])
     assert_type(batch.copy('bucket', 'key', 'bucket', 'copy'), Job[TransferResult])
     assert_type(batch.move('bucket', 'key', 'bucket', 'moved', callback=repr), Job[str])
+    assert_type(batch.copy('bucket', ENTRY, 'bucket', ENTRY, callback=repr), Job[str])
+    assert_type(batch.move('bucket', ENTRY, 'bucket', ENTRY, callback=repr), Job[str])
     assert_type(batch.exists('bucket', 'key'), Job[bool])
     assert_type(batch.exists('bucket', 'key', callback=str), Job[str])
     assert_type(batch.list('bucket', 'prefix/'), Job[list[ListEntry]])

@@ -12,6 +12,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any, Unpack
 
 import pytest
@@ -95,7 +96,17 @@ def test_calls_on_buckets_come_back(operation: str, key: str, options: dict[str,
     assert again.identity == one.identity
 
 
-@pytest.mark.parametrize('keys', [iter(['a']), ['a', 5], 'a', 5])
+class Failing(Iterable[str]):
+    """Keys that cannot be read again."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError('cannot be read again')
+
+
+@pytest.mark.parametrize(
+    'keys',
+    [iter(['a']), ['a', 5], 'a', 5, Failing(), [ObjectRef(bucket='bucket', key='a', version_id=b'1')]],  # type: ignore[arg-type]
+)
 def test_keys_that_are_not_saved(keys: Any) -> None:
     """Keys of an iterator, and values that are no keys, are listed as lost."""
     said = Call('delete_many', BucketRef(bucket='bucket'), {'keys': keys}).to_json()

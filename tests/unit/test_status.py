@@ -100,6 +100,7 @@ def test_skewed_clock(offset_s: int, text: str) -> None:
     [
         ({}, None),
         ({'retry-after': '2'}, 2.0),
+        ({'retry-after': '1.5'}, 1.5),
         ({'retry-after': 'soon'}, None),
         ({'retry-after': 'Thu, 01 Jan 1970 00:00:00 GMT'}, 0.0),
         ({'x-amz-retry-after': '1500', 'retry-after': '9'}, 1.5),
