@@ -96,6 +96,8 @@ def send_raw(
     """
     query, headers = _query_of(params), headers or {}
     check_headers(headers)
+    if not (method.isascii() and method.isalpha()):
+        raise ConfigurationError(f'method must be an HTTP method, not {method!r}')
     if not bucket or (not key and method in ('PUT', 'DELETE') and not query):
         raise ConfigurationError(
             f'a {method} request needs a bucket and a key; for buckets there are create_bucket() and others'
@@ -133,7 +135,7 @@ def check_sha256(digest: str | None, content: object = b'') -> None:
     if not isinstance(content, bytes | str):
         raise ConfigurationError('content_sha256 is only for bytes and str; leave it out, s3po computes checksums itself')
     data = content.encode() if isinstance(content, str) else content
-    if hashlib.sha256(data).hexdigest() != digest:
+    if hashlib.sha256(data).hexdigest() != digest.lower():
         raise ConfigurationError('content_sha256 is not the SHA-256 of the content, in hex')
 
 

@@ -158,6 +158,8 @@ def test_parts_in_memory(client: S3Client, store: Store) -> None:
         (lambda client: client.request('DELETE', BUCKET), 'needs a bucket and a key'),
         (lambda client: client.request('PUT', BUCKET), 'needs a bucket and a key'),
         (lambda client: client.request('GET', KEY, {'Host': 'x'}), 'is set by s3po'),
+        (lambda client: client.request('GET /x HTTP/1.1\r\nX: y\r\n\r\nGET', KEY), 'method must be'),
+        (lambda client: client.request('', KEY), 'method must be'),
         (lambda client: client.get(5), 'object_name must be'),
     ],
 )
