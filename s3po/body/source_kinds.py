@@ -13,6 +13,7 @@ from typing import Any
 
 from s3po.body.chunks import read_range
 from s3po.body.local import check_path, close_file, local_errors, printable, refuse_special_file
+from s3po.body.pipes import Pipe
 from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
@@ -92,7 +93,8 @@ def open_path(path: str) -> SizedSource | StreamSource:
 
 def _open_file(source: Any) -> SizedSource | StreamSource:
     name = f'the file object {getattr(source, "name", None) or type(source).__name__}'
-    if getattr(source, 'closed', False):
+    # (What was written to a Pipe can be read after close().)
+    if getattr(source, 'closed', False) and not isinstance(source, Pipe):
         raise ConfigurationError(f'source: {name} is closed')
     if isinstance(source, io.IOBase) and not source.readable():
         raise ConfigurationError(f"source: {name} is not open for reading; open it with mode 'rb'")

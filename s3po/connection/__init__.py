@@ -12,7 +12,7 @@ from s3po.connection.facade import Connection
 from s3po.connection.native import NativeWorker, Work, running_loop
 from s3po.connection.old_names import OldCalls, OldTransfers
 from s3po.connection.raw import Headers, check_sha256, send_raw, sign_url
-from s3po.connection.request_headers import get_call, reading
+from s3po.connection.request_headers import get_call, only_version, reading
 from s3po.observer import Progress
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
@@ -39,6 +39,7 @@ __all__ = [
     'get_call',
     'has_greenlets',
     'joined',
+    'only_version',
     'pieces_of',
     'reading',
     'running_loop',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 from collections.abc import AsyncIterable, Callable, Iterator
 from typing import Any, Final
@@ -83,6 +84,8 @@ class LoopPieces:
         self._room: Any = None
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._loop is running_loop():
+            raise ConfigurationError('the async iterable needs its event loop, which this upload blocks: no thread was started')
         self._watcher = gevent.get_hub().loop.async_()
         self._watcher.start(self._something.set)
         self._call(self._start)
@@ -167,11 +170,11 @@ class LoopPieces:
                 self._wake()
 
     def _add(self, piece: bytes) -> None:
-        try:
-            size = memoryview(piece).nbytes
-        except TypeError:
-            # It is rejected by the upload.
-            size = BATCH_BYTES
+        if not isinstance(piece, bytes):
+            # A copy: the iterable may reuse the buffer for the next piece. (The upload rejects what is no buffer.)
+            with contextlib.suppress(TypeError):
+                piece = bytes(memoryview(piece))
+        size = len(piece) if isinstance(piece, bytes) else BATCH_BYTES
         with self._lock:
             self._batch.append(piece)
             self._size += size

@@ -11,12 +11,13 @@ from typing import Final
 
 from s3po.body import DecompressingSink, Sink
 from s3po.body.coding import CODINGS, check_installed
+from s3po.body.sinks import BytesSink
 from s3po.checks import is_whole
 from s3po.errors import ConfigurationError, DownloadError
 from s3po.model import Described, ObjectRef
 from s3po.s3 import Extra
 
-__all__ = ['add_compression', 'check_decompress', 'decompressing']
+__all__ = ['add_compression', 'check_decompress', 'decompressed', 'decompressing']
 
 # The metadata of an object that s3po has compressed, in contrast to one that was compressed before.
 MARK: Final = 's3po-compress'
@@ -88,6 +89,22 @@ def decompressing(sink: Sink, ref: ObjectRef, *, decompress: str | bool, max_byt
     return DecompressingSink(sink, functools.partial(_coding_of, ref, decompress=decompress), max_bytes)
 
 
+def decompressed(body: bytes, ref: ObjectRef, described: Described) -> bytes:
+    """The body of a response to a GET, decompressed if it has a known Content-Encoding.
+
+    Raises:
+        DownloadError: It is not valid, or too large.
+    """
+    whole = BytesSink()
+    sink = decompressing(whole, ref, decompress='known', max_bytes=None).identify(ref.bucket, ref.key, described)
+    if sink is whole:
+        return body
+    sink.begin(len(body))
+    sink.write_at(0, body)
+    sink.commit()
+    return whole.value
+
+
 def _coding_of(ref: ObjectRef, described: Described, *, decompress: str | bool) -> str | None:
     """The compression of an object; None if it is to be left as it is.
 
@@ -115,6 +132,9 @@ def _by_encoding(ref: ObjectRef, described: Described, *, is_lenient: bool) -> s
         if is_lenient:
             return None
         raise _unknown(ref, 'Content-Encoding', value)
+    if is_lenient and described.info.size_bytes == 0:
+        # As for HTTP clients: an empty body is empty in any encoding.
+        return None
     return CODING_OF[encodings[0]]
 
 

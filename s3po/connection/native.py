@@ -168,15 +168,21 @@ class NativeWorker:
         return NativeWorker, (self._on_end,)
 
     def submit(self, function: Callable[[], T]) -> Work[T]:
-        """Run a function, with the caller's context variables."""
+        """Run a function, with the caller's context variables. If no thread can be started, it is run in the calling thread."""
         work = Work(functools.partial(contextvars.copy_context().run, function))
         if self._process is not process.mark:
             self._renew()
         with self._lock:
-            if self._thread is None or not self._thread.submit(work):
+            is_queued = self._thread is not None and self._thread.submit(work)
+            if not is_queued:
                 destroy_ended_hubs()
-                self._thread = _Thread(self._on_end)
-                self._thread.submit(work)
+                # At the end of the program, from Python 3.12 on, no thread can be started.
+                with contextlib.suppress(RuntimeError):
+                    self._thread = _Thread(self._on_end)
+                    is_queued = self._thread.submit(work)
+        if not is_queued:
+            work.run()
+            work.end()
         return work
 
     def close(self) -> Work[None] | None:
@@ -214,7 +220,11 @@ class _Thread:
         self._watcher: Any = None
         self.ended: Work[None] = Work(self._serve)
         atexit.register(self._exit)
-        _start_new_thread(self._run, ())
+        try:
+            _start_new_thread(self._run, ())
+        except RuntimeError:
+            atexit.unregister(self._exit)
+            raise
 
     def is_own(self) -> bool:
         """Whether it is a thread of this process."""
@@ -254,7 +264,8 @@ class _Thread:
         """End the thread at the end of the program, where it could not go on."""
         if not self.is_own():
             return
-        unfinished = len(self._works)
+        with self._lock:
+            unfinished = sum(not work.ready() for work in self._works)
         self.cancel()
         self.finish()
         has_ended = wait_until(self.ended.ready, EXIT_S)

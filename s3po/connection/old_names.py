@@ -204,6 +204,8 @@ class OldCalls(OldTransfers):
             return getattr(self._old_engine, operation)(bucket, key, data, **given)
         if not given.keys() <= NAMES[operation]:
             raise unknown_option(operation, given, NAMES[operation])
+        if operation.startswith('download'):
+            raise TypeError('downloads block; leave out background and async')
         return self._old_queue.submit(operation, ObjectRef(bucket=bucket, key=key), data, given)
 
 

@@ -7,11 +7,15 @@ import os
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from s3po.checks import is_whole
 from s3po.config import GIB, MAX_PRESIGN_S
+from s3po.connection.compression import decompressed
 from s3po.errors import ConfigurationError
+from s3po.model import ObjectRef
 from s3po.s3.parameters import check_headers
 from s3po.s3.sigv4 import UNSIGNED_PAYLOAD, Signer, quoted_key
 from s3po.transport.wire import Operation, headers_of
@@ -51,6 +55,16 @@ class RawResponse(NamedTuple):
     headers: Headers
     body: bytes
 
+    def header(self, name: str) -> str | None:
+        """A header, by its name in any case; None if it is missing."""
+        found: str | None = self.headers.get(name)
+        return found
+
+    @property
+    def info(self) -> Any:
+        """The part of an ObjectInfo that decompression needs."""
+        return SimpleNamespace(size_bytes=len(self.body))
+
 
 def send_raw(
     connection: Connection,
@@ -61,6 +75,7 @@ def send_raw(
     params: object,
     headers: Mapping[str, str] | None,
     content: Any,
+    decompress: bool = False,
 ) -> RawResponse:
     """Send one signed request, and return its response with the body in memory. Only a POST is never retried.
 
@@ -73,6 +88,7 @@ def send_raw(
         params: The query parameters, unescaped: a mapping, pairs, or 'name=value&…'.
         headers: The headers.
         content: The body: a str, bytes, a path, a file object or an iterable of bytes. It is read into memory.
+        decompress: Decompress the body of a whole object that has a known Content-Encoding.
 
     Raises:
         ResponseError, TransferError: The store refused the request; the retries were used up.
@@ -80,6 +96,8 @@ def send_raw(
     """
     query, headers = _query_of(params), headers or {}
     check_headers(headers)
+    if not (method.isascii() and method.isalpha()):
+        raise ConfigurationError(f'method must be an HTTP method, not {method!r}')
     if not bucket or (not key and method in ('PUT', 'DELETE') and not query):
         raise ConfigurationError(
             f'a {method} request needs a bucket and a key; for buckets there are create_bucket() and others'
@@ -99,7 +117,11 @@ def send_raw(
             response.close()
 
     attempts = connection._operations.attempts(bucket, key, 0 if method == 'POST' else None)  # noqa: SLF001
-    return attempts.run('Request', attempt)
+    received = attempts.run('Request', attempt)
+    if decompress and received.status == HTTPStatus.OK:
+        described: Any = received
+        return received._replace(body=decompressed(received.body, ObjectRef(bucket=bucket, key=key), described))
+    return received
 
 
 def check_sha256(digest: str | None, content: object = b'') -> None:
@@ -113,7 +135,7 @@ def check_sha256(digest: str | None, content: object = b'') -> None:
     if not isinstance(content, bytes | str):
         raise ConfigurationError('content_sha256 is only for bytes and str; leave it out, s3po computes checksums itself')
     data = content.encode() if isinstance(content, str) else content
-    if hashlib.sha256(data).hexdigest() != digest:
+    if hashlib.sha256(data).hexdigest() != digest.lower():
         raise ConfigurationError('content_sha256 is not the SHA-256 of the content, in hex')
 
 

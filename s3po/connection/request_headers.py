@@ -12,7 +12,7 @@ from s3po.model import ObjectRef
 if TYPE_CHECKING:
     from s3po.connection.facade import Connection
 
-__all__ = ['Reading', 'get_call', 'reading']
+__all__ = ['Reading', 'get_call', 'only_version', 'reading']
 
 # Headers of GET and HEAD requests that every transport and mock can send, and boto3's names for them.
 EXTRA: Final = {
@@ -67,6 +67,13 @@ def reading(headers: Mapping[str, str] | None) -> Reading:
     return Reading(extra, if_match, byte_range, is_plain and ('SSECustomerKey' in extra) == ('SSECustomerKeyMD5' in extra))
 
 
+def only_version(params: object) -> str | None:
+    """The versionId of the parameters of a query, if it is the only one; else None."""
+    if isinstance(params, Mapping) and params.keys() == {'versionId'} and isinstance(params['versionId'], str):
+        return params['versionId'] or None
+    return None
+
+
 def get_call(connection: Connection, ref: ObjectRef, asked: Reading, decompress: str | bool) -> Call:  # noqa: FBT001
     """The download into memory for a GET request with these headers.
 
@@ -78,7 +85,7 @@ def get_call(connection: Connection, ref: ObjectRef, asked: Reading, decompress:
     options: dict[str, Any] = {'extra': asked.extra, 'decompress': decompress}
     byte_range, if_match = asked.byte_range, asked.if_match
     if byte_range is not None and byte_range[0] < 0:
-        info = connection.head(ref.bucket, ref.key, extra=asked.head_extra)
+        info = connection.head(ref.bucket, ref.key, version_id=ref.version_id, extra=asked.head_extra)
         if not info.size_bytes:
             raise InvalidRequest(f'GetObject {ref}: 416 the object is empty', status=416, code='InvalidRange')
         byte_range, if_match = (max(0, info.size_bytes + byte_range[0]), None), info.etag

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import urllib.parse
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from types import TracebackType
@@ -24,6 +25,7 @@ from s3po.connection import (
     NativeWorker,
     check_sha256,
     get_call,
+    only_version,
     pieces_of,
     reading,
     running_loop,
@@ -36,6 +38,7 @@ from s3po.interfaces.client_arguments import Parts, url_without_keys
 from s3po.interfaces.places import Name, Place, Places
 from s3po.interfaces.responses import Pages, PendingResponse, Response, answered, result_response
 from s3po.jobs import Call
+from s3po.model import ObjectRef
 
 __all__ = ['Response', 'S3Client']
 
@@ -167,6 +170,8 @@ class S3Client:
             raise ConfigurationError("put() needs content; b'' is an empty object")
         check_sha256(content_sha256, content)
         if params:
+            if compress is not None:
+                raise ConfigurationError('compress cannot be combined with params')
             return self.request('PUT', object_name, headers, params, content)
         options = {'source': _source(content), 'headers': headers, 'compress': compress}
         return self._perform('upload', object_name, options, is_single=True)
@@ -239,15 +244,17 @@ class S3Client:
         Args:
             object_name: The object's name.
             headers: The headers, such as 'Range' ('bytes=0-99', 'bytes=100-' or 'bytes=-100') and 'If-None-Match'. If there are
-                others than ranges, conditions, payer, owner and encryption, request() sends the request.
-            params: As for put().
+                others than ranges, conditions, payer, owner and encryption, the request is sent as by request().
+            params: Parameters of the query; with others than versionId, the request is sent as by request().
         """
-        place, asked = self._places.find(object_name), reading(headers)
-        if params or not asked.is_plain:
-            return self.request('GET', object_name, headers, params)
+        place, asked, version_id = self._places.find(object_name), reading(headers), only_version(params)
+        if (params and version_id is None) or not asked.is_plain:
+            return self._requested('GET', object_name, headers, params, decompress=bool(self._decompress))
+
+        ref = ObjectRef(bucket=place.bucket, key=place.key, version_id=version_id)
 
         def get() -> Response:
-            outcome = place.connection.perform(get_call(place.connection, place.ref, asked, self._decompress))
+            outcome = place.connection.perform(get_call(place.connection, ref, asked, self._decompress))
             assert outcome.described is not None
             assert isinstance(outcome.value, bytes)
             status = HTTPStatus.OK if asked.byte_range is None else HTTPStatus.PARTIAL_CONTENT
@@ -304,10 +311,8 @@ class S3Client:
         Raises:
             ConfigurationError: The connection uses a mock or boto3.
         """
-        place, source = self._places.find_any(path), _source(content)
-        check_sha256(content_sha256, content or b'')
-        send = functools.partial(send_raw, place.connection, method.upper(), place.bucket, place.key)
-        return self._started(lambda: Response(*send(params=params, headers=headers, content=source)), source)
+        check_sha256(content_sha256, b'' if content is None else content)
+        return self._requested(method, path, headers, params, content)
 
     def list_objects_v2(
         self,
@@ -386,14 +391,19 @@ class S3Client:
 
         Args:
             method: The HTTP method of the request.
-            url: The object's name; or an absolute URL of any host, which is signed with the client's keys and region.
+            url: The object's name; or an absolute URL of any host (http, https), which is signed with the client's keys and
+                region.
             headers: The headers that the request must have.
             content_sha256: None or 'UNSIGNED-PAYLOAD'.
             expires: The validity in seconds, up to seven days.
         """
         check_sha256(content_sha256, None)
-        method, name = method.upper(), url if isinstance(url, str | pathlib.PurePath) else str(url).removeprefix('./')
-        if isinstance(name, str) and '://' in name:
+        method, name = method.upper(), url
+        if not isinstance(name, str | pathlib.PurePath):
+            # A URL object's text is escaped; './' marks a relative URL whose first segment has a colon.
+            name = str(url)
+            name = name if _is_absolute(name) else urllib.parse.unquote(name.removeprefix('./'))
+        if isinstance(name, str) and _is_absolute(name):
             return sign_url(self._places.any_connection(), method, name, headers=headers or {}, expires_s=expires)
         place = self._places.find(name)
         return sign_url(place.connection, method, (place.bucket, place.key), headers=headers or {}, expires_s=expires)
@@ -424,6 +434,13 @@ class S3Client:
     def rename(self, source: Name, destination: Name, *, headers: Given = None) -> Response:
         """Copy an object, then delete the source if it has not changed. The arguments are those of copy()."""
         return self._started(self._copying('move', source, destination, headers), None, f'move {source}')
+
+    def _requested(
+        self, method: str, path: Name, headers: Given, params: Any, content: Data = None, *, decompress: bool = False
+    ) -> Response:
+        place, source = self._places.find_any(path), _source(content)
+        send = functools.partial(send_raw, place.connection, method.upper(), place.bucket, place.key, decompress=decompress)
+        return self._started(lambda: Response(*send(params=params, headers=headers, content=source)), source)
 
     def _copying(self, operation: str, source: Name, destination: Name, headers: Given) -> Callable[[], Response]:
         place, target = self._both(source, destination)
@@ -462,6 +479,10 @@ class S3Client:
         if doing is None:
             call = functools.partial(answered, call)
         return call() if running_loop() is None else PendingResponse(self._worker.submit(call), source)
+
+
+def _is_absolute(url: str) -> bool:
+    return url.lower().startswith(('http://', 'https://'))
 
 
 def _source(content: Data) -> Data:

@@ -97,7 +97,7 @@ class Places:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for connection in self._connections.values():
+        for connection in list(self._connections.values()):
             connection.close()
 
     def find_any(self, name: Name) -> Place:
@@ -121,10 +121,12 @@ class Places:
         return self._connection(self._rest, 'virtual')
 
     def _connection(self, endpoint_url: str, style: str) -> Connection:
-        if style not in self._connections:
+        found = self._connections.get(style)
+        if found is None:
             given = {'addressing_style': style, **self._arguments}
-            self._connections[style] = Connection(endpoint_url=endpoint_url, **given)
-        return self._connections[style]
+            # One is kept if two threads make it.
+            found = self._connections.setdefault(style, Connection(endpoint_url=endpoint_url, **given))
+        return found
 
 
 def _is_in_host(host: str) -> bool | None:

@@ -67,6 +67,9 @@ class Response(Coroutine[Any, Any, 'Response']):
 
     def throw(self, *error: Any) -> Any:
         """Raise an exception into an await, as asyncio does."""
+        if self._steps is None:
+            # An await that has not begun cannot cancel the request.
+            self.close()
         return self._step('throw', *error)
 
     def close(self) -> None:
@@ -112,7 +115,8 @@ class PendingResponse(Response):
     """The response to a call that another thread carries out, beside a running event loop.
 
     `await` waits without blocking the loop, and returns the Response. Reading an attribute waits too, and blocks. Cancelling
-    the task that awaits it, and close(), cancel the request. A response that is never awaited is carried out all the same.
+    the task that awaits it, and close(), cancel the request, and so does the end of the
+    program. Otherwise, a response that is never awaited is carried out all the same.
     """
 
     def __init__(self, work: Work[Response], source: object) -> None:
@@ -200,6 +204,7 @@ class Pages:
         # In another thread, the listing begins with the first page.
         self._find, self._found = found, None if running_loop() else found()
         self._hub: weakref.ref[gevent.hub.Hub] | None = None
+        self._failure: Exception | None = None
 
     def __iter__(self) -> Iterator[Page]:
         return self
@@ -225,15 +230,28 @@ class Pages:
             self._found, self._hub = self._find(), weakref.ref(gevent.get_hub())
         if self._hub is not None and self._hub() is not gevent.get_hub():
             raise Cancelled('the client was closed during the listing; list again')
+        if self._failure is not None:
+            # The listing itself would end here, without its other keys.
+            raise self._failure
+        self._failure = Cancelled('another request for a page was cancelled or has not ended; list again')
+        try:
+            page = self._next_page(self._found)
+        except Exception as error:
+            self._failure = error
+            raise
+        self._failure = None
+        return page if page or page.prefixes else None
+
+    def _next_page(self, found: Iterator[ListEntry | Prefix]) -> Page:
         page = Page()
-        for entry in self._found:
+        for entry in found:
             if isinstance(entry, Prefix):
                 page.prefixes.append(entry.prefix)
             else:
                 page.append(Listed(entry.key, entry.etag, entry.size_bytes, entry.last_modified, entry.storage_class))
             if len(page) + len(page.prefixes) == self._page_size:
                 break
-        return page if page or page.prefixes else None
+        return page
 
 
 def answered(call: Callable[[], Response]) -> Response:

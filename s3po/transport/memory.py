@@ -67,6 +67,7 @@ class MemoryTransport:
         doing = f'GetObject s3://{bucket}/{key}'
         with self._lock:
             found = self._find(doing, (bucket, key, version_id), if_match)
+        _check_modified(doing, 'GetObject', found, extra)
         start, stop = byte_range or (0, None)
         if byte_range is not None and start >= len(found.body):
             raise refusal(doing, 416, 'InvalidRange')
@@ -82,8 +83,11 @@ class MemoryTransport:
         wants_checksum: bool = False,
         extra: Extra,
     ) -> ObjectInfo:
+        doing = f'HeadObject s3://{bucket}/{key}'
         with self._lock:
-            return self._find(f'HeadObject s3://{bucket}/{key}', (bucket, key, version_id), if_match).info(key)
+            found = self._find(doing, (bucket, key, version_id), if_match)
+        _check_modified(doing, 'HeadObject', found, extra)
+        return found.info(key)
 
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
@@ -149,6 +153,8 @@ class MemoryTransport:
         sent = _sent('CopyObject', headers, extra)
         with self._lock:
             found = self._find(doing, source, if_match)
+            if source[:2] == (bucket, key) and not sent:
+                raise refusal(doing, 400, 'InvalidRequest')
             kept = found.headers
             if headers or sent.get('x-amz-metadata-directive') == 'REPLACE':
                 kept = {TAGGING: kept.get(TAGGING, ''), **sent}
@@ -308,6 +314,11 @@ def _sent(operation: str, headers: Headers, extra: Extra) -> dict[str, str]:
     """The headers of a request, with lower-case names."""
     named = serialized_extra(operation, extra)[0] if extra else {}
     return {**named, **{name.lower(): value for name, value in headers.items()}}
+
+
+def _check_modified(doing: str, operation: str, found: StoredObject, extra: Extra) -> None:
+    if _sent(operation, {}, extra).get('if-none-match', '').strip('"') in ('*', found.etag):
+        raise refusal(doing, 304, 'NotModified')
 
 
 def _verified(doing: str, body: bytes, checksum: str | None) -> str | None:

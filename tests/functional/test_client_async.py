@@ -19,8 +19,9 @@ import pytest
 
 import s3po
 from s3po import S3Client
+from s3po.compat.aiohttp_s3_client import ClientResponse
 from s3po.config import MIB
-from s3po.errors import Cancelled, ConfigurationError, NotFound
+from s3po.errors import AccessDenied, Cancelled, ConfigurationError, NotFound
 from tests.conftest import BUCKET, impatient
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.servers import Store
@@ -165,6 +166,30 @@ def test_pages_and_with(client: S3Client, store: Store) -> None:
     run(use)
 
 
+def test_listing_after_a_failure(client: S3Client, store: Store) -> None:
+    """A listing raises after a failed or cancelled page: it does not end as if it had no more keys."""
+    for number in range(3):
+        client.put(f'{BUCKET}/{number}', b'')
+
+    async def use() -> None:
+        pages = client.list_objects_v2(BUCKET, max_keys=1)
+        assert [each.key for each in await anext(pages)] == ['0']
+        store.script({'operation': 'ListObjectsV2', 'action': {'hang_s': 60}})
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(pages), 0.3)
+        for _ in range(2):
+            with pytest.raises(Cancelled):
+                await anext(pages)
+
+    run(use)
+    store.reset()
+    store.script({'operation': 'ListObjectsV2', 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
+    refused = client.list_objects_v2(BUCKET, max_keys=1)
+    for _ in range(2):
+        with pytest.raises(AccessDenied):
+            next(refused)
+
+
 def test_mock() -> None:
     """A mock holds in the client's thread too."""
     conn = s3po.Connection(endpoint_url='http://127.0.0.1:1')
@@ -209,6 +234,25 @@ def test_an_iterable_that_waits_for_the_loop(client: S3Client) -> None:
             assert len(tasks) == 1
 
     run(use)
+
+
+@pytest.mark.parametrize('as_piece', [bytearray, memoryview])
+def test_an_iterable_that_reuses_its_buffer(client: S3Client, as_piece: Callable[[bytearray], Any]) -> None:
+    """Each piece is copied before the iterable continues."""
+
+    async def pieces() -> AsyncIterator[Any]:
+        buffer = bytearray(3)
+        for digit in (b'0', b'1', b'2'):
+            buffer[:] = digit * 3
+            yield as_piece(buffer)
+
+    async def use() -> None:
+        await client.put(KEY, pieces())
+        assert (await client.get(KEY)).content == b'000111222'
+
+    run(use)
+    client.put(KEY, pieces())
+    assert client.get(KEY).content == b'000111222'
 
 
 def test_a_read_that_would_hang(client: S3Client) -> None:
@@ -341,6 +385,23 @@ def test_cancelled_before_the_start(client: S3Client) -> None:
             await task
 
     run(use)
+
+
+@pytest.mark.parametrize('is_wrapped', [False, True])
+def test_task_cancelled_before_its_first_step(client: S3Client, store: Store, is_wrapped: bool) -> None:
+    """Cancelling a task that has not begun to await cancels the request, which began at the call."""
+    store.script({'operation': 'PutObject', 'times': None, 'action': {'hang_s': 60}})
+
+    async def use() -> None:
+        pending = client.put(KEY, b'data')
+        task = asyncio.create_task(ClientResponse(pending) if is_wrapped else pending)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await eventually(lambda: repr(pending) == '<PendingResponse ended>')
+
+    run(use)
+    assert client.head(KEY) == 404
 
 
 def test_two_loops_in_two_threads(client: S3Client) -> None:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import pathlib
 import pickle
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,15 @@ import pytest
 import s3po
 from s3po import S3Client
 from s3po.config import MIB
-from s3po.errors import AccessDenied, ConfigurationError, InvalidRequest, NetworkError, NotFound, PreconditionFailed
+from s3po.errors import (
+    AccessDenied,
+    ConfigurationError,
+    IntegrityError,
+    InvalidRequest,
+    NetworkError,
+    NotFound,
+    PreconditionFailed,
+)
 from tests.conftest import BUCKET, impatient
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.servers import MotoServer, Store
@@ -23,6 +32,16 @@ from tests.support.servers import MotoServer, Store
 KEYS = {'access_key_id': 'key', 'secret_access_key': SECRET_ACCESS_KEY, 'region': 'us-east-1'}
 KEY = f'{BUCKET}/key'
 OLD = 'Sat, 01 Jan 2000 00:00:00 GMT'
+
+
+class URL:
+    """A relative URL, as URL classes write it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return urllib.parse.quote(self._path)
 
 
 @pytest.fixture
@@ -130,6 +149,7 @@ def test_parts_in_memory(client: S3Client, store: Store) -> None:
     ('call', 'match'),
     [
         (lambda client: client.put(KEY), 'needs content'),
+        (lambda client: client.put(KEY, b'x', params={'partNumber': 1}, compress='gzip'), 'compress cannot be combined'),
         (lambda client: client.put(KEY, b'x', content_sha256='0' * 64), 'is not the SHA-256'),
         (lambda client: client.put(KEY, iter([b'x']), content_sha256='0' * 64), 'only for bytes and str'),
         (lambda client: client.put_file(KEY, 'file', content_sha256='0' * 64), 'only for bytes and str'),
@@ -138,6 +158,8 @@ def test_parts_in_memory(client: S3Client, store: Store) -> None:
         (lambda client: client.request('DELETE', BUCKET), 'needs a bucket and a key'),
         (lambda client: client.request('PUT', BUCKET), 'needs a bucket and a key'),
         (lambda client: client.request('GET', KEY, {'Host': 'x'}), 'is set by s3po'),
+        (lambda client: client.request('GET /x HTTP/1.1\r\nX: y\r\n\r\nGET', KEY), 'method must be'),
+        (lambda client: client.request('', KEY), 'method must be'),
         (lambda client: client.get(5), 'object_name must be'),
     ],
 )
@@ -225,13 +247,32 @@ def test_other_headers_and_params(client: S3Client, store: Store) -> None:
         client.get(KEY, headers=other).raise_for_status()
 
 
+def test_version(client: S3Client, moto_client: S3Client, store: Store) -> None:
+    """get() of a version is verified like any other; a range from the end counts in this version."""
+    status = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>'
+    assert moto_client.request('PUT', BUCKET, params={'versioning': ''}, content=status) == 200
+    version = moto_client.put(KEY, b'old data').headers['x-amz-version-id']
+    moto_client.put(KEY, b'new')
+    assert moto_client.get(KEY, params={'versionId': version}).content == b'old data'
+    assert moto_client.get(KEY, params={'versionId': version}, headers={'Range': 'bytes=-6'}).content == b'd data'
+    assert moto_client.get(KEY, params={'versionId': version, 'response-content-type': 'x/y'}).content == b'old data'
+    changed = {'status': 200, 'body': 'data', 'headers': {'ETag': '"1"', 'x-amz-checksum-crc32': 'AAAAAA=='}}
+    store.script({'times': None, 'action': changed})
+    with pytest.raises(IntegrityError):
+        client.get(KEY, params={'versionId': 'x'})
+
+
 def test_content_encoding(client: S3Client) -> None:
     """get() decompresses what has a known Content-Encoding, as HTTP clients do; a range has the stored bytes."""
     packed = gzip.compress(b'data')
     for name, encoding, content in (('gzip', 'gzip', b'data'), ('other', 'application/json', packed)):
         client.put(f'{BUCKET}/{name}', packed, headers={'Content-Encoding': encoding})
         assert client.get(f'{BUCKET}/{name}').content == content
-        assert client.get(f'{BUCKET}/{name}', headers={'Range': 'bytes=0-1'}).content == packed[:2]
+        for other in ({'headers': {'X-Other': 'x'}}, {'params': {'response-content-type': 'text/x'}}):
+            assert client.get(f'{BUCKET}/{name}', **other).content == content
+        for headers in ({'Range': 'bytes=0-1'}, {'Range': 'bytes=0-1', 'X-Other': 'x'}):
+            assert client.get(f'{BUCKET}/{name}', headers=headers).content == packed[:2]
+        assert client.request('GET', f'{BUCKET}/{name}').content == packed
 
 
 # ---------------------------------------------------------------------- request() and post()
@@ -294,6 +335,16 @@ def test_presigned_urls_work(moto_client: S3Client) -> None:
     with urllib.request.urlopen(upload) as answer:
         assert answer.status == 200
     assert moto_client.get(KEY).content == b'new'
+
+
+@pytest.mark.parametrize('key', ['a b', 'ü', 'a?b', 'a%20b', 'a:b', 'a://b'])
+def test_presigned_urls_of_names_that_are_escaped(client: S3Client, key: str) -> None:
+    """A key with special characters is signed as it is; a relative URL object has it escaped."""
+    name = f'{BUCKET}/{key}'
+    client.put(name, key)
+    for given in (name, URL(name)):
+        with urllib.request.urlopen(client.presign_url('GET', given)) as answer:
+            assert answer.read() == key.encode()
 
 
 def test_presigned_url_of_any_host(client: S3Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import gc
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable
 import gevent
 import pytest
 
-from s3po.connection import NativeWorker, wait_until
+from s3po.connection import NativeWorker, native, wait_until
 from s3po.errors import Cancelled
 
 PATIENCE_S = 10.0
@@ -130,4 +131,24 @@ def test_many_threads() -> None:
         each.join()
     assert len(found) == 200
     assert len(set(found)) == 1
+    worker.close()
+
+
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread, work is carried out in the calling thread, and the end of the program waits for nothing."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(native, '_start_new_thread', refuse)
+    registered: list[object] = []
+    monkeypatch.setattr(atexit, 'register', registered.append)
+    monkeypatch.setattr(atexit, 'unregister', registered.remove)
+    worker = NativeWorker(int)
+    assert worker.submit(threading.get_native_id).get() == threading.get_native_id()
+    with pytest.raises(ZeroDivisionError):
+        worker.submit(lambda: 1 // 0).get()
+    assert registered == []
+    monkeypatch.undo()
+    assert worker.submit(threading.get_native_id).get() != threading.get_native_id()
     worker.close()

@@ -17,8 +17,10 @@ import pytest
 import s3po
 import s3po.connection.old_names
 from s3po.connection.old_names import OLD_NAMES
-from s3po.errors import BatchError, ConfigurationError, UploadError
+from s3po.errors import BatchError, ConfigurationError, DownloadError, UploadError
+from s3po.interfaces.legacy import Connection
 from tests.conftest import BUCKET
+from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.servers import Store
 
 # What S3-PO and other writers have stored: Content-Encoding, stored bytes, and whether they come back decompressed.
@@ -115,6 +117,34 @@ def test_compressed_by_others(conn: s3po.Connection, tmp_path: pathlib.Path, enc
     assert conn.downloadString(BUCKET, 'key') == data
     assert pathlib.Path(conn.downloadFile(BUCKET, 'key', tmp_path / 'file')).read_bytes() == data
     assert (conn.download(BUCKET, 'key') == data) is not is_decompressed
+
+
+@pytest.mark.parametrize('encoding', ['gzip', 'deflate', 'zstd'])
+def test_empty_object_with_an_encoding(conn: s3po.Connection, store: Store, encoding: str) -> None:
+    """An empty object with a Content-Encoding is empty, as for HTTP clients; one that s3po has marked is invalid."""
+    conn.upload(BUCKET, 'key', b'', headers={'Content-Encoding': encoding})
+    with s3po.S3Client(
+        store.endpoint_url, access_key_id='key', secret_access_key=SECRET_ACCESS_KEY, region='us-east-1'
+    ) as client:
+        for headers in ({}, {'X-Other': 'x'}):
+            assert client.get(f'{BUCKET}/key', headers=headers).content == b''
+    assert conn.downloadString(BUCKET, 'key') == b''
+    conn.upload(BUCKET, 'key', b'', headers={'Content-Encoding': 'gzip', 'x-amz-meta-s3po-compress': 'gzip'})
+    with pytest.raises(DownloadError, match='is truncated'):
+        conn.downloadString(BUCKET, 'key')
+
+
+def test_downloads_in_the_background(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """Downloads block: they refuse the options for the background, instead of returning the path of a missing file."""
+    conn.upload(BUCKET, 'key', b'data')
+    legacy = Connection(connection=conn)
+    for given in (conn, legacy):
+        for options in ({'background': True}, {'async': True}):
+            with pytest.raises(TypeError, match='downloads block'):
+                given.downloadFile(BUCKET, 'key', tmp_path / 'file', **options)
+            with pytest.raises(TypeError, match='downloads block'):
+                given.downloadString(BUCKET, 'key', **options)
+        assert given.downloadString(BUCKET, 'key', **{'async': False}) == b'data'
 
 
 def test_background(conn: s3po.Connection, store: Store) -> None:

@@ -120,6 +120,21 @@ def test_refusals(conn: s3po.Connection) -> None:
     assert conn.download('bucket', 'key') == b'new'
 
 
+def test_conditions_that_s3_refuses(conn: s3po.Connection) -> None:
+    """An unchanged object is 304 for If-None-Match; a copy onto itself that changes nothing is refused."""
+    etag = conn.upload('bucket', 'key', b'data').etag
+    for ask in (conn.download, conn.head):
+        for value in (etag, f'"{etag}"', '*'):
+            with pytest.raises(InvalidRequest) as caught:
+                ask('bucket', 'key', extra={'IfNoneMatch': value})
+            assert caught.value.status == 304
+        ask('bucket', 'key', extra={'IfNoneMatch': '"0"'})
+    with pytest.raises(InvalidRequest, match='400'):
+        conn.copy('bucket', 'key', 'bucket', 'key')
+    conn.copy('bucket', 'key', 'bucket', 'key', metadata={'a': 'b'})
+    assert conn.head('bucket', 'key').metadata == {'a': 'b'}
+
+
 def test_parts_and_checksums() -> None:
     """A wrong checksum, and a part that was not stored, are refused."""
     transport = MemoryTransport()

@@ -333,6 +333,16 @@ def test_generator_of_confirmed_bytes(memory_conn: s3po.Connection, memory: Memo
     assert total == len(DATA) == memory_conn.head(BUCKET, 'key').size_bytes
 
 
+@pytest.mark.parametrize('pieces', [[], [b''], [b'data'], [b'd', b'ata']])
+def test_generator_of_few_bytes(memory_conn: s3po.Connection, pieces: list[bytes]) -> None:
+    """Bytes that stay below the write buffer are uploaded, although the stream is closed before the upload begins."""
+    upload = upload_generator(memory_conn, BUCKET, 'key')
+    for piece in (None, *pieces, None):
+        upload.send(piece)
+    upload.close()
+    assert memory_conn.download(BUCKET, 'key') == b''.join(pieces)
+
+
 def test_generator_of_one_confirmed_request(memory_conn: s3po.Connection) -> None:
     """A small object is confirmed at the end, at once."""
     upload = upload_generator(memory_conn, BUCKET, 'key', confirmed=True)
