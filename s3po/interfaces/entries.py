@@ -11,7 +11,7 @@ from typing import Any
 
 from s3po.connection import Connection
 from s3po.errors import NoSuchBucket
-from s3po.interfaces.moves import as_fsspec
+from s3po.files import file_errors
 from s3po.model import ListEntry, ObjectInfo
 
 __all__ = ['NotAFile', 'directory', 'file_entry', 'has_any', 'listed', 'missing', 'outermost', 'split', 'with_parents']
@@ -80,7 +80,7 @@ def listed(
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[dict[str, Any]]:
     """The entries of the objects and directories with a prefix."""
-    with as_fsspec(bucket):
+    with file_errors(bucket):
         for entry in connection.list(bucket, prefix, delimiter=delimiter, **options):
             if not isinstance(entry, ListEntry):
                 yield directory(f'{bucket}/{entry.prefix[:-1]}')

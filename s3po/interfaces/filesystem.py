@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
 from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound, SourceChanged
-from s3po.files import S3TextReader, S3TextWriter
+from s3po.files import S3TextReader, S3TextWriter, file_errors
 from s3po.interfaces import keywords
 from s3po.interfaces.entries import (
     NotAFile,
@@ -30,7 +30,7 @@ from s3po.interfaces.entries import (
     split,
     with_parents,
 )
-from s3po.interfaces.moves import Compressed, Moves, Uncommitted, as_fsspec, is_behind_the_end, is_plain, moving, planned
+from s3po.interfaces.moves import Compressed, Moves, Uncommitted, is_behind_the_end, is_plain, moving, planned
 from s3po.jobs import Call
 from s3po.model import ObjectRef, ref_of
 
@@ -107,7 +107,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         path = self._strip_protocol(path).rstrip('/')
         bucket, key = split(path)
         if not bucket:
-            with as_fsspec('s3://'):
+            with file_errors('s3://'):
                 found = [directory(name) for name in self.connection.list_buckets(retries=chosen.get('retries'))]
         else:
             found = list(listed(self.connection, bucket, f'{key}/' if key else '', delimiter='/', options=chosen))
@@ -123,7 +123,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         path = self._strip_protocol(path)
         bucket, key = split(path.rstrip('/'))
         if key and not path.endswith('/'):
-            with contextlib.suppress(FileNotFoundError), as_fsspec(path):
+            with contextlib.suppress(FileNotFoundError), file_errors(path):
                 return file_entry(bucket, self.connection.head(bucket, key, **chosen))
         is_there = not bucket or (not key and has_any(self.connection, bucket, '') is not None)
         if chosen.get('version_id') is None and (is_there or has_any(self.connection, bucket, f'{key}/')):
@@ -219,7 +219,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             caching['cache_type'] = caching['cache_type'] or 'readahead'
             reader = functools.partial(self.connection.open, *self._object(path), 'rb', **{'read_ahead': 0, **chosen})
             return Cached(self, self._strip_protocol(path), reader, block_size=block_size, **caching, **options)
-        with as_fsspec(path):
+        with file_errors(path):
             file = self.connection.open(*self._object(path), mode, block_size=block_size, **chosen)
         return file if autocommit or 'r' in mode else Uncommitted(file)
 
@@ -241,7 +241,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def _cat_from_the_end(self, path: str, start: int | None, end: int | None, chosen: dict[str, Any]) -> bytes:
         opening: Any = {name: value for name, value in chosen.items() if name in keywords.OPENING}
-        with as_fsspec(path), self.connection.open(*self._object(path), **opening) as file:
+        with file_errors(path), self.connection.open(*self._object(path), **opening) as file:
             first, last, _step = slice(start, end).indices(file.size)
             file.seek(first)
             return bytes(file.read(max(0, last - first)))
@@ -410,7 +410,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         A missing path is a FileNotFoundError; a directory, without recursive=True, an IsADirectoryError.
         """
         names = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
-        # Expanded names have no trailing slash. With one, only the directory is meant, not a file of the same name.
+        # With a trailing slash, which expanded names lack, the directory is meant, not a file of the same name.
         given = [path] if isinstance(path, str | os.PathLike) else path
         slashed = {self._strip_protocol(one) for one in given if str(one).endswith('/')}
         if recursive and maxdepth is None:
@@ -424,7 +424,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
     def _rm_tree(self, path: str, *, is_with_file: bool) -> list[str]:
         """Delete what is below a path, the markers of directories too, and the file or bucket at it. Returns the paths."""
         bucket, key = split(path)
-        with as_fsspec(path):
+        with file_errors(path):
             names = [f'{bucket}/{entry}' for entry in self.connection.list(bucket, f'{key}/' if key else '')]
             if key and is_with_file and self.connection.exists(bucket, key):
                 names.append(path)
@@ -438,7 +438,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def _delete_bucket(self, bucket: str) -> None:
         try:
-            with as_fsspec(bucket):
+            with file_errors(bucket):
                 self.connection.delete_bucket(bucket)
         except InvalidRequest as error:
             if error.code != 'BucketNotEmpty':
@@ -446,11 +446,10 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
             raise OSError(errno.ENOTEMPTY, 'the bucket is not empty', bucket) from error
 
     def _delete(self, names: Iterable[str]) -> list[str]:
-        """Delete files. Returns their names."""
         removed: list[str] = []
         for bucket, group in itertools.groupby(names, lambda name: split(name)[0]):
             found = [*group]
-            with as_fsspec(bucket):
+            with file_errors(bucket):
                 for failure in self.connection.delete_many(bucket, [split(name)[1] for name in found]):
                     raise failure.error
             removed += found
@@ -465,9 +464,8 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         batch.success()
         found = {}
         for name, job in jobs.items():
-            if not isinstance(job.exception, NotFound):
-                with as_fsspec(name):
-                    info = job.get()
+            with contextlib.suppress(NotFound), file_errors(name):
+                info = job.get()
                 found[name] = (info.etag, info.last_modified, info.size_bytes)
         return found
 
@@ -483,7 +481,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
 
     def rm_file(self, path: str) -> None:
         """Delete a file; a missing file is no error. A path with a trailing slash is that of a directory's marker."""
-        with as_fsspec(path):
+        with file_errors(path):
             self.connection.delete(*self._object(path, is_marker=path.endswith('/')))
 
     _rm = rm_file
@@ -505,7 +503,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         elif key and not create_parents:
             raise missing(bucket)
         else:
-            with as_fsspec(path):
+            with file_errors(path):
                 self.connection.create_bucket(bucket, **chosen)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
@@ -522,7 +520,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         if not key:
             self._delete_bucket(bucket)
             return
-        with as_fsspec(path):
+        with file_errors(path):
             found = [*itertools.islice(self.connection.list(bucket, f'{key}/', page_size=2), 2)]
         if not found and not self.exists(path):
             raise missing(path)
@@ -555,7 +553,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         """Carry out a call on the object at a path, whose failure is never silent."""
         bucket, key = self._object(path, is_marker=is_marker)
         ref = ObjectRef(bucket=bucket, key=key, version_id=options.pop('version_id', None))
-        with as_fsspec(path, options):
+        with file_errors(path, is_new=options.get('if_none_match') is not None):
             return self.connection.perform(Call(operation, ref, options)).value
 
     def _download_all(
@@ -585,7 +583,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
                 return job.value
             if is_behind_the_end(job.exception):
                 return b''
-            with as_fsspec(path):
+            with file_errors(path):
                 raise job.exception
         except Exception as failure:
             if on_error == 'raise':

@@ -14,12 +14,12 @@ from typing import Any
 import fsspec.spec
 
 from s3po.connection import Batch, Connection, Progress
-from s3po.errors import InvalidRequest, S3poError
-from s3po.files import AbortedOnError, S3Writer, as_file_error
+from s3po.errors import InvalidRequest
+from s3po.files import AbortedOnError, S3Writer, file_errors
 from s3po.jobs import Call
 from s3po.model import TransferResult, ref_of
 
-__all__ = ['Compressed', 'Moves', 'Uncommitted', 'as_fsspec', 'is_behind_the_end', 'is_plain', 'moving', 'planned']
+__all__ = ['Compressed', 'Moves', 'Uncommitted', 'is_behind_the_end', 'is_plain', 'moving', 'planned']
 
 # The batch of the get(), put() or copy() that is running in this context.
 _current: contextvars.ContextVar[Moves | None] = contextvars.ContextVar('s3po_moves', default=None)
@@ -86,7 +86,7 @@ class Moves:
         for path, job, is_no_failure in self._jobs:
             if job.exception is not None:
                 if not is_no_failure(job.exception):
-                    with as_fsspec(path, job.options):
+                    with file_errors(path, is_new=job.options.get('if_none_match') is not None):
                         raise job.exception
                 self.skip()
 
@@ -203,15 +203,6 @@ class Compressed(AbortedOnError, io.BufferedIOBase):
     def __del__(self) -> None:
         # Not IOBase's __del__, which calls close(): the file below logs that it was not closed.
         pass
-
-
-@contextlib.contextmanager
-def as_fsspec(path: str, options: Mapping[str, Any] = types.MappingProxyType({})) -> Iterator[None]:
-    """Raise errors about files as the OSErrors that fsspec's users expect. options: Those of the call."""
-    try:
-        yield
-    except S3poError as error:
-        raise as_file_error(error, path, is_new=options.get('if_none_match') is not None) from error.__cause__
 
 
 def is_plain(found: tuple[int, int | None] | None) -> bool:

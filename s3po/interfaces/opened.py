@@ -9,9 +9,8 @@ from typing import Any
 import fsspec.spec
 
 from s3po.errors import SourceChanged
-from s3po.files import S3Reader
+from s3po.files import S3Reader, file_errors
 from s3po.interfaces.entries import file_entry, split
-from s3po.interfaces.moves import as_fsspec
 
 __all__ = ['Cached']
 
@@ -29,7 +28,7 @@ class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec 
 
     @functools.cached_property
     def _reader(self) -> S3Reader:
-        with as_fsspec(self.path):
+        with file_errors(self.path):
             return self._open_reader()
 
     @property
@@ -49,7 +48,7 @@ class Cached(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]  # fsspec 
             cache.multi_fetcher = self._fetch_ranges
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        with as_fsspec(self.path):
+        with file_errors(self.path):
             return self._reader.read_range(start, end)
 
     def _fetch_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
