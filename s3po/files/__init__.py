@@ -8,6 +8,7 @@ nothing: an exception inside the `with` or a writer that is never closed publish
 
 from s3po.body.local import write_all
 from s3po.files.errors import as_file_error, file_errors
+from s3po.files.layers import Compressed, Uncommitted
 from s3po.files.modes import OpenMode, open_mode
 from s3po.files.ranges import Ranges
 from s3po.files.reader import S3Reader
@@ -16,6 +17,7 @@ from s3po.files.writer import AbortedOnError, S3Writer, Send
 
 __all__ = [
     'AbortedOnError',
+    'Compressed',
     'OpenMode',
     'Ranges',
     'S3Reader',
@@ -23,6 +25,7 @@ __all__ = [
     'S3TextWriter',
     'S3Writer',
     'Send',
+    'Uncommitted',
     'as_file_error',
     'file_errors',
     'open_mode',

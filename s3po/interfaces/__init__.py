@@ -8,5 +8,5 @@ Only names, defaults and return types are defined here. Retries, signing, planni
   by send(). Both are built on s3po/body/pipes.py.
 - `legacy`: S3-PO's Connection, with uploads in the background.
 - `filesystem`: fsspec's file system, for pandas, pyarrow, dask and zarr. `entries` describes its files and directories, and
-  `moves` has its open files and its batches.
+  `moves` has its batches, `opened` its files with a cache, and `keywords` its options.
 """

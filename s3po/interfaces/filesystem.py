@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 from s3po.connection import Connection
 from s3po.errors import ConfigurationError, InvalidRequest, LocalError, NotFound, SourceChanged
-from s3po.files import S3TextReader, S3TextWriter, file_errors
+from s3po.files import Compressed, S3TextReader, S3TextWriter, Uncommitted, file_errors
 from s3po.interfaces import keywords
 from s3po.interfaces.entries import (
     NotAFile,
@@ -30,7 +30,7 @@ from s3po.interfaces.entries import (
     split,
     with_parents,
 )
-from s3po.interfaces.moves import Compressed, Moves, Uncommitted, is_behind_the_end, is_plain, moving, planned
+from s3po.interfaces.moves import Moves, is_behind_the_end, is_plain, moving, planned
 from s3po.jobs import Call
 from s3po.model import ObjectRef, ref_of
 
