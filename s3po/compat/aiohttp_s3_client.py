@@ -101,7 +101,7 @@ class _Pairs(Pages):
 
 
 class S3Client(handtruck.S3Client):
-    """handtruck's S3Client with the answers and errors of aiohttp-s3-client; the first argument, a session, is ignored."""
+    """handtruck's S3Client with the responses and errors of aiohttp-s3-client; the first argument, a session, is ignored."""
 
     _pins = True
     _pages = _Pairs

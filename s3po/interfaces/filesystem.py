@@ -456,7 +456,7 @@ class S3poFileSystem(fsspec.spec.AbstractFileSystem, metaclass=_Kept):  # type: 
         return removed
 
     def _versions(self, names: Iterable[str], options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, tuple[Any, ...]]:
-        """What tells versions of files apart, by name, without the names of what is no file. options: Those of their copies."""
+        """The fields that identify the version of each file, by name, without directories. options: Those of the copies."""
         given = {name.removeprefix('CopySource'): value for name, value in (options.get('extra') or {}).items()}
         extra = {name: value for name, value in given.items() if name.startswith('SSECustomer') or name == 'RequestPayer'}
         with self.connection.batch(self.batch_size, on_error='collect') as batch:
