@@ -132,11 +132,15 @@ def copy_result_of(body: bytes) -> Stored:
     return _stored(trees.document_of(body, 'CopyObject', 'UploadPartCopy'))
 
 
-def complete_result_of(body: bytes) -> Stored:
+def complete_result_of(body: bytes, count: int | None = None) -> Stored:
     """CompleteMultipartUpload's ETag and checksum; the version is in the response's headers.
 
-    The ETag may be '': Ceph's gateway sends it empty. With another root it counts only if it has the form 'MD5-N', because the
-    caller compares that with the parts' ETags; otherwise it proves nothing, and is '' as well.
+    The ETag may be '': Ceph's gateway sends it empty. With another root it counts only if it has the form 'MD5-N', which the
+    caller compares with the parts' ETags, and the right number of parts; otherwise it proves nothing, and is '' as well.
+
+    Args:
+        body: The document.
+        count: The number of parts; None for any.
 
     Raises:
         MalformedAnswer: It is another document, or empty: then the upload may be complete or not.
@@ -144,8 +148,10 @@ def complete_result_of(body: bytes) -> Stored:
     """
     root = trees.document_of(without_odd_characters(body), 'CompleteMultipartUpload')
     stored = _stored(root)
-    can_be_proof = root.tag == trees.DOCUMENTS['CompleteMultipartUpload'][0] or multipart_count(stored.etag) is not None
-    return stored if can_be_proof else replace(stored, etag='')
+    if root.tag == trees.DOCUMENTS['CompleteMultipartUpload'][0]:
+        return stored
+    told = multipart_count(stored.etag)
+    return replace(stored, etag='') if told is None or count not in (None, told) else stored
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:

@@ -35,8 +35,7 @@ class ExpectedUpload:
 
     def is_proved_by(self, stored: Stored) -> bool:
         """Whether the response to the completion is proof: only a store can know such a checksum or ETag."""
-        # Every store that writes 'MD5-N' counts the parts, also if the parts are encrypted and the MD5 cannot be compared.
-        if not is_proof(stored.etag) or multipart_count(stored.etag) not in (None, self._count):
+        if not is_proof(stored.etag):
             return False
         if self._is_encrypted or stored.is_encrypted or (self.checksum is not None and self.checksum == stored.checksum):
             return True

@@ -23,7 +23,6 @@ from s3po.errors import (
 )
 from s3po.model import CompletedPart
 from s3po.s3 import Stored
-from s3po.transfer.completing import ExpectedUpload
 from tests.conftest import BUCKET, impatient
 from tests.support.faults import Faults
 from tests.support.memory import MemoryTransport
@@ -516,12 +515,3 @@ def test_lost_create(wrong: Wrong) -> None:
     assert 'the store may keep an incomplete upload' in result.warnings[0]
     assert len(wrong.store.uploads(BUCKET)) == 1
     assert wrong.count('AbortMultipartUpload') == 0
-
-
-def test_count_of_parts_in_an_etag() -> None:
-    """An ETag for another number of parts proves nothing, also if encrypted parts have no MD5s to compare."""
-    parts = [CompletedPart(number=number, etag='e' * 32, size_bytes=1, is_encrypted=True) for number in (1, 2)]
-    expected = ExpectedUpload(parts, None, has_checksums=False)
-
-    assert expected.is_proved_by(Stored(etag='a' * 32 + '-2'))
-    assert not expected.is_proved_by(Stored(etag='a' * 32 + '-3'))

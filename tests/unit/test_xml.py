@@ -161,6 +161,16 @@ def test_completion_with_empty_etag() -> None:
     assert xml.complete_result_of(body) == Stored(etag='')
 
 
+def test_completion_with_another_count() -> None:
+    """With another root, an ETag for another number of parts proves nothing; with S3's root it is returned."""
+    etag = f'{"0" * 32}-2'
+    body = f'<{{0}}><ETag>{etag}</ETag></{{0}}>'
+
+    assert xml.complete_result_of(body.format('Other').encode(), 2).etag == etag
+    assert xml.complete_result_of(body.format('Other').encode(), 3).etag == ''
+    assert xml.complete_result_of(body.format('CompleteMultipartUploadResult').encode(), 3).etag == etag
+
+
 def test_uploads() -> None:
     """Keys and the key marker are URL-decoded if EncodingType is present; upload ids never are."""
     told = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import http.client
 from collections.abc import Callable, Mapping, Sequence
@@ -292,7 +293,7 @@ class WireTransport:
             sent.update({name: value, 'x-amz-checksum-type': checksum_type(checksum.partition(':')[0])})
         body = complete_body(parts)
         response = self._send(operation, 'POST', query={'uploadId': upload_id}, headers=sent, extra=extra, body=body)
-        completed = self._document(operation, response, xml.complete_result_of)
+        completed = self._document(operation, response, functools.partial(xml.complete_result_of, count=len(parts)))
         return Stored(
             etag=completed.etag,
             version_id=response.text(b'x-amz-version-id'),
