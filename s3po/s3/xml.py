@@ -150,8 +150,8 @@ def complete_result_of(body: bytes, count: int | None = None) -> Stored:
     stored = _stored(root)
     if root.tag == trees.DOCUMENTS['CompleteMultipartUpload'][0]:
         return stored
-    told = multipart_count(stored.etag)
-    return replace(stored, etag='') if told is None or count not in (None, told) else stored
+    count_in_etag = multipart_count(stored.etag)
+    return replace(stored, etag='') if count_in_etag is None or count not in (None, count_in_etag) else stored
 
 
 def parts_of(body: bytes) -> list[CompletedPart]:

@@ -314,8 +314,8 @@ def _without_signs(draft: Draft) -> Draft:
 
 
 def _unsized(draft: Draft) -> Draft | None:
-    told = draft.header('content-range') or ''
-    return _content_range(told.partition('/')[0] + '/*')(draft) if draft.status == 206 or draft.status == 200 else None
+    found = draft.header('content-range') or ''
+    return _content_range(found.partition('/')[0] + '/*')(draft) if draft.status == 206 or draft.status == 200 else None
 
 
 def _other_version(draft: Draft) -> Draft | None:

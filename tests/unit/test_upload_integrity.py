@@ -23,6 +23,7 @@ from s3po.errors import (
 )
 from s3po.model import CompletedPart
 from s3po.s3 import Stored
+from s3po.transfer.completing import ExpectedUpload
 from tests.conftest import BUCKET, impatient
 from tests.support.faults import Faults
 from tests.support.memory import MemoryTransport
@@ -515,3 +516,10 @@ def test_lost_create(wrong: Wrong) -> None:
     assert 'the store may keep an incomplete upload' in result.warnings[0]
     assert len(wrong.store.uploads(BUCKET)) == 1
     assert wrong.count('AbortMultipartUpload') == 0
+
+
+def test_completion_of_parts_without_md5s() -> None:
+    """If the parts' ETags are no MD5s, that of a completion cannot be compared, and is accepted with any number of parts."""
+    parts = [CompletedPart(number=number, etag=f'{"e" * 32}-1', size_bytes=1) for number in (1, 2, 3)]
+
+    assert ExpectedUpload(parts, None, has_checksums=False).is_proved_by(Stored(etag='a' * 32 + '-2'))
