@@ -111,6 +111,13 @@ def store(_store_server: Store) -> Store:
     return _store_server
 
 
+@pytest.fixture
+def own_store() -> Iterator[Store]:
+    """A store without other connections."""
+    with Store() as server:
+        yield server
+
+
 @pytest.fixture(scope='session')
 def _moto_server() -> Iterator[MotoServer]:
     with MotoServer() as server:

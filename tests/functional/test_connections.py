@@ -237,13 +237,6 @@ def test_certificate_that_is_trusted(
     assert tls_store.stats()['connections'] == others + 1
 
 
-@pytest.fixture
-def own_store() -> Iterator[Store]:
-    """A store without other connections."""
-    with Store() as server:
-        yield server
-
-
 @pytest.mark.slow
 def test_no_more_connections_than_jobs(own_store: Store, connect: Connect) -> None:
     """50 workers open at most 50 connections, and reuse them."""
