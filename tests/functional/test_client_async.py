@@ -346,7 +346,7 @@ def test_cancelled_upload(client: S3Client, conn: s3po.Connection, store: Store)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         await eventually(lambda: len(store.log('AbortMultipartUpload')) == 1)
 
     run(use)
