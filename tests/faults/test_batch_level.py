@@ -73,7 +73,9 @@ def test_all_cancelled(conn: s3po.Connection, store: Store) -> None:
         for number in range(100):
             batch.upload(BUCKET, f'key{number}', DATA)
             if number == 60:
-                gevent.sleep(0.3)
+                with gevent.Timeout(20):
+                    while batch.report().succeeded < 50:
+                        gevent.sleep(0.01)
                 began = time.monotonic()
                 batch.cancel()
                 break
