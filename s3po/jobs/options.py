@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
+from s3po.jobs.notes import Notes
 from s3po.model import ListEntry, ObjectRef
 
 __all__ = [
@@ -241,12 +242,13 @@ class BucketOptions(TypedDict, total=False):
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
-    `config` and `observer` are for other rooms of s3po: how this one object is cut into parts, and the receiver of its events,
-    after the connection's.
+    `config`, `observer` and `notes` are for other rooms of s3po: how this one object is cut into parts, the receiver of its
+    events, after the connection's, and the journal's notes about the job.
     """
 
     config: TransferConfig
     observer: Any
+    notes: Notes | None
 
 
 class Upload(Send, total=False):
@@ -262,10 +264,11 @@ class UploadFile(Send, total=False):
 
 
 class Fetch(DownloadFileOptions, total=False):
-    """What all downloads have in common; `config` and `observer` as for uploads."""
+    """What all downloads have in common; `config`, `observer` and `notes` as for uploads."""
 
     config: TransferConfig
     observer: Any
+    notes: Notes | None
 
 
 class Download(_Decoding, Fetch, total=False):
@@ -281,8 +284,9 @@ class DownloadFile(Fetch, total=False):
 
 
 class Copy(CopyOptions, total=False):
-    """The options of a copy or a move."""
+    """The options of a copy or a move; `notes` as for uploads."""
 
+    notes: Notes | None
     to_bucket: str
     to_key: str
 
@@ -312,7 +316,7 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 # The operations on a bucket, not on one object.
 ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
 # Options for other rooms of s3po. They are objects of this process.
-INTERNAL: Final = frozenset({'config', 'observer'})
+INTERNAL: Final = frozenset({'config', 'notes', 'observer'})
 # The names that callers may give for each operation.
 NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.

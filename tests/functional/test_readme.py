@@ -1,4 +1,4 @@
-"""The examples of README.rst, run as they are."""
+"""The examples of README.rst and of the guides in docs, run as they are."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from s3po.cli import demo
 pytestmark = pytest.mark.slow
 
 README = Path(__file__).resolve().parents[2] / 'README.rst'
+# Each guide begins with the connection and the files that its examples use.
+GUIDES = [path for path in sorted((README.parent / 'docs').glob('*.rst')) if path.name not in ('benchmarks.rst', 'faces.rst')]
 TIMEOUT_S = 60
 
 
-def examples() -> list[tuple[int, str]]:
+def examples(document: Path = README) -> list[tuple[int, str]]:
     """All blocks of Python code, each with the number of its first line."""
-    text = README.read_text(encoding='utf-8')
+    text = document.read_text(encoding='utf-8')
     found = re.finditer(r'^\.\. code-block:: python\n\n((?:(?: {4}.*)?\n)+)', text, re.MULTILINE)
     return [(text.count('\n', 0, block.start(1)) + 1, textwrap.dedent(block[1])) for block in found]
 
@@ -63,6 +65,19 @@ def test_examples_run_from_top_to_bottom(folder: Path, capsys: pytest.CaptureFix
     assert 'bucket no-such-key' in output
     assert (folder / 'one.txt').read_text() == 'hello'
     assert not (folder / 'two.txt').exists()
+
+
+@pytest.mark.parametrize('guide', GUIDES, ids=lambda path: path.stem)
+def test_guides_run_from_top_to_bottom(folder: Path, guide: Path) -> None:
+    """Every example of a guide runs on a store with the bucket 'bucket', in the order of the text."""
+    names: dict[str, Any] = {}
+    text, ran = guide.read_text(encoding='utf-8'), 0
+    with s3po.Connection().mock(buckets=['bucket']):
+        for line, code in examples(guide):
+            exec(compile('\n' * (line - 1) + code, str(guide), 'exec'), names)
+            ran += 1
+
+    assert ran == text.count('.. code-block::')
 
 
 def test_example_of_the_fixture_passes(folder: Path) -> None:
