@@ -16,6 +16,7 @@ from s3po.model import ObjectRef
 
 __all__ = ['FailedJob', 'FailedJobs']
 
+
 class FailedJob:
     """One job that failed.
 

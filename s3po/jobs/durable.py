@@ -81,7 +81,7 @@ def restored(name: str, value: Any) -> Any:
 def read_lines(
     path: str | os.PathLike[str], read: Callable[[Any], T], on_error: Callable[[JobError], object] | None = None
 ) -> list[T]:
-    """Read a file with one JSON value a line. Empty lines are skipped.
+    """Read a file with one JSON value a line.
 
     Args:
         path: The file.
@@ -95,8 +95,7 @@ def read_lines(
     with open(path, 'rb') as file:
         for number, line in enumerate(file, 1):
             try:
-                if not line.isspace():
-                    found.append(read(json.loads(line)))
+                found.append(read(json.loads(line)))
             except (ValueError, RecursionError, JobError) as error:
                 broken = JobError(f'{os.fspath(path)}, line {number}: {error}')
                 if on_error is None:
