@@ -102,7 +102,7 @@ def test_something_else_in_the_file(tmp_path: pathlib.Path, line: str) -> None:
 
 def test_broken_line(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
     """retry_failed() refuses a file with a broken line, and names it; load() can read the others."""
-    lines = [json.dumps(failed('delete').to_json()), '{"op": "del', '', json.dumps(failed('head').to_json())]
+    lines = [json.dumps(failed('delete').to_json()), '{"op": "del', json.dumps(failed('head').to_json())]
     (tmp_path / 'f').write_text('\n'.join(lines))
 
     with pytest.raises(JobError, match=r"f, line 2: .*on_error='collect'\) reads the other lines"):
