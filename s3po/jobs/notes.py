@@ -93,8 +93,8 @@ class DownloadNote:
 class Notes(Protocol):
     """The notes of one job. Each method returns when the note has been written to the journal's file (write(2)).
 
-    The attributes are what earlier attempts recorded, whether in this run or in an earlier one; the notes of the current attempt
-    need not be in them. A note replaces those before it: created() an intent or another upload, opened() another partial file.
+    The attributes are what earlier attempts recorded, in this run or an earlier one; they need not contain the notes of the
+    current attempt. A note replaces those before it: created() an intent or another upload, opened() another partial file.
 
     Attributes:
         upload: A multipart upload that was begun and not completed; None for none.
