@@ -373,7 +373,7 @@ class Batch(Calls):
         self._count_end(job)
 
     def _count_failure(self, job: Job, *, is_cancelled: bool) -> None:
-        failed = FailedJob.of(job, is_cancelled=is_cancelled)
+        failed = FailedJob.of(job, is_cancelled=is_cancelled, endpoint=self._connection.endpoint_url)
         self._cancelled += is_cancelled
         self._failed.add(failed)
         if not (is_cancelled or job.is_silent or job.is_read):
