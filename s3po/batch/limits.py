@@ -41,6 +41,11 @@ class Performer(Protocol):
         """The observer of the connection; None for no observer."""
         ...
 
+    @property
+    def endpoint_url(self) -> str | None:
+        """The URL of the store, for the records of failed jobs; None for AWS, and if it is not known."""
+        ...
+
     def perform(self, call: Call) -> Outcome:
         """Carry out a call. Raises what it raises when it is not silent."""
         ...

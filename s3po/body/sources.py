@@ -48,6 +48,8 @@ SETTLED_S: Final = 60.0
 # The largest source that is read before it is sent, if it can change unseen. More would not stay in the page cache.
 READ_FIRST_BYTES: Final = 4 * GIB
 
+NOTHING_HELD: Final = contextlib.nullcontext()
+
 
 class Source:
     """The common part of both interfaces.
@@ -67,6 +69,14 @@ class Source:
 
     def check_unchanged(self) -> None:
         """Raise SourceChanged if the source has changed since it was opened."""
+
+    def holding(self, number: int) -> contextlib.AbstractContextManager[object]:
+        """Keep the bytes of a part available while it is sent; entered before the part takes a slot.
+
+        Args:
+            number: The number of the part, from 1.
+        """
+        return NOTHING_HELD
 
     def finish(self) -> None:
         """Set the position of a caller's file after the bytes that were sent, as reading them would have done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -37,6 +38,7 @@ from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs.options import Key, shows
+from s3po.jobs.record import plain_endpoint
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
@@ -52,10 +54,14 @@ if TYPE_CHECKING:
 
 __all__ = ['Connection']
 
+log = logging.getLogger(__name__)
+
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
-INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'}) | OLD_NAMES
+INTERNAL: Final = (
+    frozenset({'observer', 'perform', 'demand_requests', 'release_requests', 'endpoint_url', 'find_endpoint'}) | OLD_NAMES
+)
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -319,7 +325,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         """Repeat failed jobs, and wait for them.
 
         Args:
-            failed: `batch.failed`, a BatchError, or the path of a file that `batch.failed.save()` wrote.
+            failed: `batch.failed`, a BatchError, or the path of a file of records: one that `batch.failed.save()` wrote.
             size: As for batch().
             on_error: 'raise': BatchError is raised if a job fails again.
             callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
@@ -330,8 +336,13 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures.
 
         A job from a file cannot be repeated if its data were in memory or in an open file: it fails with JobError.
+
+        Raises:
+            BatchError: A job failed again.
+            JobError: A line of the file is broken. The message names the line; nothing was repeated.
         """
         jobs = failed_jobs_of(failed)
+        _warn_of_other_store(jobs, self.endpoint_url)
         callback_of, errback_of = referring(callback), referring(errback)
         options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
         with self.batch(size, **options) as batch:
@@ -341,6 +352,15 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         return batch
 
     # --- for a batch (s3po.batch.limits.Performer)
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """The URL of the store; None for AWS, and if only a boto3 client could tell."""
+        return self._wiring.endpoint_url
+
+    def find_endpoint(self) -> str | None:
+        """The URL of the store; None for AWS. May make a boto3 client, but sends nothing."""
+        return self._wiring.find_endpoint()
 
     @property
     def observer(self) -> Observer | None:
@@ -358,3 +378,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def release_requests(self, width: int) -> None:
         """Undo one demand_requests(width)."""
         self._wiring.governor().release_demand(width)
+
+
+def _warn_of_other_store(jobs: FailedJobs, endpoint_url: str | None) -> None:
+    for job in jobs:
+        if job.endpoint is not None and job.endpoint != plain_endpoint(endpoint_url):
+            log.warning('%s failed at %s, and is repeated at %s', job.call, job.endpoint, endpoint_url or 'AWS')
+            return

@@ -92,7 +92,7 @@ class MultipartUpload:
         self._upload_id = self._create()
         group = PartGroup()
         try:
-            parts = self._send_parts(pieces, group, width)
+            parts = self._send_parts(pieces, group, width, source)
             before_complete()
             stored = self._complete(parts)
         except BaseException as error:
@@ -171,11 +171,14 @@ class MultipartUpload:
             )
             raise
 
-    def _send_parts(self, pieces: Iterator[Piece], group: PartGroup, width: Callable[[], int]) -> list[CompletedPart]:
+    def _send_parts(
+        self, pieces: Iterator[Piece], group: PartGroup, width: Callable[[], int], source: Source
+    ) -> list[CompletedPart]:
         attempts, done, sizes = self._attempts, list[CompletedPart](), dict[int, int]()
 
         def send(number: int, send_once: Callable[[str], CompletedPart]) -> None:
-            done.append(attempts.run(self._operation, lambda: send_once(self._upload_id), part_number=number))
+            with source.holding(number):
+                done.append(attempts.run(self._operation, lambda: send_once(self._upload_id), part_number=number))
 
         while True:
             group.wait_below(width())

@@ -19,6 +19,7 @@ class Performer:
 
     def __init__(self) -> None:
         self.silent = False
+        self.endpoint_url: str | None = None
         self.observer: Observer | None = None
         self.performed: list[str] = []
         self.running = 0
