@@ -56,6 +56,8 @@ def upload(
     if notes is not None and not (isinstance(source, SizedSource) and plan_upload(source.size_bytes, config).is_multipart):
         # The upload starts anew.
         forget_uploads(notes, attempts, extra)
+    if source.may_request:
+        source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
         if size_bytes <= config.multipart_chunksize:
