@@ -5,11 +5,12 @@ Invariant: only the batch's own interruption cancels a job. A job that anything 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 
 from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.journaled import End, Journaled
 from s3po.batch.limits import Performer
 from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
@@ -21,12 +22,6 @@ from s3po.runtime import leave_child, process
 __all__ = ['Runner', 'activity_of']
 
 
-class End(Protocol):
-    """Ends a job with a value or an error."""
-
-    def __call__(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None: ...
-
-
 class Runner:
     """Carries out the jobs of one batch.
 
@@ -35,13 +30,17 @@ class Runner:
         retries: Requests that were sent again.
     """
 
-    def __init__(self, connection: Performer, end: End, job_timeout_s: float | None = None) -> None:
+    def __init__(
+        self, connection: Performer, end: End, job_timeout_s: float | None = None, *, journaled: Journaled | None = None
+    ) -> None:
         """
         Args:
             connection: Carries out calls.
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
+            journaled: Carries out calls under a journal; None for no journal.
         """
+        self._journaled = journaled
         self._connection = connection
         self._observer = connection.observer
         self._end = end
@@ -60,7 +59,8 @@ class Runner:
                     raise job.refusal
                 if self._observer is not None:
                     report(self._observer.began, activity_of(job))
-                outcome = self._connection.perform(job.call if self._job_timeout_s is None else self._limited(job.call))
+                call = job.call if self._job_timeout_s is None else self._limited(job.call)
+                outcome = self._connection.perform(call) if self._journaled is None else self._journaled.perform(job, call)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False

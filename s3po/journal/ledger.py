@@ -45,45 +45,67 @@ class Entry:
     """A job of this run.
 
     Attributes:
-        identity: Its call.
+        call: Its call, as it was submitted.
+        identity: What identifies the call.
         n: Its number among equal calls of this run.
-        head: The fields of the call, as the beginning of a record; '' until the first one.
-        offset: The last record of this run; 0 for none.
+        offset: Its last record of this run; 0 for none.
         notes: The notes that its transfer gets; None for none.
-        is_unsure: Whether an earlier run has begun it, with an unknown outcome.
-        deletes: Whether the source is deleted after the transfer.
+        stat: The local source when the job began; None for none.
+        result: The result of the transfer.
+        has_begun: Whether the call was carried out in this run.
+        is_unsure: Whether an earlier attempt has begun it, with an unknown outcome.
+        is_skipped: Whether an earlier run has done it.
+        is_stored: Whether its last record is that the transfer is complete.
+        wants_stored: Whether such a record is needed: something follows the transfer.
     """
 
-    __slots__ = ('call', 'deletes', 'head', 'identity', 'is_unsure', 'ledger', 'n', 'notes', 'offset', 'stat')
+    __slots__ = (
+        '_head',
+        '_ledger',
+        'call',
+        'has_begun',
+        'identity',
+        'is_skipped',
+        'is_stored',
+        'is_unsure',
+        'n',
+        'notes',
+        'offset',
+        'result',
+        'stat',
+        'wants_stored',
+    )
 
     def __init__(self, ledger: Ledger, call: Call, identity: Identity, n: int) -> None:
-        self.ledger = ledger
+        self._ledger = ledger
+        self._head = ''
         self.call = call
         self.identity = identity
         self.n = n
-        self.head = ''
         self.offset = 0
         self.notes: JobNotes | None = None
-        self.is_unsure = self.deletes = False
-        # The local source when the job began; None for none.
         self.stat: Stat | None = None
+        self.result: object = None
+        self.has_begun = self.is_unsure = self.is_skipped = self.is_stored = self.wants_stored = False
+
+    @property
+    def text(self) -> str:
+        """The fields of the call, as the beginning of a record."""
+        if not self._head:
+            self._head = head_of(self.call, self.identity)
+        return self._head
 
     # --- for JobNotes
 
     def note(self, state: str, note: Mapping[str, Any], *, begins: bool) -> None:
         """Write a note of the transfer."""
-        text = f'{self.text() if begins else "{"}{"," if begins else ""}"note":{json.dumps(note)}'
-        self.ledger.write(self, text, state, on=begins)
+        text = f'{self.text},' if begins else '{'
+        self._ledger.write(self, f'{text}"note":{json.dumps(note)}', state, on=begins)
 
     def store(self, result: TransferResult) -> None:
-        """Write that the transfer is complete."""
-        self.ledger.write(self, f'{self.text()}{result_text(result)}{stat_text(self.stat)}', 'stored')
-
-    def text(self) -> str:
-        """The fields of the call, as the beginning of a record."""
-        if not self.head:
-            self.head = head_of(self.call, self.identity)
-        return self.head
+        """Write that the transfer is complete, if something follows it."""
+        if self.wants_stored and self.identity.can_skip:
+            self._ledger.stored(self, result, self.stat)
 
 
 class Ledger:
@@ -179,18 +201,24 @@ class Ledger:
 
     def begin(self, entry: Entry) -> None:
         """Write that a job begins: its destinations may change, whatever their earlier records are."""
-        self.write(entry, entry.text(), 'begun')
+        self.write(entry, entry.text, 'begun')
+
+    def stored(self, entry: Entry, result: object, stat: Stat | None) -> None:
+        """Write that the transfer of a job is complete, and that its callback or the deletion of its source follows."""
+        text = result_text(result) if isinstance(result, TransferResult) else ''
+        self.write(entry, f'{entry.text}{text}{stat_text(stat)}', 'stored')
+        entry.is_stored = True
 
     def done(self, entry: Entry, result: object, stat: Stat | None) -> None:
         """Write that a job is done."""
         text = result_text(result) if isinstance(result, TransferResult) else ''
-        self.write(entry, f'{entry.text()}{text}{stat_text(stat)}', DONE)
+        self.write(entry, f'{entry.text}{text}{stat_text(stat)}', DONE)
         self._kept.pop((entry.identity.digest, entry.n), None)
 
     def failed(self, entry: Entry, error: BaseException) -> None:
         """Write that a job failed."""
         unsure = ',"unsure":true' if is_kept_after(error) else ''
-        self.write(entry, f'{entry.text()},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
+        self.write(entry, f'{entry.text},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
 
     def discard(self) -> None:
         """Remove the file."""
@@ -236,7 +264,7 @@ class Ledger:
             tail = tail_of(line)
             if tail is not None:
                 self._take(tail, offset, line)
-        if records > LEAST_COMPACTED and records > 2 * len(self._index) and not self._file.is_read_only:
+        if records > LEAST_COMPACTED and records > 3 * len(self._index) and not self._file.is_read_only:
             self._compact()
 
     def _take(self, tail: Tail, offset: int, line: bytes) -> None:
