@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from s3po.body import Chunk, SizedSource, StreamSource
-from s3po.config import MAX_PARTS, TransferConfig
+from s3po.config import KIB, MAX_PARTS, TransferConfig
 from s3po.errors import UploadError
-from s3po.model import TransferResult
-from s3po.plan import plan_upload, stream_concurrency, stream_part_bytes
+from s3po.memory import UNCOUNTED_BYTES, MemoryBudget, Room
+from s3po.model import CompletedPart, TransferResult
+from s3po.plan import plan_upload, stream_part_bytes
 from s3po.runtime import under_way
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
@@ -19,13 +21,21 @@ from s3po.transfer.completing import UploadVanished
 from s3po.transfer.integrity import new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.parts import PartGroup
-from s3po.transfer.sending import part_attempt, put
+from s3po.transfer.sending import buffer_bytes, part_attempt, put
 
 __all__ = ['upload']
 
+# What a stream has in memory before it counts as a whole part, so that many short streams fit into the budget.
+SHORT_STREAM_BYTES: Final = 256 * KIB
+
 
 def upload(
-    attempts: Attempts, source: SizedSource | StreamSource, config: TransferConfig, headers: Headers, extra: Extra
+    attempts: Attempts,
+    source: SizedSource | StreamSource,
+    config: TransferConfig,
+    headers: Headers,
+    extra: Extra,
+    memory: Callable[[], MemoryBudget] | None = None,
 ) -> TransferResult:
     """Upload a source to the object of `attempts`. Blocks until the store has confirmed it.
 
@@ -35,6 +45,7 @@ def upload(
         config: The size of the parts, and how many are sent in parallel.
         headers: Headers of the object.
         extra: The caller's further parameters.
+        memory: Returns the budget that counts parts of streams, and buffers; None for one of its own, by `config`.
 
     Raises:
         UploadError: The retries were used up. Nothing is published and no multipart upload is left.
@@ -43,16 +54,24 @@ def upload(
         TransportError: The store refused the request.
     """
     began = time.monotonic()
+    memory = memory or functools.partial(MemoryBudget, config.max_memory)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
         if size_bytes <= config.multipart_chunksize:
             # One part at most, so one request, whatever the threshold.
-            stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
+            if size_bytes <= UNCOUNTED_BYTES:
+                stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
+            else:
+                with Room(memory()) as room:
+                    stored = _Upload(attempts, config, headers, extra, room).whole(source)
         else:
-            stored, parts = _Upload(attempts, config, headers, extra).sized(source)
+            with Room(memory()) as room:
+                stored, parts = _Upload(attempts, config, headers, extra, room).sized(source)
     else:
-        with under_way():
-            stored, size_bytes, parts = _Upload(attempts, config, headers, extra).stream(source)
+        with under_way(), Room(memory(), is_callers=source.is_written) as room:
+            # Reading a stream runs code of the caller.
+            room.lend()
+            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, room).stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -71,19 +90,28 @@ def upload(
 class _Upload:
     """The upload of one object that may need parts."""
 
-    __slots__ = ('_attempts', '_config', '_extra', '_headers')
+    __slots__ = ('_attempts', '_config', '_extra', '_headers', '_room')
 
-    def __init__(self, attempts: Attempts, config: TransferConfig, headers: Headers, extra: Extra) -> None:
+    def __init__(self, attempts: Attempts, config: TransferConfig, headers: Headers, extra: Extra, room: Room) -> None:
         self._attempts = attempts
         self._config = config
         self._headers = headers
         self._extra = extra
+        self._room = room
+
+    def whole(self, source: SizedSource) -> Stored:
+        """Send a source of known size in one request. Returns what was stored."""
+        chunk = source.chunk(0, source.size_bytes)
+        # A file object of the caller may send requests itself when it is read.
+        self._room.lend()
+        self._room.fit(buffer_bytes(chunk))
+        return self._put(chunk)
 
     def sized(self, source: SizedSource) -> tuple[Stored, int]:
         """Send a source of known size. Returns what was stored, and the number of parts."""
         plan = plan_upload(source.size_bytes, self._config)
         if not plan.is_multipart:
-            return self._put(source.chunk(0, source.size_bytes)), 1
+            return self.whole(source), 1
         chunks = [source.chunk(part.offset, part.size_bytes) for part in plan]
         if source.can_change_unseen:
             self._read_first(chunks)
@@ -102,11 +130,10 @@ class _Upload:
     def stream(self, source: StreamSource) -> tuple[Stored, int, int]:
         """Send a source of unknown size. Returns what was stored, its size, and the number of parts."""
         attempts, config = self._attempts, self._config
-        first = source.next_chunk(stream_part_bytes(1, config))
-        second = source.next_chunk(stream_part_bytes(2, config)) if first.size_bytes else first
-        if not second.size_bytes:
+        first = self._first_part(source, stream_part_bytes(1, config))
+        if not source.fill(1):
             return self._put(first), first.size_bytes, 1
-        stream = _Stream(source, config, [first, second])
+        stream = _Stream(source, config, first, _PartsInMemory(self._room, config.max_concurrency))
         multipart = self._multipart()
         try:
             stored, parts = multipart.run(
@@ -115,6 +142,14 @@ class _Upload:
         except UploadVanished as error:
             raise self._given_up(error, 'a stream cannot be read again') from error
         return stored, stream.size_bytes, parts
+
+    def _first_part(self, source: StreamSource, part_bytes: int) -> Chunk:
+        """Read the first part of a stream, which may be all of it."""
+        short_bytes = min(SHORT_STREAM_BYTES, part_bytes)
+        self._room.fit(short_bytes)
+        if source.fill(short_bytes):
+            self._room.fit(part_bytes)
+        return source.next_chunk(part_bytes)
 
     def _given_up(self, error: UploadVanished, why: str) -> UploadError:
         attempts = self._attempts
@@ -141,9 +176,12 @@ class _Upload:
             group.kill()
 
     def _in_parts(self, source: SizedSource, chunks: list[Chunk]) -> tuple[Stored, int]:
+        needed = buffer_bytes(chunks[0])
+        self._room.fit(needed)
+        parts = _PartsInMemory(self._room, self._config.max_concurrency)
         return self._multipart().run(
-            _sized_pieces(self._attempts, chunks, self._extra),
-            width=lambda: self._config.max_concurrency,
+            _sized_pieces(self._attempts, chunks, self._extra, parts, needed),
+            width=lambda: parts.width(needed),
             before_complete=source.check_unchanged,
             source=source,
         )
@@ -156,38 +194,77 @@ class _Upload:
         return MultipartUpload(self._attempts, headers, self._extra, own_id=own_id, has_checksums=True)
 
 
-def _sized_pieces(attempts: Attempts, chunks: list[Chunk], extra: Extra) -> Iterator[Piece]:
+def _sized_pieces(
+    attempts: Attempts, chunks: list[Chunk], extra: Extra, parts: _PartsInMemory, needed_bytes: int
+) -> Iterator[Piece]:
     for number, chunk in enumerate(chunks, 1):
-        yield number, chunk.size_bytes, part_attempt(attempts, chunk, extra, number)
+        yield number, chunk.size_bytes, parts.counted(part_attempt(attempts, chunk, extra, number), needed_bytes)
+
+
+class _PartsInMemory:
+    """Counts the memory of the parts in flight. There is always room for one part; more are admitted if there is room."""
+
+    __slots__ = ('_in_flight', '_in_flight_bytes', '_most', '_room')
+
+    def __init__(self, room: Room, most: int) -> None:
+        self._room = room
+        self._most = most
+        self._in_flight = self._in_flight_bytes = 0
+
+    def width(self, part_bytes: int) -> int:
+        """How many parts may be in flight, the next one included, which needs so many bytes."""
+        if not self._in_flight:
+            # It may be larger than the parts before it.
+            self._room.fit(part_bytes)
+        elif self._in_flight >= self._most or not self._room.try_fit(self._in_flight_bytes + part_bytes):
+            return self._in_flight
+        return self._most
+
+    def counted(self, send: Callable[[str], CompletedPart], part_bytes: int) -> Callable[[str], CompletedPart]:
+        """Count a part until it was sent."""
+        self._in_flight += 1
+        self._in_flight_bytes += part_bytes
+
+        def send_counted(upload_id: str) -> CompletedPart:
+            sent = send(upload_id)
+            self._in_flight -= 1
+            self._in_flight_bytes -= part_bytes
+            self._room.shrink(max(self._in_flight_bytes, part_bytes))
+            return sent
+
+        return send_counted
 
 
 class _Stream:
     """The parts of a stream, in order."""
 
-    def __init__(self, source: StreamSource, config: TransferConfig, begun: list[Chunk]) -> None:
+    def __init__(self, source: StreamSource, config: TransferConfig, first: Chunk, parts: _PartsInMemory) -> None:
         self._source = source
         self._config = config
-        self._begun = begun
-        self._number = 0
+        self._first: Chunk | None = first
+        self._parts = parts
+        self._number = 1
         self.size_bytes = 0
 
     def width(self) -> int:
-        """How many parts may be in memory when the next one is read: fewer, the larger the parts."""
-        return stream_concurrency(stream_part_bytes(max(1, self._number), self._config), self._config)
+        """How many parts may be in memory, the next one included."""
+        return self._parts.width(stream_part_bytes(min(self._number, MAX_PARTS), self._config))
 
     def pieces(self, attempts: Attempts, extra: Extra) -> Iterator[Piece]:
         """Read the stream and return its parts one by one."""
         for number in itertools.count(1):
-            self._number = number
             chunk = self._next_chunk(number)
             if not chunk.size_bytes:
                 return
+            self._number = number + 1
             self.size_bytes += chunk.size_bytes
-            yield number, chunk.size_bytes, part_attempt(attempts, chunk, extra, number)
+            send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
+            yield number, chunk.size_bytes, send
 
     def _next_chunk(self, number: int) -> Chunk:
-        if self._begun:
-            return self._begun.pop(0)
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         if number > MAX_PARTS:
             # A stream may end exactly with its last part; only data after it is an error.
             behind = self._source.next_chunk(1)
