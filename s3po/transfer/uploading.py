@@ -55,6 +55,8 @@ def upload(
     """
     began = time.monotonic()
     memory = memory or functools.partial(MemoryBudget, config.max_memory)
+    if source.may_request:
+        source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
         if size_bytes <= config.multipart_chunksize:
