@@ -135,7 +135,7 @@ def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
     # No reference to the writer, so that an unreferenced writer is garbage collected during an upload.
     def send(source: SizedSource | StreamSource) -> TransferResult:
         with file_errors(str(ref), is_new=if_none_match == '*'):
-            return upload(attempts(), source, config, sent, extra, memory)
+            return upload(attempts(), source, config, sent, extra, memory=memory)
 
     return S3Writer(ref, send, part_bytes=config.multipart_chunksize, mode=opened.binary)
 

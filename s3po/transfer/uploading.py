@@ -6,21 +6,25 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from s3po.body import Chunk, SizedSource, StreamSource
 from s3po.config import KIB, MAX_PARTS, TransferConfig
 from s3po.errors import UploadError
+from s3po.jobs.notes import Notes
 from s3po.memory import UNCOUNTED_BYTES, MemoryBudget, Room
 from s3po.model import CompletedPart, TransferResult
-from s3po.plan import plan_upload, stream_part_bytes
+from s3po.plan import Plan, plan_upload, stream_part_bytes
 from s3po.runtime import under_way
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.completing import UploadVanished
-from s3po.transfer.integrity import new_id, wants_id
+from s3po.transfer.integrity import has_bytes, new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece
+from s3po.transfer.part_memory import PartsInMemory
 from s3po.transfer.parts import PartGroup
+from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
 from s3po.transfer.sending import buffer_bytes, part_attempt, put
 
 __all__ = ['upload']
@@ -35,6 +39,7 @@ def upload(
     config: TransferConfig,
     headers: Headers,
     extra: Extra,
+    notes: Notes | None = None,
     memory: Callable[[], MemoryBudget] | None = None,
 ) -> TransferResult:
     """Upload a source to the object of `attempts`. Blocks until the store has confirmed it.
@@ -45,6 +50,8 @@ def upload(
         config: The size of the parts, and how many are sent in parallel.
         headers: Headers of the object.
         extra: The caller's further parameters.
+        notes: The journal's notes about the job. With them, an upload in parts continues that of an earlier run, and may stay
+            for the next run after a failure.
         memory: Returns the budget that counts parts of streams, and buffers; None for one of its own, by `config`.
 
     Raises:
@@ -55,6 +62,9 @@ def upload(
     """
     began = time.monotonic()
     memory = memory or functools.partial(MemoryBudget, config.max_memory)
+    if notes is not None and not (isinstance(source, SizedSource) and plan_upload(source.size_bytes, config).is_multipart):
+        # The upload starts anew.
+        forget_uploads(notes, attempts, extra)
     if source.may_request:
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
@@ -65,15 +75,15 @@ def upload(
                 stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
             else:
                 with Room(memory()) as room:
-                    stored = _Upload(attempts, config, headers, extra, room).whole(source)
+                    stored = _Upload(attempts, config, headers, extra, notes, room).whole(source)
         else:
             with Room(memory()) as room:
-                stored, parts = _Upload(attempts, config, headers, extra, room).sized(source)
+                stored, parts = _Upload(attempts, config, headers, extra, notes, room).sized(source)
     else:
         with under_way(), Room(memory(), is_callers=source.is_written) as room:
             # Reading a stream runs code of the caller.
             room.lend()
-            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, room).stream(source)
+            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, notes, room).stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -92,13 +102,22 @@ def upload(
 class _Upload:
     """The upload of one object that may need parts."""
 
-    __slots__ = ('_attempts', '_config', '_extra', '_headers', '_room')
+    __slots__ = ('_attempts', '_config', '_extra', '_headers', '_notes', '_room')
 
-    def __init__(self, attempts: Attempts, config: TransferConfig, headers: Headers, extra: Extra, room: Room) -> None:
+    def __init__(
+        self,
+        attempts: Attempts,
+        config: TransferConfig,
+        headers: Headers,
+        extra: Extra,
+        notes: Notes | None,
+        room: Room,
+    ) -> None:
         self._attempts = attempts
         self._config = config
         self._headers = headers
         self._extra = extra
+        self._notes = notes
         self._room = room
 
     def whole(self, source: SizedSource) -> Stored:
@@ -117,15 +136,18 @@ class _Upload:
         chunks = [source.chunk(part.offset, part.size_bytes) for part in plan]
         if source.can_change_unseen:
             self._read_first(chunks)
+        record, begun = self._begun(source, plan, chunks)
+        if isinstance(begun, Stored):
+            return begun, len(chunks)
         try:
-            return self._in_parts(source, chunks)
+            return self._in_parts(source, chunks, record, begun)
         except UploadVanished:
             # The parts are gone and the object does not exist: it is safe to start again, once.
             if self._attempts.observer is not None:
                 for number, chunk in enumerate(chunks, 1):
                     self._attempts.moved('UploadPart', -chunk.size_bytes, number)
             try:
-                return self._in_parts(source, chunks)
+                return self._in_parts(source, chunks, record)
             except UploadVanished as error:
                 raise self._given_up(error, 'so it was in the attempt before') from error
 
@@ -135,8 +157,8 @@ class _Upload:
         first = self._first_part(source, stream_part_bytes(1, config))
         if not source.fill(1):
             return self._put(first), first.size_bytes, 1
-        stream = _Stream(source, config, first, _PartsInMemory(self._room, config.max_concurrency))
-        multipart = self._multipart()
+        stream = _Stream(source, config, first, PartsInMemory(self._room, config.max_concurrency))
+        multipart = self._multipart(None if self._notes is None else UploadRecord(self._notes))
         try:
             stored, parts = multipart.run(
                 stream.pieces(attempts, self._extra), width=stream.width, before_complete=source.check_unchanged, source=source
@@ -177,70 +199,66 @@ class _Upload:
         finally:
             group.kill()
 
-    def _in_parts(self, source: SizedSource, chunks: list[Chunk]) -> tuple[Stored, int]:
+    def _begun(self, source: SizedSource, plan: Plan, chunks: list[Chunk]) -> tuple[UploadRecord | None, Begun | Stored | None]:
+        """The record of this upload in a journal, and what an earlier attempt has left of it."""
+        if self._notes is None:
+            return None, None
+        record = UploadRecord(self._notes, source_of(source, self._attempts, self._headers, self._extra), plan.part_bytes)
+
+        def is_equal(part: CompletedPart) -> bool:
+            return has_bytes(chunks[part.number - 1], part.checksum, part.etag, is_encrypted=part.is_encrypted)
+
+        sizes = [chunk.size_bytes for chunk in chunks]
+        begun = begun_upload(self._notes, self._attempts, self._extra, record, sizes, is_equal)
+        return record, _with_checksums(begun, chunks) if isinstance(begun, Begun) else begun
+
+    def _in_parts(
+        self, source: SizedSource, chunks: list[Chunk], record: UploadRecord | None, begun: Begun | None = None
+    ) -> tuple[Stored, int]:
         needed = buffer_bytes(chunks[0])
         self._room.fit(needed)
-        parts = _PartsInMemory(self._room, self._config.max_concurrency)
-        return self._multipart().run(
-            _sized_pieces(self._attempts, chunks, self._extra, parts, needed),
+        parts = PartsInMemory(self._room, self._config.max_concurrency)
+
+        def pieces() -> Iterator[Piece]:
+            for number, chunk in enumerate(chunks, 1):
+                send = part_attempt(self._attempts, chunk, self._extra, number)
+                is_kept = begun is not None and number in begun.parts
+                yield number, chunk.size_bytes, send if is_kept else parts.counted(send, needed)
+
+        return self._multipart(record, begun).run(
+            pieces(),
             width=lambda: parts.width(needed),
             before_complete=source.check_unchanged,
             source=source,
         )
 
-    def _multipart(self) -> MultipartUpload:
+    def _multipart(self, record: UploadRecord | None, begun: Begun | None = None) -> MultipartUpload:
         headers, own_id = self._headers, None
         if self._config.sends_id and wants_id(headers, self._extra, is_multipart=True):
             own_id = new_id()
             headers = {**headers, ID_HEADER: own_id}
-        return MultipartUpload(self._attempts, headers, self._extra, own_id=own_id, has_checksums=True)
+        return MultipartUpload(
+            self._attempts, headers, self._extra, own_id=own_id, has_checksums=True, record=record, begun=begun
+        )
 
 
-def _sized_pieces(
-    attempts: Attempts, chunks: list[Chunk], extra: Extra, parts: _PartsInMemory, needed_bytes: int
-) -> Iterator[Piece]:
-    for number, chunk in enumerate(chunks, 1):
-        yield number, chunk.size_bytes, parts.counted(part_attempt(attempts, chunk, extra, number), needed_bytes)
-
-
-class _PartsInMemory:
-    """Counts the memory of the parts in flight. There is always room for one part; more are admitted if there is room."""
-
-    __slots__ = ('_in_flight', '_in_flight_bytes', '_most', '_room')
-
-    def __init__(self, room: Room, most: int) -> None:
-        self._room = room
-        self._most = most
-        self._in_flight = self._in_flight_bytes = 0
-
-    def width(self, part_bytes: int) -> int:
-        """How many parts may be in flight, the next one included, which needs so many bytes."""
-        if not self._in_flight:
-            # It may be larger than the parts before it.
-            self._room.fit(part_bytes)
-        elif self._in_flight >= self._most or not self._room.try_fit(self._in_flight_bytes + part_bytes):
-            return self._in_flight
-        return self._most
-
-    def counted(self, send: Callable[[str], CompletedPart], part_bytes: int) -> Callable[[str], CompletedPart]:
-        """Count a part until it was sent."""
-        self._in_flight += 1
-        self._in_flight_bytes += part_bytes
-
-        def send_counted(upload_id: str) -> CompletedPart:
-            sent = send(upload_id)
-            self._in_flight -= 1
-            self._in_flight_bytes -= part_bytes
-            self._room.shrink(max(self._in_flight_bytes, part_bytes))
-            return sent
-
-        return send_counted
+def _with_checksums(begun: Begun, chunks: list[Chunk]) -> Begun:
+    """If some of the kept parts have a checksum, those without one get that of their bytes, which are equal."""
+    parts = begun.parts
+    algorithm = next((part.checksum.partition(':')[0] for part in parts.values() if part.checksum is not None), None)
+    if algorithm is None:
+        return begun
+    checked = {
+        number: part if part.checksum is not None else replace(part, checksum=chunks[number - 1].checksum(algorithm))
+        for number, part in parts.items()
+    }
+    return replace(begun, parts=checked)
 
 
 class _Stream:
     """The parts of a stream, in order."""
 
-    def __init__(self, source: StreamSource, config: TransferConfig, first: Chunk, parts: _PartsInMemory) -> None:
+    def __init__(self, source: StreamSource, config: TransferConfig, first: Chunk, parts: PartsInMemory) -> None:
         self._source = source
         self._config = config
         self._first: Chunk | None = first
