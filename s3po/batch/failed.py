@@ -8,19 +8,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from s3po import errors
 from s3po.batch.job import Job
-from s3po.errors import ConfigurationError, JobError, LocalError, S3poError
-from s3po.jobs import LOST, Call, read_lines
+from s3po.batch.limits import OnError
+from s3po.errors import BatchError, ConfigurationError, JobError
+from s3po.jobs import LOST, Call, JobRecord, read_lines
 from s3po.model import ObjectRef
-from s3po.secrecy import redacted
 
 __all__ = ['FailedJob', 'FailedJobs']
-
-# The types of the fields of errors that are kept.
-PLAIN = (str, int, float, bool)
-# How many causes of an error are kept.
-MAX_CAUSES = 16
 
 
 class FailedJob:
@@ -31,9 +25,11 @@ class FailedJob:
         error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
         is_silent: True if the job was silent.
         is_cancelled: True if cancel() of the batch or of the job ended it. It raises no BatchError then.
+        has_begun: False for a job of `not_started`.
+        endpoint: The URL of the store; None for AWS, and if it is not known.
     """
 
-    __slots__ = ('call', 'error', 'is_cancelled', 'is_silent')
+    __slots__ = ('call', 'endpoint', 'error', 'has_begun', 'is_cancelled', 'is_silent')
 
     def __init__(
         self,
@@ -44,19 +40,35 @@ class FailedJob:
         *,
         is_silent: bool = False,
         is_cancelled: bool = False,
+        has_begun: bool = True,
+        endpoint: str | None = None,
     ) -> None:
         self.call = Call(operation, ref, options)
         self.error = error
         self.is_silent = is_silent
         self.is_cancelled = is_cancelled
+        self.has_begun = has_begun
+        self.endpoint = endpoint
 
     @classmethod
-    def of(cls, job: Job, *, is_cancelled: bool = False) -> FailedJob:
+    def of(cls, job: Job, *, is_cancelled: bool = False, endpoint: str | None = None) -> FailedJob:
         """The record of a job that failed."""
         assert job.failure is not None
         assert job.call is not None
         call = job.call
-        return cls(call.operation, call.ref, call.options, job.failure, is_silent=job.is_silent, is_cancelled=is_cancelled)
+        record = cls(
+            call.operation,
+            call.ref,
+            call.options,
+            job.failure,
+            is_silent=job.is_silent,
+            is_cancelled=is_cancelled,
+            has_begun=job.has_begun,
+            endpoint=endpoint,
+        )
+        # The same object, by which the batch recognises the job.
+        record.call = call
+        return record
 
     @property
     def operation(self) -> str:
@@ -99,31 +111,39 @@ class FailedJob:
         return (FailedJob.from_json, (self.to_json(),))
 
     def to_json(self) -> dict[str, Any]:
-        """The call and the error in JSON values.
+        """The record of the job in JSON values; see JobRecord.
 
         A source in memory, an open file and an option with a secret (such as a key of SSE-C) are left out; 'lost' names them.
         """
-        return {
-            **self.call.to_json(),
-            'silent': self.is_silent,
-            'cancelled': self.is_cancelled,
-            'error': _error_to_json(self.error),
-        }
+        state = 'not_started' if not self.has_begun else 'cancelled' if self.is_cancelled else 'failed'
+        record = JobRecord(
+            call=self.call,
+            endpoint=self.endpoint,
+            is_silent=self.is_silent,
+            state=state,
+            error=self.error,
+        )
+        return record.to_json()
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> FailedJob:
-        """The inverse of to_json().
+        """The inverse of to_json(). Any record of a job is accepted.
 
         Raises:
-            JobError: `said` is not the JSON form of a failed job.
+            JobError: `said` is not a record.
         """
-        call = Call.from_json(said)
-        try:
-            failure = _error_from_json(said['error'])
-            is_silent, is_cancelled = bool(said['silent']), bool(said.get('cancelled'))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise JobError(f'not a valid failed job: {error!r}') from error
-        return cls(call.operation, call.ref, call.options, failure, is_silent=is_silent, is_cancelled=is_cancelled)
+        record = JobRecord.from_json(said)
+        call = record.call
+        return cls(
+            call.operation,
+            call.ref,
+            call.options,
+            record.error or JobError(f'{call} has no error in its record'),
+            is_silent=record.is_silent,
+            is_cancelled=record.state == 'cancelled',
+            has_begun=record.state != 'not_started',
+            endpoint=record.endpoint,
+        )
 
     def refusal(self) -> JobError | None:
         """The error for a job that cannot be repeated, because its data are gone; None for one that can.
@@ -163,10 +183,15 @@ class FailedJob:
 
 
 class FailedJobs(Sequence[FailedJob]):
-    """The failed jobs of a batch, in the order of their failures."""
+    """The failed jobs of a batch, in the order of their failures.
 
-    def __init__(self, jobs: Iterable[FailedJob] = ()) -> None:
+    Attributes:
+        broken: The errors of the lines that load(on_error='collect') could not read; each names its line.
+    """
+
+    def __init__(self, jobs: Iterable[FailedJob] = (), *, broken: Iterable[JobError] = ()) -> None:
         self._jobs = list(jobs)
+        self.broken = tuple(broken)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -198,13 +223,26 @@ class FailedJobs(Sequence[FailedJob]):
         os.replace(written, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> FailedJobs:
-        """Read a file that save() wrote.
+    def load(cls, path: str | os.PathLike[str], *, on_error: OnError = 'raise') -> FailedJobs:
+        """Read a file of records of jobs, such as one that save() wrote.
+
+        Args:
+            path: The file.
+            on_error: 'raise': a broken line is an error. 'collect': the other lines are read, and `broken` has the errors.
 
         Raises:
-            JobError: A line is not a failed job. The message names the line.
+            JobError: A line is not a record. The message names the line.
+            ConfigurationError: on_error is neither 'raise' nor 'collect'.
         """
-        return cls(read_lines(path, FailedJob.from_json))
+        if on_error not in ('raise', 'collect'):
+            raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
+        if on_error == 'collect':
+            broken: list[JobError] = []
+            return cls(read_lines(path, FailedJob.from_json, broken.append), broken=broken)
+        try:
+            return cls(read_lines(path, FailedJob.from_json))
+        except JobError as error:
+            raise JobError(f"{error}; FailedJobs.load(path, on_error='collect') reads the other lines") from error
 
 
 def _is_read_once(source: Any) -> bool:
@@ -230,55 +268,6 @@ def _is_written_once(target: Any) -> bool:
         return True
 
 
-def _error_to_json(error: BaseException) -> dict[str, Any]:
-    """An error in JSON values, with its fields and causes."""
-    chain: list[BaseException] = []
-    found: BaseException | None = error
-    # A program can make a cycle of causes.
-    while found is not None and len(chain) < MAX_CAUSES:
-        chain.append(found)
-        found = found.__cause__
-    said: dict[str, Any] = {}
-    for each in reversed(chain):
-        said = {
-            'class': _public_name(type(each)),
-            'message': _shown(str(each.args[0] if each.args and isinstance(each, S3poError) else each)),
-            'fields': {name: _shown(value) for name, value in _fields(each).items() if isinstance(value, PLAIN)},
-            **({'cause': said} if said else {}),
-        }
-    return said
-
-
-def _public_name(kind: type[BaseException]) -> str:
-    """The name of the nearest class in s3po.errors; for other errors, the name of their own class."""
-    return next((each.__name__ for each in kind.__mro__ if getattr(errors, each.__name__, None) is each), kind.__name__)
-
-
-def _fields(error: BaseException) -> dict[str, Any]:
-    fields = dict(vars(error))
-    if isinstance(error, LocalError):
-        # OSError keeps these two outside of its __dict__.
-        fields.update(errno=error.errno, filename=error.filename)
-    return fields
-
-
-def _shown(value: Any) -> Any:
-    """A field of an error without secrets: errors of other libraries may show anything."""
-    return redacted(value) if isinstance(value, str) else value
-
-
-def _error_from_json(said: Mapping[str, Any]) -> S3poError:
-    kind = getattr(errors, said['class'], S3poError)
-    if not (isinstance(kind, type) and issubclass(kind, S3poError)):
-        kind = S3poError
-    error = kind(said['message'])
-    for name, value in said['fields'].items():
-        setattr(error, name, value)
-    if 'cause' in said:
-        error.__cause__ = _error_from_json(said['cause'])
-    return error
-
-
 def failed_jobs_of(failed: object) -> FailedJobs:
     """The jobs of an argument of `retry_failed`: `batch.failed`, a BatchError, or the path of a file that save() wrote.
 
@@ -286,8 +275,8 @@ def failed_jobs_of(failed: object) -> FailedJobs:
         ConfigurationError: `failed` is none of these.
         JobError: A line of the file is not a failed job.
     """
-    if isinstance(failed, errors.BatchError):
-        failed = failed.failed
+    if isinstance(failed, BatchError):
+        failed = [*failed.failed, *failed.not_started]
     if isinstance(failed, str | os.PathLike):
         return FailedJobs.load(failed)
     if isinstance(failed, Iterable):

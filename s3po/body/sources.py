@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +23,10 @@ import gevent.lock
 from s3po.body import chunks
 from s3po.body.chunks import BytesChunk, Chunk, PiecesChunk, ReadChunk, ViewChunk
 from s3po.body.local import close_file, local_errors
+from s3po.checksum import text_of
 from s3po.config import GIB, KIB
 from s3po.errors import ConfigurationError, SourceChanged
+from s3po.runtime import offload
 
 __all__ = [
     'NO_SOURCE',
@@ -47,6 +51,8 @@ SETTLED_S: Final = 60.0
 # The largest source that is read before it is sent, if it can change unseen. More would not stay in the page cache.
 READ_FIRST_BYTES: Final = 4 * GIB
 
+NOTHING_HELD: Final = contextlib.nullcontext()
+
 
 class Source:
     """The common part of both interfaces.
@@ -54,13 +60,26 @@ class Source:
     Attributes:
         name: The source's name in messages.
         path: The caller's local path; None for every other kind of source.
+        may_request: Whether reading it may need requests of the same connection, as that of an S3Reader does.
+        lent: A context manager in which such a source is read; it is entered before any lock is acquired. The transfer sets it,
+            to release its slot meanwhile.
     """
 
     name = 'source'
     path: str | None = None
+    may_request = False
+    lent: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
     def check_unchanged(self) -> None:
         """Raise SourceChanged if the source has changed since it was opened."""
+
+    def holding(self, number: int) -> contextlib.AbstractContextManager[object]:
+        """Keep the bytes of a part available while it is sent; entered before the part takes a slot.
+
+        Args:
+            number: The number of the part, from 1.
+        """
+        return NOTHING_HELD
 
     def finish(self) -> None:
         """Set the position of a caller's file after the bytes that were sent, as reading them would have done."""
@@ -95,6 +114,10 @@ class SizedSource(Source):
         """Return the chunk [offset, offset + size_bytes), relative to the source's position when it was opened."""
         raise NotImplementedError
 
+    def version(self) -> str:
+        """Text that identifies these bytes in a later run of the program; '' if a later run cannot have them."""
+        return ''
+
 
 class BytesSource(SizedSource):
     """Bytes-like data, and text as UTF-8."""
@@ -112,6 +135,10 @@ class BytesSource(SizedSource):
         if size_bytes == self.size_bytes:
             return BytesChunk(self._data)
         return BytesChunk(memoryview(self._data)[offset : offset + size_bytes])
+
+    def version(self) -> str:
+        checksum = functools.partial(text_of, chunks.COMPARED, [self._data])
+        return f'{self.size_bytes} {offload(checksum) if self.size_bytes > chunks.OFFLOAD_BYTES else checksum()}'
 
     def close(self) -> None:
         # Without this, the caller could not resize a bytearray or close an mmap.
@@ -159,6 +186,10 @@ class FileSource(_HeldSource):
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         return FileChunk(self, self._start + offset, size_bytes)
+
+    def version(self) -> str:
+        size_bytes, modified_ns, inode, _ = self._identity
+        return '' if self.path is None else f'{size_bytes} {modified_ns} {inode}'
 
     def check_unchanged(self) -> None:
         if _identity(os.fstat(self.descriptor)) != self._identity:
@@ -224,6 +255,7 @@ class SeekableSource(_HeldSource):
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
         self._file = file
+        self.may_request = type(file) is not io.BytesIO
         # All parts share the file's position.
         self._lock = gevent.lock.RLock()
         with local_errors('read', name):
@@ -243,7 +275,7 @@ class SeekableSource(_HeldSource):
         Raises:
             SourceChanged: The file is too short.
         """
-        with self._lock, local_errors('read', self.name):
+        with self.lent(), self._lock, local_errors('read', self.name):
             self._file.seek(position)
             data = _read_fully(self._file.read, size_bytes)
             if len(data) < size_bytes:
@@ -290,7 +322,13 @@ class SeekableChunk(ReadChunk):
 
 
 class StreamSource(Source):
-    """A source of unknown length that is read once, in order."""
+    """A source of unknown length that is read once, in order.
+
+    Attributes:
+        is_written: Whether it is what the caller writes to an open file, and not read from the caller.
+    """
+
+    is_written = False
 
     def __init__(self, pieces: Iterator[bytes], name: str, *, close: Callable[[], None] | None = None) -> None:
         self.name = name
@@ -304,11 +342,7 @@ class StreamSource(Source):
 
     def next_chunk(self, size_bytes: int) -> Chunk:
         """Return the next size_bytes of the stream; fewer, or none, only at its end."""
-        while self._held_bytes + self._small_bytes < size_bytes:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._hold(piece)
+        self.fill(size_bytes)
         self._gather()
         taken: list[bytes | memoryview] = []
         while size_bytes and self._held:
@@ -321,6 +355,15 @@ class StreamSource(Source):
             size_bytes -= len(held)
             self._held_bytes -= len(held)
         return PiecesChunk(taken) if len(taken) > 1 else BytesChunk(taken[0] if taken else b'')
+
+    def fill(self, size_bytes: int) -> bool:
+        """Read until this many bytes are in memory. Returns False if the stream ends before."""
+        while self._held_bytes + self._small_bytes < size_bytes:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._hold(piece)
+        return True
 
     def _hold(self, piece: bytes) -> None:
         if len(piece) < SMALL_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -37,6 +38,8 @@ from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs.options import Key, shows
+from s3po.jobs.record import plain_endpoint
+from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
@@ -52,10 +55,20 @@ if TYPE_CHECKING:
 
 __all__ = ['Connection']
 
+log = logging.getLogger(__name__)
+
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
-INTERNAL: Final = frozenset({'observer', 'perform', 'demand_requests', 'release_requests'}) | OLD_NAMES
+INTERNAL: Final = OLD_NAMES | {
+    'demand_requests',
+    'endpoint_url',
+    'find_endpoint',
+    'memory_budget',
+    'observer',
+    'perform',
+    'release_requests',
+}
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -301,6 +314,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
+            max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
+                then. None for the connection's limit, 256 MiB by default.
         """
         return Batch(self, size, **options)
 
@@ -319,7 +334,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         """Repeat failed jobs, and wait for them.
 
         Args:
-            failed: `batch.failed`, a BatchError, or the path of a file that `batch.failed.save()` wrote.
+            failed: `batch.failed`, a BatchError, or the path of a file of records: one that `batch.failed.save()` wrote.
             size: As for batch().
             on_error: 'raise': BatchError is raised if a job fails again.
             callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
@@ -330,8 +345,13 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures.
 
         A job from a file cannot be repeated if its data were in memory or in an open file: it fails with JobError.
+
+        Raises:
+            BatchError: A job failed again.
+            JobError: A line of the file is broken. The message names the line; nothing was repeated.
         """
         jobs = failed_jobs_of(failed)
+        _warn_of_other_store(jobs, self.endpoint_url)
         callback_of, errback_of = referring(callback), referring(errback)
         options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
         with self.batch(size, **options) as batch:
@@ -343,6 +363,15 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     # --- for a batch (s3po.batch.limits.Performer)
 
     @property
+    def endpoint_url(self) -> str | None:
+        """The URL of the store; None for AWS, and if only a boto3 client could tell."""
+        return self._wiring.endpoint_url
+
+    def find_endpoint(self) -> str | None:
+        """The URL of the store; None for AWS. May make a boto3 client, but sends nothing."""
+        return self._wiring.find_endpoint()
+
+    @property
     def observer(self) -> Observer | None:
         """Receives the events of jobs and requests; None for no observer. A batch keeps the one that it was made with."""
         return self._operations.observer
@@ -351,6 +380,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
 
+    def memory_budget(self) -> MemoryBudget:
+        """The budget of the transfers of this thread."""
+        return self._operations.memory()
+
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""
         self._wiring.governor().demand(width)
@@ -358,3 +391,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def release_requests(self, width: int) -> None:
         """Undo one demand_requests(width)."""
         self._wiring.governor().release_demand(width)
+
+
+def _warn_of_other_store(jobs: FailedJobs, endpoint_url: str | None) -> None:
+    for job in jobs:
+        if job.endpoint is not None and job.endpoint != plain_endpoint(endpoint_url):
+            log.warning('%s failed at %s, and is repeated at %s', job.call, job.endpoint, endpoint_url or 'AWS')
+            return

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
+import urllib.parse
 from typing import TYPE_CHECKING, Final
 
 import gevent.lock
@@ -23,6 +25,7 @@ from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
 from s3po.http import HTTPClient
+from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
 from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
@@ -50,7 +53,7 @@ class Wiring:
         """
         Args:
             settings: The settings of clients.
-            config: Its `max_concurrency` and `max_requests` limit the governors.
+            config: Its `max_concurrency` and `max_requests` limit the governors, its `max_memory` the memory.
             kind: 'auto', 'wire', 'boto', or the caller's transport, which is used for all buckets.
         """
         self._settings = settings
@@ -114,9 +117,29 @@ class Wiring:
             return self._mocked(self._hubs.get()).client
         return getattr(self._given, 'client', None) or self._own_client()
 
+    @property
+    def endpoint_url(self) -> str | None:
+        """The URL of the store, as far as it is known without a boto3 client: from the arguments or the environment."""
+        settings = self._settings
+        if settings.endpoint_url is not None or self._given is not None:
+            return settings.endpoint_url
+        if settings.client is not None:
+            return _unless_aws(settings.client.meta.endpoint_url)
+        return os.environ.get('AWS_ENDPOINT_URL_S3') or os.environ.get('AWS_ENDPOINT_URL')
+
+    def find_endpoint(self) -> str | None:
+        """The URL of the store; None for AWS, and for a transport of the caller's. May make a boto3 client, sends nothing."""
+        if self._settings.endpoint_url is not None or self._given is not None:
+            return self._settings.endpoint_url
+        return _unless_aws(self._own_client().meta.endpoint_url)
+
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
         return self._hubs.get().governor
+
+    def memory(self) -> MemoryBudget:
+        """The memory of this thread's transfers."""
+        return self._hubs.get().memory
 
     def close(self) -> None:
         """Close the kept connections of this thread."""
@@ -199,6 +222,7 @@ class _HubState:
         if config.checksum != 'none':
             checksum.load()
         self.governor = Governor(config.max_concurrency, fixed=config.max_requests)
+        self.memory = MemoryBudget(config.max_memory)
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.requester: Requester | None = None
@@ -211,6 +235,10 @@ class _HubState:
         for transport in (self.boto, self.wire, self.mocked):
             if transport is not None:
                 transport.close()
+
+
+def _unless_aws(url: str) -> str | None:
+    return None if (urllib.parse.urlsplit(url).hostname or '').endswith('.amazonaws.com') else url
 
 
 def is_mocked() -> bool:

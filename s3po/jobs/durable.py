@@ -78,12 +78,15 @@ def restored(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def read_lines(path: str | os.PathLike[str], read: Callable[[Any], T]) -> list[T]:
+def read_lines(
+    path: str | os.PathLike[str], read: Callable[[Any], T], on_error: Callable[[JobError], object] | None = None
+) -> list[T]:
     """Read a file with one JSON value a line.
 
     Args:
         path: The file.
         read: Makes an item of each value; raises JobError for a value that it cannot read.
+        on_error: Called with the error of each broken line, which is skipped; None: the error is raised.
 
     Raises:
         JobError: A line is broken; the message names it.
@@ -94,7 +97,10 @@ def read_lines(path: str | os.PathLike[str], read: Callable[[Any], T]) -> list[T
             try:
                 found.append(read(json.loads(line)))
             except (ValueError, RecursionError, JobError) as error:
-                raise JobError(f'{os.fspath(path)}, line {number}: {error}') from error
+                broken = JobError(f'{os.fspath(path)}, line {number}: {error}')
+                if on_error is None:
+                    raise broken from error
+                on_error(broken)
     return found
 
 

@@ -58,7 +58,7 @@ def test_one_line_each(tmp_path: pathlib.Path) -> None:
     FailedJobs([failed(), failed('delete')]).save(tmp_path / 'f')
 
     lines = [json.loads(line) for line in (tmp_path / 'f').read_text().splitlines()]
-    assert [line['operation'] for line in lines] == ['upload_file', 'delete']
+    assert [line['op'] for line in lines] == ['upload_file', 'delete']
     assert lines[0]['error']['class'] == 'UploadError'
 
 
@@ -98,6 +98,45 @@ def test_something_else_in_the_file(tmp_path: pathlib.Path, line: str) -> None:
 
     with pytest.raises(JobError, match=r'f, line 2: '):
         FailedJobs.load(tmp_path / 'f')
+
+
+def test_broken_line(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
+    """retry_failed() refuses a file with a broken line, and names it; load() can read the others."""
+    lines = [json.dumps(failed('delete').to_json()), '{"op": "del', json.dumps(failed('head').to_json())]
+    (tmp_path / 'f').write_text('\n'.join(lines))
+
+    with pytest.raises(JobError, match=r"f, line 2: .*on_error='collect'\) reads the other lines"):
+        memory_conn.retry_failed(tmp_path / 'f')
+    found = FailedJobs.load(tmp_path / 'f', on_error='collect')
+
+    assert memory.calls == []
+    assert [job.operation for job in found] == ['delete', 'head']
+    (broken,) = found.broken
+    assert 'f, line 2: ' in str(broken)
+    with pytest.raises(ConfigurationError, match='on_error must be'):
+        FailedJobs.load(tmp_path / 'f', on_error='ignore')  # type: ignore[arg-type]
+
+
+def test_other_store(memory_conn: s3po.Connection, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The record names the store, without user name and password; a repetition at another store is logged."""
+    job = FailedJob('delete', ObjectRef(bucket=BUCKET, key='key'), {}, NotFound('x'), endpoint='https://me:secret@s3.test/')
+
+    found = round_trip(job, tmp_path / 'f')
+    memory_conn.retry_failed(tmp_path / 'f')
+
+    assert found.endpoint == 'https://s3.test'
+    assert 'delete s3://bucket/key failed at https://s3.test, and is repeated at AWS' in caplog.text
+
+
+def test_endpoint_of_a_batch(tmp_path: pathlib.Path) -> None:
+    """Failed jobs have the endpoint of their connection."""
+    transport = MemoryTransport()
+    conn = s3po.Connection(endpoint_url='http://127.0.0.1:9', transport=transport, retries=0)
+    with conn.batch(1, on_error='collect') as batch:
+        batch.head(BUCKET, 'missing')
+    batch.failed.save(tmp_path / 'f')
+
+    assert json.loads((tmp_path / 'f').read_text())['endpoint'] == 'http://127.0.0.1:9'
 
 
 def test_pickles() -> None:

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import pickle
 
 import pytest
 
 from s3po.errors import ConfigurationError
-from s3po.model import BucketRef, DeleteReport, ListEntry, ObjectRef, Part, Prefix, check_bucket, check_name
+from s3po.model import (
+    BucketRef,
+    DeleteReport,
+    ListEntry,
+    ObjectInfo,
+    ObjectRef,
+    Outcome,
+    Part,
+    Prefix,
+    TransferResult,
+    check_bucket,
+    check_name,
+)
+
+# One value of each class, pickled when s3po.model was a single module.
+OLD_PICKLE = (
+    b'gAJdcQAoY3MzcG8ubW9kZWwKT2JqZWN0UmVmCnEBKYFxAl1xAyhYBgAAAGJ1Y2tldHEEWAQAAABhL8OpcQVYAQAAADdxBmViY3MzcG8ubW9kZWwKVW51'
+    b'c2FibGVSZWYKcQcpgXEIXXEJKGgEWAAAAABxCk5lYmNzM3BvLm1vZGVsCkJ1Y2tldFJlZgpxCymBcQxdcQ0oaARYAgAAAHAvcQ5OZWJjczNwby5tb2Rl'
+    b'bApMaXN0RW50cnkKcQ8pgXEQXXERKFgBAAAAYXESSwFYAQAAAGVxE2NkYXRldGltZQpkYXRldGltZQpxFGNfY29kZWNzCmVuY29kZQpxFVgLAAAAB8Oo'
+    b'AQIAAAAAAABxFlgGAAAAbGF0aW4xcReGcRhScRljZGF0ZXRpbWUKdGltZXpvbmUKcRpjZGF0ZXRpbWUKdGltZWRlbHRhCnEbSwBLAEsAh3EcUnEdhXEe'
+    b'UnEfhnEgUnEhWAgAAABTVEFOREFSRHEiZWJjczNwby5tb2RlbApQcmVmaXgKcSMpgXEkXXElWAIAAABhL3EmYWJjczNwby5tb2RlbApPYmplY3RJbmZv'
+    b'CnEnKYFxKF1xKShoEksDaApOaCJOfXEqWAEAAAB4cStYAQAAAHlxLHN9cS1YBAAAAGV0YWdxLlgDAAAAImUicS9zWAsAAABDUkM2NE5WTUU6eHEwWAEA'
+    b'AAAzcTFlYmNzM3BvLm1vZGVsClBhcnQKcTIpgXEzXXE0KEsCSwpLBWViY3MzcG8ubW9kZWwKQ29tcGxldGVkUGFydApxNSmBcTZdcTcoSwFoE0sFWAEA'
+    b'AABjcTiJZWJjczNwby5tb2RlbApUcmFuc2ZlclJlc3VsdApxOSmBcTpdcTsoaARoEksDaBNOTksBSwJHP+AAAAAAAACJWAEAAAB3cTyFcT1lYmNzM3Bv'
+    b'Lm1vZGVsCkRlbGV0ZUZhaWx1cmUKcT4pgXE/XXFAKFgBAAAAa3FBY3MzcG8uZXJyb3JzCk5vdEZvdW5kCnFCWAQAAABnb25lcUOFcURScUV9cUYoWAgA'
+    b'AABhdHRlbXB0c3FHSwFYBgAAAHN0YXR1c3FISwBYBAAAAGNvZGVxSWgKWAoAAAByZXF1ZXN0X2lkcUpoClgNAAAAcmV0cnlfYWZ0ZXJfc3FLTnViTmVi'
+    b'Y3MzcG8ubW9kZWwKRGVsZXRlUmVwb3J0CnFMKYFxTV1xTihLAyllYmNzM3BvLm1vZGVsCk91dGNvbWUKcU8pgXFQXXFRKGgVWAEAAAB4cVJoF4ZxU1Jx'
+    b'VEsBSwJOZWJlLg=='
+)
 
 
 def test_ref_as_text() -> None:
@@ -77,3 +107,21 @@ def test_part() -> None:
 def test_delete_report_iterates_over_what_failed() -> None:
     """A DeleteReport iterates over the failed keys."""
     assert list(DeleteReport(deleted=3)) == []
+
+
+def test_old_pickles() -> None:
+    """Values that were pickled by an older version are loaded as equal values of today's classes."""
+    ref, unusable, bucket, entry, prefix, info, part, completed, result, failure, report, outcome = pickle.loads(
+        base64.b64decode(OLD_PICKLE)
+    )
+
+    assert ref == ObjectRef(bucket='bucket', key='a/é', version_id='7')
+    assert bucket == BucketRef(bucket='bucket', key='p/')
+    assert prefix == Prefix(prefix='a/')
+    assert part == Part(number=2, offset=10, size_bytes=5)
+    assert report == DeleteReport(deleted=3)
+    assert outcome == Outcome(value=b'x', size_bytes=1, retries=2)
+    assert type(info) is ObjectInfo
+    assert type(result) is TransferResult
+    assert (unusable.key, entry.etag, info.metadata, completed.checksum) == ('', 'e', {'x': 'y'}, 'c')
+    assert (result.warnings, str(failure.error)) == (('w',), 'gone')
