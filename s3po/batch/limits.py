@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_whole
+from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
+<<<<<<< HEAD
 from s3po.journal import Journal
+=======
+from s3po.memory import MemoryBudget
+>>>>>>> main
 from s3po.model import Outcome
 from s3po.observer import Observer
 
@@ -26,10 +31,14 @@ class BatchOptions(TypedDict, total=False):
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
+<<<<<<< HEAD
     journal: str | os.PathLike[str] | Journal | None
     verify_skipped: bool
     replay_callbacks: bool
     fsync: bool
+=======
+    max_memory: int | None
+>>>>>>> main
 
 
 class Performer(Protocol):
@@ -65,6 +74,10 @@ class Performer(Protocol):
         """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
+    def memory_budget(self) -> MemoryBudget:
+        """The budget of the transfers of this thread."""
+        ...
+
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""
         ...
@@ -87,10 +100,14 @@ class BatchLimits:
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
+<<<<<<< HEAD
     journal: str | os.PathLike[str] | Journal | None = None
     verify_skipped: bool = False
     replay_callbacks: bool = False
     fsync: bool = False
+=======
+    max_memory: int | None = None
+>>>>>>> main
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -103,6 +120,11 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+<<<<<<< HEAD
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
+=======
+        if self.max_memory is not None:
+            check_memory(self.max_memory)
+>>>>>>> main

@@ -53,7 +53,8 @@ class BatchReport:
         return (
             f'{self.succeeded:,} of {self.submitted:,} jobs done{skipped}, {self.failed:,} failed, '
             f'{self.cancelled:,} cancelled, {self.pending:,} pending{left}; {self.size_bytes / MIB:,.1f} MiB in '
-            f'{self.seconds:.1f} s ({self.jobs_per_s:,.0f} jobs/s, {self.bytes_per_s / MIB:,.1f} MiB/s), {self.retries:,} retries'
+            f'{self.seconds:.1f} s ({self.jobs_per_s:,.0f} jobs/s, {self.bytes_per_s / MIB:,.1f} MiB/s), '
+            f'{self.retries:,} retries'
         )
 
 

@@ -39,6 +39,7 @@ from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs.options import Key, shows
 from s3po.jobs.record import plain_endpoint
+from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
@@ -60,6 +61,7 @@ log = logging.getLogger(__name__)
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
+<<<<<<< HEAD
 _FOR_BATCHES: Final = (
     'abort_upload',
     'deletes_sources',
@@ -71,6 +73,17 @@ _FOR_BATCHES: Final = (
     'release_requests',
 )
 INTERNAL: Final = OLD_NAMES.union(_FOR_BATCHES)
+=======
+INTERNAL: Final = OLD_NAMES | {
+    'demand_requests',
+    'endpoint_url',
+    'find_endpoint',
+    'memory_budget',
+    'observer',
+    'perform',
+    'release_requests',
+}
+>>>>>>> main
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -316,6 +329,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
+<<<<<<< HEAD
             journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
                 that and continues the rest. See docs/journal.rst. None for no journal.
             verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
@@ -326,6 +340,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
                 version, in use, or of another user.
             LocalError: The journal cannot be read or written, or is damaged.
+=======
+            max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
+                then. None for the connection's limit, 256 MiB by default.
+>>>>>>> main
         """
         return Batch(self, size, **options)
 
@@ -390,6 +408,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
 
+<<<<<<< HEAD
     @property
     def deletes_sources(self) -> bool:
         """Whether uploads from a path delete the file, unless the call says otherwise."""
@@ -398,6 +417,11 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """Abort a multipart upload, with retries. One that does not exist is no error."""
         abort_upload(self._operations.attempts(bucket, key, None), upload_id, {})
+=======
+    def memory_budget(self) -> MemoryBudget:
+        """The budget of the transfers of this thread."""
+        return self._operations.memory()
+>>>>>>> main
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

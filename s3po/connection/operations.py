@@ -88,12 +88,16 @@ CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 class Operations:
     """Carries out calls on one object, with the connection's defaults.
 
-    Attributes:
-        config: The settings of transfers, unless a call has its own.
-        observer: Receives the events of all requests; None for no observer.
-        deletes_sources: Whether uploads from a path delete the file, unless the call says otherwise.
-        by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
-            functions of s3po.connection.many are added by Connection.
+        Attributes:
+            config: The settings of transfers, unless a call has its own.
+            observer: Receives the events of all requests; None for no observer.
+    <<<<<<< HEAD
+            deletes_sources: Whether uploads from a path delete the file, unless the call says otherwise.
+    =======
+            memory: Returns the budget of this thread's transfers, unless a call has its own.
+    >>>>>>> main
+            by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
+                functions of s3po.connection.many are added by Connection.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Operations:
         self._wiring = wiring
         self.config = config
         self.observer: Observer | None = None
+        self.memory = wiring.memory
         self._policy = policy
         self._guard = Guard(config.checksum)
         self._pending_aborts = PendingAborts()
@@ -216,8 +221,8 @@ class Operations:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
             to_send = opened if compress is None else compressed(opened, compress)
-            notes = options.get('notes')
-            result = upload(attempts, to_send, options.get('config', self.config), sent, extra, notes)
+            notes, memory = options.get('notes'), options.get('memory', self.memory)
+            result = upload(attempts, to_send, options.get('config', self.config), sent, extra, notes, memory)
             if notes is not None:
                 notes.stored(result)
             if is_to_delete:
@@ -275,6 +280,7 @@ class Operations:
                 if_match=options.get('if_match'),
                 version_id=ref.version_id,
                 extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
+                memory=options.get('memory', self.memory),
             )
         )
         return fetched, attempts, opened
