@@ -28,11 +28,8 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
-<<<<<<< HEAD
 from s3po.journal import Journal
-=======
 from s3po.memory import MemoryBudget
->>>>>>> main
 from s3po.model import UnusableRef
 from s3po.runtime import affordable, watch_hub
 
@@ -72,14 +69,11 @@ class Batch(Calls):
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
-<<<<<<< HEAD
         journal: str | os.PathLike[str] | Journal | None = None,
         verify_skipped: bool = False,
         replay_callbacks: bool = False,
         fsync: bool = False,
-=======
         max_memory: int | None = None,
->>>>>>> main
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -87,29 +81,22 @@ class Batch(Calls):
             timeout_s=timeout_s,
             job_timeout_s=job_timeout_s,
             max_failures=max_failures,
-<<<<<<< HEAD
             journal=journal,
             verify_skipped=verify_skipped,
             replay_callbacks=replay_callbacks,
             fsync=fsync,
-=======
             max_memory=max_memory,
->>>>>>> main
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
         self._counting = Counting(connection, self._trip, keep_results=keep_results)
-<<<<<<< HEAD
-        self._journaled = None if journal is None else self._open_journal(journal)
-        end = self._counting.end if self._journaled is None else self._journaled.end
-        self._runner = Runner(connection, end, job_timeout_s, journaled=self._journaled)
-=======
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._runner = Runner(connection, self._counting.end, job_timeout_s, memory, kept)
->>>>>>> main
+        self._journaled = None if journal is None else self._open_journal(journal)
+        end = self._counting.end if self._journaled is None else self._journaled.end
+        self._runner = Runner(connection, end, job_timeout_s, memory, kept, self._journaled)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._stopping = Stopping(self.home, self._counting, self._workers, limits)
         self._watch = watch_hub(self._counting.is_idle)

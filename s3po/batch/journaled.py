@@ -32,6 +32,9 @@ NOTED: Final = frozenset({'upload', 'upload_file', 'download', 'download_file', 
 BUCKETS: Final = frozenset({'create_bucket', 'delete_bucket'})
 
 
+Perform = Callable[[Call], Outcome]
+
+
 class End(Protocol):
     """Ends a job with a value or an error."""
 
@@ -95,16 +98,16 @@ class Journaled:
         if identity is not None:
             self._entries[job] = self._ledger.enter(job.call, identity)
 
-    def perform(self, job: Job, call: Call) -> Outcome:
-        """Carry out a call, unless an earlier run has."""
+    def perform(self, job: Job, call: Call, perform: Perform) -> Outcome:
+        """Carry out a call by `perform`, unless an earlier run has done it."""
         entry = self._entries.get(job)
         if entry is None:
-            return self._connection.perform(call)
+            return perform(call)
         found = self._ledger.found(entry)
         if found is not None and (done := self._done_before(job, entry, call, found)) is not None:
             entry.result = done.value
             return done
-        outcome = self._carry_out(job, entry, call, found)
+        outcome = self._carry_out(job, entry, call, found, perform)
         entry.result = outcome.value
         if job.callback is not None and not entry.is_stored and entry.identity.can_skip:
             self._ledger.stored(entry, outcome.value, _stat_after(entry))
@@ -202,7 +205,7 @@ class Journaled:
 
     # --- this run
 
-    def _carry_out(self, job: Job, entry: Entry, call: Call, found: Mapping[str, Any] | None) -> Outcome:
+    def _carry_out(self, job: Job, entry: Entry, call: Call, found: Mapping[str, Any] | None, perform: Perform) -> Outcome:
         entry.has_begun = True
         entry.wants_stored = job.callback is not None or self._deletes(entry, call)
         if call.operation.startswith('upload') and entry.identity.path is not None:
@@ -211,7 +214,7 @@ class Journaled:
         if _is_delicate(call) or self._ledger.has_record(entry):
             self._ledger.begin(entry)
         try:
-            return self._connection.perform(call)
+            return perform(call)
         except S3poError as error:
             done = self._forgiven(entry, call, found, error) if entry.is_unsure else None
             entry.is_unsure = entry.is_unsure or is_kept_after(error)

@@ -10,11 +10,8 @@ from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
-<<<<<<< HEAD
 from s3po.journal import Journal
-=======
 from s3po.memory import MemoryBudget
->>>>>>> main
 from s3po.model import Outcome
 from s3po.observer import Observer
 
@@ -31,14 +28,11 @@ class BatchOptions(TypedDict, total=False):
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
-<<<<<<< HEAD
     journal: str | os.PathLike[str] | Journal | None
     verify_skipped: bool
     replay_callbacks: bool
     fsync: bool
-=======
     max_memory: int | None
->>>>>>> main
 
 
 class Performer(Protocol):
@@ -100,14 +94,11 @@ class BatchLimits:
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
-<<<<<<< HEAD
     journal: str | os.PathLike[str] | Journal | None = None
     verify_skipped: bool = False
     replay_callbacks: bool = False
     fsync: bool = False
-=======
     max_memory: int | None = None
->>>>>>> main
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -120,11 +111,8 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
-<<<<<<< HEAD
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
-=======
         if self.max_memory is not None:
             check_memory(self.max_memory)
->>>>>>> main

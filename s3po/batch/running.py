@@ -5,12 +5,8 @@ Invariant: only the batch's own interruption cancels a job. A job that anything 
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from typing import Any
-=======
 import functools
-from typing import Any, Protocol
->>>>>>> main
+from typing import Any
 
 import gevent
 
@@ -38,35 +34,27 @@ class Runner:
     """
 
     def __init__(
-<<<<<<< HEAD
-        self, connection: Performer, end: End, job_timeout_s: float | None = None, *, journaled: Journaled | None = None
-=======
         self,
         connection: Performer,
         end: End,
         job_timeout_s: float | None = None,
         memory: MemoryBudget | None = None,
         kept: KeptValues | None = None,
->>>>>>> main
+        journaled: Journaled | None = None,
     ) -> None:
         """
         Args:
             connection: Carries out calls.
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
-<<<<<<< HEAD
-            journaled: Carries out calls under a journal; None for no journal.
-        """
-        self._journaled = journaled
-        self._connection = connection
-=======
             memory: The budget of the jobs; None for the connection's.
             kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
+            journaled: Carries out calls under a journal; None for no journal.
         """
         perform = connection.perform
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
->>>>>>> main
+        self._journaled = journaled
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -84,12 +72,9 @@ class Runner:
                     raise job.refusal
                 if self._observer is not None:
                     report(self._observer.began, activity_of(job))
-<<<<<<< HEAD
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
-                outcome = self._connection.perform(call) if self._journaled is None else self._journaled.perform(job, call)
-=======
-                outcome = self._perform(job.call if self._job_timeout_s is None else self._limited(job.call))
->>>>>>> main
+                journaled = self._journaled
+                outcome = self._perform(call) if journaled is None else journaled.perform(job, call, self._perform)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False

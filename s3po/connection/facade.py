@@ -61,20 +61,9 @@ log = logging.getLogger(__name__)
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
-<<<<<<< HEAD
-_FOR_BATCHES: Final = (
+INTERNAL: Final = OLD_NAMES | {
     'abort_upload',
     'deletes_sources',
-    'demand_requests',
-    'endpoint_url',
-    'find_endpoint',
-    'observer',
-    'perform',
-    'release_requests',
-)
-INTERNAL: Final = OLD_NAMES.union(_FOR_BATCHES)
-=======
-INTERNAL: Final = OLD_NAMES | {
     'demand_requests',
     'endpoint_url',
     'find_endpoint',
@@ -83,7 +72,6 @@ INTERNAL: Final = OLD_NAMES | {
     'perform',
     'release_requests',
 }
->>>>>>> main
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -329,7 +317,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
-<<<<<<< HEAD
+            max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
+                then. None for the connection's limit, 256 MiB by default.
             journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
                 that and continues the rest. See docs/journal.rst. None for no journal.
             verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
@@ -340,10 +329,6 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
                 version, in use, or of another user.
             LocalError: The journal cannot be read or written, or is damaged.
-=======
-            max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
-                then. None for the connection's limit, 256 MiB by default.
->>>>>>> main
         """
         return Batch(self, size, **options)
 
@@ -408,7 +393,6 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
 
-<<<<<<< HEAD
     @property
     def deletes_sources(self) -> bool:
         """Whether uploads from a path delete the file, unless the call says otherwise."""
@@ -417,11 +401,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """Abort a multipart upload, with retries. One that does not exist is no error."""
         abort_upload(self._operations.attempts(bucket, key, None), upload_id, {})
-=======
+
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         return self._operations.memory()
->>>>>>> main
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

@@ -88,16 +88,13 @@ CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 class Operations:
     """Carries out calls on one object, with the connection's defaults.
 
-        Attributes:
-            config: The settings of transfers, unless a call has its own.
-            observer: Receives the events of all requests; None for no observer.
-    <<<<<<< HEAD
-            deletes_sources: Whether uploads from a path delete the file, unless the call says otherwise.
-    =======
-            memory: Returns the budget of this thread's transfers, unless a call has its own.
-    >>>>>>> main
-            by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
-                functions of s3po.connection.many are added by Connection.
+    Attributes:
+        config: The settings of transfers, unless a call has its own.
+        observer: Receives the events of all requests; None for no observer.
+        deletes_sources: Whether uploads from a path delete the file, unless the call says otherwise.
+        memory: Returns the budget of this thread's transfers, unless a call has its own.
+        by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
+            functions of s3po.connection.many are added by Connection.
     """
 
     def __init__(
