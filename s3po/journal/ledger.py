@@ -171,9 +171,18 @@ class Ledger:
         tail = tail_of(line)
         if tail is None or tail.digest != identity.digest or tail.n != entry.n:
             return None
-        if any(self._index.offset(each) > offset for each in identity.also) or self._index.offset(identity.reads) > offset:
+        if any(self._index.offset(each) > offset for each in identity.also) or self._is_rewritten(identity.reads, offset):
             return None
         return parsed(line)
+
+    def _is_rewritten(self, on: int, offset: int) -> bool:
+        """Whether an object that was read was written after that. (It may be deleted: what was read stays as it was.)"""
+        later = self._index.offset(on) if on else 0
+        if later <= offset:
+            return False
+        line = self._file.read(later)
+        tail = tail_of(line)
+        return tail is not None and tail.on[0] == on and parsed(line).get('op') != 'delete'
 
     def take_kept(self, entry: Entry) -> Kept | None:
         """What an earlier run has left of a job; None for nothing."""
