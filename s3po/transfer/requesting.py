@@ -9,6 +9,7 @@ from s3po.config import TransferConfig
 from s3po.errors import IntegrityError, InvalidRequest
 from s3po.s3 import Answer, Extra
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.continuing import DownloadRecord
 
 __all__ = ['Fetched', 'ObjectDownload']
 
@@ -44,9 +45,10 @@ class ObjectDownload:
         version_id: The version to fetch; None for the current one.
         extra: The caller's further parameters.
         checksum: TransferConfig.checksum; 'none' for a part of the object.
+        record: Records the download in a journal; None for none.
     """
 
-    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'target', 'version_id')
+    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'record', 'sink', 'target', 'version_id')
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class ObjectDownload:
         if_match: str | None = None,
         version_id: str | None = None,
         extra: Extra,
+        record: DownloadRecord | None = None,
     ) -> None:
         self.attempts = attempts
         self.target = self.sink = target
@@ -67,6 +70,7 @@ class ObjectDownload:
         self.if_match = if_match
         self.version_id = version_id
         self.extra = extra
+        self.record = record
         self.checksum = config.checksum if self.byte_range is None else 'none'
 
     def __str__(self) -> str:
