@@ -17,6 +17,7 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
+from s3po.connection.copies import Copies
 from s3po.connection.file_objects import (
     OpenOptions,
     ReadOptions,
@@ -167,6 +168,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
         self._buckets = BucketOperations(self._operations, self._wiring)
         self._operations.by_name.update(self._buckets.by_name)
+        self._operations.by_name.update(Copies(self._operations).by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:

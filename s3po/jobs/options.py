@@ -186,14 +186,24 @@ class DeleteOptions(_MissingOk, HeadOptions, total=False):
     """The keyword options of delete()."""
 
 
+class OtherStore(Protocol):
+    """A Connection, as the destination of a copy to another store."""
+
+    silent: bool
+
+    def demand_requests(self, width: int) -> None: ...
+
+
 class CopyOptions(TypedDict, total=False):
     """The keyword options of copy() and move()."""
 
+    to: OtherStore | None
     headers: Mapping[str, str] | None
     metadata: Mapping[str, str] | None
     content_type: str | None
     version_id: str | None
     if_match: str | None
+    if_none_match: str | None
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None

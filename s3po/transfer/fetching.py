@@ -20,7 +20,7 @@ from s3po.transfer.open_responses import READ_BYTES, OpenResponse, read_exactly
 from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced
 from s3po.transfer.requesting import Fetched, ObjectDownload
 
-__all__ = ['READ_BYTES', 'fetch']
+__all__ = ['READ_BYTES', 'RESTARTS', 'check_size', 'fetch']
 
 # How often a download is restarted because the object was replaced meanwhile.
 RESTARTS: Final = 2
@@ -115,7 +115,7 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
             sink.write_at(offset, data)
         offset += len(data)
     if check is None:
-        _check_size(download, offset)
+        check_size(download, offset)
     else:
         check.end(1, state, offset)
         check.verify(download)
@@ -126,7 +126,7 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
     return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
-def _check_size(download: ObjectDownload, size_bytes: int) -> None:
+def check_size(download: ObjectDownload, size_bytes: int) -> None:
     """Compare the length of a chunked response without a checksum with the size from a HEAD, if that has one.
 
     Raises:
