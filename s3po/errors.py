@@ -287,15 +287,17 @@ class CallbackError(S3poError):
 
 
 class BatchError(S3poError):
-    """Jobs of a batch failed.
+    """Jobs of a batch failed, or were not started.
 
     Attributes:
         failed: The failed jobs, a sequence of FailedJob.
+        not_started: The jobs that never began, a sequence of FailedJob.
     """
 
-    def __init__(self, message: str, failed: Sequence[Any] = ()) -> None:
+    def __init__(self, message: str, failed: Sequence[Any] = (), not_started: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.failed = failed
+        self.not_started = not_started
 
 
 class JobError(S3poError):

@@ -7,10 +7,11 @@ configuration. Every slot records its bucket, outcome and seconds, so that the w
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Final, Self
 
@@ -145,6 +146,27 @@ class Governor:
     def is_busy(self, hub: object) -> bool:
         """Whether requests are in flight in that hub's thread."""
         return hub is self._hub and bool(self.free.counter < self.width + self.surplus)
+
+    @contextlib.contextmanager
+    def lent(self, bucket: str) -> Iterator[None]:
+        """Release the caller's slot in a `with` block that may wait for other requests of the same connection.
+
+        Such as a read of a source that is an S3Reader: if all slots were occupied by uploads that wait for their readers, the
+        readers would wait for a slot for ever. At the end of the block a slot is acquired again; after an exception none is,
+        and the end of the attempt releases none.
+
+        Args:
+            bucket: The bucket of the slot.
+        """
+        self.free.release()
+        try:
+            yield
+            if self.is_parents:
+                self.refuse()
+            self.free.acquire()
+        except BaseException:
+            self.surplus += 1
+            raise
 
     def refuse(self) -> None:
         """Stop a forked child from continuing: raise in the greenlet that forked, stop the copies of all others."""

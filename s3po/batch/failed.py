@@ -25,10 +25,11 @@ class FailedJob:
         error: Why it failed. Of a job that was read from a file: of the same class, with the same message.
         is_silent: True if the job was silent.
         is_cancelled: True if cancel() of the batch or of the job ended it. It raises no BatchError then.
+        has_begun: False for a job of `not_started`.
         endpoint: The URL of the store; None for AWS, and if it is not known.
     """
 
-    __slots__ = ('call', 'endpoint', 'error', 'is_cancelled', 'is_silent')
+    __slots__ = ('call', 'endpoint', 'error', 'has_begun', 'is_cancelled', 'is_silent')
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class FailedJob:
         *,
         is_silent: bool = False,
         is_cancelled: bool = False,
+        has_begun: bool = True,
         endpoint: str | None = None,
     ) -> None:
         self.call = Call(operation, ref, options)
         self.error = error
         self.is_silent = is_silent
         self.is_cancelled = is_cancelled
+        self.has_begun = has_begun
         self.endpoint = endpoint
 
     @classmethod
@@ -53,15 +56,19 @@ class FailedJob:
         assert job.failure is not None
         assert job.call is not None
         call = job.call
-        return cls(
+        record = cls(
             call.operation,
             call.ref,
             call.options,
             job.failure,
             is_silent=job.is_silent,
             is_cancelled=is_cancelled,
+            has_begun=job.has_begun,
             endpoint=endpoint,
         )
+        # The same object, by which the batch recognises the job.
+        record.call = call
+        return record
 
     @property
     def operation(self) -> str:
@@ -108,11 +115,12 @@ class FailedJob:
 
         A source in memory, an open file and an option with a secret (such as a key of SSE-C) are left out; 'lost' names them.
         """
+        state = 'not_started' if not self.has_begun else 'cancelled' if self.is_cancelled else 'failed'
         record = JobRecord(
             call=self.call,
             endpoint=self.endpoint,
             is_silent=self.is_silent,
-            state='cancelled' if self.is_cancelled else 'failed',
+            state=state,
             error=self.error,
         )
         return record.to_json()
@@ -133,6 +141,7 @@ class FailedJob:
             record.error or JobError(f'{call} has no error in its record'),
             is_silent=record.is_silent,
             is_cancelled=record.state == 'cancelled',
+            has_begun=record.state != 'not_started',
             endpoint=record.endpoint,
         )
 
@@ -267,7 +276,7 @@ def failed_jobs_of(failed: object) -> FailedJobs:
         JobError: A line of the file is not a failed job.
     """
     if isinstance(failed, BatchError):
-        failed = failed.failed
+        failed = [*failed.failed, *failed.not_started]
     if isinstance(failed, str | os.PathLike):
         return FailedJobs.load(failed)
     if isinstance(failed, Iterable):

@@ -52,6 +52,7 @@ class Job(Generic[T]):
         call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
         ref: The object concerned; for a call on a bucket, a BucketRef.
+        has_begun: True once a worker carries it out.
         has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: The error of a job that cannot be carried out; None for most jobs.
@@ -68,6 +69,7 @@ class Job(Generic[T]):
         'callback',
         'errback',
         'failure',
+        'has_begun',
         'has_ended',
         'is_read',
         'is_silent',
@@ -93,7 +95,7 @@ class Job(Generic[T]):
         self.errback = errback
         self.is_silent = is_silent
         self.refusal = refusal
-        self.has_ended = self.is_read = False
+        self.has_begun = self.has_ended = self.is_read = False
         self.failure: BaseException | None = None
         self._owner: JobOwner | None = owner
         self.value: T = None  # type: ignore[assignment]  # until it has ended

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from s3po.config import MIB
 
-__all__ = ['BatchReport']
+__all__ = ['BatchReport', 'how_to_go_on']
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +16,9 @@ class BatchReport:
     Attributes:
         submitted: The number of jobs.
         succeeded: Jobs that succeeded.
-        failed: Jobs that failed, without the cancelled ones.
-        cancelled: Jobs that were cancelled.
+        failed: Jobs that failed after they began, without the cancelled ones.
+        cancelled: Jobs that were cancelled after they began.
+        not_started: Jobs that ended before they began: by a cancellation, Ctrl-C, a deadline or too many failures.
         pending: Jobs that have not ended.
         size_bytes: The bytes that the successful jobs have moved.
         retries: Requests that were sent again.
@@ -28,6 +29,7 @@ class BatchReport:
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
+    not_started: int = 0
     pending: int = 0
     size_bytes: int = 0
     retries: int = 0
@@ -44,8 +46,15 @@ class BatchReport:
         return self.size_bytes / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
+        left = f'; {how_to_go_on(self.not_started)}' if self.not_started else ''
         return (
             f'{self.succeeded:,} of {self.submitted:,} jobs done, {self.failed:,} failed, {self.cancelled:,} cancelled, '
-            f'{self.pending:,} pending; {self.size_bytes / MIB:,.1f} MiB in {self.seconds:.1f} s '
+            f'{self.pending:,} pending{left}; {self.size_bytes / MIB:,.1f} MiB in {self.seconds:.1f} s '
             f'({self.jobs_per_s:,.0f} jobs/s, {self.bytes_per_s / MIB:,.1f} MiB/s), {self.retries:,} retries'
         )
+
+
+def how_to_go_on(not_started: int) -> str:
+    """What to do about jobs that never began."""
+    jobs = '1 job' if not_started == 1 else f'{not_started:,} jobs'
+    return f'{jobs} not started: batch.not_started.save(path), then conn.retry_failed(path)'

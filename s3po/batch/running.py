@@ -53,7 +53,7 @@ class Runner:
     def run(self, job: Job, worker: Worker) -> None:
         """Carry out one job, and end it. Raises only exceptions that end the worker too."""
         assert job.call is not None
-        worker.is_interruptible = True
+        job.has_begun = worker.is_interruptible = True
         try:
             try:
                 if job.refusal is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -56,10 +57,15 @@ class Source:
     Attributes:
         name: The source's name in messages.
         path: The caller's local path; None for every other kind of source.
+        may_request: Whether reading it may need requests of the same connection, as that of an S3Reader does.
+        lent: A context manager in which such a source is read; it is entered before any lock is acquired. The transfer sets it,
+            to release its slot meanwhile.
     """
 
     name = 'source'
     path: str | None = None
+    may_request = False
+    lent: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
     def check_unchanged(self) -> None:
         """Raise SourceChanged if the source has changed since it was opened."""
@@ -234,6 +240,7 @@ class SeekableSource(_HeldSource):
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
         self._file = file
+        self.may_request = type(file) is not io.BytesIO
         # All parts share the file's position.
         self._lock = gevent.lock.RLock()
         with local_errors('read', name):
@@ -253,7 +260,7 @@ class SeekableSource(_HeldSource):
         Raises:
             SourceChanged: The file is too short.
         """
-        with self._lock, local_errors('read', self.name):
+        with self.lent(), self._lock, local_errors('read', self.name):
             self._file.seek(position)
             data = _read_fully(self._file.read, size_bytes)
             if len(data) < size_bytes:

@@ -24,12 +24,14 @@ class PartNote:
         size_bytes: Its size.
         etag: Its ETag.
         checksum: The checksum that the store has confirmed, as 'ALGORITHM:base64'; None for none.
+        is_encrypted: Whether it is encrypted with a KMS or customer key, so that its ETag is not an MD5.
     """
 
     number: int
     size_bytes: int
     etag: str
     checksum: str | None
+    is_encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +40,11 @@ class UploadNote:
 
     Attributes:
         upload_id: Its id.
-        source: What identifies the version of the source (its size and times, or size and checksum). The upload is not
-            continued if this has changed.
+        source: What identifies the bytes of the source (its size and times, or size and checksum), and the headers and the
+            checksum algorithm of the upload. The upload is not continued if this has changed; '' is never continued.
         part_bytes: The size of all parts but the last.
         own_id: The id in the headers that identifies the object as ours; None for none.
+        created_at: When it was created, in seconds since the epoch, by this machine's clock.
         parts: The confirmed parts, by part number.
     """
 
@@ -49,6 +52,7 @@ class UploadNote:
     source: str
     part_bytes: int
     own_id: str | None = None
+    created_at: float = 0.0
     parts: Mapping[int, PartNote] = field(default_factory=dict)
 
 
@@ -89,11 +93,14 @@ class DownloadNote:
 class Notes(Protocol):
     """The notes of one job. Each method returns when the note has been written to the journal's file (write(2)).
 
+    The attributes are what earlier attempts recorded, in this run or an earlier one; they need not contain the notes of the
+    current attempt. A note replaces those before it: created() an intent or another upload, opened() another partial file.
+
     Attributes:
-        upload: A multipart upload that an earlier run began and did not complete; None for none.
-        intent_at: When an earlier run recorded the intent to create an upload, without the id of one, in seconds since the
-            epoch; None for none.
-        download: A partial file of an earlier run; None for none.
+        upload: A multipart upload that was begun and not completed; None for none.
+        intent_at: When the intent to create an upload was recorded, without the id of one after it, in seconds since the epoch;
+            of several such intents, the first; None for none.
+        download: A partial file; None for none.
     """
 
     upload: UploadNote | None

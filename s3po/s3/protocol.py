@@ -34,6 +34,7 @@ __all__ = [
     'Source',
     'Stored',
     'Transport',
+    'listed_upload',
 ]
 
 # Strongest first: the order in which the checksum of an object is selected.
@@ -90,11 +91,22 @@ class ListedUpload:
         key: The key of the object.
         upload_id: The upload id.
         initiated: When it was created.
+        age_s: How long ago that was, by the store's clock, to the second; None if unknown.
     """
 
     key: str
     upload_id: str
     initiated: datetime.datetime | None
+    age_s: float | None = None
+
+
+def listed_upload(key: str, upload_id: str, initiated: datetime.datetime | None, now: datetime.datetime | None) -> ListedUpload:
+    """An upload of a listing that the store sent at `now`, by its clock."""
+    age_s = None
+    if initiated is not None and now is not None:
+        # botocore leaves some times without a zone, which is UTC.
+        age_s = (now - initiated.replace(tzinfo=initiated.tzinfo or datetime.UTC)).total_seconds()
+    return ListedUpload(key=key, upload_id=upload_id, initiated=initiated, age_s=age_s)
 
 
 class Answer(Described, Protocol):
@@ -245,8 +257,8 @@ class Transport(Protocol):
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
         """AbortMultipartUpload."""
 
-    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
-        """ListParts; returns the first 1,000 parts of a multipart upload."""
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, after: int = 0, extra: Extra) -> Sequence[CompletedPart]:
+        """One page of ListParts: at most 1,000 parts, in order, with numbers above `after`."""
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         """ListMultipartUploads; returns the uploads of all pages."""

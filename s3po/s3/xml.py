@@ -7,6 +7,7 @@ s3po.s3.xml_trees.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ from xml.etree.ElementTree import Element
 from s3po.checksum import multipart_count
 from s3po.model import CompletedPart
 from s3po.s3 import xml_trees as trees
-from s3po.s3.protocol import CHECKSUM_ALGORITHMS, ListedUpload, Stored
+from s3po.s3.protocol import CHECKSUM_ALGORITHMS, ListedUpload, Stored, listed_upload
 from s3po.s3.xml_characters import unescaped, without_odd_characters
 from s3po.s3.xml_listings import listing_of
 from s3po.s3.xml_trees import ERRORS, MAX_TAGS, MAX_XML_BYTES, ErrorBody, ErrorInBody, MalformedAnswer
@@ -158,22 +159,33 @@ def parts_of(body: bytes) -> list[CompletedPart]:
     """ListParts' parts."""
     root = trees.document_of(without_odd_characters(body), 'ListParts')
     return [
-        CompletedPart(number=trees.number_of(trees.required(part, 'PartNumber')), etag=trees.etag_in(part))
+        CompletedPart(
+            number=trees.number_of(trees.required(part, 'PartNumber')),
+            etag=trees.etag_in(part),
+            size_bytes=trees.number_of(part.findtext('Size', '0')) if part.find('Size') is not None else -1,
+            checksum=_checksum_in(part),
+        )
         for part in root.findall('Part')
     ]
 
 
-def uploads_of(body: bytes) -> UploadsPage:
-    """ListMultipartUploads' page. Keys are unescaped if the document says that they are escaped; upload ids never are."""
+def uploads_of(body: bytes, now: datetime.datetime | None = None) -> UploadsPage:
+    """ListMultipartUploads' page. Keys are unescaped if the document says that they are escaped; upload ids never are.
+
+    Args:
+        body: The document.
+        now: The time of the response by the store's clock.
+    """
     root = trees.document_of(body, 'ListMultipartUploads')
     is_escaped = root.findtext('EncodingType') == 'url'
     next_key = root.findtext('NextKeyMarker', '')
     return UploadsPage(
         uploads=[
-            ListedUpload(
-                key=trees.name_in(item, 'Key', is_escaped=is_escaped),
-                upload_id=trees.required(item, 'UploadId'),
-                initiated=trees.time_of(item.findtext('Initiated')),
+            listed_upload(
+                trees.name_in(item, 'Key', is_escaped=is_escaped),
+                trees.required(item, 'UploadId'),
+                trees.time_of(item.findtext('Initiated')),
+                now,
             )
             for item in root.findall('Upload')
         ],
@@ -211,5 +223,9 @@ def deletion_of(body: bytes) -> Deletion:
 
 
 def _stored(said: Element) -> Stored:
+    return Stored(etag=trees.etag_in(said), checksum=_checksum_in(said))
+
+
+def _checksum_in(said: Element) -> str | None:
     found = [(name, said.findtext(f'Checksum{name}')) for name in CHECKSUM_ALGORITHMS]
-    return Stored(etag=trees.etag_in(said), checksum=next((f'{name}:{value}' for name, value in found if value), None))
+    return next((f'{name}:{value}' for name, value in found if value), None)

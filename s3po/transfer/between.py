@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3po.body import BytesChunk, Chunk, SizedSource
-from s3po.body.chunks import PiecesChunk
 from s3po.checksum import has_md5_form
 from s3po.config import TransferConfig
 from s3po.errors import AccessDenied, InvalidRequest, NetworkError, PreconditionFailed, SourceChanged, TransportError
@@ -207,30 +206,40 @@ class ObjectSource(SizedSource):
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         if size_bytes == self.size_bytes:
             return BytesChunk(self._data)
-        chunk = _RangeChunk(offset, size_bytes)
-        self._chunks[offset // self._plan.part_bytes + 1] = chunk
+        number = offset // self._plan.part_bytes + 1
+        self._chunks[number] = chunk = _RangeChunk(self, number, offset, size_bytes)
         return chunk
+
+    def version(self) -> str:
+        """The version of the object; '' if nothing identifies it."""
+        etag, version_id = self.info.etag, self.info.version_id
+        return f'{self.name} {version_id} {etag} {self.size_bytes}' if self._is_pinned else ''
 
     @contextlib.contextmanager
     def holding(self, number: int) -> Iterator[None]:
         """Fetch a part, and keep its bytes while it is sent."""
         chunk = self._chunks[number]
-        data, self._data = (self._data, b'') if number == 1 and self._data else (self._fetch(number, chunk), self._data)
+        data, self._data = (self._data, b'') if number == 1 and self._data else (self.fetch(number, chunk), self._data)
         if self._check is not None:
             self._take(self._check, number, data)
-        chunk.fill(data)
+        chunk.hold(data)
         del data
         try:
             yield
         finally:
-            chunk.fill(b'')
+            chunk.hold(None)
 
     def check_unchanged(self) -> None:
         """Compare the parts with the source's checksum, before the upload is completed. (Not if some were sent earlier.)"""
         if self._check is not None and len(self._seen) == len(self._plan):
             self._check.verify(self._download)
 
-    def _fetch(self, number: int, chunk: _RangeChunk) -> bytes:
+    def fetch(self, number: int, chunk: _RangeChunk) -> bytes:
+        """Fetch the bytes of a part.
+
+        Raises:
+            Replaced: The object was replaced by another version.
+        """
         get = functools.partial(self._get, number, chunk.offset, chunk.size_bytes)
         try:
             return self._download.attempts.run('GetObject', get, part_number=number)
@@ -262,19 +271,34 @@ class ObjectSource(SizedSource):
         check.end(1 if check.is_streamed else number, state, len(data))
 
 
-class _RangeChunk(PiecesChunk):
-    """A range of an object, whose bytes are in memory while it is sent."""
+class _RangeChunk:
+    """A `Chunk` of a range of an object. Its bytes are in memory while it is sent; before and after, each call fetches them."""
 
-    __slots__ = ('offset',)
-
-    def __init__(self, offset: int, size_bytes: int) -> None:
-        super().__init__(())
+    def __init__(self, source: ObjectSource, number: int, offset: int, size_bytes: int) -> None:
+        self._source = source
+        self._number = number
+        self._held: BytesChunk | None = None
         self.offset = offset
         self.size_bytes = size_bytes
 
-    def fill(self, data: bytes) -> None:
-        """Set the bytes; b'' releases them."""
-        self._pieces = (data,)
+    def hold(self, data: bytes | None) -> None:
+        """Keep the bytes; None releases them."""
+        self._held = None if data is None else BytesChunk(data)
+
+    def read(self) -> bytes:
+        return self._bytes().read()
+
+    def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
+        return self._bytes().pieces(buffer)
+
+    def sha256(self) -> str:
+        return self._bytes().sha256()
+
+    def checksum(self, algorithm: str, *, with_sha256: bool = False) -> str:
+        return self._bytes().checksum(algorithm, with_sha256=with_sha256)
+
+    def _bytes(self) -> BytesChunk:
+        return self._held or BytesChunk(self._source.fetch(self._number, self))
 
 
 def _version_of(answer: Answer) -> tuple[object, ...]:

@@ -95,7 +95,7 @@ def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -
         data += read_exactly(answer, size_bytes - len(data))
     if check is not None:
         check.verify_whole(download, data)
-    download.sink.write_whole(data)
+    _write_whole(download, data)
     if download.attempts.observer is not None:
         download.attempts.moved('GetObject', size_bytes)
     return Fetched(size_bytes, answer.etag, answer.version_id, None if check is None else check.expected, 1)
@@ -120,10 +120,20 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
         check.end(1, state, offset)
         check.verify(download)
     if sink.is_ordered:
-        sink.write_whole(b''.join(pieces))
+        _write_whole(download, b''.join(pieces))
     if attempts.observer is not None:
         attempts.moved('GetObject', offset)
     return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
+
+
+def _write_whole(download: ObjectDownload, data: bytes) -> None:
+    sink, attempts = download.sink, download.attempts
+    if not sink.is_ordered:
+        sink.write_whole(data)
+        return
+    # The target may be a file of the caller that sends requests itself, such as an S3Writer.
+    with attempts.governor.lent(attempts.bucket):
+        sink.write_whole(data)
 
 
 def check_size(download: ObjectDownload, size_bytes: int) -> None:

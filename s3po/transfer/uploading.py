@@ -43,6 +43,8 @@ def upload(
         TransportError: The store refused the request.
     """
     began = time.monotonic()
+    if source.may_request:
+        source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
         if size_bytes <= config.multipart_chunksize:

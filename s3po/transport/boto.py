@@ -23,7 +23,7 @@ from s3po.s3.deletions import delete_odd_keys, failures_of
 from s3po.s3.expected import check_match
 from s3po.s3.pages import Loop
 from s3po.s3.parameters import checksum_type, known_extra, known_headers, quoted_etag, unknown_headers
-from s3po.s3.protocol import Extra, Headers, ListedUpload, Listing, Source, Stored
+from s3po.s3.protocol import Extra, Headers, ListedUpload, Listing, Source, Stored, listed_upload
 from s3po.s3.status import check_status
 from s3po.secrecy import redacted
 from s3po.transport import boto_responses as responses
@@ -215,9 +215,10 @@ class BotoTransport:
         parameters = _upload_parameters(bucket, key, upload_id)
         self._call('AbortMultipartUpload', parameters, extra)
 
-    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
-        response = self._call('ListParts', _upload_parameters(bucket, key, upload_id), extra)
-        return [CompletedPart(number=part['PartNumber'], etag=responses.etag_of(part)) for part in response.get('Parts', ())]
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, after: int = 0, extra: Extra) -> Sequence[CompletedPart]:
+        marker = {'PartNumberMarker': after} if after else {}
+        response = self._call('ListParts', {**_upload_parameters(bucket, key, upload_id), **marker}, extra)
+        return [responses.part_of(part) for part in response.get('Parts', ())]
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         found: list[ListedUpload] = []
@@ -226,7 +227,7 @@ class BotoTransport:
         while True:
             response = self._call('ListMultipartUploads', parameters, extra)
             found.extend(
-                ListedUpload(key=item['Key'], upload_id=item['UploadId'], initiated=item.get('Initiated'))
+                listed_upload(item['Key'], item['UploadId'], item.get('Initiated'), responses.time_of(response))
                 for item in response.get('Uploads', ())
             )
             if not response.get('IsTruncated', response.get('NextKeyMarker')):

@@ -15,7 +15,7 @@ from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
 from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
 from s3po.s3.expected import check_match, is_proof, placed, unquoted
-from s3po.s3.status import STORE_SIGNS, check_signs, has_own_key
+from s3po.s3.status import STORE_SIGNS, check_signs, has_own_key, moment_of
 from s3po.s3.xml import Deletion, NotDeleted
 
 __all__ = [
@@ -155,6 +155,18 @@ def checksum_of(response: Mapping[str, Any]) -> str | None:
         if response.get(f'Checksum{name}'):
             return f'{name}:{response[f"Checksum{name}"]}'
     return None
+
+
+def part_of(item: Mapping[str, Any]) -> CompletedPart:
+    """The part of an item of ListParts."""
+    return CompletedPart(
+        number=item['PartNumber'], etag=etag_of(item), size_bytes=int(item.get('Size', -1)), checksum=checksum_of(item)
+    )
+
+
+def time_of(response: Mapping[str, Any]) -> datetime.datetime | None:
+    """When the store sent a response, by its clock; None if unknown."""
+    return moment_of(response.get('ResponseMetadata', {}).get('HTTPHeaders', {}).get('date', ''))
 
 
 def entry_of(item: Mapping[str, Any]) -> ListEntry:

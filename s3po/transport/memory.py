@@ -17,11 +17,12 @@ from gevent import monkey
 
 from s3po.body import Chunk
 from s3po.checksum import text_of
+from s3po.config import MAX_PAGE_KEYS
 from s3po.errors import ConfigurationError
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
 from s3po.s3 import Extra, Headers, ListedUpload, Listing, Stored
 from s3po.s3.parameters import serialized_extra
-from s3po.s3.protocol import Source
+from s3po.s3.protocol import Source, listed_upload
 from s3po.transport.memory_store import (
     TAGGING,
     BucketClient,
@@ -238,16 +239,17 @@ class MemoryTransport:
             self._upload(f'AbortMultipartUpload s3://{bucket}/{key}', bucket, key, upload_id)
             del self._buckets[bucket].uploads[upload_id]
 
-    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, after: int = 0, extra: Extra) -> Sequence[CompletedPart]:
         with self._lock:
             parts = sorted(self._upload(f'ListParts s3://{bucket}/{key}', bucket, key, upload_id).parts.items())
-        return [CompletedPart(number=number, etag=etag, size_bytes=len(body)) for number, (etag, body) in parts]
+        page = [(number, etag, len(body)) for number, (etag, body) in parts if number > after][:MAX_PAGE_KEYS]
+        return [CompletedPart(number=number, etag=etag, size_bytes=size_bytes) for number, etag, size_bytes in page]
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         with self._lock:
             found = [(one.key, one.initiated, upload_id) for upload_id, one in self._buckets[bucket].uploads.items()]
         return [
-            ListedUpload(key=key, upload_id=upload_id, initiated=initiated)
+            listed_upload(key, upload_id, initiated, now())
             for key, initiated, upload_id in sorted(found)
             if key.startswith(prefix)
         ]

@@ -84,8 +84,9 @@ PROGRAM = """
         if interrupter.where is None:
             break
         report = batches[-1].report() if batches else s3po.BatchReport()
-        is_right = report.submitted == report.succeeded + report.failed + report.cancelled and not report.pending
-        unended = [job for job in batches[-1]._jobs if not job.has_ended] if batches else []
+        counted = report.succeeded + report.failed + report.cancelled + report.not_started
+        is_right = report.submitted == counted and not report.pending
+        unended = [job for job in batches[-1]._counting.jobs if not job.has_ended] if batches else []
         if outcome != 'interrupt' or not is_right or unended:
             print(interrupter.where, outcome, report, unended)
     print('steps', step)

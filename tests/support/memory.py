@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from s3po.checksum import text_of
 from s3po.errors import TransportError
 from s3po.model import CompletedPart, DeleteFailure, ListEntry, ObjectInfo
 from s3po.s3 import ID_HEADER, Extra, Headers, ListedUpload, Listing, Stored
+from s3po.s3.protocol import listed_upload
 from s3po.s3.status import error_for
 from tests.support.store_state import Store
 from tests.support.store_values import Conditions, StoredObject, StoreError, md5
@@ -247,17 +249,17 @@ class MemoryTransport:
     def abort_multipart_upload(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> None:
         self._request('AbortMultipartUpload', bucket, key, lambda: self.store.abort_upload(bucket, key, upload_id))
 
-    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, after: int = 0, extra: Extra) -> Sequence[CompletedPart]:
         def work() -> list[CompletedPart]:
-            found = self.store.parts(bucket, key, upload_id)
-            return [CompletedPart(number=number, etag=part.etag) for number, part in found]
+            found = [each for each in self.store.parts(bucket, key, upload_id) if each[0] > after][:1000]
+            return [CompletedPart(number=number, etag=part.etag, size_bytes=len(part.body)) for number, part in found]
 
         return self._request('ListParts', bucket, key, work)
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         def work() -> list[ListedUpload]:
             found = [upload for upload in self.store.uploads(bucket) if upload.key.startswith(prefix)]
-            return [ListedUpload(key=u.key, upload_id=u.upload_id, initiated=_time(u.initiated)) for u in found]
+            return [listed_upload(u.key, u.upload_id, _time(u.initiated), _time(time.time())) for u in found]
 
         return self._request('ListMultipartUploads', bucket, prefix, work)
 

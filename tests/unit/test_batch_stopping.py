@@ -46,7 +46,8 @@ def test_kill_in_the_body_interrupts(performer: Performer) -> None:
             raise KeyboardInterrupt
 
     assert performer.cleaned == ['wait0', 'wait1']
-    assert len(batch.failed) == 4
+    assert [job.key for job in batch.failed] == ['wait0', 'wait1']
+    assert [job.key for job in batch.not_started] == ['wait2', 'wait3']
 
 
 def test_kill_while_it_waits_at_the_end(performer: Performer) -> None:
@@ -85,7 +86,7 @@ def test_cancel(performer: Performer) -> None:
 
     assert all(isinstance(job.exception, Cancelled) for job in jobs)
     assert performer.cleaned == ['wait0', 'wait1']
-    assert batch.report().cancelled == 4
+    assert (batch.report().cancelled, batch.report().not_started) == (2, 2)
     batch.raise_for_errors()
     with pytest.raises(Cancelled):
         batch.head('bucket', 'late')
@@ -150,7 +151,9 @@ def test_timeout_of_the_batch(performer: Performer) -> None:
             for number in range(9):
                 batch.head('bucket', f'wait{number}')
 
-    assert all(isinstance(job.error, DeadlineExceeded) for job in batch.failed)
+    assert [job.key for job in batch.failed] == ['wait0']
+    assert [job.key for job in batch.not_started] == ['wait1']
+    assert all(isinstance(job.error, DeadlineExceeded) for job in [*batch.failed, *batch.not_started])
     assert performer.cleaned == ['wait0']
 
 
@@ -169,8 +172,9 @@ def test_max_failures(performer: Performer) -> None:
                 batch.head('bucket', f'fail{number}')
 
     assert len(performer.performed) == 0
-    assert len(batch.failed) < 10
-    assert isinstance(batch.failed[-1].error, BreakerOpen)
+    assert len(batch.failed) == 2
+    assert all(isinstance(job.error, BreakerOpen) for job in batch.not_started)
+    assert batch.report().submitted == 2 + len(batch.not_started)
 
 
 def test_system_exit_in_a_callback(performer: Performer) -> None:
@@ -198,3 +202,43 @@ def test_killed_worker_loses_no_job(performer: Performer) -> None:
 
     assert len(performer.performed) == 6
     assert [job.key for job in batch.failed] == ['a']
+
+
+def test_queued_job_that_was_cancelled(performer: Performer) -> None:
+    """A job that is cancelled before it begins is not started, as all jobs that never began."""
+    with Batch(performer, 1) as batch:
+        batch.head('bucket', 'wait')
+        settle()
+        batch.head('bucket', 'queued').cancel()
+        performer.gate.set()
+
+    assert list(batch.failed) == []
+    assert [job.key for job in batch.not_started] == ['queued']
+    assert not batch.success()
+
+
+def test_error_names_what_was_not_started(performer: Performer) -> None:
+    """A BatchError and the report name the number of jobs that were not started, and how to go on."""
+    batch = Batch(performer, 1, timeout_s=0.05)
+    jobs = [batch.head('bucket', f'wait{number}') for number in range(2)]
+    with pytest.raises(BatchError, match='1 of 2 jobs failed: head s3://bucket/wait0: DeadlineExceeded') as caught:
+        batch.raise_for_errors()
+    batch.close()
+
+    how = '1 job not started: batch.not_started.save(path), then conn.retry_failed(path)'
+    assert str(caught.value).endswith(how)
+    assert how in str(batch.report())
+    assert caught.value.not_started is batch.not_started
+    assert [job.exception for job in jobs] == [batch.failed[0].error, batch.not_started[0].error]
+
+
+def test_error_if_nothing_began(performer: Performer) -> None:
+    """If no job failed, and some were not started, the text of the BatchError says only that."""
+    batch = Batch(performer, 1, max_failures=1, on_error='collect')
+    batch.upload('bucket', 'fail', b'', silent=True)
+    batch.upload('bucket', 'key', b'')
+    with pytest.raises(BatchError, match=r'^1 of 2 jobs were not started: upload s3://bucket/key: BreakerOpen') as caught:
+        batch.raise_for_errors()
+    batch.close()
+
+    assert 'conn.retry_failed(path)' in str(caught.value)

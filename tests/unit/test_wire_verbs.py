@@ -106,6 +106,13 @@ LISTED: Final = Canned(
 LISTED_PARTS: Final = Canned(
     body=document('ListPartsResult', element('Part', [element('PartNumber', 1), element('ETag', '"a"')]))
 )
+SIZED_PART: Final = [
+    element('PartNumber', 2),
+    element('ETag', '"b"'),
+    element('Size', 7),
+    element('ChecksumCRC64NVME', 'rosUhgp5mIg='),
+]
+LISTED_SIZED_PARTS: Final = Canned(body=document('ListPartsResult', element('Part', SIZED_PART)))
 TAGGED: Final = Canned(
     body=document('Tagging', element('TagSet', [element('Tag', [element('Key', 'a b'), element('Value', 'c&d')])]))
 )
@@ -222,6 +229,10 @@ CASES: Final[dict[str, tuple[Call, Canned]]] = {
     'abort': (lambda t: t.abort_multipart_upload('bucket', 'key', upload_id='u/+=', extra={}), GONE),
     'abort, all': (lambda t: t.abort_multipart_upload('bucket', 'key', upload_id='u', extra=EXTRA), GONE),
     'list parts': (lambda t: t.list_parts('bucket', 'key', upload_id='u/+=', extra={}), LISTED_PARTS),
+    'list parts after one': (
+        lambda t: t.list_parts('bucket', 'key', upload_id='u', after=1, extra={}),
+        LISTED_SIZED_PARTS,
+    ),
     'list parts, all': (lambda t: t.list_parts('bucket', 'key', upload_id='u', extra=EXTRA_OF_LISTS), LISTED_PARTS),
     'tags': (lambda t: t.get_object_tagging('bucket', 'key', extra={}), TAGGED),
     'tags, all': (lambda t: t.get_object_tagging('bucket', 'key', version_id='v', extra=EXTRA), TAGGED),

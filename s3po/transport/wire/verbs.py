@@ -21,7 +21,7 @@ from s3po.s3.expected import check_match, is_proof, length_of
 from s3po.s3.headers import checksum_header, taken_by
 from s3po.s3.pages import Loop
 from s3po.s3.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
-from s3po.s3.status import check_status, web_page_hint
+from s3po.s3.status import check_status, moment_of, web_page_hint
 from s3po.s3.xml_characters import has_xml_form
 from s3po.s3.xml_requests import complete_body, delete_body
 from s3po.transport.time_limits import WORKING, answered_within, limit_s
@@ -200,7 +200,9 @@ class WireTransport:
         query = {'uploads': '', 'prefix': prefix, 'encoding-type': 'url'}
         places, pages = Loop(), Loop()
         while True:
-            page = self._document(operation, self._send(operation, 'GET', query=query, extra=extra), xml.uploads_of)
+            response = self._send(operation, 'GET', query=query, extra=extra)
+            now = moment_of(response.text(b'date') or '')
+            page = self._document(operation, response, functools.partial(xml.uploads_of, now=now))
             found += page.uploads
             if not page.is_truncated:
                 return found
@@ -305,9 +307,10 @@ class WireTransport:
         operation = Operation('AbortMultipartUpload', bucket, key)
         self._finished(operation, self._send(operation, 'DELETE', query={'uploadId': upload_id}, extra=extra))
 
-    def list_parts(self, bucket: str, key: str, *, upload_id: str, extra: Extra) -> Sequence[CompletedPart]:
+    def list_parts(self, bucket: str, key: str, *, upload_id: str, after: int = 0, extra: Extra) -> Sequence[CompletedPart]:
         operation = Operation('ListParts', bucket, key)
-        response = self._send(operation, 'GET', query={'uploadId': upload_id}, extra=extra)
+        query = {'uploadId': upload_id, **({'part-number-marker': str(after)} if after else {})}
+        response = self._send(operation, 'GET', query=query, extra=extra)
         return self._document(operation, response, xml.parts_of)
 
     # --- what they have in common
