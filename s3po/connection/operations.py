@@ -214,7 +214,10 @@ class Operations:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
             to_send = opened if compress is None else compressed(opened, compress)
-            result = upload(attempts, to_send, options.get('config', self.config), sent, extra)
+            notes = options.get('notes')
+            result = upload(attempts, to_send, options.get('config', self.config), sent, extra, notes)
+            if notes is not None:
+                notes.stored(result)
             if is_to_delete:
                 assert isinstance(opened, FileSource)
                 delete_original(opened)

@@ -37,6 +37,7 @@ __all__ = [
     'check_echo',
     'check_etag',
     'check_for',
+    'has_bytes',
     'is_encrypted',
     'is_of',
     'kind_of',
@@ -134,10 +135,15 @@ def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
 
 def is_of(chunk: Chunk, info: ObjectInfo) -> bool:
     """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False without either."""
-    algorithm, _, value = (info.checksum or '').partition(':')
+    return has_bytes(chunk, info.checksum, info.etag, is_encrypted=is_encrypted(info))
+
+
+def has_bytes(chunk: Chunk, checksum: str | None, etag: str, *, is_encrypted: bool) -> bool:
+    """Whether an object or part with this checksum and ETag has the bytes of a chunk; False if neither can tell."""
+    algorithm, _, value = (checksum or '').partition(':')
     if algorithm in ALGORITHMS.values() and '-' not in value:
-        return info.checksum == chunk.checksum(algorithm)
-    return has_md5_form(info.etag) and not is_encrypted(info) and info.etag == _md5_of(chunk)
+        return checksum == chunk.checksum(algorithm)
+    return has_md5_form(etag) and not is_encrypted and etag == _md5_of(chunk)
 
 
 def _md5_of(chunk: Chunk) -> str:

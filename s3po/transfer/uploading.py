@@ -6,26 +6,34 @@ import functools
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from s3po.body import Chunk, SizedSource, StreamSource
 from s3po.config import MAX_PARTS, TransferConfig
 from s3po.errors import UploadError
-from s3po.model import TransferResult
-from s3po.plan import plan_upload, stream_concurrency, stream_part_bytes
+from s3po.jobs.notes import Notes
+from s3po.model import CompletedPart, TransferResult
+from s3po.plan import Plan, plan_upload, stream_concurrency, stream_part_bytes
 from s3po.runtime import under_way
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.completing import UploadVanished
-from s3po.transfer.integrity import new_id, wants_id
+from s3po.transfer.integrity import has_bytes, new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.parts import PartGroup
+from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
 from s3po.transfer.sending import part_attempt, put
 
 __all__ = ['upload']
 
 
 def upload(
-    attempts: Attempts, source: SizedSource | StreamSource, config: TransferConfig, headers: Headers, extra: Extra
+    attempts: Attempts,
+    source: SizedSource | StreamSource,
+    config: TransferConfig,
+    headers: Headers,
+    extra: Extra,
+    notes: Notes | None = None,
 ) -> TransferResult:
     """Upload a source to the object of `attempts`. Blocks until the store has confirmed it.
 
@@ -35,6 +43,8 @@ def upload(
         config: The size of the parts, and how many are sent in parallel.
         headers: Headers of the object.
         extra: The caller's further parameters.
+        notes: The journal's notes about the job. With them, an upload in parts continues that of an earlier run, and may stay
+            for the next run after a failure.
 
     Raises:
         UploadError: The retries were used up. Nothing is published and no multipart upload is left.
@@ -43,6 +53,9 @@ def upload(
         TransportError: The store refused the request.
     """
     began = time.monotonic()
+    if notes is not None and not (isinstance(source, SizedSource) and plan_upload(source.size_bytes, config).is_multipart):
+        # The upload starts anew.
+        forget_uploads(notes, attempts, extra)
     if source.may_request:
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
@@ -51,10 +64,10 @@ def upload(
             # One part at most, so one request, whatever the threshold.
             stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
         else:
-            stored, parts = _Upload(attempts, config, headers, extra).sized(source)
+            stored, parts = _Upload(attempts, config, headers, extra, notes).sized(source)
     else:
         with under_way():
-            stored, size_bytes, parts = _Upload(attempts, config, headers, extra).stream(source)
+            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, notes).stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -73,13 +86,14 @@ def upload(
 class _Upload:
     """The upload of one object that may need parts."""
 
-    __slots__ = ('_attempts', '_config', '_extra', '_headers')
+    __slots__ = ('_attempts', '_config', '_extra', '_headers', '_notes')
 
-    def __init__(self, attempts: Attempts, config: TransferConfig, headers: Headers, extra: Extra) -> None:
+    def __init__(self, attempts: Attempts, config: TransferConfig, headers: Headers, extra: Extra, notes: Notes | None) -> None:
         self._attempts = attempts
         self._config = config
         self._headers = headers
         self._extra = extra
+        self._notes = notes
 
     def sized(self, source: SizedSource) -> tuple[Stored, int]:
         """Send a source of known size. Returns what was stored, and the number of parts."""
@@ -89,15 +103,18 @@ class _Upload:
         chunks = [source.chunk(part.offset, part.size_bytes) for part in plan]
         if source.can_change_unseen:
             self._read_first(chunks)
+        record, begun = self._begun(source, plan, chunks)
+        if isinstance(begun, Stored):
+            return begun, len(chunks)
         try:
-            return self._in_parts(source, chunks)
+            return self._in_parts(source, chunks, record, begun)
         except UploadVanished:
             # The parts are gone and the object does not exist: it is safe to start again, once.
             if self._attempts.observer is not None:
                 for number, chunk in enumerate(chunks, 1):
                     self._attempts.moved('UploadPart', -chunk.size_bytes, number)
             try:
-                return self._in_parts(source, chunks)
+                return self._in_parts(source, chunks, record)
             except UploadVanished as error:
                 raise self._given_up(error, 'so it was in the attempt before') from error
 
@@ -109,7 +126,7 @@ class _Upload:
         if not second.size_bytes:
             return self._put(first), first.size_bytes, 1
         stream = _Stream(source, config, [first, second])
-        multipart = self._multipart()
+        multipart = self._multipart(None if self._notes is None else UploadRecord(self._notes))
         try:
             stored, parts = multipart.run(
                 stream.pieces(attempts, self._extra), width=stream.width, before_complete=source.check_unchanged, source=source
@@ -142,20 +159,50 @@ class _Upload:
         finally:
             group.kill()
 
-    def _in_parts(self, source: SizedSource, chunks: list[Chunk]) -> tuple[Stored, int]:
-        return self._multipart().run(
+    def _begun(self, source: SizedSource, plan: Plan, chunks: list[Chunk]) -> tuple[UploadRecord | None, Begun | Stored | None]:
+        """The record of this upload in a journal, and what an earlier attempt has left of it."""
+        if self._notes is None:
+            return None, None
+        record = UploadRecord(self._notes, source_of(source, self._attempts, self._headers, self._extra), plan.part_bytes)
+
+        def is_equal(part: CompletedPart) -> bool:
+            return has_bytes(chunks[part.number - 1], part.checksum, part.etag, is_encrypted=part.is_encrypted)
+
+        sizes = [chunk.size_bytes for chunk in chunks]
+        begun = begun_upload(self._notes, self._attempts, self._extra, record, sizes, is_equal)
+        return record, _with_checksums(begun, chunks) if isinstance(begun, Begun) else begun
+
+    def _in_parts(
+        self, source: SizedSource, chunks: list[Chunk], record: UploadRecord | None, begun: Begun | None = None
+    ) -> tuple[Stored, int]:
+        return self._multipart(record, begun).run(
             _sized_pieces(self._attempts, chunks, self._extra),
             width=lambda: self._config.max_concurrency,
             before_complete=source.check_unchanged,
             source=source,
         )
 
-    def _multipart(self) -> MultipartUpload:
+    def _multipart(self, record: UploadRecord | None, begun: Begun | None = None) -> MultipartUpload:
         headers, own_id = self._headers, None
         if self._config.sends_id and wants_id(headers, self._extra, is_multipart=True):
             own_id = new_id()
             headers = {**headers, ID_HEADER: own_id}
-        return MultipartUpload(self._attempts, headers, self._extra, own_id=own_id, has_checksums=True)
+        return MultipartUpload(
+            self._attempts, headers, self._extra, own_id=own_id, has_checksums=True, record=record, begun=begun
+        )
+
+
+def _with_checksums(begun: Begun, chunks: list[Chunk]) -> Begun:
+    """If some of the kept parts have a checksum, those without one get that of their bytes, which are equal."""
+    parts = begun.parts
+    algorithm = next((part.checksum.partition(':')[0] for part in parts.values() if part.checksum is not None), None)
+    if algorithm is None:
+        return begun
+    checked = {
+        number: part if part.checksum is not None else replace(part, checksum=chunks[number - 1].checksum(algorithm))
+        for number, part in parts.items()
+    }
+    return replace(begun, parts=checked)
 
 
 def _sized_pieces(attempts: Attempts, chunks: list[Chunk], extra: Extra) -> Iterator[Piece]:
