@@ -65,6 +65,9 @@ class Copies:
         else:
             result, before = self._between(ref, options, to)
             self._verify(before, result, options, to)
+        notes = options.get('notes')
+        if notes is not None:
+            notes.stored(result)
         try:
             # Data written to the source meanwhile are not in the copy, and must not be deleted.
             head(attempts, ref, reading, before.etag)
@@ -147,6 +150,7 @@ class Copies:
                 to.config,
                 Description(headers=headers, conditions=conditions, has_tags=has_tags),
                 extra,
+                options.get('notes'),
             )
 
     def _verify(self, source: ObjectInfo, result: TransferResult, options: Copy, to: Operations) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.jobs.notes import Notes
-from s3po.model import ListEntry, ObjectRef
+from s3po.model import ListEntry, ObjectRef, Outcome
 
 __all__ = [
     'DEFAULTS',
@@ -189,9 +189,9 @@ class DeleteOptions(_MissingOk, HeadOptions, total=False):
 class OtherStore(Protocol):
     """A Connection, as the destination of a copy to another store."""
 
-    silent: bool
-
-    def demand_requests(self, width: int) -> None: ...
+    @property
+    def endpoint_url(self) -> str | None: ...
+    def perform(self, call: Any) -> Outcome: ...
 
 
 class CopyOptions(TypedDict, total=False):

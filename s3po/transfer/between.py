@@ -22,6 +22,7 @@ from s3po.body import BytesChunk, Chunk, SizedSource
 from s3po.checksum import has_md5_form
 from s3po.config import TransferConfig
 from s3po.errors import AccessDenied, InvalidRequest, NetworkError, PreconditionFailed, SourceChanged, TransportError
+from s3po.jobs.notes import Notes
 from s3po.model import ObjectInfo, TransferResult
 from s3po.plan import Plan, plan_upload
 from s3po.s3 import Answer, Extra, Headers
@@ -31,7 +32,6 @@ from s3po.transfer.copying import carried
 from s3po.transfer.fetching import RESTARTS, check_size
 from s3po.transfer.integrity import Check, Mismatch, check_for, is_encrypted, kind_of
 from s3po.transfer.open_responses import READ_BYTES, read_exactly
-from s3po.transfer.ranges import Replaced
 from s3po.transfer.requesting import ObjectDownload
 from s3po.transfer.uploading import upload
 
@@ -58,7 +58,12 @@ class Description:
 
 
 def copy_between(
-    download: ObjectDownload, attempts: Attempts, config: TransferConfig, description: Description, extra: Extra
+    download: ObjectDownload,
+    attempts: Attempts,
+    config: TransferConfig,
+    description: Description,
+    extra: Extra,
+    notes: Notes | None = None,
 ) -> tuple[TransferResult, ObjectInfo]:
     """Copy an object to another store. Blocks until that store has confirmed it.
 
@@ -68,6 +73,7 @@ def copy_between(
         config: The settings of the other connection: the size of the parts, and how many are sent in parallel.
         description: The headers and tags of the new object.
         extra: The caller's further parameters for the upload.
+        notes: The journal's notes about the job; see upload().
 
     Returns:
         The result, and the description of the version that was copied.
@@ -80,20 +86,22 @@ def copy_between(
     """
     began, replaced, mismatched = time.monotonic(), 0, 0
     while True:
-        source = download.attempts.run('GetObject', functools.partial(_open, download, config))
+        is_new = notes is None or notes.upload is None
+        source = download.attempts.run('GetObject', functools.partial(_open, download, config, is_new=is_new))
         try:
-            result = _upload(attempts, source, description, _tags(download, source.info, description), extra)
-            _compare(source.info, result, attempts, extra)
-        except Replaced as error:
+            tagging = _tags(download, source.info, description)
+            result = _upload(attempts, source, description, tagging, extra, notes)
+            _compare(source, result, attempts, extra)
+        except _Replaced as error:
             replaced += 1
             if replaced > RESTARTS:
                 raise SourceChanged(f'{source.name} was replaced {replaced} times while it was copied') from error.__cause__
-        except Mismatch as error:
+        except _Differs as error:
             mismatched += 1
             # With a condition, the wrong copy would refuse the right one.
             if description.conditions or mismatched > download.attempts.integrity_retries:
-                error.attempts = mismatched
-                raise
+                error.mismatch.attempts = mismatched
+                raise error.mismatch from None
             download.attempts.retried += 1
         else:
             return _result(result, download.attempts, attempts, time.monotonic() - began), source.info
@@ -124,30 +132,41 @@ def _tags(download: ObjectDownload, info: ObjectInfo, description: Description) 
         return ''
 
 
-def _upload(attempts: Attempts, source: ObjectSource, description: Description, tagging: str, extra: Extra) -> TransferResult:
+def _upload(
+    attempts: Attempts, source: ObjectSource, description: Description, tagging: str, extra: Extra, notes: Notes | None
+) -> TransferResult:
     """Upload the source; without its tags if the other store does not accept them."""
     try:
-        return upload(attempts, source, source.config, description.of(source.info, tagging), extra)
+        return upload(attempts, source, source.config, description.of(source.info, tagging), extra, notes)
     except (AccessDenied, InvalidRequest) as error:
         if not tagging or (isinstance(error, InvalidRequest) and error.status != http.client.NOT_IMPLEMENTED):
             raise
         refusal = error
-    result = upload(attempts, source, source.config, description.of(source.info, ''), extra)
+    result = upload(attempts, source, source.config, description.of(source.info, ''), extra, notes)
     attempts.warn(f'the tags of the source are not copied: {refusal}')
     return result
 
 
-def _open(download: ObjectDownload, config: TransferConfig) -> ObjectSource:
-    """One attempt at the first request: reads a small object to its end, and of a large one the first part."""
+def _open(download: ObjectDownload, config: TransferConfig, *, is_new: bool) -> ObjectSource:
+    """One attempt at the first request: reads a small object to its end, and of a large one the first part.
+
+    Args:
+        download: The source.
+        config: The settings of the other connection.
+        is_new: False if an earlier run may have copied the first part.
+    """
     answer = download.get_all()
     try:
         data = b'' if answer.size_bytes >= 0 else _read_unsized(download, answer, config)
         size_bytes = answer.size_bytes if answer.size_bytes >= 0 else len(data)
         plan = plan_upload(size_bytes, config)
         check = check_for(download.checksum, answer, len(plan))
-        data = data or read_exactly(answer, plan.part_bytes if plan.is_multipart else size_bytes)
-        if check is not None and not plan.is_multipart:
-            check.verify_whole(download, data)
+        if not plan.is_multipart:
+            data = data or read_exactly(answer, size_bytes)
+            if check is not None:
+                check.verify_whole(download, data)
+        elif is_new:
+            data = read_exactly(answer, plan.part_bytes)
         if download.attempts.observer is not None:
             download.attempts.moved('GetObject', len(data))
         return ObjectSource(download, answer, plan, check, data, config)
@@ -167,12 +186,29 @@ def _read_unsized(download: ObjectDownload, answer: Answer, config: TransferConf
     return b''.join(pieces)
 
 
+class _Replaced(SourceChanged):
+    """The source was replaced by another version."""
+
+
+class _Differs(SourceChanged):
+    """The copied bytes are not the source's. (A SourceChanged, so that no journal keeps the upload.)
+
+    Attributes:
+        mismatch: What differs.
+    """
+
+    def __init__(self, mismatch: Mismatch) -> None:
+        super().__init__(str(mismatch))
+        self.mismatch = mismatch
+
+
 class ObjectSource(SizedSource):
     """One version of an object, as the source of an upload to another store.
 
     Attributes:
         info: The store's description of it.
         config: The settings of the upload.
+        is_compared: Whether all bytes were compared with the source's checksum.
     """
 
     def __init__(
@@ -202,6 +238,7 @@ class ObjectSource(SizedSource):
         self._data = data
         self._chunks: dict[int, _RangeChunk] = {}
         self._seen: set[int] = set()
+        self.is_compared = check is not None and not plan.is_multipart
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         if size_bytes == self.size_bytes:
@@ -231,20 +268,25 @@ class ObjectSource(SizedSource):
 
     def check_unchanged(self) -> None:
         """Compare the parts with the source's checksum, before the upload is completed. (Not if some were sent earlier.)"""
-        if self._check is not None and len(self._seen) == len(self._plan):
+        if self._check is None or len(self._seen) != len(self._plan):
+            return
+        try:
             self._check.verify(self._download)
+        except Mismatch as error:
+            raise _Differs(error) from error
+        self.is_compared = True
 
     def fetch(self, number: int, chunk: _RangeChunk) -> bytes:
         """Fetch the bytes of a part.
 
         Raises:
-            Replaced: The object was replaced by another version.
+            SourceChanged: The object was replaced by another version.
         """
         get = functools.partial(self._get, number, chunk.offset, chunk.size_bytes)
         try:
             return self._download.attempts.run('GetObject', get, part_number=number)
         except PreconditionFailed as error:
-            raise Replaced from error
+            raise _Replaced(f'{self.name} was replaced while it was copied') from error
 
     def _get(self, number: int, offset: int, size_bytes: int) -> bytes:
         """One attempt at the bytes of a part."""
@@ -252,7 +294,7 @@ class ObjectSource(SizedSource):
         answer = download.get((offset, offset + size_bytes), self.info.etag if self._is_pinned else None)
         try:
             if _version_of(answer) != self._version:
-                raise Replaced
+                raise _Replaced(f'{self.name} was replaced while it was copied')
             if (answer.offset, answer.size_bytes) != (offset, size_bytes):
                 raise download.wrong_range(answer, f'bytes {offset:,} to {offset + size_bytes:,} of {self.info.etag}')
             data = read_exactly(answer, size_bytes)
@@ -306,22 +348,27 @@ def _version_of(answer: Answer) -> tuple[object, ...]:
     return answer.etag, answer.whole_bytes, answer.version_id, answer.header('last-modified')
 
 
-def _compare(source: ObjectInfo, result: TransferResult, attempts: Attempts, extra: Extra) -> None:
+def _compare(source: ObjectSource, result: TransferResult, attempts: Attempts, extra: Extra) -> None:
     """Compare the copy with its source, where their checksums or ETags prove their bytes.
 
     Raises:
-        Mismatch: They differ.
+        _Differs: They differ.
     """
-    doing = f'copy to s3://{attempts.bucket}/{attempts.key}'
-    is_same_kind = result.checksum is not None and kind_of(result.checksum) == kind_of(source.checksum)
-    if is_same_kind and '-' not in kind_of(result.checksum):
-        if result.checksum != source.checksum:
-            raise Mismatch(f'{doing}: the copy has the checksum {result.checksum}, but its source has {source.checksum}')
+    info, doing = source.info, f'copy to s3://{attempts.bucket}/{attempts.key}'
+    kind = kind_of(result.checksum)
+    if kind and kind == kind_of(info.checksum) and '-' not in kind:
+        if result.checksum != info.checksum:
+            raise _Differs(
+                Mismatch(f'{doing}: the copy has the checksum {result.checksum}, but its source has {info.checksum}')
+            )
         return
-    are_md5 = has_md5_form(source.etag) and has_md5_form(result.etag) and not is_encrypted(source)
-    if not are_md5 or source.etag == result.etag:
-        return
-    # The ETag of an encrypted copy is no MD5, and only a HEAD tells whether it is encrypted.
+    are_md5 = has_md5_form(info.etag) and has_md5_form(result.etag) and not is_encrypted(info)
+    if not source.is_compared and are_md5 and info.etag != result.etag and not _may_differ(result, attempts, extra):
+        raise _Differs(Mismatch(f'{doing}: the copy has the ETag {result.etag}, but its source has {info.etag}'))
+
+
+def _may_differ(result: TransferResult, attempts: Attempts, extra: Extra) -> bool:
+    """Whether the ETag of a copy is perhaps no MD5. Only a HEAD tells whether the copy is encrypted."""
     reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
     version_id = version_to_read(result.version_id)
     look = functools.partial(
@@ -331,6 +378,5 @@ def _compare(source: ObjectInfo, result: TransferResult, attempts: Attempts, ext
         copy = attempts.run('HeadObject', look)
     except TransportError:
         # A copy may be forbidden to be read, or replaced by now.
-        return
-    if copy.etag == result.etag and not is_encrypted(copy):
-        raise Mismatch(f'{doing}: the copy has the ETag {copy.etag}, but its source has {source.etag}')
+        return True
+    return copy.etag != result.etag or is_encrypted(copy)

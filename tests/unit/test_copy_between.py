@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import json
+import pathlib
 from typing import Any
 
 import gevent
@@ -12,10 +15,14 @@ import pytest
 import s3po
 from s3po.config import MIB
 from s3po.errors import AccessDenied, ConfigurationError, IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
+from s3po.jobs import LOST, Call, JobRecord
+from s3po.model import ref_of
 from s3po.s3 import Stored
 from tests.conftest import BUCKET, impatient
+from tests.support.faults import Faults
 from tests.support.memory import MemoryTransport
 from tests.support.noise import noise
+from tests.support.notes import MemoryNotes
 
 PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
 DATA = noise(20 * MIB + 11)  # five parts
@@ -442,3 +449,126 @@ def test_failed_part(conn: s3po.Connection, to: s3po.Connection, memory: MemoryT
 
     assert not to.exists(BUCKET, 'copy')
     assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+# --- under a journal
+
+
+def run(conn: s3po.Connection, to: s3po.Connection, notes: MemoryNotes) -> Any:
+    """One run, with the notes as the last run left them."""
+    options = {'to_bucket': BUCKET, 'to_key': 'copy', 'to': to, 'notes': MemoryNotes(notes.file)}
+    return conn.perform(Call('copy', ref_of(BUCKET, 'key'), options)).value
+
+
+@pytest.fixture
+def notes(tmp_path: pathlib.Path) -> MemoryNotes:
+    return MemoryNotes(tmp_path / 'notes')
+
+
+@pytest.mark.parametrize('checksums', [False, True], ids=['ETags', 'checksums'])
+def test_next_run_continues(
+    memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes, *, checksums: bool
+) -> None:
+    """After a failure under a journal the next run fetches and sends the missing parts only."""
+    memory.keeps_checksums = other.keeps_checksums = checksums
+    one_at_a_time = dataclasses.replace(PARTS, max_concurrency=1)
+    conn = s3po.Connection(transport=memory, retry=impatient())
+    to = s3po.Connection(transport=other, retry=impatient(), config=one_at_a_time)
+    conn.upload(BUCKET, 'key', DATA)
+    other.fault = Faults('UploadPart', 4, *[s3po.ServerError('500')] * 4)
+    with pytest.raises(s3po.UploadError):
+        run(conn, to, notes)
+    memory.calls.clear()
+    other.calls.clear()
+    other.fault = None
+
+    result = run(conn, to, notes)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    assert result.parts == 5
+    assert [part for name, _, part in other.calls if name == 'UploadPart'] == [4, 5]
+    # The description of the source, and two parts.
+    assert names(memory) == ['GetObject'] * 3
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+def test_next_run_finds_another_version(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes
+) -> None:
+    """The upload of an earlier run is not continued with the parts of another version of the source."""
+    conn.upload(BUCKET, 'key', DATA)
+    other.fault = Faults('UploadPart', 4, *[s3po.ServerError('500')] * 4)
+    with pytest.raises(s3po.UploadError):
+        run(conn, to, notes)
+    other.fault = None
+    conn.upload(BUCKET, 'key', DATA[::-1])
+
+    run(conn, to, notes)
+
+    assert to.download(BUCKET, 'copy') == DATA[::-1]
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+@pytest.mark.parametrize('times', [1, 100])
+def test_replaced_under_a_journal(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes, times: int
+) -> None:
+    """The upload of a version that was replaced is not kept."""
+    conn.upload(BUCKET, 'key', DATA)
+    replaced_by(memory, times)
+
+    with contextlib.suppress(SourceChanged):
+        run(conn, to, notes)
+
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+def test_corrupted_under_a_journal(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes
+) -> None:
+    """An upload whose bytes differ from the source's checksum is not kept: no later run publishes its parts."""
+    memory.keeps_checksums = True
+    conn.upload(BUCKET, 'key', DATA)
+    found = memory.store.get(BUCKET, 'key')
+    memory.store.put(BUCKET, 'key', dataclasses.replace(found, body=b'?' + found.body[1:]))
+
+    with pytest.raises(IntegrityError):
+        run(conn, to, notes)
+
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+# --- failed copies
+
+
+def test_failed_copy_in_a_file(conn: s3po.Connection, other: Other, to: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """A file of failed jobs does not have the connection: the job fails with the fix, or gets another connection."""
+    conn.upload(BUCKET, 'key', b'data')
+    other.fault = Faults('PutObject', None, AccessDenied('403', status=403, code='AccessDenied'))
+    with conn.batch(1, on_error='collect') as batch:
+        batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+    batch.failed.save(tmp_path / 'failed.jsonl')
+    other.fault = None
+
+    again = conn.retry_failed(tmp_path / 'failed.jsonl', on_error='collect')
+    assert str(again.failed[0].error).endswith('of the other store; pass it: retry_failed(…, to=connection)')
+    assert not conn.exists(BUCKET, 'copy')
+
+    conn.retry_failed(tmp_path / 'failed.jsonl', to=to)
+    assert to.download(BUCKET, 'copy') == b'data'
+
+
+@pytest.mark.parametrize('endpoint', [None, 'https://other.example.com/'])
+def test_record_of_a_copy(endpoint: str | None) -> None:
+    """A record names the endpoint of the other store; its copy is never repeated within one store."""
+    to = s3po.Connection(endpoint_url=endpoint)
+    call = Call('copy', ref_of(BUCKET, 'key'), {'to_bucket': BUCKET, 'to_key': 'copy', 'to': to})
+
+    said = json.loads(json.dumps(JobRecord(call=call).to_json()))
+
+    expected = {} if endpoint is None else {'endpoint': 'https://other.example.com'}
+    assert said['to'] == {**expected, 'bucket': BUCKET, 'key': 'copy'}
+    assert JobRecord.from_json(said).call.options['to'] is LOST
+    within = Call('copy', ref_of(BUCKET, 'key'), {'to_bucket': BUCKET, 'to_key': 'copy'})
+    assert call.identity != within.identity
+    assert 'to' not in JobRecord.from_json(JobRecord(call=within).to_json()).call.options
