@@ -44,9 +44,11 @@ class Sink:
 
     Attributes:
         is_ordered: Whether write_at() must be called in order of the offsets, and once for each.
+        is_in_memory: Whether it keeps all bytes in memory that it allocates itself.
     """
 
     is_ordered = False
+    is_in_memory = False
 
     def identify(self, bucket: str, key: str, described: Described) -> Sink:
         """Set the object that will be written, and return the sink for its bytes: this one, or one that this one wraps.
@@ -101,6 +103,8 @@ class BytesSink(Sink):
     Attributes:
         described: The store's description of the object; None before the response.
     """
+
+    is_in_memory = True
 
     def __init__(self) -> None:
         self._buffer: io.BytesIO | None = None

@@ -322,7 +322,13 @@ class SeekableChunk(ReadChunk):
 
 
 class StreamSource(Source):
-    """A source of unknown length that is read once, in order."""
+    """A source of unknown length that is read once, in order.
+
+    Attributes:
+        is_written: Whether it is what the caller writes to an open file, and not read from the caller.
+    """
+
+    is_written = False
 
     def __init__(self, pieces: Iterator[bytes], name: str, *, close: Callable[[], None] | None = None) -> None:
         self.name = name
@@ -336,11 +342,7 @@ class StreamSource(Source):
 
     def next_chunk(self, size_bytes: int) -> Chunk:
         """Return the next size_bytes of the stream; fewer, or none, only at its end."""
-        while self._held_bytes + self._small_bytes < size_bytes:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._hold(piece)
+        self.fill(size_bytes)
         self._gather()
         taken: list[bytes | memoryview] = []
         while size_bytes and self._held:
@@ -353,6 +355,15 @@ class StreamSource(Source):
             size_bytes -= len(held)
             self._held_bytes -= len(held)
         return PiecesChunk(taken) if len(taken) > 1 else BytesChunk(taken[0] if taken else b'')
+
+    def fill(self, size_bytes: int) -> bool:
+        """Read until this many bytes are in memory. Returns False if the stream ends before."""
+        while self._held_bytes + self._small_bytes < size_bytes:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._hold(piece)
+        return True
 
     def _hold(self, piece: bytes) -> None:
         if len(piece) < SMALL_BYTES:

@@ -40,6 +40,7 @@ from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
 from s3po.jobs.durable import plain_endpoint
 from s3po.jobs.options import Key, OtherStore, shows
+from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
@@ -60,9 +61,15 @@ log = logging.getLogger(__name__)
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
-INTERNAL: Final = (
-    frozenset({'observer', 'perform', 'demand_requests', 'release_requests', 'endpoint_url', 'find_endpoint'}) | OLD_NAMES
-)
+INTERNAL: Final = OLD_NAMES | {
+    'demand_requests',
+    'endpoint_url',
+    'find_endpoint',
+    'memory_budget',
+    'observer',
+    'perform',
+    'release_requests',
+}
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -309,6 +316,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
+            max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
+                then. None for the connection's limit, 256 MiB by default.
         """
         return Batch(self, size, **options)
 
@@ -374,6 +383,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
+
+    def memory_budget(self) -> MemoryBudget:
+        """The budget of the transfers of this thread."""
+        return self._operations.memory()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

@@ -75,6 +75,7 @@ class Operations:
     Attributes:
         config: The settings of transfers, unless a call has its own.
         observer: Receives the events of all requests; None for no observer.
+        memory: Returns the budget of this thread's transfers, unless a call has its own.
         by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
             functions of s3po.connection.many and s3po.connection.copies are added by Connection.
     """
@@ -85,6 +86,7 @@ class Operations:
         self._wiring = wiring
         self.config = config
         self.observer: Observer | None = None
+        self.memory = wiring.memory
         self._policy = policy
         self._guard = Guard(config.checksum)
         self._pending_aborts = PendingAborts()
@@ -214,8 +216,8 @@ class Operations:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
             to_send = opened if compress is None else compressed(opened, compress)
-            notes = options.get('notes')
-            result = upload(attempts, to_send, options.get('config', self.config), sent, extra, notes)
+            notes, memory = options.get('notes'), options.get('memory', self.memory)
+            result = upload(attempts, to_send, options.get('config', self.config), sent, extra, notes, memory)
             if notes is not None:
                 notes.stored(result)
             if is_to_delete:
@@ -273,6 +275,7 @@ class Operations:
                 if_match=options.get('if_match'),
                 version_id=ref.version_id,
                 extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
+                memory=options.get('memory', self.memory),
             )
         )
         return fetched, attempts, opened

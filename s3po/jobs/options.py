@@ -252,11 +252,12 @@ class BucketOptions(TypedDict, total=False):
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
-    `config`, `observer` and `notes` are for other rooms of s3po: how this one object is cut into parts, the receiver of its
-    events, after the connection's, and the journal's notes about the job.
+    `config`, `memory`, `observer` and `notes` are for other rooms of s3po: how this one object is cut into parts, the budget of
+    its batch, the receiver of its events, after the connection's, and the journal's notes about the job.
     """
 
     config: TransferConfig
+    memory: Callable[[], Any]
     observer: Any
     notes: Notes | None
 
@@ -274,9 +275,10 @@ class UploadFile(Send, total=False):
 
 
 class Fetch(DownloadFileOptions, total=False):
-    """What all downloads have in common; `config`, `observer` and `notes` as for uploads."""
+    """What all downloads have in common; `config`, `memory`, `observer` and `notes` as for uploads."""
 
     config: TransferConfig
+    memory: Callable[[], Any]
     observer: Any
     notes: Notes | None
 
@@ -326,7 +328,7 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 # The operations on a bucket, not on one object.
 ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
 # Options for other rooms of s3po. They are objects of this process.
-INTERNAL: Final = frozenset({'config', 'notes', 'observer'})
+INTERNAL: Final = frozenset({'config', 'memory', 'notes', 'observer'})
 # The names that callers may give for each operation.
 NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.

@@ -36,6 +36,9 @@ def download(what: ObjectDownload) -> Fetched:
         except Exception as failure:  # noqa: BLE001  (any error is noted)
             error.add_note(str(failure))
         raise
+    finally:
+        if what.room is not None:
+            what.room.close()
     return fetched
 
 

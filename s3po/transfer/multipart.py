@@ -81,7 +81,7 @@ class MultipartUpload:
 
         Args:
             pieces: The parts in order. The next one is requested when there is room for it.
-            width: Returns how many parts may be in flight when the next one is requested.
+            width: Returns how many parts may be in flight when the next one is requested; at least one.
             before_complete: Called when all parts are stored; an error that it raises aborts the upload.
             source: The source of the parts; held until the last one has ended.
 
@@ -224,7 +224,9 @@ class MultipartUpload:
             done.append(part)
 
         while True:
-            group.wait_below(width())
+            group.check()
+            while len(group) >= width():
+                group.wait_below(len(group))
             piece = next(pieces, None)
             if piece is None:
                 break

@@ -185,10 +185,12 @@ class Ranges:
 
     def _fetch_in_order(self, group: PartGroup, first: OpenResponse | None, parts: Iterator[Part]) -> None:
         """Fetch several parts at once, hold back those that arrive early, and write all in order."""
-        sink, width = self._download.sink, self._download.config.max_concurrency
+        sink, width, room = self._download.sink, self._download.config.max_concurrency, self._download.room
+        part_bytes = self._plan.part_bytes
         ahead: collections.deque[tuple[Part, gevent.event.AsyncResult[bytes]]] = collections.deque()
         while True:
-            while len(ahead) < width:
+            # There is room for the first missing part; others are fetched if there is more.
+            while len(ahead) < width and (not ahead or room is None or room.try_fit((len(ahead) + 1) * part_bytes)):
                 part = next(parts, None)
                 if part is None:
                     break
@@ -203,6 +205,9 @@ class Ranges:
             # If one part failed, the others were killed, and their results show only that.
             group.check()
             sink.write_at(part.offset, data)
+            del data, result
+            if room is not None:
+                room.shrink(max(1, len(ahead)) * part_bytes)
 
     def _fetch_ahead(self, part: Part, first: OpenResponse | None, result: gevent.event.AsyncResult[bytes]) -> None:
         data = b''
