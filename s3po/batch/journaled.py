@@ -110,7 +110,7 @@ class Journaled:
         outcome = self._carry_out(job, entry, call, found, perform)
         entry.result = outcome.value
         if job.callback is not None and not entry.is_stored and entry.identity.can_skip:
-            self._ledger.stored(entry, outcome.value, _stat_after(entry))
+            self._ledger.stored(entry, outcome.value)
         return outcome
 
     def end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
@@ -207,7 +207,7 @@ class Journaled:
 
     def _carry_out(self, job: Job, entry: Entry, call: Call, found: Mapping[str, Any] | None, perform: Perform) -> Outcome:
         entry.has_begun = True
-        entry.wants_stored = job.callback is not None or self._deletes(entry, call)
+        entry.wants_stored = job.callback is not None or call.operation == 'move' or self._deletes(entry, call)
         if call.operation.startswith('upload') and entry.identity.path is not None:
             entry.stat = stat_of(entry.identity.path)
         call = self._noted(entry, call)
@@ -265,7 +265,7 @@ class Journaled:
             if _has_changed(entry):
                 self._ledger.begin(entry)
             else:
-                self._ledger.done(entry, entry.result, _stat_after(entry))
+                self._ledger.done(entry)
             return
         if entry.notes is not None and entry.notes.has_kept:
             self._kept += 1
@@ -311,12 +311,6 @@ def _has_changed(entry: Entry) -> bool:
     except Exception:  # noqa: BLE001  (the caller may have closed or released it)
         return True
     return identity is None or identity.digest != entry.identity.digest
-
-
-def _stat_after(entry: Entry) -> tuple[int, int, int] | None:
-    """The stat for the record: of the source when the job began, or of the target now."""
-    path = entry.identity.path
-    return stat_of(path) if path is not None and entry.call.operation.startswith('download') else entry.stat
 
 
 def _destination(call: Call) -> tuple[str, str]:

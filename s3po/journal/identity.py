@@ -43,9 +43,10 @@ class Identity:
             identified.
         path: The local path; None for none.
         options: The other options as JSON; '' for none.
+        to_endpoint: The URL of another store that a copy writes to; '' for the same store.
     """
 
-    __slots__ = ('also', 'can_skip', 'digest', 'on', 'options', 'path', 'reads')
+    __slots__ = ('also', 'can_skip', 'digest', 'on', 'options', 'path', 'reads', 'to_endpoint')
 
     def __init__(self, digest: bytes, on: int, options: str, *, can_skip: bool, path: str | None) -> None:
         self.digest = digest
@@ -55,6 +56,7 @@ class Identity:
         self.path = path
         self.also: tuple[int, ...] = ()
         self.reads = 0
+        self.to_endpoint = ''
 
 
 def identity_of(call: Call) -> Identity | None:
@@ -116,12 +118,13 @@ def _of_transfer(operation: str, ref: ObjectRef, place: Any, what: str, options:
 
 def _of_copy(operation: str, ref: ObjectRef, given: Mapping[str, Any], what: str, options: str) -> Identity:
     to = given.get('to')
-    endpoint = '' if to is None else str(to.find_endpoint())
+    endpoint = '' if to is None else to.find_endpoint() or 'AWS'
     bucket, key = str(given.get('to_bucket')), str(given.get('to_key'))
     source = object_hash(ref.bucket, ref.key)
     found = Identity(
         _digest(f'{what}{endpoint}\0{bucket}\0{key}'), object_hash(bucket, key, endpoint), options, can_skip=True, path=None
     )
+    found.to_endpoint = endpoint
     if operation == 'move':
         found.also = (source,)
     elif ref.version_id is None:

@@ -95,6 +95,12 @@ class Entry:
             self._head = head_of(self.call, self.identity)
         return self._head
 
+    @property
+    def recorded_stat(self) -> Stat | None:
+        """The stat for a record: of the source when the job began, or of the target now."""
+        path = self.identity.path
+        return stat_of(path) if path is not None and self.call.operation.startswith('download') else self.stat
+
     # --- for JobNotes
 
     def note(self, state: str, note: Mapping[str, Any], *, begins: bool) -> None:
@@ -105,7 +111,7 @@ class Entry:
     def store(self, result: TransferResult) -> None:
         """Write that the transfer is complete, if something follows it."""
         if self.wants_stored and self.identity.can_skip:
-            self._ledger.stored(self, result, self.stat)
+            self._ledger.stored(self, result)
 
 
 class Ledger:
@@ -212,16 +218,17 @@ class Ledger:
         """Write that a job begins: its destinations may change, whatever their earlier records are."""
         self.write(entry, entry.text, 'begun')
 
-    def stored(self, entry: Entry, result: object, stat: Stat | None) -> None:
+    def stored(self, entry: Entry, result: object) -> None:
         """Write that the transfer of a job is complete, and that its callback or the deletion of its source follows."""
         text = result_text(result) if isinstance(result, TransferResult) else ''
-        self.write(entry, f'{entry.text}{text}{stat_text(stat)}', 'stored')
+        self.write(entry, f'{entry.text}{text}{stat_text(entry.recorded_stat)}', 'stored')
         entry.is_stored = True
 
-    def done(self, entry: Entry, result: object, stat: Stat | None) -> None:
+    def done(self, entry: Entry) -> None:
         """Write that a job is done."""
+        result = entry.result
         text = result_text(result) if isinstance(result, TransferResult) else ''
-        self.write(entry, f'{entry.text}{text}{stat_text(stat)}', DONE)
+        self.write(entry, f'{entry.text}{text}{stat_text(entry.recorded_stat)}', DONE)
         self._kept.pop((entry.identity.digest, entry.n), None)
 
     def failed(self, entry: Entry, error: BaseException) -> None:

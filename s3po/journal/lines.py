@@ -74,7 +74,8 @@ def head_of(call: Call, identity: Identity) -> str:
     if identity.path is not None:
         text += f',"path":{quoted(identity.path)}'
     if 'to_key' in options:
-        text += f',"to":{{"bucket":{quoted(str(options.get("to_bucket")))},"key":{quoted(str(options["to_key"]))}}}'
+        endpoint = f'"endpoint":{quoted(identity.to_endpoint)},' if identity.to_endpoint else ''
+        text += f',"to":{{{endpoint}"bucket":{quoted(str(options.get("to_bucket")))},"key":{quoted(str(options["to_key"]))}}}'
     if identity.options:
         text += f',"opts":{identity.options}'
     return text
