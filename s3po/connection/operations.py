@@ -52,6 +52,7 @@ from s3po.transfer import (
     PendingAborts,
     abort_pending,
     download,
+    download_record,
     result_of,
     upload,
 )
@@ -250,7 +251,11 @@ class Operations:
     def _download_to(self, target: Any, ref: ObjectRef, options: Fetch) -> Outcome:
         began = time.monotonic()
         fetched, attempts, _ = self._fetch(ref, target, options)
-        return outcome_of(result_of(attempts, fetched, time.monotonic() - began))
+        result = result_of(attempts, fetched, time.monotonic() - began)
+        notes = options.get('notes')
+        if notes is not None:
+            notes.stored(result)
+        return outcome_of(result)
 
     def _fetch(self, ref: ObjectRef, target: Any, options: Fetch) -> tuple[Fetched, Attempts, Sink]:
         """Download an object. Returns its attempts and the sink of the target too."""
@@ -262,7 +267,10 @@ class Operations:
             check_byte_range(byte_range)
         if 'decompress' in options or max_decompressed_size is not None:
             check_decompress(decompress, max_decompressed_size, byte_range)
-        opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
+        notes, job = options.get('notes'), None
+        if notes is not None and byte_range is None:
+            job = f'{ref.bucket}\0{ref.key}\0{ref.version_id}\0{config.checksum}'
+        opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync, job=job)
         if decompress is not False and byte_range is None:
             sink = decompressing(opened, ref, decompress=decompress, max_bytes=max_decompressed_size)
         attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError, options.get('observer'))
@@ -275,6 +283,7 @@ class Operations:
                 if_match=options.get('if_match'),
                 version_id=ref.version_id,
                 extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
+                record=download_record(notes, opened),
                 memory=options.get('memory', self.memory),
             )
         )

@@ -8,6 +8,7 @@ their children would wait for ever.
 from s3po.transfer.aborting import abort_pending, abort_upload
 from s3po.transfer.attempts import Attempts, ObservedAttempts
 from s3po.transfer.between import Description, copy_between
+from s3po.transfer.continuing import download_record
 from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
@@ -29,6 +30,7 @@ __all__ = [
     'copy_between',
     'copy_object',
     'download',
+    'download_record',
     'result_of',
     'upload',
 ]

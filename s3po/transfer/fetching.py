@@ -19,7 +19,7 @@ from s3po.s3 import Answer
 from s3po.s3.expected import is_strong
 from s3po.transfer.integrity import Check, check_for
 from s3po.transfer.open_responses import READ_BYTES, OpenResponse, read_exactly
-from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced
+from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced, kept_ranges
 from s3po.transfer.requesting import Fetched, ObjectDownload
 
 __all__ = ['READ_BYTES', 'RESTARTS', 'check_size', 'fetch']
@@ -36,9 +36,11 @@ def fetch(download: ObjectDownload) -> Fetched:
         Mismatch: The bytes of an object in parts differ from the stored ones.
     """
     attempts, replaced, is_one_stream = download.attempts, 0, False
+    kept = None if download.record is None else kept_ranges(download, download.record)
     while True:
         request = functools.partial(_request, download, is_one_stream=is_one_stream)
-        found = attempts.run_without_slot('GetObject', request)
+        found = attempts.run_without_slot('GetObject', request) if kept is None else kept
+        kept = None
         if isinstance(found, Fetched):
             return found
         if found is None:
