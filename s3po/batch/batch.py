@@ -16,6 +16,7 @@ from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Runner
 from s3po.batch.stopping import Stopping
@@ -74,6 +75,7 @@ class Batch(Calls):
         replay_callbacks: bool = False,
         fsync: bool = False,
         max_memory: int | None = None,
+        receipts: bool = False,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -86,17 +88,19 @@ class Batch(Calls):
             replay_callbacks=replay_callbacks,
             fsync=fsync,
             max_memory=max_memory,
+            receipts=receipts,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
-        self._counting = Counting(connection, self._trip, keep_results=keep_results)
+        recorded = Receipts(connection) if receipts else None
+        self._counting = Counting(connection, self._trip, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
-        self._runner = Runner(connection, end, job_timeout_s, memory, kept, self._journaled)
+        self._runner = Runner(connection, end, job_timeout_s, memory, kept, self._journaled, recorded)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._stopping = Stopping(self.home, self._counting, self._workers, limits)
         self._watch = watch_hub(self._counting.is_idle)

@@ -15,6 +15,7 @@ import gevent.event
 from s3po.batch.failed import FailedJob, FailedJobs
 from s3po.batch.job import Job
 from s3po.batch.limits import Performer
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport, how_to_go_on
 from s3po.batch.running import activity_of
 from s3po.batch.unread import Unread
@@ -44,13 +45,22 @@ class Counting:
         is_idle: Set while no job is open.
     """
 
-    def __init__(self, connection: Performer, on_failure: Callable[[], None], *, keep_results: bool) -> None:
+    def __init__(
+        self,
+        connection: Performer,
+        on_failure: Callable[[], None],
+        *,
+        keep_results: bool,
+        receipts: Receipts | None = None,
+    ) -> None:
         """
         Args:
             connection: Its observer receives the events of the jobs.
             on_failure: Called after a job has failed.
             keep_results: Whether to keep the jobs.
+            receipts: Records the jobs that end; None for no receipts.
         """
+        self._receipts = receipts
         self._connection = connection
         self._observer = connection.observer
         self._on_failure = on_failure
@@ -84,6 +94,8 @@ class Counting:
         if isinstance(error, ConfigurationError):
             # `silent` covers failed transfers, not mistakes in the call.
             job.is_silent = False
+        if self._receipts is not None and job.call is not None:
+            self._receipts.add(job, error, is_cancelled=is_cancelled)
         job.end(value, error)
         if self._observer is not None:
             report(self._observer.ended, activity_of(job), error)
@@ -139,6 +151,7 @@ class Counting:
             size_bytes=size_bytes,
             retries=retries,
             seconds=until - self._began_at if self.submitted else 0.0,
+            receipts=self._receipts,
         )
 
     def _keep(self, job: Job, *, is_cancelled: bool) -> None:

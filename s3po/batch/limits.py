@@ -33,6 +33,7 @@ class BatchOptions(TypedDict, total=False):
     replay_callbacks: bool
     fsync: bool
     max_memory: int | None
+    receipts: bool
 
 
 class Performer(Protocol):
@@ -99,6 +100,7 @@ class BatchLimits:
     replay_callbacks: bool = False
     fsync: bool = False
     max_memory: int | None = None
+    receipts: bool = False
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -111,6 +113,10 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+        if not isinstance(self.receipts, bool):
+            raise ConfigurationError(
+                f'receipts must be True or False, not {self.receipts!r}; batch.report().save(path) writes them'
+            )
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")

@@ -326,6 +326,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
             replay_callbacks: With a journal: call the callbacks of skipped jobs too.
             fsync: With a journal: synchronise each record with the disk, so that it survives a power cut too.
+            receipts: True: each job that ends is recorded, in a temporary file. `batch.report().save(path)` writes the records,
+                and `verify(path)` compares the store with them. Costs about 30 µs a job.
 
         Raises:
             ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
