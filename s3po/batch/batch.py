@@ -14,6 +14,7 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.progressing import BatchProgress
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Runner
 from s3po.batch.stopping import Stopping
@@ -26,8 +27,10 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
+from s3po.progress import Meter, check_progress
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -67,6 +70,7 @@ class Batch(Calls):
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
         max_memory: int | None = None,
+        progress: ProgressOption = None,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -80,10 +84,12 @@ class Batch(Calls):
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
-        self._counting = Counting(connection, self._trip, keep_results=keep_results)
+        check_progress(progress)
+        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._runner = Runner(connection, self._counting.end, job_timeout_s, memory, kept)
+        self._runner = Runner(connection, self._counting.end, job_timeout_s, memory, kept, self._progress)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._stopping = Stopping(self.home, self._counting, self._workers, limits)
         self._watch = watch_hub(self._counting.is_idle)
@@ -232,6 +238,8 @@ class Batch(Calls):
             self._workers.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
+            if self._progress is not None:
+                self._progress.close()
 
     def __enter__(self) -> Self:
         return self

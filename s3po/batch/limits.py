@@ -9,6 +9,7 @@ from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
@@ -27,6 +28,7 @@ class BatchOptions(TypedDict, total=False):
     job_timeout_s: float | None
     max_failures: int | None
     max_memory: int | None
+    progress: ProgressOption
 
 
 class Performer(Protocol):
@@ -51,6 +53,10 @@ class Performer(Protocol):
 
     def perform(self, call: Call) -> Outcome:
         """Carry out a call. Raises what it raises when it is not silent."""
+        ...
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
         ...
 
     def memory_budget(self) -> MemoryBudget:

@@ -13,6 +13,7 @@ import gevent
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.limits import Performer
 from s3po.batch.memory import KeptValues, perform_within
+from s3po.batch.progressing import BatchProgress
 from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
@@ -45,6 +46,7 @@ class Runner:
         job_timeout_s: float | None = None,
         memory: MemoryBudget | None = None,
         kept: KeptValues | None = None,
+        progress: BatchProgress | None = None,
     ) -> None:
         """
         Args:
@@ -53,10 +55,12 @@ class Runner:
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
             kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
+            progress: Counts the bytes of transfers; None for no progress.
         """
         perform = connection.perform
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
+        self._progress = progress
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -74,7 +78,8 @@ class Runner:
                     raise job.refusal
                 if self._observer is not None:
                     report(self._observer.began, activity_of(job))
-                outcome = self._perform(job.call if self._job_timeout_s is None else self._limited(job.call))
+                call = job.call if self._job_timeout_s is None else self._limited(job.call)
+                outcome = self._perform(call) if self._progress is None else self._progress.perform(job, call, self._perform)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False

@@ -50,6 +50,9 @@ class Performer:
         finally:
             self.running -= 1
 
+    def width(self) -> int:
+        return 8
+
     def memory_budget(self) -> MemoryBudget:
         return MemoryBudget(256 * MIB)
 
