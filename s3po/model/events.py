@@ -12,8 +12,8 @@ class ProgressEvent:
     """The state of a batch, a transfer or an open file. The argument of the function that was given as `progress`.
 
     The bytes are those of the objects as they are sent and received: of a compressed upload, the compressed ones. Bytes that
-    have to be transferred again, and those of a failed job, are subtracted, so `bytes_done` may become smaller. Of a file that is
-    open for reading, they are the bytes that were fetched, which may be more than its size.
+    have to be transferred again, and those of a failed job, are subtracted, so `bytes_done` may become smaller. For a file that
+    is open for reading, they are the bytes that were fetched, which may be more than its size.
 
     Attributes:
         jobs_done: The jobs that have ended, failed ones included. A transfer without a batch is one job.
