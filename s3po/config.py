@@ -55,6 +55,12 @@ class TransferConfig:
             size of the widest open batch, and at least `max_concurrency`.
         connect_timeout_s: How long to wait for a connection.
         read_timeout_s: How long to wait for the next bytes of a response.
+        throttle_timeout_s: How long a request that the store refuses because of the load (SlowDown, 503, 429, or a response
+            with Retry-After) is repeated without counting against the retries; 0 to count these too. Without retries
+            (`retries=0`) it is never repeated.
+        requests_per_s: How many requests of a connection may begin per second; None for no limit.
+        bandwidth_bytes_per_s: How many bytes a connection may send and receive per second, together; None for no limit. (Not
+            supported by the boto transport.)
         min_bytes_per_s: A slower body, measured over 30 s of waiting for the network, is aborted and retried; 0 for no limit.
             (Not supported by the boto transport.)
         payload_signing: Whether the data of uploads is part of the signature: 'signed', 'unsigned', or 'auto', which signs data
@@ -85,6 +91,9 @@ class TransferConfig:
     max_requests: int | None = None
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
+    throttle_timeout_s: float = 900.0
+    requests_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None = None
     min_bytes_per_s: int = 1024
     payload_signing: str = 'auto'
     checksum: str = 'auto'
@@ -101,6 +110,12 @@ class TransferConfig:
         if self.max_requests is not None:
             _check_range('max_requests', self.max_requests, 1, None)
         _check_range('min_bytes_per_s', self.min_bytes_per_s, 0, None)
+        if self.throttle_timeout_s != 0 and not is_seconds(self.throttle_timeout_s):
+            raise ConfigurationError(f'throttle_timeout_s must be a number of seconds from 0, not {self.throttle_timeout_s!r}')
+        for name in ('requests_per_s', 'bandwidth_bytes_per_s'):
+            value = getattr(self, name)
+            if value is not None and not is_seconds(value):
+                raise ConfigurationError(f'{name} must be a number above 0, or None for no limit, not {value!r}')
         if self.payload_signing not in PAYLOAD_SIGNING:
             raise ConfigurationError(f"payload_signing must be 'auto', 'signed' or 'unsigned', not {self.payload_signing!r}")
         if self.checksum not in CHECKSUMS:
