@@ -5,6 +5,9 @@ Limits are from https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.htm
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s3po.checks import is_seconds, is_whole
@@ -36,8 +39,9 @@ MAX_PRESIGN_S = 7 * 24 * 3600
 CHECKSUMS = ('auto', 'none', 'crc64nvme', 'crc32c', 'crc32', 'sha256', 'md5')
 PAYLOAD_SIGNING = ('auto', 'signed', 'unsigned')
 
-# The most bytes of a stream that one upload buffers, whatever the size of its parts; at least one part is buffered.
-STREAM_BUFFER_BYTES = 256 * MIB
+MAX_MEMORY_BYTES = 256 * MIB
+# A smaller limit is a mistake in the unit.
+LEAST_MEMORY_BYTES = MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,9 @@ class TransferConfig:
         max_concurrency: How many parts of one object are transferred at once.
         max_requests: How many requests of a connection are in flight at once, over all objects and parts. None: as many as the
             size of the widest open batch, and at least `max_concurrency`.
+        max_memory: How many bytes the transfers of a connection hold in memory at once: bodies that are downloaded into memory,
+            parts of streams, parts that arrive early, buffers, and what open files read ahead. Transfers wait for room. Data of
+            the caller and results do not count. Each native thread that uses the connection has a limit of its own.
         connect_timeout_s: How long to wait for a connection.
         read_timeout_s: How long to wait for the next bytes of a response.
         throttle_timeout_s: How long a request that the store refuses because of the load (SlowDown, 503, 429, or a response
@@ -91,15 +98,24 @@ class TransferConfig:
     max_requests: int | None = None
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
-    throttle_timeout_s: float = 900.0
-    requests_per_s: float | None = None
-    bandwidth_bytes_per_s: float | None = None
     min_bytes_per_s: int = 1024
     payload_signing: str = 'auto'
     checksum: str = 'auto'
     sends_id: bool = True
     use_tmp_file: bool = True
     fsync: bool = False
+    # New fields are added at the end: a pickle has the values in this order.
+    max_memory: int = MAX_MEMORY_BYTES
+    throttle_timeout_s: float = 900.0
+    requests_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None = None
+
+    def __setstate__(self, state: Sequence[object]) -> None:
+        """Restore a pickle, also one of an earlier version, which has fewer fields."""
+        fields = dataclasses.fields(self)
+        added = (each.default for each in fields[len(state) :])
+        for each, value in zip(fields, itertools.chain(state, added), strict=True):
+            object.__setattr__(self, each.name, value)
 
     def __post_init__(self) -> None:
         _check_range('multipart_threshold', self.multipart_threshold, 0, MAX_PUT_BYTES)
@@ -109,6 +125,7 @@ class TransferConfig:
         _check_range('max_concurrency', self.max_concurrency, 1, MAX_PARTS)
         if self.max_requests is not None:
             _check_range('max_requests', self.max_requests, 1, None)
+        check_memory(self.max_memory)
         _check_range('min_bytes_per_s', self.min_bytes_per_s, 0, None)
         if self.throttle_timeout_s != 0 and not is_seconds(self.throttle_timeout_s):
             raise ConfigurationError(f'throttle_timeout_s must be a number of seconds from 0, not {self.throttle_timeout_s!r}')
@@ -124,6 +141,15 @@ class TransferConfig:
             value = getattr(self, name)
             if not is_seconds(value):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, not {value!r}')
+
+
+def check_memory(value: object) -> None:
+    """Check the argument `max_memory`.
+
+    Raises:
+        ConfigurationError: It is not a number of bytes, or less than a MiB.
+    """
+    _check_range('max_memory', value, LEAST_MEMORY_BYTES, None, hint=' (it is in bytes)')
 
 
 def _check_range(name: str, value: object, lowest: int, highest: int | None, *, hint: str = '') -> None:

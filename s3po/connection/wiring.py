@@ -25,6 +25,7 @@ from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor, Tokens
 from s3po.http import HTTPClient
+from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
 from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
@@ -52,7 +53,7 @@ class Wiring:
         """
         Args:
             settings: The settings of clients.
-            config: Its `max_concurrency` and `max_requests` limit the governors.
+            config: Its `max_concurrency` and `max_requests` limit the governors, its `max_memory` the memory.
             kind: 'auto', 'wire', 'boto', or the caller's transport, which is used for all buckets.
         """
         self._settings = settings
@@ -138,6 +139,10 @@ class Wiring:
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
         return self._hubs.get().governor
+
+    def memory(self) -> MemoryBudget:
+        """The memory of this thread's transfers."""
+        return self._hubs.get().memory
 
     def close(self) -> None:
         """Close the kept connections of this thread."""
@@ -226,6 +231,7 @@ class _HubState:
             bandwidth=bandwidth,
             throttle_timeout_s=config.throttle_timeout_s,
         )
+        self.memory = MemoryBudget(config.max_memory)
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.requester: Requester | None = None
