@@ -6,29 +6,33 @@ Invariant: only the batch's own interruption cancels a job. A job that anything 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gevent
 
 from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.journaled import End
 from s3po.batch.limits import Performer
 from s3po.batch.memory import KeptValues, perform_within
-from s3po.batch.progressing import BatchProgress
 from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.jobs import Call
 from s3po.memory import MemoryBudget
+from s3po.model import Outcome
 from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
-__all__ = ['Runner', 'activity_of']
+__all__ = ['Layer', 'Runner', 'activity_of']
 
 
-class End(Protocol):
-    """Ends a job with a value or an error."""
+class Layer(Protocol):
+    """Something around the connection, such as a journal. A batch without its feature has no such layer."""
 
-    def __call__(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None: ...
+    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+        """Carry out the call of a job, by `perform` or without it."""
+        ...
 
 
 class Runner:
@@ -46,7 +50,7 @@ class Runner:
         job_timeout_s: float | None = None,
         memory: MemoryBudget | None = None,
         kept: KeptValues | None = None,
-        progress: BatchProgress | None = None,
+        layers: Sequence[Layer] = (),
     ) -> None:
         """
         Args:
@@ -55,12 +59,12 @@ class Runner:
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
             kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
-            progress: Counts the bytes of transfers; None for no progress.
+            layers: What carries out the calls around the connection, the outermost first.
         """
         perform = connection.perform
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
-        self._progress = progress
+        self._layers = layers
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -79,7 +83,7 @@ class Runner:
                 if self._observer is not None:
                     report(self._observer.began, activity_of(job))
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
-                outcome = self._perform(call) if self._progress is None else self._progress.perform(job, call, self._perform)
+                outcome = self._through(job, call) if self._layers else self._perform(call)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
@@ -106,6 +110,12 @@ class Runner:
             if not job.has_ended and self._process is process.mark:
                 # A defect in s3po: without this, the batch would wait for ever.
                 self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
+
+    def _through(self, job: Job, call: Call, depth: int = 0) -> Outcome:
+        """Carry out a call through the layers from this one on."""
+        if depth == len(self._layers):
+            return self._perform(call)
+        return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, depth + 1))
 
     def _limited(self, call: Call) -> Call:
         """The call with the batch's time limit, unless it has its own. A failed job does not keep that of its batch."""
