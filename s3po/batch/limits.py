@@ -50,6 +50,10 @@ class Performer(Protocol):
         """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        ...
+
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""
         ...

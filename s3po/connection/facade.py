@@ -60,7 +60,10 @@ log = logging.getLogger(__name__)
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
 INTERNAL: Final = (
-    frozenset({'observer', 'perform', 'demand_requests', 'release_requests', 'endpoint_url', 'find_endpoint'}) | OLD_NAMES
+    frozenset(
+        {'observer', 'perform', 'demand_requests', 'release_requests', 'renew_credentials', 'endpoint_url', 'find_endpoint'}
+    )
+    | OLD_NAMES
 )
 
 
@@ -370,6 +373,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
+
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        self._wiring.renew_credentials()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

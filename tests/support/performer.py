@@ -24,6 +24,7 @@ class Performer:
         self.performed: list[str] = []
         self.running = 0
         self.peak = 0
+        self.renewals = 0
         self.gate = gevent.event.Event()
         self.demands: list[int] = []
         self.cleaned: list[str] = []
@@ -47,6 +48,9 @@ class Performer:
             raise
         finally:
             self.running -= 1
+
+    def renew_credentials(self) -> None:
+        self.renewals += 1
 
     def demand_requests(self, width: int) -> None:
         self.demands.append(width)
