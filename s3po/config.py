@@ -36,8 +36,9 @@ MAX_PRESIGN_S = 7 * 24 * 3600
 CHECKSUMS = ('auto', 'none', 'crc64nvme', 'crc32c', 'crc32', 'sha256', 'md5')
 PAYLOAD_SIGNING = ('auto', 'signed', 'unsigned')
 
-# The most bytes of a stream that one upload buffers, whatever the size of its parts; at least one part is buffered.
-STREAM_BUFFER_BYTES = 256 * MIB
+MAX_MEMORY_BYTES = 256 * MIB
+# A smaller limit is a mistake in the unit.
+LEAST_MEMORY_BYTES = MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,9 @@ class TransferConfig:
         max_concurrency: How many parts of one object are transferred at once.
         max_requests: How many requests of a connection are in flight at once, over all objects and parts. None: as many as the
             size of the widest open batch, and at least `max_concurrency`.
+        max_memory: How many bytes the transfers of a connection hold in memory at once: bodies that are downloaded into memory,
+            parts of streams, parts that arrive early, buffers, and what open files read ahead. Transfers wait for room. Data of
+            the caller and results do not count. Each native thread that uses the connection has a limit of its own.
         connect_timeout_s: How long to wait for a connection.
         read_timeout_s: How long to wait for the next bytes of a response.
         min_bytes_per_s: A slower body, measured over 30 s of waiting for the network, is aborted and retried; 0 for no limit.
@@ -83,6 +87,7 @@ class TransferConfig:
     multipart_copy_chunksize: int = 512 * MIB
     max_concurrency: int = 8
     max_requests: int | None = None
+    max_memory: int = MAX_MEMORY_BYTES
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     min_bytes_per_s: int = 1024
@@ -100,6 +105,7 @@ class TransferConfig:
         _check_range('max_concurrency', self.max_concurrency, 1, MAX_PARTS)
         if self.max_requests is not None:
             _check_range('max_requests', self.max_requests, 1, None)
+        check_memory(self.max_memory)
         _check_range('min_bytes_per_s', self.min_bytes_per_s, 0, None)
         if self.payload_signing not in PAYLOAD_SIGNING:
             raise ConfigurationError(f"payload_signing must be 'auto', 'signed' or 'unsigned', not {self.payload_signing!r}")
@@ -109,6 +115,15 @@ class TransferConfig:
             value = getattr(self, name)
             if not is_seconds(value):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, not {value!r}')
+
+
+def check_memory(value: object) -> None:
+    """Check the argument `max_memory`.
+
+    Raises:
+        ConfigurationError: It is not a number of bytes, or less than a MiB.
+    """
+    _check_range('max_memory', value, LEAST_MEMORY_BYTES, None, hint=' (it is in bytes)')
 
 
 def _check_range(name: str, value: object, lowest: int, highest: int | None, *, hint: str = '') -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from s3po.config import MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PARTS, MIB, STREAM_BUFFER_BYTES, TransferConfig
+from s3po.config import MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PARTS, MIB, TransferConfig
 from s3po.errors import ConfigurationError
 from s3po.model import Part
 
@@ -18,7 +18,6 @@ __all__ = [
     'plan_copy',
     'plan_download',
     'plan_upload',
-    'stream_concurrency',
     'stream_part_bytes',
 ]
 
@@ -89,11 +88,6 @@ def stream_part_bytes(number: int, config: TransferConfig) -> int:
         )
     doublings = (number - 1) // STREAM_GROWTH_PARTS
     return min(config.multipart_chunksize << doublings, MAX_PART_BYTES)
-
-
-def stream_concurrency(part_bytes: int, config: TransferConfig) -> int:
-    """How many parts of a stream are buffered and sent at once."""
-    return max(1, min(config.max_concurrency, STREAM_BUFFER_BYTES // part_bytes))
 
 
 def _plan(size_bytes: int, threshold: int, part_bytes: int) -> Plan:

@@ -15,6 +15,7 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
+from s3po.batch.memory import KeptValues
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Runner
 from s3po.batch.stopping import Stopping
@@ -27,6 +28,7 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
 from s3po.runtime import affordable, watch_hub
 
@@ -66,16 +68,24 @@ class Batch(Calls):
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         limits = BatchLimits(
-            size=size, on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures
+            size=size,
+            on_error=on_error,
+            timeout_s=timeout_s,
+            job_timeout_s=job_timeout_s,
+            max_failures=max_failures,
+            max_memory=max_memory,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
         self._counting = Counting(connection, self._trip, keep_results=keep_results)
-        self._runner = Runner(connection, self._counting.end, job_timeout_s)
+        memory = None if max_memory is None else MemoryBudget(max_memory)
+        kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
+        self._runner = Runner(connection, self._counting.end, job_timeout_s, memory, kept)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._last_turns = LastTurns(self.home, self._workers, self._trip)
         self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)

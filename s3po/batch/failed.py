@@ -12,6 +12,7 @@ from s3po.batch.job import Job
 from s3po.batch.limits import OnError
 from s3po.errors import BatchError, ConfigurationError, JobError
 from s3po.jobs import LOST, Call, JobRecord, read_lines
+from s3po.jobs.options import OtherStore
 from s3po.model import ObjectRef
 
 __all__ = ['FailedJob', 'FailedJobs']
@@ -153,6 +154,21 @@ class FailedJob:
         """
         return refusal_of(self.call)
 
+    def aimed_at(self, to: OtherStore | None) -> FailedJob:
+        """The job with another connection as destination, if it is a copy to another store; else the job itself."""
+        if to is None or 'to' not in self.options:
+            return self
+        options = {**self.options, 'to': to}
+        return FailedJob(
+            self.operation,
+            self.ref,
+            options,
+            self.error,
+            is_silent=self.is_silent,
+            has_begun=self.has_begun,
+            endpoint=self.endpoint,
+        )
+
     def check_repeatable(self) -> None:
         """Raise what refusal() returns.
 
@@ -229,6 +245,11 @@ class FailedJobs(Sequence[FailedJob]):
 
 def refusal_of(call: Call) -> JobError | None:
     """The error for a call that cannot be repeated; None for one that can. See FailedJob.refusal()."""
+    if call.options.get('to') is LOST:
+        return JobError(
+            f'{call} cannot be repeated: the file of failed jobs does not have the connection of the other store; '
+            'pass it: retry_failed(…, to=connection)'
+        )
     for name, value in call.options.items():
         if value is LOST:
             was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')

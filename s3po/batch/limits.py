@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_whole
+from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
+from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
 
@@ -24,6 +26,7 @@ class BatchOptions(TypedDict, total=False):
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
+    max_memory: int | None
 
 
 class Performer(Protocol):
@@ -54,6 +57,10 @@ class Performer(Protocol):
         """Read the credentials again from their source, because the store rejects them. May send requests."""
         ...
 
+    def memory_budget(self) -> MemoryBudget:
+        """The budget of the transfers of this thread."""
+        ...
+
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""
         ...
@@ -76,6 +83,7 @@ class BatchLimits:
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
+    max_memory: int | None = None
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -88,3 +96,5 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+        if self.max_memory is not None:
+            check_memory(self.max_memory)

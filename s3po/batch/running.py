@@ -5,6 +5,7 @@ Invariant: only the batch's own interruption cancels a job. A job that anything 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import gevent
@@ -13,10 +14,12 @@ from s3po.batch.breaker import Breaker
 from s3po.batch.job import Callback, Errback, Job
 from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import Performer
+from s3po.batch.memory import KeptValues, perform_within
 from s3po.batch.workers import Interruption, Worker
 from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.jobs import Call
+from s3po.memory import MemoryBudget
 from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
@@ -38,14 +41,25 @@ class Runner:
         retries: Requests that were sent again.
     """
 
-    def __init__(self, connection: Performer, end: End, job_timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        connection: Performer,
+        end: End,
+        job_timeout_s: float | None = None,
+        memory: MemoryBudget | None = None,
+        kept: KeptValues | None = None,
+    ) -> None:
         """
         Args:
             connection: Carries out calls.
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
+            memory: The budget of the jobs; None for the connection's.
+            kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
         """
-        self._connection = connection
+        perform = connection.perform
+        self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
+        self._kept = kept
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -81,7 +95,7 @@ class Runner:
                     raise job.refusal
                 if self._observer is not None and job.turns == 1:
                     report(self._observer.began, activity_of(job))
-                outcome = self._connection.perform(job.call if self._job_timeout_s is None else self._limited(job.call))
+                outcome = self._perform(job.call if self._job_timeout_s is None else self._limited(job.call))
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
@@ -101,6 +115,8 @@ class Runner:
                 if self.breaker is not None:
                     self.breaker.succeeded(job)
                 if job.callback is None:
+                    if outcome.described is not None and self._kept is not None:
+                        self._kept.add(outcome.size_bytes)
                     self._end(job, outcome.value, None)
                 else:
                     self._call_back(job, worker, job.callback, outcome.value, None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import io
 import os
 import time
@@ -22,8 +23,10 @@ import gevent.lock
 from s3po.body import chunks
 from s3po.body.chunks import BytesChunk, Chunk, PiecesChunk, ReadChunk, ViewChunk
 from s3po.body.local import close_file, local_errors
+from s3po.checksum import text_of
 from s3po.config import GIB, KIB
 from s3po.errors import ConfigurationError, SourceChanged
+from s3po.runtime import offload
 
 __all__ = [
     'NO_SOURCE',
@@ -111,6 +114,10 @@ class SizedSource(Source):
         """Return the chunk [offset, offset + size_bytes), relative to the source's position when it was opened."""
         raise NotImplementedError
 
+    def version(self) -> str:
+        """Text that identifies these bytes in a later run of the program; '' if a later run cannot have them."""
+        return ''
+
 
 class BytesSource(SizedSource):
     """Bytes-like data, and text as UTF-8."""
@@ -128,6 +135,10 @@ class BytesSource(SizedSource):
         if size_bytes == self.size_bytes:
             return BytesChunk(self._data)
         return BytesChunk(memoryview(self._data)[offset : offset + size_bytes])
+
+    def version(self) -> str:
+        checksum = functools.partial(text_of, chunks.COMPARED, [self._data])
+        return f'{self.size_bytes} {offload(checksum) if self.size_bytes > chunks.OFFLOAD_BYTES else checksum()}'
 
     def close(self) -> None:
         # Without this, the caller could not resize a bytearray or close an mmap.
@@ -175,6 +186,10 @@ class FileSource(_HeldSource):
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         return FileChunk(self, self._start + offset, size_bytes)
+
+    def version(self) -> str:
+        size_bytes, modified_ns, inode, _ = self._identity
+        return '' if self.path is None else f'{size_bytes} {modified_ns} {inode}'
 
     def check_unchanged(self) -> None:
         if _identity(os.fstat(self.descriptor)) != self._identity:
@@ -307,7 +322,13 @@ class SeekableChunk(ReadChunk):
 
 
 class StreamSource(Source):
-    """A source of unknown length that is read once, in order."""
+    """A source of unknown length that is read once, in order.
+
+    Attributes:
+        is_written: Whether it is what the caller writes to an open file, and not read from the caller.
+    """
+
+    is_written = False
 
     def __init__(self, pieces: Iterator[bytes], name: str, *, close: Callable[[], None] | None = None) -> None:
         self.name = name
@@ -321,11 +342,7 @@ class StreamSource(Source):
 
     def next_chunk(self, size_bytes: int) -> Chunk:
         """Return the next size_bytes of the stream; fewer, or none, only at its end."""
-        while self._held_bytes + self._small_bytes < size_bytes:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._hold(piece)
+        self.fill(size_bytes)
         self._gather()
         taken: list[bytes | memoryview] = []
         while size_bytes and self._held:
@@ -338,6 +355,15 @@ class StreamSource(Source):
             size_bytes -= len(held)
             self._held_bytes -= len(held)
         return PiecesChunk(taken) if len(taken) > 1 else BytesChunk(taken[0] if taken else b'')
+
+    def fill(self, size_bytes: int) -> bool:
+        """Read until this many bytes are in memory. Returns False if the stream ends before."""
+        while self._held_bytes + self._small_bytes < size_bytes:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._hold(piece)
+        return True
 
     def _hold(self, piece: bytes) -> None:
         if len(piece) < SMALL_BYTES:

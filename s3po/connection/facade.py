@@ -17,6 +17,7 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
+from s3po.connection.copies import Copies
 from s3po.connection.file_objects import (
     OpenOptions,
     ReadOptions,
@@ -37,8 +38,9 @@ from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
-from s3po.jobs.options import Key, shows
-from s3po.jobs.record import plain_endpoint
+from s3po.jobs.durable import plain_endpoint
+from s3po.jobs.options import Key, OtherStore, shows
+from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
@@ -59,12 +61,16 @@ log = logging.getLogger(__name__)
 # Arguments that are kept as Secret; `default_extra` may have keys of SSE-C.
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
-INTERNAL: Final = (
-    frozenset(
-        {'observer', 'perform', 'demand_requests', 'release_requests', 'renew_credentials', 'endpoint_url', 'find_endpoint'}
-    )
-    | OLD_NAMES
-)
+INTERNAL: Final = OLD_NAMES | {
+    'demand_requests',
+    'endpoint_url',
+    'find_endpoint',
+    'memory_budget',
+    'observer',
+    'perform',
+    'release_requests',
+    'renew_credentials',
+}
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -170,6 +176,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
         self._buckets = BucketOperations(self._operations, self._wiring)
         self._operations.by_name.update(self._buckets.by_name)
+        self._operations.by_name.update(Copies(self._operations).by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:
@@ -310,6 +317,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
+            max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
+                then. None for the connection's limit, 256 MiB by default.
         """
         return Batch(self, size, **options)
 
@@ -318,6 +327,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         failed: FailedJobs | Iterable[FailedJob] | S3poError | str | os.PathLike[str],
         size: int = 50,
         *,
+        to: OtherStore | None = None,
         on_error: OnError = 'raise',
         callback: Callback | RefCallback | None = None,
         errback: Errback | RefCallback | None = None,
@@ -330,6 +340,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         Args:
             failed: `batch.failed`, a BatchError, or the path of a file of records: one that `batch.failed.save()` wrote.
             size: As for batch().
+            to: The connection of the other store, for copies to another store that were read from a file.
             on_error: 'raise': BatchError is raised if a job fails again.
             callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
                 arguments is called with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
@@ -349,7 +360,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         callback_of, errback_of = referring(callback), referring(errback)
         options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
         with self.batch(size, **options) as batch:
-            for job in jobs:
+            for job in (each.aimed_at(to) for each in jobs):
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
@@ -377,6 +388,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def renew_credentials(self) -> None:
         """Read the credentials again from their source, because the store rejects them. May send requests."""
         self._wiring.renew_credentials()
+
+    def memory_budget(self) -> MemoryBudget:
+        """The budget of the transfers of this thread."""
+        return self._operations.memory()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

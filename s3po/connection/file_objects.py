@@ -102,6 +102,7 @@ def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
         attempts=functools.partial(operations.attempts, ref.bucket, ref.key, options.get('retries'), DownloadError),
         config=config,
         extra=operations.extra(options.get('extra'), 'GetObject'),
+        memory=operations.memory,
         if_match=options.get('if_match'),
     )
     return S3Reader(
@@ -129,10 +130,12 @@ def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
     config = _with_part_bytes(operations.config, options.get('block_size'))
     attempts = functools.partial(operations.attempts, ref.bucket, ref.key, options.get('retries'), UploadError)
 
+    memory = operations.memory
+
     # No reference to the writer, so that an unreferenced writer is garbage collected during an upload.
     def send(source: SizedSource | StreamSource) -> TransferResult:
         with file_errors(str(ref), is_new=if_none_match == '*'):
-            return upload(attempts(), source, config, sent, extra)
+            return upload(attempts(), source, config, sent, extra, memory=memory)
 
     return S3Writer(ref, send, part_bytes=config.multipart_chunksize, mode=opened.binary)
 

@@ -25,6 +25,7 @@ from s3po.endpoints.signing_keys import FixedKeys, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor
 from s3po.http import HTTPClient
+from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
 from s3po.s3 import Transport
 from s3po.transport.wire import Requester, WireTransport
@@ -53,7 +54,7 @@ class Wiring:
         """
         Args:
             settings: The settings of clients.
-            config: Its `max_concurrency` and `max_requests` limit the governors.
+            config: Its `max_concurrency` and `max_requests` limit the governors, its `max_memory` the memory.
             kind: 'auto', 'wire', 'boto', or the caller's transport, which is used for all buckets.
         """
         self._settings = settings
@@ -158,6 +159,10 @@ class Wiring:
         """The governor of this thread's requests."""
         return self._hubs.get().governor
 
+    def memory(self) -> MemoryBudget:
+        """The memory of this thread's transfers."""
+        return self._hubs.get().memory
+
     def close(self) -> None:
         """Close the kept connections of this thread."""
         state = self._hubs.get()
@@ -239,6 +244,7 @@ class _HubState:
         if config.checksum != 'none':
             checksum.load()
         self.governor = Governor(config.max_concurrency, fixed=config.max_requests)
+        self.memory = MemoryBudget(config.max_memory)
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.requester: Requester | None = None

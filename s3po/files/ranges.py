@@ -9,6 +9,7 @@ from s3po.body.sinks import BytesSink, Sink
 from s3po.config import TransferConfig
 from s3po.errors import PreconditionFailed, SourceChanged
 from s3po.files.errors import file_errors
+from s3po.memory import MemoryBudget
 from s3po.model import Described, ObjectInfo, ObjectRef
 from s3po.s3 import Extra
 from s3po.s3.expected import is_strong
@@ -26,6 +27,7 @@ class Ranges:
         attempts: Returns a new Attempts, for the requests of one range.
         config: The settings; large ranges are fetched in several requests.
         extra: The caller's further parameters.
+        memory: Returns the budget of the calling thread.
         if_match: The ETag that the object must have; None for any.
         opened: The object when it was opened; all bytes must be of this version. None for the first request, which opens it.
     """
@@ -34,6 +36,7 @@ class Ranges:
     attempts: Callable[[], Attempts]
     config: TransferConfig
     extra: Extra
+    memory: Callable[[], MemoryBudget]
     if_match: str | None = None
     opened: ObjectInfo | None = None
 
@@ -48,22 +51,29 @@ class Ranges:
         assert sink.described is not None
         return sink.described.info, sink.value
 
-    def get(self, start: int, stop: int) -> bytes:
+    def get(self, start: int, stop: int, *, waits: bool = False) -> bytes:
         """Return the bytes [start, stop).
+
+        Args:
+            start: The first byte.
+            stop: The byte after the last one.
+            waits: Whether to wait for room in the budget; else the caller counts the bytes.
 
         Raises:
             SourceChanged: The object was replaced since it was opened.
             DownloadError: The retries were used up.
         """
         sink = BytesSink()
-        self._fetch(start, stop, sink)
+        self._fetch(start, stop, sink, self.memory if waits else None)
         return sink.value
 
     def get_into(self, start: int, stop: int, buffer: bytearray) -> None:
         """Write the bytes [start, stop) to the beginning of a buffer. Raises the same errors as get()."""
         self._fetch(start, stop, _BufferSink(buffer))
 
-    def _fetch(self, start: int, stop: int, sink: BytesSink | _BufferSink) -> None:
+    def _fetch(
+        self, start: int, stop: int, sink: BytesSink | _BufferSink, memory: Callable[[], MemoryBudget] | None = None
+    ) -> None:
         opened = self.opened
         with file_errors(str(self.ref)):
             what = ObjectDownload(
@@ -74,6 +84,7 @@ class Ranges:
                 if_match=self.if_match,
                 version_id=self.ref.version_id,
                 extra=self.extra,
+                memory=memory,
             )
             try:
                 result = download(what)

@@ -22,6 +22,7 @@ from s3po.config import KIB, MIB
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files.boto3_objects import boto3_object
 from s3po.files.ranges import Ranges
+from s3po.memory import Room
 from s3po.runtime import Captured, spawn
 from s3po.s3.expected import is_strong
 
@@ -77,6 +78,9 @@ class S3Reader(io.BufferedIOBase):
         self.size, self.name = self.info.size_bytes, str(ranges.ref)
         etag = self.info.etag
         self._ranges = replace(ranges, if_match=etag if is_strong(etag) else None, opened=self.info)
+        # The memory of all its blocks and buffers.
+        self._room = Room(ranges.memory(), is_callers=True)
+        self._room.grow(len(self._block))
         # Start and end of the block (its buffer may be longer), position of the next read, length of the next range.
         self._start, self._stop, self._position = 0, len(self._block), 0
         self._next_bytes = FIRST_BYTES
@@ -137,7 +141,7 @@ class S3Reader(io.BufferedIOBase):
 
     def _read(self, wanted: int) -> bytes:
         if wanted > AT_ONCE_BYTES and wanted > len(self._in_block()) and not self._ahead:
-            data = self._ranges.get(self._position, self._position + wanted)
+            data = self._ranges.get(self._position, self._position + wanted, waits=True)
             self._position += wanted
             # Leave an empty block at the new position, so that the next read counts as sequential.
             self._drop_block(self._position)
@@ -243,6 +247,7 @@ class S3Reader(io.BufferedIOBase):
             self._forget_ahead()
             self._drop_block(0)
             self._spare.clear()
+            self._room.close()
         super().close()
 
     def __del__(self) -> None:
@@ -252,6 +257,8 @@ class S3Reader(io.BufferedIOBase):
         # The attribute is missing if the constructor failed.
         for ahead in getattr(self, '_ahead', ()):
             ahead.give_up()
+        if hasattr(self, '_room'):
+            self._room.close_later()
 
     def _check_open(self) -> None:
         if self.closed:
@@ -284,7 +291,7 @@ class S3Reader(io.BufferedIOBase):
         if position >= self.size:
             return False
         while self._ahead and not self._ahead[0].holds(position):
-            self._ahead.popleft().give_up()
+            self._give_up_first()
         if not self._ahead and position != self._stop:
             self._seek_to(position, wanted)
         else:
@@ -295,6 +302,7 @@ class S3Reader(io.BufferedIOBase):
         stop = min(self.size, position + max(min(FIRST_BYTES, self._block_size), min(wanted, self._block_size)))
         self._drop_block(position)
         self._block, self._stop = self._ranges.get(position, stop), stop
+        self._room.grow(len(self._block))
         self._next_bytes = FIRST_BYTES
 
     def _read_on(self, position: int, wanted: int) -> None:
@@ -302,26 +310,52 @@ class S3Reader(io.BufferedIOBase):
         self._drop_block(position)
         stop = self._ahead[-1].stop if self._ahead else position
         while stop < self.size and len(self._ahead) <= self._read_ahead:
-            self._next_bytes = min(self._block_size, max(self._next_bytes * GROWTH, wanted))
-            start, stop = stop, min(self.size, stop + self._next_bytes)
-            self._ahead.append(_Ahead(self._ranges, start, stop, self._buffer(stop - start)))
+            next_bytes = min(self._block_size, max(self._next_bytes * GROWTH, wanted))
+            start, end = stop, min(self.size, stop + next_bytes)
+            buffer = self._buffer(end - start)
+            if buffer is None:
+                break
+            self._ahead.append(_Ahead(self._ranges, start, end, buffer))
+            stop, self._next_bytes = end, next_bytes
         ahead = self._ahead.popleft()
-        self._block, self._start, self._stop = ahead.result(), ahead.start, ahead.stop
+        try:
+            self._block, self._start, self._stop = ahead.result(), ahead.start, ahead.stop
+        except BaseException:
+            self._free(ahead.buffer)
+            raise
 
-    def _buffer(self, size_bytes: int) -> bytearray:
-        if self._spare and size_bytes > self._block_size // GROWTH:
+    def _buffer(self, size_bytes: int) -> bytearray | None:
+        """A buffer for a range; None if there is no room to fetch it ahead. There always is for the range that is read next."""
+        is_large = size_bytes > self._block_size // GROWTH
+        if self._spare and is_large:
             return self._spare.pop()
-        return bytearray(self._block_size if size_bytes > self._block_size // GROWTH else size_bytes)
+        length = self._block_size if is_large else size_bytes
+        if not self._ahead:
+            self._room.fit(self._room.size_bytes + length)
+        elif not self._room.try_fit(self._room.size_bytes + length):
+            return None
+        return bytearray(length)
 
     def _drop_block(self, position: int) -> None:
         """Replace the block by an empty one at a position, so that a read from there counts as sequential."""
-        if isinstance(self._block, bytearray) and len(self._block) == self._block_size:
-            self._spare.append(self._block)
+        block = self._block
+        if isinstance(block, bytearray) and len(block) == self._block_size and not self._room.is_wanted:
+            self._spare.append(block)
+        else:
+            self._free(block)
         self._block, self._start, self._stop = b'', position, position
 
     def _forget_ahead(self) -> None:
         while self._ahead:
-            self._ahead.popleft().give_up()
+            self._give_up_first()
+
+    def _give_up_first(self) -> None:
+        ahead = self._ahead.popleft()
+        ahead.give_up()
+        self._free(ahead.buffer)
+
+    def _free(self, block: bytes | bytearray) -> None:
+        self._room.shrink(self._room.size_bytes - len(block))
 
 
 class _Ahead:
@@ -331,7 +365,7 @@ class _Ahead:
         self._ref = ranges.ref
         self.start = start
         self.stop = stop
-        self._buffer = buffer
+        self.buffer = buffer
         self._outcome: Captured[None] = Captured()
         # Without a reference to the reader: an unreferenced reader must be garbage collected.
         self._greenlet = spawn(self._outcome.capture, functools.partial(ranges.get_into, start, stop, buffer))
@@ -354,7 +388,7 @@ class _Ahead:
         if isinstance(self._outcome.error, gevent.GreenletExit):
             raise S3poError(f'{self._ref}: other code killed the greenlet that fetched bytes {self.start:,} to {self.stop:,}')
         self._outcome.unwrap()
-        return self._buffer
+        return self.buffer
 
     def give_up(self) -> None:
         """Cancel the fetch without waiting. (The buffer may still be written to.) Any thread may call this."""

@@ -252,6 +252,7 @@ class _Upload:
         self._outcome: Captured[TransferResult] = Captured()
         self._has_ended = gevent.event.Event()
         source = StreamSource(self._pieces(), f'what was written to {ref}')
+        source.is_written = True
         self._greenlet = Task(self._outcome.capture, functools.partial(send, source))
         # A link is also called if other code kills the greenlet before it starts.
         self._greenlet.link(self._note_end)

@@ -16,11 +16,12 @@ Errors are s3po's own and describe what happened to the connection; the caller a
 from s3po.http.client import HTTPClient, Timeouts
 from s3po.http.connecting import Origin, TLSOptions
 from s3po.http.connection import Connection, ConnectionLost, State
-from s3po.http.pool import Body, Pool
+from s3po.http.pool import SEND_BYTES, Body, Pool
 from s3po.http.response import Response, text_of
 from s3po.http.stream import Stream
 
 __all__ = [
+    'SEND_BYTES',
     'Body',
     'Connection',
     'ConnectionLost',

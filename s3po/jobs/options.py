@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.jobs.notes import Notes
-from s3po.model import ListEntry, ObjectRef
+from s3po.model import ListEntry, ObjectRef, Outcome
 
 __all__ = [
     'DEFAULTS',
@@ -186,14 +186,24 @@ class DeleteOptions(_MissingOk, HeadOptions, total=False):
     """The keyword options of delete()."""
 
 
+class OtherStore(Protocol):
+    """A Connection, as the destination of a copy to another store."""
+
+    @property
+    def endpoint_url(self) -> str | None: ...
+    def perform(self, call: Any) -> Outcome: ...
+
+
 class CopyOptions(TypedDict, total=False):
     """The keyword options of copy() and move()."""
 
+    to: OtherStore | None
     headers: Mapping[str, str] | None
     metadata: Mapping[str, str] | None
     content_type: str | None
     version_id: str | None
     if_match: str | None
+    if_none_match: str | None
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None
@@ -242,11 +252,12 @@ class BucketOptions(TypedDict, total=False):
 class Send(UploadOptions, total=False):
     """What uploads of data and of files have in common.
 
-    `config`, `observer` and `notes` are for other rooms of s3po: how this one object is cut into parts, the receiver of its
-    events, after the connection's, and the journal's notes about the job.
+    `config`, `memory`, `observer` and `notes` are for other rooms of s3po: how this one object is cut into parts, the budget of
+    its batch, the receiver of its events, after the connection's, and the journal's notes about the job.
     """
 
     config: TransferConfig
+    memory: Callable[[], Any]
     observer: Any
     notes: Notes | None
 
@@ -264,9 +275,10 @@ class UploadFile(Send, total=False):
 
 
 class Fetch(DownloadFileOptions, total=False):
-    """What all downloads have in common; `config`, `observer` and `notes` as for uploads."""
+    """What all downloads have in common; `config`, `memory`, `observer` and `notes` as for uploads."""
 
     config: TransferConfig
+    memory: Callable[[], Any]
     observer: Any
     notes: Notes | None
 
@@ -316,7 +328,7 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 # The operations on a bucket, not on one object.
 ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
 # Options for other rooms of s3po. They are objects of this process.
-INTERNAL: Final = frozenset({'config', 'notes', 'observer'})
+INTERNAL: Final = frozenset({'config', 'memory', 'notes', 'observer'})
 # The names that callers may give for each operation.
 NAMES: Final = {operation: frozenset(kind.__annotations__) - INTERNAL for operation, kind in _OPTIONS.items()}
 # The defaults that are not None.

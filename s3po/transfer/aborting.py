@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import gevent
@@ -93,8 +94,19 @@ def clean_up(
     extra: Extra,
     error: BaseException | None,
     source: Source = NO_SOURCE,
+    then: Callable[[], None] | None = None,
 ) -> None:
-    """Stop the parts and abort the upload, within CLEAN_UP_S; keep the abort for later if that fails."""
+    """Stop the parts and abort the upload, within CLEAN_UP_S; keep the abort for later if that fails.
+
+    Args:
+        attempts: Makes the requests; has the object's name.
+        upload_id: The upload.
+        group: Its parts.
+        extra: The caller's further parameters.
+        error: Why the upload failed.
+        source: The source that the parts hold.
+        then: Called when the upload is aborted.
+    """
     group.kill()
     source.let_go()
     why: BaseException | None = None
@@ -106,6 +118,8 @@ def clean_up(
             # The signal was for the program and reached this greenlet by chance: raise it after the abort.
             abort_upload(attempts, upload_id, extra)
             raise
+        if then is not None:
+            then()
     except S3poError as failure:
         why = failure
     except gevent.Timeout as fired:

@@ -74,7 +74,19 @@ class Completion:
         expected: ExpectedUpload,
         headers: Headers,
         extra: Extra,
+        *,
+        is_unsure: bool = False,
     ) -> None:
+        """
+        Args:
+            attempts: Makes the requests.
+            upload_id: The upload.
+            parts: Its parts, in order.
+            expected: The expected result.
+            headers: Headers of the object.
+            extra: The caller's further parameters.
+            is_unsure: Whether an earlier run may have completed it.
+        """
         self._attempts = attempts
         self._upload_id = upload_id
         self._parts = parts
@@ -82,7 +94,7 @@ class Completion:
         self._headers = headers
         self._extra = extra
         # Whether a failed attempt may have succeeded at the store.
-        self._is_unsure = False
+        self._is_unsure = is_unsure
 
     def __str__(self) -> str:
         return f'CompleteMultipartUpload s3://{self._attempts.bucket}/{self._attempts.key}'

@@ -12,15 +12,17 @@ import functools
 from typing import Final
 
 from s3po.errors import NetworkError, SourceChanged, TransportError
+from s3po.governor import Slot
+from s3po.memory import UNCOUNTED_BYTES
 from s3po.plan import Plan, plan_download
 from s3po.s3 import Answer
 from s3po.s3.expected import is_strong
 from s3po.transfer.integrity import Check, check_for
 from s3po.transfer.open_responses import READ_BYTES, OpenResponse, read_exactly
-from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced
+from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced, kept_ranges
 from s3po.transfer.requesting import Fetched, ObjectDownload
 
-__all__ = ['READ_BYTES', 'fetch']
+__all__ = ['READ_BYTES', 'RESTARTS', 'check_size', 'fetch']
 
 # How often a download is restarted because the object was replaced meanwhile.
 RESTARTS: Final = 2
@@ -34,11 +36,16 @@ def fetch(download: ObjectDownload) -> Fetched:
         Mismatch: The bytes of an object in parts differ from the stored ones.
     """
     attempts, replaced, is_one_stream = download.attempts, 0, False
+    kept = None if download.record is None else kept_ranges(download, download.record)
     while True:
         request = functools.partial(_request, download, is_one_stream=is_one_stream)
-        found = attempts.run_without_slot('GetObject', request)
+        found = attempts.run_without_slot('GetObject', request) if kept is None else kept
+        kept = None
         if isinstance(found, Fetched):
             return found
+        if found is None:
+            # There is room now.
+            continue
         try:
             return found.fetch()
         except RangesIgnored as error:
@@ -52,27 +59,66 @@ def fetch(download: ObjectDownload) -> Fetched:
                 ) from error.__cause__
 
 
-def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Ranges:
-    """One attempt at the first request: reads a small object to its end; the response of a large one stays open."""
+def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Ranges | None:
+    """One attempt at the first request: reads a small object to its end; the response of a large one stays open.
+
+    Returns None if the response was closed, because there was no room in memory for a long time. There is now.
+    """
     attempts = download.attempts
     with attempts.governor.slot(attempts.bucket) as slot:
         answer = download.get_all()
         try:
             download.sink = download.target.identify(attempts.bucket, attempts.key, answer)
             size_bytes = answer.size_bytes
+            if 0 <= size_bytes <= UNCOUNTED_BYTES:
+                return _read_whole(download, answer, check_for(download.checksum, answer))
             if size_bytes < 0:
                 return _read_unsized(download, answer)
-            if size_bytes <= READ_BYTES:
-                return _read_whole(download, answer, check_for(download.checksum, answer))
-            plan, check = _plan(download, answer, is_one_stream=is_one_stream)
-            # In ranges, the download can continue after a lost connection.
-            if plan.is_multipart or (is_strong(answer.etag) and not download.sink.is_ordered):
-                download.sink.begin(size_bytes)
-                return Ranges(download, OpenResponse(answer, slot), plan, check, answer, is_one_stream=is_one_stream)
-            return _read_whole(download, answer, check)
+            large = _Large(download, answer, is_one_stream=is_one_stream)
+            room, needed = download.memory_room(), large.memory_bytes()
+            if room is None or room.try_fit(needed):
+                return large.receive(slot)
+            # The store has answered; the wait is not part of the attempt.
+            slot.end()
+            if room.fit(needed, answer.close):
+                return None
+            with attempts.governor.slot(attempts.bucket) as later:
+                received = large.receive(later)
+                slot.is_kept = later.is_kept
+                return received
         finally:
             if not slot.is_kept:
                 answer.close()
+
+
+class _Large:
+    """The response to the first request for an object that counts in the budget of memory."""
+
+    __slots__ = ('_answer', '_check', '_download', '_is_one_stream', '_is_ranged', '_plan')
+
+    def __init__(self, download: ObjectDownload, answer: Answer, *, is_one_stream: bool) -> None:
+        self._download = download
+        self._answer = answer
+        self._is_one_stream = is_one_stream
+        self._plan, self._check = _plan(download, answer, is_one_stream=is_one_stream)
+        # In ranges, the download can continue after a lost connection.
+        can_continue = answer.size_bytes > READ_BYTES and is_strong(answer.etag) and not download.sink.is_ordered
+        self._is_ranged = self._plan.is_multipart or can_continue
+
+    def memory_bytes(self) -> int:
+        """The memory that receiving it takes: for the whole, for one part of an ordered sink, or none beside the sink."""
+        sink = self._download.sink
+        if sink.is_in_memory or not self._is_ranged:
+            return self._plan.size_bytes
+        return min(self._plan.part_bytes, self._plan.size_bytes) if sink.is_ordered else 0
+
+    def receive(self, slot: Slot) -> Fetched | Ranges:
+        """Read it to its end; one that is received in ranges stays open, with its slot."""
+        download, answer, plan = self._download, self._answer, self._plan
+        if not self._is_ranged:
+            return _read_whole(download, answer, self._check)
+        download.sink.begin(plan.size_bytes)
+        return Ranges(download, OpenResponse(answer, slot), plan, self._check, answer, is_one_stream=self._is_one_stream)
 
 
 def _plan(download: ObjectDownload, answer: Answer, *, is_one_stream: bool) -> tuple[Plan, Check | None]:
@@ -105,6 +151,10 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
     """Read a chunked response of unknown length, and write it to the sink: as it arrives, or as a whole if it is ordered."""
     sink, attempts, check = download.sink, download.attempts, check_for(download.checksum, answer)
     state, pieces, offset = None if check is None else check.start(), list[bytes](), 0
+    room = download.memory_room() if sink.is_ordered or sink.is_in_memory else None
+    if room is not None:
+        # The bytes of an attempt before are gone.
+        room.shrink(0)
     if not sink.is_ordered:
         sink.begin(None)
     while data := answer.read(READ_BYTES):
@@ -114,8 +164,11 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
         else:
             sink.write_at(offset, data)
         offset += len(data)
+        if room is not None:
+            # Of a body whose length is not known, only what has arrived can be counted.
+            room.grow(len(data))
     if check is None:
-        _check_size(download, offset)
+        check_size(download, offset)
     else:
         check.end(1, state, offset)
         check.verify(download)
@@ -136,7 +189,7 @@ def _write_whole(download: ObjectDownload, data: bytes) -> None:
         sink.write_whole(data)
 
 
-def _check_size(download: ObjectDownload, size_bytes: int) -> None:
+def check_size(download: ObjectDownload, size_bytes: int) -> None:
     """Compare the length of a chunked response without a checksum with the size from a HEAD, if that has one.
 
     Raises:

@@ -37,6 +37,8 @@ __all__ = [
     'check_echo',
     'check_etag',
     'check_for',
+    'check_of',
+    'has_bytes',
     'is_encrypted',
     'is_of',
     'kind_of',
@@ -134,10 +136,15 @@ def check_etag(doing: str, chunk: Chunk, etag: str) -> bool:
 
 def is_of(chunk: Chunk, info: ObjectInfo) -> bool:
     """Whether an object has the bytes of a chunk, by its checksum or by an ETag that is its MD5; False without either."""
-    algorithm, _, value = (info.checksum or '').partition(':')
+    return has_bytes(chunk, info.checksum, info.etag, is_encrypted=is_encrypted(info))
+
+
+def has_bytes(chunk: Chunk, checksum: str | None, etag: str, *, is_encrypted: bool) -> bool:
+    """Whether an object or part with this checksum and ETag has the bytes of a chunk; False if neither can tell."""
+    algorithm, _, value = (checksum or '').partition(':')
     if algorithm in ALGORITHMS.values() and '-' not in value:
-        return info.checksum == chunk.checksum(algorithm)
-    return has_md5_form(info.etag) and not is_encrypted(info) and info.etag == _md5_of(chunk)
+        return checksum == chunk.checksum(algorithm)
+    return has_md5_form(etag) and not is_encrypted and etag == _md5_of(chunk)
 
 
 def _md5_of(chunk: Chunk) -> str:
@@ -334,6 +341,22 @@ def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
     if expected is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
         return DigestCheck(expected)
     return _etag_check(answer, parts) if checksum == 'md5' else None
+
+
+def check_of(checksum: str, expected: str | None) -> Check | None:
+    """The check of a download that continues an earlier one.
+
+    Args:
+        checksum: TransferConfig.checksum.
+        expected: Check.expected of the earlier one; None for none.
+    """
+    if expected is None or checksum == 'none':
+        return None
+    algorithm, _, value = expected.partition(':')
+    if algorithm in CRC_BYTES:
+        return CRCCheck(expected)
+    digest, _, count = value.partition('-')
+    return PartsCheck(f'{base64.b64decode(digest).hex()}-{count}') if count else DigestCheck(expected)
 
 
 def _etag_check(answer: Answer, parts: int) -> Check | None:

@@ -22,6 +22,7 @@ from s3po.transfer.aborting import abort_pending_in_time, clean_up
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.completing import Completion, ExpectedUpload
 from s3po.transfer.parts import PartGroup
+from s3po.transfer.resuming import Begun, UploadRecord
 
 __all__ = ['MultipartUpload', 'Piece']
 
@@ -44,6 +45,8 @@ class MultipartUpload:
         own_id: str | None = None,
         has_checksums: bool = False,
         operation: str = 'UploadPart',
+        record: UploadRecord | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """
         Args:
@@ -53,13 +56,17 @@ class MultipartUpload:
             own_id: The id in the headers that identifies the object as ours; None for none.
             has_checksums: Whether the parts carry checksums.
             operation: S3's name of the request that sends a part.
+            record: Records the upload in a journal; None for none.
+            begun: An upload to continue; None to create one.
         """
         self._attempts = attempts
         self._headers = headers
         self._extra = extra
-        self._id = own_id
+        self._id = own_id if begun is None else begun.own_id
         self._has_checksums = has_checksums
         self._operation = operation
+        self._record = record
+        self._begun = begun
         self._upload_id = ''
 
     def run(
@@ -74,7 +81,7 @@ class MultipartUpload:
 
         Args:
             pieces: The parts in order. The next one is requested when there is room for it.
-            width: Returns how many parts may be in flight when the next one is requested.
+            width: Returns how many parts may be in flight when the next one is requested; at least one.
             before_complete: Called when all parts are stored; an error that it raises aborts the upload.
             source: The source of the parts; held until the last one has ended.
 
@@ -89,9 +96,12 @@ class MultipartUpload:
         if attempts.pending_aborts.count(attempts.bucket):
             again = functools.partial(abort_pending_in_time, attempts)
             cleanups.run(again, f'the abort of earlier uploads to s3://{attempts.bucket}')
-        self._upload_id = self._create()
+        self._upload_id = self._created() if self._begun is None else self._begun.upload_id
         group = PartGroup()
+        attempts.pending_aborts.live.add(self._upload_id)
         try:
+            if self._record is not None and self._begun is None:
+                self._record.created(self._upload_id, self._id)
             parts = self._send_parts(pieces, group, width, source)
             before_complete()
             stored = self._complete(parts)
@@ -99,13 +109,42 @@ class MultipartUpload:
             if attempts.governor.is_parents:
                 # A forked child: the parent owns the upload and continues it.
                 raise
-            # In its own greenlet, so that further kills and Ctrl-C do not interrupt the clean-up.
-            source.hold()
-            clean_up_now = functools.partial(clean_up, attempts, self._upload_id, group, self._extra, error, source)
-            doing = f'the abort of the multipart upload {self._upload_id} of s3://{attempts.bucket}/{attempts.key}'
-            cleanups.run(clean_up_now, doing, patience_s=PATIENCE_S if isinstance(error, S3poError) else GRACE_S)
+            self._end(error, group, source)
             raise
+        finally:
+            attempts.pending_aborts.live.discard(self._upload_id)
         return stored, len(parts)
+
+    def _end(self, error: BaseException, group: PartGroup, source: Source) -> None:
+        """Stop the parts after an error, and abort the upload or keep it for the next run."""
+        attempts, record = self._attempts, self._record
+        name = f'the multipart upload {self._upload_id} of s3://{attempts.bucket}/{attempts.key}'
+        source.hold()
+        if record is not None and record.keeps(error):
+            error.add_note(f'{name} is kept; the next run with this journal continues it')
+            end, doing = functools.partial(_stop, group, source), f'the end of the parts of {name}'
+        else:
+            then = None if record is None else record.discarded
+            end = functools.partial(clean_up, attempts, self._upload_id, group, self._extra, error, source, then)
+            doing = f'the abort of {name}'
+        # In its own greenlet, so that further kills and Ctrl-C do not interrupt the clean-up.
+        patience_s = PATIENCE_S if isinstance(error, S3poError) else GRACE_S
+        attempts.pending_aborts.cleanups.run(end, doing, patience_s=patience_s)
+
+    def _created(self) -> str:
+        """Create the upload, and record it; returns its id."""
+        record, attempts = self._record, self._attempts
+        if record is None:
+            return self._create()
+        with attempts.pending_aborts.creation(attempts.bucket, attempts.key):
+            record.intend()
+            try:
+                upload_id = self._create()
+            except ResponseError:
+                record.discarded()
+                raise
+            attempts.pending_aborts.live.add(upload_id)
+            return upload_id
 
     def _create(self) -> str:
         """Create the upload; returns its id.
@@ -174,20 +213,29 @@ class MultipartUpload:
     def _send_parts(
         self, pieces: Iterator[Piece], group: PartGroup, width: Callable[[], int], source: Source
     ) -> list[CompletedPart]:
-        attempts, done, sizes = self._attempts, list[CompletedPart](), dict[int, int]()
+        attempts, done, sizes, record = self._attempts, list[CompletedPart](), dict[int, int](), self._record
+        kept = {} if self._begun is None else self._begun.parts
 
         def send(number: int, send_once: Callable[[str], CompletedPart]) -> None:
             with source.holding(number):
-                done.append(attempts.run(self._operation, lambda: send_once(self._upload_id), part_number=number))
+                part = attempts.run(self._operation, lambda: send_once(self._upload_id), part_number=number)
+            if record is not None:
+                record.confirmed(part, sizes[number])
+            done.append(part)
 
         while True:
-            group.wait_below(width())
+            group.check()
+            while len(group) >= width():
+                group.wait_below(len(group))
             piece = next(pieces, None)
             if piece is None:
                 break
             number, size_bytes, send_once = piece
             sizes[number] = size_bytes
-            group.spawn(send, number, send_once)
+            if number in kept:
+                done.append(kept[number])
+            else:
+                group.spawn(send, number, send_once)
         group.join()
         parts = sorted(done, key=lambda part: part.number)
         # (-1: the transport does not know the size.)
@@ -199,5 +247,18 @@ class MultipartUpload:
 
     def _complete(self, parts: list[CompletedPart]) -> Stored:
         expected = ExpectedUpload(parts, self._id, has_checksums=self._has_checksums)
-        completion = Completion(self._attempts, self._upload_id, parts, expected, self._headers, self._extra)
+        completion = Completion(
+            self._attempts,
+            self._upload_id,
+            parts,
+            expected,
+            self._headers,
+            self._extra,
+            is_unsure=self._begun is not None,
+        )
         return self._attempts.run('CompleteMultipartUpload', completion.send)
+
+
+def _stop(group: PartGroup, source: Source) -> None:
+    group.kill()
+    source.let_go()

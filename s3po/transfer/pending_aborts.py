@@ -1,11 +1,14 @@
-"""Multipart uploads whose abort failed because the store did not respond; they are aborted later.
+"""The multipart uploads of a connection: those that are under way, and those whose abort failed and that are aborted later.
 
-Only uploads that this connection created are kept here. Other uploads are never aborted.
+Only uploads that this connection created are kept here.
 """
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
+
+import gevent.lock
 
 from s3po.runtime import CleanUps
 from s3po.s3 import Extra
@@ -33,10 +36,13 @@ class PendingAborts:
 
     Attributes:
         cleanups: The connection's clean-up in the background.
+        live: The ids of the uploads that are under way.
     """
 
     def __init__(self) -> None:
         self.cleanups = CleanUps()
+        self.live: set[str] = set()
+        self._creations = weakref.WeakValueDictionary[tuple[str, str], gevent.lock.BoundedSemaphore]()
         self._by_bucket: dict[str, list[PendingAbort]] = {}
 
     def __len__(self) -> int:
@@ -49,6 +55,10 @@ class PendingAborts:
     def add(self, bucket: str, pending: PendingAbort) -> None:
         """Add a pending abort."""
         self._by_bucket.setdefault(bucket, []).append(pending)
+
+    def creation(self, bucket: str, key: str) -> gevent.lock.BoundedSemaphore:
+        """The lock of a key: held from the creation of an upload until its id is in `live`, and while uploads are listed."""
+        return self._creations.setdefault((bucket, key), gevent.lock.BoundedSemaphore())
 
     def take(self, bucket: str) -> PendingAbort | None:
         """Remove and return the oldest one of a bucket; None if there is none. If its abort fails again, add() it again."""

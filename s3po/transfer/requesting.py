@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from s3po.body import Sink
 from s3po.config import TransferConfig
 from s3po.errors import IntegrityError, InvalidRequest
+from s3po.memory import MemoryBudget, Room
 from s3po.s3 import Answer, Extra
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.continuing import DownloadRecord
 
 __all__ = ['Fetched', 'ObjectDownload']
 
@@ -43,10 +46,26 @@ class ObjectDownload:
         if_match: The ETag that the object must have; None for any.
         version_id: The version to fetch; None for the current one.
         extra: The caller's further parameters.
+        memory: Returns the budget that counts the bytes; None if the caller counts them.
+        room: Their memory, while the download runs; None for none.
         checksum: TransferConfig.checksum; 'none' for a part of the object.
+        record: Records the download in a journal; None for none.
     """
 
-    __slots__ = ('attempts', 'byte_range', 'checksum', 'config', 'extra', 'if_match', 'sink', 'target', 'version_id')
+    __slots__ = (
+        'attempts',
+        'byte_range',
+        'checksum',
+        'config',
+        'extra',
+        'if_match',
+        'memory',
+        'record',
+        'room',
+        'sink',
+        'target',
+        'version_id',
+    )
 
     def __init__(
         self,
@@ -58,6 +77,8 @@ class ObjectDownload:
         if_match: str | None = None,
         version_id: str | None = None,
         extra: Extra,
+        record: DownloadRecord | None = None,
+        memory: Callable[[], MemoryBudget] | None = None,
     ) -> None:
         self.attempts = attempts
         self.target = self.sink = target
@@ -67,10 +88,22 @@ class ObjectDownload:
         self.if_match = if_match
         self.version_id = version_id
         self.extra = extra
+        self.record = record
+        self.memory = memory
+        self.room: Room | None = None
         self.checksum = config.checksum if self.byte_range is None else 'none'
 
     def __str__(self) -> str:
         return f'GetObject s3://{self.attempts.bucket}/{self.attempts.key}'
+
+    def memory_room(self) -> Room | None:
+        """Its room in the budget, new at the first call; None if the caller counts the bytes."""
+        if self.room is None and self.memory is not None:
+            self.room = Room(self.memory())
+            if self.sink.is_ordered:
+                # Writing runs code of the caller.
+                self.room.lend()
+        return self.room
 
     def get_all(self) -> Answer:
         """Request all bytes of the download.

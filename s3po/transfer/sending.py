@@ -9,7 +9,7 @@ import http.client
 from collections.abc import Callable
 from typing import Final
 
-from s3po.body import BytesChunk, Chunk
+from s3po.body import BytesChunk, Chunk, PiecesChunk
 from s3po.errors import (
     IntegrityError,
     InvalidRequest,
@@ -20,6 +20,8 @@ from s3po.errors import (
     SourceChanged,
     TransportError,
 )
+from s3po.http import SEND_BYTES
+from s3po.memory import UNCOUNTED_BYTES
 from s3po.model import CompletedPart
 from s3po.s3 import ID_HEADER, Extra, Headers, Stored
 from s3po.s3.expected import is_proof
@@ -27,7 +29,7 @@ from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import INVALID_DIGEST, check_echo, check_etag, is_of, new_id, wants_id
 from s3po.transfer.reporting import ReportedChunk
 
-__all__ = ['part_attempt', 'put']
+__all__ = ['buffer_bytes', 'part_attempt', 'put']
 
 # A chunk up to this size is read once per attempt, for its checksum and for sending. A larger one is read piece by piece: once
 # for checksum and signature, and once per attempt for sending.
@@ -37,6 +39,14 @@ UNGUARDED: Final = (
     'the upload could not be verified: it was sent unsigned over plain HTTP, the store returned no checksum, and its ETag is '
     "not an MD5. Use https, or payload_signing='signed'; to silence this, set the level of the logger 's3po.transfer' to ERROR"
 )
+
+
+def buffer_bytes(chunk: Chunk) -> int:
+    """The memory for sending a chunk; 0 for bytes in memory, which belong to the caller or are counted already."""
+    size_bytes = chunk.size_bytes
+    if size_bytes <= UNCOUNTED_BYTES or isinstance(chunk, PiecesChunk):
+        return 0
+    return size_bytes if size_bytes <= AT_ONCE_BYTES else SEND_BYTES
 
 
 def put(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, *, sends_id: bool) -> Stored:

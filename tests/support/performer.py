@@ -5,11 +5,13 @@ from __future__ import annotations
 import gevent
 import gevent.event
 
+from s3po.config import MIB
 from s3po.errors import (
     ConfigurationError,
     UploadError,
 )
 from s3po.jobs import Call
+from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
 
@@ -51,6 +53,9 @@ class Performer:
 
     def renew_credentials(self) -> None:
         self.renewals += 1
+
+    def memory_budget(self) -> MemoryBudget:
+        return MemoryBudget(256 * MIB)
 
     def demand_requests(self, width: int) -> None:
         self.demands.append(width)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from s3po.config import GIB, MAX_OBJECT_BYTES, MAX_PART_BYTES, MAX_PARTS, MIB, MIN_PART_BYTES, TransferConfig
 from s3po.errors import ConfigurationError
-from s3po.plan import plan_copy, plan_download, plan_upload, stream_concurrency, stream_part_bytes
+from s3po.plan import plan_copy, plan_download, plan_upload, stream_part_bytes
 
 sizes = st.one_of(st.integers(0, 100 * MIB), st.integers(0, MAX_OBJECT_BYTES))
 chunks = st.integers(MIN_PART_BYTES, MAX_PART_BYTES)
@@ -96,12 +96,3 @@ def test_streams_never_run_out_of_parts() -> None:
     assert sum(parts) > 5 * TIB
     with pytest.raises(ConfigurationError, match='multipart_chunksize'):
         stream_part_bytes(MAX_PARTS + 1, config)
-
-
-def test_streams_hold_fewer_parts_as_these_grow() -> None:
-    """At most 256 MiB of a stream are in memory, but always one part."""
-    config = TransferConfig()
-
-    assert stream_concurrency(8 * MIB, config) == 8
-    assert stream_concurrency(64 * MIB, config) == 4
-    assert stream_concurrency(GIB, config) == 1

@@ -1,0 +1,289 @@
+"""Limits the memory that transfers use at once.
+
+A budget counts the bytes that transfers hold: parts of streams, parts of an object that arrive early, bodies on their way into
+memory, buffers, and blocks that open files read ahead. Each transfer has a `Room`, takes memory before it reads anything, and
+gives it back when its bytes were sent or handed over.
+
+Invariants:
+
+- A room that waits, waits in a queue: the first one is admitted first, whatever its size.
+- Waiting never blocks for ever. Some memory comes back only after a wait: that of rooms that wait for more, and that of open
+  files, which their callers close. If nothing but such memory is in use, the first room in the queue is admitted, even if the
+  budget is exceeded. So a body larger than the budget is alone with the memory of such rooms.
+- A room that was closed holds nothing, whatever ended its transfer.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import gevent
+import gevent.event
+
+from s3po.runtime.hubs import is_own_hub
+
+__all__ = ['UNCOUNTED_BYTES', 'MemoryBudget', 'Room']
+
+log = logging.getLogger(__name__)
+
+# Bodies up to this size are not counted: fifty of them are 3 MiB, and a room takes 1 µs, which is 2 % of a small request.
+UNCOUNTED_BYTES: Final = 64 * 1024
+# When a room has waited for this long, its connection is given up: servers close connections that do not read.
+LONG_WAIT_S: Final = 5.0
+# If no memory came back for this long, and all of it belongs to transfers that run code of the caller (an iterator, the write()
+# of a file object), that code may wait for the memory itself.
+STALL_S: Final = 30.0
+
+
+class MemoryBudget:
+    """The memory of the transfers of one connection or batch, in one native thread.
+
+    Attributes:
+        limit_bytes: The most bytes that are in use at once, apart from the exceptions above.
+        used_bytes: The bytes in use.
+        stuck_bytes: Those of open files, and of rooms that wait for more.
+        queue: The waits, in order.
+        lent: The rooms of transfers that run code of the caller, by greenlet: the innermost one of each.
+        moves: How often memory came back.
+        relief_bytes: By how much the limit is exceeded after a standstill.
+        hub: The event loop of its thread.
+    """
+
+    __slots__ = (
+        '__weakref__',
+        'hub',
+        'lent',
+        'limit_bytes',
+        'moves',
+        'queue',
+        'relief_bytes',
+        'stuck_bytes',
+        'used_bytes',
+    )
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self.stuck_bytes = 0
+        self.queue: collections.deque[_Wait] = collections.deque()
+        self.lent: dict[object, Room] = {}
+        self.moves = self.relief_bytes = 0
+        self.hub = gevent.get_hub()
+
+    def __repr__(self) -> str:
+        return f'<MemoryBudget used={self.used_bytes:,} of {self.limit_bytes:,} waiting={len(self.queue)}>'
+
+    def resize(self, limit_bytes: int) -> None:
+        """Change the limit. Memory above a lower limit comes back when its transfers end."""
+        self.limit_bytes = limit_bytes
+        self.admit()
+
+    # --- for Room
+
+    def has_room_for(self, more_bytes: int) -> bool:
+        used_bytes = self.used_bytes
+        return used_bytes + more_bytes <= self.limit_bytes + self.relief_bytes or used_bytes <= self.stuck_bytes
+
+    def give(self, size_bytes: int, stuck_bytes: int) -> None:
+        self.used_bytes -= size_bytes
+        self.stuck_bytes -= stuck_bytes
+        self.moves += 1
+        if self.queue:
+            self.admit()
+
+    def admit(self) -> None:
+        queue = self.queue
+        while queue and self.has_room_for(queue[0].more_bytes):
+            queue.popleft().admit()
+        if not queue:
+            self.relief_bytes = 0
+
+    def relieve(self) -> None:
+        """After a standstill: exceed the limit by what the first room needs, until no room waits."""
+        lent_bytes = sum(room.size_bytes for room in self.lent.values() if not room.is_callers and not room.is_waiting)
+        if self.queue and self.used_bytes <= self.stuck_bytes + lent_bytes:
+            log.warning(
+                'max_memory: all %d MiB belong to transfers whose iterators or file objects have delivered nothing for %.0f s; '
+                'another transfer exceeds the limit, because they may be waiting for it',
+                self.used_bytes >> 20,
+                STALL_S,
+            )
+            self.relief_bytes = max(0, self.used_bytes + self.queue[0].more_bytes - self.limit_bytes)
+            self.admit()
+
+
+class Room:
+    """The memory of one transfer; use it in a `with`, or close it.
+
+    It is used in the thread of its budget; that of an open file in any thread, as long as it does not wait there.
+
+    Attributes:
+        size_bytes: The bytes that it holds.
+        is_callers: Whether it belongs to a file that the caller has opened. It never waits for its first block: the caller may
+            hold many open files, and continue with any of them.
+        is_waiting: Whether it waits for more.
+        budget: Its budget.
+        outer: The room whose code of the caller runs this transfer in the same greenlet; None for none. Set by lend().
+    """
+
+    __slots__ = ('_greenlet', 'budget', 'is_callers', 'is_waiting', 'outer', 'size_bytes')
+
+    def __init__(self, budget: MemoryBudget, *, is_callers: bool = False) -> None:
+        self.budget = budget
+        self._greenlet: object = None
+        self.outer: Room | None = None
+        self.is_callers = is_callers
+        self.is_waiting = False
+        self.size_bytes = 0
+
+    def __repr__(self) -> str:
+        return f'<Room {self.size_bytes:,} bytes{" waiting" if self.is_waiting else ""} of {self.budget!r}>'
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether other rooms wait for memory."""
+        return bool(self.budget.queue)
+
+    def lend(self) -> None:
+        """Note that this greenlet runs code of the caller until close(): if that code waits for memory, this room waits too."""
+        self._greenlet = gevent.getcurrent()
+        self.outer = self.budget.lent.get(self._greenlet)
+        self.budget.lent[self._greenlet] = self
+
+    def try_fit(self, size_bytes: int) -> bool:
+        """Make it hold at least this many bytes, without waiting. Returns False if there is no room, or others wait for it."""
+        budget, more_bytes = self.budget, size_bytes - self.size_bytes
+        if more_bytes > 0:
+            if budget.queue or not budget.has_room_for(more_bytes):
+                return False
+            self.grow(more_bytes)
+        return True
+
+    def fit(self, size_bytes: int, on_long_wait: Callable[[], object] | None = None) -> bool:
+        """Make it hold at least this many bytes, and wait for them if necessary; that of an open file never waits.
+
+        Args:
+            size_bytes: How many bytes.
+            on_long_wait: Called once after LONG_WAIT_S. It must not wait.
+
+        Returns:
+            Whether on_long_wait was called.
+        """
+        if self.try_fit(size_bytes):
+            return False
+        if self.is_callers:
+            self.grow(size_bytes - self.size_bytes)
+            return False
+        return _Wait(self, size_bytes - self.size_bytes).wait(on_long_wait)
+
+    def grow(self, more_bytes: int) -> None:
+        """Take more, whether there is room or not: for bytes whose number is not known before they arrive."""
+        # Without calls, so that Ctrl-C cannot interrupt between these statements.
+        budget, is_callers = self.budget, self.is_callers
+        self.size_bytes += more_bytes
+        budget.used_bytes += more_bytes
+        if is_callers:
+            budget.stuck_bytes += more_bytes
+
+    def shrink(self, size_bytes: int) -> None:
+        """Give back what it holds above this many bytes."""
+        less_bytes = self.size_bytes - size_bytes
+        if less_bytes > 0:
+            if self.is_callers and not is_own_hub(self.budget.hub):
+                self._shrink_later(size_bytes)
+                return
+            self.size_bytes = size_bytes
+            self.budget.give(less_bytes, less_bytes if self.is_callers else 0)
+
+    def close(self) -> None:
+        """Give everything back. May be called twice."""
+        if self._greenlet is not None:
+            self._end_lending()
+        self.shrink(0)
+
+    def close_later(self) -> None:
+        """Like close(), a moment later, for the garbage collector, which may interrupt other methods."""
+        if self.size_bytes:
+            self._shrink_later(0)
+
+    def _shrink_later(self, size_bytes: int) -> None:
+        less_bytes, self.size_bytes = self.size_bytes - size_bytes, size_bytes
+        loop = self.budget.hub.loop
+        # A thread that has ended has no loop, and nothing waits there.
+        if loop is not None:
+            loop.run_callback_threadsafe(self.budget.give, less_bytes, less_bytes if self.is_callers else 0)
+
+    def _end_lending(self) -> None:
+        lent, greenlet, self._greenlet = self.budget.lent, self._greenlet, None
+        if self.outer is None:
+            lent.pop(greenlet, None)
+        else:
+            lent[greenlet] = self.outer
+
+    def waiters(self) -> list[Room]:
+        """The rooms that wait if this one waits: itself, and those whose code of the caller has led here."""
+        rooms = [self]
+        outer = self.budget.lent.get(gevent.getcurrent())
+        while outer is not None:
+            if outer is not self:
+                rooms.append(outer)
+            outer = outer.outer
+        return [room for room in rooms if not room.is_waiting]
+
+
+class _Wait:
+    """A room in the queue of its budget."""
+
+    __slots__ = ('_is_admitted', '_room', 'budget', 'more_bytes')
+
+    def __init__(self, room: Room, more_bytes: int) -> None:
+        self._room = room
+        self.budget = room.budget
+        self._is_admitted: Any = gevent.event.Event()
+        self.more_bytes = more_bytes
+
+    def admit(self) -> None:
+        """Give the room what it waits for. (Called by the budget.)"""
+        self._room.grow(self.more_bytes)
+        self._is_admitted.set()
+
+    def wait(self, on_long_wait: Callable[[], object] | None) -> bool:
+        """Wait in the queue. Returns whether on_long_wait was called. If anything else ends the wait, it leaves the queue."""
+        budget, waiters = self.budget, self._room.waiters()
+        held_bytes = sum(room.size_bytes for room in waiters if not room.is_callers)
+        # Without a call before the `try`, so that Ctrl-C cannot interrupt in between.
+        budget.stuck_bytes += held_bytes
+        try:
+            for room in waiters:
+                room.is_waiting = True
+            budget.queue.append(self)
+            budget.admit()
+            is_long = not self._is_admitted.wait(LONG_WAIT_S)
+            if is_long and on_long_wait is not None:
+                on_long_wait()
+            seen = -1
+            while not self._is_admitted.is_set():
+                if budget.queue[0] is self and seen == budget.moves:
+                    budget.relieve()
+                seen = budget.moves
+                self._is_admitted.wait(STALL_S)
+        finally:
+            for room in waiters:
+                room.is_waiting = False
+            budget.stuck_bytes -= held_bytes
+            if not self._is_admitted.is_set():
+                with contextlib.suppress(ValueError):
+                    budget.queue.remove(self)
+                budget.admit()
+        return is_long and on_long_wait is not None
