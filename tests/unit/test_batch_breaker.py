@@ -278,6 +278,7 @@ def test_cancelled_probe() -> None:
         waiting.cancel()
 
     assert [job.successful() for job in others] == [True] * 3
+    assert [job.key for job in batch.failed] == ['0', '1', '2', '3', '4', 'wait']
 
 
 def test_stopped_while_jobs_wait() -> None:
