@@ -296,8 +296,9 @@ class DownloadFile(Fetch, total=False):
 
 
 class Copy(CopyOptions, total=False):
-    """The options of a copy or a move; `notes` as for uploads."""
+    """The options of a copy or a move; `memory` and `notes` as for uploads."""
 
+    memory: Callable[[], Any]
     notes: Notes | None
     to_bucket: str
     to_key: str
