@@ -74,6 +74,10 @@ class Performer(Protocol):
         """How many requests of this thread may be in flight at once."""
         ...
 
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        ...
+
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         ...
