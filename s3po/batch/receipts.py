@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 import weakref
+from collections.abc import Callable
 from typing import IO, Any, Final
 
 from s3po.batch.job import Job
@@ -50,15 +51,12 @@ class Receipts:
         # The file belongs to this process; a pickled BatchReport has only figures.
         return type(None), ()
 
-    def took(self, job: Job, outcome: Outcome, began_at: float) -> None:
-        """Note the outcome of a call, before its callback is called.
-
-        Args:
-            job: The job.
-            outcome: What the connection returned.
-            began_at: When the call began, by time.monotonic().
-        """
+    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+        """Carry out a call by `perform`, and note its outcome and duration."""
+        began_at = time.monotonic()
+        outcome = perform(call)
         self._outcomes[job] = outcome, time.monotonic() - began_at
+        return outcome
 
     def add(self, job: Job, error: BaseException | None, *, is_cancelled: bool) -> None:
         """Record a job that ends.
@@ -133,7 +131,7 @@ def _state_of(job: Job, outcome: Outcome | None, error: BaseException | None, *,
     if error is None:
         is_skipped = outcome is not None and isinstance(outcome.value, TransferResult) and outcome.value.skipped
         return 'skipped' if is_skipped else 'done'
-    if not job.has_begun:
+    if not job.turns:
         return 'not_started'
     return 'cancelled' if is_cancelled else 'failed'
 
