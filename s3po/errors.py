@@ -33,6 +33,7 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ CallbackError               a callback raised; the transfer itself succeeded
         ├─ BatchError                  jobs of a batch failed
         ├─ JobError                    a saved job that cannot be carried out
+        ├─ VerifyError                 objects or files are not as recorded
         ├─ SourceChanged               the data changed during the transfer
         └─ UnsafePath                  a key that cannot be used as a path
 
@@ -81,6 +82,7 @@ __all__ = [
     'UnsafePath',
     'UploadError',
     'UploadException',
+    'VerifyError',
 ]
 
 
@@ -302,6 +304,18 @@ class BatchError(S3poError):
 
 class JobError(S3poError):
     """A job that was read from a file or a queue, and cannot be carried out."""
+
+
+class VerifyError(S3poError):
+    """Objects or files are not as recorded.
+
+    Attributes:
+        report: The VerifyReport.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class SourceChanged(S3poError):
