@@ -172,6 +172,8 @@ class _Upload:
         short_bytes = min(SHORT_STREAM_BYTES, part_bytes)
         self._room.fit(short_bytes)
         if source.fill(short_bytes):
+            # The first piece may be larger.
+            self._room.grow(max(0, min(source.held_bytes, part_bytes) - short_bytes))
             self._room.fit(part_bytes)
         return source.next_chunk(part_bytes)
 
