@@ -3,7 +3,7 @@
 This room reads and writes local data. It knows nothing of S3, requests or retries.
 """
 
-from s3po.body.chunks import BytesChunk, Chunk, PiecesChunk
+from s3po.body.chunks import BytesChunk, Chunk
 from s3po.body.compressing import compressed
 from s3po.body.decompressing import DecompressingSink
 from s3po.body.keypaths import LocalPaths, local_path
@@ -20,7 +20,6 @@ __all__ = [
     'Chunk',
     'DecompressingSink',
     'LocalPaths',
-    'PiecesChunk',
     'Sink',
     'SizedSource',
     'Source',
