@@ -203,7 +203,9 @@ class _Upload:
         """The record of this upload in a journal, and what an earlier attempt has left of it."""
         if self._notes is None:
             return None, None
-        record = UploadRecord(self._notes, source_of(source, self._attempts, self._headers, self._extra), plan.part_bytes)
+        is_unsettled = source.can_change_unseen
+        version = source_of(source.version(), self._attempts, self._headers, self._extra, is_unsettled=is_unsettled)
+        record = UploadRecord(self._notes, version, plan.part_bytes)
 
         def is_equal(part: CompletedPart) -> bool:
             return has_bytes(chunks[part.number - 1], part.checksum, part.etag, is_encrypted=part.is_encrypted)

@@ -444,3 +444,24 @@ def test_without_a_journal(memory: MemoryTransport, path: pathlib.Path) -> None:
     send(memory, path, None)
 
     assert memory.count('ListParts') == memory.count('ListMultipartUploads') == 0
+
+
+def test_copy_in_parts(memory: MemoryTransport, notes: MemoryNotes) -> None:
+    """A copy in parts is continued too."""
+    config = s3po.TransferConfig(multipart_copy_threshold=PART, multipart_copy_chunksize=PART, max_concurrency=1)
+    conn = s3po.Connection(transport=memory, config=config, retry=impatient())
+    conn.upload(BUCKET, 'from', DATA)
+
+    def copy() -> Any:
+        options = {'to_bucket': BUCKET, 'to_key': 'key', 'notes': MemoryNotes(notes.file)}
+        return conn.perform(Call('copy', ref_of(BUCKET, 'from'), options)).value
+
+    memory.fault = Faults('UploadPartCopy', 4, *[ServerError('500')] * 4)
+    with pytest.raises(UploadError):
+        copy()
+    memory.calls.clear()
+
+    copy()
+
+    assert [part for operation, _, part in memory.calls if operation == 'UploadPartCopy'] == [4, 5]
+    check(memory)
