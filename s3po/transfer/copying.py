@@ -17,7 +17,7 @@ from s3po.s3 import Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
-from s3po.transfer.resuming import UploadRecord, begun_upload, forget_uploads, source_of
+from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
 
 __all__ = ['carried', 'check_copy', 'copy_object']
 
@@ -120,14 +120,16 @@ def _copy_parts(
     extra: Extra,
     notes: Notes | None,
 ) -> Stored:
-    record, begun = None, None
+    record: UploadRecord | None = None
+    begun: Begun | None = None
     if notes is not None:
         version = f'copy of {name[0]}/{name[1]} {name[2]} {info.etag} {info.size_bytes}'
         record = UploadRecord(notes, source_of(version, attempts, headers, extra), plan.part_bytes)
         # Of the source's bytes nothing is known here.
-        begun = begun_upload(notes, attempts, extra, record, [part.size_bytes for part in plan], lambda _: False)
-        if isinstance(begun, Stored):
-            return begun
+        found = begun_upload(notes, attempts, extra, record, [part.size_bytes for part in plan], lambda _: False)
+        if isinstance(found, Stored):
+            return found
+        begun = found
 
     def pieces() -> Iterator[Piece]:
         for part in plan:
