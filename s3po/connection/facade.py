@@ -47,6 +47,7 @@ from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
 from s3po.secrecy import Secret, revealed
+from s3po.transfer import abort_upload
 
 if TYPE_CHECKING:
     import boto3.session
@@ -62,6 +63,8 @@ log = logging.getLogger(__name__)
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
 INTERNAL: Final = OLD_NAMES | {
+    'abort_upload',
+    'deletes_sources',
     'demand_requests',
     'endpoint_url',
     'find_endpoint',
@@ -318,6 +321,16 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
+                that and continues the rest. See docs/journal.rst. None for no journal.
+            verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
+            replay_callbacks: With a journal: call the callbacks of skipped jobs too.
+            fsync: With a journal: synchronise each record with the disk, so that it survives a power cut too.
+
+        Raises:
+            ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
+                version, in use, or of another user.
+            LocalError: The journal cannot be read or written, or is damaged.
         """
         return Batch(self, size, **options)
 
@@ -383,6 +396,15 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
+
+    @property
+    def deletes_sources(self) -> bool:
+        """Whether uploads from a path delete the file, unless the call says otherwise."""
+        return self._operations.deletes_sources
+
+    def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """Abort a multipart upload, with retries. One that does not exist is no error."""
+        abort_upload(self._operations.attempts(bucket, key, None), upload_id, {})
 
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""

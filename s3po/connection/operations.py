@@ -76,6 +76,7 @@ class Operations:
     Attributes:
         config: The settings of transfers, unless a call has its own.
         observer: Receives the events of all requests; None for no observer.
+        deletes_sources: Whether uploads from a path delete the file, unless the call says otherwise.
         memory: Returns the budget of this thread's transfers, unless a call has its own.
         by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
             functions of s3po.connection.many and s3po.connection.copies are added by Connection.
@@ -91,7 +92,7 @@ class Operations:
         self._policy = policy
         self._guard = Guard(config.checksum)
         self._pending_aborts = PendingAborts()
-        self._delete = delete
+        self.deletes_sources = delete
         # How many copies from other connections run.
         self._incoming = 0
         if default_extra:
@@ -212,7 +213,7 @@ class Operations:
         opened = opener(source)
         try:
             delete = options.get('delete')
-            is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)
+            is_to_delete = (self.deletes_sources or delete) and self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
@@ -232,7 +233,7 @@ class Operations:
         is_file = isinstance(opened, FileSource) and opened.path is not None
         if delete and not is_file:
             raise ConfigurationError('delete=True needs a path as source; this source is not a file that can be deleted')
-        return is_file and (self._delete if delete is None else delete)
+        return is_file and (self.deletes_sources if delete is None else delete)
 
     def _download_file(self, ref: ObjectRef, options: DownloadFile) -> Outcome:
         return self._download_to(path_of(options['path']), ref, options)
