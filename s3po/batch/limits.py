@@ -10,6 +10,7 @@ from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
@@ -33,6 +34,8 @@ class BatchOptions(TypedDict, total=False):
     replay_callbacks: bool
     fsync: bool
     max_memory: int | None
+    progress: ProgressOption
+    receipts: bool
 
 
 class Performer(Protocol):
@@ -68,6 +71,14 @@ class Performer(Protocol):
         """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        ...
+
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        ...
+
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         ...
@@ -99,6 +110,7 @@ class BatchLimits:
     replay_callbacks: bool = False
     fsync: bool = False
     max_memory: int | None = None
+    receipts: bool = False
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -111,6 +123,10 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+        if not isinstance(self.receipts, bool):
+            raise ConfigurationError(
+                f'receipts must be True or False, not {self.receipts!r}; batch.report().save(path) writes them'
+            )
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")

@@ -159,6 +159,7 @@ class Copies:
                 to.config,
                 Description(headers=headers, conditions=conditions, has_tags=has_tags),
                 extra,
+                options.get('memory', operations.memory)(),
                 options.get('notes'),
             )
 

@@ -72,6 +72,8 @@ INTERNAL: Final = OLD_NAMES | {
     'observer',
     'perform',
     'release_requests',
+    'renew_credentials',
+    'width',
 }
 
 
@@ -277,6 +279,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: read or replace only the object that has it.
             retries: Retries per request; None for the connection's.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. It counts the bytes that are fetched, also ahead of reads, or sent.
 
         Returns:
             An S3Reader or S3Writer; for text an S3TextReader or S3TextWriter (io.TextIOWrapper) around one.
@@ -321,11 +325,15 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. The totals grow with the jobs that are submitted.
             journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
                 that and continues the rest. See docs/journal.rst. None for no journal.
             verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
             replay_callbacks: With a journal: call the callbacks of skipped jobs too.
             fsync: With a journal: synchronise each record with the disk, so that it survives a power cut too.
+            receipts: True: each job that ends is recorded, in a temporary file. `batch.report().save(path)` writes the records,
+                and `verify(path)` compares the store with them. Costs about 30 µs a job.
 
         Raises:
             ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
@@ -397,6 +405,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
 
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        self._wiring.renew_credentials()
+
     @property
     def deletes_sources(self) -> bool:
         """Whether uploads from a path delete the file, unless the call says otherwise."""
@@ -409,6 +421,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         return self._operations.memory()
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        return self._operations.width()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

@@ -425,6 +425,34 @@ def test_parts_in_memory(conn: s3po.Connection, to: s3po.Connection, memory: Mem
     assert most <= PARTS.max_concurrency
 
 
+@pytest.mark.parametrize(('limit', 'parts'), [(16 * MIB, 3), (11 * MIB, 2), (MIB, 1)])
+def test_budget_of_memory(to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport, limit: int, parts: int) -> None:
+    """All copies together hold as many parts as max_memory allows, and at least one; at the end none."""
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=dataclasses.replace(PARTS, max_memory=limit))
+    conn.upload(BUCKET, 'key', DATA)
+    fetched = uploaded = most = 0
+
+    def fetch(operation: str, key: str, part: int | None) -> None:
+        nonlocal fetched, most
+        fetched += operation == 'GetObject'
+        # The first response of an object is open while it waits for memory.
+        most = max(most, fetched - uploaded)
+
+    def upload(operation: str, key: str, part: int | None) -> None:
+        nonlocal uploaded
+        gevent.sleep(0)
+        uploaded += operation == 'UploadPart'
+
+    memory.fault, other.fault = fetch, upload
+    with gevent.Timeout(60), conn.batch(4) as batch:
+        for number in range(4):
+            batch.copy(BUCKET, 'key', BUCKET, f'copy-{number}', to=to)
+
+    assert most <= parts + 4
+    assert to.download(BUCKET, 'copy-3') == DATA
+    assert conn.memory_budget().used_bytes == 0
+
+
 def test_failed_part(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport) -> None:
     """Errors of both stores are retried; after the retries the error names the request, and nothing is left."""
     conn.upload(BUCKET, 'key', DATA)
