@@ -14,6 +14,7 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.processes import ProcessPool
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Runner
 from s3po.batch.stopping import Stopping
@@ -67,6 +68,7 @@ class Batch(Calls):
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
         max_memory: int | None = None,
+        processes: int = 1,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -75,6 +77,7 @@ class Batch(Calls):
             job_timeout_s=job_timeout_s,
             max_failures=max_failures,
             max_memory=max_memory,
+            processes=processes,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
@@ -83,7 +86,9 @@ class Batch(Calls):
         self._counting = Counting(connection, self._trip, keep_results=keep_results)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._runner = Runner(connection, self._counting.end, job_timeout_s, memory, kept)
+        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
+        perform = connection.perform if self._processes is None else self._processes.perform
+        self._runner = Runner(connection, perform, self._counting.end, job_timeout_s, memory, kept)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._stopping = Stopping(self.home, self._counting, self._workers, limits)
         self._watch = watch_hub(self._counting.is_idle)
@@ -230,6 +235,8 @@ class Batch(Calls):
             self._is_closed = True
             self._watch.close()
             self._workers.close()
+            if self._processes is not None:
+                self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
@@ -14,6 +15,9 @@ from s3po.model import Outcome
 from s3po.observer import Observer
 
 __all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer']
+
+# More processes than cores only take memory.
+MAX_PROCESSES: Final = 256
 
 OnError = Literal['raise', 'collect']
 
@@ -27,6 +31,24 @@ class BatchOptions(TypedDict, total=False):
     job_timeout_s: float | None
     max_failures: int | None
     max_memory: int | None
+    processes: int
+
+
+class WorkerForm(Protocol):
+    """What worker processes need to make their own connections."""
+
+    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
+        """The connection for one of so many processes, as values that can be pickled. May block while keys are looked up.
+
+        Args:
+            processes: The number of processes, which share the limits of the connection.
+            max_memory: The limit of the batch, for all of them together; None for the connection's.
+        """
+        ...
+
+    def keys(self, known: tuple[str, str, str | None] | None) -> tuple[str, str, str | None, str | None]:
+        """New keys (id, secret, token and expiry), other ones than `known` if there are any. May block."""
+        ...
 
 
 class Performer(Protocol):
@@ -57,6 +79,19 @@ class Performer(Protocol):
         """The budget of the transfers of this thread."""
         ...
 
+    @property
+    def is_mocked(self) -> bool:
+        """Whether a mock is active, which is one of this process."""
+        ...
+
+    def worker_form(self) -> WorkerForm:
+        """The connection for worker processes.
+
+        Raises:
+            ConfigurationError: An argument of the connection belongs to this process.
+        """
+        ...
+
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""
         ...
@@ -80,6 +115,7 @@ class BatchLimits:
     job_timeout_s: float | None
     max_failures: int | None
     max_memory: int | None = None
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -94,3 +130,8 @@ class BatchLimits:
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
         if self.max_memory is not None:
             check_memory(self.max_memory)
+        if not is_whole(self.processes, 1, MAX_PROCESSES):
+            raise ConfigurationError(
+                f'processes must be a whole number from 1 to {MAX_PROCESSES}, not {self.processes!r}; one for each core '
+                f'(os.cpu_count() is {os.cpu_count()}) is enough'
+            )

@@ -6,6 +6,7 @@ Invariant: only the batch's own interruption cancels a job. A job that anything 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import gevent
@@ -18,6 +19,7 @@ from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.jobs import Call
 from s3po.memory import MemoryBudget
+from s3po.model import Outcome
 from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
@@ -41,6 +43,7 @@ class Runner:
     def __init__(
         self,
         connection: Performer,
+        perform: Callable[[Call], Outcome],
         end: End,
         job_timeout_s: float | None = None,
         memory: MemoryBudget | None = None,
@@ -48,13 +51,13 @@ class Runner:
     ) -> None:
         """
         Args:
-            connection: Carries out calls.
+            connection: Its observer receives the events of the jobs.
+            perform: Carries out a call: the method of the connection, or of the worker processes.
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
             kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
         """
-        perform = connection.perform
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
         self._observer = connection.observer
@@ -92,7 +95,7 @@ class Runner:
                 self.size_bytes += outcome.size_bytes
                 self.retries += outcome.retries
                 if job.callback is None:
-                    if outcome.described is not None and self._kept is not None:
+                    if self._kept is not None and isinstance(outcome.value, bytes | str):
                         self._kept.add(outcome.size_bytes)
                     self._end(job, outcome.value, None)
                 else:

@@ -30,8 +30,9 @@ from s3po.connection.objects import ObjectCalls
 from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
+from s3po.connection.remote import ConnectionForm
 from s3po.connection.tracebacks import short_tracebacks
-from s3po.connection.wiring import Wiring, check_kind, kind_of
+from s3po.connection.wiring import Wiring, check_kind, is_mocked, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
@@ -64,10 +65,12 @@ INTERNAL: Final = OLD_NAMES | {
     'demand_requests',
     'endpoint_url',
     'find_endpoint',
+    'is_mocked',
     'memory_budget',
     'observer',
     'perform',
     'release_requests',
+    'worker_form',
 }
 
 
@@ -301,7 +304,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             check_bucket(name)
         return Mock(self, names)
 
-    @shows(BatchOptions, on_error='raise', keep_results=True)
+    @shows(BatchOptions, on_error='raise', keep_results=True, processes=1)
     def batch(self, size: int = 50, **options: Unpack[BatchOptions]) -> Batch:
         """A bounded pool that runs calls of this connection concurrently. See Batch.
 
@@ -316,6 +319,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            processes: More than 1: this many worker processes carry out the jobs, to use several cores. They are started by
+                `exec`, need no `__main__` guard, and share the batch's size and the limits of the connection. Callbacks run in
+                this process, and so do jobs with open files or iterators, and all jobs of a mock. If a worker process is
+                killed, its jobs run again in another one.
         """
         return Batch(self, size, **options)
 
@@ -383,6 +390,17 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         return self._operations.memory()
+
+    @property
+    def is_mocked(self) -> bool:
+        """Whether a mock of moto is active in this process."""
+        return is_mocked()
+
+    def worker_form(self) -> ConnectionForm:
+        """The connection for worker processes; see s3po.batch.processes.Sendable."""
+        given = {name: revealed(value) for name, value in self._arguments.items()}
+        given = {name: value for name, value in given.items() if value is not None}
+        return ConnectionForm(type(self), given, self._settings, self._wiring.key_source)
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

@@ -133,6 +133,10 @@ class Wiring:
             return self._settings.endpoint_url
         return _unless_aws(self._own_client().meta.endpoint_url)
 
+    def key_source(self) -> KeySource:
+        """The source of the keys. May make a boto3 client, and send requests for keys."""
+        return self._key_source()
+
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
         return self._hubs.get().governor
