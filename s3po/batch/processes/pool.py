@@ -174,7 +174,7 @@ class ProcessPool:
         return sent.answer
 
     def _least_loaded(self) -> WorkerProcess:
-        if len(self._workers) < self._count:
+        if len(self._workers) < self._count or not self._workers:
             self._staff()
         best = self._workers[0]
         for worker in self._workers:
