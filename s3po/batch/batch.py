@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
@@ -12,6 +13,7 @@ from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
 from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
+from s3po.batch.journaled import Journaled, opened
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
 from s3po.batch.processes import ProcessPool
@@ -27,6 +29,7 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
 from s3po.runtime import affordable, watch_hub
@@ -67,6 +70,10 @@ class Batch(Calls):
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
+        verify_skipped: bool = False,
+        replay_callbacks: bool = False,
+        fsync: bool = False,
         max_memory: int | None = None,
         processes: int = 1,
     ) -> None:
@@ -76,6 +83,10 @@ class Batch(Calls):
             timeout_s=timeout_s,
             job_timeout_s=job_timeout_s,
             max_failures=max_failures,
+            journal=journal,
+            verify_skipped=verify_skipped,
+            replay_callbacks=replay_callbacks,
+            fsync=fsync,
             max_memory=max_memory,
             processes=processes,
         )
@@ -88,7 +99,9 @@ class Batch(Calls):
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
         self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
         perform = connection.perform if self._processes is None else self._processes.perform
-        self._runner = Runner(connection, perform, self._counting.end, job_timeout_s, memory, kept)
+        self._journaled = None if journal is None else self._open_journal(journal)
+        end = self._counting.end if self._journaled is None else self._journaled.end
+        self._runner = Runner(connection, perform, end, job_timeout_s, memory, kept, self._journaled)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._stopping = Stopping(self.home, self._counting, self._workers, limits)
         self._watch = watch_hub(self._counting.is_idle)
@@ -200,7 +213,8 @@ class Batch(Calls):
         """The current figures. Does not wait."""
         if not self.pending:
             self._counting.unread.clear()
-        return self._counting.report(self._runner.size_bytes, self._runner.retries)
+        found = self._counting.report(self._runner.size_bytes, self._runner.retries)
+        return found if self._journaled is None else dataclasses.replace(found, skipped=self._journaled.skipped)
 
     def raise_for_errors(self) -> None:
         """Wait for all jobs, and raise if a job failed that is not silent.
@@ -239,6 +253,8 @@ class Batch(Calls):
                 self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
+            if self._journaled is not None:
+                self._close_journal()
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +314,8 @@ class Batch(Calls):
             if has_room:
                 self._workers.give_back_room()
             raise self._stopping.refused()
+        if self._journaled is not None and refusal is None:
+            self._journaled.enter(job)
         try:
             self._counting.add(job)
             self._workers.put(job, has_room=has_room)
@@ -336,6 +354,29 @@ class Batch(Calls):
         return self._counting.unread.message(self.pending, self._counting.submitted) if self.home.is_own_process() else ''
 
     # --- private
+
+    def _open_journal(self, journal: str | os.PathLike[str] | Journal) -> Journaled:
+        limits = self._limits
+        return Journaled(
+            self._connection,
+            opened(journal, self._connection, fsync=limits.fsync),
+            self._counting.end,
+            self._stop,
+            verify_skipped=limits.verify_skipped,
+            replay_callbacks=limits.replay_callbacks,
+        )
+
+    def _close_journal(self, _: object = None) -> None:
+        """Close the journal, as soon as no job is open."""
+        assert self._journaled is not None
+        if self._counting.is_idle.is_set():
+            self._journaled.close()
+        else:
+            self._counting.is_idle.rawlink(self._close_journal)
+
+    def _stop(self, reason: S3poError) -> None:
+        """Called when the journal cannot be written."""
+        self._stopping.stop(reason)
 
     def _trip(self) -> None:
         """Called after each failure."""

@@ -12,6 +12,7 @@ from s3po.batch.job import Job
 from s3po.batch.limits import OnError
 from s3po.errors import BatchError, ConfigurationError, JobError
 from s3po.jobs import LOST, Call, JobRecord, read_lines
+from s3po.jobs.options import OtherStore
 from s3po.model import ObjectRef
 
 __all__ = ['FailedJob', 'FailedJobs']
@@ -151,6 +152,11 @@ class FailedJob:
         Its source or target is a stream, or it was loaded from a file, which keeps only paths as source or target, and no
         secrets.
         """
+        if self.options.get('to') is LOST:
+            return JobError(
+                f'{self.call} cannot be repeated: the file of failed jobs does not have the connection of the other store; '
+                'pass it: retry_failed(…, to=connection)'
+            )
         for name, value in self.options.items():
             if value is LOST:
                 was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')
@@ -170,6 +176,21 @@ class FailedJob:
                 f'submit it again with a new target'
             )
         return None
+
+    def aimed_at(self, to: OtherStore | None) -> FailedJob:
+        """The job with another connection as destination, if it is a copy to another store; else the job itself."""
+        if to is None or 'to' not in self.options:
+            return self
+        options = {**self.options, 'to': to}
+        return FailedJob(
+            self.operation,
+            self.ref,
+            options,
+            self.error,
+            is_silent=self.is_silent,
+            has_begun=self.has_begun,
+            endpoint=self.endpoint,
+        )
 
     def check_repeatable(self) -> None:
         """Raise what refusal() returns.

@@ -10,6 +10,7 @@ from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
+from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
@@ -30,6 +31,10 @@ class BatchOptions(TypedDict, total=False):
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
+    journal: str | os.PathLike[str] | Journal | None
+    verify_skipped: bool
+    replay_callbacks: bool
+    fsync: bool
     max_memory: int | None
     processes: int
 
@@ -69,6 +74,15 @@ class Performer(Protocol):
     @property
     def endpoint_url(self) -> str | None:
         """The URL of the store, for the records of failed jobs; None for AWS, and if it is not known."""
+        ...
+
+    @property
+    def deletes_sources(self) -> bool:
+        """Whether uploads from a path delete the file, unless the call says otherwise."""
+        ...
+
+    def find_endpoint(self) -> str | None:
+        """The URL of the store, for a journal; None for AWS. Sends nothing."""
         ...
 
     def perform(self, call: Call) -> Outcome:
@@ -114,6 +128,10 @@ class BatchLimits:
     timeout_s: float | None
     job_timeout_s: float | None
     max_failures: int | None
+    journal: str | os.PathLike[str] | Journal | None = None
+    verify_skipped: bool = False
+    replay_callbacks: bool = False
+    fsync: bool = False
     max_memory: int | None = None
     processes: int = 1
 
@@ -128,6 +146,9 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+        for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
+            if getattr(self, name) and self.journal is None:
+                raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
         if self.max_memory is not None:
             check_memory(self.max_memory)
         if not is_whole(self.processes, 1, MAX_PROCESSES):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 
 from s3po.batch.job import Callback, Errback, Job
+from s3po.batch.journaled import End, Journaled
 from s3po.batch.limits import Performer
 from s3po.batch.memory import KeptValues, perform_within
 from s3po.batch.workers import Interruption, Worker
@@ -24,12 +25,6 @@ from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
 __all__ = ['Runner', 'activity_of']
-
-
-class End(Protocol):
-    """Ends a job with a value or an error."""
-
-    def __call__(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None: ...
 
 
 class Runner:
@@ -48,6 +43,7 @@ class Runner:
         job_timeout_s: float | None = None,
         memory: MemoryBudget | None = None,
         kept: KeptValues | None = None,
+        journaled: Journaled | None = None,
     ) -> None:
         """
         Args:
@@ -57,9 +53,11 @@ class Runner:
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
             kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
+            journaled: Carries out calls under a journal; None for no journal.
         """
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
+        self._journaled = journaled
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -77,7 +75,9 @@ class Runner:
                     raise job.refusal
                 if self._observer is not None:
                     report(self._observer.began, activity_of(job))
-                outcome = self._perform(job.call if self._job_timeout_s is None else self._limited(job.call))
+                call = job.call if self._job_timeout_s is None else self._limited(job.call)
+                journaled = self._journaled
+                outcome = self._perform(call) if journaled is None else journaled.perform(job, call, self._perform)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False

@@ -17,6 +17,7 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
+from s3po.connection.copies import Copies
 from s3po.connection.file_objects import (
     OpenOptions,
     ReadOptions,
@@ -38,8 +39,8 @@ from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
-from s3po.jobs.options import Key, shows
-from s3po.jobs.record import plain_endpoint
+from s3po.jobs.durable import plain_endpoint
+from s3po.jobs.options import Key, OtherStore, shows
 from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
@@ -47,6 +48,7 @@ from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
 from s3po.secrecy import Secret, revealed
+from s3po.transfer import abort_upload
 
 if TYPE_CHECKING:
     import boto3.session
@@ -62,6 +64,8 @@ log = logging.getLogger(__name__)
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
 INTERNAL: Final = OLD_NAMES | {
+    'abort_upload',
+    'deletes_sources',
     'demand_requests',
     'endpoint_url',
     'find_endpoint',
@@ -177,6 +181,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
         self._buckets = BucketOperations(self._operations, self._wiring)
         self._operations.by_name.update(self._buckets.by_name)
+        self._operations.by_name.update(Copies(self._operations).by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:
@@ -319,10 +324,20 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
+                that and continues the rest. See docs/journal.rst. None for no journal.
+            verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
+            replay_callbacks: With a journal: call the callbacks of skipped jobs too.
+            fsync: With a journal: synchronise each record with the disk, so that it survives a power cut too.
             processes: More than 1: this many worker processes carry out the jobs, to use several cores. They are started by
                 `exec`, need no `__main__` guard, and share the batch's size and the limits of the connection. Callbacks run in
                 this process, and so do jobs with open files or iterators, and all jobs of a mock. If a worker process is
                 killed, its jobs run again in another one.
+
+        Raises:
+            ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
+                version, in use, or of another user.
+            LocalError: The journal cannot be read or written, or is damaged.
         """
         return Batch(self, size, **options)
 
@@ -331,6 +346,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         failed: FailedJobs | Iterable[FailedJob] | S3poError | str | os.PathLike[str],
         size: int = 50,
         *,
+        to: OtherStore | None = None,
         on_error: OnError = 'raise',
         callback: Callback | RefCallback | None = None,
         errback: Errback | RefCallback | None = None,
@@ -343,6 +359,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         Args:
             failed: `batch.failed`, a BatchError, or the path of a file of records: one that `batch.failed.save()` wrote.
             size: As for batch().
+            to: The connection of the other store, for copies to another store that were read from a file.
             on_error: 'raise': BatchError is raised if a job fails again.
             callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
                 arguments is called with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
@@ -362,7 +379,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         callback_of, errback_of = referring(callback), referring(errback)
         options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
         with self.batch(size, **options) as batch:
-            for job in jobs:
+            for job in (each.aimed_at(to) for each in jobs):
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
@@ -386,6 +403,15 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
+
+    @property
+    def deletes_sources(self) -> bool:
+        """Whether uploads from a path delete the file, unless the call says otherwise."""
+        return self._operations.deletes_sources
+
+    def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """Abort a multipart upload, with retries. One that does not exist is no error."""
+        abort_upload(self._operations.attempts(bucket, key, None), upload_id, {})
 
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""

@@ -23,7 +23,7 @@ from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
-from s3po.governor import Governor
+from s3po.governor import Governor, Tokens
 from s3po.http import HTTPClient
 from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
@@ -59,7 +59,10 @@ class Wiring:
         self._settings = settings
         self._kind = kind if isinstance(kind, str) else 'given'
         self._given = None if isinstance(kind, str) else kind
-        self._hubs = PerHub(functools.partial(_HubState, config), _HubState.close)
+        self._hubs = PerHub(
+            functools.partial(_HubState, config, _rate(config.requests_per_s), _rate(config.bandwidth_bytes_per_s)),
+            _HubState.close,
+        )
         self._places = Places(settings, self._own_client)
         self._keys: KeySource | None = fixed_keys(settings)
         # The buckets whose reason for boto3 was logged.
@@ -221,11 +224,17 @@ class Wiring:
 class _HubState:
     """The transports and the governor of one hub."""
 
-    def __init__(self, config: TransferConfig) -> None:
+    def __init__(self, config: TransferConfig, requests: Tokens | None, bandwidth: Tokens | None) -> None:
         self.lock = gevent.lock.RLock()
         if config.checksum != 'none':
             checksum.load()
-        self.governor = Governor(config.max_concurrency, fixed=config.max_requests)
+        self.governor = Governor(
+            config.max_concurrency,
+            fixed=config.max_requests,
+            requests=requests,
+            bandwidth=bandwidth,
+            throttle_timeout_s=config.throttle_timeout_s,
+        )
         self.memory = MemoryBudget(config.max_memory)
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
@@ -243,6 +252,10 @@ class _HubState:
 
 def _unless_aws(url: str) -> str | None:
     return None if (urllib.parse.urlsplit(url).hostname or '').endswith('.amazonaws.com') else url
+
+
+def _rate(per_s: float | None) -> Tokens | None:
+    return None if per_s is None else Tokens(per_s)
 
 
 def is_mocked() -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.jobs.notes import Notes
-from s3po.model import ListEntry, ObjectRef
+from s3po.model import ListEntry, ObjectRef, Outcome
 
 __all__ = [
     'DEFAULTS',
@@ -186,14 +186,24 @@ class DeleteOptions(_MissingOk, HeadOptions, total=False):
     """The keyword options of delete()."""
 
 
+class OtherStore(Protocol):
+    """A Connection, as the destination of a copy to another store."""
+
+    @property
+    def endpoint_url(self) -> str | None: ...
+    def perform(self, call: Any) -> Outcome: ...
+
+
 class CopyOptions(TypedDict, total=False):
     """The keyword options of copy() and move()."""
 
+    to: OtherStore | None
     headers: Mapping[str, str] | None
     metadata: Mapping[str, str] | None
     content_type: str | None
     version_id: str | None
     if_match: str | None
+    if_none_match: str | None
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None
@@ -286,8 +296,9 @@ class DownloadFile(Fetch, total=False):
 
 
 class Copy(CopyOptions, total=False):
-    """The options of a copy or a move; `notes` as for uploads."""
+    """The options of a copy or a move; `memory` and `notes` as for uploads."""
 
+    memory: Callable[[], Any]
     notes: Notes | None
     to_bucket: str
     to_key: str

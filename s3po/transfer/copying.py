@@ -17,7 +17,7 @@ from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
 
-__all__ = ['check_copy', 'copy_object']
+__all__ = ['carried', 'check_copy', 'copy_object']
 
 # Headers that CopyObject copies from the source itself; a multipart upload must set them.
 CARRIED_HEADERS: Final = (
@@ -60,7 +60,7 @@ def copy_object(
     plan = plan_copy(info.size_bytes, config)
     name = (source.bucket, source.key, source.version_id)
     if plan.is_multipart:
-        stored = _copy_parts(attempts, name, info, plan, config, _carried(info, headers, tagging), extra)
+        stored = _copy_parts(attempts, name, info, plan, config, carried(info, headers, tagging), extra)
     else:
         copy = functools.partial(
             attempts.transport.copy_object,
@@ -134,12 +134,18 @@ def _copy_parts(
     return stored
 
 
-def _carried(info: ObjectInfo, headers: Headers, tagging: str) -> dict[str, str]:
-    """The headers of a copy in parts: the given ones, or the source's."""
-    carried = dict(headers)
-    if not carried:
-        carried = {name: info.headers[name] for name in CARRIED_HEADERS if name in info.headers}
-        carried.update((f'x-amz-meta-{name}', value) for name, value in info.metadata.items())
+def carried(info: ObjectInfo, headers: Headers, tagging: str) -> dict[str, str]:
+    """The headers of a copy that the store does not make itself: the given ones, or the source's; and its tags.
+
+    Args:
+        info: The source.
+        headers: Headers of the copy in place of the source's; none keeps the source's.
+        tagging: The source's tags as a query string; '' for none.
+    """
+    found = dict(headers)
+    if not found:
+        found = {name: info.headers[name] for name in CARRIED_HEADERS if name in info.headers}
+        found.update((f'x-amz-meta-{name}', value) for name, value in info.metadata.items())
     if tagging and not any(name.lower() == 'x-amz-tagging' for name in headers):
-        carried['x-amz-tagging'] = tagging
-    return carried
+        found['x-amz-tagging'] = tagging
+    return found

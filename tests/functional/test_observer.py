@@ -192,8 +192,11 @@ def test_small_objects_in_a_batch(conn: s3po.Connection, observer: Recorder) -> 
     assert observer.numbers == [len(SMALL)] * 2
 
 
-def test_throttled_for_good(conn: s3po.Connection, store: Store, observer: Recorder) -> None:
+def test_throttled_for_good(store: Store, connect: Callable[..., s3po.Connection], observer: Recorder) -> None:
     """Each SlowDown is reported, and both the request and the job end with the error."""
+    store.create_bucket(BUCKET)
+    conn = connect(store.endpoint_url, config=s3po.TransferConfig(throttle_timeout_s=0))
+    conn.observer = observer
     store.script(once('PutObject', times=10, status=503, code='SlowDown'))
     with conn.batch(1, on_error='collect') as batch:
         job = batch.upload(BUCKET, 'key', SMALL)
