@@ -79,6 +79,7 @@ def carried_out(conn: s3po.Connection, directory: pathlib.Path, prefix: str, **o
         batch.head(BUCKET, f'{prefix}named')
         batch.exists(BUCKET, f'{prefix}missing')
         batch.list(BUCKET, prefix)
+        batch.wait()
         batch.copy(BUCKET, names[0], BUCKET, f'{prefix}copy')
         batch.wait()
         batch.move(BUCKET, f'{prefix}copy', BUCKET, f'{prefix}moved')
