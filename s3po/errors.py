@@ -27,7 +27,7 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ DownloadException           base of DownloadError and NotFound too
         ├─ LocalError                  an error of the local file system (also an OSError)
         ├─ ListingError                a listing that contradicts itself
-        ├─ BreakerOpen                 the batch stopped after too many failures
+        ├─ BreakerOpen                 the batch, or a part of it, stopped after too many failures
         ├─ DeadlineExceeded            a `timeout_s` ran out
         ├─ Cancelled                   the job was cancelled
         ├─ CallbackError               a callback raised; the transfer itself succeeded
@@ -273,7 +273,7 @@ class ListingError(S3poError):
 
 
 class BreakerOpen(S3poError):
-    """The batch has stopped after too many failures (`max_failures`)."""
+    """The batch, or what the message names, has stopped after too many failures; `__cause__` is the last one, if known."""
 
 
 class DeadlineExceeded(S3poError):

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
+from s3po.batch.breaker import Breaker
 from s3po.batch.calls import Calls
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
 from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
+from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
 from s3po.batch.processes import ProcessPool
@@ -103,7 +105,16 @@ class Batch(Calls):
         end = self._counting.end if self._journaled is None else self._journaled.end
         self._runner = Runner(connection, perform, end, job_timeout_s, memory, kept, self._journaled)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
-        self._stopping = Stopping(self.home, self._counting, self._workers, limits)
+        self._last_turns = LastTurns(self.home, self._workers, self._trip)
+        self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
+        self._breaker = Breaker(
+            self._workers,
+            renew_credentials=connection.renew_credentials,
+            end=self._stopping.end_unstarted,
+            stop=self._stopping.stop,
+            watch=self._runner.watch,
+        )
+        self._runner.begin(self._breaker, self._last_turns)
         self._watch = watch_hub(self._counting.is_idle)
         self._is_closed = False
         connection.demand_requests(size)
@@ -253,6 +264,8 @@ class Batch(Calls):
                 self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
+            self._last_turns.close()
+            self._breaker.close()
             if self._journaled is not None:
                 self._close_journal()
 
@@ -333,7 +346,10 @@ class Batch(Calls):
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
+        self._workers.aside.pop(job, None)
+        self._last_turns.forget(job)
         self._counting.end(job, None, reason, is_cancelled=True)
+        self._breaker.left(job)
         return True
 
     def check_outside(self, waiting: str) -> None:

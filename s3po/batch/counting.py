@@ -144,7 +144,7 @@ class Counting:
     def _keep(self, job: Job, *, is_cancelled: bool) -> None:
         """Keep a job that has not succeeded."""
         record = FailedJob.of(job, is_cancelled=is_cancelled, endpoint=self._connection.endpoint_url)
-        if job.has_begun:
+        if job.turns:
             self.cancelled += is_cancelled
             self.failed.add(record)
         else:
@@ -155,7 +155,7 @@ class Counting:
                 self.unread.add(job)
 
     def _is_kept(self, job: Job) -> bool:
-        jobs = self.failed if job.has_begun else self.not_started
+        jobs = self.failed if job.turns else self.not_started
         return any(record.call is job.call for record in jobs)
 
 
@@ -181,7 +181,8 @@ class Loud:
             shown.append(f'and {some.count - len(shown):,} more (see {where})')
         text = f'{some.count:,} of {counting.submitted:,} jobs {what}: {"; ".join(shown)}'
         if self._not_started.count:
-            text += f'; {how_to_go_on(self._not_started.count)}'
+            why = self._not_started.first[0].error
+            text += f'; {how_to_go_on(self._not_started.count, why if some is self._failed else None)}'
         error = BatchError(text, counting.failed, counting.not_started)
         error.__cause__ = some.first[0].error
         return error

@@ -64,7 +64,7 @@ class FailedJob:
             job.failure,
             is_silent=job.is_silent,
             is_cancelled=is_cancelled,
-            has_begun=job.has_begun,
+            has_begun=job.turns > 0,
             endpoint=endpoint,
         )
         # The same object, by which the batch recognises the job.
@@ -152,30 +152,7 @@ class FailedJob:
         Its source or target is a stream, or it was loaded from a file, which keeps only paths as source or target, and no
         secrets.
         """
-        if self.options.get('to') is LOST:
-            return JobError(
-                f'{self.call} cannot be repeated: the file of failed jobs does not have the connection of the other store; '
-                'pass it: retry_failed(…, to=connection)'
-            )
-        for name, value in self.options.items():
-            if value is LOST:
-                was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')
-                return JobError(
-                    f'{self.call} cannot be repeated: its {name} {was} in memory or an open file, or contained a '
-                    f'secret, and {is_} not in the file of failed jobs; submit it again'
-                )
-        for name, new in (('source', 'a new source'), ('keys', 'new keys')):
-            if _is_read_once(self.options.get(name)):
-                return JobError(
-                    f'{self.call} cannot be repeated: its {name} can be read only once, and some of it may have '
-                    f'been read; submit it again with {new}'
-                )
-        if _is_written_once(self.options.get('target')):
-            return JobError(
-                f'{self.call} cannot be repeated: its target cannot seek, and some of the object may have been written to it; '
-                f'submit it again with a new target'
-            )
-        return None
+        return refusal_of(self.call)
 
     def aimed_at(self, to: OtherStore | None) -> FailedJob:
         """The job with another connection as destination, if it is a copy to another store; else the job itself."""
@@ -264,6 +241,34 @@ class FailedJobs(Sequence[FailedJob]):
             return cls(read_lines(path, FailedJob.from_json))
         except JobError as error:
             raise JobError(f"{error}; FailedJobs.load(path, on_error='collect') reads the other lines") from error
+
+
+def refusal_of(call: Call) -> JobError | None:
+    """The error for a call that cannot be repeated; None for one that can. See FailedJob.refusal()."""
+    if call.options.get('to') is LOST:
+        return JobError(
+            f'{call} cannot be repeated: the file of failed jobs does not have the connection of the other store; '
+            'pass it: retry_failed(…, to=connection)'
+        )
+    for name, value in call.options.items():
+        if value is LOST:
+            was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')
+            return JobError(
+                f'{call} cannot be repeated: its {name} {was} in memory or an open file, or contained a '
+                f'secret, and {is_} not in the file of failed jobs; submit it again'
+            )
+    for name, new in (('source', 'a new source'), ('keys', 'new keys')):
+        if _is_read_once(call.options.get(name)):
+            return JobError(
+                f'{call} cannot be repeated: its {name} can be read only once, and some of it may have '
+                f'been read; submit it again with {new}'
+            )
+    if _is_written_once(call.options.get('target')):
+        return JobError(
+            f'{call} cannot be repeated: its target cannot seek, and some of the object may have been written to it; '
+            f'submit it again with a new target'
+        )
+    return None
 
 
 def _is_read_once(source: Any) -> bool:

@@ -89,6 +89,10 @@ class Performer(Protocol):
         """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        ...
+
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         ...

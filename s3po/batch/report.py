@@ -58,7 +58,13 @@ class BatchReport:
         )
 
 
-def how_to_go_on(not_started: int) -> str:
-    """What to do about jobs that never began."""
+def how_to_go_on(not_started: int, why: BaseException | None = None) -> str:
+    """What to do about jobs that never began.
+
+    Args:
+        not_started: Their number.
+        why: The error of the first one, to be named; None if it is named elsewhere.
+    """
     jobs = '1 job' if not_started == 1 else f'{not_started:,} jobs'
-    return f'{jobs} not started: batch.not_started.save(path), then conn.retry_failed(path)'
+    reason = '' if why is None else f' ({type(why).__name__}: {why})'
+    return f'{jobs} not started{reason}: batch.not_started.save(path), then conn.retry_failed(path)'

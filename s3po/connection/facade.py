@@ -74,6 +74,7 @@ INTERNAL: Final = OLD_NAMES | {
     'observer',
     'perform',
     'release_requests',
+    'renew_credentials',
     'worker_form',
 }
 
@@ -403,6 +404,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
+
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        self._wiring.renew_credentials()
 
     @property
     def deletes_sources(self) -> bool:

@@ -59,7 +59,7 @@ class BotoKeys:
             inner: botocore's credentials.
             clock: Returns the seconds since a fixed moment.
         """
-        self.can_refresh: Final = isinstance(inner, RefreshableCredentials)
+        self.can_refresh = isinstance(inner, RefreshableCredentials)
         self._inner = inner
         self._clock = clock
         self._locks = PerHub(gevent.lock.RLock)
@@ -98,6 +98,19 @@ class BotoKeys:
         """See KeySource. None: the request began before there were any keys, so it was signed with the first ones."""
         if self.can_refresh and (keys or self._first) is self._last[1]:
             self._is_stale = True
+            self._good_until = float('-inf')
+
+    def renew(self, find: Callable[[], Any]) -> None:
+        """Read the keys again from their source: the store rejects them. May block.
+
+        Args:
+            find: Returns botocore's credentials, read again. Not called for keys that can be refreshed.
+        """
+        if self.can_refresh:
+            self.expire(self.last)
+        else:
+            self._inner = find()
+            self.can_refresh = isinstance(self._inner, RefreshableCredentials)
             self._good_until = float('-inf')
 
     def get_frozen_credentials(self) -> Any:

@@ -14,6 +14,8 @@ from s3po.secrecy import revealed
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+    from s3po.endpoints.boto_keys import BotoKeys
+
 __all__ = ['FixedKeys', 'KeySource', 'fixed_keys', 'key_source']
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class KeySource(Protocol):
 
 
 class FixedKeys:
-    """Keys that never change."""
+    """Keys that change only with renew()."""
 
     __slots__ = ('current',)
 
@@ -56,10 +58,14 @@ class FixedKeys:
         Args:
             keys: The keys; None to send requests unsigned.
         """
-        self.current: Final = keys
+        self.current = keys
 
     def expire(self, keys: Keys | None) -> None:
         """Do nothing: there are no others."""
+
+    def renew(self, keys: Keys | None) -> None:
+        """Replace the keys by those that were read again from their source."""
+        self.current = keys
 
 
 def fixed_keys(settings: ClientSettings) -> FixedKeys | None:
@@ -75,7 +81,7 @@ def fixed_keys(settings: ClientSettings) -> FixedKeys | None:
     return None
 
 
-def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeySource:
+def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> FixedKeys | BotoKeys:
     """The source of a connection's keys.
 
     Args:
