@@ -19,8 +19,9 @@ from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
 from s3po.batch.processes import ProcessPool
+from s3po.batch.progressing import BatchProgress
 from s3po.batch.report import BatchReport
-from s3po.batch.running import Runner
+from s3po.batch.running import Layer, Runner
 from s3po.batch.stopping import Stopping
 from s3po.batch.unread import warn, watch
 from s3po.batch.workers import WorkerPool
@@ -31,9 +32,11 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
+from s3po.progress import Meter, check_progress
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -78,6 +81,7 @@ class Batch(Calls):
         fsync: bool = False,
         max_memory: int | None = None,
         processes: int = 1,
+        progress: ProgressOption = None,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -96,14 +100,16 @@ class Batch(Calls):
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
-        self._counting = Counting(connection, self._trip, keep_results=keep_results)
+        check_progress(progress)
+        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
         self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
-        perform = connection.perform if self._processes is None else self._processes.perform
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
-        self._runner = Runner(connection, perform, end, job_timeout_s, memory, kept, self._journaled)
+        layers: list[Layer] = [layer for layer in (self._progress, self._journaled, self._processes) if layer is not None]
+        self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._last_turns = LastTurns(self.home, self._workers, self._trip)
         self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
@@ -268,6 +274,8 @@ class Batch(Calls):
             self._breaker.close()
             if self._journaled is not None:
                 self._close_journal()
+            if self._progress is not None:
+                self._progress.close()
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
@@ -37,6 +38,7 @@ class BatchOptions(TypedDict, total=False):
     fsync: bool
     max_memory: int | None
     processes: int
+    progress: ProgressOption
 
 
 class WorkerForm(Protocol):
@@ -87,6 +89,10 @@ class Performer(Protocol):
 
     def perform(self, call: Call) -> Outcome:
         """Carry out a call. Raises what it raises when it is not silent."""
+        ...
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
         ...
 
     def renew_credentials(self) -> None:

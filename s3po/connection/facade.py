@@ -75,6 +75,7 @@ INTERNAL: Final = OLD_NAMES | {
     'perform',
     'release_requests',
     'renew_credentials',
+    'width',
     'worker_form',
 }
 
@@ -281,6 +282,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: read or replace only the object that has it.
             retries: Retries per request; None for the connection's.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. It counts the bytes that are fetched, also ahead of reads, or sent.
 
         Returns:
             An S3Reader or S3Writer; for text an S3TextReader or S3TextWriter (io.TextIOWrapper) around one.
@@ -325,6 +328,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. The totals grow with the jobs that are submitted.
             journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
                 that and continues the rest. See docs/journal.rst. None for no journal.
             verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
@@ -432,6 +437,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         given = {name: revealed(value) for name, value in self._arguments.items()}
         given = {name: value for name, value in given.items() if value is not None}
         return ConnectionForm(type(self), given, self._settings, self._wiring.key_source)
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        return self._operations.width()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

@@ -21,7 +21,7 @@ from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import FixedKeys, fixed_keys, key_source
+from s3po.endpoints.signing_keys import FixedKeys, KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor, Tokens
 from s3po.http import HTTPClient

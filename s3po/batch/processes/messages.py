@@ -105,8 +105,8 @@ def _packed_option(name: str, value: Any, directory: str) -> bytes:
         if not os.path.isabs(text) and os.getcwd() != directory:
             text = os.path.join(os.getcwd(), text)
         return pickle.dumps(text if isinstance(value, str) else _Path(text))
-    if isinstance(value, Iterator):
-        # It can be read only once, and its reader is in this process.
+    if isinstance(value, Iterator) or (name == 'progress' and value):
+        # An iterator can be read only once, and a function for progress is called in this process.
         raise TypeError
     return pickle.dumps(value)
 

@@ -1,4 +1,4 @@
-"""Carries out calls in worker processes."""
+"""Carries out calls in worker processes: a Layer of s3po.batch.running."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import itertools
 import logging
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
 import gevent.event
 import gevent.lock
 
+from s3po.batch.job import Job
 from s3po.batch.limits import Performer, WorkerForm
 from s3po.batch.processes.channel import Message
 from s3po.batch.processes.child import WorkerProcess
@@ -94,7 +96,8 @@ class ProcessPool:
         self._width = -(-size // self._count)
         self._max_memory = max_memory
         self._form: WorkerForm | None = None if connection.is_mocked else connection.worker_form()
-        self._directory = ''
+        # The working directory of the processes.
+        self._directory = os.getcwd()
         self._workers: list[WorkerProcess] = []
         self._starting = gevent.lock.RLock()
         self._failure = ''
@@ -109,24 +112,22 @@ class ProcessPool:
     def __repr__(self) -> str:
         return f'<ProcessPool {self._workers}>'
 
-    def perform(self, call: Call) -> Outcome:
-        """Carry out a call in a worker process; if that is lost, again in another one.
+    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+        """Carry out a call in a worker process; if that is lost, again in another one; or in this process, by `perform`.
 
         Raises:
             WorkerLost: Two worker processes were lost, or none can be started.
             BaseException: The error of the call.
         """
-        if self._connection.is_mocked:
-            return self._connection.perform(call)
-        fields = packed_call(call, self._directory or os.getcwd())
+        fields = None if self._connection.is_mocked else packed_call(call, self._directory)
         if fields is None:
-            return self._connection.perform(call)
+            return perform(call)
         timeout_s = call.options.get('timeout_s')
         if timeout_s is None or not is_seconds(timeout_s):
-            return self._carry_out(call, fields)
+            return self._carry_out(call, fields, perform)
         late = DeadlineExceeded(f'{call}: not done within its timeout_s of {timeout_s} s')
         with gevent.Timeout(timeout_s + LATE_S, late):
-            return self._carry_out(call, fields)
+            return self._carry_out(call, fields, perform)
 
     def close(self) -> None:
         """End the worker processes. Waits for a moment; then the rest happens in the background."""
@@ -136,7 +137,7 @@ class ProcessPool:
             doing = f'the end of the worker processes {", ".join(str(worker.pid) for worker in workers)}'
             self._cleanups.run(lambda: gevent.joinall([spawn(worker.end) for worker in workers]), doing, patience_s=CLOSE_S)
 
-    def _carry_out(self, call: Call, fields: Fields) -> Outcome:
+    def _carry_out(self, call: Call, fields: Fields, perform: Callable[[Call], Outcome]) -> Outcome:
         lost: list[str] = []
         while True:
             worker = self._least_loaded()
@@ -147,7 +148,7 @@ class ProcessPool:
             if kind == 'failed':
                 raise unpacked_error(answer[2])
             if kind == 'yours':
-                return self._connection.perform(call)
+                return perform(call)
             if worker.is_ready:
                 lost.append(answer[2])
             if len(lost) == MAX_LOST:
@@ -200,7 +201,6 @@ class ProcessPool:
                     'levels': _levels(),
                     'parent': os.getpid(),
                 }
-                self._directory = self._directory or os.getcwd()
                 while len(self._workers) < self._count:
                     self._start(hello)
 

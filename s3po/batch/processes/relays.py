@@ -156,6 +156,9 @@ class RelayedObserver(Observer):
     def moved(self, activity: Activity, size_bytes: int) -> None:
         self._event('moved', activity, size_bytes)
 
+    def sized(self, activity: Activity, size_bytes: int) -> None:
+        self._event('sized', activity, size_bytes)
+
     def retried(self, activity: Activity, error: Exception) -> None:
         self._event('retried', activity, packed_error(error))
 
