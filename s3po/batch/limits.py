@@ -39,6 +39,7 @@ class BatchOptions(TypedDict, total=False):
     max_memory: int | None
     processes: int
     progress: ProgressOption
+    receipts: bool
 
 
 class WorkerForm(Protocol):
@@ -144,6 +145,7 @@ class BatchLimits:
     fsync: bool = False
     max_memory: int | None = None
     processes: int = 1
+    receipts: bool = False
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -156,6 +158,10 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+        if not isinstance(self.receipts, bool):
+            raise ConfigurationError(
+                f'receipts must be True or False, not {self.receipts!r}; batch.report().save(path) writes them'
+            )
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
