@@ -6,13 +6,14 @@ Invariant: only the batch's own interruption cancels a job. A job that anything 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import gevent
 
 from s3po.batch.breaker import Breaker
 from s3po.batch.job import Callback, Errback, Job
-from s3po.batch.journaled import End, Journaled
+from s3po.batch.journaled import End
 from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import Performer
 from s3po.batch.memory import KeptValues, perform_within
@@ -21,10 +22,19 @@ from s3po.checks import described
 from s3po.errors import CallbackError, Cancelled, S3poError, TransferError
 from s3po.jobs import Call
 from s3po.memory import MemoryBudget
+from s3po.model import Outcome
 from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
-__all__ = ['Runner', 'activity_of']
+__all__ = ['Layer', 'Runner', 'activity_of']
+
+
+class Layer(Protocol):
+    """Something around the connection, such as a journal. A batch without its feature has no such layer."""
+
+    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+        """Carry out the call of a job, by `perform` or without it."""
+        ...
 
 
 class Runner:
@@ -43,7 +53,7 @@ class Runner:
         job_timeout_s: float | None = None,
         memory: MemoryBudget | None = None,
         kept: KeptValues | None = None,
-        journaled: Journaled | None = None,
+        layers: Sequence[Layer] = (),
     ) -> None:
         """
         Args:
@@ -52,12 +62,12 @@ class Runner:
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
             kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
-            journaled: Carries out calls under a journal; None for no journal.
+            layers: What carries out the calls around the connection, the outermost first.
         """
         perform = connection.perform
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
-        self._journaled = journaled
+        self._layers = layers
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -94,8 +104,7 @@ class Runner:
                 if self._observer is not None and job.turns == 1:
                     report(self._observer.began, activity_of(job))
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
-                journaled = self._journaled
-                outcome = self._perform(call) if journaled is None else journaled.perform(job, call, self._perform)
+                outcome = self._through(job, call) if self._layers else self._perform(call)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
@@ -115,7 +124,7 @@ class Runner:
                 if self.breaker is not None:
                     self.breaker.succeeded(job)
                 if job.callback is None:
-                    if outcome.described is not None and self._kept is not None:
+                    if self._kept is not None and isinstance(outcome.value, bytes | str):
                         self._kept.add(outcome.size_bytes)
                     self._end(job, outcome.value, None)
                 else:
@@ -126,6 +135,12 @@ class Runner:
             if not job.has_ended and self._process is process.mark and job not in worker.pool.aside:
                 # A defect in s3po: without this, the batch would wait for ever.
                 self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
+
+    def _through(self, job: Job, call: Call, depth: int = 0) -> Outcome:
+        """Carry out a call through the layers from this one on."""
+        if depth == len(self._layers):
+            return self._perform(call)
+        return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, depth + 1))
 
     def _limited(self, call: Call) -> Call:
         """The call with the batch's time limit, unless it has its own. A failed job does not keep that of its batch."""

@@ -70,6 +70,8 @@ def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Rang
         try:
             download.sink = download.target.identify(attempts.bucket, attempts.key, answer)
             size_bytes = answer.size_bytes
+            if attempts.observer is not None and size_bytes >= 0:
+                attempts.sized('GetObject', size_bytes)
             if 0 <= size_bytes <= UNCOUNTED_BYTES:
                 return _read_whole(download, answer, check_for(download.checksum, answer))
             if size_bytes < 0:

@@ -72,6 +72,8 @@ def upload(
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
+        if attempts.observer is not None:
+            attempts.sized('PutObject', size_bytes)
         if size_bytes <= config.multipart_chunksize:
             # One part at most, so one request, whatever the threshold.
             if size_bytes <= UNCOUNTED_BYTES:

@@ -55,6 +55,9 @@ class Performer:
         finally:
             self.running -= 1
 
+    def width(self) -> int:
+        return 8
+
     def renew_credentials(self) -> None:
         self.renewals += 1
 
