@@ -5,6 +5,9 @@ Limits are from https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.htm
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s3po.checks import is_seconds, is_whole
@@ -59,6 +62,12 @@ class TransferConfig:
             the caller and results do not count. Each native thread that uses the connection has a limit of its own.
         connect_timeout_s: How long to wait for a connection.
         read_timeout_s: How long to wait for the next bytes of a response.
+        throttle_timeout_s: How long a request that the store refuses because of the load (SlowDown, 503, 429, or a response
+            with Retry-After) is repeated without counting against the retries; 0 to count these too. Without retries
+            (`retries=0`) it is never repeated.
+        requests_per_s: How many requests of a connection may begin per second; None for no limit.
+        bandwidth_bytes_per_s: How many bytes a connection may send and receive per second, together; None for no limit. (Not
+            supported by the boto transport.)
         min_bytes_per_s: A slower body, measured over 30 s of waiting for the network, is aborted and retried; 0 for no limit.
             (Not supported by the boto transport.)
         payload_signing: Whether the data of uploads is part of the signature: 'signed', 'unsigned', or 'auto', which signs data
@@ -87,7 +96,6 @@ class TransferConfig:
     multipart_copy_chunksize: int = 512 * MIB
     max_concurrency: int = 8
     max_requests: int | None = None
-    max_memory: int = MAX_MEMORY_BYTES
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     min_bytes_per_s: int = 1024
@@ -96,6 +104,18 @@ class TransferConfig:
     sends_id: bool = True
     use_tmp_file: bool = True
     fsync: bool = False
+    # New fields are added at the end: a pickle has the values in this order.
+    max_memory: int = MAX_MEMORY_BYTES
+    throttle_timeout_s: float = 900.0
+    requests_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None = None
+
+    def __setstate__(self, state: Sequence[object]) -> None:
+        """Restore a pickle, also one of an earlier version, which has fewer fields."""
+        fields = dataclasses.fields(self)
+        added = (each.default for each in fields[len(state) :])
+        for each, value in zip(fields, itertools.chain(state, added), strict=True):
+            object.__setattr__(self, each.name, value)
 
     def __post_init__(self) -> None:
         _check_range('multipart_threshold', self.multipart_threshold, 0, MAX_PUT_BYTES)
@@ -107,6 +127,12 @@ class TransferConfig:
             _check_range('max_requests', self.max_requests, 1, None)
         check_memory(self.max_memory)
         _check_range('min_bytes_per_s', self.min_bytes_per_s, 0, None)
+        if self.throttle_timeout_s != 0 and not is_seconds(self.throttle_timeout_s):
+            raise ConfigurationError(f'throttle_timeout_s must be a number of seconds from 0, not {self.throttle_timeout_s!r}')
+        for name in ('requests_per_s', 'bandwidth_bytes_per_s'):
+            value = getattr(self, name)
+            if value is not None and not is_seconds(value):
+                raise ConfigurationError(f'{name} must be a number above 0, or None for no limit, not {value!r}')
         if self.payload_signing not in PAYLOAD_SIGNING:
             raise ConfigurationError(f"payload_signing must be 'auto', 'signed' or 'unsigned', not {self.payload_signing!r}")
         if self.checksum not in CHECKSUMS:

@@ -17,7 +17,7 @@ import gevent
 import tenacity
 from tenacity import RetryCallState
 from tenacity.retry import retry_if_exception
-from tenacity.stop import stop_after_attempt, stop_base
+from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_random_exponential
 
 from s3po.checks import is_whole
@@ -35,7 +35,15 @@ from s3po.errors import (
     TransportError,
 )
 
-__all__ = ['RetriesExhausted', 'RetryPolicy', 'integrity_retries', 'is_retryable', 'wait_as_told']
+__all__ = [
+    'MAX_RETRY_AFTER_S',
+    'RetriesExhausted',
+    'RetryPolicy',
+    'integrity_retries',
+    'is_retryable',
+    'is_throttling',
+    'wait_as_told',
+]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +63,15 @@ def is_retryable(error: BaseException) -> bool:
     (Not for CredentialsExpired, which is worth one retry, and the limit of IntegrityError: RetryPolicy counts these.)
     """
     return isinstance(error, RETRYABLE)
+
+
+def is_throttling(error: BaseException) -> bool:
+    """Whether the store refused a request because of the load, or named the time of the next attempt.
+
+    Such an error says nothing about the request, so its retry does not count against the number of retries.
+    """
+    has_time = isinstance(error, ResponseError) and error.retry_after_s is not None
+    return isinstance(error, Throttled) or (has_time and is_retryable(error))
 
 
 def integrity_retries(retries: int) -> int:
@@ -87,15 +104,39 @@ class wait_as_told(wait_base):  # noqa: N801  (tenacity names its callables in s
         return seconds
 
 
+class stop_after_retries(stop_base):  # noqa: N801  (tenacity names its callables in snake case)
+    """Stop after so many retries. It counts, so each loop of attempts needs its own.
+
+    Args:
+        retries: How many retries are allowed.
+        throttle_timeout_s: How long those of throttled attempts are not counted; after that time, one more refusal is the last.
+    """
+
+    def __init__(self, retries: int, throttle_timeout_s: float) -> None:
+        self._retries = retries
+        self._throttle_timeout_s = throttle_timeout_s
+        self._uncounted = 0
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        error = _error_of(retry_state)
+        if self._throttle_timeout_s and error is not None and is_throttling(error):
+            # (In tests, the time is that of recorded sleeps.)
+            seconds = max(retry_state.seconds_since_start or 0.0, retry_state.idle_for)
+            self._uncounted += 1
+            return seconds >= self._throttle_timeout_s
+        return retry_state.attempt_number - self._uncounted > self._retries
+
+
 def default_wait() -> wait_base:
     """Full jitter: a random time up to a bound that grows with every attempt.
 
     Up to 0.25 s, 1 s, 4 s and so on to 20 s: most failures are single dropped connections, after which the next attempt
-    succeeds at once; others last for seconds. If throttled, up to 1, 2, 4 s and so on to 60 s.
+    succeeds at once; others last for seconds. If throttled, up to 1, 2, 4 s and so on to 20 s. (The governor does more for the
+    store: it sends fewer requests at once.)
     """
     return wait_as_told(
         wait_random_exponential(multiplier=0.25, exp_base=4, max=20),
-        throttled=wait_random_exponential(multiplier=1, max=60),
+        throttled=wait_random_exponential(multiplier=1, max=20),
     )
 
 
@@ -104,7 +145,8 @@ class RetryPolicy:
     """The policy for failed attempts.
 
     Attributes:
-        retries: The number of attempts after the first one; 0 for none.
+        retries: The number of attempts after the first one; 0 for none. Those after a SlowDown, a 503, a 429 or a response with
+            Retry-After are not counted, for `TransferConfig.throttle_timeout_s`.
         wait: A tenacity wait: the time before the next attempt.
         stop: A tenacity stop that ends the attempts earlier, such as `tenacity.stop_after_delay(60)`; None for none.
         sleep: Waits the given seconds; the default lets other greenlets run meanwhile.
@@ -145,7 +187,13 @@ class RetryPolicy:
         return self.run_on(first, attempt, doing=doing, retries=retries)
 
     def run_on(
-        self, first: TransportError, attempt: Callable[[], T], *, doing: str, retries: int | None = None
+        self,
+        first: TransportError,
+        attempt: Callable[[], T],
+        *,
+        doing: str,
+        retries: int | None = None,
+        throttle_timeout_s: float = 0.0,
     ) -> tuple[T, int]:
         """Like run(), if the caller has made the first attempt already. tenacity gets its error again as its first attempt.
 
@@ -154,6 +202,7 @@ class RetryPolicy:
             attempt: Makes one more attempt.
             doing: As for run().
             retries: As for run().
+            throttle_timeout_s: How long retries of throttled attempts are not counted, from the first attempt; 0 to count all.
         """
         retries = self.retries if retries is None else retries
         replayed = [first]
@@ -163,7 +212,7 @@ class RetryPolicy:
                 raise replayed.pop()
             return attempt()
 
-        retrying = self._retrying(doing, retries).copy()
+        retrying = self._retrying(doing, retries, throttle_timeout_s).copy()
         try:
             return retrying(next_attempt), int(retrying.statistics['attempt_number'])
         except TransportError as error:
@@ -177,14 +226,15 @@ class RetryPolicy:
             last = exhausted.last_attempt
             raise RetriesExhausted(last.attempt_number) from last.exception()
 
-    def _retrying(self, doing: str, retries: int) -> tenacity.Retrying:
-        stop: Any = stop_after_attempt(retries + 1)
+    def _retrying(self, doing: str, retries: int, throttle_timeout_s: float) -> tenacity.Retrying:
+        # Without retries, nothing waits for the store to recover.
+        stop: Any = stop_after_retries(retries, throttle_timeout_s if retries else 0.0)
         return tenacity.Retrying(
             stop=stop if self.stop is None else stop | self.stop,
             wait=self.wait,
             retry=retry_if_exception(_Retryable(retries)),
             sleep=self.sleep,
-            before_sleep=_log_retry(doing, retries + 1),
+            before_sleep=_log_retry(doing, retries),
         )
 
 
@@ -222,13 +272,14 @@ class _Retryable:
         return is_retryable(error)
 
 
-def _log_retry(doing: str, attempts: int) -> Callable[[RetryCallState], None]:
+def _log_retry(doing: str, retries: int) -> Callable[[RetryCallState], None]:
     def before_sleep(state: RetryCallState) -> None:
+        number = state.attempt_number
         log.warning(
-            '%s: attempt %d of %d failed, next attempt in %.2f s: %s',
+            '%s: attempt %s failed, next attempt in %.2f s: %s',
             doing,
-            state.attempt_number,
-            attempts,
+            # More attempts than retries: some were throttled, and are not counted.
+            f'{number} of {retries + 1}' if number <= retries else number,
             state.upcoming_sleep,
             # Most errors begin with the operation.
             str(_error_of(state)).removeprefix(f'{doing}: '),

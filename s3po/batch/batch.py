@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
+from s3po.batch.breaker import Breaker
 from s3po.batch.calls import Calls
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
 from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
+from s3po.batch.journaled import Journaled, opened
+from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.processes import ProcessPool
+from s3po.batch.progressing import BatchProgress
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
-from s3po.batch.running import Runner
+from s3po.batch.running import Layer, Runner
 from s3po.batch.stopping import Stopping
 from s3po.batch.unread import warn, watch
 from s3po.batch.workers import WorkerPool
@@ -26,8 +33,11 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
+from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
+from s3po.progress import Meter, check_progress
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -66,7 +76,14 @@ class Batch(Calls):
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
+        verify_skipped: bool = False,
+        replay_callbacks: bool = False,
+        fsync: bool = False,
         max_memory: int | None = None,
+        processes: int = 1,
+        progress: ProgressOption = None,
+        receipts: bool = False,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -74,18 +91,41 @@ class Batch(Calls):
             timeout_s=timeout_s,
             job_timeout_s=job_timeout_s,
             max_failures=max_failures,
+            journal=journal,
+            verify_skipped=verify_skipped,
+            replay_callbacks=replay_callbacks,
+            fsync=fsync,
             max_memory=max_memory,
+            processes=processes,
+            receipts=receipts,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
-        self._counting = Counting(connection, self._trip, keep_results=keep_results)
+        recorded = Receipts(connection) if receipts else None
+        check_progress(progress)
+        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._runner = Runner(connection, self._counting.end, job_timeout_s, memory, kept)
+        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
+        self._journaled = None if journal is None else self._open_journal(journal)
+        end = self._counting.end if self._journaled is None else self._journaled.end
+        around = (recorded, self._progress, self._journaled, self._processes)
+        layers: list[Layer] = [layer for layer in around if layer is not None]
+        self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
-        self._stopping = Stopping(self.home, self._counting, self._workers, limits)
+        self._last_turns = LastTurns(self.home, self._workers, self._trip)
+        self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
+        self._breaker = Breaker(
+            self._workers,
+            renew_credentials=connection.renew_credentials,
+            end=self._stopping.end_unstarted,
+            stop=self._stopping.stop,
+            watch=self._runner.watch,
+        )
+        self._runner.begin(self._breaker, self._last_turns)
         self._watch = watch_hub(self._counting.is_idle)
         self._is_closed = False
         connection.demand_requests(size)
@@ -195,7 +235,8 @@ class Batch(Calls):
         """The current figures. Does not wait."""
         if not self.pending:
             self._counting.unread.clear()
-        return self._counting.report(self._runner.size_bytes, self._runner.retries)
+        found = self._counting.report(self._runner.size_bytes, self._runner.retries)
+        return found if self._journaled is None else dataclasses.replace(found, skipped=self._journaled.skipped)
 
     def raise_for_errors(self) -> None:
         """Wait for all jobs, and raise if a job failed that is not silent.
@@ -230,8 +271,16 @@ class Batch(Calls):
             self._is_closed = True
             self._watch.close()
             self._workers.close()
+            if self._processes is not None:
+                self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
+            self._last_turns.close()
+            self._breaker.close()
+            if self._journaled is not None:
+                self._close_journal()
+            if self._progress is not None:
+                self._progress.close()
 
     def __enter__(self) -> Self:
         return self
@@ -291,6 +340,8 @@ class Batch(Calls):
             if has_room:
                 self._workers.give_back_room()
             raise self._stopping.refused()
+        if self._journaled is not None and refusal is None:
+            self._journaled.enter(job)
         try:
             self._counting.add(job)
             self._workers.put(job, has_room=has_room)
@@ -308,7 +359,10 @@ class Batch(Calls):
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
+        self._workers.aside.pop(job, None)
+        self._last_turns.forget(job)
         self._counting.end(job, None, reason, is_cancelled=True)
+        self._breaker.left(job)
         return True
 
     def check_outside(self, waiting: str) -> None:
@@ -329,6 +383,29 @@ class Batch(Calls):
         return self._counting.unread.message(self.pending, self._counting.submitted) if self.home.is_own_process() else ''
 
     # --- private
+
+    def _open_journal(self, journal: str | os.PathLike[str] | Journal) -> Journaled:
+        limits = self._limits
+        return Journaled(
+            self._connection,
+            opened(journal, self._connection, fsync=limits.fsync),
+            self._counting.end,
+            self._stop,
+            verify_skipped=limits.verify_skipped,
+            replay_callbacks=limits.replay_callbacks,
+        )
+
+    def _close_journal(self, _: object = None) -> None:
+        """Close the journal, as soon as no job is open."""
+        assert self._journaled is not None
+        if self._counting.is_idle.is_set():
+            self._journaled.close()
+        else:
+            self._counting.is_idle.rawlink(self._close_journal)
+
+    def _stop(self, reason: S3poError) -> None:
+        """Called when the journal cannot be written."""
+        self._stopping.stop(reason)
 
     def _trip(self) -> None:
         """Called after each failure."""

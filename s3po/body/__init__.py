@@ -6,6 +6,7 @@ This room reads and writes local data. It knows nothing of S3, requests or retri
 from s3po.body.chunks import BytesChunk, Chunk
 from s3po.body.compressing import compressed
 from s3po.body.decompressing import DecompressingSink
+from s3po.body.kept import KeptSink, remove_kept
 from s3po.body.keypaths import LocalPaths, local_path
 from s3po.body.sink_kinds import open_sink
 from s3po.body.sinks import UNWAITING_BYTES, Sink
@@ -19,6 +20,7 @@ __all__ = [
     'BytesChunk',
     'Chunk',
     'DecompressingSink',
+    'KeptSink',
     'LocalPaths',
     'Sink',
     'SizedSource',
@@ -29,5 +31,6 @@ __all__ = [
     'open_path',
     'open_sink',
     'open_source',
+    'remove_kept',
     'sweep_stale',
 ]

@@ -21,7 +21,9 @@ __all__ = [
     'local_error',
     'local_errors',
     'printable',
+    'pwrite_all',
     'refuse_special_file',
+    'sync_directory',
     'write_all',
 ]
 
@@ -143,3 +145,21 @@ def write_all(file: Any, data: bytes | memoryview, name: str) -> None:
         if not taken:
             raise ConfigurationError(f'target: {name} is non-blocking and accepts no more data now; use a blocking file object')
         view = view[taken:]
+
+
+def pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of the data at an offset."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def sync_directory(path: str) -> None:
+    """Write the names in a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        close_file(descriptor)

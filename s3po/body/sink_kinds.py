@@ -6,6 +6,7 @@ import io
 import os
 from typing import Any
 
+from s3po.body.kept import KeptSink
 from s3po.body.local import local_errors
 from s3po.body.sinks import BytesSink, FileSink, PathSink, Sink, TextSink
 from s3po.errors import ConfigurationError
@@ -13,13 +14,14 @@ from s3po.errors import ConfigurationError
 __all__ = ['open_sink']
 
 
-def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) -> Sink:
+def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False, job: str | None = None) -> Sink:
     """Return the sink for a target.
 
     Args:
         target: None (memory), a path (str or os.PathLike), or a writable file object, binary or text.
         use_tmp_file: Whether a path is written through a temporary file; see TransferConfig.
         fsync: Whether a path is synchronised with the disk; see TransferConfig.
+        job: Identifies the job, if the temporary file may stay for the next run; see KeptSink. None if it may not.
 
     Raises:
         ConfigurationError: The target is none of these.
@@ -27,10 +29,11 @@ def open_sink(target: Any, *, use_tmp_file: bool = True, fsync: bool = False) ->
     """
     if target is None:
         return BytesSink()
-    if isinstance(target, str):
-        return PathSink(target, use_tmp_file=use_tmp_file, fsync=fsync)
-    if isinstance(target, os.PathLike):
-        return PathSink(os.fsdecode(target), use_tmp_file=use_tmp_file, fsync=fsync)
+    if isinstance(target, str | os.PathLike):
+        path = target if isinstance(target, str) else os.fsdecode(target)
+        if job is not None and use_tmp_file:
+            return KeptSink(path, fsync=fsync, job=job)
+        return PathSink(path, use_tmp_file=use_tmp_file, fsync=fsync)
     if hasattr(target, 'write'):
         return _open_file(target)
     raise ConfigurationError(f'target must be None, a path or a writable file object, not {type(target).__name__}')

@@ -20,7 +20,17 @@ import stat
 import time
 from typing import Any, BinaryIO, Final
 
-from s3po.body.local import as_local_error, check_path, close_file, local_error, local_errors, refuse_special_file, write_all
+from s3po.body.local import (
+    as_local_error,
+    check_path,
+    close_file,
+    local_error,
+    local_errors,
+    pwrite_all,
+    refuse_special_file,
+    sync_directory,
+    write_all,
+)
 from s3po.body.temporary import open_temporary, sweep_once
 from s3po.config import MIB
 from s3po.errors import ConfigurationError
@@ -178,7 +188,7 @@ class PathSink(Sink):
 
     def write_whole(self, data: bytes) -> None:
         try:
-            _pwrite_all(self._open_empty(), data, 0)
+            pwrite_all(self._open_empty(), data, 0)
         except OSError as error:
             raise as_local_error('write', self._path, error) from error
 
@@ -201,8 +211,7 @@ class PathSink(Sink):
         is_new = self._mode is None
         asked = NEW_FILE_MODE if is_new else 0o600
         if self._use_tmp_file:
-            identity = f'{self._path[len(self._directory) :]}\0{self._identity}'
-            self._written, self._descriptor = patiently(open_temporary, self._directory, identity, asked)
+            self._written, self._descriptor = self._create_temporary(asked)
         else:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = patiently(os.open, self._path, flags, asked)
@@ -215,6 +224,11 @@ class PathSink(Sink):
         if is_new:
             self._mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
             os.fchmod(self._descriptor, 0o600)
+
+    def _create_temporary(self, mode: int) -> tuple[str, int]:
+        """Create the temporary file; returns its path and descriptor."""
+        identity = f'{self._path[len(self._directory) :]}\0{self._identity}'
+        return patiently(open_temporary, self._directory, identity, mode)
 
     def _lock(self, descriptor: int) -> None:
         """Prevent other downloads from writing to the same file. (Without effect on a file system that has no locks.)"""
@@ -243,7 +257,7 @@ class PathSink(Sink):
     def _write(self, data: bytes | memoryview, offset: int) -> None:
         assert self._descriptor is not None
         with local_errors('write', self._path):
-            _pwrite_all(self._descriptor, data, offset)
+            pwrite_all(self._descriptor, data, offset)
 
     def commit(self) -> None:
         assert self._descriptor is not None
@@ -262,7 +276,7 @@ class PathSink(Sink):
             self._written = None
             self.let_go()
             if self._fsync:
-                offload(_sync_directory, self._directory or '.')
+                offload(sync_directory, self._directory or '.')
         except OSError as error:
             raise as_local_error('write', self._path, error) from error
 
@@ -376,22 +390,6 @@ def _check_target(path: str, directory: str) -> int | None:
     if not stat.S_ISREG(mode):
         refuse_special_file(mode, 'download to', path)
     return mode & 0o777
-
-
-def _pwrite_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        close_file(descriptor)
 
 
 def _position(file: Any) -> int | None:

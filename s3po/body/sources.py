@@ -105,10 +105,12 @@ class SizedSource(Source):
         can_change_unseen: Whether it may change without a trace. All its chunks must then be read, for their checksums, before
             the first is sent: each later reading is compared with the first one, so what is sent is the source as it was at one
             moment between the two.
+        is_held: Whether a chunk is in memory as a whole while it is sent.
     """
 
     size_bytes: int
     can_change_unseen = False
+    is_held = False
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         """Return the chunk [offset, offset + size_bytes), relative to the source's position when it was opened."""

@@ -5,7 +5,8 @@ Invariants, for all processes and threads of a machine together; PathSink keeps 
 - A download holds the lock of its temporary file from before the first byte until the file is renamed or removed.
 - Only the holder of the lock renames or removes the file. So the name of a locked file always leads to that file.
 - An empty file may be about to be locked by its creator, so it is not removed. (Only the sweep does so, after a day.)
-- Nothing is ever written into a file that was found: it is removed and created again.
+- Nothing is ever written into a file that was found: it is removed and created again. The only exception are the partial files
+  of jobs under a journal (kept.py), whose contents are checked before they are used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Final
 from s3po.body.local import close_file
 from s3po.runtime import offload
 
-__all__ = ['STALE_S', 'open_temporary', 'sweep_once', 'sweep_stale']
+__all__ = ['STALE_S', 'create_locked', 'is_own_file', 'lock', 'open_temporary', 'remove_abandoned', 'sweep_once', 'sweep_stale']
 
 PREFIX: Final = '.s3po-'
 SUFFIX: Final = '.part'
@@ -67,13 +68,13 @@ def open_temporary(directory: str, identity: str, mode: int) -> tuple[str, int]:
     # A digest, so that the name is short whatever the target's is. Collisions are harmless.
     digest = hashlib.blake2b(identity.encode(errors='surrogatepass'), digest_size=12).hexdigest()
     path = f'{directory}{PREFIX}{digest}{SUFFIX}'
-    descriptor = _create_locked(path, mode)
-    if descriptor is None and _remove_abandoned(path, lambda found: found.st_size > 0):
-        descriptor = _create_locked(path, mode)
+    descriptor = create_locked(path, mode)
+    if descriptor is None and remove_abandoned(path, lambda found: found.st_size > 0):
+        descriptor = create_locked(path, mode)
     if descriptor is None:
         path = f'{directory}{PREFIX}{digest}-{os.urandom(8).hex()}{SUFFIX}'
         descriptor = os.open(path, _CREATE, mode)
-        _lock(descriptor)
+        lock(descriptor)
     return path, descriptor
 
 
@@ -104,15 +105,15 @@ def sweep_stale(directory: str, older_than_s: float = STALE_S) -> int:
         with os.scandir(directory) as entries:
             for entry in itertools.islice(entries, SWEPT_ENTRIES):
                 if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):
-                    removed += _remove_abandoned(entry.path, lambda found: found.st_mtime < newest)
+                    removed += remove_abandoned(entry.path, lambda found: found.st_mtime < newest)
     except OSError:
         # Not an error of the download; the next process tries again.
         pass
     return removed
 
 
-def _create_locked(path: str, mode: int) -> int | None:
-    """The descriptor of a new, locked file; None if the name is taken or the file system has no locks."""
+def create_locked(path: str, mode: int) -> int | None:
+    """Create a file: the descriptor of a new, locked file; None if the name is taken or the file system has no locks."""
     try:
         descriptor = os.open(path, _CREATE, mode)
     except FileExistsError:
@@ -131,7 +132,8 @@ def _create_locked(path: str, mode: int) -> int | None:
     return descriptor
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
+    """Lock a file. Returns False if another process holds the lock, or there are none."""
     try:
         fcntl.flock(descriptor, _LOCK)
     except OSError:
@@ -139,7 +141,7 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bool:
+def remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bool:
     """Remove a temporary file that no process is writing; other files stay. Returns whether it was removed."""
     try:
         descriptor = os.open(path, _LOOK)
@@ -147,9 +149,8 @@ def _remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bo
         return False
     try:
         found = os.fstat(descriptor)
-        is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
         # Locked last: the lock of a file that is not due is never taken, not even for a moment.
-        if not (is_ours and is_due(found) and _lock(descriptor) and os.path.samestat(found, os.lstat(path))):
+        if not (is_own_file(found) and is_due(found) and lock(descriptor) and os.path.samestat(found, os.lstat(path))):
             return False
         os.unlink(path)
     except OSError:
@@ -157,3 +158,8 @@ def _remove_abandoned(path: str, is_due: Callable[[os.stat_result], bool]) -> bo
     finally:
         close_file(descriptor)
     return True
+
+
+def is_own_file(found: os.stat_result) -> bool:
+    """Whether a file is a regular one of this user, with one name."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

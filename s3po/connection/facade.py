@@ -17,6 +17,7 @@ from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
 from s3po.connection.buckets import BucketCalls
+from s3po.connection.copies import Copies
 from s3po.connection.file_objects import (
     OpenOptions,
     ReadOptions,
@@ -30,15 +31,16 @@ from s3po.connection.objects import ObjectCalls
 from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
+from s3po.connection.remote import ConnectionForm
 from s3po.connection.tracebacks import short_tracebacks
-from s3po.connection.wiring import Wiring, check_kind, kind_of
+from s3po.connection.wiring import Wiring, check_kind, is_mocked, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.http import Timeouts
-from s3po.jobs.options import Key, shows
-from s3po.jobs.record import plain_endpoint
+from s3po.jobs.durable import plain_endpoint
+from s3po.jobs.options import Key, OtherStore, shows
 from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
@@ -46,6 +48,7 @@ from s3po.observer import Observer
 from s3po.retry import RetryPolicy
 from s3po.s3 import Transport
 from s3po.secrecy import Secret, revealed
+from s3po.transfer import abort_upload
 
 if TYPE_CHECKING:
     import boto3.session
@@ -61,13 +64,19 @@ log = logging.getLogger(__name__)
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
 INTERNAL: Final = OLD_NAMES | {
+    'abort_upload',
+    'deletes_sources',
     'demand_requests',
     'endpoint_url',
     'find_endpoint',
+    'is_mocked',
     'memory_budget',
     'observer',
     'perform',
     'release_requests',
+    'renew_credentials',
+    'width',
+    'worker_form',
 }
 
 
@@ -174,6 +183,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         self._operations = Operations(self._wiring, config, policy, delete=delete, default_extra=default_extra or {})
         self._buckets = BucketOperations(self._operations, self._wiring)
         self._operations.by_name.update(self._buckets.by_name)
+        self._operations.by_name.update(Copies(self._operations).by_name)
         self.silent = silent
 
     def __dir__(self) -> list[str]:
@@ -272,6 +282,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: read or replace only the object that has it.
             retries: Retries per request; None for the connection's.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. It counts the bytes that are fetched, also ahead of reads, or sent.
 
         Returns:
             An S3Reader or S3Writer; for text an S3TextReader or S3TextWriter (io.TextIOWrapper) around one.
@@ -301,7 +313,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             check_bucket(name)
         return Mock(self, names)
 
-    @shows(BatchOptions, on_error='raise', keep_results=True)
+    @shows(BatchOptions, on_error='raise', keep_results=True, processes=1)
     def batch(self, size: int = 50, **options: Unpack[BatchOptions]) -> Batch:
         """A bounded pool that runs calls of this connection concurrently. See Batch.
 
@@ -316,6 +328,24 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. The totals grow with the jobs that are submitted.
+            journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
+                that and continues the rest. See docs/journal.rst. None for no journal.
+            verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
+            replay_callbacks: With a journal: call the callbacks of skipped jobs too.
+            fsync: With a journal: synchronise each record with the disk, so that it survives a power cut too.
+            processes: More than 1: this many worker processes carry out the jobs, to use several cores. They are started by
+                `exec`, need no `__main__` guard, and share the batch's size and the limits of the connection. Callbacks run in
+                this process, and so do jobs with open files or iterators, and all jobs of a mock. If a worker process is
+                killed, its jobs run again in another one.
+            receipts: True: each job that ends is recorded, in a temporary file. `batch.report().save(path)` writes the records,
+                and `verify(path)` compares the store with them. Costs about 30 µs a job.
+
+        Raises:
+            ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
+                version, in use, or of another user.
+            LocalError: The journal cannot be read or written, or is damaged.
         """
         return Batch(self, size, **options)
 
@@ -324,6 +354,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         failed: FailedJobs | Iterable[FailedJob] | S3poError | str | os.PathLike[str],
         size: int = 50,
         *,
+        to: OtherStore | None = None,
         on_error: OnError = 'raise',
         callback: Callback | RefCallback | None = None,
         errback: Errback | RefCallback | None = None,
@@ -336,6 +367,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         Args:
             failed: `batch.failed`, a BatchError, or the path of a file of records: one that `batch.failed.save()` wrote.
             size: As for batch().
+            to: The connection of the other store, for copies to another store that were read from a file.
             on_error: 'raise': BatchError is raised if a job fails again.
             callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
                 arguments is called with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
@@ -355,7 +387,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         callback_of, errback_of = referring(callback), referring(errback)
         options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
         with self.batch(size, **options) as batch:
-            for job in jobs:
+            for job in (each.aimed_at(to) for each in jobs):
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
@@ -380,9 +412,37 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
 
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        self._wiring.renew_credentials()
+
+    @property
+    def deletes_sources(self) -> bool:
+        """Whether uploads from a path delete the file, unless the call says otherwise."""
+        return self._operations.deletes_sources
+
+    def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """Abort a multipart upload, with retries. One that does not exist is no error."""
+        abort_upload(self._operations.attempts(bucket, key, None), upload_id, {})
+
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         return self._operations.memory()
+
+    @property
+    def is_mocked(self) -> bool:
+        """Whether a mock of moto is active in this process."""
+        return is_mocked()
+
+    def worker_form(self) -> ConnectionForm:
+        """The connection for worker processes; see s3po.batch.processes.Sendable."""
+        given = {name: revealed(value) for name, value in self._arguments.items()}
+        given = {name: value for name, value in given.items() if value is not None}
+        return ConnectionForm(type(self), given, self._settings, self._wiring.key_source)
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        return self._operations.width()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

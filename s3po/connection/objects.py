@@ -76,6 +76,8 @@ class ObjectCalls:
             delete: Delete the file at a path after the store has confirmed the upload; None for the connection's default.
             silent: Return False instead of raising if the transfer fails; None for the connection's default.
             timeout_s: The time limit for all of it; None for no limit.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error.
 
         Returns:
             Size, ETag, version and checksum of the stored object. (False, if silent and failed.)
@@ -139,6 +141,8 @@ class ObjectCalls:
             retries: Retries per request; None for the connection's.
             silent: Return None instead of raising if the transfer fails; None for the connection's default.
             timeout_s: The time limit for all of it; None for no limit.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error.
 
         Returns:
             bytes, or with an encoding a str; with a target a TransferResult. (None, if silent and failed.)
@@ -208,26 +212,39 @@ class ObjectCalls:
     def copy(
         self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[CopyOptions]
     ) -> TransferResult:
-        """Copy an object within the store; its data are not downloaded. Above 5 GiB it is copied in parts.
+        """Copy an object within the store, which moves no data; above 5 GiB it is copied in parts. Or copy it to another store.
+
+        To another store, the data pass through this process part by part, with a checksum for each part. They are compared
+        with the source's checksum, or with its ETag if that is an MD5. If the source is replaced meanwhile, the copy begins
+        again.
 
         Args:
             bucket: The source's bucket.
             key: The source's key.
             to_bucket: The copy's bucket.
             to_key: The copy's key.
+            to: The connection of the other store; its configuration applies to the upload. None: the copy is in the same store.
             headers: The copy's headers. If headers, metadata or content_type is given, nothing of these is copied.
             metadata: The copy's metadata.
             content_type: The copy's content type.
             version_id: A version of the source; None for the current one.
             if_match: An ETag: copy only the source that has it.
-            extra: Further parameters by boto3's names.
+            if_none_match: '*', only with `to`: copy only if the other store has no object at to_key.
+            extra: Further parameters by boto3's names. With `to`, they are for the upload, and ExpectedSourceBucketOwner,
+                CopySourceSSECustomerKey and its siblings for the source.
             retries: Retries per request; None for the connection's.
             timeout_s: The time limit for all of it; None for no limit.
 
+        Returns:
+            The result. Its `warnings` name what was not copied: tags that a store does not have, or that the credentials do not
+            permit.
+
         Raises:
             NotFound: The source does not exist.
-            PreconditionFailed: The source has another ETag.
-            UploadError: The retries ran out.
+            PreconditionFailed: The source has another ETag, or the other store has such an object.
+            UploadError, DownloadError: The retries ran out. (DownloadError only with `to`.)
+            SourceChanged: The source was replaced during each of three attempts; only with `to`.
+            IntegrityError: The copied bytes differed from the source's in each attempt.
         """
         result: TransferResult = self._call('copy', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
         return result
@@ -236,7 +253,9 @@ class ObjectCalls:
     def move(
         self, bucket: str, key: str | ListEntry, to_bucket: str, to_key: str | ListEntry, **options: Unpack[CopyOptions]
     ) -> TransferResult:
-        """Copy an object, then delete the source if it has not changed. Arguments and errors are those of copy().
+        """Copy an object, compare the copy by a HEAD, then delete the source if it has not changed.
+
+        Arguments and errors are those of copy().
 
         Raises:
             SourceChanged: The source was replaced during the copy. It was not deleted.
@@ -248,6 +267,8 @@ class ObjectCalls:
         """Carry out a call, for a batch too. Returns its value and figures. Raises its errors; `silent` has no effect here."""
         operations = self._operations
         try:
+            if call.options.get('progress'):
+                return operations.perform_shown(call)
             if call.options.get('timeout_s') is None:
                 return operations.by_name[call.operation](call.ref, call.options)
             return operations.perform_within(call)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import gevent
@@ -30,21 +31,18 @@ from s3po.connection.looking import exists, head, remove
 from s3po.connection.time_limits import within
 from s3po.connection.wiring import Wiring
 from s3po.errors import (
-    AccessDenied,
     ConfigurationError,
     DownloadError,
-    PreconditionFailed,
-    SourceChanged,
     TransferError,
     UploadError,
 )
 from s3po.jobs import DEFAULTS, Call
-from s3po.jobs.options import Copy, DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
-from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
+from s3po.jobs.options import DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
+from s3po.model import ObjectRef, Outcome, TransferResult
 from s3po.observer import Observer, combined
+from s3po.progress import metered, size_of
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
-from s3po.s3.expected import version_to_read
 from s3po.s3.parameters import check_extra, known_extra
 from s3po.transfer import (
     Attempts,
@@ -54,14 +52,13 @@ from s3po.transfer import (
     ObservedAttempts,
     PendingAborts,
     abort_pending,
-    check_copy,
-    copy_object,
     download,
+    download_record,
     result_of,
     upload,
 )
 
-__all__ = ['Operations']
+__all__ = ['UPLOADS', 'Operations', 'outcome_of']
 
 log = logging.getLogger(__name__)
 
@@ -70,19 +67,8 @@ CLOSE_S: Final = 5.0
 
 # The S3 requests that one call may make: `extra` takes their parameters.
 UPLOADS: Final = ('PutObject', 'CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload')
-COPIES: Final = ('CopyObject', 'CreateMultipartUpload', 'UploadPartCopy', 'CompleteMultipartUpload')
-# Parameters for reading the source of a copy, with their names in a HEAD.
-OF_THE_SOURCE: Final = {
-    'ExpectedSourceBucketOwner': 'ExpectedBucketOwner',
-    'CopySourceSSECustomerAlgorithm': 'SSECustomerAlgorithm',
-    'CopySourceSSECustomerKey': 'SSECustomerKey',
-    'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
-    'RequestPayer': 'RequestPayer',
-}
 # The options that become headers of the object.
 HEADER_OPTIONS: Final = frozenset({'content_type', 'headers', 'metadata'})
-# Headers with a key of the customer (SSE-C).
-CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
 
 
 class Operations:
@@ -91,9 +77,10 @@ class Operations:
     Attributes:
         config: The settings of transfers, unless a call has its own.
         observer: Receives the events of all requests; None for no observer.
+        deletes_sources: Whether uploads from a path delete the file, unless the call says otherwise.
         memory: Returns the budget of this thread's transfers, unless a call has its own.
         by_name: The function of each operation. It takes the ref and the options of the call, and ignores `timeout_s`. The
-            functions of s3po.connection.many are added by Connection.
+            functions of s3po.connection.many and s3po.connection.copies are added by Connection.
     """
 
     def __init__(
@@ -106,7 +93,9 @@ class Operations:
         self._policy = policy
         self._guard = Guard(config.checksum)
         self._pending_aborts = PendingAborts()
-        self._delete = delete
+        self.deletes_sources = delete
+        # How many copies from other connections run.
+        self._incoming = 0
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
         self._default_extra = dict(default_extra)
@@ -117,8 +106,6 @@ class Operations:
             'download_file': self._download_file,
             'head': self._head,
             'delete': self._delete_object,
-            'copy': self._copy,
-            'move': self._move,
             'exists': self._exists,
         }
 
@@ -126,6 +113,21 @@ class Operations:
         """Carry out a call that has a `timeout_s`."""
         function = self.by_name[call.operation]
         return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
+
+    def perform_shown(self, call: Call) -> Outcome:
+        """Carry out a call that has a `progress`."""
+        options = {**call.options}
+        with metered(options.pop('progress'), self.width, size_of(call)) as tally:
+            options['observer'] = combined(options.get('observer'), tally)
+            shown = Call(call.operation, call.ref, options)
+            is_limited = options.get('timeout_s') is not None
+            outcome = self.perform_within(shown) if is_limited else self.by_name[call.operation](call.ref, options)
+            tally.settle(outcome.size_bytes)
+        return outcome
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        return self._wiring.governor().width
 
     def attempts(
         self,
@@ -161,6 +163,21 @@ class Operations:
             failure=failure,
             observer=observer,
         )
+
+    @contextlib.contextmanager
+    def widened(self) -> Iterator[None]:
+        """Allow as many requests at once as there are callers inside: copies from other connections, whose batches widen those
+        connections only.
+        """
+        governor = self._wiring.governor()
+        self._incoming += 1
+        width = self._incoming
+        governor.demand(width)
+        try:
+            yield
+        finally:
+            self._incoming -= 1
+            governor.release_demand(width)
 
     def finish_clean_up(self) -> None:
         """Wait for the clean-up in the background and abort the remaining uploads, within CLOSE_S; log unfinished clean-up."""
@@ -212,7 +229,7 @@ class Operations:
         opened = opener(source)
         try:
             delete = options.get('delete')
-            is_to_delete = (self._delete or delete) and self._is_to_delete(opened, delete=delete)
+            is_to_delete = (self.deletes_sources or delete) and self._is_to_delete(opened, delete=delete)
             if 'ContentType' not in extra:
                 add_content_type(sent, opened.path or ref.key)
             attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), UploadError, options.get('observer'))
@@ -226,13 +243,13 @@ class Operations:
                 delete_original(opened)
         finally:
             opened.close()
-        return _outcome(result)
+        return outcome_of(result)
 
     def _is_to_delete(self, opened: Source, *, delete: bool | None) -> bool:
         is_file = isinstance(opened, FileSource) and opened.path is not None
         if delete and not is_file:
             raise ConfigurationError('delete=True needs a path as source; this source is not a file that can be deleted')
-        return is_file and (self._delete if delete is None else delete)
+        return is_file and (self.deletes_sources if delete is None else delete)
 
     def _download_file(self, ref: ObjectRef, options: DownloadFile) -> Outcome:
         return self._download_to(path_of(options['path']), ref, options)
@@ -251,7 +268,11 @@ class Operations:
     def _download_to(self, target: Any, ref: ObjectRef, options: Fetch) -> Outcome:
         began = time.monotonic()
         fetched, attempts, _ = self._fetch(ref, target, options)
-        return _outcome(result_of(attempts, fetched, time.monotonic() - began))
+        result = result_of(attempts, fetched, time.monotonic() - began)
+        notes = options.get('notes')
+        if notes is not None:
+            notes.stored(result)
+        return outcome_of(result)
 
     def _fetch(self, ref: ObjectRef, target: Any, options: Fetch) -> tuple[Fetched, Attempts, Sink]:
         """Download an object. Returns its attempts and the sink of the target too."""
@@ -263,7 +284,10 @@ class Operations:
             check_byte_range(byte_range)
         if 'decompress' in options or max_decompressed_size is not None:
             check_decompress(decompress, max_decompressed_size, byte_range)
-        opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync)
+        notes, job = options.get('notes'), None
+        if notes is not None and byte_range is None:
+            job = f'{ref.bucket}\0{ref.key}\0{ref.version_id}\0{config.checksum}'
+        opened = sink = open_sink(target, use_tmp_file=config.use_tmp_file, fsync=config.fsync, job=job)
         if decompress is not False and byte_range is None:
             sink = decompressing(opened, ref, decompress=decompress, max_bytes=max_decompressed_size)
         attempts = self.attempts(ref.bucket, ref.key, options.get('retries'), DownloadError, options.get('observer'))
@@ -276,6 +300,7 @@ class Operations:
                 if_match=options.get('if_match'),
                 version_id=ref.version_id,
                 extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
+                record=download_record(notes, opened),
                 memory=options.get('memory', self.memory),
             )
         )
@@ -299,63 +324,7 @@ class Operations:
         remove(attempts, ref, extra)
         return Outcome(value=None, retries=attempts.retried)
 
-    def _copy(self, ref: ObjectRef, options: Copy, *, is_move: bool = False) -> Outcome:
-        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
-        check_name(to_bucket, to_key, prefix='to_')
-        extra = self.extra(options.get('extra'), *COPIES)
-        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
-        info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
-        attempts = self.attempts(to_bucket, to_key, retries, UploadError)
-        result = copy_object(attempts, ref, info, self.config, headers=sent, tagging=tagging, extra=extra)
-        # A HEAD takes a key of the customer only from `extra`.
-        has_key = any(name.lower().startswith(CUSTOMER_KEY) for name in sent)
-        if (is_move or result.parts > 1) and not has_key:
-            copy = ObjectRef(bucket=to_bucket, key=to_key, version_id=version_to_read(result.version_id))
-            # The conditions were for the object before the copy.
-            reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
-            try:
-                check_copy(info, head(attempts, copy, reading), f'copy to {copy}')
-            except AccessDenied:
-                # A copy may be forbidden to be read. Before the source is deleted, it must be compared.
-                if is_move:
-                    raise
-        return _outcome(result)
 
-    def _look_at_source(
-        self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
-    ) -> tuple[ObjectInfo, str]:
-        """The description of the source, and its tags if the copy does not take them along."""
-        reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
-        attempts = self.attempts(ref.bucket, ref.key, retries)
-        info = head(attempts, ref, reading, if_match)
-        tagging = ''
-        if info.size_bytes > self.config.multipart_copy_threshold and info.headers.get('x-amz-tagging-count', '0') != '0':
-            look = functools.partial(
-                attempts.transport.get_object_tagging, ref.bucket, ref.key, version_id=ref.version_id, extra=reading
-            )
-            tagging = attempts.run('GetObjectTagging', look)
-        return info, tagging
-
-    def _move(self, ref: ObjectRef, options: Copy) -> Outcome:
-        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
-        check_name(to_bucket, to_key, prefix='to_')
-        if (ref.bucket, ref.key) == (to_bucket, to_key):
-            raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
-        given = self.extra(options.get('extra'), *COPIES)
-        reading = {theirs: given[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in given}
-        attempts = self.attempts(ref.bucket, ref.key, retries)
-        before = head(attempts, ref, reading, options.get('if_match'))
-        copied = self._copy(ref, {**options, 'if_match': before.etag}, is_move=True)
-        try:
-            # Data written to the source meanwhile are not in the copy, and must not be deleted.
-            head(attempts, ref, reading, before.etag)
-        except PreconditionFailed as error:
-            raise SourceChanged(
-                f'{ref} was copied to s3://{to_bucket}/{to_key}, but not deleted: it was replaced meanwhile. Move it again'
-            ) from error
-        remove(attempts, ref, reading)
-        return Outcome(value=copied.value, size_bytes=copied.size_bytes, retries=copied.retries + attempts.retried)
-
-
-def _outcome(result: TransferResult) -> Outcome:
+def outcome_of(result: TransferResult) -> Outcome:
+    """The outcome of a call that returns the result of a transfer."""
     return Outcome(value=result, size_bytes=result.size_bytes, retries=result.attempts - result.parts)

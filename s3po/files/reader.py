@@ -11,7 +11,7 @@ import errno
 import functools
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NoReturn
 
@@ -59,18 +59,20 @@ class S3Reader(io.BufferedIOBase):
 
     mode: Final = 'rb'
 
-    def __init__(self, ranges: Ranges, *, block_size: int, read_ahead: int) -> None:
+    def __init__(self, ranges: Ranges, *, block_size: int, read_ahead: int, on_close: Callable[[], None] | None = None) -> None:
         """
         Args:
             ranges: Fetches the object's bytes.
             block_size: The largest range that is fetched ahead, in bytes; values below 64 KiB mean 64 KiB.
             read_ahead: How many ranges are fetched ahead in parallel; 0 for none.
+            on_close: Called once by close(); None for nothing.
 
         Raises:
             NotFound: The object does not exist.
         """
         super().__init__()
         self.blocksize = block_size
+        self._on_close = on_close
         self._block_size = max(block_size, LEAST_BYTES)
         self._read_ahead = read_ahead
         self._block: bytes | bytearray
@@ -248,6 +250,8 @@ class S3Reader(io.BufferedIOBase):
             self._drop_block(0)
             self._spare.clear()
             self._room.close()
+            if self._on_close is not None:
+                self._on_close()
         super().close()
 
     def __del__(self) -> None:

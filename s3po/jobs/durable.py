@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pathlib
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -18,7 +19,7 @@ from s3po.errors import JobError
 from s3po.model import ObjectRef, key_of
 from s3po.secrecy import is_secret_name
 
-__all__ = ['LOST', 'durable', 'read_lines', 'restored']
+__all__ = ['LOST', 'durable', 'plain_endpoint', 'read_lines', 'restored']
 
 T = TypeVar('T')
 
@@ -49,10 +50,8 @@ def durable(name: str, value: object) -> Any:
         # A str as source is data, and may be large, or secret.
         is_path = isinstance(value, os.PathLike) or (isinstance(value, str) and name != 'source')
         return _absolute(value) if is_path else LOST
-    if name in FUNCTIONS:
-        return _named(value)
-    if name == 'keys':
-        return _keys(value)
+    if name in _OF_NAME:
+        return _OF_NAME[name](value)
     if isinstance(value, Mapping) and any(is_secret_name(str(each)) for each in value):
         return LOST
     try:
@@ -73,6 +72,8 @@ def restored(name: str, value: Any) -> Any:
         return value['path'] if name != 'source' and value['path'].endswith('/') else pathlib.Path(value['path'])
     if name in FUNCTIONS and isinstance(value, dict):
         return _imported(value['function'])
+    if name == 'to':
+        return LOST
     if name == 'keys':
         return tuple(ObjectRef(**key) if isinstance(key, dict) else key for key in value)
     return tuple(value) if isinstance(value, list) else value
@@ -80,8 +81,8 @@ def restored(name: str, value: Any) -> Any:
 
 def read_lines(
     path: str | os.PathLike[str], read: Callable[[Any], T], on_error: Callable[[JobError], object] | None = None
-) -> list[T]:
-    """Read a file with one JSON value a line.
+) -> Iterator[T]:
+    """Read a file with one JSON value a line, item by item.
 
     Args:
         path: The file.
@@ -91,17 +92,17 @@ def read_lines(
     Raises:
         JobError: A line is broken; the message names it.
     """
-    found = []
     with open(path, 'rb') as file:
         for number, line in enumerate(file, 1):
             try:
-                found.append(read(json.loads(line)))
+                item = read(json.loads(line))
             except (ValueError, RecursionError, JobError) as error:
                 broken = JobError(f'{os.fspath(path)}, line {number}: {error}')
                 if on_error is None:
                     raise broken from error
                 on_error(broken)
-    return found
+            else:
+                yield item
 
 
 def _absolute(path: Any) -> Any:
@@ -133,6 +134,11 @@ def _key(key: Any) -> Any:
     return fields if isinstance(key.version_id, str | None) else LOST
 
 
+def _store(connection: object) -> Any:
+    """The endpoint of a connection, which has keys too. It is part of the identity of a call."""
+    return LOST if connection is LOST else {'endpoint': plain_endpoint(getattr(connection, 'endpoint_url', None))}
+
+
 def _named(function: object) -> Any:
     """The name of a function, if importing the name returns the function."""
     name = f'{getattr(function, "__module__", None)}:{getattr(function, "__qualname__", None)}'
@@ -148,3 +154,15 @@ def _imported(name: str) -> Any:
         return functools.reduce(getattr, attributes.split('.'), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise JobError(f'the function {name} cannot be imported: {error}') from error
+
+
+def plain_endpoint(url: str | None) -> str | None:
+    """A URL without user name, password, and a slash at the end."""
+    if url is None:
+        return None
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path.rstrip('/'), '', ''))
+
+
+# The functions of options of their own kinds.
+_OF_NAME: Final[Mapping[str, Callable[[Any], Any]]] = {**dict.fromkeys(FUNCTIONS, _named), 'keys': _keys, 'to': _store}

@@ -80,13 +80,15 @@ class DownloadNote:
         etag: The ETag of the object.
         size_bytes: The size of the object.
         version_id: The version of the object; None for none.
-        ranges: The received ranges, in the order in which they arrived.
+        checksum: The checksum that the whole object is compared with, as 'ALGORITHM:base64'; None for none.
+        ranges: The received ranges, in the order in which they arrived. Of two with the same offset the later one counts.
     """
 
     path: str
     etag: str
     size_bytes: int
     version_id: str | None = None
+    checksum: str | None = None
     ranges: tuple[RangeNote, ...] = ()
 
 

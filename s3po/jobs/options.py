@@ -17,12 +17,13 @@ from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.jobs.notes import Notes
-from s3po.model import ListEntry, ObjectRef
+from s3po.model import ListEntry, ObjectRef, Outcome, ProgressEvent
 
 __all__ = [
     'DEFAULTS',
     'INTERNAL',
     'NAMES',
+    'OBSERVED',
     'ON_BUCKETS',
     'BucketOptions',
     'Copy',
@@ -44,6 +45,7 @@ __all__ = [
     'LoudDownload',
     'LoudText',
     'LoudUpload',
+    'ProgressOption',
     'QuietBinary',
     'QuietDownload',
     'QuietText',
@@ -73,6 +75,8 @@ class Writable(Protocol):
 Key = str | ListEntry
 Keys = Iterable[str | ListEntry | ObjectRef]
 StrPath = str | os.PathLike[str]
+# A function for the progress, or True for a display.
+ProgressOption = bool | Callable[[ProgressEvent], object] | None
 # The target of a download.
 Target = StrPath | Writable
 
@@ -100,6 +104,7 @@ class _Upload(TypedDict, total=False):
     retries: int | None
     delete: bool | None
     timeout_s: float | None
+    progress: ProgressOption
 
 
 class UploadOptions(_Upload, _Silent, total=False):
@@ -123,6 +128,7 @@ class _Download(TypedDict, total=False):
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None
+    progress: ProgressOption
 
 
 class DownloadFileOptions(_Download, _Silent, total=False):
@@ -186,14 +192,24 @@ class DeleteOptions(_MissingOk, HeadOptions, total=False):
     """The keyword options of delete()."""
 
 
+class OtherStore(Protocol):
+    """A Connection, as the destination of a copy to another store."""
+
+    @property
+    def endpoint_url(self) -> str | None: ...
+    def perform(self, call: Any) -> Outcome: ...
+
+
 class CopyOptions(TypedDict, total=False):
     """The keyword options of copy() and move()."""
 
+    to: OtherStore | None
     headers: Mapping[str, str] | None
     metadata: Mapping[str, str] | None
     content_type: str | None
     version_id: str | None
     if_match: str | None
+    if_none_match: str | None
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None
@@ -286,8 +302,9 @@ class DownloadFile(Fetch, total=False):
 
 
 class Copy(CopyOptions, total=False):
-    """The options of a copy or a move; `notes` as for uploads."""
+    """The options of a copy or a move; `memory` and `notes` as for uploads."""
 
+    memory: Callable[[], Any]
     notes: Notes | None
     to_bucket: str
     to_key: str
@@ -315,6 +332,8 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     'create_bucket': BucketOptions,
     'delete_bucket': BucketOptions,
 }
+# The operations that report to an observer of their own.
+OBSERVED: Final = frozenset(operation for operation, kind in _OPTIONS.items() if 'observer' in kind.__annotations__)
 # The operations on a bucket, not on one object.
 ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
 # Options for other rooms of s3po. They are objects of this process.

@@ -26,13 +26,13 @@ passwords in URLs are removed.
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from s3po.errors import JobError
 from s3po.jobs.call import Call
+from s3po.jobs.durable import plain_endpoint
 from s3po.jobs.failures import error_from_json, error_to_json
 
 __all__ = ['CALL_FIELDS', 'REPORT_FIELDS', 'JobRecord', 'plain_endpoint']
@@ -91,6 +91,13 @@ class JobRecord:
         opts = said['options']
         place = opts.pop(_PLACE_OF.get(self.call.operation), None)
         to = {name: opts.pop(f'to_{name}') for name in ('bucket', 'key') if f'to_{name}' in opts}
+        lost = said['lost']
+        to_endpoint = plain_endpoint(self.to_endpoint)
+        if 'to' in opts:
+            to_endpoint = opts.pop('to')['endpoint'] or to_endpoint
+            if to_endpoint is None:
+                # AWS has no endpoint; without this the copy would stay within the store.
+                lost = [*lost, 'to']
         fields = {
             'v': VERSION,
             'op': said['operation'],
@@ -99,9 +106,9 @@ class JobRecord:
             'key': said['key'],
             'version_id': said['version_id'],
             'path': None if place is None else place['path'],
-            'to': ({'endpoint': plain_endpoint(self.to_endpoint)} if self.to_endpoint else {}) | to or None,
+            'to': ({'endpoint': to_endpoint} if to_endpoint else {}) | to or None,
             'opts': opts | ({'silent': True} if self.is_silent else {}) or None,
-            'lost': said['lost'] or None,
+            'lost': lost or None,
             'uid': self.uid,
             'batch': self.batch,
             'state': self.state,
@@ -135,7 +142,8 @@ class JobRecord:
                 'key': said.get('key') or '',
                 'version_id': said.get('version_id'),
                 'options': options,
-                'lost': said.get('lost') or (),
+                # The connection of the other store is not in a record.
+                'lost': [*(said.get('lost') or ()), *(['to'] if to.get('endpoint') is not None else [])],
             }
         )
         error = said.get('error')
@@ -150,14 +158,6 @@ class JobRecord:
             result=said.get('result'),
             error=None if error is None else error_from_json(error),
         )
-
-
-def plain_endpoint(url: str | None) -> str | None:
-    """A URL without user name, password, and a slash at the end."""
-    if url is None:
-        return None
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path.rstrip('/'), '', ''))
 
 
 def _place_of(operation: Any) -> str:

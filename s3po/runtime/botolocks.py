@@ -6,6 +6,9 @@ native condition, which blocks the thread for up to 2 s. boto3's upload_file and
 threads set, and these threads may need a lock that a greenlet holds. Here the classes get attributes that convert these locks
 to yielding ones when they are read, so that existing objects are covered too. Locks that are not held during I/O are unchanged.
 
+At the end of upload_file and download_file, s3transfer joins its threads. After an interruption they may still wait for the
+store, or for a lock that a greenlet holds: here this wait yields too.
+
 Before botocore sends a body, it waits up to 1 s for "100 Continue", with poll(), which the narrow patch leaves native. Here the
 wait yields for gevent's sockets.
 """
@@ -31,7 +34,7 @@ _LOOK_EVERY_S: Final = 0.05
 
 def share_botocore_locks() -> None:
     """Repair botocore's locks, now or when botocore is imported; does not import it."""
-    names = {*_ATTRIBUTES, _WAITING_MODULE}
+    names = {*_ATTRIBUTES, *_FUNCTIONS}
     awaited = names - set(sys.modules)
     for name in names - awaited:
         _repair(sys.modules[name])
@@ -41,15 +44,15 @@ def share_botocore_locks() -> None:
 
 
 def _repair(module: types.ModuleType) -> None:
-    if module.__name__ == _WAITING_MODULE:
-        function: Any = getattr(module, 'wait_for_read', None)
+    for class_name, name, wrap in _FUNCTIONS.get(module.__name__, ()):
+        owner: Any = getattr(module, class_name, None) if class_name else module
+        function = getattr(owner, name, None)
         if function is not None and not hasattr(function, '__wrapped__'):
-            vars(module)['wait_for_read'] = _yielding_wait(function)
-        return
-    class_name, attribute, convert = _ATTRIBUTES[module.__name__]
-    found = getattr(module, class_name, None)
-    if found is not None:
-        setattr(found, attribute, _Yielding(attribute, convert))
+            setattr(owner, name, wrap(function))
+    for class_name, attribute, convert in _ATTRIBUTES.get(module.__name__, ()):
+        found = getattr(module, class_name, None)
+        if found is not None:
+            setattr(found, attribute, _Yielding(attribute, convert))
 
 
 def _yielding_lock(held: Any) -> Any:
@@ -68,14 +71,12 @@ def _yielding_event(held: Any) -> Any:
 
 
 # By module: class, attribute, and the function that converts its value.
-_ATTRIBUTES: Final[dict[str, tuple[str, str, Callable[[Any], Any]]]] = {
-    'botocore.credentials': ('RefreshableCredentials', '_refresh_lock', _yielding_lock),
-    'botocore.tokens': ('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),
-    's3transfer.futures': ('TransferCoordinator', '_done_event', _yielding_event),
-    'botocore.retries.bucket': ('TokenBucket', '_new_fill_rate_condition', _yielding_condition),
+_ATTRIBUTES: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]] = {
+    'botocore.credentials': (('RefreshableCredentials', '_refresh_lock', _yielding_lock),),
+    'botocore.tokens': (('DeferredRefreshableToken', '_refresh_lock', _yielding_lock),),
+    's3transfer.futures': (('TransferCoordinator', '_done_event', _yielding_event),),
+    'botocore.retries.bucket': (('TokenBucket', '_new_fill_rate_condition', _yielding_condition),),
 }
-# The module whose wait_for_read() is replaced.
-_WAITING_MODULE: Final = 'urllib3.util'
 
 
 class _TooLongError(Exception):
@@ -94,6 +95,25 @@ def _yielding_wait(wait_for_read: Callable[..., bool]) -> Callable[..., bool]:
         return True
 
     return wait
+
+
+def _yielding_shutdown(shutdown: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(shutdown)
+    def wait(executor: Any, wait: bool = True) -> None:  # noqa: FBT001, FBT002  (as s3transfer has it)
+        threads = getattr(executor._executor, '_threads', ())
+        if wait and has_greenlets():
+            shutdown(executor, False)
+            wait_until(lambda: not any(thread.is_alive() for thread in threads))
+        shutdown(executor, wait)
+
+    return wait
+
+
+# By module: class ('' for a function of the module), function, and what wraps it.
+_FUNCTIONS: Final[dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]]] = {
+    'urllib3.util': (('', 'wait_for_read', _yielding_wait),),
+    's3transfer.futures': (('BoundedExecutor', 'shutdown', _yielding_shutdown),),
+}
 
 
 class _Yielding:

@@ -7,6 +7,8 @@ their children would wait for ever.
 
 from s3po.transfer.aborting import abort_pending, abort_upload
 from s3po.transfer.attempts import Attempts, ObservedAttempts
+from s3po.transfer.between import Description, copy_between
+from s3po.transfer.continuing import download_record
 from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
@@ -16,6 +18,7 @@ from s3po.transfer.uploading import upload
 
 __all__ = [
     'Attempts',
+    'Description',
     'Fetched',
     'Guard',
     'ObjectDownload',
@@ -24,8 +27,10 @@ __all__ = [
     'abort_pending',
     'abort_upload',
     'check_copy',
+    'copy_between',
     'copy_object',
     'download',
+    'download_record',
     'result_of',
     'upload',
 ]

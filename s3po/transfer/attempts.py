@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from s3po.errors import IntegrityError, S3poError, Throttled, TransferError, TransportError
+from s3po.errors import IntegrityError, ResponseError, S3poError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
 from s3po.observer import Activity, Observer, report
-from s3po.retry import RetriesExhausted, RetryPolicy, integrity_retries
+from s3po.retry import MAX_RETRY_AFTER_S, RetriesExhausted, RetryPolicy, integrity_retries, is_throttling
 from s3po.runtime import WorkKilled, under_way
 from s3po.s3 import Transport
 from s3po.transfer.integrity import Guard
@@ -154,6 +154,9 @@ class Attempts:
     def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
         """Report bytes; see Observer.moved. Callers check `observer` first, to save the call."""
 
+    def sized(self, operation: str, size_bytes: int) -> None:
+        """Report the size of the object; see Observer.sized. Callers check `observer` first."""
+
     def _report_failure(self, error: Exception, operation: str, part_number: int | None) -> None:
         """Report a failed attempt."""
 
@@ -162,26 +165,39 @@ class Attempts:
 
     def _repeat(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
         """Retry after the first attempt, which failed with `first`."""
-        last: Exception = first
+        last: TransportError = first
+        governor = self.governor
 
         def next_attempt() -> T:
             nonlocal last
+            is_counted = not is_throttling(last)
+            if is_counted:
+                governor.budget.take()
             self._report_retry(last, operation, part_number)
             try:
-                return attempt()
+                value = attempt()
             except TransportError as error:
                 last = error
-                self._report_failure(error, operation, part_number)
+                self._failed(error, operation, part_number)
                 raise
             except WorkKilled as error:
                 raise self._killed(operation, error) from error
+            if is_counted:
+                governor.budget.earn()
+            return value
 
-        self._report_failure(first, operation, part_number)
+        self._failed(first, operation, part_number)
         part = '' if part_number is None else f' {part_number} of'
         doing = f'{operation}{part} s3://{self.bucket}/{self.key}'
         try:
             with under_way():
-                value, attempts = self._policy.run_on(first, next_attempt, doing=doing, retries=self._retries)
+                value, attempts = self._policy.run_on(
+                    first,
+                    next_attempt,
+                    doing=doing,
+                    retries=self._retries,
+                    throttle_timeout_s=governor.throttle_timeout_s,
+                )
         except RetriesExhausted as exhausted:
             self.retried += exhausted.attempts - 1
             error, cause = self._exhausted(exhausted, part_number), exhausted.__cause__
@@ -192,6 +208,13 @@ class Attempts:
             raise
         self.retried += attempts - 1
         return value
+
+    def _failed(self, error: TransportError, operation: str, part_number: int | None) -> None:
+        """Report a failed attempt, and keep the pause that the store has requested."""
+        self._report_failure(error, operation, part_number)
+        retries = self._policy.retries if self._retries is None else self._retries
+        if retries and isinstance(error, ResponseError) and error.retry_after_s and is_throttling(error):
+            self.governor.pause(self.bucket, min(error.retry_after_s, MAX_RETRY_AFTER_S))
 
     def _killed(self, operation: str, error: WorkKilled) -> S3poError:
         return S3poError(f'{operation} s3://{self.bucket}/{self.key}: {error}')
@@ -229,6 +252,9 @@ class ObservedAttempts(Attempts):
     def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
         if size_bytes:
             report(self.observer.moved, self._activity(operation, part_number), size_bytes)
+
+    def sized(self, operation: str, size_bytes: int) -> None:
+        report(self.observer.sized, self._activity(operation, None), size_bytes)
 
     def _observed(self, operation: str, part_number: int | None, run: Callable[[], T]) -> T:
         activity = self._activity(operation, part_number)

@@ -32,7 +32,10 @@ def download(what: ObjectDownload) -> Fetched:
             raise
         # The first error matters more than an error of the clean-up.
         try:
-            what.sink.rollback()
+            if what.record is not None and what.sink is what.record.sink:
+                what.record.end(error)
+            else:
+                what.sink.rollback()
         except Exception as failure:  # noqa: BLE001  (any error is noted)
             error.add_note(str(failure))
         raise

@@ -19,10 +19,10 @@ from s3po.s3 import Answer
 from s3po.s3.expected import is_strong
 from s3po.transfer.integrity import Check, check_for
 from s3po.transfer.open_responses import READ_BYTES, OpenResponse, read_exactly
-from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced
+from s3po.transfer.ranges import Ranges, RangesIgnored, Replaced, kept_ranges
 from s3po.transfer.requesting import Fetched, ObjectDownload
 
-__all__ = ['READ_BYTES', 'fetch']
+__all__ = ['READ_BYTES', 'RESTARTS', 'check_size', 'fetch']
 
 # How often a download is restarted because the object was replaced meanwhile.
 RESTARTS: Final = 2
@@ -36,9 +36,11 @@ def fetch(download: ObjectDownload) -> Fetched:
         Mismatch: The bytes of an object in parts differ from the stored ones.
     """
     attempts, replaced, is_one_stream = download.attempts, 0, False
+    kept = None if download.record is None else kept_ranges(download, download.record)
     while True:
         request = functools.partial(_request, download, is_one_stream=is_one_stream)
-        found = attempts.run_without_slot('GetObject', request)
+        found = attempts.run_without_slot('GetObject', request) if kept is None else kept
+        kept = None
         if isinstance(found, Fetched):
             return found
         if found is None:
@@ -68,6 +70,8 @@ def _request(download: ObjectDownload, *, is_one_stream: bool) -> Fetched | Rang
         try:
             download.sink = download.target.identify(attempts.bucket, attempts.key, answer)
             size_bytes = answer.size_bytes
+            if attempts.observer is not None and size_bytes >= 0:
+                attempts.sized('GetObject', size_bytes)
             if 0 <= size_bytes <= UNCOUNTED_BYTES:
                 return _read_whole(download, answer, check_for(download.checksum, answer))
             if size_bytes < 0:
@@ -181,7 +185,7 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
             # Of a body whose length is not known, only what has arrived can be counted.
             room.grow(len(data))
     if check is None:
-        _check_size(download, offset)
+        check_size(download, offset)
     else:
         check.end(1, state, offset)
         check.verify(download)
@@ -202,7 +206,7 @@ def _write_whole(download: ObjectDownload, data: bytes) -> None:
         sink.write_whole(data)
 
 
-def _check_size(download: ObjectDownload, size_bytes: int) -> None:
+def check_size(download: ObjectDownload, size_bytes: int) -> None:
     """Compare the length of a chunked response without a checksum with the size from a HEAD, if that has one.
 
     Raises:

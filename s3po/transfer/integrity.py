@@ -37,6 +37,7 @@ __all__ = [
     'check_echo',
     'check_etag',
     'check_for',
+    'check_of',
     'has_bytes',
     'is_encrypted',
     'is_of',
@@ -340,6 +341,22 @@ def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
     if expected is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
         return DigestCheck(expected)
     return _etag_check(answer, parts) if checksum == 'md5' else None
+
+
+def check_of(checksum: str, expected: str | None) -> Check | None:
+    """The check of a download that continues an earlier one.
+
+    Args:
+        checksum: TransferConfig.checksum.
+        expected: Check.expected of the earlier one; None for none.
+    """
+    if expected is None or checksum == 'none':
+        return None
+    algorithm, _, value = expected.partition(':')
+    if algorithm in CRC_BYTES:
+        return CRCCheck(expected)
+    digest, _, count = value.partition('-')
+    return PartsCheck(f'{base64.b64decode(digest).hex()}-{count}') if count else DigestCheck(expected)
 
 
 def _etag_check(answer: Answer, parts: int) -> Check | None:

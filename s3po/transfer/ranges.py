@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import gevent.event
 
 from s3po.errors import PreconditionFailed, S3poError, TransportError
 from s3po.model import Part
-from s3po.plan import Plan
+from s3po.plan import Plan, plan_download
 from s3po.runtime import GRACE_S
 from s3po.s3 import Answer
-from s3po.transfer.integrity import Check, Mismatch
+from s3po.transfer.continuing import DownloadRecord, Version
+from s3po.transfer.integrity import Check, Mismatch, check_of
 from s3po.transfer.open_responses import OpenResponse, buffers, read_exactly, skip
 from s3po.transfer.parts import PartGroup
 from s3po.transfer.requesting import Fetched, ObjectDownload
 
-__all__ = ['Ranges', 'RangesIgnored', 'Replaced']
+__all__ = ['Ranges', 'RangesIgnored', 'Replaced', 'kept_ranges']
 
 UNGUARDED = (
     'the downloaded bytes are not verified: two downloads are equal, but the ETag is not that of parts of multipart_chunksize; '
@@ -45,14 +46,16 @@ class PartProgress:
         part: The part.
         offset: The offset of its next byte in the object.
         state: The check's state after the bytes so far.
+        crc: The CRC64NVME of the bytes so far, for the record.
     """
 
-    __slots__ = ('offset', 'part', 'state')
+    __slots__ = ('crc', 'offset', 'part', 'state')
 
     def __init__(self, part: Part, state: Any) -> None:
         self.part = part
         self.offset = part.offset
         self.state = state
+        self.crc = 0
 
 
 class Ranges:
@@ -61,21 +64,23 @@ class Ranges:
     def __init__(
         self,
         download: ObjectDownload,
-        response: OpenResponse,
+        response: OpenResponse | None,
         plan: Plan,
         check: Check | None,
-        answer: Answer,
+        answer: Answer | Version,
         *,
         is_one_stream: bool,
+        kept: Collection[int] = (),
     ) -> None:
         """
         Args:
             download: What to fetch.
-            response: The open response to the request for everything.
+            response: The open response to the request for everything; None if the download continues an earlier one.
             plan: The parts.
             check: Compares them; None if there is nothing to compare them with.
-            answer: That response's headers.
+            answer: That response's headers, or the version that was downloaded earlier.
             is_one_stream: Whether to accept the whole object as the response to the request for a range.
+            kept: The numbers of the parts that are in the sink already.
         """
         self._download = download
         self._response = response
@@ -83,6 +88,8 @@ class Ranges:
         self._check = check
         self._answer = answer
         self._is_one_stream = is_one_stream
+        self._kept = kept
+        self._record = download.record if download.record is not None and download.record.sink is download.sink else None
         # By part number.
         self._progress: dict[int, PartProgress] = {}
 
@@ -96,7 +103,12 @@ class Ranges:
         """
         answer, check = self._answer, self._check
         try:
-            self._fetch_parts(self._plan, self._response)
+            if self._record is not None and self._response is not None:
+                self._record.opened(answer.etag, answer.version_id, self._plan.size_bytes, check)
+            missing = [part for part in self._plan if part.number not in self._kept]
+            if not missing:
+                self._check_version()
+            self._fetch_parts(missing, self._response)
             is_proved = check is not None and self._verify(check)
         except BaseException as error:
             self._forget(self._plan)
@@ -105,6 +117,15 @@ class Ranges:
             raise
         checksum = check.expected if check is not None and is_proved else None
         return Fetched(self._plan.size_bytes, answer.etag, answer.version_id, checksum, len(self._plan))
+
+    def _check_version(self) -> None:
+        """Fetch one byte, because nothing is missing, to see whether the object is still the same."""
+
+        def attempt() -> None:
+            with self._get_rest(PartProgress(Part(number=1, offset=0, size_bytes=1), None)) as response:
+                response.read(1)
+
+        self._download.attempts.run_without_slot('GetObject', attempt)
 
     # --- verify
 
@@ -267,12 +288,14 @@ class Ranges:
             self._advance(progress, part.size_bytes)
         else:
             self._receive_into_sink(response, progress)
+            if self._record is not None:
+                self._record.received(part, progress.crc)
         if check is not None:
             check.end(part.number, progress.state, part.size_bytes)
         return data
 
     def _receive_into_sink(self, response: OpenResponse, progress: PartProgress) -> None:
-        sink, part, check = self._download.sink, progress.part, self._check
+        sink, part, check, record = self._download.sink, progress.part, self._check, self._record
         window = sink.window(part.offset, part.size_bytes)
         buffer = buffers.get() if window is None else window[progress.offset - part.offset :]
         while progress.offset < part.stop:
@@ -281,6 +304,8 @@ class Ranges:
             size_bytes = response.read_into(buffer[: part.stop - progress.offset])
             if check is not None:
                 progress.state = check.update(progress.state, buffer[:size_bytes])
+            if record is not None:
+                progress.crc = record.crc(buffer[:size_bytes], progress.crc)
             if window is None:
                 sink.write_at(progress.offset, buffer[:size_bytes])
             else:
@@ -299,3 +324,23 @@ class Ranges:
             progress = self._progress.pop(part.number, None)
             if progress is not None and attempts.observer is not None:
                 attempts.moved('GetObject', progress.part.offset - progress.offset, part.number)
+
+
+def kept_ranges(download: ObjectDownload, record: DownloadRecord) -> Ranges | None:
+    """The download that an earlier attempt began, with its target open; None to start anew."""
+    note = record.found(download.if_match)
+    if note is None:
+        return None
+    download.sink = record.sink
+    plan = plan_download(note.size_bytes, download.config)
+    check = check_of(download.checksum, note.checksum)
+    if check is not None and check.is_streamed:
+        plan = Plan(note.size_bytes, note.size_bytes, is_multipart=False)
+    kept = record.kept_parts(note, plan, check)
+    if record.sink.is_published and len(kept) < len(plan):
+        # An older file, or one that was changed.
+        record.sink.close_published()
+        return None
+    return Ranges(
+        download, None, plan, check, Version(note.etag, note.version_id, note.size_bytes), is_one_stream=False, kept=kept
+    )

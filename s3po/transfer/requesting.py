@@ -11,6 +11,7 @@ from s3po.errors import IntegrityError, InvalidRequest
 from s3po.memory import MemoryBudget, Room
 from s3po.s3 import Answer, Extra
 from s3po.transfer.attempts import Attempts
+from s3po.transfer.continuing import DownloadRecord
 
 __all__ = ['Fetched', 'ObjectDownload']
 
@@ -48,6 +49,7 @@ class ObjectDownload:
         memory: Returns the budget that counts the bytes; None if the caller counts them.
         room: Their memory, while the download runs; None for none.
         checksum: TransferConfig.checksum; 'none' for a part of the object.
+        record: Records the download in a journal; None for none.
     """
 
     __slots__ = (
@@ -58,6 +60,7 @@ class ObjectDownload:
         'extra',
         'if_match',
         'memory',
+        'record',
         'room',
         'sink',
         'target',
@@ -74,6 +77,7 @@ class ObjectDownload:
         if_match: str | None = None,
         version_id: str | None = None,
         extra: Extra,
+        record: DownloadRecord | None = None,
         memory: Callable[[], MemoryBudget] | None = None,
     ) -> None:
         self.attempts = attempts
@@ -84,6 +88,7 @@ class ObjectDownload:
         self.if_match = if_match
         self.version_id = version_id
         self.extra = extra
+        self.record = record
         self.memory = memory
         self.room: Room | None = None
         self.checksum = config.checksum if self.byte_range is None else 'none'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
@@ -41,6 +42,7 @@ def upload(
     extra: Extra,
     notes: Notes | None = None,
     memory: Callable[[], MemoryBudget] | None = None,
+    room: Room | None = None,
 ) -> TransferResult:
     """Upload a source to the object of `attempts`. Blocks until the store has confirmed it.
 
@@ -53,6 +55,7 @@ def upload(
         notes: The journal's notes about the job. With them, an upload in parts continues that of an earlier run, and may stay
             for the next run after a failure.
         memory: Returns the budget that counts parts of streams, and buffers; None for one of its own, by `config`.
+        room: The memory of the transfer, if it has some already; the caller closes it.
 
     Raises:
         UploadError: The retries were used up. Nothing is published and no multipart upload is left.
@@ -69,21 +72,23 @@ def upload(
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
+        if attempts.observer is not None:
+            attempts.sized('PutObject', size_bytes)
         if size_bytes <= config.multipart_chunksize:
             # One part at most, so one request, whatever the threshold.
             if size_bytes <= UNCOUNTED_BYTES:
                 stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
             else:
-                with Room(memory()) as room:
-                    stored = _Upload(attempts, config, headers, extra, notes, room).whole(source)
+                with _opened(room, memory) as opened:
+                    stored = _Upload(attempts, config, headers, extra, notes, opened).whole(source)
         else:
-            with Room(memory()) as room:
-                stored, parts = _Upload(attempts, config, headers, extra, notes, room).sized(source)
+            with _opened(room, memory) as opened:
+                stored, parts = _Upload(attempts, config, headers, extra, notes, opened).sized(source)
     else:
-        with under_way(), Room(memory(), is_callers=source.is_written) as room:
+        with under_way(), Room(memory(), is_callers=source.is_written) as opened:
             # Reading a stream runs code of the caller.
-            room.lend()
-            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, notes, room).stream(source)
+            opened.lend()
+            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, notes, opened).stream(source)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -97,6 +102,10 @@ def upload(
         seconds=time.monotonic() - began,
         warnings=attempts.warnings,
     )
+
+
+def _opened(room: Room | None, memory: Callable[[], MemoryBudget]) -> contextlib.AbstractContextManager[Room]:
+    return Room(memory()) if room is None else contextlib.nullcontext(room)
 
 
 class _Upload:
@@ -123,8 +132,9 @@ class _Upload:
     def whole(self, source: SizedSource) -> Stored:
         """Send a source of known size in one request. Returns what was stored."""
         chunk = source.chunk(0, source.size_bytes)
-        # A file object of the caller may send requests itself when it is read.
-        self._room.lend()
+        if not source.is_held:
+            # A file object of the caller may send requests itself when it is read.
+            self._room.lend()
         self._room.fit(buffer_bytes(chunk))
         return self._put(chunk)
 
@@ -205,7 +215,9 @@ class _Upload:
         """The record of this upload in a journal, and what an earlier attempt has left of it."""
         if self._notes is None:
             return None, None
-        record = UploadRecord(self._notes, source_of(source, self._attempts, self._headers, self._extra), plan.part_bytes)
+        is_unsettled = source.can_change_unseen
+        version = source_of(source.version(), self._attempts, self._headers, self._extra, is_unsettled=is_unsettled)
+        record = UploadRecord(self._notes, version, plan.part_bytes)
 
         def is_equal(part: CompletedPart) -> bool:
             return has_bytes(chunks[part.number - 1], part.checksum, part.etag, is_encrypted=part.is_encrypted)
@@ -217,7 +229,7 @@ class _Upload:
     def _in_parts(
         self, source: SizedSource, chunks: list[Chunk], record: UploadRecord | None, begun: Begun | None = None
     ) -> tuple[Stored, int]:
-        needed = buffer_bytes(chunks[0])
+        needed = chunks[0].size_bytes if source.is_held else buffer_bytes(chunks[0])
         self._room.fit(needed)
         parts = PartsInMemory(self._room, self._config.max_concurrency)
 

@@ -193,6 +193,32 @@ def test_own_client_with_adaptive_retries(run: Runner, order: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    'order', ['import s3po, gevent\nimport s3transfer.futures', 'import s3transfer.futures\nimport s3po, gevent']
+)
+def test_the_end_of_a_transfer_of_boto3_yields(run: Runner, order: str) -> None:
+    """s3transfer joins its threads; one of them may need a lock that a greenlet holds, for example after an interruption."""
+    run(
+        order,
+        """
+        import threading
+        lock = threading.Lock()
+
+        def hold():
+            with lock:
+                gevent.sleep(0.3)
+
+        holding = gevent.spawn(hold)
+        gevent.sleep(0)
+        executor = s3transfer.futures.BoundedExecutor(10, 2)
+        task = type('Task', (), {'transfer_id': 1, '__call__': lambda self, ctx=None: lock.acquire()})()
+        future = executor.submit(task)
+        executor.shutdown()
+        assert future.done() and holding.ready()
+        """,
+    )
+
+
 def test_nothing_is_touched_where_nothing_is_patched(run: Runner) -> None:
     run(
         """

@@ -19,7 +19,7 @@ PARTS = [
     PartNote(number=2, size_bytes=5, etag='b', checksum='CRC64NVME:rosUhgp5mIg='),
     PartNote(number=1, size_bytes=5, etag='a', checksum=None, is_encrypted=True),
 ]
-DOWNLOAD = DownloadNote(path='/directory/näme', etag='e', size_bytes=20, version_id='v')
+DOWNLOAD = DownloadNote(path='/directory/näme', etag='e', size_bytes=20, version_id='v', checksum='CRC32:AAAAAA==')
 RANGES = (RangeNote(offset=8, size_bytes=8, crc=2**64 - 1), RangeNote(offset=0, size_bytes=8, crc=0))
 
 

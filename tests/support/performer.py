@@ -23,12 +23,17 @@ class Performer:
         self.silent = False
         self.endpoint_url: str | None = None
         self.observer: Observer | None = None
+        self.deletes_sources = False
         self.performed: list[str] = []
         self.running = 0
         self.peak = 0
+        self.renewals = 0
         self.gate = gevent.event.Event()
         self.demands: list[int] = []
         self.cleaned: list[str] = []
+
+    def find_endpoint(self) -> str | None:
+        return self.endpoint_url
 
     def perform(self, call: Call) -> Outcome:
         ref = call.ref
@@ -49,6 +54,12 @@ class Performer:
             raise
         finally:
             self.running -= 1
+
+    def width(self) -> int:
+        return 8
+
+    def renew_credentials(self) -> None:
+        self.renewals += 1
 
     def memory_budget(self) -> MemoryBudget:
         return MemoryBudget(256 * MIB)

@@ -148,7 +148,7 @@ def test_slot_knows_its_attempt(error: BaseException | None, outcome: AttemptOut
     assert (slot.bucket, slot.outcome) == ('bucket', outcome)
     assert slot.seconds > 0
     assert governor.throttled == (outcome is AttemptOutcome.THROTTLED)
-    assert repr(governor) == '<Governor width=1 free=1>'
+    assert repr(governor).startswith('<Governor width=1 free=1')
 
 
 def test_slot_that_is_ended_twice() -> None:

@@ -128,7 +128,7 @@ def wait_of(wait: Callable[[tenacity.RetryCallState], float], attempt: int, erro
         (9, NetworkError('x'), 20.0),
         (1, Throttled('x'), 1.0),
         (3, Throttled('x'), 4.0),
-        (12, Throttled('x'), 60.0),
+        (12, Throttled('x'), 20.0),
     ],
 )
 def test_full_jitter(attempt: int, error: Exception, highest: float) -> None:

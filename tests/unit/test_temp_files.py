@@ -571,7 +571,7 @@ def test_published_and_not_synchronised(tmp_path: pathlib.Path, monkeypatch: pyt
     def refuse(path: str) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(sinks, '_sync_directory', refuse)
+    monkeypatch.setattr(sinks, 'sync_directory', refuse)
     with pytest.raises(LocalError, match='Input/output error'):
         sink.commit()
     sink.rollback()

@@ -1,0 +1,189 @@
+"""Carries out copies and moves: within the store, and to the store of another connection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+from s3po.body.sinks import BytesSink
+from s3po.connection.arguments import add_conditions, object_headers
+from s3po.connection.looking import head, remove
+from s3po.connection.objects import ObjectCalls
+from s3po.connection.operations import UPLOADS, Operations, outcome_of
+from s3po.errors import AccessDenied, ConfigurationError, DownloadError, PreconditionFailed, SourceChanged, UploadError
+from s3po.jobs.options import Copy
+from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
+from s3po.s3 import Extra
+from s3po.s3.expected import version_to_read
+from s3po.transfer import Description, ObjectDownload, check_copy, copy_between, copy_object
+
+__all__ = ['Copies']
+
+# The S3 requests that a copy within the store may make: `extra` takes their parameters.
+COPIES: Final = ('CopyObject', 'CreateMultipartUpload', 'UploadPartCopy', 'CompleteMultipartUpload')
+# Parameters for reading the source of a copy, with their names in a HEAD.
+OF_THE_SOURCE: Final = {
+    'ExpectedSourceBucketOwner': 'ExpectedBucketOwner',
+    'CopySourceSSECustomerAlgorithm': 'SSECustomerAlgorithm',
+    'CopySourceSSECustomerKey': 'SSECustomerKey',
+    'CopySourceSSECustomerKeyMD5': 'SSECustomerKeyMD5',
+    'RequestPayer': 'RequestPayer',
+}
+# Headers with a key of the customer (SSE-C).
+CUSTOMER_KEY: Final = 'x-amz-server-side-encryption-customer-'
+
+
+class Copies:
+    """Carries out copies and moves, with the connection's defaults.
+
+    Attributes:
+        by_name: The function of each operation, as those of Operations.
+    """
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self.by_name: dict[str, Callable[[ObjectRef, Any], Outcome]] = {'copy': self._copy, 'move': self._move}
+
+    def _copy(self, ref: ObjectRef, options: Copy) -> Outcome:
+        check_name(options['to_bucket'], options['to_key'], prefix='to_')
+        to = _store_of(options)
+        result, _ = self._within(ref, options, is_move=False) if to is None else self._between(ref, options, to)
+        return outcome_of(result)
+
+    def _move(self, ref: ObjectRef, options: Copy) -> Outcome:
+        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
+        check_name(to_bucket, to_key, prefix='to_')
+        to = _store_of(options)
+        if (ref.bucket, ref.key) == (to_bucket, to_key) and to in (None, self._operations):
+            raise ConfigurationError(f'to_key: {ref} would be moved onto itself, and then deleted')
+        reading = self._reading(options.get('extra'))
+        attempts = self._operations.attempts(ref.bucket, ref.key, retries)
+        if to is None:
+            before = head(attempts, ref, reading, options.get('if_match'))
+            result, _ = self._within(ref, {**options, 'if_match': before.etag}, is_move=True)
+        else:
+            result, before = self._between(ref, options, to)
+            self._verify(before, result, options, to)
+        notes = options.get('notes')
+        if notes is not None:
+            notes.stored(result)
+        try:
+            # Data written to the source meanwhile are not in the copy, and must not be deleted.
+            head(attempts, ref, reading, before.etag)
+        except PreconditionFailed as error:
+            raise SourceChanged(
+                f'{ref} was copied to s3://{to_bucket}/{to_key}, but not deleted: it was replaced meanwhile. Move it again'
+            ) from error
+        remove(attempts, ref, reading)
+        copied = outcome_of(result)
+        return Outcome(value=result, size_bytes=copied.size_bytes, retries=copied.retries + attempts.retried)
+
+    def _reading(self, given: Extra | None) -> dict[str, Any]:
+        """The parameters of requests that read the source."""
+        extra = self._operations.extra(given, *UPLOADS, *COPIES)
+        return {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
+
+    # --- within the store
+
+    def _within(self, ref: ObjectRef, options: Copy, *, is_move: bool) -> tuple[TransferResult, ObjectInfo]:
+        """Copy an object within the store. Returns the result and the source's description."""
+        to_bucket, to_key, retries = options['to_bucket'], options['to_key'], options.get('retries')
+        operations = self._operations
+        extra = operations.extra(options.get('extra'), *COPIES)
+        sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        if options.get('if_none_match') is not None:
+            raise ConfigurationError("if_none_match needs to=; within the store, use extra={'IfNoneMatch': '*'}")
+        info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
+        attempts = operations.attempts(to_bucket, to_key, retries, UploadError)
+        result = copy_object(
+            attempts,
+            ref,
+            info,
+            operations.config,
+            headers=sent,
+            tagging=tagging,
+            extra=extra,
+            notes=options.get('notes'),
+        )
+        # A HEAD takes a key of the customer only from `extra`.
+        has_key = any(name.lower().startswith(CUSTOMER_KEY) for name in sent)
+        if (is_move or result.parts > 1) and not has_key:
+            try:
+                _compare_with(operations, info, result, extra, retries)
+            except AccessDenied:
+                # A copy may be forbidden to be read. Before the source is deleted, it must be compared.
+                if is_move:
+                    raise
+        return result, info
+
+    def _look_at_source(
+        self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
+    ) -> tuple[ObjectInfo, str]:
+        """The description of the source, and its tags if the copy does not take them along."""
+        reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
+        attempts = self._operations.attempts(ref.bucket, ref.key, retries)
+        info = head(attempts, ref, reading, if_match)
+        tagging = ''
+        is_in_parts = info.size_bytes > self._operations.config.multipart_copy_threshold
+        if is_in_parts and info.headers.get('x-amz-tagging-count', '0') != '0':
+            look = functools.partial(
+                attempts.transport.get_object_tagging, ref.bucket, ref.key, version_id=ref.version_id, extra=reading
+            )
+            tagging = attempts.run('GetObjectTagging', look)
+        return info, tagging
+
+    # --- to another store
+
+    def _between(self, ref: ObjectRef, options: Copy, to: Operations) -> tuple[TransferResult, ObjectInfo]:
+        """Copy an object to another store. Returns the result and the source's description."""
+        operations, retries, given = self._operations, options.get('retries'), options.get('extra')
+        extra = to.extra(given, *UPLOADS, *COPIES)
+        headers = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
+        conditions: dict[str, str] = {}
+        add_conditions(conditions, if_none_match=options.get('if_none_match'), if_match=None)
+        has_tags = 'Tagging' in extra or any(name.lower() == 'x-amz-tagging' for name in headers)
+        download = ObjectDownload(
+            operations.attempts(ref.bucket, ref.key, retries, DownloadError),
+            BytesSink(),
+            operations.config,
+            if_match=options.get('if_match'),
+            version_id=ref.version_id,
+            extra={**operations.extra(None), **self._reading(given)},
+        )
+        attempts = to.attempts(options['to_bucket'], options['to_key'], retries, UploadError)
+        with to.widened():
+            return copy_between(
+                download,
+                attempts,
+                to.config,
+                Description(headers=headers, conditions=conditions, has_tags=has_tags),
+                extra,
+                options.get('memory', operations.memory)(),
+                options.get('notes'),
+            )
+
+    def _verify(self, source: ObjectInfo, result: TransferResult, options: Copy, to: Operations) -> None:
+        """Compare the copy in the other store with its source, before that is deleted."""
+        _compare_with(to, source, result, to.extra(options.get('extra'), *UPLOADS, *COPIES), options.get('retries'))
+
+
+def _compare_with(
+    operations: Operations, source: ObjectInfo, result: TransferResult, extra: Extra, retries: int | None
+) -> None:
+    """Compare a copy with its source, by a HEAD of the copy."""
+    copy = ObjectRef(bucket=result.bucket, key=result.key, version_id=version_to_read(result.version_id))
+    # The conditions were for the object before the copy.
+    reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
+    attempts = operations.attempts(copy.bucket, copy.key, retries)
+    check_copy(source, head(attempts, copy, reading), f'copy to {copy}')
+
+
+def _store_of(options: Copy) -> Operations | None:
+    """The operations of the connection `to`; None for a copy within the store."""
+    to = options.get('to')
+    if to is None:
+        return None
+    if not isinstance(to, ObjectCalls):
+        raise ConfigurationError(f'to must be an s3po.Connection, that of the other store, not {type(to).__name__}')
+    return to._operations

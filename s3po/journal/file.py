@@ -1,0 +1,304 @@
+"""The file of a journal: one header and many records, appended and never changed.
+
+Invariants: one process at a time has the file open for writing, and holds its lock; the lock belongs to the file that the path
+leads to. A record is in the file as a whole or not at all: what a killed process or a full disk has cut off at the end is
+removed. The file belongs to the user, and no other user can read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from s3po.body.local import as_local_error, close_file, local_errors, printable
+from s3po.errors import ConfigurationError, LocalError
+from s3po.journal.lines import HEADER_BYTES, VERSION, has_valid_crc, header_line
+
+__all__ = ['JournalFile', 'read_header', 'records_of']
+
+log = logging.getLogger(__name__)
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class JournalFile:
+    """A journal that is open for writing.
+
+    Attributes:
+        path: The absolute path, without symbolic links.
+        size_bytes: The offset of the next record.
+        is_read_only: Whether it is only read, without the lock.
+    """
+
+    def __init__(
+        self, path: str, endpoint: str | None = None, *, is_any_store: bool = False, is_read_only: bool = False
+    ) -> None:
+        """Open a file, or create it.
+
+        Args:
+            path: The path.
+            endpoint: The URL of the store; None for AWS.
+            is_any_store: Whether the endpoint of the file does not matter.
+            is_read_only: Open an existing file without the lock, and change nothing.
+
+        Raises:
+            ConfigurationError: The file is no journal, of another store or a newer version, in use, or of another user.
+            LocalError: It cannot be opened or written.
+        """
+        self.path = os.path.realpath(path)
+        self._endpoint = endpoint
+        self._is_any_store = is_any_store or is_read_only
+        self.is_read_only = is_read_only
+        self._error: OSError | None = None
+        self.descriptor = -1
+        with local_errors('open the journal', self.path):
+            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC) if is_read_only else _open_locked(self.path)
+            try:
+                self.size_bytes = os.fstat(self.descriptor).st_size
+                self._begin()
+            except BaseException:
+                self.close()
+                raise
+
+    def __repr__(self) -> str:
+        return f'<JournalFile {self.path!r} {self.size_bytes:,} bytes>'
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a record could not be written."""
+        return self._error is not None
+
+    def _begin(self) -> None:
+        found = read_header(self.descriptor, self.path)
+        if found is None and self.size_bytes > HEADER_BYTES:
+            raise _damaged(self.path, 0)
+        if self.is_read_only:
+            return
+        os.fchmod(self.descriptor, 0o600)
+        if found is None:
+            os.ftruncate(self.descriptor, 0)
+            self.size_bytes = HEADER_BYTES
+        elif self._is_any_store:
+            self._endpoint = found['endpoint']  # type: ignore[assignment]  # as it was written
+        else:
+            check_endpoint(found.get('endpoint'), self._endpoint, self.path)
+        os.pwrite(self.descriptor, header_line(self._endpoint, os.getpid()), 0)
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """All records with their offsets. What is cut off at the end is removed from the file.
+
+        Raises:
+            LocalError: A record before the last one is damaged.
+        """
+        end = HEADER_BYTES
+        for offset, line in records_of(self.descriptor, self.path):
+            end = offset + len(line)
+            yield offset, line
+        if end < self.size_bytes and not self.is_read_only:
+            log.warning(
+                'the last record of the journal %s was not complete, and is dropped: %d bytes from offset %d',
+                self.path,
+                self.size_bytes - end,
+                end,
+            )
+            with local_errors('repair the journal', self.path):
+                os.ftruncate(self.descriptor, end)
+            self.size_bytes = end
+
+    def append(self, line: bytes) -> int:
+        """Write a record, and return its offset. After an error, each further call raises it again.
+
+        Raises:
+            LocalError: It could not be written, and is not in the file.
+        """
+        if self._error is not None:
+            raise as_local_error('write the journal', self.path, self._error) from self._error
+        offset = self.size_bytes
+        try:
+            written = os.pwrite(self.descriptor, line, offset)
+            while written < len(line):
+                written += os.pwrite(self.descriptor, line[written:], offset + written)
+        except OSError as error:
+            self._error = error
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.descriptor, offset)
+            raise as_local_error('write the journal', self.path, error) from error
+        self.size_bytes = offset + len(line)
+        return offset
+
+    def read(self, offset: int) -> bytes:
+        """The record at an offset."""
+        with local_errors('read the journal', self.path):
+            data = os.pread(self.descriptor, 1024, offset)
+            while (end := data.find(b'\n')) < 0:
+                more = os.pread(self.descriptor, len(data) * 4, offset + len(data))
+                if not more:
+                    raise _damaged(self.path, offset)
+                data += more
+        return data[: end + 1]
+
+    def replace(self, lines: Iterable[bytes]) -> None:
+        """Replace all records, by a new file that takes the place of the old one when it is complete.
+
+        Raises:
+            OSError: The new file could not be written; the old one is unchanged.
+        """
+        path = f'{self.path}.compacted'
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(descriptor, 'wb', closefd=False) as file:
+                file.write(header_line(self._endpoint, os.getpid()))
+                file.writelines(lines)
+            os.fsync(descriptor)
+            os.rename(path, self.path)
+        except BaseException:
+            close_file(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+        old, self.descriptor = self.descriptor, descriptor
+        close_file(old)
+        self.size_bytes = os.fstat(descriptor).st_size
+
+    def sync(self) -> None:
+        """Wait until the disk has all records; for a thread of the pool."""
+        try:
+            if self._error is not None:
+                raise self._error
+            os.fsync(self.descriptor)
+        except OSError as error:
+            # A second fsync() may report success although data were lost: https://lwn.net/Articles/752063/
+            self._error = error
+            raise as_local_error('synchronise the journal', self.path, error) from error
+
+    def sync_name(self) -> None:
+        """Wait until the disk has the name of the file."""
+        with local_errors('synchronise the directory of the journal', self.path):
+            directory = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                close_file(directory)
+
+    def remove(self) -> None:
+        """Remove the file, and close it."""
+        with local_errors('remove the journal', self.path):
+            os.unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, and release the lock."""
+        descriptor, self.descriptor = getattr(self, 'descriptor', -1), -1
+        if descriptor >= 0:
+            close_file(descriptor)
+
+
+def records_of(descriptor: int, path: str) -> Iterator[tuple[int, bytes]]:
+    """The complete records of a file, with their offsets.
+
+    Raises:
+        LocalError: A record that is not the last one is damaged.
+    """
+    offset, damaged_at = HEADER_BYTES, None
+    with local_errors('read the journal', path), open(descriptor, 'rb', closefd=False, buffering=1 << 20) as file:
+        file.seek(HEADER_BYTES)
+        for line in file:
+            if not has_valid_crc(line):
+                damaged_at = offset if damaged_at is None else damaged_at
+            elif damaged_at is not None:
+                raise _damaged(path, damaged_at)
+            else:
+                yield offset, line
+            offset += len(line)
+
+
+def read_header(descriptor: int, path: str) -> dict[str, object] | None:
+    """The fields of the header; None for a file without a complete one: new, or cut off when it was created.
+
+    Raises:
+        ConfigurationError: The file is no journal, or of a newer version.
+    """
+    line = os.pread(descriptor, HEADER_BYTES, 0)
+    if not has_valid_crc(line):
+        if line and not b'{"s3po_journal": '.startswith(line[:17]):
+            raise ConfigurationError(f'journal: {printable(path)} exists and is not a journal of s3po; choose another path')
+        return None
+    said: dict[str, object] = json.loads(line)
+    version = said.get('s3po_journal')
+    if version != VERSION:
+        raise ConfigurationError(
+            f'journal: {printable(path)} has version {version} of the format, and this s3po reads version {VERSION}; use a '
+            'newer s3po, or another path'
+        )
+    return said
+
+
+def check_endpoint(found: object, endpoint: str | None, path: str) -> None:
+    """Compare the endpoint of a journal.
+
+    Raises:
+        ConfigurationError: It is another one.
+    """
+    if found != endpoint:
+        raise ConfigurationError(
+            f'journal: {printable(path)} is of the store {found or "AWS"}, and this connection is to {endpoint or "AWS"}; use '
+            'another path for each store'
+        )
+
+
+def _open_locked(path: str) -> int:
+    """The descriptor of the file that the path leads to, with its lock."""
+    while True:
+        descriptor = os.open(path, _FLAGS, 0o600)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigurationError(f'journal: {printable(path)} is not a regular file')
+            if found.st_uid != os.geteuid():
+                raise ConfigurationError(
+                    f'journal: {printable(path)} belongs to the user {found.st_uid}, and this process runs as {os.geteuid()}; '
+                    'use another path'
+                )
+            _lock(descriptor, path)
+            # Another process may have replaced the file between the two steps.
+            if _is_at(path, found):
+                return descriptor
+        except BaseException:
+            close_file(descriptor)
+            raise
+        close_file(descriptor)
+
+
+def _is_at(path: str, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(found, os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int, path: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        pid = (read_header(descriptor, path) or {}).get('pid', 'unknown')
+        raise ConfigurationError(
+            f'journal: {printable(path)} is in use by process {pid}; wait for its end, or use another path'
+        ) from error
+
+
+def _damaged(path: str, offset: int) -> LocalError:
+    return LocalError(
+        f'the journal {printable(path)} is damaged at offset {offset}; restore it from a copy, or remove it to begin again',
+        filename=path,
+    )

@@ -1,0 +1,388 @@
+"""An open journal: what earlier runs have done, and the records of this one.
+
+A record is about the destinations that its call writes. A later record of a destination, of another call, supersedes it: the
+call is carried out again. Only records of earlier runs count as done.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import gevent.event
+
+from s3po.jobs import Call
+from s3po.jobs.failures import error_to_json
+from s3po.journal.file import JournalFile
+from s3po.journal.identity import Identity
+from s3po.journal.index import Index
+from s3po.journal.lines import Tail, head_of, line_of, parsed, result_text, size_of, tail_of
+from s3po.journal.notes import JobNotes, Kept, is_kept_after
+from s3po.model import TransferResult
+from s3po.runtime import offload
+
+__all__ = ['DONE', 'Entry', 'Ledger', 'Stat', 'stat_of']
+
+log = logging.getLogger(__name__)
+
+DONE: Final = 'done'
+# States of records about an upload or a partial file that exists.
+_NOTES: Final = frozenset({b'intent', b'created', b'part', b'opened', b'range'})
+# States after which there is none.
+_COMPLETE: Final = frozenset({b'discarded', b'stored', b'done'})
+# A journal is compacted when it is opened, if it has so many records, and most of them are superseded.
+LEAST_COMPACTED: Final = 1_000
+
+# Of a local file: size, mtime_ns, inode.
+Stat = tuple[int, int, int]
+
+
+class Entry:
+    """A job of this run.
+
+    Attributes:
+        call: Its call, as it was submitted.
+        identity: What identifies the call.
+        n: Its number among equal calls of this run.
+        offset: Its last record of this run; 0 for none.
+        notes: The notes that its transfer gets; None for none.
+        stat: The local source when the job began; None for none.
+        result: The result of the transfer.
+        has_begun: Whether the call was carried out in this run.
+        is_unsure: Whether an earlier attempt has begun it, with an unknown outcome.
+        is_skipped: Whether an earlier run has done it.
+        is_stored: Whether its last record is that the transfer is complete.
+        wants_stored: Whether such a record is needed: something follows the transfer.
+    """
+
+    __slots__ = (
+        '_head',
+        '_ledger',
+        'call',
+        'has_begun',
+        'identity',
+        'is_skipped',
+        'is_stored',
+        'is_unsure',
+        'n',
+        'notes',
+        'offset',
+        'result',
+        'stat',
+        'wants_stored',
+    )
+
+    def __init__(self, ledger: Ledger, call: Call, identity: Identity, n: int) -> None:
+        self._ledger = ledger
+        self._head = ''
+        self.call = call
+        self.identity = identity
+        self.n = n
+        self.offset = 0
+        self.notes: JobNotes | None = None
+        self.stat: Stat | None = None
+        self.result: object = None
+        self.has_begun = self.is_unsure = self.is_skipped = self.is_stored = self.wants_stored = False
+
+    @property
+    def text(self) -> str:
+        """The fields of the call, as the beginning of a record."""
+        if not self._head:
+            self._head = head_of(self.call, self.identity)
+        return self._head
+
+    @property
+    def recorded_stat(self) -> Stat | None:
+        """The stat for a record: of the source when the job began, or of the target now."""
+        path = self.identity.path
+        return stat_of(path) if path is not None and self.call.operation.startswith('download') else self.stat
+
+    # --- for JobNotes
+
+    def note(self, state: str, note: Mapping[str, Any], *, begins: bool) -> None:
+        """Write a note of the transfer."""
+        text = f'{self.text},' if begins else '{'
+        self._ledger.write(self, f'{text}"note":{json.dumps(note)}', state, on=begins)
+
+    def store(self, result: TransferResult) -> None:
+        """Write that the transfer is complete, if something follows it."""
+        if self.wants_stored and self.identity.can_skip:
+            self._ledger.stored(self, result)
+
+
+class Ledger:
+    """A journal that is open for one batch.
+
+    Attributes:
+        path: The path of its file.
+        size_bytes: The bytes of the jobs that are done.
+    """
+
+    def __init__(self, file: JournalFile, *, fsync: bool = False) -> None:
+        """
+        Args:
+            file: The open file. Call load() next.
+            fsync: Whether each record is synchronised with the disk.
+        """
+        self._file = file
+        self.path = file.path
+        self._fsync = fsync
+        self._index = Index()
+        # The offsets of the records of calls that were made more than once, by destination and number.
+        self._repeated: dict[int, dict[int, int]] = {}
+        self._kept: dict[tuple[bytes, int], Kept] = {}
+        self._states = collections.Counter[bytes]()
+        self.size_bytes = 0
+        self._synced_bytes = 0
+        self._is_syncing = False
+        self._has_synced = gevent.event.Event()
+        # Records from here on are of this run.
+        self._begin = file.size_bytes
+
+    def __repr__(self) -> str:
+        return f'<Ledger of {self._file!r}>'
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a record could not be written: nothing more can be."""
+        return self._file.is_broken
+
+    def count(self, *states: str) -> int:
+        """The number of jobs whose last record has one of these states."""
+        return sum(self._states[state.encode()] for state in states)
+
+    def kept(self) -> list[Kept]:
+        """What unfinished jobs have left."""
+        return list(self._kept.values())
+
+    # --- jobs of this run
+
+    def enter(self, call: Call, identity: Identity) -> Entry:
+        """Number a job that was submitted."""
+        return Entry(self, call, identity, self._index.number(identity.on, identity.digest))
+
+    def found(self, entry: Entry) -> dict[str, Any] | None:
+        """The last record that an earlier run has written about a job, unless it is superseded; None for none."""
+        identity = entry.identity
+        offset = self._index.offset(identity.on)
+        if repeated := self._repeated.get(identity.on):
+            offset = repeated.get(entry.n, 0)
+        if not offset or offset >= self._begin:
+            return None
+        line = self._file.read(offset)
+        tail = tail_of(line)
+        if tail is None or tail.digest != identity.digest or tail.n != entry.n:
+            return None
+        if any(self._index.offset(each) > offset for each in identity.also) or self._is_rewritten(identity.reads, offset):
+            return None
+        return parsed(line)
+
+    def _is_rewritten(self, on: int, offset: int) -> bool:
+        """Whether an object that was read was written after that. (It may be deleted: what was read stays as it was.)"""
+        later = self._index.offset(on) if on else 0
+        if later <= offset:
+            return False
+        line = self._file.read(later)
+        tail = tail_of(line)
+        return tail is not None and tail.on[0] == on and parsed(line).get('op') != 'delete'
+
+    def take_kept(self, entry: Entry) -> Kept | None:
+        """What an earlier run has left of a job; None for nothing."""
+        return self._kept.get((entry.identity.digest, entry.n))
+
+    def has_record(self, entry: Entry) -> bool:
+        """Whether a destination of a job has a record that is not the job's own."""
+        index, identity = self._index, entry.identity
+        return index.offset(identity.on) not in (0, entry.offset) or any(map(index.offset, identity.also))
+
+    def write(self, entry: Entry, text: str, state: str, *, on: bool = True) -> None:
+        """Write a record. Returns when it is in the file and, with fsync, on the disk.
+
+        Raises:
+            LocalError: It could not be written.
+        """
+        identity = entry.identity
+        line = line_of(text, state, identity, entry.n, on=on)
+        offset = self._file.append(line)
+        if on:
+            self._put(Tail(state.encode(), identity.digest, entry.n, [identity.on, *identity.also]), offset, line)
+            entry.offset = offset
+        if self._fsync:
+            self._sync()
+
+    def begin(self, entry: Entry) -> None:
+        """Write that a job begins: its destinations may change, whatever their earlier records are."""
+        self.write(entry, entry.text, 'begun')
+
+    def stored(self, entry: Entry, result: object) -> None:
+        """Write that the transfer of a job is complete, and that its callback or the deletion of its source follows."""
+        text = result_text(result) if isinstance(result, TransferResult) else ''
+        self.write(entry, f'{entry.text}{text}{stat_text(entry.recorded_stat)}', 'stored')
+        entry.is_stored = True
+
+    def done(self, entry: Entry) -> None:
+        """Write that a job is done."""
+        result = entry.result
+        text = result_text(result) if isinstance(result, TransferResult) else ''
+        self.write(entry, f'{entry.text}{text}{stat_text(entry.recorded_stat)}', DONE)
+        self._kept.pop((entry.identity.digest, entry.n), None)
+
+    def failed(self, entry: Entry, error: BaseException) -> None:
+        """Write that a job failed."""
+        unsure = ',"unsure":true' if is_kept_after(error) else ''
+        self.write(entry, f'{entry.text},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._file.remove()
+
+    def close(self) -> None:
+        """Close the file, and release its lock."""
+        self._file.close()
+
+    # --- reading
+
+    @classmethod
+    def read(cls, path: str) -> Ledger:
+        """Read a journal that another batch may be writing.
+
+        Raises:
+            LocalError: It cannot be read, or is damaged.
+            ConfigurationError: It is no journal, or of a newer version.
+        """
+        file = JournalFile(path, is_read_only=True)
+        try:
+            found = cls(file)
+            offload(found.load)
+        finally:
+            file.close()
+        return found
+
+    def load(self) -> None:
+        """Read all records. Takes about 3 s for a million; call it with offload().
+
+        Raises:
+            LocalError: The file is damaged.
+        """
+        self._load()
+        if self._fsync:
+            self._file.sync_name()
+        self._begin = self._file.size_bytes
+
+    def _load(self) -> None:
+        records = 0
+        for offset, line in self._file.records():
+            records += 1
+            tail = tail_of(line)
+            if tail is not None:
+                self._take(tail, offset, line)
+        if records > LEAST_COMPACTED and records > 3 * len(self._index) and not self._file.is_read_only:
+            self._compact()
+
+    def _take(self, tail: Tail, offset: int, line: bytes) -> None:
+        state = tail.state
+        if tail.on:
+            self._put(tail, offset, line)
+        if state in _NOTES:
+            self._kept.setdefault((tail.digest, tail.n), Kept()).take(state.decode(), parsed(line))
+        elif self._kept and state in _COMPLETE:
+            self._kept.pop((tail.digest, tail.n), None)
+
+    def _put(self, tail: Tail, offset: int, line: bytes) -> None:
+        """Note a record as the last one of its destinations."""
+        before = self._index.put(tail.on[0], offset)
+        if before:
+            self._supersede(tail, before, offset)
+        self._states[tail.state] += 1
+        if tail.state == b'done':
+            self.size_bytes += size_of(line)
+        for each in tail.on[1:]:
+            self._index.put(each, offset)
+            self._repeated.pop(each, None)
+
+    def _supersede(self, tail: Tail, before: int, offset: int) -> None:
+        line = self._file.read(before)
+        old = tail_of(line)
+        if old is None:
+            return
+        on = tail.on[0]
+        repeated = self._repeated.get(on)
+        if old.on[0] == on and old.digest == tail.digest and (repeated is not None or old.n != tail.n):
+            # Equal calls do not supersede each other.
+            repeated = self._repeated.setdefault(on, {old.n: before})
+            before, repeated[tail.n] = repeated.get(tail.n, 0), offset
+            if not before:
+                return
+            line = self._file.read(before)
+            old = tail_of(line) or old
+        else:
+            self._repeated.pop(on, None)
+        if old.on[0] == on:
+            self._states[old.state] -= 1
+            if old.state == b'done':
+                self.size_bytes -= size_of(line)
+
+    def _compact(self) -> None:
+        """Write the file again, without superseded records."""
+        before = self._file.size_bytes
+        try:
+            self._file.replace(self._live())
+        except OSError as error:
+            log.warning('the journal %s could not be compacted: %s', self.path, error)
+            return
+        log.info('compacted the journal %s from %d to %d bytes', self.path, before, self._file.size_bytes)
+        self._index, self._repeated, self._kept = Index(), {}, {}
+        self._states.clear()
+        self.size_bytes = 0
+        for offset, line in self._file.records():
+            tail = tail_of(line)
+            if tail is not None:
+                self._take(tail, offset, line)
+
+    def _live(self) -> Iterator[bytes]:
+        index = self._index
+        for offset, line in self._file.records():
+            tail = tail_of(line)
+            if tail is None:
+                continue
+            is_last = any(index.offset(each) == offset for each in tail.on)
+            is_repeated = bool(tail.on) and offset in self._repeated.get(tail.on[0], {}).values()
+            if is_last or is_repeated or (tail.state in _NOTES and (tail.digest, tail.n) in self._kept):
+                yield line
+
+    # --- synchronising
+
+    def _sync(self) -> None:
+        """Wait until the disk has all records so far. Jobs that wait at the same time share one fsync()."""
+        wanted = self._file.size_bytes
+        while self._synced_bytes < wanted:
+            if self._is_syncing:
+                self._has_synced.wait()
+                continue
+            reached = self._file.size_bytes
+            self._is_syncing = True
+            self._has_synced.clear()
+            try:
+                offload(self._file.sync)
+                self._synced_bytes = reached
+            finally:
+                self._is_syncing = False
+                self._has_synced.set()
+
+
+def stat_of(path: str) -> Stat | None:
+    """What identifies the version of a local file; None if it does not exist."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def stat_text(stat: Stat | None) -> str:
+    """A stat as a field of a record."""
+    return '' if stat is None else f',"stat":[{stat[0]},{stat[1]},{stat[2]}]'

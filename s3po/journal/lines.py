@@ -1,0 +1,154 @@
+"""The lines of a journal: records of jobs as JSON, with a checksum and, at the end, what a look-up needs.
+
+A line is `{…,"state":"done","job":"<hash>.<n>","on":"<hashes>","crc":"<CRC32>"}`, padded with blanks to a multiple of ALIGNMENT
+bytes. The CRC is that of all bytes before `,"crc"`. `job` is the hash of the call and its number among equal calls, `on` has
+the hashes of the destinations that the record is about. Before them are the fields of JobRecord, `stat` (of the local file:
+size, mtime_ns, inode), `unsure` (whether a failed call may have succeeded at the store) and `note` (of a transfer).
+
+The first line is the header, which has no record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, Final
+
+from s3po.jobs import Call
+from s3po.journal.identity import Identity
+from s3po.model import TransferResult
+
+__all__ = [
+    'ALIGNMENT',
+    'VERSION',
+    'Tail',
+    'has_valid_crc',
+    'head_of',
+    'header_line',
+    'line_of',
+    'parsed',
+    'result_text',
+    'tail_of',
+]
+
+VERSION: Final = 1
+# Offsets of records are kept as 32 bits, in units of this.
+ALIGNMENT: Final = 16
+# The header is written again at each opening, so its size must not change: the longest pid has seven digits on Linux.
+HEADER_BYTES: Final = 512
+
+_CRC: Final = b',"crc":"'
+_TAIL: Final = re.compile(rb',"state":"([a-z]+)","job":"([0-9a-f]{32})\.(\d+)","on":"([0-9a-f,]*)","crc":"')
+_STATE: Final = b',"state":"'
+_SIZE: Final = b'"size_bytes":'
+
+
+class Tail:
+    """The end of a record.
+
+    Attributes:
+        state: The state.
+        digest: The hash of the call.
+        n: Its number among equal calls, from 0.
+        on: The hashes of the destinations; the first is the main one.
+    """
+
+    __slots__ = ('digest', 'n', 'on', 'state')
+
+    def __init__(self, state: bytes, digest: bytes, n: int, on: list[int]) -> None:
+        self.state = state
+        self.digest = digest
+        self.n = n
+        self.on = on
+
+
+def head_of(call: Call, identity: Identity) -> str:
+    """The fields of the call, as the beginning of a line."""
+    ref, options = call.ref, call.options
+    # (A name that is not a str is invalid, and its job fails.)
+    text = f'{{"v":1,"op":"{call.operation}","bucket":{quoted(str(ref.bucket))},"key":{quoted(str(ref.key))}'
+    if ref.version_id is not None:
+        text += f',"version_id":{quoted(str(ref.version_id))}'
+    if identity.path is not None:
+        text += f',"path":{quoted(identity.path)}'
+    if 'to_key' in options:
+        endpoint = f'"endpoint":{quoted(identity.to_endpoint)},' if identity.to_endpoint else ''
+        text += f',"to":{{{endpoint}"bucket":{quoted(str(options.get("to_bucket")))},"key":{quoted(str(options["to_key"]))}}}'
+    if identity.options:
+        text += f',"opts":{identity.options}'
+    return text
+
+
+def result_text(result: TransferResult) -> str:
+    """The result, as a field of a line."""
+    text = f',"result":{{"etag":{quoted(result.etag)}'
+    if result.version_id is not None:
+        text += f',"version_id":{quoted(result.version_id)}'
+    if result.checksum is not None:
+        text += f',"checksum":{quoted(result.checksum)}'
+    return f'{text},"parts":{result.parts},"size_bytes":{result.size_bytes}}}'
+
+
+def line_of(head: str, state: str, identity: Identity, n: int, *, on: bool = True) -> bytes:
+    """A complete line.
+
+    Args:
+        head: The fields before the state; '{' for none.
+        state: The state.
+        identity: The call.
+        n: Its number among equal calls.
+        on: Whether the record is about the destinations; False for notes that belong to an earlier one.
+    """
+    hashes = ''
+    if on:
+        hashes = f'{identity.on:016x}'
+        if identity.also:
+            hashes = ','.join([hashes, *(f'{each:016x}' for each in identity.also)])
+    body = f'{head},"state":"{state}","job":"{identity.digest.hex()}.{n}","on":"{hashes}"'.encode()
+    return _sealed(body, ALIGNMENT)
+
+
+def header_line(endpoint: str | None, pid: int) -> bytes:
+    """The first line."""
+    body = json.dumps({'s3po_journal': VERSION, 'endpoint': endpoint, 'pid': pid})[:-1].encode()
+    return _sealed(body, HEADER_BYTES)
+
+
+def has_valid_crc(line: bytes) -> bool:
+    """Whether a line is complete and undamaged."""
+    at = line.rfind(_CRC)
+    if at < 0 or not line.endswith(b'\n') or len(line) % ALIGNMENT:
+        return False
+    try:
+        return line[at + 16 : at + 18] == b'"}' and int(line[at + 8 : at + 16], 16) == zlib.crc32(line[:at])
+    except ValueError:
+        return False
+
+
+def tail_of(line: bytes) -> Tail | None:
+    """The end of a record; None for another line."""
+    found = _TAIL.match(line, max(0, line.rfind(_STATE)))
+    if found is None:
+        return None
+    state, job, n, on = found.groups()
+    return Tail(state, bytes.fromhex(job.decode()), int(n), [int(each, 16) for each in on.split(b',')] if on else [])
+
+
+def size_of(line: bytes) -> int:
+    """The size in the result of a record; 0 for none."""
+    at = line.rfind(_SIZE)
+    return 0 if at < 0 else int(line[at + 13 : line.index(b'}', at)])
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """All fields of a line."""
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def _sealed(body: bytes, alignment: int) -> bytes:
+    """A body with its CRC, padded."""
+    # 8 for the field's name, 8 digits, 2 to end the object, 1 for the end of the line
+    return b'%b,"crc":"%08x"}%*b' % (body, zlib.crc32(body), -(len(body) + 18) % alignment or alignment, b'\n')

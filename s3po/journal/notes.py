@@ -1,0 +1,146 @@
+"""The notes of transfers in a journal: what is kept of an unfinished upload or download for the next run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+from s3po.errors import (
+    BreakerOpen,
+    Cancelled,
+    CredentialsError,
+    CredentialsExpired,
+    DeadlineExceeded,
+    TransferError,
+)
+from s3po.jobs.notes import DownloadNote, PartNote, RangeNote, UploadNote
+from s3po.model import TransferResult
+from s3po.retry import is_retryable
+
+__all__ = ['JobNotes', 'Kept', 'is_kept_after']
+
+
+@dataclass(slots=True)
+class Kept:
+    """What an unfinished job has left.
+
+    Attributes:
+        bucket: The bucket of the upload.
+        key: The key of the upload.
+        upload: The open upload; None for none.
+        intent_at: The time of an intent to create one, without its id; None for none.
+        download: The partial file; None for none.
+    """
+
+    bucket: str = ''
+    key: str = ''
+    upload: UploadNote | None = None
+    intent_at: float | None = None
+    download: DownloadNote | None = None
+
+    def take(self, state: str, said: Mapping[str, Any]) -> None:
+        """Apply a record."""
+        note = said.get('note') or {}
+        if 'key' in said:
+            to = said.get('to') or said
+            self.bucket, self.key = to['bucket'], to['key']
+        if state == 'intent':
+            self.upload, self.intent_at = None, note['at']
+        elif state == 'created':
+            self.upload, self.intent_at = UploadNote(**note, parts={}), None
+        elif state == 'part' and self.upload is not None:
+            _parts(self.upload)[note['number']] = PartNote(**note)
+        elif state == 'opened':
+            self.download = DownloadNote(**note)
+        elif state == 'range' and self.download is not None:
+            self.download = replace(self.download, ranges=(*self.download.ranges, RangeNote(**note)))
+
+
+class NoteWriter(Protocol):
+    """Writes the records of one job."""
+
+    def note(self, state: str, note: Mapping[str, Any], *, begins: bool) -> None:
+        """Write a note. begins: It is the first one about an upload or partial file, so the call is written too."""
+        ...
+
+    def store(self, result: TransferResult) -> None:
+        """Write that the transfer is complete."""
+        ...
+
+
+@dataclass(slots=True)
+class JobNotes:
+    """Implements s3po.jobs.notes.Notes.
+
+    Attributes:
+        can_resume: False for a source that cannot be read again: nothing of it is kept.
+    """
+
+    writer: NoteWriter
+    upload: UploadNote | None = None
+    intent_at: float | None = None
+    download: DownloadNote | None = None
+    can_resume: bool = True
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether an upload or a partial file exists."""
+        return self.upload is not None or self.download is not None
+
+    def intend(self) -> None:
+        # Of several intents without an id, the first one counts.
+        at = time.time() if self.intent_at is None else self.intent_at
+        self.writer.note('intent', {'at': at}, begins=True)
+        self.upload, self.intent_at = None, at
+
+    def created(self, upload: UploadNote) -> None:
+        said = asdict(upload)
+        del said['parts']
+        self.writer.note('created', said, begins=True)
+        self.upload, self.intent_at = replace(upload, parts=dict(upload.parts)), None
+
+    def confirmed(self, part: PartNote) -> None:
+        self.writer.note('part', asdict(part), begins=False)
+        if self.upload is not None:
+            _parts(self.upload)[part.number] = part
+
+    def opened(self, download: DownloadNote) -> None:
+        said = asdict(download)
+        del said['ranges']
+        self.writer.note('opened', said, begins=True)
+        self.download = download
+
+    def received(self, part: RangeNote) -> None:
+        self.writer.note('range', asdict(part), begins=False)
+        if self.download is not None:
+            self.download = replace(self.download, ranges=(*self.download.ranges, part))
+
+    def discarded(self) -> None:
+        self.writer.note('discarded', {}, begins=False)
+        self.upload = self.intent_at = self.download = None
+
+    def stored(self, result: TransferResult) -> None:
+        self.writer.store(result)
+
+    def keeps(self, error: BaseException) -> bool:
+        return self.can_resume and is_kept_after(error)
+
+
+def is_kept_after(error: BaseException) -> bool:
+    """Whether another run may succeed after this error: interruptions, time limits, what can be retried, lost credentials."""
+    if not isinstance(error, Exception):
+        return True
+    if isinstance(error, TransferError):
+        cause = error.__cause__
+        return cause is None or is_kept_after(cause)
+    return isinstance(
+        error, Cancelled | DeadlineExceeded | BreakerOpen | CredentialsError | CredentialsExpired
+    ) or is_retryable(error)
+
+
+def _parts(upload: UploadNote) -> dict[int, PartNote]:
+    """The parts of a note of this room, which are a dict."""
+    assert isinstance(upload.parts, dict)
+    return upload.parts

@@ -1,0 +1,237 @@
+"""Copies between two stores over HTTP: transports, mocks, faults of both stores, kills and time limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.transport.memory import MemoryTransport
+from tests.conftest import BUCKET
+from tests.support.noise import noise
+from tests.support.servers import Store
+
+Connect = Callable[..., s3po.Connection]
+
+PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
+DATA = noise(20 * MIB + 11)  # five parts
+
+
+@pytest.fixture(scope='module')
+def _other_server() -> Iterator[Store]:
+    with Store() as server:
+        yield server
+
+
+@pytest.fixture
+def other(_other_server: Store) -> Store:
+    """The store that receives the copies; the bucket exists."""
+    _other_server.reset()
+    _other_server.create_bucket(BUCKET)
+    return _other_server
+
+
+@pytest.fixture
+def conn(store: Store, connect: Connect) -> s3po.Connection:
+    """A connection to the store that has the source."""
+    store.create_bucket(BUCKET)
+    return connect(store.endpoint_url, config=PARTS)
+
+
+@pytest.fixture
+def to(other: Store, connect: Connect) -> s3po.Connection:
+    """A connection to the other store."""
+    return connect(other.endpoint_url, config=PARTS)
+
+
+def open_uploads(connection: s3po.Connection) -> list[Any]:
+    return list(connection._wiring.resolve(BUCKET)[0].list_multipart_uploads(BUCKET, extra={}))
+
+
+@pytest.mark.parametrize('of_copy', ['wire', 'boto', 'memory'])
+@pytest.mark.parametrize('of_source', ['wire', 'boto', 'memory'])
+def test_transports(store: Store, other: Store, connect: Connect, of_source: str, of_copy: str) -> None:
+    """Copies work between all kinds of transports, with metadata, content headers and tags."""
+
+    def made(name: str, server: Store) -> s3po.Connection:
+        if name == 'memory':
+            return s3po.Connection(transport=MemoryTransport(), config=PARTS)
+        return connect(server.endpoint_url, config=PARTS, transport=name)
+
+    store.create_bucket(BUCKET)
+    conn, to = made(of_source, store), made(of_copy, other)
+    headers = {'Cache-Control': 'no-cache', 'Content-Language': 'de', 'x-amz-tagging': 'a=1&b=%C3%A9'}
+    for key, data in (('large', DATA), ('small', b'data'), ('empty', b'')):
+        conn.upload(BUCKET, key, data, headers=headers, metadata={'name': 'value'}, content_type='text/x')
+
+        result = conn.copy(BUCKET, key, BUCKET, 'copy', to=to)
+
+        assert to.download(BUCKET, 'copy') == data
+        info = to.head(BUCKET, 'copy')
+        assert (info.content_type, info.metadata) == ('text/x', {'name': 'value'})
+        assert (info.headers['cache-control'], info.headers['content-language']) == ('no-cache', 'de')
+        assert info.headers['x-amz-tagging-count'] == '2'
+        assert result.warnings == ()
+
+
+def test_mock() -> None:
+    """Inside a mock, both connections use the fake S3."""
+    conn, to = s3po.Connection(), s3po.Connection(endpoint_url='https://other.example.com')
+    with conn.mock(buckets=['bucket', 'other']):
+        conn.upload('bucket', 'key', b'data', metadata={'name': 'value'})
+        conn.copy('bucket', 'key', 'other', 'copy', to=to)
+        with conn.batch(5) as batch:
+            batch.copy('bucket', 'key', 'other', 'copy-2', to=to)
+            batch.move('bucket', 'key', 'other', 'copy-3', to=to)
+
+        assert [entry.key for entry in to.list('other')] == ['copy', 'copy-2', 'copy-3']
+        assert to.head('other', 'copy').metadata == {'name': 'value'}
+        assert not conn.exists('bucket', 'key')
+
+
+@pytest.mark.parametrize(
+    'action',
+    [
+        {'cut_body_at': MIB},
+        {'cut_body_at': MIB, 'reset': True},
+        {'status': 500},
+        {'status': 503, 'code': 'SlowDown'},
+        {'reset': True},
+    ],
+    ids=['cut', 'reset half-way', '500', 'SlowDown', 'reset'],
+)
+def test_source_fails(conn: s3po.Connection, to: s3po.Connection, store: Store, action: dict[str, Any]) -> None:
+    """A failed response of the source is requested again; only its part."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 1, 'times': 2, 'action': action})
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    assert result.parts == 5
+    assert len(store.log('GetObject')) <= 7 + 1  # the first part was fetched, and the others twice at most
+
+
+def test_source_sends_other_bytes(conn: s3po.Connection, to: s3po.Connection, store: Store) -> None:
+    """A part that arrives corrupted makes the copy start again: the checksum of the source finds it before it is published."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 1, 'times': 1, 'action': {'flip_byte_at': 1000}})
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA
+
+
+def test_store_ignores_ranges(conn: s3po.Connection, to: s3po.Connection, store: Store) -> None:
+    """A store that answers ranges with the whole object raises an error; nothing is published."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 1, 'times': None, 'action': {'ignore_range': True}})
+
+    with pytest.raises(s3po.S3poError):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+    assert open_uploads(to) == []
+
+
+@pytest.mark.parametrize('operation', ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'])
+@pytest.mark.parametrize('action', [{'status': 500}, {'status': 503, 'code': 'SlowDown'}, {'close': True}], ids=str)
+def test_other_store_fails(
+    conn: s3po.Connection, to: s3po.Connection, other: Store, operation: str, action: dict[str, Any]
+) -> None:
+    """A failed request of the other store is sent again, without fetching the part again."""
+    conn.upload(BUCKET, 'key', DATA)
+    other.script({'operation': operation, 'times': 1, 'action': action})
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    assert open_uploads(to) == []
+
+
+def test_other_store_refuses(conn: s3po.Connection, to: s3po.Connection, other: Store) -> None:
+    """The refusal of a part is raised; the upload is aborted."""
+    conn.upload(BUCKET, 'key', DATA)
+    other.script({'operation': 'UploadPart', 'skip': 2, 'times': None, 'action': {'status': 403, 'code': 'AccessDenied'}})
+
+    with pytest.raises(s3po.AccessDenied):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+    assert open_uploads(to) == []
+
+
+@pytest.mark.parametrize(
+    ('side', 'operation'), [('source', 'GetObject'), ('other', 'UploadPart')], ids=['while reading', 'while writing']
+)
+def test_kill(conn: s3po.Connection, to: s3po.Connection, store: Store, other: Store, side: str, operation: str) -> None:
+    """A copy that is killed leaves no upload and no slot; the connections work afterwards."""
+    conn.upload(BUCKET, 'key', DATA)
+    slow = store if side == 'source' else other
+    slow.script({'operation': operation, 'skip': 2, 'times': None, 'action': {'delay_s': 5.0}})
+    greenlet = gevent.spawn(conn.copy, BUCKET, 'key', BUCKET, 'copy', to=to)
+    with gevent.Timeout(30):
+        while len(slow.log(operation)) < 3:
+            gevent.sleep(0.01)
+
+    greenlet.kill()
+
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+    assert open_uploads(to) == []
+    assert not to.exists(BUCKET, 'copy')
+    for connection in (conn, to):
+        governor = connection._wiring.governor()
+        assert governor.free.counter == governor.width
+
+
+def test_time_limit(conn: s3po.Connection, to: s3po.Connection, store: Store) -> None:
+    """A copy from a stalled store ends at its time limit, and leaves nothing."""
+    conn.upload(BUCKET, 'key', DATA)
+    store.script({'operation': 'GetObject', 'skip': 1, 'times': None, 'action': {'stall_at': 1000}})
+    began = time.monotonic()
+
+    with pytest.raises(s3po.DeadlineExceeded):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to, timeout_s=1)
+
+    assert time.monotonic() - began < 5
+    assert open_uploads(to) == []
+
+
+def test_move(conn: s3po.Connection, to: s3po.Connection) -> None:
+    """A move deletes the source after it has compared the copy."""
+    conn.upload(BUCKET, 'key', DATA)
+
+    conn.move(BUCKET, 'key', BUCKET, 'moved', to=to)
+
+    assert to.download(BUCKET, 'moved') == DATA
+    assert not conn.exists(BUCKET, 'key')
+
+
+def test_move_of_a_spoiled_copy(conn: s3po.Connection, to: s3po.Connection, other: Store) -> None:
+    """A source is not deleted if the other store has stored other bytes."""
+    conn.upload(BUCKET, 'key', b'data')
+    other.mode(checksums='ignore')
+    other.script({'operation': 'PutObject', 'times': None, 'action': {'flip_received_at': 0}})
+
+    with pytest.raises(s3po.IntegrityError):
+        conn.move(BUCKET, 'key', BUCKET, 'moved', to=to)
+
+    assert conn.download(BUCKET, 'key') == b'data'
+
+
+def test_failed_copies_are_repeated(conn: s3po.Connection, to: s3po.Connection, other: Store) -> None:
+    """A failed copy of a batch is repeated by retry_failed(), with the other connection."""
+    conn.upload(BUCKET, 'key', b'data')
+    other.script({'operation': 'PutObject', 'times': 1, 'action': {'status': 403, 'code': 'AccessDenied'}})
+    with conn.batch(1, on_error='collect') as batch:
+        batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+    assert len(batch.failed) == 1
+
+    conn.retry_failed(batch.failed)
+
+    assert to.download(BUCKET, 'copy') == b'data'

@@ -1,0 +1,602 @@
+"""A copy to the store of another connection: its bytes, headers and requests; no slots of both stores are held at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import gevent
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import AccessDenied, ConfigurationError, IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
+from s3po.jobs import LOST, Call, JobRecord
+from s3po.model import ref_of
+from s3po.s3 import Stored
+from tests.conftest import BUCKET, impatient
+from tests.support.faults import Faults
+from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
+from tests.support.notes import MemoryNotes
+
+PARTS = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=3)
+DATA = noise(20 * MIB + 11)  # five parts
+
+
+class Other(MemoryTransport):
+    """The other store.
+
+    Attributes:
+        sent: The headers of each PutObject and CreateMultipartUpload.
+        refusal: Raised for requests with tags; None for no such refusal.
+        flips: How many uploads of a whole object get the ETag of other bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store.create_bucket(BUCKET)
+        self.sent: list[dict[str, str]] = []
+        self.refusal: Exception | None = None
+        self.flips = 0
+
+    def _tell(self, headers: Any) -> None:
+        self.sent.append({name.lower(): value for name, value in headers.items()})
+        if self.refusal is not None and 'x-amz-tagging' in self.sent[-1]:
+            raise self.refusal
+
+    def put_object(self, bucket: str, key: str, chunk: Any, **options: Any) -> Stored:
+        self._tell(options['headers'])
+        stored = super().put_object(bucket, key, chunk, **options)
+        if not self.flips:
+            return stored
+        self.flips -= 1
+        found = self.store.get(bucket, key)
+        self.store.put(bucket, key, dataclasses.replace(found, etag='0' * 32))
+        return dataclasses.replace(stored, etag='0' * 32)
+
+    def create_multipart_upload(self, bucket: str, key: str, **options: Any) -> str:
+        self._tell(options['headers'])
+        return super().create_multipart_upload(bucket, key, **options)
+
+
+@pytest.fixture
+def other() -> Other:
+    """The transport of the other store."""
+    return Other()
+
+
+@pytest.fixture
+def to(other: Other) -> s3po.Connection:
+    """The connection to the other store."""
+    return s3po.Connection(transport=other, retry=impatient(), config=PARTS)
+
+
+@pytest.fixture
+def conn(memory: MemoryTransport) -> s3po.Connection:
+    """The connection to the source's store."""
+    return s3po.Connection(transport=memory, retry=impatient(), config=PARTS)
+
+
+def names(transport: MemoryTransport) -> list[str]:
+    return [name for name, _, _ in transport.calls]
+
+
+def tag(memory: MemoryTransport, key: str = 'key') -> None:
+    memory.store.put_tags(BUCKET, key, {'a': '1', 'b': '2'})
+
+
+@pytest.mark.parametrize('size', [0, 1, 5 * MIB, 5 * MIB + 1, len(DATA)])
+def test_bytes(conn: s3po.Connection, to: s3po.Connection, size: int) -> None:
+    """The copy has the bytes of the source; in parts, if it is larger than one part of the other connection."""
+    conn.upload(BUCKET, 'key', DATA[:size])
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA[:size]
+    assert (result.bucket, result.key, result.size_bytes) == (BUCKET, 'copy', size)
+    assert result.parts == result.attempts == max(1, -(-size // (5 * MIB)))
+    assert result.etag == to.head(BUCKET, 'copy').etag
+
+
+def test_requests_of_a_small_object(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport
+) -> None:
+    """A small object takes one GET and one PUT."""
+    conn.upload(BUCKET, 'key', b'data')
+    memory.calls.clear()
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert (names(memory), names(other)) == (['GetObject'], ['PutObject'])
+
+
+def test_requests_of_a_large_object(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport
+) -> None:
+    """Each part takes one GET and one UploadPart; the first GET tells size and version, and is that of part 1."""
+    conn.upload(BUCKET, 'key', DATA)
+    memory.calls.clear()
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert names(memory) == ['GetObject'] * 5
+    assert sorted(names(other)) == ['CompleteMultipartUpload', 'CreateMultipartUpload', *['UploadPart'] * 5]
+
+
+def test_headers_are_kept(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
+    """Metadata, content headers and tags are kept, in one request and in parts."""
+    kept = {
+        'cache-control': 'no-cache',
+        'content-disposition': 'attachment',
+        'content-encoding': 'identity',
+        'content-language': 'de',
+        'content-type': 'text/x',
+        'expires': 'Wed, 21 Oct 2065 07:28:00 GMT',
+        'x-amz-meta-name': 'value',
+    }
+    for key, data in (('small', b'data'), ('large', DATA)):
+        conn.upload(BUCKET, key, data, headers=kept)
+        tag(memory, key)
+
+        result = conn.copy(BUCKET, key, BUCKET, 'copy', to=to)
+
+        assert other.sent[-1].items() >= {**kept, 'x-amz-tagging': 'a=1&b=2'}.items()
+        assert result.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ('given', 'sent'),
+    [
+        ({'metadata': {'a': 'b'}}, {'x-amz-meta-a': 'b'}),
+        ({'content_type': 'text/y'}, {'content-type': 'text/y'}),
+        ({'headers': {'Cache-Control': 'private'}}, {'cache-control': 'private'}),
+    ],
+)
+def test_headers_are_replaced(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other, given: Any, sent: dict[str, str]
+) -> None:
+    """Given headers replace all of the source's, as in a copy within the store; tags are kept unless they are given."""
+    conn.upload(BUCKET, 'key', b'data', metadata={'old': '1'}, content_type='text/x')
+    tag(memory)
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to, **given)
+    assert other.sent[-1] == {**sent, 'x-amz-tagging': 'a=1&b=2'}
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to, headers={'x-amz-tagging': 'c=3'})
+    assert other.sent[-1] == {'x-amz-tagging': 'c=3'}
+
+
+@pytest.mark.parametrize(
+    'refusal',
+    [InvalidRequest('501', status=501, code='NotImplemented'), AccessDenied('403', status=403, code='AccessDenied')],
+    ids=['not implemented', 'denied'],
+)
+@pytest.mark.parametrize('size', [4, len(DATA)], ids=['small', 'large'])
+def test_tags_are_refused(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other, refusal: Exception, size: int
+) -> None:
+    """A store that does not accept the tags gets the object without them, and the result has a warning."""
+    conn.upload(BUCKET, 'key', DATA[:size])
+    tag(memory)
+    other.refusal = refusal
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA[:size]
+    assert [warning for warning in result.warnings if 'tags of the source are not copied' in warning]
+
+
+def test_tags_cannot_be_read(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport) -> None:
+    """A source whose tags may not be read is copied without them, and the result has a warning."""
+    conn.upload(BUCKET, 'key', b'data')
+    tag(memory)
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if operation == 'GetObjectTagging':
+            raise AccessDenied('403', status=403, code='AccessDenied')
+
+    memory.fault = fault
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == b'data'
+    assert 'tags of the source are not copied' in result.warnings[0]
+
+
+def test_other_refusals_are_raised(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
+    """A store that refuses the object, too, raises its error."""
+    conn.upload(BUCKET, 'key', b'data')
+    tag(memory)
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        raise AccessDenied(f'{operation} 403', status=403, code='AccessDenied')
+
+    other.fault = fault
+
+    with pytest.raises(AccessDenied, match='PutObject 403'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+
+def replaced_by(memory: MemoryTransport, times: int, *, deleted: bool = False) -> list[bytes]:
+    """Replace the source after each of the first parts that are requested by range. Returns the versions."""
+    versions = [DATA]
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        ranges = [name for name in names(memory) if name == 'GetObject']
+        if operation == 'GetObject' and len(versions) <= times and len(ranges) >= 2 * len(versions):
+            if deleted:
+                memory.store.delete(BUCKET, key)
+                return
+            versions.append(noise(20 * MIB + len(versions)))
+            found = memory.store.get(BUCKET, key)
+            memory.store.put(BUCKET, key, dataclasses.replace(found, body=versions[-1], etag=f'{len(versions):032}'))
+
+    memory.calls.clear()
+    memory.fault = fault
+    return versions
+
+
+def test_source_is_replaced(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
+    """A source that is replaced half-way is copied again: the copy is of one version, and no upload is left."""
+    conn.upload(BUCKET, 'key', DATA)
+    versions = replaced_by(memory, 1)
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert len(versions) == 2
+    assert to.download(BUCKET, 'copy') == versions[-1]
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+def test_source_is_replaced_always(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
+    """A source that is replaced during each attempt raises SourceChanged; nothing is published."""
+    conn.upload(BUCKET, 'key', DATA)
+    replaced_by(memory, 100)
+
+    with pytest.raises(SourceChanged, match=f's3://{BUCKET}/key was replaced 3 times'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    memory.fault = None
+    assert not to.exists(BUCKET, 'copy')
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+def test_source_vanishes(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
+    """A source that is deleted half-way raises NotFound; nothing is published."""
+    conn.upload(BUCKET, 'key', DATA)
+    replaced_by(memory, 1, deleted=True)
+
+    with pytest.raises(s3po.NotFound):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+@pytest.mark.parametrize('size', [4, len(DATA)], ids=['small', 'large'])
+def test_source_is_corrupted(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, size: int) -> None:
+    """Bytes that differ from the source's checksum are never published."""
+    memory.keeps_checksums = True
+    conn.upload(BUCKET, 'key', DATA[:size])
+    found = memory.store.get(BUCKET, 'key')
+    memory.store.put(BUCKET, 'key', dataclasses.replace(found, body=b'?' + found.body[1:]))
+
+    with pytest.raises(IntegrityError):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+
+
+def test_copy_differs(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
+    """A copy whose ETag is another MD5 than the source's is made again; a store that spoils it always raises."""
+    conn.upload(BUCKET, 'key', b'data')
+    other.guards = True
+    other.flips = 1
+    assert conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to).attempts == 2
+    other.flips = 100
+
+    with pytest.raises(IntegrityError, match='but its source has'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+
+@pytest.mark.parametrize('checksum', ['md5', 'sha256'])
+def test_digests(memory: MemoryTransport, to: s3po.Connection, other: Other, checksum: str) -> None:
+    """A digest that the source's connection asks for is computed over the parts in order, one after the other."""
+    memory.keeps_checksums = True
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=dataclasses.replace(PARTS, checksum=checksum))
+    conn.upload(BUCKET, 'key', DATA, retries=0)
+    memory.store.put(BUCKET, 'key', dataclasses.replace(memory.store.get(BUCKET, 'key'), etag=hashlib.md5(DATA).hexdigest()))
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA
+
+
+def test_conditions(conn: s3po.Connection, to: s3po.Connection) -> None:
+    """if_match is for the source, and if_none_match for the copy."""
+    etag = conn.upload(BUCKET, 'key', b'data').etag
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to, if_match=etag, if_none_match='*')
+
+    with pytest.raises(PreconditionFailed, match='PutObject'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to, if_none_match='*')
+    with pytest.raises(PreconditionFailed, match='GetObject'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to, if_match='other')
+    with pytest.raises(ConfigurationError, match='if_none_match needs to='):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', if_none_match='*')
+
+
+def test_wrong_connection(conn: s3po.Connection) -> None:
+    """Something else than a Connection is a mistake in the call."""
+    with pytest.raises(ConfigurationError, match='to must be an s3po.Connection, that of the other store, not str'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to='https://example.com')  # type: ignore[arg-type]
+
+
+def test_move(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
+    """A move compares the copy by a HEAD, and deletes the source."""
+    conn.upload(BUCKET, 'key', DATA)
+
+    result = conn.move(BUCKET, 'key', BUCKET, 'key', to=to)
+
+    assert to.download(BUCKET, 'key') == DATA
+    assert result.parts == 5
+    assert not conn.exists(BUCKET, 'key')
+    assert 'HeadObject' in names(other)
+
+
+def test_move_of_a_changed_source(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport
+) -> None:
+    """A source that was replaced after the copy is not deleted."""
+    conn.upload(BUCKET, 'key', b'data')
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if operation == 'PutObject':
+            memory.store.put(BUCKET, 'key', dataclasses.replace(memory.store.get(BUCKET, 'key'), etag='new'))
+
+    other.fault = fault
+    with pytest.raises(SourceChanged, match='not deleted'):
+        conn.move(BUCKET, 'key', BUCKET, 'key', to=to)
+
+    assert conn.exists(BUCKET, 'key')
+
+
+def test_move_onto_itself(conn: s3po.Connection) -> None:
+    """An object cannot be moved onto itself, also not through its own connection."""
+    conn.upload(BUCKET, 'key', b'data')
+
+    with pytest.raises(ConfigurationError, match='onto itself'):
+        conn.move(BUCKET, 'key', BUCKET, 'key', to=conn)
+
+
+def test_no_slot_of_both_is_held(memory: MemoryTransport, other: Other) -> None:
+    """With one slot for each connection, copies in both directions and within one connection end."""
+    narrow = dataclasses.replace(PARTS, max_requests=1)
+    one = s3po.Connection(transport=memory, retry=impatient(), config=narrow)
+    two = s3po.Connection(transport=other, retry=impatient(), config=narrow)
+    one.upload(BUCKET, 'key', DATA)
+    two.upload(BUCKET, 'key', DATA)
+
+    with gevent.Timeout(60), one.batch(4) as there, two.batch(4) as back:
+        for number in range(4):
+            there.copy(BUCKET, 'key', BUCKET, f'there-{number}', to=two)
+            back.copy(BUCKET, 'key', BUCKET, f'back-{number}', to=one)
+            there.copy(BUCKET, 'key', BUCKET, f'same-{number}', to=one)
+
+    assert two.download(BUCKET, 'there-3') == one.download(BUCKET, 'back-3') == one.download(BUCKET, 'same-3') == DATA
+
+
+def test_width_of_the_other_store(conn: s3po.Connection, to: s3po.Connection, other: MemoryTransport) -> None:
+    """The copies of a batch may use as many requests to the other store as there are workers; afterwards no longer."""
+    conn.upload(BUCKET, 'key', b'data')
+    before = to._wiring.governor().width
+
+    with conn.batch(20) as batch:
+        for number in range(100):
+            batch.copy(BUCKET, 'key', BUCKET, f'copy-{number}', to=to)
+
+    assert other.peak > before
+    assert to._wiring.governor().width == before
+
+
+def test_parts_in_memory(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport) -> None:
+    """At most max_concurrency parts are fetched and not yet uploaded."""
+    conn.upload(BUCKET, 'key', DATA)
+    fetched = uploaded = most = 0
+
+    def fetch(operation: str, key: str, part: int | None) -> None:
+        nonlocal fetched, most
+        fetched += operation == 'GetObject'
+        most = max(most, fetched - uploaded)
+
+    def upload(operation: str, key: str, part: int | None) -> None:
+        nonlocal uploaded
+        for _ in range(20):
+            gevent.sleep(0)
+        uploaded += operation == 'UploadPart'
+
+    memory.fault, other.fault = fetch, upload
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert most <= PARTS.max_concurrency
+
+
+@pytest.mark.parametrize(('limit', 'parts'), [(16 * MIB, 3), (11 * MIB, 2), (MIB, 1)])
+def test_budget_of_memory(to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport, limit: int, parts: int) -> None:
+    """All copies together hold as many parts as max_memory allows, and at least one; at the end none."""
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=dataclasses.replace(PARTS, max_memory=limit))
+    conn.upload(BUCKET, 'key', DATA)
+    fetched = uploaded = most = 0
+
+    def fetch(operation: str, key: str, part: int | None) -> None:
+        nonlocal fetched, most
+        fetched += operation == 'GetObject'
+        # The first response of an object is open while it waits for memory.
+        most = max(most, fetched - uploaded)
+
+    def upload(operation: str, key: str, part: int | None) -> None:
+        nonlocal uploaded
+        gevent.sleep(0)
+        uploaded += operation == 'UploadPart'
+
+    memory.fault, other.fault = fetch, upload
+    with gevent.Timeout(60), conn.batch(4) as batch:
+        for number in range(4):
+            batch.copy(BUCKET, 'key', BUCKET, f'copy-{number}', to=to)
+
+    assert most <= parts + 4
+    assert to.download(BUCKET, 'copy-3') == DATA
+    assert conn.memory_budget().used_bytes == 0
+
+
+def test_failed_part(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport) -> None:
+    """Errors of both stores are retried; after the retries the error names the request, and nothing is left."""
+    conn.upload(BUCKET, 'key', DATA)
+    failures = 0
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        nonlocal failures
+        if operation in ('GetObject', 'UploadPart') and failures < 2:
+            failures += 1
+            raise s3po.ServerError('500', status=500, code='InternalError')
+
+    memory.fault = fault
+    assert conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to).attempts == 7
+    to.delete(BUCKET, 'copy')
+    failures, memory.fault, other.fault = 0, None, fault
+    assert conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to).attempts == 7
+    to.delete(BUCKET, 'copy')
+    failures = -10_000
+
+    with pytest.raises(s3po.UploadError, match='gave up after 4 attempts'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+# --- under a journal
+
+
+def run(conn: s3po.Connection, to: s3po.Connection, notes: MemoryNotes) -> Any:
+    """One run, with the notes as the last run left them."""
+    options = {'to_bucket': BUCKET, 'to_key': 'copy', 'to': to, 'notes': MemoryNotes(notes.file)}
+    return conn.perform(Call('copy', ref_of(BUCKET, 'key'), options)).value
+
+
+@pytest.fixture
+def notes(tmp_path: pathlib.Path) -> MemoryNotes:
+    return MemoryNotes(tmp_path / 'notes')
+
+
+@pytest.mark.parametrize('checksums', [False, True], ids=['ETags', 'checksums'])
+def test_next_run_continues(
+    memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes, *, checksums: bool
+) -> None:
+    """After a failure under a journal the next run fetches and sends the missing parts only."""
+    memory.keeps_checksums = other.keeps_checksums = checksums
+    one_at_a_time = dataclasses.replace(PARTS, max_concurrency=1)
+    conn = s3po.Connection(transport=memory, retry=impatient())
+    to = s3po.Connection(transport=other, retry=impatient(), config=one_at_a_time)
+    conn.upload(BUCKET, 'key', DATA)
+    other.fault = Faults('UploadPart', 4, *[s3po.ServerError('500')] * 4)
+    with pytest.raises(s3po.UploadError):
+        run(conn, to, notes)
+    memory.calls.clear()
+    other.calls.clear()
+    other.fault = None
+
+    result = run(conn, to, notes)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    assert result.parts == 5
+    assert [part for name, _, part in other.calls if name == 'UploadPart'] == [4, 5]
+    # The description of the source, and two parts.
+    assert names(memory) == ['GetObject'] * 3
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+def test_next_run_finds_another_version(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes
+) -> None:
+    """The upload of an earlier run is not continued with the parts of another version of the source."""
+    conn.upload(BUCKET, 'key', DATA)
+    other.fault = Faults('UploadPart', 4, *[s3po.ServerError('500')] * 4)
+    with pytest.raises(s3po.UploadError):
+        run(conn, to, notes)
+    other.fault = None
+    conn.upload(BUCKET, 'key', DATA[::-1])
+
+    run(conn, to, notes)
+
+    assert to.download(BUCKET, 'copy') == DATA[::-1]
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+@pytest.mark.parametrize('times', [1, 100])
+def test_replaced_under_a_journal(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes, times: int
+) -> None:
+    """The upload of a version that was replaced is not kept."""
+    conn.upload(BUCKET, 'key', DATA)
+    replaced_by(memory, times)
+
+    with contextlib.suppress(SourceChanged):
+        run(conn, to, notes)
+
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+def test_corrupted_under_a_journal(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes
+) -> None:
+    """An upload whose bytes differ from the source's checksum is not kept: no later run publishes its parts."""
+    memory.keeps_checksums = True
+    conn.upload(BUCKET, 'key', DATA)
+    found = memory.store.get(BUCKET, 'key')
+    memory.store.put(BUCKET, 'key', dataclasses.replace(found, body=b'?' + found.body[1:]))
+
+    with pytest.raises(IntegrityError):
+        run(conn, to, notes)
+
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+# --- failed copies
+
+
+def test_failed_copy_in_a_file(conn: s3po.Connection, other: Other, to: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """A file of failed jobs does not have the connection: the job fails with the fix, or gets another connection."""
+    conn.upload(BUCKET, 'key', b'data')
+    other.fault = Faults('PutObject', None, AccessDenied('403', status=403, code='AccessDenied'))
+    with conn.batch(1, on_error='collect') as batch:
+        batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+    batch.failed.save(tmp_path / 'failed.jsonl')
+    other.fault = None
+
+    again = conn.retry_failed(tmp_path / 'failed.jsonl', on_error='collect')
+    assert str(again.failed[0].error).endswith('of the other store; pass it: retry_failed(…, to=connection)')
+    assert not conn.exists(BUCKET, 'copy')
+
+    conn.retry_failed(tmp_path / 'failed.jsonl', to=to)
+    assert to.download(BUCKET, 'copy') == b'data'
+
+
+@pytest.mark.parametrize('endpoint', [None, 'https://other.example.com/'])
+def test_record_of_a_copy(endpoint: str | None) -> None:
+    """A record names the endpoint of the other store; its copy is never repeated within one store."""
+    to = s3po.Connection(endpoint_url=endpoint)
+    call = Call('copy', ref_of(BUCKET, 'key'), {'to_bucket': BUCKET, 'to_key': 'copy', 'to': to})
+
+    said = json.loads(json.dumps(JobRecord(call=call).to_json()))
+
+    expected = {} if endpoint is None else {'endpoint': 'https://other.example.com'}
+    assert said['to'] == {**expected, 'bucket': BUCKET, 'key': 'copy'}
+    assert JobRecord.from_json(said).call.options['to'] is LOST
+    within = Call('copy', ref_of(BUCKET, 'key'), {'to_bucket': BUCKET, 'to_key': 'copy'})
+    assert call.identity != within.identity
+    assert 'to' not in JobRecord.from_json(JobRecord(call=within).to_json()).call.options
