@@ -18,7 +18,9 @@ from s3po.batch.journaled import Journaled, opened
 from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.processes import ProcessPool
 from s3po.batch.progressing import BatchProgress
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Layer, Runner
 from s3po.batch.stopping import Stopping
@@ -81,7 +83,9 @@ class Batch(Calls):
         replay_callbacks: bool = False,
         fsync: bool = False,
         max_memory: int | None = None,
+        processes: int = 1,
         progress: ProgressOption = None,
+        receipts: bool = False,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -94,19 +98,24 @@ class Batch(Calls):
             replay_callbacks=replay_callbacks,
             fsync=fsync,
             max_memory=max_memory,
+            processes=processes,
+            receipts=receipts,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
+        recorded = Receipts(connection) if receipts else None
         check_progress(progress)
         self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
-        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results)
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
+        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
-        layers: list[Layer] = [layer for layer in (self._progress, self._journaled) if layer is not None]
+        around = (recorded, self._progress, self._journaled, self._processes)
+        layers: list[Layer] = [layer for layer in around if layer is not None]
         self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._last_turns = LastTurns(self.home, self._workers, self._trip)
@@ -264,6 +273,8 @@ class Batch(Calls):
             self._is_closed = True
             self._watch.close()
             self._workers.close()
+            if self._processes is not None:
+                self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
             self._last_turns.close()

@@ -16,6 +16,7 @@ from s3po.batch.failed import FailedJob, FailedJobs
 from s3po.batch.job import Job
 from s3po.batch.limits import Performer
 from s3po.batch.progressing import BatchProgress
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport, how_to_go_on
 from s3po.batch.running import activity_of
 from s3po.batch.unread import Unread
@@ -52,6 +53,7 @@ class Counting:
         progress: BatchProgress | None = None,
         *,
         keep_results: bool,
+        receipts: Receipts | None = None,
     ) -> None:
         """
         Args:
@@ -59,7 +61,9 @@ class Counting:
             on_failure: Called after a job has failed.
             progress: Counts the jobs too; None for no progress.
             keep_results: Whether to keep the jobs.
+            receipts: Records the jobs that end; None for no receipts.
         """
+        self._receipts = receipts
         self._connection = connection
         self._observer = connection.observer
         self._on_failure = on_failure
@@ -96,6 +100,8 @@ class Counting:
         if isinstance(error, ConfigurationError):
             # `silent` covers failed transfers, not mistakes in the call.
             job.is_silent = False
+        if self._receipts is not None and job.call is not None:
+            self._receipts.add(job, error, is_cancelled=is_cancelled)
         job.end(value, error)
         if self._progress is not None:
             self._progress.end(job, error)
@@ -155,6 +161,7 @@ class Counting:
             size_bytes=size_bytes,
             retries=retries,
             seconds=until - self._began_at if self.submitted else 0.0,
+            receipts=self._receipts,
         )
 
     def _keep(self, job: Job, *, is_cancelled: bool) -> None:
@@ -172,7 +179,7 @@ class Counting:
 
     def _is_kept(self, job: Job) -> bool:
         jobs = self.failed if job.turns else self.not_started
-        return any(record.call is job.call for record in jobs)
+        return job.call is not None and jobs.has_just(job.call)
 
 
 class Loud:

@@ -124,7 +124,7 @@ class Runner:
                 if self.breaker is not None:
                     self.breaker.succeeded(job)
                 if job.callback is None:
-                    if outcome.described is not None and self._kept is not None:
+                    if self._kept is not None and isinstance(outcome.value, bytes | str):
                         self._kept.add(outcome.size_bytes)
                     self._end(job, outcome.value, None)
                 else:
