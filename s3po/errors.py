@@ -32,6 +32,7 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ Cancelled                   the job was cancelled
         ├─ CallbackError               a callback raised; the transfer itself succeeded
         ├─ BatchError                  jobs of a batch failed
+        ├─ WorkerLost                  the worker processes of a job were killed
         ├─ JobError                    a saved job that cannot be carried out
         ├─ VerifyError                 objects or files are not as recorded
         ├─ SourceChanged               the data changed during the transfer
@@ -83,6 +84,7 @@ __all__ = [
     'UploadError',
     'UploadException',
     'VerifyError',
+    'WorkerLost',
 ]
 
 
@@ -300,6 +302,18 @@ class BatchError(S3poError):
         super().__init__(message)
         self.failed = failed
         self.not_started = not_started
+
+
+class WorkerLost(S3poError):
+    """Two worker processes were lost while they carried out a job, or none can be started.
+
+    Attributes:
+        pids: The process ids of the lost processes.
+    """
+
+    def __init__(self, message: str, *, pids: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.pids = pids
 
 
 class JobError(S3poError):

@@ -18,6 +18,7 @@ from s3po.batch.journaled import Journaled, opened
 from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.processes import ProcessPool
 from s3po.batch.progressing import BatchProgress
 from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
@@ -45,6 +46,8 @@ __all__ = ['Batch']
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
 INTERNAL: Final = frozenset({'submit', 'cancel_job'})
+# The functions that call those of the program.
+CALLERS: Final = frozenset({Runner.call_back.__code__, Meter.call.__code__})
 
 
 class Batch(Calls):
@@ -81,6 +84,7 @@ class Batch(Calls):
         replay_callbacks: bool = False,
         fsync: bool = False,
         max_memory: int | None = None,
+        processes: int = 1,
         progress: ProgressOption = None,
         receipts: bool = False,
     ) -> None:
@@ -95,6 +99,7 @@ class Batch(Calls):
             replay_callbacks=replay_callbacks,
             fsync=fsync,
             max_memory=max_memory,
+            processes=processes,
             receipts=receipts,
         )
         size = affordable(size)
@@ -107,9 +112,11 @@ class Batch(Calls):
         self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
+        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
-        layers: list[Layer] = [layer for layer in (recorded, self._progress, self._journaled) if layer is not None]
+        around = (recorded, self._progress, self._journaled, self._processes)
+        layers: list[Layer] = [layer for layer in around if layer is not None]
         self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
         self._last_turns = LastTurns(self.home, self._workers, self._trip)
@@ -122,7 +129,7 @@ class Batch(Calls):
             watch=self._runner.watch,
         )
         self._runner.begin(self._breaker, self._last_turns)
-        self._watch = watch_hub(self._counting.is_idle)
+        self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
         connection.demand_requests(size)
         watch(self)
@@ -267,6 +274,8 @@ class Batch(Calls):
             self._is_closed = True
             self._watch.close()
             self._workers.close()
+            if self._processes is not None:
+                self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
             self._last_turns.close()

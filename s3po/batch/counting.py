@@ -179,7 +179,7 @@ class Counting:
 
     def _is_kept(self, job: Job) -> bool:
         jobs = self.failed if job.turns else self.not_started
-        return any(record.call is job.call for record in jobs)
+        return job.call is not None and jobs.has_just(job.call)
 
 
 class Loud:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from s3po.batch.failed import refusal_of
 from s3po.batch.home import Home
 from s3po.batch.job import Job
+from s3po.batch.repeating import refusal_of
 from s3po.batch.workers import WorkerPool
 from s3po.errors import TransferError
 from s3po.retry import is_retryable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
@@ -17,6 +17,9 @@ from s3po.model import Outcome
 from s3po.observer import Observer
 
 __all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer']
+
+# More processes than cores only take memory.
+MAX_PROCESSES: Final = 256
 
 OnError = Literal['raise', 'collect']
 
@@ -34,8 +37,26 @@ class BatchOptions(TypedDict, total=False):
     replay_callbacks: bool
     fsync: bool
     max_memory: int | None
+    processes: int
     progress: ProgressOption
     receipts: bool
+
+
+class WorkerForm(Protocol):
+    """What worker processes need to make their own connections."""
+
+    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
+        """The connection for one of so many processes, as values that can be pickled. May block while keys are looked up.
+
+        Args:
+            processes: The number of processes, which share the limits of the connection.
+            max_memory: The limit of the batch, for all of them together; None for the connection's.
+        """
+        ...
+
+    def keys(self, known: tuple[str, str, str | None] | None) -> tuple[str, str, str | None, str | None]:
+        """New keys (id, secret, token and expiry), other ones than `known` if there are any. May block."""
+        ...
 
 
 class Performer(Protocol):
@@ -83,6 +104,19 @@ class Performer(Protocol):
         """The budget of the transfers of this thread."""
         ...
 
+    @property
+    def is_mocked(self) -> bool:
+        """Whether a mock is active, which is one of this process."""
+        ...
+
+    def worker_form(self) -> WorkerForm:
+        """The connection for worker processes.
+
+        Raises:
+            ConfigurationError: An argument of the connection belongs to this process.
+        """
+        ...
+
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""
         ...
@@ -110,6 +144,7 @@ class BatchLimits:
     replay_callbacks: bool = False
     fsync: bool = False
     max_memory: int | None = None
+    processes: int = 1
     receipts: bool = False
 
     def __post_init__(self) -> None:
@@ -132,3 +167,8 @@ class BatchLimits:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
         if self.max_memory is not None:
             check_memory(self.max_memory)
+        if not is_whole(self.processes, 1, MAX_PROCESSES):
+            raise ConfigurationError(
+                f'processes must be a whole number from 1 to {MAX_PROCESSES}, not {self.processes!r}; one for each core '
+                f'(os.cpu_count() is {os.cpu_count()}) is enough'
+            )

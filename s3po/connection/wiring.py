@@ -21,7 +21,7 @@ from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import FixedKeys, fixed_keys, key_source
+from s3po.endpoints.signing_keys import FixedKeys, KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor, Tokens
 from s3po.http import HTTPClient
@@ -136,6 +136,10 @@ class Wiring:
         if self._settings.endpoint_url is not None or self._given is not None:
             return self._settings.endpoint_url
         return _unless_aws(self._own_client().meta.endpoint_url)
+
+    def key_source(self) -> KeySource:
+        """The source of the keys. May make a boto3 client, and send requests for keys."""
+        return self._key_source()
 
     def renew_credentials(self) -> None:
         """Read the keys again from their source, because the store rejects them. May send requests.

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import gevent.lock
@@ -86,6 +86,13 @@ class BotoKeys:
     def last(self) -> Keys | None:
         """The most recently used keys; None before the first use. No I/O."""
         return self._last[1]
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """See KeySource."""
+        found: datetime | None = getattr(self._inner, '_expiry_time', None)
+        # NEVER is botocore's form of no expiry.
+        return None if found is None or found.year >= datetime.fromisoformat(NEVER).year else found
 
     def expire(self, keys: Keys | None) -> None:
         """See KeySource. None: the request began before there were any keys, so it was signed with the first ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from s3po.credentials.keys import Keys
@@ -36,6 +37,10 @@ class KeySource(Protocol):
     def can_refresh(self) -> bool:
         """Whether expired keys can be replaced by new ones."""
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the current keys expire; None for never. No I/O."""
+
     def expire(self, keys: Keys | None) -> None:
         """Refresh before the next use, if these are still the current keys: the store calls them expired."""
 
@@ -46,6 +51,7 @@ class FixedKeys:
     __slots__ = ('current',)
 
     can_refresh: Final = False
+    expires_at: Final = None
 
     def __init__(self, keys: Keys | None) -> None:
         """
