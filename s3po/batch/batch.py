@@ -47,6 +47,8 @@ __all__ = ['Batch']
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
 INTERNAL: Final = frozenset({'submit', 'cancel_job', 'make_room', 'stopped_by', 'submit_refused'})
+# The functions that call those of the program.
+CALLERS: Final = frozenset({Runner.call_back.__code__, Meter.call.__code__})
 
 
 class Batch(Mapped):
@@ -127,7 +129,7 @@ class Batch(Mapped):
             watch=self._runner.watch,
         )
         self._runner.begin(self._breaker, self._last_turns)
-        self._watch = watch_hub(self._counting.is_idle)
+        self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
         connection.demand_requests(size)
         watch(self)
