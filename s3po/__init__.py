@@ -23,6 +23,7 @@ from s3po.model import (  # noqa: E402
     ObjectRef,
     Part,
     Prefix,
+    ProgressEvent,
     TransferResult,
 )
 from s3po.retry import RetryPolicy  # noqa: E402
@@ -42,6 +43,7 @@ __all__ = [
     'ObjectRef',
     'Part',
     'Prefix',
+    'ProgressEvent',
     'RetryPolicy',
     'S3Client',
     'TransferConfig',

@@ -27,11 +27,12 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ DownloadException           base of DownloadError and NotFound too
         ├─ LocalError                  an error of the local file system (also an OSError)
         ├─ ListingError                a listing that contradicts itself
-        ├─ BreakerOpen                 the batch stopped after too many failures
+        ├─ BreakerOpen                 the batch, or a part of it, stopped after too many failures
         ├─ DeadlineExceeded            a `timeout_s` ran out
         ├─ Cancelled                   the job was cancelled
         ├─ CallbackError               a callback raised; the transfer itself succeeded
         ├─ BatchError                  jobs of a batch failed
+        ├─ WorkerLost                  the worker processes of a job were killed
         ├─ JobError                    a saved job that cannot be carried out
         ├─ SourceChanged               the data changed during the transfer
         └─ UnsafePath                  a key that cannot be used as a path
@@ -81,6 +82,7 @@ __all__ = [
     'UnsafePath',
     'UploadError',
     'UploadException',
+    'WorkerLost',
 ]
 
 
@@ -271,7 +273,7 @@ class ListingError(S3poError):
 
 
 class BreakerOpen(S3poError):
-    """The batch has stopped after too many failures (`max_failures`)."""
+    """The batch, or what the message names, has stopped after too many failures; `__cause__` is the last one, if known."""
 
 
 class DeadlineExceeded(S3poError):
@@ -298,6 +300,18 @@ class BatchError(S3poError):
         super().__init__(message)
         self.failed = failed
         self.not_started = not_started
+
+
+class WorkerLost(S3poError):
+    """Two worker processes were lost while they carried out a job, or none can be started.
+
+    Attributes:
+        pids: The process ids of the lost processes.
+    """
+
+    def __init__(self, message: str, *, pids: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.pids = pids
 
 
 class JobError(S3poError):

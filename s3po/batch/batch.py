@@ -8,16 +8,21 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
+from s3po.batch.breaker import Breaker
 from s3po.batch.calls import Calls
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
 from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
+from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
 from s3po.batch.memory import KeptValues
+from s3po.batch.processes import ProcessPool
+from s3po.batch.progressing import BatchProgress
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
-from s3po.batch.running import Runner
+from s3po.batch.running import Layer, Runner
 from s3po.batch.stopping import Stopping
 from s3po.batch.unread import warn, watch
 from s3po.batch.workers import WorkerPool
@@ -28,9 +33,11 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
+from s3po.progress import Meter, check_progress
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -39,6 +46,8 @@ __all__ = ['Batch']
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
 INTERNAL: Final = frozenset({'submit', 'cancel_job'})
+# The functions that call those of the program.
+CALLERS: Final = frozenset({Runner.call_back.__code__, Meter.call.__code__})
 
 
 class Batch(Calls):
@@ -74,6 +83,9 @@ class Batch(Calls):
         replay_callbacks: bool = False,
         fsync: bool = False,
         max_memory: int | None = None,
+        processes: int = 1,
+        progress: ProgressOption = None,
+        receipts: bool = False,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -86,20 +98,37 @@ class Batch(Calls):
             replay_callbacks=replay_callbacks,
             fsync=fsync,
             max_memory=max_memory,
+            processes=processes,
+            receipts=receipts,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
-        self._counting = Counting(connection, self._trip, keep_results=keep_results)
+        recorded = Receipts(connection) if receipts else None
+        check_progress(progress)
+        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
+        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
-        self._runner = Runner(connection, end, job_timeout_s, memory, kept, self._journaled)
+        around = (recorded, self._progress, self._journaled, self._processes)
+        layers: list[Layer] = [layer for layer in around if layer is not None]
+        self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
-        self._stopping = Stopping(self.home, self._counting, self._workers, limits)
-        self._watch = watch_hub(self._counting.is_idle)
+        self._last_turns = LastTurns(self.home, self._workers, self._trip)
+        self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
+        self._breaker = Breaker(
+            self._workers,
+            renew_credentials=connection.renew_credentials,
+            end=self._stopping.end_unstarted,
+            stop=self._stopping.stop,
+            watch=self._runner.watch,
+        )
+        self._runner.begin(self._breaker, self._last_turns)
+        self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
         connection.demand_requests(size)
         watch(self)
@@ -244,10 +273,16 @@ class Batch(Calls):
             self._is_closed = True
             self._watch.close()
             self._workers.close()
+            if self._processes is not None:
+                self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
+            self._last_turns.close()
+            self._breaker.close()
             if self._journaled is not None:
                 self._close_journal()
+            if self._progress is not None:
+                self._progress.close()
 
     def __enter__(self) -> Self:
         return self
@@ -326,7 +361,10 @@ class Batch(Calls):
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
+        self._workers.aside.pop(job, None)
+        self._last_turns.forget(job)
         self._counting.end(job, None, reason, is_cancelled=True)
+        self._breaker.left(job)
         return True
 
     def check_outside(self, waiting: str) -> None:

@@ -72,6 +72,8 @@ def upload(
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
+        if attempts.observer is not None:
+            attempts.sized('PutObject', size_bytes)
         if size_bytes <= config.multipart_chunksize:
             # One part at most, so one request, whatever the threshold.
             if size_bytes <= UNCOUNTED_BYTES:
@@ -180,6 +182,8 @@ class _Upload:
         short_bytes = min(SHORT_STREAM_BYTES, part_bytes)
         self._room.fit(short_bytes)
         if source.fill(short_bytes):
+            # The first piece may be larger.
+            self._room.grow(max(0, min(source.held_bytes, part_bytes) - short_bytes))
             self._room.fit(part_bytes)
         return source.next_chunk(part_bytes)
 
@@ -211,7 +215,9 @@ class _Upload:
         """The record of this upload in a journal, and what an earlier attempt has left of it."""
         if self._notes is None:
             return None, None
-        record = UploadRecord(self._notes, source_of(source, self._attempts, self._headers, self._extra), plan.part_bytes)
+        is_unsettled = source.can_change_unseen
+        version = source_of(source.version(), self._attempts, self._headers, self._extra, is_unsettled=is_unsettled)
+        record = UploadRecord(self._notes, version, plan.part_bytes)
 
         def is_equal(part: CompletedPart) -> bool:
             return has_bytes(chunks[part.number - 1], part.checksum, part.etag, is_encrypted=part.is_encrypted)
