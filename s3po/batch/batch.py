@@ -343,7 +343,7 @@ class Batch(Mapped):
             if has_room:
                 self._workers.give_back_room()
             raise self._stopping.refused()
-        if self._journaled is not None and refusal is None:
+        if self._journaled is not None:
             self._journaled.enter(job)
         try:
             self._counting.add(job)
