@@ -101,6 +101,8 @@ class Batch(Calls):
         self._stopping = Stopping(self.home, self._counting, self._workers, limits)
         self._watch = watch_hub(self._counting.is_idle)
         self._is_closed = False
+        self._request_load = connection.request_load()
+        self._throttled_before = self._request_load().throttled
         connection.demand_requests(size)
         watch(self)
 
@@ -208,8 +210,13 @@ class Batch(Calls):
         """The current figures. Does not wait."""
         if not self.pending:
             self._counting.unread.clear()
-        found = self._counting.report(self._runner.size_bytes, self._runner.retries)
-        return found if self._journaled is None else dataclasses.replace(found, skipped=self._journaled.skipped)
+        load = self._request_load()
+        return dataclasses.replace(
+            self._counting.report(self._runner.size_bytes, self._runner.retries),
+            throttled=load.throttled - self._throttled_before,
+            width=load.width,
+            skipped=0 if self._journaled is None else self._journaled.skipped,
+        )
 
     def raise_for_errors(self) -> None:
         """Wait for all jobs, and raise if a job failed that is not silent.
