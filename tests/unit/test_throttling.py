@@ -259,7 +259,7 @@ def test_budget_is_empty_during_an_outage(world: World, load: list[gevent.Greenl
 
     def retry() -> None:
         while True:
-            budget.take()
+            budget.take(is_first=True)
             world.sleep(LATENCY_S)
             retries[is_out] += 1
             if not is_out:
@@ -274,11 +274,26 @@ def test_budget_is_empty_during_an_outage(world: World, load: list[gevent.Greenl
     assert retries[False] > 300
 
 
+def test_first_retries_come_first(world: World, load: list[gevent.Greenlet[[], None]]) -> None:
+    """Second and later retries wait until half of the budget is there, and do not hold up the first ones of others."""
+    budget, order = RetryBudget(50, clock=world.clock, sleep=world.sleep), list[bool]()
+
+    def retry(is_first: bool) -> None:
+        budget.take(is_first=is_first)
+        order.append(is_first)
+
+    load.extend(gevent.spawn(retry, is_first) for is_first in [False] * 20 + [True] * 25)
+    world.run(1.0)
+    assert order == [False] * 13 + [True] * 17
+    world.run(20.0)
+    assert order == [False] * 13 + [True] * 25 + [False] * 7
+
+
 def test_budget_of_rare_failures(world: World) -> None:
     """If most retries succeed, none waits, however many there are."""
     budget = RetryBudget(50, clock=world.clock, sleep=world.sleep)
     for number in range(10_000):
-        budget.take()
+        budget.take(is_first=bool(number % 2))
         if number % 3:
             budget.earn()
 
@@ -288,8 +303,8 @@ def test_budget_of_rare_failures(world: World) -> None:
 def test_budget_follows_the_width() -> None:
     """A batch that opens later has the budget of its width at once."""
     governor = Governor(8)
-    assert repr(governor.budget).startswith('<RetryBudget left=10.0')
+    assert repr(governor.budget).startswith('<RetryBudget left=20.0')
     governor.demand(100)
     assert repr(governor.budget).startswith('<RetryBudget left=50.0 per_s=10')
     governor.release_demand(100)
-    assert repr(governor.budget).startswith('<RetryBudget left=10.0')
+    assert repr(governor.budget).startswith('<RetryBudget left=20.0')
