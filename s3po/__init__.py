@@ -12,7 +12,7 @@ runtime.patch()
 from s3po import errors  # noqa: E402  (the patch comes first)
 from s3po.batch import Batch, BatchReport, FailedJob, FailedJobs, Job  # noqa: E402
 from s3po.config import TransferConfig, __version__  # noqa: E402
-from s3po.connection import Connection  # noqa: E402
+from s3po.connection import Connection, Difference, VerifyReport  # noqa: E402
 from s3po.errors import *  # noqa: E402, F403  (every error is public)
 from s3po.interfaces.client import S3Client  # noqa: E402
 from s3po.model import (  # noqa: E402
@@ -23,6 +23,7 @@ from s3po.model import (  # noqa: E402
     ObjectRef,
     Part,
     Prefix,
+    ProgressEvent,
     TransferResult,
 )
 from s3po.retry import RetryPolicy  # noqa: E402
@@ -34,6 +35,7 @@ __all__ = [
     'Connection',
     'DeleteFailure',
     'DeleteReport',
+    'Difference',
     'FailedJob',
     'FailedJobs',
     'Job',
@@ -42,10 +44,12 @@ __all__ = [
     'ObjectRef',
     'Part',
     'Prefix',
+    'ProgressEvent',
     'RetryPolicy',
     'S3Client',
     'TransferConfig',
     'TransferResult',
+    'VerifyReport',
     '__version__',
     'patch_all',
 ]

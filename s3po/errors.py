@@ -27,12 +27,14 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ DownloadException           base of DownloadError and NotFound too
         ├─ LocalError                  an error of the local file system (also an OSError)
         ├─ ListingError                a listing that contradicts itself
-        ├─ BreakerOpen                 the batch stopped after too many failures
+        ├─ BreakerOpen                 the batch, or a part of it, stopped after too many failures
         ├─ DeadlineExceeded            a `timeout_s` ran out
         ├─ Cancelled                   the job was cancelled
         ├─ CallbackError               a callback raised; the transfer itself succeeded
         ├─ BatchError                  jobs of a batch failed
+        ├─ WorkerLost                  the worker processes of a job were killed
         ├─ JobError                    a saved job that cannot be carried out
+        ├─ VerifyError                 objects or files are not as recorded
         ├─ SourceChanged               the data changed during the transfer
         └─ UnsafePath                  a key that cannot be used as a path
 
@@ -81,6 +83,8 @@ __all__ = [
     'UnsafePath',
     'UploadError',
     'UploadException',
+    'VerifyError',
+    'WorkerLost',
 ]
 
 
@@ -271,7 +275,7 @@ class ListingError(S3poError):
 
 
 class BreakerOpen(S3poError):
-    """The batch has stopped after too many failures (`max_failures`)."""
+    """The batch, or what the message names, has stopped after too many failures; `__cause__` is the last one, if known."""
 
 
 class DeadlineExceeded(S3poError):
@@ -300,8 +304,32 @@ class BatchError(S3poError):
         self.not_started = not_started
 
 
+class WorkerLost(S3poError):
+    """Two worker processes were lost while they carried out a job, or none can be started.
+
+    Attributes:
+        pids: The process ids of the lost processes.
+    """
+
+    def __init__(self, message: str, *, pids: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.pids = pids
+
+
 class JobError(S3poError):
     """A job that was read from a file or a queue, and cannot be carried out."""
+
+
+class VerifyError(S3poError):
+    """Objects or files are not as recorded.
+
+    Attributes:
+        report: The VerifyReport.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class SourceChanged(S3poError):

@@ -47,6 +47,10 @@ class Observer(Protocol):
         """A job or a request begins."""
         ...
 
+    def sized(self, activity: Activity, size_bytes: int) -> None:
+        """The size of the object, or of the range, is known: before an upload, or after the head of a response."""
+        ...
+
     def moved(self, activity: Activity, size_bytes: int) -> None:
         """Bytes of an object were sent or received; a negative number takes back bytes that must be transferred again.
 
@@ -91,6 +95,9 @@ class Progress(Observer):
     def began(self, activity: Activity) -> None:
         pass
 
+    def sized(self, activity: Activity, size_bytes: int) -> None:
+        pass
+
     def moved(self, activity: Activity, size_bytes: int) -> None:
         if self._is_confirmed:
             self._open[activity] += size_bytes
@@ -117,6 +124,10 @@ class _Both:
     def began(self, activity: Activity) -> None:
         for each in self._observers:
             report(each.began, activity)
+
+    def sized(self, activity: Activity, size_bytes: int) -> None:
+        for each in self._observers:
+            report(each.sized, activity, size_bytes)
 
     def moved(self, activity: Activity, size_bytes: int) -> None:
         for each in self._observers:

@@ -8,29 +8,37 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
-from s3po.batch.calls import Calls
+from s3po.batch.breaker import Breaker
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
 from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
+from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
+from s3po.batch.mapping import Mapped
 from s3po.batch.memory import KeptValues
+from s3po.batch.processes import ProcessPool
+from s3po.batch.progressing import BatchProgress
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
-from s3po.batch.running import Runner
+from s3po.batch.running import Layer, Runner
 from s3po.batch.stopping import Stopping
 from s3po.batch.unread import warn, watch
 from s3po.batch.workers import WorkerPool
 from s3po.checks import public_names
 from s3po.errors import (
+    BreakerOpen,
     Cancelled,
     ConfigurationError,
     S3poError,
 )
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
+from s3po.progress import Meter, check_progress
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -38,10 +46,12 @@ __all__ = ['Batch']
 # The value of a job.
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
-INTERNAL: Final = frozenset({'submit', 'cancel_job'})
+INTERNAL: Final = frozenset({'submit', 'cancel_job', 'make_room', 'stopped_by', 'submit_refused'})
+# The functions that call those of the program.
+CALLERS: Final = frozenset({Runner.call_back.__code__, Meter.call.__code__})
 
 
-class Batch(Calls):
+class Batch(Mapped):
     """A bounded pool of greenlets that runs calls of a connection. Made by Connection.batch().
 
     Use it in a `with` block. Leaving the block waits for all jobs, also those that callbacks submit, and raises BatchError if
@@ -57,6 +67,7 @@ class Batch(Calls):
     - presign: it sends no request, so there is nothing to wait for.
     - list_buckets: it is one request about the whole account.
     - batch, conn, config, mock, retry_failed, silent: they concern the connection, not a call.
+    - verify: it makes a batch of its own.
     """
 
     def __init__(
@@ -74,6 +85,9 @@ class Batch(Calls):
         replay_callbacks: bool = False,
         fsync: bool = False,
         max_memory: int | None = None,
+        processes: int = 1,
+        progress: ProgressOption = None,
+        receipts: bool = False,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -86,20 +100,37 @@ class Batch(Calls):
             replay_callbacks=replay_callbacks,
             fsync=fsync,
             max_memory=max_memory,
+            processes=processes,
+            receipts=receipts,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
         self._connection = connection
         self.home = Home()
-        self._counting = Counting(connection, self._trip, keep_results=keep_results)
+        recorded = Receipts(connection) if receipts else None
+        check_progress(progress)
+        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
+        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
-        self._runner = Runner(connection, end, job_timeout_s, memory, kept, self._journaled)
+        around = (recorded, self._progress, self._journaled, self._processes)
+        layers: list[Layer] = [layer for layer in around if layer is not None]
+        self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(size, self._runner.run, self._settle)
-        self._stopping = Stopping(self.home, self._counting, self._workers, limits)
-        self._watch = watch_hub(self._counting.is_idle)
+        self._last_turns = LastTurns(self.home, self._workers, self._trip)
+        self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
+        self._breaker = Breaker(
+            self._workers,
+            renew_credentials=connection.renew_credentials,
+            end=self._stopping.end_unstarted,
+            stop=self._stopping.stop,
+            watch=self._runner.watch,
+        )
+        self._runner.begin(self._breaker, self._last_turns)
+        self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
         self._request_load = connection.request_load()
         self._throttled_before = self._request_load().throttled
@@ -251,10 +282,16 @@ class Batch(Calls):
             self._is_closed = True
             self._watch.close()
             self._workers.close()
+            if self._processes is not None:
+                self._processes.close()
             self._connection.release_requests(self._limits.size)
             self._stopping.close()
+            self._last_turns.close()
+            self._breaker.close()
             if self._journaled is not None:
                 self._close_journal()
+            if self._progress is not None:
+                self._progress.close()
 
     def __enter__(self) -> Self:
         return self
@@ -314,7 +351,7 @@ class Batch(Calls):
             if has_room:
                 self._workers.give_back_room()
             raise self._stopping.refused()
-        if self._journaled is not None and refusal is None:
+        if self._journaled is not None:
             self._journaled.enter(job)
         try:
             self._counting.add(job)
@@ -323,6 +360,25 @@ class Batch(Calls):
             self._stopping.settle(error)
             raise
         return job
+
+    def make_room(self) -> None:
+        """Wait until the queue has room."""
+        self._check_open()
+        if self._workers.wait_for_room():
+            self._workers.give_back_room()
+        self._check_open()
+
+    def submit_refused(self, call: Call, *, silent: bool | None) -> None:
+        """Count a call as not started if the batch has stopped."""
+        if self._stopping.refusal is not None and not self._is_closed and self.home.is_here():
+            job: Job = Job(self, call, None, None, self._connection.silent if silent is None else silent)
+            self._counting.add(job)
+            self.mapped += 1
+            self._stopping.end_unstarted(job, self._stopping.refusal)
+
+    def stopped_by(self, job: Job) -> BreakerOpen | None:
+        """Why the bucket, or another scope, of a job was stopped."""
+        return None if self._runner.breaker is None else self._breaker.refusal(job)
 
     def cancel_job(self, job: Job) -> bool:
         """Cancel a job, for Job.cancel()."""
@@ -333,7 +389,10 @@ class Batch(Calls):
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
+        self._workers.aside.pop(job, None)
+        self._last_turns.forget(job)
         self._counting.end(job, None, reason, is_cancelled=True)
+        self._breaker.left(job)
         return True
 
     def check_outside(self, waiting: str) -> None:

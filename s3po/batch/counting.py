@@ -15,6 +15,8 @@ import gevent.event
 from s3po.batch.failed import FailedJob, FailedJobs
 from s3po.batch.job import Job
 from s3po.batch.limits import Performer
+from s3po.batch.progressing import BatchProgress
+from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport, how_to_go_on
 from s3po.batch.running import activity_of
 from s3po.batch.unread import Unread
@@ -44,16 +46,28 @@ class Counting:
         is_idle: Set while no job is open.
     """
 
-    def __init__(self, connection: Performer, on_failure: Callable[[], None], *, keep_results: bool) -> None:
+    def __init__(
+        self,
+        connection: Performer,
+        on_failure: Callable[[], None],
+        progress: BatchProgress | None = None,
+        *,
+        keep_results: bool,
+        receipts: Receipts | None = None,
+    ) -> None:
         """
         Args:
             connection: Its observer receives the events of the jobs.
             on_failure: Called after a job has failed.
+            progress: Counts the jobs too; None for no progress.
             keep_results: Whether to keep the jobs.
+            receipts: Records the jobs that end; None for no receipts.
         """
+        self._receipts = receipts
         self._connection = connection
         self._observer = connection.observer
         self._on_failure = on_failure
+        self._progress = progress
         self.jobs: list[Job] | None = [] if keep_results else None
         self.ended: list[Job] | None = [] if keep_results else None
         self.open: set[Job] = set()
@@ -78,13 +92,19 @@ class Counting:
             self.jobs.append(job)
         if len(self.open) == 1:
             self.is_idle.clear()
+        if self._progress is not None:
+            self._progress.add(job)
 
     def end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
         """End a job with a value or an error. One that has not begun is not started, for whatever reason."""
         if isinstance(error, ConfigurationError):
             # `silent` covers failed transfers, not mistakes in the call.
             job.is_silent = False
+        if self._receipts is not None and job.call is not None:
+            self._receipts.add(job, error, is_cancelled=is_cancelled)
         job.end(value, error)
+        if self._progress is not None:
+            self._progress.end(job, error)
         if self._observer is not None:
             report(self._observer.ended, activity_of(job), error)
         if error is not None:
@@ -110,6 +130,8 @@ class Counting:
             if not job.has_ended:
                 self.end(job, None, interrupted(error), is_cancelled=True)
                 continue
+            if self._progress is not None:
+                self._progress.end(job, job.failure)
             if job.failure is not None and not self._is_kept(job):
                 self._keep(job, is_cancelled=isinstance(job.failure, Cancelled))
             if self.ended is not None and job not in self.ended:
@@ -139,12 +161,13 @@ class Counting:
             size_bytes=size_bytes,
             retries=retries,
             seconds=until - self._began_at if self.submitted else 0.0,
+            receipts=self._receipts,
         )
 
     def _keep(self, job: Job, *, is_cancelled: bool) -> None:
         """Keep a job that has not succeeded."""
         record = FailedJob.of(job, is_cancelled=is_cancelled, endpoint=self._connection.endpoint_url)
-        if job.has_begun:
+        if job.turns:
             self.cancelled += is_cancelled
             self.failed.add(record)
         else:
@@ -155,8 +178,8 @@ class Counting:
                 self.unread.add(job)
 
     def _is_kept(self, job: Job) -> bool:
-        jobs = self.failed if job.has_begun else self.not_started
-        return any(record.call is job.call for record in jobs)
+        jobs = self.failed if job.turns else self.not_started
+        return job.call is not None and jobs.has_just(job.call)
 
 
 class Loud:
@@ -181,7 +204,8 @@ class Loud:
             shown.append(f'and {some.count - len(shown):,} more (see {where})')
         text = f'{some.count:,} of {counting.submitted:,} jobs {what}: {"; ".join(shown)}'
         if self._not_started.count:
-            text += f'; {how_to_go_on(self._not_started.count)}'
+            why = self._not_started.first[0].error
+            text += f'; {how_to_go_on(self._not_started.count, why if some is self._failed else None)}'
         error = BatchError(text, counting.failed, counting.not_started)
         error.__cause__ = some.first[0].error
         return error

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import io
+import collections
+import itertools
 import json
+import logging
 import os
+import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Final, overload
 
 from s3po.batch.job import Job
 from s3po.batch.limits import OnError
+from s3po.batch.repeating import refusal_of
+from s3po.batch.spool import Spool
+from s3po.checks import described
 from s3po.errors import BatchError, ConfigurationError, JobError
-from s3po.jobs import LOST, Call, JobRecord, read_lines
+from s3po.jobs import Call, JobRecord, read_lines
 from s3po.jobs.options import OtherStore
 from s3po.model import ObjectRef
 
 __all__ = ['FailedJob', 'FailedJobs']
+
+log = logging.getLogger(__name__)
+
+# How many jobs of a FailedJobs are in memory.
+MAX_IN_MEMORY: Final = 10_000
+# How many of those that were added last are recognised.
+RECENT: Final = 64
+# How many jobs repr() shows.
+SHOWN: Final = 10
 
 
 class FailedJob:
@@ -64,7 +79,7 @@ class FailedJob:
             job.failure,
             is_silent=job.is_silent,
             is_cancelled=is_cancelled,
-            has_begun=job.has_begun,
+            has_begun=job.turns > 0,
             endpoint=endpoint,
         )
         # The same object, by which the batch recognises the job.
@@ -152,30 +167,7 @@ class FailedJob:
         Its source or target is a stream, or it was loaded from a file, which keeps only paths as source or target, and no
         secrets.
         """
-        if self.options.get('to') is LOST:
-            return JobError(
-                f'{self.call} cannot be repeated: the file of failed jobs does not have the connection of the other store; '
-                'pass it: retry_failed(…, to=connection)'
-            )
-        for name, value in self.options.items():
-            if value is LOST:
-                was, is_ = ('were', 'are') if name == 'keys' else ('was', 'is')
-                return JobError(
-                    f'{self.call} cannot be repeated: its {name} {was} in memory or an open file, or contained a '
-                    f'secret, and {is_} not in the file of failed jobs; submit it again'
-                )
-        for name, new in (('source', 'a new source'), ('keys', 'new keys')):
-            if _is_read_once(self.options.get(name)):
-                return JobError(
-                    f'{self.call} cannot be repeated: its {name} can be read only once, and some of it may have '
-                    f'been read; submit it again with {new}'
-                )
-        if _is_written_once(self.options.get('target')):
-            return JobError(
-                f'{self.call} cannot be repeated: its target cannot seek, and some of the object may have been written to it; '
-                f'submit it again with a new target'
-            )
-        return None
+        return refusal_of(self.call, has_begun=self.has_begun)
 
     def aimed_at(self, to: OtherStore | None) -> FailedJob:
         """The job with another connection as destination, if it is a copy to another store; else the job itself."""
@@ -206,19 +198,34 @@ class FailedJob:
 class FailedJobs(Sequence[FailedJob]):
     """The failed jobs of a batch, in the order of their failures.
 
+    The first 10,000 are in memory, the others in a temporary file without a name: they have their errors and data, but not the
+    objects that errors of other libraries refer to.
+
     Attributes:
         broken: The errors of the lines that load(on_error='collect') could not read; each names its line.
     """
 
     def __init__(self, jobs: Iterable[FailedJob] = (), *, broken: Iterable[JobError] = ()) -> None:
-        self._jobs = list(jobs)
+        # The first ones.
+        self._jobs: list[FailedJob] = []
+        # The others: an empty record stands for one in `_kept`, by its index.
+        self._spool: Spool | None = None
+        self._kept: dict[int, FailedJob] = {}
+        # The calls of those that were added last.
+        self._recent: collections.deque[Call] = collections.deque(maxlen=RECENT)
+        self._has_warned = False
         self.broken = tuple(broken)
+        for job in jobs:
+            self.add(job)
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) if self._spool is None else len(self._jobs) + len(self._spool)
 
     def __iter__(self) -> Iterator[FailedJob]:
-        return iter(self._jobs)
+        index = 0
+        while index < len(self):
+            yield self._at(index)
+            index += 1
 
     @overload
     def __getitem__(self, index: int) -> FailedJob: ...
@@ -227,25 +234,71 @@ class FailedJobs(Sequence[FailedJob]):
     def __getitem__(self, index: slice) -> FailedJobs: ...
 
     def __getitem__(self, index: int | slice) -> FailedJob | FailedJobs:
-        return FailedJobs(self._jobs[index]) if isinstance(index, slice) else self._jobs[index]
+        found = range(len(self))[index]
+        return FailedJobs(map(self._at, found)) if isinstance(found, range) else self._at(found)
 
     def __repr__(self) -> str:
-        return f'FailedJobs({self._jobs!r})'
+        shown = [repr(self._at(index)) for index in range(min(len(self), SHOWN))]
+        more = [f'… and {len(self) - SHOWN:,} more'] if len(self) > SHOWN else []
+        return f'FailedJobs([{", ".join(shown + more)}])'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), list(self), self.broken)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # The pickles of s3po before 1.0 have the attributes.
+        self.__init__(state['_jobs'])  # type: ignore[misc]
 
     def add(self, job: FailedJob) -> None:
         """Add a job; for the batch."""
-        self._jobs.append(job)
+        if len(self._jobs) < MAX_IN_MEMORY:
+            self._jobs.append(job)
+        else:
+            self._spill(job)
+        self._recent.append(job.call)
+
+    def has_just(self, call: Call) -> bool:
+        """Whether the job of this call is among those that were added last; for the batch."""
+        return any(each is call for each in self._recent)
+
+    def _at(self, index: int) -> FailedJob:
+        """The job at an index from 0."""
+        if index < len(self._jobs) or self._spool is None:
+            return self._jobs[index]
+        record = self._spool[index - len(self._jobs)]
+        return _restored(record) if record else self._kept[index]
+
+    def _spill(self, job: FailedJob) -> None:
+        """Write a job to the temporary file or, if that is impossible, keep it in memory."""
+        try:
+            if self._spool is None:
+                self._spool = Spool()
+            self._kept[len(self)] = job
+            if (record := _packed(job)) is not None:
+                index = len(self)
+                self._spool.append(record)
+                del self._kept[index]
+            else:
+                self._spool.append(b'')
+        except OSError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning('failed jobs are kept in memory, because the temporary file cannot be written: %s', error)
+            if self._spool is None:
+                self._jobs.append(job)
+            else:
+                self._spool.append(b'')
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one JSON object per line. The file is replaced when all is written."""
         written = f'{os.fspath(path)}.part'
         with open(written, 'w', encoding='utf-8') as file:
-            file.writelines(json.dumps(job.to_json()) + '\n' for job in self._jobs)
+            file.writelines(json.dumps(job.to_json()) + '\n' for job in self)
         os.replace(written, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, on_error: OnError = 'raise') -> FailedJobs:
-        """Read a file of records of jobs, such as one that save() wrote.
+        """Read a file of records of jobs, such as one that save() wrote. Jobs that have succeeded are left out.
 
         Args:
             path: The file.
@@ -259,34 +312,19 @@ class FailedJobs(Sequence[FailedJob]):
             raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
         if on_error == 'collect':
             broken: list[JobError] = []
-            return cls(read_lines(path, FailedJob.from_json, broken.append), broken=broken)
+            jobs = cls(filter(None, read_lines(path, _unfinished, broken.append)))
+            jobs.broken = tuple(broken)
+            return jobs
         try:
-            return cls(read_lines(path, FailedJob.from_json))
+            return cls(filter(None, read_lines(path, _unfinished)))
         except JobError as error:
             raise JobError(f"{error}; FailedJobs.load(path, on_error='collect') reads the other lines") from error
 
 
-def _is_read_once(source: Any) -> bool:
-    """Whether a source is a stream: reading it again would return only the rest."""
-    if not hasattr(source, 'read'):
-        return isinstance(source, Iterator)
-    try:
-        if not source.seekable():
-            return True
-    except (AttributeError, ValueError):
-        # It has no seekable(), or is closed.
-        return not hasattr(source, 'seek')
-    # Text files without a binary layer (codecs.open) read ahead, so they cannot be set back exactly.
-    return not isinstance(source, io.IOBase) and isinstance(source.read(0), str)
-
-
-def _is_written_once(target: Any) -> bool:
-    """Whether a target is a stream: an object that is written again would follow what was written before."""
-    try:
-        return hasattr(target, 'write') and not target.seekable()
-    except (AttributeError, ValueError):
-        # It has no seekable(), or is closed.
-        return True
+def _unfinished(said: Any) -> FailedJob | None:
+    """A job of a file; None for one that has succeeded: receipts have those too."""
+    is_done = isinstance(said, Mapping) and said.get('state') in ('done', 'skipped')
+    return None if is_done else FailedJob.from_json(said)
 
 
 def failed_jobs_of(failed: object) -> FailedJobs:
@@ -297,13 +335,48 @@ def failed_jobs_of(failed: object) -> FailedJobs:
         JobError: A line of the file is not a failed job.
     """
     if isinstance(failed, BatchError):
-        failed = [*failed.failed, *failed.not_started]
+        failed = itertools.chain(failed.failed, failed.not_started)
+    if isinstance(failed, FailedJobs):
+        return failed
     if isinstance(failed, str | os.PathLike):
         return FailedJobs.load(failed)
     if isinstance(failed, Iterable):
-        jobs = FailedJobs(failed)
-        if all(isinstance(job, FailedJob) for job in jobs):
+        jobs = FailedJobs()
+        for job in failed:
+            if not isinstance(job, FailedJob):
+                break
+            jobs.add(job)
+        else:
             return jobs
     raise ConfigurationError(
         f'failed must be the failed jobs of a batch, a BatchError, or the path of saved ones, not {type(failed).__name__}'
     )
+
+
+def _packed(job: FailedJob) -> bytes | None:
+    """A job with its data as bytes; None if it has objects that belong to memory: open files, secrets, other objects."""
+    try:
+        said = job.to_json()
+        data = {}
+        for name in said.get('lost', ()):
+            value = job.options.get(name)
+            if name != 'source' or not isinstance(value, str | bytes | bytearray | memoryview):
+                return None
+            data[name] = value if isinstance(value, str | bytes) else bytes(value)
+        return pickle.dumps((said, job.is_cancelled, data))
+    except Exception as error:  # noqa: BLE001  (arguments and errors of the caller may raise anything)
+        log.debug('a failed job is kept in memory: %s', described(error))
+        return None
+
+
+def _restored(record: bytes) -> FailedJob:
+    said, is_cancelled, data = pickle.loads(record)  # noqa: S301  (this process wrote it, to a file without a name)
+    job = FailedJob.from_json(said)
+    job.is_cancelled = is_cancelled
+    if data:
+        job.call = Call(job.operation, job.ref, {**job.options, **data})
+    return job
+
+
+def _unpickled(kind: type[FailedJobs], jobs: Iterable[FailedJob], broken: Iterable[JobError]) -> FailedJobs:
+    return kind(jobs, broken=broken)

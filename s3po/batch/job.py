@@ -10,6 +10,7 @@ import gevent.event
 from s3po.batch.home import Home
 from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
 from s3po.jobs import Call
+from s3po.journal import Entry
 
 if TYPE_CHECKING:
     # Its default, which typing.TypeVar has since Python 3.13, allows `Job` without a type of the value.
@@ -52,11 +53,12 @@ class Job(Generic[T]):
         call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
         ref: The object concerned; for a call on a bucket, a BucketRef.
-        has_begun: True once a worker carries it out.
+        entry: What the journal of the batch knows about the job; not set without a journal.
         has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: The error of a job that cannot be carried out; None for most jobs.
         is_read: True if the caller has read the outcome: by get(), `exception`, successful() or the errback.
+        turns: How often a worker has begun to carry it out: 0 before, 2 in its last turn.
         failure: The error of a failed job, for the batch; reading it does not set `is_read`.
         value: The return value of the callback or, without one, of the method of Connection; None until the job has ended.
     """
@@ -67,17 +69,20 @@ class Job(Generic[T]):
         '_waiter',
         'call',
         'callback',
+        'entry',
         'errback',
         'failure',
-        'has_begun',
         'has_ended',
         'is_read',
         'is_silent',
         'operation',
         'ref',
         'refusal',
+        'turns',
         'value',
     )
+
+    entry: Entry | None
 
     def __init__(
         self,
@@ -95,7 +100,8 @@ class Job(Generic[T]):
         self.errback = errback
         self.is_silent = is_silent
         self.refusal = refusal
-        self.has_begun = self.has_ended = self.is_read = False
+        self.turns = 0
+        self.has_ended = self.is_read = False
         self.failure: BaseException | None = None
         self._owner: JobOwner | None = owner
         self.value: T = None  # type: ignore[assignment]  # until it has ended

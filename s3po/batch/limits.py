@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.governor import RequestLoad
 from s3po.jobs import Call
+from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
 
 __all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer']
+
+# More processes than cores only take memory.
+MAX_PROCESSES: Final = 256
 
 OnError = Literal['raise', 'collect']
 
@@ -35,6 +39,26 @@ class BatchOptions(TypedDict, total=False):
     replay_callbacks: bool
     fsync: bool
     max_memory: int | None
+    processes: int
+    progress: ProgressOption
+    receipts: bool
+
+
+class WorkerForm(Protocol):
+    """What worker processes need to make their own connections."""
+
+    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
+        """The connection for one of so many processes, as values that can be pickled. May block while keys are looked up.
+
+        Args:
+            processes: The number of processes, which share the limits of the connection.
+            max_memory: The limit of the batch, for all of them together; None for the connection's.
+        """
+        ...
+
+    def keys(self, known: tuple[str, str, str | None] | None) -> tuple[str, str, str | None, str | None]:
+        """New keys (id, secret, token and expiry), other ones than `known` if there are any. May block."""
+        ...
 
 
 class Performer(Protocol):
@@ -70,12 +94,33 @@ class Performer(Protocol):
         """Carry out a call. Raises what it raises when it is not silent."""
         ...
 
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        ...
+
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        ...
+
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         ...
 
     def request_load(self) -> Callable[[], RequestLoad]:
         """A function that returns the present figures of this thread's requests. Any thread may call it."""
+        ...
+
+    @property
+    def is_mocked(self) -> bool:
+        """Whether a mock is active, which is one of this process."""
+        ...
+
+    def worker_form(self) -> WorkerForm:
+        """The connection for worker processes.
+
+        Raises:
+            ConfigurationError: An argument of the connection belongs to this process.
+        """
         ...
 
     def demand_requests(self, width: int) -> None:
@@ -105,6 +150,8 @@ class BatchLimits:
     replay_callbacks: bool = False
     fsync: bool = False
     max_memory: int | None = None
+    processes: int = 1
+    receipts: bool = False
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -117,8 +164,17 @@ class BatchLimits:
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
+        if not isinstance(self.receipts, bool):
+            raise ConfigurationError(
+                f'receipts must be True or False, not {self.receipts!r}; batch.report().save(path) writes them'
+            )
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
         if self.max_memory is not None:
             check_memory(self.max_memory)
+        if not is_whole(self.processes, 1, MAX_PROCESSES):
+            raise ConfigurationError(
+                f'processes must be a whole number from 1 to {MAX_PROCESSES}, not {self.processes!r}; one for each core '
+                f'(os.cpu_count() is {os.cpu_count()}) is enough'
+            )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
+from s3po.batch.receipts import Receipts
 from s3po.config import MIB
+from s3po.errors import ConfigurationError
 
 __all__ = ['BatchReport', 'how_to_go_on']
 
@@ -26,6 +29,7 @@ class BatchReport:
             since the batch was opened.
         width: How many requests may be in flight at once now; fewer than the size while the store refuses some.
         skipped: Jobs that succeeded because an earlier run with the same journal has done them.
+        receipts: The records of the jobs, for save(); None without receipts=True.
         seconds: From the first submission to the end of the last job, or to now while jobs are pending.
     """
 
@@ -41,6 +45,7 @@ class BatchReport:
     width: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    receipts: Receipts | None = field(default=None, repr=False, compare=False)
 
     @property
     def jobs_per_s(self) -> float:
@@ -51,6 +56,24 @@ class BatchReport:
     def bytes_per_s(self) -> float:
         """Bytes per second."""
         return self.size_bytes / self.seconds if self.seconds else 0.0
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the receipts: one JSON object per line for each job that has ended, in the order of the ends.
+
+        A record has the call; its state ('done', 'skipped', 'failed', 'cancelled' or 'not_started'); the error; and the result:
+        size, ETag, version and checksum of the object, attempts, moved bytes, seconds, and the time of the end. Call it in the
+        thread of the batch. `Connection.verify(path)` compares the store with them.
+
+        Args:
+            path: The file, which is replaced when all is written.
+
+        Raises:
+            ConfigurationError: The batch was made without receipts=True.
+            LocalError: The file cannot be written.
+        """
+        if self.receipts is None:
+            raise ConfigurationError('save() needs the receipts of the jobs; make the batch with receipts=True')
+        self.receipts.save(path)
 
     def __str__(self) -> str:
         left = f'; {how_to_go_on(self.not_started)}' if self.not_started else ''
@@ -64,7 +87,13 @@ class BatchReport:
         )
 
 
-def how_to_go_on(not_started: int) -> str:
-    """What to do about jobs that never began."""
+def how_to_go_on(not_started: int, why: BaseException | None = None) -> str:
+    """What to do about jobs that never began.
+
+    Args:
+        not_started: Their number.
+        why: The error of the first one, to be named; None if it is named elsewhere.
+    """
     jobs = '1 job' if not_started == 1 else f'{not_started:,} jobs'
-    return f'{jobs} not started: batch.not_started.save(path), then conn.retry_failed(path)'
+    reason = '' if why is None else f' ({type(why).__name__}: {why})'
+    return f'{jobs} not started{reason}: batch.not_started.save(path), then conn.retry_failed(path)'

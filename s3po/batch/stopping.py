@@ -11,6 +11,8 @@ import gevent
 
 from s3po.batch.counting import Counting, interrupted
 from s3po.batch.home import Home
+from s3po.batch.job import Job
+from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits
 from s3po.batch.workers import Worker, WorkerPool
 from s3po.errors import BreakerOpen, Cancelled, DeadlineExceeded, S3poError
@@ -28,10 +30,11 @@ class Stopping:
         refusal: Why the batch accepts no more jobs; None while it does.
     """
 
-    def __init__(self, home: Home, counting: Counting, workers: WorkerPool, limits: BatchLimits) -> None:
+    def __init__(self, home: Home, counting: Counting, workers: WorkerPool, last_turns: LastTurns, limits: BatchLimits) -> None:
         self._home = home
         self._counting = counting
         self._workers = workers
+        self._last_turns = last_turns
         self._max_failures = limits.max_failures
         self.refusal: S3poError | None = None
         # A timer, because a greenlet could be killed.
@@ -46,22 +49,32 @@ class Stopping:
 
     def refused(self) -> S3poError:
         """The error of a submission. A new one each time: the first one would collect the tracebacks of all of them."""
-        return type(self.refusal)(str(self.refusal)) if self.refusal is not None else Cancelled('')
+        refusal = self.refusal or Cancelled('')
+        error = type(refusal)(str(refusal))
+        error.__cause__ = refusal.__cause__
+        return error
 
     def stop(self, reason: S3poError) -> None:
-        """Refuse further jobs, and end those that have not begun."""
+        """Refuse further jobs, and end those that wait."""
         if self.refusal is None:
             self.refusal = reason
         for job in self._workers.drain():
             if not job.has_ended:
-                self._counting.end(job, None, reason, is_cancelled=isinstance(reason, Cancelled))
+                self.end_unstarted(job, reason)
+
+    def end_unstarted(self, job: Job, reason: S3poError) -> None:
+        """End a job that waits: with the error of its first turn or, if it has not begun, with the reason."""
+        first = self._last_turns.forget(job)
+        self._counting.end(job, None, first or reason, is_cancelled=first is None and isinstance(reason, Cancelled))
 
     def trip(self) -> None:
         """Stop the batch after max_failures failures."""
         limit, failed = self._max_failures, self._counting.failed
-        if limit is None or self.refusal is not None or len(failed) - self._counting.cancelled < limit:
+        # Jobs that wait for their last turn have failed too.
+        if limit is None or self.refusal is not None or len(failed) - self._counting.cancelled + len(self._last_turns) < limit:
             return
-        self.stop(BreakerOpen(f'the batch stopped after {limit} failures; the last one: {failed[-1]}'))
+        last = self._last_turns.last_error or failed[-1]
+        self.stop(BreakerOpen(f'the batch stopped after {limit} failures; the last one: {last}'))
 
     def cancel(self, grace_s: float) -> None:
         """See Batch.cancel()."""

@@ -19,26 +19,37 @@ __all__ = ['Unread', 'warn', 'watch']
 
 log = logging.getLogger(__name__)
 
+# How many failures are watched; the others count as read if these were.
+MAX_JOBS: Final = 1000
+
 
 class Unread:
     """The failures of one batch that the caller has not read."""
 
     def __init__(self) -> None:
+        # The first ones, and the number of the others.
         self._jobs: list[Job] = []
+        self._more = 0
         self._has_warned = False
 
     def add(self, job: Job) -> None:
         """Add a job that failed."""
-        self._jobs.append(job)
+        if len(self._jobs) < MAX_JOBS:
+            self._jobs.append(job)
+        else:
+            self._more += 1
 
     def clear(self) -> None:
         """Forget all: the caller has read them."""
         self._jobs.clear()
+        self._more = 0
 
     def message(self, pending: int, submitted: int) -> str:
         """The warning; '' for none. A second call returns ''."""
         failures = [job for job in self._jobs if not job.is_read]
-        self._jobs.clear()
+        # If the caller has read the first ones, it has read the others too.
+        count = len(failures) + self._more if failures else 0
+        self.clear()
         had_warned, self._has_warned = self._has_warned, True
         if had_warned:
             return ''
@@ -50,7 +61,7 @@ class Unread:
         if failures:
             first = failures[0]
             return (
-                f'{len(failures):,} of {submitted:,} jobs of a batch failed, and nothing read it (batch.failed, '
+                f'{count:,} of {submitted:,} jobs of a batch failed, and nothing read it (batch.failed, '
                 f'batch.raise_for_errors()). The first: {first.operation} {first.ref}: {described(first.failure)}'
             )
         return ''

@@ -72,6 +72,8 @@ class WorkerPool:
 
     Attributes:
         ended: The number of jobs that workers have finished.
+        aside: The jobs that were set aside.
+        on_empty: Called when a worker finds no job in the queue; it may bring jobs back. None for nothing to call.
     """
 
     def __init__(self, size: int, run: Callable[[Job, Worker], None], on_lost: Callable[[BaseException], None]) -> None:
@@ -86,6 +88,9 @@ class WorkerPool:
         self._size = size
         self._queue: collections.deque[Job] = collections.deque()
         self._overflow: collections.deque[Job] = collections.deque()
+        # A dict for its order.
+        self.aside: dict[Job, None] = {}
+        self.on_empty: Callable[[], None] | None = None
         self._room = gevent.lock.Semaphore(size)
         self._available = gevent.lock.Semaphore(0)
         # A dict for its order.
@@ -174,9 +179,22 @@ class WorkerPool:
         if len(self._workers) < self._size:
             self._staff()
 
+    def set_aside(self, job: Job) -> None:
+        """Keep a job that neither waits in the queue nor runs, until bring_back()."""
+        self.aside[job] = None
+
+    def bring_back(self, job: Job) -> None:
+        """Queue a job that was set aside, before all others. No effect if it has ended, or is not aside."""
+        if job in self.aside:
+            del self.aside[job]
+            if not job.has_ended:
+                self.put(job, has_room=False)
+
     def next_job(self) -> Job | None:
         """Wait for a job that has not ended yet. Returns None when the pool was closed."""
         while True:
+            if self.on_empty is not None and not self._overflow and not self._queue:
+                self.on_empty()
             self._idle += 1
             try:
                 self._available.acquire()
@@ -189,13 +207,17 @@ class WorkerPool:
                 return None
 
     def drain(self) -> Iterator[Job]:
-        """Remove all jobs that have not begun from the queue."""
+        """Remove all jobs from the queue, and those that were set aside."""
         while (job := self._take()) is not None:
+            yield job
+        while self.aside:
+            job = next(iter(self.aside))
+            del self.aside[job]
             yield job
 
     def jobs(self) -> list[Job]:
-        """The jobs that wait, and those that have begun."""
-        return [*self._queue, *self._overflow, *self.running()]
+        """The jobs that wait, those that were set aside, and those that run."""
+        return [*self._queue, *self._overflow, *self.aside, *self.running()]
 
     def join(self, timeout_s: float) -> bool:
         """End the workers when the queue is empty, and wait for their ends. Returns False if the time was not enough."""
@@ -208,7 +230,7 @@ class WorkerPool:
         return not any(self._workers)
 
     def running(self) -> list[Job]:
-        """The jobs that have begun."""
+        """The jobs that workers have taken."""
         return [worker.job for worker in self._workers if worker.job is not None]
 
     def interrupt(self, job: Job, reason: Exception, *, even_callbacks: bool = False) -> bool:

@@ -20,6 +20,7 @@ from s3po.body.chunks import read_into
 from s3po.body.local import close_file, local_errors
 from s3po.body.sinks import NEW_FILE_MODE, PathSink
 from s3po.body.temporary import PREFIX, create_locked, is_own_file, lock, remove_abandoned
+from s3po.body.temporary import SUFFIX as SWEPT_SUFFIX
 from s3po.config import KIB
 from s3po.runtime import patiently
 
@@ -54,7 +55,7 @@ class KeptSink(PathSink):
         self.kept_path: str | None = None
 
     def begin(self, size_bytes: int | None) -> None:
-        # A small object, or one of unknown size, is written to a temporary file as without a journal.
+        # A small object, or one of unknown size, begins anew in the next run.
         self._stays = bool(size_bytes)
         self.close_published()
         super().begin(size_bytes)
@@ -64,14 +65,15 @@ class KeptSink(PathSink):
         super().write_whole(data)
 
     def _create_temporary(self, mode: int) -> tuple[str, int]:
-        if self._stays:
-            descriptor = patiently(create_locked, self._name, mode)
-            if descriptor is None and remove_abandoned(self._name, lambda _: True):
-                descriptor = patiently(create_locked, self._name, mode)
-            if descriptor is not None:
-                self.kept_path = self._name
-                return self._name, descriptor
-        return super()._create_temporary(mode)
+        name = self._name if self._stays else self._name.removesuffix(SUFFIX) + SWEPT_SUFFIX
+        descriptor = patiently(_create, name, mode)
+        if descriptor is None and remove_abandoned(name, lambda _: True):
+            descriptor = patiently(_create, name, mode)
+        if descriptor is None:
+            # Another process has the same job.
+            return super()._create_temporary(mode)
+        self.kept_path = name if self._stays else None
+        return name, descriptor
 
     def reopen(self, path: str, size_bytes: int) -> bool:
         """Open what an earlier run has left. Returns False if there is nothing, or another process writes it.
@@ -141,6 +143,20 @@ def remove_kept(path: str) -> None:
     name = os.path.basename(path)
     if name.startswith(PREFIX) and name.endswith(SUFFIX):
         remove_abandoned(path, lambda _: True)
+
+
+def _create(path: str, mode: int) -> int | None:
+    """Create and lock a file. None if the name is taken, or another process has removed the file before it was locked."""
+    descriptor = create_locked(path, mode)
+    if descriptor is None:
+        return None
+    try:
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    close_file(descriptor)
+    return None
 
 
 def _opened(path: str, flags: int, size_bytes: int) -> int | None:

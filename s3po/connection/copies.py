@@ -96,7 +96,16 @@ class Copies:
             raise ConfigurationError("if_none_match needs to=; within the store, use extra={'IfNoneMatch': '*'}")
         info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
         attempts = operations.attempts(to_bucket, to_key, retries, UploadError)
-        result = copy_object(attempts, ref, info, operations.config, headers=sent, tagging=tagging, extra=extra)
+        result = copy_object(
+            attempts,
+            ref,
+            info,
+            operations.config,
+            headers=sent,
+            tagging=tagging,
+            extra=extra,
+            notes=options.get('notes'),
+        )
         # A HEAD takes a key of the customer only from `extra`.
         has_key = any(name.lower().startswith(CUSTOMER_KEY) for name in sent)
         if (is_move or result.parts > 1) and not has_key:

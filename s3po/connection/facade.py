@@ -31,8 +31,11 @@ from s3po.connection.objects import ObjectCalls
 from s3po.connection.old_names import OLD_NAMES, OldNames
 from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
+from s3po.connection.remote import ConnectionForm
 from s3po.connection.tracebacks import short_tracebacks
-from s3po.connection.wiring import Wiring, check_kind, kind_of
+from s3po.connection.verifying import VerifyReport, verify_remote
+from s3po.connection.verifying_files import verify_files
+from s3po.connection.wiring import Wiring, check_kind, is_mocked, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
@@ -69,11 +72,15 @@ INTERNAL: Final = OLD_NAMES | {
     'demand_requests',
     'endpoint_url',
     'find_endpoint',
+    'is_mocked',
     'memory_budget',
     'observer',
     'perform',
     'release_requests',
     'request_load',
+    'renew_credentials',
+    'width',
+    'worker_form',
 }
 
 
@@ -283,6 +290,8 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             if_none_match: '*': write only if the object does not exist.
             if_match: An ETag: read or replace only the object that has it.
             retries: Retries per request; None for the connection's.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. It counts the bytes that are fetched, also ahead of reads, or sent.
 
         Returns:
             An S3Reader or S3Writer; for text an S3TextReader or S3TextWriter (io.TextIOWrapper) around one.
@@ -312,7 +321,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             check_bucket(name)
         return Mock(self, names)
 
-    @shows(BatchOptions, on_error='raise', keep_results=True)
+    @shows(BatchOptions, on_error='raise', keep_results=True, processes=1)
     def batch(self, size: int = 50, **options: Unpack[BatchOptions]) -> Batch:
         """A bounded pool that runs calls of this connection concurrently. See Batch.
 
@@ -327,11 +336,19 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. The totals grow with the jobs that are submitted.
             journal: A path or an s3po.journal.Journal: what is done is recorded in this file, and a later run with it skips
                 that and continues the rest. See docs/journal.rst. None for no journal.
             verify_skipped: With a journal: check by a HEAD that the store still has an object before its job is skipped.
             replay_callbacks: With a journal: call the callbacks of skipped jobs too.
             fsync: With a journal: synchronise each record with the disk, so that it survives a power cut too.
+            processes: More than 1: this many worker processes carry out the jobs, to use several cores. They are started by
+                `exec`, need no `__main__` guard, and share the batch's size and the limits of the connection. Callbacks run in
+                this process, and so do jobs with open files or iterators, and all jobs of a mock. If a worker process is
+                killed, its jobs run again in another one.
+            receipts: True: each job that ends is recorded, in a temporary file. `batch.report().save(path)` writes the records,
+                and `verify(path)` compares the store with them. Costs about 30 µs a job.
 
         Raises:
             ConfigurationError: An argument is out of its range; or the journal is no journal, of another store or a newer
@@ -383,6 +400,45 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
 
+    def verify(
+        self,
+        receipt: str | os.PathLike[str],
+        *,
+        local: bool = False,
+        prefixes: Iterable[str] | None = None,
+        size: int = 50,
+        extra: Mapping[str, Any] | None = None,
+    ) -> VerifyReport:
+        """Compare the store, or local files, with the records of jobs. No object is downloaded. Blocks until all are compared.
+
+        Each object that a job has uploaded, copied, downloaded or looked at is compared by a HEAD: its size, and its checksum
+        or ETag. The last record about an object counts; of an object that a job has deleted, the deletion. Records of other
+        stores are left out. (If all are of one other store, such as the original of a mirror, they are compared with this one.)
+
+        Args:
+            receipt: The path of a file of records: a receipt (`batch.report().save(path)`), the journal of a batch, or a file
+                that `batch.failed.save()` wrote.
+            local: True: the local files from which the jobs have uploaded, or to which they have downloaded, are compared
+                instead, by size and checksum. Nothing is sent.
+            prefixes: Objects with one of these prefixes that no record names are `extra`. None: all objects in the directory
+                that the recorded keys of a bucket have in common; if they have none, all objects of the bucket. An empty list:
+                extra objects are not looked for.
+            size: How many requests are sent at once.
+            extra: Further parameters of the HEADs by boto3's names, such as keys of SSE-C.
+
+        Returns:
+            What is missing, changed, extra or unproven. `raise_for_differences()` raises VerifyError if there is anything.
+
+        Raises:
+            JobError: A line of the file is broken. The message names the line.
+            LocalError: The file cannot be read.
+            ConfigurationError: The records are of several other stores; or an argument is wrong.
+            S3poError: A listing for extra objects failed.
+        """
+        if local:
+            return verify_files(receipt)
+        return verify_remote(self, receipt, size=size, prefixes=prefixes, extra=extra)
+
     # --- for a batch (s3po.batch.limits.Performer)
 
     @property
@@ -403,6 +459,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def observer(self, observer: Observer | None) -> None:
         self._operations.observer = observer
 
+    def renew_credentials(self) -> None:
+        """Read the credentials again from their source, because the store rejects them. May send requests."""
+        self._wiring.renew_credentials()
+
     @property
     def deletes_sources(self) -> bool:
         """Whether uploads from a path delete the file, unless the call says otherwise."""
@@ -419,6 +479,21 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def request_load(self) -> Callable[[], RequestLoad]:
         """A function that returns the present figures of this thread's requests. Any thread may call it."""
         return self._wiring.governor().load
+
+    @property
+    def is_mocked(self) -> bool:
+        """Whether a mock of moto is active in this process."""
+        return is_mocked()
+
+    def worker_form(self) -> ConnectionForm:
+        """The connection for worker processes; see s3po.batch.processes.Sendable."""
+        given = {name: revealed(value) for name, value in self._arguments.items()}
+        given = {name: value for name, value in given.items() if value is not None}
+        return ConnectionForm(type(self), given, self._settings, self._wiring.key_source)
+
+    def width(self) -> int:
+        """How many requests of this thread may be in flight at once."""
+        return self._operations.width()
 
     def demand_requests(self, width: int) -> None:
         """Allow at least this many requests at once, until release_requests(width)."""

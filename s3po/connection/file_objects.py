@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,8 +15,9 @@ from s3po.connection.arguments import add_conditions, add_content_type, object_h
 from s3po.connection.operations import UPLOADS, Operations
 from s3po.errors import ConfigurationError, DownloadError, UploadError
 from s3po.files import OpenMode, Ranges, S3Reader, S3TextReader, S3TextWriter, S3Writer, file_errors, open_mode
-from s3po.jobs.options import unknown_option
+from s3po.jobs.options import ProgressOption, unknown_option
 from s3po.model import ListEntry, ObjectRef, TransferResult
+from s3po.progress import Reading, check_progress, metered
 from s3po.transfer import upload
 
 __all__ = ['OpenOptions', 'ReadOptions', 'TextReadOptions', 'TextWriteOptions', 'WriteOptions', 'open_object']
@@ -38,6 +40,7 @@ class ReadOptions(TypedDict, total=False):
     extra: Mapping[str, Any] | None
     if_match: str | None
     retries: int | None
+    progress: ProgressOption
 
 
 class WriteOptions(TypedDict, total=False):
@@ -51,6 +54,7 @@ class WriteOptions(TypedDict, total=False):
     if_none_match: str | None
     if_match: str | None
     retries: int | None
+    progress: ProgressOption
 
 
 class TextOptions(TypedDict, total=False):
@@ -97,19 +101,26 @@ def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
         raise ConfigurationError(f'read_ahead must be a whole number of ranges from 0, not {ahead!r}')
     if block_size is not None and not is_whole(block_size, 1):
         raise ConfigurationError(f'block_size must be a whole number of bytes from 1, not {block_size!r}')
+    progress = Reading(options['progress'], operations.width) if options.get('progress') else None
+    observer = None if progress is None else progress.observer
     ranges = Ranges(
         ref=ref,
-        attempts=functools.partial(operations.attempts, ref.bucket, ref.key, options.get('retries'), DownloadError),
+        attempts=functools.partial(operations.attempts, ref.bucket, ref.key, options.get('retries'), DownloadError, observer),
         config=config,
         extra=operations.extra(options.get('extra'), 'GetObject'),
         memory=operations.memory,
         if_match=options.get('if_match'),
     )
-    return S3Reader(
-        ranges,
-        block_size=READ_BLOCK_BYTES if block_size is None else block_size,
-        read_ahead=READ_AHEAD if ahead is None else ahead,
-    )
+    with contextlib.nullcontext() if progress is None else progress:
+        reader = S3Reader(
+            ranges,
+            block_size=READ_BLOCK_BYTES if block_size is None else block_size,
+            read_ahead=READ_AHEAD if ahead is None else ahead,
+            on_close=None if progress is None else progress.close,
+        )
+        if progress is not None:
+            progress.resize(reader.size)
+    return reader
 
 
 def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, options: OpenOptions) -> S3Writer:
@@ -130,12 +141,18 @@ def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
     config = _with_part_bytes(operations.config, options.get('block_size'))
     attempts = functools.partial(operations.attempts, ref.bucket, ref.key, options.get('retries'), UploadError)
 
-    memory = operations.memory
+    memory, progress = operations.memory, options.get('progress')
+    check_progress(progress)
 
     # No reference to the writer, so that an unreferenced writer is garbage collected during an upload.
     def send(source: SizedSource | StreamSource) -> TransferResult:
         with file_errors(str(ref), is_new=if_none_match == '*'):
-            return upload(attempts(), source, config, sent, extra, memory=memory)
+            if not progress:
+                return upload(attempts(), source, config, sent, extra, memory=memory)
+            with metered(progress, operations.width) as tally:
+                result = upload(attempts(observer=tally), source, config, sent, extra, memory=memory)
+                tally.settle(result.size_bytes)
+                return result
 
     return S3Writer(ref, send, part_bytes=config.multipart_chunksize, mode=opened.binary)
 

@@ -76,6 +76,8 @@ class ObjectCalls:
             delete: Delete the file at a path after the store has confirmed the upload; None for the connection's default.
             silent: Return False instead of raising if the transfer fails; None for the connection's default.
             timeout_s: The time limit for all of it; None for no limit.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error.
 
         Returns:
             Size, ETag, version and checksum of the stored object. (False, if silent and failed.)
@@ -139,6 +141,8 @@ class ObjectCalls:
             retries: Retries per request; None for the connection's.
             silent: Return None instead of raising if the transfer fails; None for the connection's default.
             timeout_s: The time limit for all of it; None for no limit.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error.
 
         Returns:
             bytes, or with an encoding a str; with a target a TransferResult. (None, if silent and failed.)
@@ -263,6 +267,8 @@ class ObjectCalls:
         """Carry out a call, for a batch too. Returns its value and figures. Raises its errors; `silent` has no effect here."""
         operations = self._operations
         try:
+            if call.options.get('progress'):
+                return operations.perform_shown(call)
             if call.options.get('timeout_s') is None:
                 return operations.by_name[call.operation](call.ref, call.options)
             return operations.perform_within(call)

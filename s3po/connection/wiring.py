@@ -21,7 +21,7 @@ from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
-from s3po.endpoints.signing_keys import KeySource, fixed_keys, key_source
+from s3po.endpoints.signing_keys import FixedKeys, KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
 from s3po.governor import Governor, RequestLoad, Tokens
 from s3po.http import HTTPClient
@@ -33,6 +33,7 @@ from s3po.transport.wire import Requester, WireTransport
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+    from s3po.endpoints.boto_keys import BotoKeys
     from s3po.transport.boto import BotoTransport
 
 __all__ = ['Wiring']
@@ -64,7 +65,7 @@ class Wiring:
             _HubState.close,
         )
         self._places = Places(settings, self._own_client)
-        self._keys: KeySource | None = fixed_keys(settings)
+        self._keys: FixedKeys | BotoKeys | None = fixed_keys(settings)
         # The buckets whose reason for boto3 was logged.
         self._logged: set[str] = set()
 
@@ -136,6 +137,31 @@ class Wiring:
             return self._settings.endpoint_url
         return _unless_aws(self._own_client().meta.endpoint_url)
 
+    def key_source(self) -> KeySource:
+        """The source of the keys. May make a boto3 client, and send requests for keys."""
+        return self._key_source()
+
+    def renew_credentials(self) -> None:
+        """Read the keys again from their source, because the store rejects them. May send requests.
+
+        Keys that can be refreshed are refreshed before the next request. Keys that were given as arguments stay as they are.
+
+        Raises:
+            CredentialsError: They cannot be read.
+        """
+        if is_mocked() or self._given is not None:
+            return
+        from s3po.endpoints.boto_client import find_credentials, keys_of_client
+
+        settings = self._settings = self._settings.read_again()
+        fixed = fixed_keys(settings)
+        boto = self._hubs.get().boto
+        for source in (self._keys, None if boto is None else keys_of_client(boto.client)):
+            if isinstance(source, FixedKeys):
+                source.renew(source.current if fixed is None else fixed.current)
+            elif source is not None:
+                source.renew(functools.partial(find_credentials, settings))
+
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
         return self._hubs.get().governor
@@ -206,7 +232,7 @@ class Wiring:
                 state.wire = WireTransport(state.requester)
             return state.wire
 
-    def _key_source(self) -> KeySource:
+    def _key_source(self) -> FixedKeys | BotoKeys:
         if self._keys is None:
             self._keys = key_source(self._settings, self._own_client)
         return self._keys

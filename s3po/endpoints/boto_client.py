@@ -30,7 +30,7 @@ from s3po.secrecy import guard_logs, redacted, revealed
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ['build_client', 'build_mocked_client', 'find_region', 'keys_of_client', 'verify_of']
+__all__ = ['build_client', 'build_mocked_client', 'find_credentials', 'find_region', 'keys_of_client', 'verify_of']
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,19 @@ def keys_of_client(client: Any) -> BotoKeys | None:
 def verify_of(client: Any) -> bool | str:
     """Whether a client verifies certificates, or the path of its trusted authorities."""
     found: bool | str = client._endpoint.http_session._verify
+    return found
+
+
+def find_credentials(settings: ClientSettings) -> Any:
+    """The credentials of botocore for these settings; reads the environment and files again.
+
+    Raises:
+        CredentialsError: No credentials were found.
+    """
+    with translated('reading the credentials again'):
+        _, found = _client_of(settings)
+    if found is None:
+        raise CredentialsError(NO_CREDENTIALS)
     return found
 
 

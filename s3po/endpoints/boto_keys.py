@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import gevent.lock
@@ -59,7 +59,7 @@ class BotoKeys:
             inner: botocore's credentials.
             clock: Returns the seconds since a fixed moment.
         """
-        self.can_refresh: Final = isinstance(inner, RefreshableCredentials)
+        self.can_refresh = isinstance(inner, RefreshableCredentials)
         self._inner = inner
         self._clock = clock
         self._locks = PerHub(gevent.lock.RLock)
@@ -87,10 +87,30 @@ class BotoKeys:
         """The most recently used keys; None before the first use. No I/O."""
         return self._last[1]
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """See KeySource."""
+        found: datetime | None = getattr(self._inner, '_expiry_time', None)
+        # NEVER is botocore's form of no expiry.
+        return None if found is None or found.year >= datetime.fromisoformat(NEVER).year else found
+
     def expire(self, keys: Keys | None) -> None:
         """See KeySource. None: the request began before there were any keys, so it was signed with the first ones."""
         if self.can_refresh and (keys or self._first) is self._last[1]:
             self._is_stale = True
+            self._good_until = float('-inf')
+
+    def renew(self, find: Callable[[], Any]) -> None:
+        """Read the keys again from their source: the store rejects them. May block.
+
+        Args:
+            find: Returns botocore's credentials, read again. Not called for keys that can be refreshed.
+        """
+        if self.can_refresh:
+            self.expire(self.last)
+        else:
+            self._inner = find()
+            self.can_refresh = isinstance(self._inner, RefreshableCredentials)
             self._good_until = float('-inf')
 
     def get_frozen_credentials(self) -> Any:

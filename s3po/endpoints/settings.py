@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -82,6 +83,18 @@ class ClientSettings:
     def names_keys(self) -> bool:
         """Whether the source of keys is given, or none are needed, so that botocore does not search for keys."""
         return self.access_key_id is not None or self.credentials is not None or self.anonymous
+
+    def read_again(self) -> ClientSettings:
+        """The same settings, with the keys of `credentials` read again from their source (the environment, files).
+
+        Raises:
+            CredentialsError: They cannot be read.
+        """
+        given = self.credentials
+        if not isinstance(given, Credentials) or given.can_refresh:
+            return self
+        fresh = given.packed().unpack()
+        return dataclasses.replace(self, credentials=fresh, access_key_id=None, secret_access_key=None, session_token=None)
 
     def is_first(self, what: str) -> bool:
         """Whether this is the first call with this argument: to log something once for each connection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from s3po.credentials.keys import Keys
@@ -12,6 +13,8 @@ from s3po.secrecy import revealed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+    from s3po.endpoints.boto_keys import BotoKeys
 
 __all__ = ['FixedKeys', 'KeySource', 'fixed_keys', 'key_source']
 
@@ -34,26 +37,35 @@ class KeySource(Protocol):
     def can_refresh(self) -> bool:
         """Whether expired keys can be replaced by new ones."""
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the current keys expire; None for never. No I/O."""
+
     def expire(self, keys: Keys | None) -> None:
         """Refresh before the next use, if these are still the current keys: the store calls them expired."""
 
 
 class FixedKeys:
-    """Keys that never change."""
+    """Keys that change only with renew()."""
 
     __slots__ = ('current',)
 
     can_refresh: Final = False
+    expires_at: Final = None
 
     def __init__(self, keys: Keys | None) -> None:
         """
         Args:
             keys: The keys; None to send requests unsigned.
         """
-        self.current: Final = keys
+        self.current = keys
 
     def expire(self, keys: Keys | None) -> None:
         """Do nothing: there are no others."""
+
+    def renew(self, keys: Keys | None) -> None:
+        """Replace the keys by those that were read again from their source."""
+        self.current = keys
 
 
 def fixed_keys(settings: ClientSettings) -> FixedKeys | None:
@@ -69,7 +81,7 @@ def fixed_keys(settings: ClientSettings) -> FixedKeys | None:
     return None
 
 
-def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> KeySource:
+def key_source(settings: ClientSettings, client: Callable[[], S3Client]) -> FixedKeys | BotoKeys:
     """The source of a connection's keys.
 
     Args:

@@ -15,7 +15,7 @@ __all__ = ['COPYING', 'DESCRIBING', 'LISTING', 'OPENING', 'READING', 'WRITING', 
 LISTING: Final = frozenset({'extra', 'retries', 'timeout_s'})
 DESCRIBING: Final = frozenset(HeadOptions.__annotations__)
 READING: Final = DESCRIBING | {'if_match', 'config'}
-WRITING: Final = frozenset(UploadOptions.__annotations__) - {'compress', 'delete', 'silent'} | {'config'}
+WRITING: Final = frozenset(UploadOptions.__annotations__) - {'compress', 'delete', 'progress', 'silent'} | {'config'}
 COPYING: Final = frozenset(CopyOptions.__annotations__)
 OPENING: Final = (READING | WRITING) - {'config', 'timeout_s'} | {'read_ahead'}
 

@@ -18,7 +18,9 @@ __all__ = ['Call']
 
 # The names of the object, as arguments.
 REF: Final = ('bucket', 'key', 'version_id')
-_ALL_NAMES: Final = frozenset[str]().union(*NAMES.values())
+# Options that a file of calls does not contain.
+_LEFT_OUT: Final = INTERNAL | {'progress'}
+_ALL_NAMES: Final = frozenset[str]().union(*NAMES.values()) - _LEFT_OUT
 # Options that limit the attempts. The same call with other limits has the same identity.
 LIMITS: Final = frozenset({'retries', 'timeout_s'})
 
@@ -69,9 +71,9 @@ class Call:
     def to_json(self) -> dict[str, Any]:
         """The call in JSON values, with the durable options. The names of the other arguments are in 'lost'.
 
-        Internal options are left out: they are not the caller's.
+        Internal options are left out: they are not the caller's. So is `progress`, which is not part of the work.
         """
-        given = {name: value for name, value in self.options.items() if value is not None and name not in INTERNAL}
+        given = {name: value for name, value in self.options.items() if value is not None and name not in _LEFT_OUT}
         options = {name: durable(name, value) for name, value in given.items()}
         lost = [name for name, value in options.items() if value is LOST]
         # A name that is not a str is invalid, and its job failed.

@@ -81,8 +81,8 @@ def restored(name: str, value: Any) -> Any:
 
 def read_lines(
     path: str | os.PathLike[str], read: Callable[[Any], T], on_error: Callable[[JobError], object] | None = None
-) -> list[T]:
-    """Read a file with one JSON value a line.
+) -> Iterator[T]:
+    """Read a file with one JSON value a line, item by item.
 
     Args:
         path: The file.
@@ -92,17 +92,17 @@ def read_lines(
     Raises:
         JobError: A line is broken; the message names it.
     """
-    found = []
     with open(path, 'rb') as file:
         for number, line in enumerate(file, 1):
             try:
-                found.append(read(json.loads(line)))
+                item = read(json.loads(line))
             except (ValueError, RecursionError, JobError) as error:
                 broken = JobError(f'{os.fspath(path)}, line {number}: {error}')
                 if on_error is None:
                     raise broken from error
                 on_error(broken)
-    return found
+            else:
+                yield item
 
 
 def _absolute(path: Any) -> Any:

@@ -17,12 +17,13 @@ from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar
 
 from s3po.config import MAX_PAGE_KEYS, TransferConfig
 from s3po.jobs.notes import Notes
-from s3po.model import ListEntry, ObjectRef, Outcome
+from s3po.model import ListEntry, ObjectRef, Outcome, ProgressEvent
 
 __all__ = [
     'DEFAULTS',
     'INTERNAL',
     'NAMES',
+    'OBSERVED',
     'ON_BUCKETS',
     'BucketOptions',
     'Copy',
@@ -44,6 +45,7 @@ __all__ = [
     'LoudDownload',
     'LoudText',
     'LoudUpload',
+    'ProgressOption',
     'QuietBinary',
     'QuietDownload',
     'QuietText',
@@ -73,6 +75,8 @@ class Writable(Protocol):
 Key = str | ListEntry
 Keys = Iterable[str | ListEntry | ObjectRef]
 StrPath = str | os.PathLike[str]
+# A function for the progress, or True for a display.
+ProgressOption = bool | Callable[[ProgressEvent], object] | None
 # The target of a download.
 Target = StrPath | Writable
 
@@ -100,6 +104,7 @@ class _Upload(TypedDict, total=False):
     retries: int | None
     delete: bool | None
     timeout_s: float | None
+    progress: ProgressOption
 
 
 class UploadOptions(_Upload, _Silent, total=False):
@@ -123,6 +128,7 @@ class _Download(TypedDict, total=False):
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None
+    progress: ProgressOption
 
 
 class DownloadFileOptions(_Download, _Silent, total=False):
@@ -326,6 +332,8 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     'create_bucket': BucketOptions,
     'delete_bucket': BucketOptions,
 }
+# The operations that report to an observer of their own.
+OBSERVED: Final = frozenset(operation for operation, kind in _OPTIONS.items() if 'observer' in kind.__annotations__)
 # The operations on a bucket, not on one object.
 ON_BUCKETS: Final = frozenset({'list', 'delete_many', 'create_bucket', 'delete_bucket'})
 # Options for other rooms of s3po. They are objects of this process.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from s3po.body import remove_kept
 from s3po.body.local import close_file, local_errors
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, JobError, S3poError
@@ -194,6 +195,4 @@ def _discard(kept: Kept, connection: Discarding | None) -> None:
     if kept.upload is not None and connection is not None:
         connection.abort_upload(kept.bucket, kept.key, kept.upload.upload_id)
     if kept.download is not None:
-        with local_errors('remove', kept.download.path):
-            if os.path.lexists(kept.download.path):
-                os.unlink(kept.download.path)
+        remove_kept(kept.download.path)

@@ -47,7 +47,7 @@ class Kept:
             to = said.get('to') or said
             self.bucket, self.key = to['bucket'], to['key']
         if state == 'intent':
-            self.intent_at = note['at']
+            self.upload, self.intent_at = None, note['at']
         elif state == 'created':
             self.upload, self.intent_at = UploadNote(**note, parts={}), None
         elif state == 'part' and self.upload is not None:
@@ -90,15 +90,14 @@ class JobNotes:
         return self.upload is not None or self.download is not None
 
     def intend(self) -> None:
-        self.writer.note('intent', {'at': time.time()}, begins=True)
+        # Of several intents without an id, the first one counts.
+        at = time.time() if self.intent_at is None else self.intent_at
+        self.writer.note('intent', {'at': at}, begins=True)
+        self.upload, self.intent_at = None, at
 
     def created(self, upload: UploadNote) -> None:
-        said = {
-            'upload_id': upload.upload_id,
-            'source': upload.source,
-            'part_bytes': upload.part_bytes,
-            'own_id': upload.own_id,
-        }
+        said = asdict(upload)
+        del said['parts']
         self.writer.note('created', said, begins=True)
         self.upload, self.intent_at = replace(upload, parts=dict(upload.parts)), None
 

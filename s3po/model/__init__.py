@@ -1,6 +1,7 @@
 """Frozen values: names of objects, the store's descriptions of them, results of transfers. No I/O."""
 
 from s3po.model.entries import Described, ListEntry, ObjectInfo, Prefix
+from s3po.model.events import ProgressEvent
 from s3po.model.refs import (
     BucketRef,
     ObjectRef,
@@ -25,6 +26,7 @@ __all__ = [
     'Outcome',
     'Part',
     'Prefix',
+    'ProgressEvent',
     'TransferResult',
     'UnusableRef',
     'bucket_ref_of',

@@ -24,7 +24,7 @@ from s3po.runtime.changes import Changes
 from s3po.runtime.cleanups import GRACE_S, CleanUps
 from s3po.runtime.descriptors import affordable, give_up_idle, patiently
 from s3po.runtime.forks import Task, disowned_in_child, leave_child, process, spawn, under_way, watched
-from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload
+from s3po.runtime.greenlets import Captured, PerHub, WorkKilled, isolated, offload, outlast
 from s3po.runtime.hubs import destroy_ended_hubs, note_hub
 from s3po.runtime.locks import wait_until
 from s3po.runtime.monitor import Watch, watch_hub
@@ -51,6 +51,7 @@ __all__ = [
     'note_hub',
     'offload',
     'other_threads_run',
+    'outlast',
     'patch',
     'patch_all',
     'patiently',

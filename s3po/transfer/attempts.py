@@ -154,6 +154,9 @@ class Attempts:
     def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
         """Report bytes; see Observer.moved. Callers check `observer` first, to save the call."""
 
+    def sized(self, operation: str, size_bytes: int) -> None:
+        """Report the size of the object; see Observer.sized. Callers check `observer` first."""
+
     def _report_failure(self, error: Exception, operation: str, part_number: int | None) -> None:
         """Report a failed attempt."""
 
@@ -251,6 +254,9 @@ class ObservedAttempts(Attempts):
     def moved(self, operation: str, size_bytes: int, part_number: int | None = None) -> None:
         if size_bytes:
             report(self.observer.moved, self._activity(operation, part_number), size_bytes)
+
+    def sized(self, operation: str, size_bytes: int) -> None:
+        report(self.observer.sized, self._activity(operation, None), size_bytes)
 
     def _observed(self, operation: str, part_number: int | None, run: Callable[[], T]) -> T:
         activity = self._activity(operation, part_number)

@@ -10,12 +10,14 @@ from typing import Final
 from s3po.checksum import has_md5_form
 from s3po.config import TransferConfig
 from s3po.errors import IntegrityError
+from s3po.jobs.notes import Notes
 from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
 from s3po.plan import Plan, plan_copy
 from s3po.s3 import Extra, Headers, Stored
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
+from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
 
 __all__ = ['carried', 'check_copy', 'copy_object']
 
@@ -40,6 +42,7 @@ def copy_object(
     headers: Headers,
     tagging: str,
     extra: Extra,
+    notes: Notes | None = None,
 ) -> TransferResult:
     """Copy an object within the store; the data is not downloaded. Blocks until the store has confirmed it.
 
@@ -51,6 +54,7 @@ def copy_object(
         headers: Headers of the new object in place of the source's; none keeps the source's.
         tagging: The source's tags as a query string, for a copy in parts; '' for none.
         extra: The caller's further parameters.
+        notes: The journal's notes about the job; as for upload().
 
     Raises:
         UploadError: The retries were used up. Nothing is published and no multipart upload is left.
@@ -58,9 +62,11 @@ def copy_object(
     """
     began = time.monotonic()
     plan = plan_copy(info.size_bytes, config)
+    if notes is not None and not plan.is_multipart:
+        forget_uploads(notes, attempts, extra)
     name = (source.bucket, source.key, source.version_id)
     if plan.is_multipart:
-        stored = _copy_parts(attempts, name, info, plan, config, carried(info, headers, tagging), extra)
+        stored = _copy_parts(attempts, name, info, plan, config, carried(info, headers, tagging), extra, notes)
     else:
         copy = functools.partial(
             attempts.transport.copy_object,
@@ -112,7 +118,19 @@ def _copy_parts(
     config: TransferConfig,
     headers: Mapping[str, str],
     extra: Extra,
+    notes: Notes | None,
 ) -> Stored:
+    record: UploadRecord | None = None
+    begun: Begun | None = None
+    if notes is not None:
+        version = f'copy of {name[0]}/{name[1]} {name[2]} {info.etag} {info.size_bytes}'
+        record = UploadRecord(notes, source_of(version, attempts, headers, extra), plan.part_bytes)
+        # Of the source's bytes nothing is known here.
+        found = begun_upload(notes, attempts, extra, record, [part.size_bytes for part in plan], lambda _: False)
+        if isinstance(found, Stored):
+            return found
+        begun = found
+
     def pieces() -> Iterator[Piece]:
         for part in plan:
             yield part.number, part.size_bytes, functools.partial(send, part.number, (part.offset, part.stop))
@@ -129,7 +147,7 @@ def _copy_parts(
             extra=extra,
         )
 
-    upload = MultipartUpload(attempts, headers, extra, operation='UploadPartCopy')
+    upload = MultipartUpload(attempts, headers, extra, operation='UploadPartCopy', record=record, begun=begun)
     stored, _ = upload.run(pieces(), width=lambda: config.max_concurrency, before_complete=lambda: None)
     return stored
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from s3po.body import SizedSource
 from s3po.errors import NoSuchBucket, NotFound, ResponseError
 from s3po.jobs.notes import Notes, PartNote, UploadNote
 from s3po.model import CompletedPart, ObjectInfo
@@ -103,14 +102,21 @@ class Begun:
     parts: Mapping[int, CompletedPart] = field(default_factory=dict)
 
 
-def source_of(source: SizedSource, attempts: Attempts, headers: Headers, extra: Extra) -> str:
-    """UploadNote.source: the version of the source, and a digest of what else the upload is made of; '' for no version."""
-    version = source.version()
+def source_of(version: str, attempts: Attempts, headers: Headers, extra: Extra, *, is_unsettled: bool = False) -> str:
+    """UploadNote.source: the version of the source, and a digest of what else the upload is made of.
+
+    Args:
+        version: Identifies the bytes; '' for a source that cannot be read again.
+        attempts: Has the checksum algorithm.
+        headers: Headers of the object.
+        extra: The caller's further parameters.
+        is_unsettled: Whether the source may change without another version.
+    """
     if not version:
         return ''
     sent = [sorted(headers.items()), sorted(extra.items()), attempts.guard.default]
     digest = hashlib.blake2b(json.dumps(sent, default=repr).encode(errors='surrogatepass'), digest_size=12).hexdigest()
-    return f'{version} {digest}' + (UNSETTLED if source.can_change_unseen else '')
+    return f'{version} {digest}' + (UNSETTLED if is_unsettled else '')
 
 
 def begun_upload(

@@ -72,6 +72,8 @@ def upload(
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
     if isinstance(source, SizedSource):
         size_bytes, parts = source.size_bytes, 1
+        if attempts.observer is not None:
+            attempts.sized('PutObject', size_bytes)
         if size_bytes <= config.multipart_chunksize:
             # One part at most, so one request, whatever the threshold.
             if size_bytes <= UNCOUNTED_BYTES:
@@ -166,6 +168,8 @@ class _Upload:
         if not source.fill(1):
             return self._put(first), first.size_bytes, 1
         stream = _Stream(source, config, first, PartsInMemory(self._room, config.max_concurrency))
+        # Its bytes are freed when it was sent.
+        del first
         multipart = self._multipart(None if self._notes is None else UploadRecord(self._notes))
         try:
             stored, parts = multipart.run(
@@ -180,6 +184,8 @@ class _Upload:
         short_bytes = min(SHORT_STREAM_BYTES, part_bytes)
         self._room.fit(short_bytes)
         if source.fill(short_bytes):
+            # The first piece may be larger.
+            self._room.grow(max(0, min(source.held_bytes, part_bytes) - short_bytes))
             self._room.fit(part_bytes)
         return source.next_chunk(part_bytes)
 
@@ -211,7 +217,9 @@ class _Upload:
         """The record of this upload in a journal, and what an earlier attempt has left of it."""
         if self._notes is None:
             return None, None
-        record = UploadRecord(self._notes, source_of(source, self._attempts, self._headers, self._extra), plan.part_bytes)
+        is_unsettled = source.can_change_unseen
+        version = source_of(source.version(), self._attempts, self._headers, self._extra, is_unsettled=is_unsettled)
+        record = UploadRecord(self._notes, version, plan.part_bytes)
 
         def is_equal(part: CompletedPart) -> bool:
             return has_bytes(chunks[part.number - 1], part.checksum, part.etag, is_encrypted=part.is_encrypted)
@@ -281,13 +289,21 @@ class _Stream:
     def pieces(self, attempts: Attempts, extra: Extra) -> Iterator[Piece]:
         """Read the stream and return its parts one by one."""
         for number in itertools.count(1):
-            chunk = self._next_chunk(number)
-            if not chunk.size_bytes:
+            piece = self._piece(attempts, extra, number)
+            if piece is None:
                 return
-            self._number = number + 1
-            self.size_bytes += chunk.size_bytes
-            send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
-            yield number, chunk.size_bytes, send
+            yield piece
+            # Without a reference here, its bytes are freed when it was sent.
+            del piece
+
+    def _piece(self, attempts: Attempts, extra: Extra, number: int) -> Piece | None:
+        chunk = self._next_chunk(number)
+        if not chunk.size_bytes:
+            return None
+        self._number = number + 1
+        self.size_bytes += chunk.size_bytes
+        send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
+        return number, chunk.size_bytes, send
 
     def _next_chunk(self, number: int) -> Chunk:
         if self._first is not None:

@@ -38,6 +38,7 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[str, str, int | None]] = []
         self.numbers: list[int] = []
+        self.sizes: list[int] = []
         self.errors: list[BaseException | None] = []
 
     def _record(self, event: str, activity: Activity) -> None:
@@ -46,6 +47,9 @@ class Recorder:
 
     def began(self, activity: Activity) -> None:
         self._record('began', activity)
+
+    def sized(self, activity: Activity, size_bytes: int) -> None:
+        self.sizes.append(size_bytes)
 
     def moved(self, activity: Activity, size_bytes: int) -> None:
         self._record('moved', activity)
@@ -266,7 +270,7 @@ def test_failing_observer(memory: MemoryTransport, caplog: pytest.LogCaptureFixt
 
 def test_no_observer(memory: MemoryTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an observer, nothing is reported."""
-    for module in ('s3po.transfer.attempts', 's3po.batch.running', 's3po.batch.batch'):
+    for module in ('s3po.transfer.attempts', 's3po.batch.running', 's3po.batch.counting'):
         monkeypatch.delattr(f'{module}.report')
     connection = s3po.Connection(transport=memory, config=IN_PARTS)
     with connection.batch(2) as batch:

@@ -30,6 +30,7 @@ class Performer:
         self.performed: list[str] = []
         self.running = 0
         self.peak = 0
+        self.renewals = 0
         self.gate = gevent.event.Event()
         self.demands: list[int] = []
         self.cleaned: list[str] = []
@@ -56,6 +57,12 @@ class Performer:
             raise
         finally:
             self.running -= 1
+
+    def width(self) -> int:
+        return 8
+
+    def renew_credentials(self) -> None:
+        self.renewals += 1
 
     def memory_budget(self) -> MemoryBudget:
         return MemoryBudget(256 * MIB)

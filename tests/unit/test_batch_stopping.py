@@ -225,9 +225,10 @@ def test_error_names_what_was_not_started(performer: Performer) -> None:
         batch.raise_for_errors()
     batch.close()
 
-    how = '1 job not started: batch.not_started.save(path), then conn.retry_failed(path)'
-    assert str(caught.value).endswith(how)
-    assert how in str(batch.report())
+    how = 'batch.not_started.save(path), then conn.retry_failed(path)'
+    why = 'DeadlineExceeded: the batch was not done within its timeout_s of 0.05 s'
+    assert str(caught.value).endswith(f'; 1 job not started ({why}): {how}')
+    assert f'; 1 job not started: {how}' in str(batch.report())
     assert caught.value.not_started is batch.not_started
     assert [job.exception for job in jobs] == [batch.failed[0].error, batch.not_started[0].error]
 

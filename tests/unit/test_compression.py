@@ -622,7 +622,7 @@ def test_batch(memory_conn: s3po.Connection, tmp_path: pathlib.Path, coding: str
 def test_failed_jobs(memory_conn: s3po.Connection, memory: MemoryTransport, tmp_path: pathlib.Path) -> None:
     """Failed jobs are saved with these options, and can be retried."""
     (tmp_path / 'source').write_bytes(TEXT)
-    memory.fault = Faults('PutObject', None, *[NetworkError('reset')] * 4)
+    memory.fault = Faults('PutObject', None, *[NetworkError('reset')] * 8)
     with memory_conn.batch(4, on_error='collect') as batch:
         batch.upload_file(BUCKET, 'key', tmp_path / 'source', compress='zlib')
         batch.download_file(BUCKET, 'none', tmp_path / 'target', decompress=True, max_decompressed_size=5)

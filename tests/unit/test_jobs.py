@@ -225,7 +225,7 @@ def test_broken_line(tmp_path: pathlib.Path, line: bytes) -> None:
     (tmp_path / 'f').write_bytes(b'\n'.join([good, good, line, good]))
 
     with pytest.raises(JobError, match=r'/f, line 3: '):
-        read_lines(tmp_path / 'f', Call.from_json)
+        list(read_lines(tmp_path / 'f', Call.from_json))
 
 
 def test_identity() -> None:

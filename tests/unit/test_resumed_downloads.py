@@ -29,9 +29,12 @@ DATA = noise(4 * PART + 11)
 CONFIG = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=1)
 
 
-@pytest.fixture(params=[False, True], ids=['ETags', 'checksums'])
+BOTH = pytest.mark.parametrize('memory', [False, True], ids=['ETags', 'checksums'], indirect=True)
+
+
+@pytest.fixture
 def memory(memory: MemoryTransport, request: pytest.FixtureRequest) -> MemoryTransport:
-    memory.keeps_checksums = request.param
+    memory.keeps_checksums = getattr(request, 'param', True)
     with s3po.Connection(transport=memory, config=CONFIG) as conn:
         conn.upload(BUCKET, 'key', DATA)
     memory.calls.clear()
@@ -118,6 +121,7 @@ def check(target: pathlib.Path, notes: MemoryNotes, data: bytes = DATA) -> None:
     assert MemoryNotes(notes.file).download is None
 
 
+@BOTH
 def test_only_what_is_missing(memory: MemoryTransport, fetches: Fetches, notes: MemoryNotes, target: pathlib.Path) -> None:
     """The next run fetches the missing parts, without a request for the whole object."""
     fails(memory, fetches, target, notes)
@@ -270,6 +274,7 @@ def test_other_settings(
     check(target, notes)
 
 
+@BOTH
 def test_killed_after_the_last_part(
     memory: MemoryTransport, fetches: Fetches, notes: MemoryNotes, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,8 +330,6 @@ def test_killed_after_the_rename(
 
 def test_mismatch_of_the_whole(memory: MemoryTransport, fetches: Fetches, notes: MemoryNotes, target: pathlib.Path) -> None:
     """Noted bytes that are not those of the object are found by the comparison of the whole, and fetched again."""
-    if not memory.keeps_checksums:
-        pytest.skip('the store has no checksum')
     fails(memory, fetches, target, notes)
     # The notes are of the damaged bytes.
     noted = MemoryNotes(notes.file)
@@ -342,8 +345,6 @@ def test_mismatch_of_the_whole(memory: MemoryTransport, fetches: Fetches, notes:
 
 def test_mismatch_that_stays(memory: MemoryTransport, fetches: Fetches, notes: MemoryNotes, target: pathlib.Path) -> None:
     """If the object never matches its checksum, nothing is left."""
-    if not memory.keeps_checksums:
-        pytest.skip('the store has no checksum')
     fails(memory, fetches, target, notes)
     noted = MemoryNotes(notes.file)
     assert noted.download is not None

@@ -33,9 +33,12 @@ class Killed(BaseException):
     """Ends a run as a SIGKILL would: nothing is cleaned up."""
 
 
-@pytest.fixture(params=[False, True], ids=['ETags', 'checksums'])
+BOTH = pytest.mark.parametrize('memory', [False, True], ids=['ETags', 'checksums'], indirect=True)
+
+
+@pytest.fixture
 def memory(memory: MemoryTransport, request: pytest.FixtureRequest) -> MemoryTransport:
-    memory.keeps_checksums = request.param
+    memory.keeps_checksums = getattr(request, 'param', True)
     return memory
 
 
@@ -83,6 +86,7 @@ def check(memory: MemoryTransport, data: bytes = DATA) -> None:
     assert memory.store.uploads(BUCKET) == []
 
 
+@BOTH
 @pytest.mark.parametrize('kind', ['bytes', 'path', 'bytearray'])
 def test_parts_are_not_sent_again(memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path, kind: str) -> None:
     """The next run sends only what the store does not have, and the whole object is verified."""
@@ -100,6 +104,7 @@ def test_parts_are_not_sent_again(memory: MemoryTransport, notes: MemoryNotes, p
     assert MemoryNotes(notes.file).upload is None
 
 
+@BOTH
 def test_part_that_was_in_flight(memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path) -> None:
     """A part that the store has and the notes have not is compared, and not sent again."""
     fails(memory, path, notes)
@@ -115,6 +120,7 @@ def test_part_that_was_in_flight(memory: MemoryTransport, notes: MemoryNotes, pa
     check(memory)
 
 
+@BOTH
 def test_store_that_forgets_a_part(memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path) -> None:
     """The notes alone are not trusted: a part that the store does not list, or lists otherwise, is sent again."""
     fails(memory, path, notes)
@@ -268,6 +274,7 @@ def die_at_the_end(
     assert memory.store.uploads(BUCKET) == []
 
 
+@BOTH
 def test_completed_before_the_kill(
     memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,3 +451,24 @@ def test_without_a_journal(memory: MemoryTransport, path: pathlib.Path) -> None:
     send(memory, path, None)
 
     assert memory.count('ListParts') == memory.count('ListMultipartUploads') == 0
+
+
+def test_copy_in_parts(memory: MemoryTransport, notes: MemoryNotes) -> None:
+    """A copy in parts is continued too."""
+    config = s3po.TransferConfig(multipart_copy_threshold=PART, multipart_copy_chunksize=PART, max_concurrency=1)
+    conn = s3po.Connection(transport=memory, config=config, retry=impatient())
+    conn.upload(BUCKET, 'from', DATA)
+
+    def copy() -> Any:
+        options = {'to_bucket': BUCKET, 'to_key': 'key', 'notes': MemoryNotes(notes.file)}
+        return conn.perform(Call('copy', ref_of(BUCKET, 'from'), options)).value
+
+    memory.fault = Faults('UploadPartCopy', 4, *[ServerError('500')] * 4)
+    with pytest.raises(UploadError):
+        copy()
+    memory.calls.clear()
+
+    copy()
+
+    assert [part for operation, _, part in memory.calls if operation == 'UploadPartCopy'] == [4, 5]
+    check(memory)

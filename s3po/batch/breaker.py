@@ -1,0 +1,343 @@
+"""Stops sending requests that are bound to fail: one circuit breaker for each scope of a batch.
+
+A scope is what fails as a whole: the credentials of the connection, a bucket, an operation on a bucket, a file system. After
+several failures in a row its jobs are set aside, one remedy is tried, and one job probes. If the probe succeeds, the others
+follow. If it fails in the same way, the scope stops: its other jobs are not started. Other scopes are not affected.
+
+Invariant: while a scope is held up, a probe is under way, or the next job of the scope becomes the probe. So no job waits for
+ever.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import gevent
+import gevent.event
+
+from s3po.batch.job import Job
+from s3po.batch.workers import WorkerPool
+from s3po.errors import AccessDenied, BreakerOpen, CredentialsError, CredentialsExpired, LocalError, NoSuchBucket, TransferError
+from s3po.runtime import Task
+from s3po.s3.status import EXPIRED_CODES
+
+__all__ = ['Breaker']
+
+log = logging.getLogger(__name__)
+
+# How many failures in a row hold up a scope.
+LIMIT: Final = 5
+# S3 refuses requests for missing keys with AccessDenied where listing is not allowed, so more of these are needed.
+ACCESS_LIMIT: Final = 20
+# From the last of these failures to the probe: other clients may create the bucket, and failed downloads free their space.
+PAUSE_S: Final = 0.5
+# The longest time for reading the credentials again.
+REMEDY_S: Final = 30.0
+# How many jobs of a scope are set aside; then the workers wait.
+MAX_ASIDE: Final = 10_000
+# How many scopes with failures are watched; then all that are not held up are forgotten.
+MAX_SCOPES: Final = 1000
+
+CREDENTIALS: Final = 'credentials'
+BUCKET: Final = 'bucket'
+ACCESS: Final = 'access'
+DISK: Final = 'disk'
+# The kind of a scope, and what it applies to.
+Key = tuple[Any, ...]
+
+# Codes of AccessDenied that mean that the store rejects the keys, whatever the request.
+REJECTED_CODES: Final = EXPIRED_CODES | {
+    'InvalidAccessKeyId',
+    'SignatureDoesNotMatch',
+    'InvalidClientTokenId',
+    'RequestExpired',
+}
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class _State(enum.Enum):
+    CLOSED = enum.auto()
+    PAUSED = enum.auto()
+    PROBING = enum.auto()
+    STOPPED = enum.auto()
+
+
+class _Scope:
+    """One scope that has failures.
+
+    Attributes:
+        key: Its kind, and what it applies to.
+        name: Its name in messages.
+        failures: The failures in a row.
+        error: The last of them.
+        state: CLOSED: jobs are carried out. PAUSED and PROBING: they are set aside. STOPPED: they end.
+        aside: The jobs that were set aside.
+        probe: The job that probes; None for none.
+        has_changed: Set when the jobs are no longer set aside.
+        reason: The error of its jobs, once it has stopped.
+    """
+
+    __slots__ = ('aside', 'error', 'failures', 'has_changed', 'key', 'name', 'probe', 'reason', 'state')
+
+    def __init__(self, key: Key, name: str) -> None:
+        self.key = key
+        self.name = name
+        self.failures = 0
+        self.error: Exception | None = None
+        self.state = _State.CLOSED
+        self.aside: collections.deque[Job] = collections.deque()
+        self.probe: Job | None = None
+        self.has_changed = gevent.event.Event()
+        self.reason: BreakerOpen | None = None
+
+    @property
+    def limit(self) -> int:
+        """How many failures in a row hold it up."""
+        return ACCESS_LIMIT if self.key[0] is ACCESS else LIMIT
+
+    def is_closed_to(self, job: Job) -> bool:
+        """Whether the job must wait."""
+        if self.state is _State.PAUSED:
+            return True
+        return self.state is _State.PROBING and self.probe is not None and self.probe is not job
+
+
+class Breaker:
+    """The circuit breaker of one batch."""
+
+    def __init__(
+        self,
+        workers: WorkerPool,
+        *,
+        renew_credentials: Callable[[], object],
+        end: Callable[[Job, BreakerOpen], None],
+        stop: Callable[[BreakerOpen], None],
+        watch: Callable[[Breaker | None], None],
+    ) -> None:
+        """
+        Args:
+            workers: The workers of the batch.
+            renew_credentials: Reads the credentials of the connection again from their source.
+            end: Ends a job that is not carried out.
+            stop: Stops the batch.
+            watch: Called with the breaker when jobs have to pass it, and with None when they no longer have to.
+        """
+        self._workers = workers
+        self._renew_credentials = renew_credentials
+        self._end = end
+        self._stop_batch = stop
+        self._set_watch = watch
+        self._scopes: dict[Key, _Scope] = {}
+        self._tasks: set[Task] = set()
+
+    def admits(self, job: Job) -> bool:
+        """Whether a job may be carried out now. Otherwise it was set aside, or has ended. May wait."""
+        while True:
+            scopes = [scope for key in self._keys(job) if (scope := self._scopes.get(key)) is not None]
+            for scope in scopes:
+                if scope.reason is not None:
+                    self._end(job, scope.reason)
+                    return False
+            held = next((scope for scope in scopes if scope.is_closed_to(job)), None)
+            if held is None:
+                break
+            if len(held.aside) < MAX_ASIDE:
+                held.aside.append(job)
+                self._workers.set_aside(job)
+                return False
+            held.has_changed.clear()
+            held.has_changed.wait()
+        for scope in scopes:
+            if scope.state is _State.PROBING:
+                scope.probe = job
+        return True
+
+    def refusal(self, job: Job) -> BreakerOpen | None:
+        """The error that stopped a scope of the job; None if none has stopped."""
+        found = (self._scopes.get(key) for key in self._keys(job))
+        return next((scope.reason for scope in found if scope is not None and scope.reason is not None), None)
+
+    def succeeded(self, job: Job) -> None:
+        """A job has succeeded: its scopes work."""
+        for key in list(self._keys(job)):
+            scope = self._scopes.get(key)
+            if scope is not None and scope.state is not _State.STOPPED:
+                del self._scopes[key]
+                self._reopen(scope)
+        self._watch()
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """A job has failed."""
+        found = _classified(job, error)
+        if found is None:
+            return
+        key, name = found
+        scope = self._scopes.get(key)
+        if scope is None:
+            if len(self._scopes) >= MAX_SCOPES:
+                self._scopes = {key: scope for key, scope in self._scopes.items() if scope.state is not _State.CLOSED}
+            scope = self._scopes[key] = _Scope(key, name)
+            self._watch()
+        scope.failures += 1
+        scope.error = error
+        if scope.state is _State.PROBING and scope.probe is job:
+            self._stop(scope)
+        elif scope.state is _State.CLOSED and scope.failures >= scope.limit:
+            self._pause(scope)
+
+    def left(self, job: Job) -> None:
+        """A job has ended, or was cancelled: if it was a probe without a result, another one probes."""
+        for scope in list(self._scopes.values()):
+            if scope.probe is job and scope.state is _State.PROBING:
+                self._probe(scope)
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        for task in list(self._tasks):
+            task.end_later()
+
+    def _keys(self, job: Job) -> Iterator[Key]:
+        """The scopes of a job."""
+        call = job.call
+        if call is None or call.options.get('to') is not None:
+            # A copy to another store may fail because of either.
+            return
+        yield (CREDENTIALS,)
+        yield BUCKET, job.ref.bucket
+        if 'to_bucket' in call.options:
+            yield BUCKET, call.options['to_bucket']
+        yield ACCESS, job.ref.bucket, _plain_operation(job)
+        if any(key[0] is DISK for key in self._scopes) and (device := _device_of(job)) is not None:
+            yield DISK, device
+
+    def _pause(self, scope: _Scope) -> None:
+        scope.state = _State.PAUSED
+        log.warning(
+            '%s: %d jobs in a row have failed; the others wait for one that probes: %s', scope.name, scope.failures, scope.error
+        )
+        task = Task(self._mend, scope)
+        self._tasks.add(task)
+        task.link(self._tasks.discard)
+        task.start()
+
+    def _mend(self, scope: _Scope) -> None:
+        """Try the remedy of a scope, then let one job probe."""
+        try:
+            gevent.sleep(PAUSE_S)
+            if scope.key[0] is CREDENTIALS and scope.state is _State.PAUSED:
+                with gevent.Timeout(REMEDY_S, TimeoutError(f'the credentials were not read within {REMEDY_S:.0f} s')):
+                    self._renew_credentials()
+        except Exception as error:  # noqa: BLE001  (the caller's source of keys may raise anything; the probe tells)
+            log.warning('%s: reading them again has failed: %s', scope.name, error)
+        finally:
+            if scope.state is _State.PAUSED:
+                scope.state = _State.PROBING
+                self._probe(scope)
+
+    def _probe(self, scope: _Scope) -> None:
+        """Let one job of those that wait probe. If none waits, the next job that comes is the probe."""
+        scope.probe = None
+        while scope.aside:
+            job = scope.aside.popleft()
+            if job in self._workers.aside and not job.has_ended:
+                scope.probe = job
+                self._workers.bring_back(job)
+                break
+        scope.has_changed.set()
+
+    def _reopen(self, scope: _Scope) -> None:
+        if scope.state is not _State.CLOSED:
+            log.warning('%s: a job has succeeded; the batch goes on with it', scope.name)
+        scope.state = _State.CLOSED
+        scope.probe = None
+        while scope.aside:
+            self._workers.bring_back(scope.aside.popleft())
+        scope.has_changed.set()
+
+    def _stop(self, scope: _Scope) -> None:
+        reason = BreakerOpen(
+            f'{scope.name}: stopped after {scope.failures} failures. {_advice(scope)}. The last one: {scope.error}'
+        )
+        reason.__cause__ = scope.error
+        scope.state = _State.STOPPED
+        scope.reason = reason
+        scope.probe = None
+        log.error('%s', reason)
+        while scope.aside:
+            job = scope.aside.popleft()
+            self._workers.aside.pop(job, None)
+            if not job.has_ended:
+                self._end(job, reason)
+                self.left(job)
+        scope.has_changed.set()
+        if scope.key[0] is CREDENTIALS:
+            self._stop_batch(reason)
+
+    def _watch(self) -> None:
+        self._set_watch(self if self._scopes else None)
+
+
+def _classified(job: Job, error: Exception) -> tuple[Key, str] | None:
+    """The scope whose fault an error is, and its name; None for an error of the job alone."""
+    call = job.call
+    if call is None or call.options.get('to') is not None:
+        return None
+    found = error.__cause__ if isinstance(error, TransferError) else error
+    bucket = job.ref.bucket
+    if isinstance(found, CredentialsError | CredentialsExpired) or (
+        isinstance(found, AccessDenied) and found.code in REJECTED_CODES
+    ):
+        return (CREDENTIALS,), 'the credentials of the connection'
+    if isinstance(found, NoSuchBucket):
+        bucket = call.options.get('to_bucket', bucket)
+        return (BUCKET, bucket), f'bucket {bucket}'
+    if isinstance(found, AccessDenied):
+        operation = _plain_operation(job)
+        return (ACCESS, bucket, operation), f'{operation} in bucket {bucket}'
+    if isinstance(found, LocalError) and found.errno in FULL and (device := _device_of(job)) is not None:
+        return (DISK, device), f'the file system of {found.filename}'
+    return None
+
+
+def _plain_operation(job: Job) -> str:
+    return job.operation.removesuffix('_file')
+
+
+def _device_of(job: Job) -> int | None:
+    """The file system of a download's target (st_dev); None if the target is no path."""
+    call = job.call
+    if call is None or not job.operation.startswith('download'):
+        return None
+    target = call.options.get('path', call.options.get('target'))
+    if not isinstance(target, str | bytes | os.PathLike):
+        return None
+    try:
+        path = os.path.abspath(os.fsdecode(target))
+    except (TypeError, ValueError, OSError):
+        return None
+    while True:
+        path, before = os.path.dirname(path), path
+        try:
+            return os.stat(path).st_dev
+        except (OSError, ValueError):
+            # Directories that do not exist yet are created by the download.
+            if path == before:
+                return None
+
+
+def _advice(scope: _Scope) -> str:
+    """What was tried, and what the user can do."""
+    kind = scope.key[0]
+    if kind is CREDENTIALS:
+        return 'They were read again from their source, and one more job failed; give new credentials'
+    if kind is BUCKET:
+        return 'One more job was tried; create the bucket, or correct its name'
+    if kind is DISK:
+        return 'One more job was tried; free some space'
+    return 'One more job was tried; check the permissions of these keys'

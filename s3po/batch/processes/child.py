@@ -1,0 +1,216 @@
+"""Starts a worker process, and ends it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+from gevent import monkey
+
+from s3po.batch.processes.channel import READ_EVENT, Channel, Message
+from s3po.config import KIB
+from s3po.runtime import disowned_in_child
+
+__all__ = ['WorkerProcess']
+
+# How much of a worker's standard error is kept for messages.
+KEPT_BYTES: Final = 8 * KIB
+READ_BYTES: Final = 64 * KIB
+# The interval at which an ending process is polled.
+POLL_S: Final = 0.005
+# A worker that has not ended after this time is killed. Its own limit (serving.LAST_S) is shorter.
+KILL_AFTER_S: Final = 12.0
+
+# Native, also in a patched program. Popen of gevent forks in Python, and so would run the handlers of forks.
+_Popen: Any = monkey.get_original('subprocess', 'Popen')
+_socket: Any = monkey.get_original('socket', 'socket')
+
+
+class WorkerProcess:
+    """One worker process, and the jobs that it has.
+
+    Attributes:
+        pid: Its process id.
+        jobs: What was sent and not answered, by number.
+        is_ready: Whether it has started.
+        channel: The messages to it and from it.
+    """
+
+    def __init__(
+        self,
+        on_messages: Callable[[WorkerProcess, list[Message]], object],
+        on_end: Callable[[WorkerProcess], object],
+    ) -> None:
+        """
+        Args:
+            on_messages: Called in the event loop with messages of the process.
+            on_end: Called in the event loop when the process has closed its socket.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        self.jobs: dict[int, Any] = {}
+        self.is_ready = False
+        ours, theirs = _pair()
+        said, saying = _pair()
+        try:
+            self._process = _Popen(
+                [sys.executable, '-P', '-m', 's3po.worker', str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=saying.fileno(),
+                stderr=saying.fileno(),
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, 'PYTHONPATH': _python_path()},
+                # Ctrl-C in a terminal goes to all processes of the foreground group. The parent decides what it means.
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            said.close()
+            raise
+        finally:
+            theirs.close()
+            saying.close()
+        self.pid: int = self._process.pid
+        self.channel = Channel(ours, lambda messages: on_messages(self, messages), lambda: on_end(self))
+        self._said = _Said(said, self)
+        disowned_in_child(self)
+
+    def __repr__(self) -> str:
+        return f'<WorkerProcess pid={self.pid} jobs={len(self.jobs)} {"ready" if self.is_ready else "starting"}>'
+
+    def started(self) -> None:
+        """It is ready: from now on, its standard error is passed on."""
+        self.is_ready = True
+        self._said.pass_on()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the process has ended. Returns False if it has not ended in time."""
+        until = time.monotonic() + timeout_s
+        while self._process.poll() is None:
+            if time.monotonic() > until:
+                return False
+            gevent.sleep(POLL_S)
+        return True
+
+    def end(self) -> None:
+        """End the process, which may finish its clean-up, and wait for it; kill it if it takes too long."""
+        self.channel.finish()
+        if not self.wait(KILL_AFTER_S):
+            self._process.kill()
+            self.wait(1.0)
+        self.close()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self.channel.close()
+        self._said.close()
+
+    def how_it_ended(self) -> str:
+        """How the process has ended, with the end of its standard error, for a message."""
+        status = self._process.poll()
+        if status is None:
+            how = 'has closed its socket'
+        elif status < 0:
+            with contextlib.suppress(ValueError):
+                status = signal.Signals(-status).name
+            how = f'was killed by {status}'
+        else:
+            how = f'has ended with status {status}'
+        text = self._said.text()
+        return f'worker process {self.pid} {how}' + (f': {text}' if text and not self.is_ready else '')
+
+    def disown(self) -> None:
+        """In a forked child: close the copies of the sockets. The process is the parent's."""
+        self.channel.disown()
+        self._said.disown()
+        # Else Popen warns that the process still runs.
+        self._process.returncode = 0
+
+
+class _Said:
+    """What a worker process writes to its standard output and error."""
+
+    def __init__(self, sock: Any, worker: WorkerProcess) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._worker = worker
+        self._is_passed_on = self._is_closed = False
+        self._kept: collections.deque[bytes] = collections.deque()
+        self._watcher: Any = gevent.get_hub().loop.io(sock.fileno(), READ_EVENT)
+        self._watcher.start(self._read)
+
+    def text(self) -> str:
+        """The last of it."""
+        if not self._is_closed:
+            self._read()
+        return b''.join(self._kept)[-KEPT_BYTES:].decode(errors='backslashreplace').strip()
+
+    def pass_on(self) -> None:
+        """Print it, and all that follows."""
+        self._is_passed_on = True
+        while self._kept:
+            _print(self._kept.popleft())
+
+    def close(self) -> None:
+        """Print what is left, and close the socket."""
+        if not self._is_closed:
+            self._read()
+        self._close()
+
+    def disown(self) -> None:
+        """Close the copy of the socket in a forked child."""
+        self._is_closed = True
+        self._sock.close()
+
+    def _close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._watcher.close()
+            self._sock.close()
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b''
+        if not data:
+            self._close()
+        elif self._is_passed_on:
+            _print(data)
+        else:
+            self._kept.append(data)
+            while sum(map(len, self._kept)) > KEPT_BYTES + READ_BYTES:
+                self._kept.popleft()
+
+
+def _print(data: bytes) -> None:
+    # None in a program without a console, and anything in a notebook.
+    if sys.stderr is not None:
+        with contextlib.suppress(Exception):
+            sys.stderr.write(data.decode(errors='backslashreplace'))
+            sys.stderr.flush()
+
+
+def _pair() -> tuple[Any, Any]:
+    """A native pair of sockets: gevent's are handled differently when they are passed to a process."""
+    import _socket as native
+
+    ours, theirs = native.socketpair()
+    return _socket(fileno=ours.detach()), _socket(fileno=theirs.detach())
+
+
+def _python_path() -> str:
+    """PYTHONPATH with which the process finds the same modules in the same order: also s3po in a checkout."""
+    found = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
+    return os.pathsep.join(dict.fromkeys(path for path in found if os.pathsep not in path))

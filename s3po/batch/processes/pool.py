@@ -1,0 +1,325 @@
+"""Carries out calls in worker processes: a Layer of s3po.batch.running."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+import gevent.event
+import gevent.lock
+
+from s3po.batch.job import Job
+from s3po.batch.limits import Performer, WorkerForm
+from s3po.batch.processes.channel import Message
+from s3po.batch.processes.child import WorkerProcess
+from s3po.batch.processes.messages import Fields, packed_call, packed_error, unpacked_error, unpacked_outcome
+from s3po.batch.processes.relays import NotesRelay, Sequence, pass_on, state_of
+from s3po.batch.workers import Interruption
+from s3po.checks import is_seconds
+from s3po.errors import Cancelled, DeadlineExceeded, WorkerLost
+from s3po.jobs import Call
+from s3po.model import Outcome
+from s3po.observer import Observer
+from s3po.runtime import GRACE_S, CleanUps, outlast, process, spawn
+
+__all__ = ['ProcessPool']
+
+log = logging.getLogger(__name__)
+
+# A job whose workers were lost this often fails.
+MAX_LOST: Final = 2
+# How long the end of a lost process is awaited, for its status.
+STATUS_S: Final = 1.0
+# How long leaving the batch waits for the ends of the worker processes. Usually they take less.
+CLOSE_S: Final = 0.25
+# A worker ends a call at its timeout_s. If it does not, the parent ends it so much later.
+LATE_S: Final = 0.1
+
+ANSWERS: Final = frozenset({'done', 'failed', 'yours'})
+
+
+class _Sent:
+    """A call that a worker process carries out, for the greenlet that waits for it.
+
+    Attributes:
+        answer: The answer; None before it has arrived.
+        greenlet: The greenlet.
+        late: Set by the answer, if the greenlet was interrupted and waits for the end of the clean-up.
+        notes: Writes the notes of the call to the journal; None without a journal.
+        observer: The call's own observer; None for none.
+    """
+
+    __slots__ = ('answer', 'greenlet', 'late', 'notes', 'observer')
+
+    def __init__(self, notes: NotesRelay | None, observer: Observer | None) -> None:
+        self.answer: Message | None = None
+        self.greenlet: Any = gevent.getcurrent()
+        self.late: gevent.event.Event | None = None
+        self.notes = notes
+        self.observer = observer
+
+    def take(self, answer: Message) -> None:
+        """Take the answer, and continue with the greenlet. Called in the event loop."""
+        self.answer = answer
+        if self.late is None:
+            self.greenlet.switch()
+        else:
+            self.late.set()
+
+
+class ProcessPool:
+    """A performer of calls for one batch. Belongs to the batch's thread.
+
+    The processes are started with the first call. Calls that cannot be sent, and all calls while a mock is active, are carried
+    out in this process.
+    """
+
+    def __init__(self, connection: Performer, size: int, processes: int, max_memory: int | None) -> None:
+        """
+        Args:
+            connection: Carries out what the worker processes cannot.
+            size: The number of calls at once, in all processes together.
+            processes: The number of worker processes; at most `size` are started.
+            max_memory: The limit of all of them together; None for the connection's.
+
+        Raises:
+            ConfigurationError: The connection cannot be sent to other processes.
+        """
+        self._connection = connection
+        self._count = min(processes, size)
+        self._width = -(-size // self._count)
+        self._max_memory = max_memory
+        self._form: WorkerForm | None = None if connection.is_mocked else connection.worker_form()
+        # The working directory of the processes.
+        self._directory = os.getcwd()
+        self._workers: list[WorkerProcess] = []
+        self._starting = gevent.lock.RLock()
+        self._failure = ''
+        self._is_closed = False
+        self._numbers = itertools.count()
+        self._cleanups = CleanUps()
+        self._process = process.mark
+        # Reports the events of requests, in their order.
+        self._events = Sequence()
+        self._is_observed = False
+
+    def __repr__(self) -> str:
+        return f'<ProcessPool {self._workers}>'
+
+    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+        """Carry out a call in a worker process; if that is lost, again in another one; or in this process, by `perform`.
+
+        Raises:
+            WorkerLost: Two worker processes were lost, or none can be started.
+            BaseException: The error of the call.
+        """
+        fields = None if self._connection.is_mocked else packed_call(call, self._directory)
+        if fields is None:
+            return perform(call)
+        timeout_s = call.options.get('timeout_s')
+        if timeout_s is None or not is_seconds(timeout_s):
+            return self._carry_out(call, fields, perform)
+        late = DeadlineExceeded(f'{call}: not done within its timeout_s of {timeout_s} s')
+        with gevent.Timeout(timeout_s + LATE_S, late):
+            return self._carry_out(call, fields, perform)
+
+    def close(self) -> None:
+        """End the worker processes. Waits for a moment; then the rest happens in the background."""
+        self._is_closed = True
+        workers = list(self._workers)
+        if workers:
+            doing = f'the end of the worker processes {", ".join(str(worker.pid) for worker in workers)}'
+            self._cleanups.run(lambda: gevent.joinall([spawn(worker.end) for worker in workers]), doing, patience_s=CLOSE_S)
+
+    def _carry_out(self, call: Call, fields: Fields, perform: Callable[[Call], Outcome]) -> Outcome:
+        lost: list[str] = []
+        while True:
+            worker = self._least_loaded()
+            answer = self._ask(worker, call, fields)
+            kind = answer[0]
+            if kind == 'done':
+                return unpacked_outcome(answer[2], call)
+            if kind == 'failed':
+                raise unpacked_error(answer[2])
+            if kind == 'yours':
+                return perform(call)
+            if worker.is_ready:
+                lost.append(answer[2])
+            if len(lost) == MAX_LOST:
+                pids = tuple(int(text.split()[2]) for text in lost)
+                raise WorkerLost(f'{call}: {" and ".join(lost)} while it was carried out', pids=pids)
+
+    def _ask(self, worker: WorkerProcess, call: Call, fields: Fields) -> Message:
+        """Send a call to a worker process, and wait for the answer."""
+        options = call.options
+        notes, observer = options.get('notes'), options.get('observer')
+        sent = _Sent(None if notes is None else NotesRelay(notes), observer)
+        extras = None if notes is observer is None else (state_of(notes), observer is not None)
+        number = next(self._numbers)
+        worker.jobs[number] = sent
+        worker.channel.send(('job', number, fields, extras))
+        hub = gevent.get_hub()
+        try:
+            while sent.answer is None:
+                hub.switch()
+        except BaseException as error:
+            if self._process is process.mark:
+                _stop(worker, number, sent, error)
+            raise
+        return sent.answer
+
+    def _least_loaded(self) -> WorkerProcess:
+        if len(self._workers) < self._count or not self._workers:
+            self._staff()
+        best = self._workers[0]
+        for worker in self._workers:
+            if len(worker.jobs) < len(best.jobs):
+                best = worker
+        return best
+
+    def _staff(self) -> None:
+        """Start the processes that are missing."""
+        with self._starting:
+            if self._is_closed:
+                raise Cancelled('the batch is closed, and its worker processes have ended')
+            if self._failure and not self._workers:
+                raise WorkerLost(self._failure)
+            if self._form is None:
+                # The batch was made while a mock was active.
+                self._form = self._connection.worker_form()
+            if len(self._workers) < self._count:
+                hello = {
+                    **self._form.packed(self._count, self._max_memory),
+                    'width': self._width,
+                    'is_observed': self._connection.observer is not None,
+                    'levels': _levels(),
+                    'parent': os.getpid(),
+                }
+                while len(self._workers) < self._count:
+                    self._start(hello)
+
+    def _start(self, hello: dict[str, Any]) -> None:
+        try:
+            worker = WorkerProcess(self._receive, self._lose)
+        except OSError as error:
+            self._count = len(self._workers)
+            self._failure = f'a worker process cannot be started: {error}'
+            if not self._workers:
+                raise WorkerLost(self._failure) from error
+            log.warning('%s; the batch continues with %d', self._failure, self._count)
+            return
+        worker.channel.send(('hello', pickle.dumps(hello)))
+        self._workers.append(worker)
+
+    # --- called in the event loop
+
+    def _receive(self, worker: WorkerProcess, messages: list[Message]) -> None:
+        jobs = worker.jobs
+        for message in messages:
+            kind, number = message[0], message[1]
+            if kind in ANSWERS:
+                sent = jobs.pop(number, None)
+                if sent is None:
+                    continue
+                if sent.notes is None and not self._is_observed:
+                    sent.take(message)
+                else:
+                    self._take_in_order(sent, message)
+            elif kind == 'note':
+                if number in jobs and jobs[number].notes is not None:
+                    jobs[number].notes.put(message, worker.channel.send)
+            elif kind == 'event':
+                observer = self._connection.observer if number is None else jobs[number].observer if number in jobs else None
+                if observer is not None:
+                    self._is_observed = True
+                    self._events.add(functools.partial(pass_on, observer, message))
+            elif kind == 'log':
+                _log(number)
+            elif kind == 'keys':
+                spawn(self._renew_keys, worker, number, message[2])
+            elif kind == 'ready':
+                worker.started()
+
+    def _take_in_order(self, sent: _Sent, answer: Message) -> None:
+        """Take an answer after all notes of the call are written and all events are reported."""
+
+        def take() -> None:
+            # In the event loop: from a greenlet, the switch to another one would not return.
+            gevent.get_hub().loop.run_callback(sent.take, answer)
+
+        if sent.notes is None:
+            self._events.add(take)
+        else:
+            sent.notes.sequence.add(lambda: self._events.add(take))
+
+    def _renew_keys(self, worker: WorkerProcess, request: int, known: Any) -> None:
+        try:
+            assert self._form is not None
+            worker.channel.send(('keys', request, self._form.keys(known), None))
+        except Exception as error:  # noqa: BLE001  (the error of the calls that need the keys)
+            worker.channel.send(('keys', request, None, packed_error(error)))
+
+    def _lose(self, worker: WorkerProcess) -> None:
+        if worker in self._workers:
+            self._workers.remove(worker)
+        if not self._is_closed:
+            spawn(self._bury, worker)
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        """Take the jobs of a worker process that has ended back."""
+        worker.wait(STATUS_S)
+        how = worker.how_it_ended()
+        worker.close()
+        if worker.is_ready:
+            log.warning('%s; its %d jobs are carried out again by another one', how, len(worker.jobs))
+        else:
+            self._count = len(self._workers)
+            self._failure = f'a worker process could not start: {how}'
+            if self._workers:
+                log.warning('%s; the batch continues with %d', self._failure, self._count)
+        jobs, worker.jobs = worker.jobs, {}
+
+        def give_back() -> None:
+            for number, sent in jobs.items():
+                sent.take(('lost', number, how))
+
+        gevent.get_hub().loop.run_callback(give_back)
+
+
+def _stop(worker: WorkerProcess, number: int, sent: _Sent, error: BaseException) -> None:
+    """Interrupt a call in its worker process, and wait for the end of its clean-up for a moment.
+
+    Raises:
+        BaseException: A graver exception than `error`, which was raised meanwhile.
+    """
+    reason = error.reason if isinstance(error, Interruption) else Cancelled(f'interrupted by {type(error).__name__}')
+    sent.late = gevent.event.Event()
+    worker.channel.send(('stop', number, packed_error(reason)))
+    # The event loop may not run again.
+    worker.channel.flush()
+    graver = outlast(sent.late.wait, error, patience_s=GRACE_S)
+    if graver is not None and graver is not error:
+        raise graver
+
+
+def _levels() -> dict[str, int]:
+    """The levels of all loggers that have one."""
+    loggers = logging.root.manager.loggerDict
+    found = {
+        name: logger.level for name, logger in list(loggers.items()) if isinstance(logger, logging.Logger) and logger.level
+    }
+    return {'': logging.root.level, **found}
+
+
+def _log(fields: dict[str, Any]) -> None:
+    """Log a record of a worker process, as one of this process."""
+    record = logging.makeLogRecord(fields)
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)

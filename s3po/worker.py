@@ -1,0 +1,32 @@
+"""`python -m s3po.worker`: a worker process of a batch with `processes=`. Started by s3po, with one end of a socket pair.
+
+python -m s3po.worker DESCRIPTOR
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from gevent import monkey
+
+from s3po.batch.processes.serving import Serving
+
+__all__ = ['main']
+
+
+def main() -> None:
+    """Carry out calls of the parent process until it closes the socket."""
+    # The parent decides what Ctrl-C means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    native: Any = monkey.get_original('socket', 'socket')
+    try:
+        sock = native(fileno=int(sys.argv[1]))
+    except (IndexError, ValueError, OSError):
+        sys.exit('s3po.worker is started by a batch with processes=N, not by hand')
+    Serving(sock).run()
+
+
+if __name__ == '__main__':
+    main()

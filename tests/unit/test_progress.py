@@ -1,0 +1,514 @@
+"""Progress: what the function gets, when, and that it cannot harm a transfer. The clock is real; no duration is asserted."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pathlib
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+import s3po
+from s3po.config import MIB
+from s3po.errors import ConfigurationError, NetworkError
+from s3po.jobs import Call
+from s3po.model import ObjectRef, ProgressEvent
+from s3po.observer import Activity
+from s3po.progress import Meter, displays, meter, metered, size_of
+from s3po.progress.displays import Line, Lines, RichBar, WidgetBar, display, text_of
+from tests.support.memory import MemoryTransport
+
+REF = ObjectRef(bucket='bucket', key='key')
+ACTIVITY = Activity(operation='GetObject', bucket='bucket', key='key')
+PART = 5 * MIB
+IN_PARTS = s3po.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+
+
+def width() -> int:
+    return 8
+
+
+def event(**fields: Any) -> ProgressEvent:
+    given = {
+        'jobs_done': 12,
+        'jobs_total': 50,
+        'bytes_done': 3 * MIB,
+        'bytes_total': 8 * MIB,
+        'failed': 1,
+        'in_flight': 5,
+        'width': 8,
+        'seconds': 2.0,
+        'bytes_per_s': 1.5 * MIB,
+        'jobs_per_s': 6.0,
+        'eta_s': 3.3,
+    }
+    return ProgressEvent(**{**given, **fields})
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events at once, instead of after 0.1 s."""
+    monkeypatch.setattr(meter, 'EVERY_S', 0.0)
+
+
+@pytest.fixture
+def events() -> list[ProgressEvent]:
+    return []
+
+
+@pytest.fixture
+def conn(memory: MemoryTransport) -> s3po.Connection:
+    return s3po.Connection(transport=memory, config=IN_PARTS, retries=2)
+
+
+# --- counting
+
+
+def test_one_transfer(events: list[ProgressEvent]) -> None:
+    with metered(events.append, width) as tally:
+        tally.sized(ACTIVITY, 10)
+        tally.moved(ACTIVITY, 4)
+        gevent.sleep(0.01)
+        tally.settle(10)
+
+    first, last = events[0], events[-1]
+    assert (first.bytes_done, first.bytes_total, first.jobs_done, first.jobs_total, first.in_flight) == (4, 10, 0, 1, 1)
+    assert (last.bytes_done, last.bytes_total, last.jobs_done, last.failed, last.in_flight) == (10, 10, 1, 0, 0)
+    assert [each.is_last for each in events].count(True) == 1
+    assert last.is_last
+    assert last.eta_s == 0.0
+    assert last.width == 8
+
+
+def test_a_failed_transfer(events: list[ProgressEvent]) -> None:
+    """Its bytes are taken back, also from the total."""
+    with pytest.raises(NetworkError), metered(events.append, width, 10) as tally:
+        tally.moved(ACTIVITY, 4)
+        raise NetworkError('lost')
+
+    assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].failed, events[-1].jobs_done) == (0, 0, 1, 1)
+
+
+def test_totals_are_unknown_until_all_sizes_are_known() -> None:
+    found: list[ProgressEvent] = []
+    counted = Meter(found.append, width)
+    small, large = counted.add(5), counted.add(None)
+
+    assert counted._event(is_last=False).bytes_total is None
+    with large:
+        large.sized(ACTIVITY, 7)
+
+        assert counted._event(is_last=False).bytes_total == 12
+
+        large.settle(8)
+    large.end(has_failed=False)
+    small.end(has_failed=True)
+
+    assert counted._event(is_last=False).bytes_total == 8
+    counted.close()
+
+
+def test_a_job_that_is_carried_out_twice() -> None:
+    counted = Meter(lambda _: None, width)
+    tally = counted.add(5)
+    with pytest.raises(NetworkError), tally:
+        tally.moved(ACTIVITY, 3)
+        raise NetworkError('lost')
+    with tally:
+        tally.moved(ACTIVITY, 5)
+        tally.settle(5)
+    tally.end(has_failed=False)
+    tally.end(has_failed=True)
+    # A part that was cancelled reports later.
+    tally.moved(ACTIVITY, -5)
+
+    last = counted._event(is_last=True)
+    assert (last.bytes_done, last.bytes_total, last.jobs_done, last.failed, last.in_flight) == (5, 5, 1, 0, 0)
+    counted.close()
+
+
+def test_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is that of the last five seconds; the last event has the average."""
+    clock = [100.0]
+    monkeypatch.setattr(meter, 'monotonic', lambda: clock[0])
+    counted = Meter(lambda _: None, width)
+    tally = counted.add(1000)
+    for second in range(10):
+        clock[0] += 1
+        tally.moved(ACTIVITY, 10 if second < 5 else 50)
+        found = counted._event(is_last=False)
+
+    assert found.bytes_per_s == 50
+    assert found.eta_s == (1000 - 300) / 50
+    assert counted._event(is_last=True).bytes_per_s == 30
+
+    tally.moved(ACTIVITY, -300)
+
+    assert counted._event(is_last=False).bytes_per_s == 0
+    assert counted._event(is_last=False).eta_s is None
+    counted.close()
+
+
+def test_remaining_time_of_jobs_without_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(meter, 'monotonic', lambda: clock[0])
+    counted = Meter(lambda _: None, width)
+    tallies = [counted.add(0) for _ in range(4)]
+    clock[0] += 2
+    tallies[0].end(has_failed=False)
+
+    found = counted._event(is_last=False)
+    assert (found.jobs_per_s, found.eta_s, found.bytes_total) == (0.5, 6.0, 0)
+    counted.close()
+
+
+# --- the function
+
+
+def test_at_most_ten_a_second(monkeypatch: pytest.MonkeyPatch, events: list[ProgressEvent]) -> None:
+    """There is one event per interval, however many bytes move."""
+    monkeypatch.setattr(meter, 'EVERY_S', 0.1)
+    with metered(events.append, width) as tally:
+        for _ in range(1000):
+            tally.moved(ACTIVITY, 1)
+            gevent.sleep(0)
+
+    assert len(events) <= 1 + events[-1].seconds / 0.1
+
+
+def test_an_error_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: ProgressEvent) -> None:
+        raise ValueError('mine')
+
+    with metered(fail, width) as tally:
+        for _ in range(3):
+            tally.moved(ACTIVITY, 1)
+            gevent.sleep(0.01)
+
+    assert [record.message.partition(';')[0] for record in caplog.records] == ['the progress function failed']
+    assert 'mine' in caplog.text
+
+
+def test_a_slow_function_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, 'CLOSE_S', 0.0)
+    done = gevent.event.Event()
+    seen: list[bool] = []
+
+    def wait(found: ProgressEvent) -> None:
+        seen.append(found.is_last)
+        done.wait()
+
+    with metered(wait, width) as tally:
+        tally.moved(ACTIVITY, 1)
+        gevent.sleep(0.01)
+
+    assert seen == [False]
+
+    done.set()
+    gevent.sleep(0.01)
+
+    assert seen == [False, True]
+
+
+def test_nothing_is_left_of_a_meter_that_is_not_closed(monkeypatch: pytest.MonkeyPatch, events: list[ProgressEvent]) -> None:
+    """Its greenlet ends when nothing happens any more, and begins again with the next byte."""
+    monkeypatch.setattr(meter, 'UNCHANGED_EVERY_S', 0.0)
+    counted = Meter(events.append, width)
+    tally = counted.add(5)
+    assert counted._ticker is not None
+    counted._ticker.join(10)
+
+    assert counted._ticker.dead
+
+    tally.moved(ACTIVITY, 5)
+    assert counted._ticker is not None
+    counted._ticker.join(10)
+
+    assert events[-1].bytes_done == 5
+
+
+@pytest.mark.parametrize('wrong', ['yes', 1, {'function': 'os:getcwd'}])
+def test_wrong_argument(conn: s3po.Connection, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match='progress must be True, or a function'):
+        conn.upload('bucket', 'key', b'data', progress=wrong)
+    with pytest.raises(ConfigurationError, match='progress must be True, or a function'):
+        conn.batch(2, progress=wrong)
+
+
+# --- of a connection
+
+
+@pytest.mark.parametrize('size_bytes', [1000, 11 * MIB])
+def test_upload_and_download(
+    conn: s3po.Connection, events: list[ProgressEvent], tmp_path: pathlib.Path, size_bytes: int
+) -> None:
+    data = b'x' * size_bytes
+    (tmp_path / 'file').write_bytes(data)
+    calls: list[Callable[[], object]] = [
+        lambda: conn.upload('bucket', 'key', data, progress=events.append),
+        lambda: conn.upload('bucket', 'key', iter([data]), progress=events.append),
+        lambda: conn.upload_file('bucket', 'key', tmp_path / 'file', progress=events.append),
+        lambda: conn.download('bucket', 'key', progress=events.append),
+        lambda: conn.download_file('bucket', 'key', tmp_path / 'target', progress=events.append, timeout_s=60),
+    ]
+    for call in calls:
+        events.clear()
+        call()
+
+        assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (size_bytes, size_bytes, True)
+
+
+def test_no_progress_calls_nothing(conn: s3po.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meter, '__init__', lambda *_: pytest.fail('there is no progress'))
+    with conn.batch(2) as batch:
+        batch.upload('bucket', 'key', b'data', progress=None)
+        batch.upload('bucket', 'key', b'data', progress=False)
+    conn.upload('bucket', 'key', b'data')
+
+
+def test_batch(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
+    """Sizes of uploads are known at once; copies and deletions count too; so do failures."""
+    with conn.batch(3, progress=events.append, on_error='collect') as batch:
+        for number in range(5):
+            batch.upload('bucket', f'key{number}', b'12345')
+        batch.wait()
+        batch.download('bucket', 'key0')
+        batch.copy('bucket', 'key0', 'bucket', 'copy')
+        batch.delete('bucket', 'key1')
+        batch.download('bucket', 'missing')
+
+    last = events[-1]
+    assert (last.jobs_done, last.jobs_total, last.failed, last.in_flight) == (9, 9, 1, 0)
+    assert (last.bytes_done, last.bytes_total) == (35, 35)
+    assert [each.is_last for each in events].count(True) == 1
+    assert 'observer' not in batch.failed[0].options
+
+
+def test_batch_that_is_cancelled(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
+    gate = gevent.event.Event()
+    with conn.batch(1, progress=events.append) as batch:
+        batch.upload('bucket', 'key', b'12345', callback=lambda _: gate.wait())
+        batch.upload('bucket', 'key', b'12345')
+        gevent.sleep(0.01)
+        gevent.spawn_later(0.01, gate.set)
+        batch.cancel(grace_s=10)
+
+    assert (events[-1].jobs_done, events[-1].failed, events[-1].bytes_done, events[-1].bytes_total) == (2, 1, 5, 5)
+
+
+def test_job_with_its_own(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
+    own: list[ProgressEvent] = []
+    with conn.batch(1, progress=events.append) as batch:
+        batch.upload('bucket', 'key', b'12345', progress=own.append)
+        batch.upload('bucket', 'key', b'12345')
+
+    assert (own[-1].bytes_done, own[-1].jobs_total) == (5, 1)
+    assert (events[-1].bytes_done, events[-1].jobs_total) == (10, 2)
+
+
+def test_calls_in_files_have_no_progress() -> None:
+    call = Call('upload_file', REF, {'path': '/a', 'progress': print})
+
+    assert call.to_json()['options'].keys() == {'path'}
+    assert call.to_json()['lost'] == []
+    assert call.identity == Call('upload_file', REF, {'path': '/a'}).identity
+
+
+@pytest.mark.parametrize(
+    ('operation', 'options', 'size_bytes'),
+    [
+        ('delete', {}, 0),
+        ('download', {}, None),
+        ('copy', {}, None),
+        ('upload', {'source': b'abc'}, 3),
+        ('upload', {'source': memoryview(b'abc').cast('B')}, 3),
+        ('upload', {'source': 'abc'}, 3),
+        ('upload', {'source': 'äöü'}, None),
+        ('upload', {'source': io.BytesIO(b'abc')}, None),
+        ('upload', {'source': b'abc', 'compress': 'gzip'}, None),
+        ('upload', {'source': pathlib.Path('/no/such/file')}, None),
+        ('upload_file', {'path': '/proc/cpuinfo'}, None),
+        ('upload_file', {'path': __file__}, pathlib.Path(__file__).stat().st_size),
+        ('upload_file', {'path': 'a\0b'}, None),
+    ],
+)
+def test_size_of(operation: str, options: dict[str, Any], size_bytes: int | None) -> None:
+    assert size_of(Call(operation, REF, options)) == size_bytes
+
+
+@pytest.mark.parametrize('size_bytes', [1000, 11 * MIB])
+def test_files(conn: s3po.Connection, events: list[ProgressEvent], size_bytes: int) -> None:
+    with conn.open('bucket', 'key', 'wb', progress=events.append) as writer:
+        writer.write(b'x' * size_bytes)
+
+    assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (size_bytes, size_bytes, True)
+
+    events.clear()
+    with conn.open('bucket', 'key', progress=events.append) as reader:
+        gevent.sleep(0.01)
+
+        assert events[-1].bytes_total == size_bytes
+
+        while reader.read(PART):
+            pass
+
+    assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (size_bytes, size_bytes, True)
+
+
+def test_files_that_fail(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
+    with pytest.raises(FileNotFoundError):
+        conn.open('bucket', 'missing', progress=events.append)
+
+    assert (events[-1].failed, events[-1].is_last) == (1, True)
+
+    events.clear()
+    with pytest.raises(ValueError, match='mine'), conn.open('bucket', 'key', 'wb', progress=events.append) as writer:
+        writer.write(b'x' * PART)
+        gevent.sleep(0.01)
+        raise ValueError('mine')
+
+    assert (events[-1].failed, events[-1].is_last, events[-1].bytes_done) == (1, True, 0)
+
+    with pytest.raises(ConfigurationError, match='progress must be True'):
+        conn.open('bucket', 'key', 'wb', progress='yes')  # type: ignore[call-overload]  # the mistake of a caller
+
+
+# --- displays
+
+
+def test_text() -> None:
+    assert text_of(event()) == '12 of 50 jobs, 3.0 of 8.0 MiB, 1.5 MiB/s, 1 failed, 0:03 left'
+    assert text_of(event(bytes_total=None, failed=0, eta_s=None)) == '12 of 50 jobs, 3.0 MiB, 1.5 MiB/s'
+    assert text_of(event(jobs_total=1, failed=0, is_last=True, seconds=3725.0)) == '3.0 of 8.0 MiB, 1.5 MiB/s, 1:02:05 in all'
+    assert (
+        text_of(event(bytes_done=0, bytes_total=0, eta_s=61.0, failed=0))
+        == '12 of 50 jobs, 0.0 of 0.0 MiB, 6 jobs/s, 1:01 left'
+    )
+
+
+def test_lines() -> None:
+    """A line every ten seconds, and one at the end."""
+    stream = io.StringIO()
+    lines = Lines(stream)
+    for seconds in (1.0, 9.9, 10.1, 19.0, 20.2):
+        lines(event(seconds=seconds))
+    lines(event(seconds=21.0, is_last=True))
+
+    assert stream.getvalue().count('\n') == 3
+    assert stream.getvalue().startswith('s3po: 12 of 50 jobs')
+
+
+def test_line() -> None:
+    """The rest of a longer line is overwritten."""
+    stream = io.StringIO()
+    line = Line(stream)
+    line(event())
+    line(event(bytes_total=None, failed=0, eta_s=None))
+    line(event(is_last=True))
+
+    first, second, last = stream.getvalue().split('\r')[1:]
+    assert len(second) == len(first)
+    assert last.endswith('in all\n')
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_rich_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TERM', 'xterm')
+    stream = Terminal()
+    monkeypatch.setattr(sys, 'stderr', stream)
+    bar = display()
+    for fields in ({}, {'bytes_total': None}, {'jobs_total': 1, 'bytes_total': None}, {'is_last': True}):
+        bar(event(**fields))
+
+    assert isinstance(bar, RichBar)
+    assert '12 of 50 jobs' in stream.getvalue()
+
+
+def test_two_rich_bars() -> None:
+    """If a display of rich is active, a second bar writes lines, whatever version of rich."""
+    from rich.errors import LiveError
+
+    stream = Terminal()
+    bar = RichBar(stream)
+
+    def refuse() -> None:
+        raise LiveError('only one')
+
+    bar._bar.start = refuse  # type: ignore[method-assign]  # as older versions do
+    bar(event(is_last=True))
+
+    assert stream.getvalue().startswith('s3po: 12 of 50 jobs')
+
+
+def test_terminal_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    monkeypatch.setitem(sys.modules, 'rich.console', None)
+
+    assert isinstance(display(), Line)
+
+
+def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'stderr', io.StringIO())
+
+    assert isinstance(display(), Lines)
+
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    monkeypatch.setenv('TERM', 'dumb')
+
+    assert isinstance(display(), Lines)
+
+
+def test_without_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without a console (pythonw) has none."""
+    monkeypatch.setattr(sys, 'stderr', None)
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+
+    display()(event(is_last=True))
+
+
+def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    ipython: Any = types.ModuleType('IPython')
+    ipython.get_ipython = type('ZMQInteractiveShell', (), {})
+    ipython.display = types.ModuleType('IPython.display')
+    ipython.display.display = shown.append
+    widgets: Any = types.ModuleType('ipywidgets')
+    widgets.FloatProgress = widgets.Label = widgets.HBox = lambda *children, **_: types.SimpleNamespace(children=children)
+    monkeypatch.setitem(sys.modules, 'IPython', ipython)
+    monkeypatch.setitem(sys.modules, 'IPython.display', ipython.display)
+    monkeypatch.setitem(sys.modules, 'ipywidgets', widgets)
+    bar = display()
+    bar(event())
+    bar(event(bytes_done=8 * MIB, is_last=True))
+
+    assert isinstance(bar, WidgetBar)
+    assert len(shown) == 1
+    assert bar._bar.value == 1.0
+    assert bar._text.value.endswith('in all')
+
+    monkeypatch.setitem(sys.modules, 'ipywidgets', None)
+
+    assert isinstance(display(), Line)
+
+
+def test_a_display_of_a_transfer(
+    conn: s3po.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, 'stderr', stream)
+    with caplog.at_level(logging.WARNING):
+        conn.upload('bucket', 'key', b'12345', progress=True)
+
+    assert stream.getvalue().startswith('s3po: 0.0 of 0.0 MiB')
+    assert not caplog.records
+    assert displays.LINE_EVERY_S == 10
