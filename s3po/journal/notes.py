@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from s3po.errors import (
@@ -102,18 +102,16 @@ class JobNotes:
         self.upload, self.intent_at = replace(upload, parts=dict(upload.parts)), None
 
     def confirmed(self, part: PartNote) -> None:
-        self.writer.note('part', asdict(part), begins=False)
+        self.writer.note('part', _fields(part), begins=False)
         if self.upload is not None:
             _parts(self.upload)[part.number] = part
 
     def opened(self, download: DownloadNote) -> None:
-        said = asdict(download)
-        del said['ranges']
-        self.writer.note('opened', said, begins=True)
+        self.writer.note('opened', _fields(download, 'ranges'), begins=True)
         self.download = download
 
     def received(self, part: RangeNote) -> None:
-        self.writer.note('range', asdict(part), begins=False)
+        self.writer.note('range', _fields(part), begins=False)
         if self.download is not None:
             self.download = replace(self.download, ranges=(*self.download.ranges, part))
 
@@ -138,6 +136,10 @@ def is_kept_after(error: BaseException) -> bool:
     return isinstance(
         error, Cancelled | DeadlineExceeded | BreakerOpen | CredentialsError | CredentialsExpired
     ) or is_retryable(error)
+
+
+def _fields(note: UploadNote | PartNote | DownloadNote | RangeNote, besides: str = '') -> dict[str, Any]:
+    return {each.name: getattr(note, each.name) for each in fields(note) if each.name != besides}
 
 
 def _parts(upload: UploadNote) -> dict[int, PartNote]:
