@@ -96,9 +96,7 @@ class JobNotes:
         self.upload, self.intent_at = None, at
 
     def created(self, upload: UploadNote) -> None:
-        said = asdict(upload)
-        del said['parts']
-        self.writer.note('created', said, begins=True)
+        self.writer.note('created', _fields(upload, 'parts'), begins=True)
         self.upload, self.intent_at = replace(upload, parts=dict(upload.parts)), None
 
     def confirmed(self, part: PartNote) -> None:
