@@ -6,7 +6,8 @@ gives it back when its bytes were sent or handed over.
 
 Invariants:
 
-- A room that waits, waits in a queue: the first one is admitted first, whatever its size.
+- A room that waits, waits in a queue: the first one is admitted first, whatever its size. Rooms that hold memory already, and
+  need more to go on, are before those that have not begun.
 - Waiting never blocks for ever. Some memory comes back only after a wait: that of rooms that wait for more, and that of open
   files, which their callers close. If nothing but such memory is in use, the first room in the queue is admitted, even if the
   budget is exceeded. So a body larger than the budget is alone with the memory of such rooms.
@@ -47,7 +48,8 @@ class MemoryBudget:
         limit_bytes: The most bytes that are in use at once, apart from the exceptions above.
         used_bytes: The bytes in use.
         stuck_bytes: Those of open files, and of rooms that wait for more.
-        queue: The waits, in order.
+        queue: The waits of rooms that hold nothing, in order.
+        growing: The waits of rooms that hold memory, in order.
         lent: The rooms of transfers that run code of the caller, by greenlet: the innermost one of each.
         moves: How often memory came back.
         relief_bytes: By how much the limit is exceeded after a standstill.
@@ -56,6 +58,7 @@ class MemoryBudget:
 
     __slots__ = (
         '__weakref__',
+        'growing',
         'hub',
         'lent',
         'limit_bytes',
@@ -71,12 +74,24 @@ class MemoryBudget:
         self.used_bytes = 0
         self.stuck_bytes = 0
         self.queue: collections.deque[_Wait] = collections.deque()
+        self.growing: collections.deque[_Wait] = collections.deque()
         self.lent: dict[object, Room] = {}
         self.moves = self.relief_bytes = 0
         self.hub = gevent.get_hub()
 
     def __repr__(self) -> str:
-        return f'<MemoryBudget used={self.used_bytes:,} of {self.limit_bytes:,} waiting={len(self.queue)}>'
+        return f'<MemoryBudget used={self.used_bytes:,} of {self.limit_bytes:,} waiting={len(self.queue) + len(self.growing)}>'
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether unused buffers should be given back: rooms wait, or more than half is in use."""
+        return self.first is not None or 2 * self.used_bytes > self.limit_bytes
+
+    @property
+    def first(self) -> _Wait | None:
+        """The wait that is admitted next; None if no room waits."""
+        waiting = self.growing or self.queue
+        return waiting[0] if waiting else None
 
     def resize(self, limit_bytes: int) -> None:
         """Change the limit. Memory above a lower limit comes back when its transfers end."""
@@ -93,27 +108,28 @@ class MemoryBudget:
         self.used_bytes -= size_bytes
         self.stuck_bytes -= stuck_bytes
         self.moves += 1
-        if self.queue:
-            self.admit()
+        self.admit()
 
     def admit(self) -> None:
-        queue = self.queue
-        while queue and self.has_room_for(queue[0].more_bytes):
-            queue.popleft().admit()
-        if not queue:
+        """Admit the rooms that have room now."""
+        while (first := self.first) is not None and self.has_room_for(first.more_bytes):
+            (self.growing or self.queue).popleft()
+            first.admit()
+        if first is None:
             self.relief_bytes = 0
 
     def relieve(self) -> None:
         """After a standstill: exceed the limit by what the first room needs, until no room waits."""
         lent_bytes = sum(room.size_bytes for room in self.lent.values() if not room.is_callers and not room.is_waiting)
-        if self.queue and self.used_bytes <= self.stuck_bytes + lent_bytes:
+        first = self.first
+        if first is not None and self.used_bytes <= self.stuck_bytes + lent_bytes:
             log.warning(
                 'max_memory: all %d MiB belong to transfers whose iterators or file objects have delivered nothing for %.0f s; '
                 'another transfer exceeds the limit, because they may be waiting for it',
                 self.used_bytes >> 20,
                 STALL_S,
             )
-            self.relief_bytes = max(0, self.used_bytes + self.queue[0].more_bytes - self.limit_bytes)
+            self.relief_bytes = max(0, self.used_bytes + first.more_bytes - self.limit_bytes)
             self.admit()
 
 
@@ -150,11 +166,6 @@ class Room:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether other rooms wait for memory."""
-        return bool(self.budget.queue)
-
     def lend(self) -> None:
         """Note that this greenlet runs code of the caller until close(): if that code waits for memory, this room waits too."""
         self._greenlet = gevent.getcurrent()
@@ -165,7 +176,8 @@ class Room:
         """Make it hold at least this many bytes, without waiting. Returns False if there is no room, or others wait for it."""
         budget, more_bytes = self.budget, size_bytes - self.size_bytes
         if more_bytes > 0:
-            if budget.queue or not budget.has_room_for(more_bytes):
+            is_above = budget.used_bytes + more_bytes > budget.limit_bytes
+            if budget.growing or budget.queue or (is_above and (self.is_callers or not budget.has_room_for(more_bytes))):
                 return False
             self.grow(more_bytes)
         return True
@@ -262,19 +274,20 @@ class _Wait:
         """Wait in the queue. Returns whether on_long_wait was called. If anything else ends the wait, it leaves the queue."""
         budget, waiters = self.budget, self._room.waiters()
         held_bytes = sum(room.size_bytes for room in waiters if not room.is_callers)
+        queue = budget.growing if held_bytes else budget.queue
         # Without a call before the `try`, so that Ctrl-C cannot interrupt in between.
         budget.stuck_bytes += held_bytes
         try:
             for room in waiters:
                 room.is_waiting = True
-            budget.queue.append(self)
+            queue.append(self)
             budget.admit()
             is_long = not self._is_admitted.wait(LONG_WAIT_S)
             if is_long and on_long_wait is not None:
                 on_long_wait()
             seen = -1
             while not self._is_admitted.is_set():
-                if budget.queue[0] is self and seen == budget.moves:
+                if budget.first is self and seen == budget.moves:
                     budget.relieve()
                 seen = budget.moves
                 self._is_admitted.wait(STALL_S)
@@ -284,6 +297,6 @@ class _Wait:
             budget.stuck_bytes -= held_bytes
             if not self._is_admitted.is_set():
                 with contextlib.suppress(ValueError):
-                    budget.queue.remove(self)
+                    queue.remove(self)
                 budget.admit()
         return is_long and on_long_wait is not None

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
 from s3po.batch.breaker import Breaker
-from s3po.batch.calls import Calls
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
 from s3po.batch.home import Home
@@ -17,6 +16,7 @@ from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
 from s3po.batch.last_turns import LastTurns
 from s3po.batch.limits import BatchLimits, OnError, Performer
+from s3po.batch.mapping import Mapped
 from s3po.batch.memory import KeptValues
 from s3po.batch.processes import ProcessPool
 from s3po.batch.progressing import BatchProgress
@@ -28,6 +28,7 @@ from s3po.batch.unread import warn, watch
 from s3po.batch.workers import WorkerPool
 from s3po.checks import public_names
 from s3po.errors import (
+    BreakerOpen,
     Cancelled,
     ConfigurationError,
     S3poError,
@@ -45,10 +46,12 @@ __all__ = ['Batch']
 # The value of a job.
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
-INTERNAL: Final = frozenset({'submit', 'cancel_job'})
+INTERNAL: Final = frozenset({'submit', 'cancel_job', 'make_room', 'stopped_by', 'submit_refused'})
+# The functions that call those of the program.
+CALLERS: Final = frozenset({Runner.call_back.__code__, Meter.call.__code__})
 
 
-class Batch(Calls):
+class Batch(Mapped):
     """A bounded pool of greenlets that runs calls of a connection. Made by Connection.batch().
 
     Use it in a `with` block. Leaving the block waits for all jobs, also those that callbacks submit, and raises BatchError if
@@ -126,7 +129,7 @@ class Batch(Calls):
             watch=self._runner.watch,
         )
         self._runner.begin(self._breaker, self._last_turns)
-        self._watch = watch_hub(self._counting.is_idle)
+        self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
         connection.demand_requests(size)
         watch(self)
@@ -340,7 +343,7 @@ class Batch(Calls):
             if has_room:
                 self._workers.give_back_room()
             raise self._stopping.refused()
-        if self._journaled is not None and refusal is None:
+        if self._journaled is not None:
             self._journaled.enter(job)
         try:
             self._counting.add(job)
@@ -349,6 +352,25 @@ class Batch(Calls):
             self._stopping.settle(error)
             raise
         return job
+
+    def make_room(self) -> None:
+        """Wait until the queue has room."""
+        self._check_open()
+        if self._workers.wait_for_room():
+            self._workers.give_back_room()
+        self._check_open()
+
+    def submit_refused(self, call: Call, *, silent: bool | None) -> None:
+        """Count a call as not started if the batch has stopped."""
+        if self._stopping.refusal is not None and not self._is_closed and self.home.is_here():
+            job: Job = Job(self, call, None, None, self._connection.silent if silent is None else silent)
+            self._counting.add(job)
+            self.mapped += 1
+            self._stopping.end_unstarted(job, self._stopping.refusal)
+
+    def stopped_by(self, job: Job) -> BreakerOpen | None:
+        """Why the bucket, or another scope, of a job was stopped."""
+        return None if self._runner.breaker is None else self._breaker.refusal(job)
 
     def cancel_job(self, job: Job) -> bool:
         """Cancel a job, for Job.cancel()."""

@@ -10,6 +10,7 @@ import gevent.event
 from s3po.batch.home import Home
 from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
 from s3po.jobs import Call
+from s3po.journal import Entry
 
 if TYPE_CHECKING:
     # Its default, which typing.TypeVar has since Python 3.13, allows `Job` without a type of the value.
@@ -52,6 +53,7 @@ class Job(Generic[T]):
         call: The call; None once it has succeeded, as its options may hold large data.
         operation: The method of Connection: 'upload', 'download', …
         ref: The object concerned; for a call on a bucket, a BucketRef.
+        entry: What the journal of the batch knows about the job; not set without a journal.
         has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
         refusal: The error of a job that cannot be carried out; None for most jobs.
@@ -67,6 +69,7 @@ class Job(Generic[T]):
         '_waiter',
         'call',
         'callback',
+        'entry',
         'errback',
         'failure',
         'has_ended',
@@ -78,6 +81,8 @@ class Job(Generic[T]):
         'turns',
         'value',
     )
+
+    entry: Entry | None
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from s3po.batch.ours import delete_source, is_ours
 from s3po.config import MIB
 from s3po.errors import CallbackError, LocalError, NoSuchBucket, NotFound, PreconditionFailed, ResponseError, S3poError
 from s3po.jobs import Call
-from s3po.journal import Entry, JobNotes, Journal, Ledger, identity_of, is_kept_after, stat_of
+from s3po.journal import READING, Entry, Identity, JobNotes, Journal, Ledger, is_kept_after, stat_of
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
 
 __all__ = ['Journaled', 'opened']
@@ -84,39 +84,51 @@ class Journaled:
         self._stop = stop
         self._verify_skipped = verify_skipped
         self._replay_callbacks = replay_callbacks
-        self._entries: dict[Job, Entry] = {}
         self.skipped = self._kept = 0
 
     def enter(self, job: Job) -> None:
         """Identify a job when it is submitted: equal calls are numbered in the order of submission."""
-        assert job.call is not None
-        try:
-            identity = identity_of(job.call)
-        except Exception as error:  # noqa: BLE001  (arguments of the caller may raise anything, and the job will)
-            log.debug('%s cannot be identified, and is not in the journal: %s', job.call, error)
+        call = job.call
+        assert call is not None
+        job.entry = None
+        if job.refusal is not None or call.operation in READING:
             return
-        if identity is not None:
-            self._entries[job] = self._ledger.enter(job.call, identity)
+        try:
+            job.entry = Entry(self._ledger, call)
+        except Exception as error:  # noqa: BLE001  (arguments of the caller may raise anything, and the job will)
+            log.debug('%s cannot be identified, and is not in the journal: %s', call, error)
 
     def perform(self, job: Job, call: Call, perform: Perform) -> Outcome:
         """Carry out a call by `perform`, unless an earlier run has done it."""
-        entry = self._entries.get(job)
+        entry = job.entry
         if entry is None:
             return perform(call)
+        if (
+            0 <= entry.data_bytes <= SMALL_BYTES
+            and not entry.options
+            and job.callback is None
+            and not self._ledger.before(entry)
+        ):
+            # The short way of new small objects, which have no notes.
+            entry.has_begun = True
+            outcome = perform(call)
+            entry.result = outcome.value
+            return outcome
         found = self._ledger.found(entry)
         if found is not None and (done := self._done_before(job, entry, call, found)) is not None:
             entry.result = done.value
             return done
         outcome = self._carry_out(job, entry, call, found, perform)
         entry.result = outcome.value
-        if job.callback is not None and not entry.is_stored and entry.identity.can_skip:
+        if job.callback is not None and not entry.is_stored and entry.can_skip:
             self._ledger.stored(entry, outcome.value)
         return outcome
 
     def end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
         """Record the end of a job, then report it."""
-        entry = self._entries.pop(job, None)
+        entry = job.entry
         if entry is not None:
+            job.entry = None
             try:
                 self._record(entry, error, is_cancelled=is_cancelled)
             except LocalError as failure:
@@ -145,7 +157,7 @@ class Journaled:
         """The outcome of a call that an earlier run has carried out, and that need not be repeated; None for others."""
         state = found['state']
         entry.is_unsure = state not in ('done', 'failed') or 'unsure' in found
-        if state not in ('done', 'stored') or not entry.identity.can_skip:
+        if state not in ('done', 'stored') or not entry.can_skip:
             return None
         stat = found.get('stat')
         recorded = None if stat is None else tuple(stat)
@@ -164,7 +176,7 @@ class Journaled:
         return Outcome(value=_result_of(call, found))
 
     def _is_unchanged(self, entry: Entry, call: Call, recorded: object) -> bool:
-        path = entry.identity.path
+        path = entry.path
         if path is None:
             return True
         if self._deletes(entry, call):
@@ -174,7 +186,7 @@ class Journaled:
 
     def _finish_stored(self, entry: Entry, call: Call, recorded: object) -> bool:
         """Delete the source of a complete transfer, if it is to be deleted. Returns False if it must run again."""
-        path = entry.identity.path
+        path = entry.path
         if path is None:
             return True
         current = stat_of(path)
@@ -209,8 +221,8 @@ class Journaled:
     def _carry_out(self, job: Job, entry: Entry, call: Call, found: Mapping[str, Any] | None, perform: Perform) -> Outcome:
         entry.has_begun = True
         entry.wants_stored = job.callback is not None or call.operation == 'move' or self._deletes(entry, call)
-        if call.operation.startswith('upload') and entry.identity.path is not None:
-            entry.stat = stat_of(entry.identity.path)
+        if call.operation.startswith('upload') and entry.path is not None:
+            entry.stat = stat_of(entry.path)
         call = self._noted(entry, call)
         if _is_delicate(call) or self._ledger.has_record(entry):
             self._ledger.begin(entry)
@@ -229,16 +241,14 @@ class Journaled:
         operation, options = call.operation, call.options
         if operation == 'delete_many' and not isinstance(options.get('keys'), list | tuple | str | bytes):
             call = Call(operation, call.ref, {**options, 'keys': tuple(options['keys'])})
-            identity = identity_of(call)
-            assert identity is not None
-            entry.identity.also = identity.also
-        if operation not in NOTED or (operation == 'download' and entry.identity.path is None):
+            entry.changes(call.options['keys'])
+        if operation not in NOTED or (operation == 'download' and entry.path is None):
             return call
         if entry.notes is None:
             kept = self._ledger.take_kept(entry)
             if kept is None and not self._deletes(entry, call) and _is_small(entry, call):
                 return call
-            can_resume = entry.identity.can_skip
+            can_resume = entry.can_skip
             entry.notes = JobNotes(entry, can_resume=can_resume)
             if kept is not None:
                 entry.notes.upload, entry.notes.intent_at, entry.notes.download = kept.upload, kept.intent_at, kept.download
@@ -248,7 +258,7 @@ class Journaled:
         """The outcome of a call that failed only because it was done before, by a run that could not record it."""
         operation = call.operation
         if isinstance(error, PreconditionFailed) and operation.startswith('upload'):
-            info = is_ours(self._connection, call, entry.identity.path)
+            info = is_ours(self._connection, call, entry.path)
             return None if info is None else Outcome(value=_result_of_info(call, info))
         if operation == 'move' and isinstance(error, NotFound) and found is not None and found['state'] == 'stored':
             return Outcome(value=_result_of(call, found))
@@ -263,7 +273,7 @@ class Journaled:
         if entry.is_skipped and error is None:
             return
         if error is None:
-            if _has_changed(entry):
+            if entry.data_bytes >= 0 and _has_changed(entry):
                 self._ledger.begin(entry)
             else:
                 self._ledger.done(entry)
@@ -276,7 +286,7 @@ class Journaled:
             self._ledger.failed(entry, error)
 
     def _deletes(self, entry: Entry, call: Call) -> bool:
-        if entry.identity.path is None or not call.operation.startswith('upload'):
+        if entry.path is None or not call.operation.startswith('upload'):
             return False
         delete = call.options.get('delete')
         return self._connection.deletes_sources if delete is None else bool(delete)
@@ -296,22 +306,20 @@ def _is_small(entry: Entry, call: Call) -> bool:
     """Whether an upload has no parts."""
     if not call.operation.startswith('upload'):
         return False
-    if entry.identity.path is not None:
+    if entry.path is not None:
         return entry.stat is not None and entry.stat[0] <= SMALL_BYTES
-    source = call.options.get('source')
-    return isinstance(source, bytes | str | bytearray) and len(source) * (4 if isinstance(source, str) else 1) <= SMALL_BYTES
+    return 0 <= entry.data_bytes <= SMALL_BYTES
 
 
 def _has_changed(entry: Entry) -> bool:
     """Whether the data of an upload changed in memory after it was submitted, so that the record would be of other data."""
     source = entry.call.options.get('source')
-    if not entry.identity.can_skip or source is None or isinstance(source, bytes | str | os.PathLike):
+    if isinstance(source, bytes | str):
         return False
     try:
-        identity = identity_of(entry.call)
+        return Identity(entry.call).hash != entry.hash
     except Exception:  # noqa: BLE001  (the caller may have closed or released it)
         return True
-    return identity is None or identity.digest != entry.identity.digest
 
 
 def _destination(call: Call) -> tuple[str, str]:

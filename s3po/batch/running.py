@@ -128,7 +128,7 @@ class Runner:
                         self._kept.add(outcome.size_bytes)
                     self._end(job, outcome.value, None)
                 else:
-                    self._call_back(job, worker, job.callback, outcome.value, None)
+                    self.call_back(job, worker, job.callback, outcome.value, None)
         finally:
             if self.breaker is not None:
                 self.breaker.left(job)
@@ -172,9 +172,9 @@ class Runner:
             self._end(job, None, error)
             return
         job.is_read = True
-        self._call_back(job, worker, job.errback, error, error)
+        self.call_back(job, worker, job.errback, error, error)
 
-    def _call_back(
+    def call_back(
         self, job: Job, worker: Worker, function: Callback | Errback, argument: Any, failure: Exception | None
     ) -> None:
         """Call a callback or errback, and end the job with its result, its error, or the failure that the errback got."""

@@ -3,7 +3,7 @@
 This room reads and writes local data. It knows nothing of S3, requests or retries.
 """
 
-from s3po.body.chunks import BytesChunk, Chunk, PiecesChunk
+from s3po.body.chunks import BytesChunk, Chunk
 from s3po.body.compressing import compressed
 from s3po.body.decompressing import DecompressingSink
 from s3po.body.kept import KeptSink, remove_kept
@@ -22,7 +22,6 @@ __all__ = [
     'DecompressingSink',
     'KeptSink',
     'LocalPaths',
-    'PiecesChunk',
     'Sink',
     'SizedSource',
     'Source',

@@ -43,9 +43,15 @@ _idle_buffers: list[memoryview] = []
 
 
 class Chunk(Protocol):
-    """The bytes of one request. Every attempt reads them again."""
+    """The bytes of one request. Every attempt reads them again.
+
+    Attributes:
+        size_bytes: Their number.
+        needs_buffer: Whether pieces() reads into the buffer; False for bytes in memory.
+    """
 
     size_bytes: int
+    needs_buffer: bool
 
     def read(self) -> bytes:
         """Return all bytes of the chunk.
@@ -90,6 +96,8 @@ class PiecesChunk:
 
     __slots__ = ('_pieces', 'size_bytes')
 
+    needs_buffer = False
+
     def __init__(self, pieces: Sequence[bytes | memoryview]) -> None:
         self._pieces = pieces
         self.size_bytes = sum(map(len, pieces))
@@ -130,6 +138,7 @@ class ReadChunk:
 
     __slots__ = ('_crc', '_known', 'name', 'offset', 'size_bytes')
 
+    needs_buffer = True
     # Whether any thread may read the source.
     _is_shared = True
 

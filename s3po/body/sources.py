@@ -358,6 +358,11 @@ class StreamSource(Source):
             self._held_bytes -= len(held)
         return PiecesChunk(taken) if len(taken) > 1 else BytesChunk(taken[0] if taken else b'')
 
+    @property
+    def held_bytes(self) -> int:
+        """The bytes that were read, and not returned yet."""
+        return self._held_bytes + self._small_bytes
+
     def fill(self, size_bytes: int) -> bool:
         """Read until this many bytes are in memory. Returns False if the stream ends before."""
         while self._held_bytes + self._small_bytes < size_bytes:

@@ -127,7 +127,7 @@ class Operations:
 
     def width(self) -> int:
         """How many requests of this thread may be in flight at once."""
-        return self._wiring.governor().width
+        return self._wiring.governor().load().width
 
     def attempts(
         self,

@@ -303,10 +303,16 @@ class S3Reader(io.BufferedIOBase):
         return True
 
     def _seek_to(self, position: int, wanted: int) -> None:
-        stop = min(self.size, position + max(min(FIRST_BYTES, self._block_size), min(wanted, self._block_size)))
         self._drop_block(position)
-        self._block, self._stop = self._ranges.get(position, stop), stop
-        self._room.grow(len(self._block))
+        length = max(min(FIRST_BYTES, self._block_size), min(wanted, self._block_size))
+        if not self._room.try_fit(self._room.size_bytes + length):
+            length = min(FIRST_BYTES, self._block_size)
+            self._room.grow(length)
+        stop = min(self.size, position + length)
+        try:
+            self._block, self._stop = self._ranges.get(position, stop), stop
+        finally:
+            self._room.shrink(self._room.size_bytes - length + len(self._block))
         self._next_bytes = FIRST_BYTES
 
     def _read_on(self, position: int, wanted: int) -> None:
@@ -314,13 +320,17 @@ class S3Reader(io.BufferedIOBase):
         self._drop_block(position)
         stop = self._ahead[-1].stop if self._ahead else position
         while stop < self.size and len(self._ahead) <= self._read_ahead:
-            next_bytes = min(self._block_size, max(self._next_bytes * GROWTH, wanted))
-            start, end = stop, min(self.size, stop + next_bytes)
-            buffer = self._buffer(end - start)
-            if buffer is None:
+            start, next_bytes = stop, min(self._block_size, max(self._next_bytes * GROWTH, wanted))
+            buffer = self._buffer(min(next_bytes, self.size - start))
+            if buffer is None and self._ahead:
                 break
-            self._ahead.append(_Ahead(self._ranges, start, end, buffer))
-            stop, self._next_bytes = end, next_bytes
+            if buffer is None:
+                # There is no room, so the range is as short as the first one.
+                next_bytes = min(FIRST_BYTES, self._block_size)
+                buffer = bytearray(min(next_bytes, self.size - start))
+                self._room.grow(len(buffer))
+            stop, self._next_bytes = min(self.size, start + next_bytes), next_bytes
+            self._ahead.append(_Ahead(self._ranges, start, stop, buffer))
         ahead = self._ahead.popleft()
         try:
             self._block, self._start, self._stop = ahead.result(), ahead.start, ahead.stop
@@ -329,21 +339,17 @@ class S3Reader(io.BufferedIOBase):
             raise
 
     def _buffer(self, size_bytes: int) -> bytearray | None:
-        """A buffer for a range; None if there is no room to fetch it ahead. There always is for the range that is read next."""
+        """A buffer for a range; None if there is no room for it."""
         is_large = size_bytes > self._block_size // GROWTH
         if self._spare and is_large:
             return self._spare.pop()
         length = self._block_size if is_large else size_bytes
-        if not self._ahead:
-            self._room.fit(self._room.size_bytes + length)
-        elif not self._room.try_fit(self._room.size_bytes + length):
-            return None
-        return bytearray(length)
+        return bytearray(length) if self._room.try_fit(self._room.size_bytes + length) else None
 
     def _drop_block(self, position: int) -> None:
         """Replace the block by an empty one at a position, so that a read from there counts as sequential."""
         block = self._block
-        if isinstance(block, bytearray) and len(block) == self._block_size and not self._room.is_wanted:
+        if isinstance(block, bytearray) and len(block) == self._block_size and not self._room.budget.is_scarce:
             self._spare.append(block)
         else:
             self._free(block)

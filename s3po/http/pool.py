@@ -38,6 +38,7 @@ EXPECT_BYTES: Final = 1024 * 1024
 CONTINUE_WAIT_S: Final = 1.0
 # The size of the buffer for bodies that are not in memory.
 SEND_BYTES: Final = 1024 * 1024
+NO_BUFFER: Final = memoryview(b'')
 
 
 class Body(Protocol):
@@ -45,15 +46,17 @@ class Body(Protocol):
 
     Attributes:
         size_bytes: Its length, the value of Content-Length.
+        needs_buffer: Whether pieces() uses the buffer; bytes that are in memory need none.
     """
 
     size_bytes: int
+    needs_buffer: bool
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
         """Yield the bytes in order. A piece is valid until the next one is requested.
 
         Args:
-            buffer: Memory for the body's pieces; its use is optional.
+            buffer: Memory for the body's pieces; empty unless needs_buffer.
         """
         ...
 
@@ -86,7 +89,9 @@ class Pool:
         self._opener = opener
         self._outbox = outbox
         self._idle: list[Connection] = []
+        # Buffers that are not in use, and how many of them were not used since the last call of close_idle().
         self._buffers: list[memoryview] = []
+        self._unused_buffers = 0
         self._max_idle = MAX_IDLE_CONNECTIONS
         self._announces = True
         # Only for __repr__. References to connections are in the responses and in the list of idle ones.
@@ -142,12 +147,15 @@ class Pool:
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they are released. The pool may be used again."""
         self._max_idle = 0
+        self._buffers.clear()
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def close_idle(self) -> None:
-        """Close the connections that were idle for too long."""
+        """Close the connections that were idle for too long, and free buffers that were not used since the last call."""
+        del self._buffers[: self._unused_buffers]
+        self._unused_buffers = len(self._buffers)
         oldest = monotonic() - MAX_IDLE_S
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.pop(0).close()
@@ -207,8 +215,11 @@ class Pool:
                 return True
         elif self._send_on(connection, response, memoryview(head)):
             return True
-        buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(SEND_BYTES))
         connection.begin_body()
+        if not body.needs_buffer:
+            return any(self._send_on(connection, response, piece) for piece in body.pieces(NO_BUFFER))
+        buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(SEND_BYTES))
+        self._unused_buffers = min(self._unused_buffers, len(self._buffers))
         try:
             return any(self._send_on(connection, response, piece) for piece in body.pieces(buffer))
         finally:

@@ -5,9 +5,9 @@ table of the last records; `ledger` the journal that is open for a batch; `notes
 class.
 """
 
-from s3po.journal.identity import identity_of
+from s3po.journal.identity import READING, Identity
 from s3po.journal.journal import Journal, JournalReport
 from s3po.journal.ledger import Entry, Ledger, stat_of
 from s3po.journal.notes import JobNotes, is_kept_after
 
-__all__ = ['Entry', 'JobNotes', 'Journal', 'JournalReport', 'Ledger', 'identity_of', 'is_kept_after', 'stat_of']
+__all__ = ['READING', 'Entry', 'Identity', 'JobNotes', 'Journal', 'JournalReport', 'Ledger', 'is_kept_after', 'stat_of']

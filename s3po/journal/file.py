@@ -136,13 +136,15 @@ class JournalFile:
 
     def read(self, offset: int) -> bytes:
         """The record at an offset."""
-        with local_errors('read the journal', self.path):
-            data = os.pread(self.descriptor, 1024, offset)
+        try:
+            data = os.pread(self.descriptor, 512, offset)
             while (end := data.find(b'\n')) < 0:
                 more = os.pread(self.descriptor, len(data) * 4, offset + len(data))
                 if not more:
                     raise _damaged(self.path, offset)
                 data += more
+        except OSError as error:
+            raise error if isinstance(error, LocalError) else as_local_error('read the journal', self.path, error) from error
         return data[: end + 1]
 
     def replace(self, lines: Iterable[bytes]) -> None:

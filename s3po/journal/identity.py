@@ -19,14 +19,16 @@ from s3po.jobs.durable import FUNCTIONS, durable
 from s3po.jobs.options import INTERNAL
 from s3po.model import ListEntry, ObjectRef
 
-__all__ = ['Identity', 'identity_of', 'written_keys']
+__all__ = ['READING', 'Identity']
 
 # The option with the source or target of an operation.
 PLACES: Final = {'upload': 'source', 'upload_file': 'path', 'download': 'target', 'download_file': 'path'}
 # Options that are not part of the text of the options: they do not count, or are in the identity already.
 ELSEWHERE: Final = LIMITS | FUNCTIONS | INTERNAL | {'silent', 'source', 'target', 'path', 'to_bucket', 'to_key', 'to'}
+UPLOADS: Final = frozenset({'upload', 'upload_file'})
 # Operations that change nothing.
 READING: Final = frozenset({'head', 'exists', 'list'})
+_crc64: Final = crc_function('CRC64NVME')
 # Operations that a rerun may skip, if their destination is as it was left.
 SKIPPABLE: Final = frozenset({'delete', 'copy', 'move', 'create_bucket', 'delete_bucket'})
 
@@ -35,59 +37,105 @@ class Identity:
     """A call, as a journal knows it.
 
     Attributes:
-        digest: A hash of all that identifies the call (16 bytes).
+        call: The call.
+        hash: A hash of all that identifies the call (BLAKE2b, 32 hex digits).
         on: A hash of the destination.
         also: Hashes of other destinations that the call changes.
         reads: A hash of the object that the call reads; 0 for none.
         can_skip: Whether a call that was done need not be repeated: it has a durable destination, and its source can be
             identified.
         path: The local path; None for none.
+        data_bytes: The size of data in memory that are uploaded; -1 for other calls.
         options: The other options as JSON; '' for none.
         to_endpoint: The URL of another store that a copy writes to; '' for the same store.
     """
 
-    __slots__ = ('also', 'can_skip', 'digest', 'on', 'options', 'path', 'reads', 'to_endpoint')
+    __slots__ = ('also', 'call', 'can_skip', 'data_bytes', 'hash', 'on', 'options', 'path', 'reads', 'to_endpoint')
 
-    def __init__(self, digest: bytes, on: int, options: str, *, can_skip: bool, path: str | None) -> None:
-        self.digest = digest
-        self.on = on
-        self.options = options
-        self.can_skip = can_skip
-        self.path = path
+    def __init__(self, call: Call) -> None:
+        """The call must not be one of READING."""
+        operation, ref, given = call.operation, call.ref, call.options
+        self.call = call
         self.also: tuple[int, ...] = ()
         self.reads = 0
+        self.path: str | None = None
+        self.data_bytes = -1
         self.to_endpoint = ''
+        place = PLACES.get(operation, '')
+        self.options = options = '' if len(given) == 1 and place in given else _options_text(given)
+        what = f'{operation}\0{ref.bucket}\0{ref.key}\0{ref.version_id or ""}\0{options}\0'
+        if operation in UPLOADS:
+            self.on = object_hash(ref.bucket, ref.key)
+            self.hash = self._uploads(given.get(place), what)
+        elif place:
+            self.hash = self._downloads(given.get(place), what)
+        elif operation in ('copy', 'move'):
+            self.hash = self._copies(given, what)
+        else:
+            self.hash = _hash(what)
+            self.on = object_hash(ref.bucket, ref.key)
+            self.can_skip = operation in SKIPPABLE
+            if operation == 'delete' and ref.version_id is not None:
+                # Versions are deleted independently, but a current one may be among them.
+                self.on, self.also = object_hash(ref.bucket, f'{ref.key}\0{ref.version_id}'), (self.on,)
+            elif operation == 'delete_many':
+                self.on = self._own()
+                self.changes(given.get('keys'))
+
+    def changes(self, keys: Any) -> None:
+        """The keys that delete_many() deletes; only those that can be read without consuming them."""
+        self.also = tuple({object_hash(self.call.ref.bucket, key) for key in _written_keys(keys)})
+
+    def _uploads(self, source: Any, what: str) -> str:
+        if not isinstance(source, bytes):
+            path = self.path = _path_of(source, is_data=self.call.operation == 'upload')
+            if path is not None:
+                self.can_skip = True
+                return _hash(f'{what}path\0{path}')
+            source = _data_of(source)
+        if source is None:
+            # A stream always runs again. Nothing tells two of them apart.
+            self.can_skip = False
+            return _hash(f'{what}stream')
+        self.can_skip = True
+        self.data_bytes = len(source)
+        return _hash(f'{what}data\0{len(source)}:{_crc64(source, 0)}')
+
+    def _downloads(self, target: Any, what: str) -> str:
+        ref = self.call.ref
+        path = self.path = _path_of(target, is_data=False)
+        found = _hash(what if path is None else f'{what}path\0{path}')
+        self.can_skip = path is not None
+        self.hash = found
+        self.on = self._own() if path is None else object_hash('', path)
+        if ref.version_id is None:
+            self.reads = object_hash(ref.bucket, ref.key)
+        return found
+
+    def _copies(self, given: Mapping[str, Any], what: str) -> str:
+        to, ref = given.get('to'), self.call.ref
+        endpoint = self.to_endpoint = '' if to is None else to.find_endpoint() or 'AWS'
+        bucket, key = given.get('to_bucket'), given.get('to_key')
+        self.on = object_hash(f'{endpoint}\0{bucket}' if endpoint else str(bucket), str(key))
+        self.can_skip = True
+        source = object_hash(ref.bucket, ref.key)
+        if self.call.operation == 'move':
+            self.also = (source,)
+        elif ref.version_id is None:
+            self.reads = source
+        return _hash(f'{what}{endpoint}\0{bucket}\0{key}')
+
+    def _own(self) -> int:
+        """The destination of a call that has none: itself."""
+        return int(self.hash[:16], 16) or 1
 
 
-def identity_of(call: Call) -> Identity | None:
-    """The identity of a call; None for calls that only read the store and leave nothing behind."""
-    operation, ref, given = call.operation, call.ref, call.options
-    if operation in READING:
-        return None
-    options = '' if len(given) == 1 and operation in PLACES and PLACES[operation] in given else _options_text(given)
-    what = f'{operation}\0{ref.bucket}\0{ref.key}\0{ref.version_id or ""}\0{options}\0'
-    if operation in PLACES:
-        return _of_transfer(operation, ref, given.get(PLACES[operation]), what, options)
-    if operation in ('copy', 'move'):
-        return _of_copy(operation, ref, given, what, options)
-    found = Identity(_digest(what), object_hash(ref.bucket, ref.key), options, can_skip=operation in SKIPPABLE, path=None)
-    if operation == 'delete' and ref.version_id is not None:
-        # Versions are deleted independently, but a current one may be among them.
-        found.on, found.also = object_hash(ref.bucket, f'{ref.key}\0{ref.version_id}'), (found.on,)
-    elif operation == 'delete_many':
-        found.on = int.from_bytes(found.digest[:8]) or 1
-        found.also = tuple({object_hash(ref.bucket, key) for key in written_keys(given.get('keys'))})
-    return found
+def object_hash(bucket: str, key: str) -> int:
+    """The hash of an object as a destination, a CRC64NVME; not 0. Two objects with the same one supersede each other."""
+    return _crc64(f'{bucket}\0{key}'.encode(errors='surrogatepass'), 0) or 1
 
 
-def object_hash(bucket: str, key: str, endpoint: str = '') -> int:
-    """The hash of an object as a destination; not 0."""
-    text = f'{endpoint}\0{bucket}\0{key}' if endpoint else f'{bucket}\0{key}'
-    return int.from_bytes(blake2b(text.encode(errors='surrogatepass'), digest_size=8).digest()) or 1
-
-
-def written_keys(keys: Any) -> Iterator[str]:
-    """The keys of delete_many(); only those that can be read without consuming them."""
+def _written_keys(keys: Any) -> Iterator[str]:
     if isinstance(keys, list | tuple | set | frozenset | dict):
         for key in keys:
             if isinstance(key, str):
@@ -96,44 +144,8 @@ def written_keys(keys: Any) -> Iterator[str]:
                 yield key.key
 
 
-def _of_transfer(operation: str, ref: ObjectRef, place: Any, what: str, options: str) -> Identity:
-    is_upload = operation.startswith('upload')
-    path = _path_of(place, is_data=operation == 'upload')
-    if is_upload:
-        if path is not None:
-            return Identity(_digest(f'{what}path\0{path}'), object_hash(ref.bucket, ref.key), options, can_skip=True, path=path)
-        data = _described_data(place)
-        # A stream always runs again. Its calls differ by nothing that could be known.
-        text = f'{what}data\0{data}'
-        return Identity(_digest(text), object_hash(ref.bucket, ref.key), options, can_skip=data is not None, path=None)
-    if path is not None:
-        found = Identity(_digest(f'{what}path\0{path}'), object_hash('', path), options, can_skip=True, path=path)
-    else:
-        digest = _digest(what)
-        found = Identity(digest, int.from_bytes(digest[:8]) or 1, options, can_skip=False, path=None)
-    if ref.version_id is None:
-        found.reads = object_hash(ref.bucket, ref.key)
-    return found
-
-
-def _of_copy(operation: str, ref: ObjectRef, given: Mapping[str, Any], what: str, options: str) -> Identity:
-    to = given.get('to')
-    endpoint = '' if to is None else to.find_endpoint() or 'AWS'
-    bucket, key = str(given.get('to_bucket')), str(given.get('to_key'))
-    source = object_hash(ref.bucket, ref.key)
-    found = Identity(
-        _digest(f'{what}{endpoint}\0{bucket}\0{key}'), object_hash(bucket, key, endpoint), options, can_skip=True, path=None
-    )
-    found.to_endpoint = endpoint
-    if operation == 'move':
-        found.also = (source,)
-    elif ref.version_id is None:
-        found.reads = source
-    return found
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode(errors='surrogatepass'), digest_size=16).digest()
+def _hash(text: str) -> str:
+    return blake2b(text.encode(errors='surrogatepass'), digest_size=16).hexdigest()
 
 
 def _path_of(place: Any, *, is_data: bool) -> str | None:
@@ -149,16 +161,14 @@ def _path_of(place: Any, *, is_data: bool) -> str | None:
     return path if path[:1] == '/' else os.path.join(os.getcwd(), path)
 
 
-def _described_data(source: Any) -> str | None:
-    """The size and checksum of data in memory; None for a stream or a file object."""
+def _data_of(source: Any) -> bytes | memoryview | None:
+    """Data in memory as bytes; None for a stream or a file object."""
     if isinstance(source, str):
-        source = source.encode(errors='surrogatepass')
-    elif not isinstance(source, bytes):
-        try:
-            source = memoryview(source).cast('B')
-        except TypeError:
-            return None
-    return f'{len(source)}:{crc_function("CRC64NVME")(source, 0)}'
+        return source.encode(errors='surrogatepass')
+    try:
+        return memoryview(source).cast('B')
+    except TypeError:
+        return None
 
 
 def _options_text(given: Mapping[str, Any]) -> str:

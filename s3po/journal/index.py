@@ -14,6 +14,8 @@ __all__ = ['Index']
 
 # The table is doubled when this share of its slots is taken.
 MAX_LOAD: Final = 0.66
+# Up to here it grows by 4: each growth takes time for each slot.
+FEW_SLOTS: Final = 1 << 20
 MIXED: Final = 0xFFFF_FFFF
 
 
@@ -45,27 +47,41 @@ class Index:
             at = (at + 1) & mask
         return self._units[at] * ALIGNMENT
 
-    def put(self, on: int, offset: int) -> int:
-        """Set the last record of a destination. Returns the offset of the one before; 0 for none."""
-        at = self._slot(on)
-        before = self._units[at]
-        self._units[at] = offset // ALIGNMENT
+    def put(self, on: int, offset: int, slot: int = 0) -> int:
+        """Set the last record of a destination. Returns the offset of the one before; 0 for none.
+
+        Args:
+            on: The destination.
+            offset: The offset of the record.
+            slot: The slot from number(), which saves the search if the table has not grown since.
+        """
+        if self._hashes[slot] != on:
+            slot = self._slot(on)
+        units = self._units
+        before = units[slot]
+        units[slot] = offset // ALIGNMENT
         return before * ALIGNMENT
 
-    def number(self, on: int, digest: bytes) -> int:
-        """The number of a call among the equal calls of this run, from 0."""
-        at, tag = self._slot(on), int.from_bytes(digest[-4:]) % (MIXED - 1) + 1
+    def number(self, on: int, hash: str) -> tuple[int, int]:  # noqa: A002  (the name in Identity)
+        """The number of a call among the equal calls of this run, from 0; and the slot of its destination."""
+        hashes, mask, tag = self._hashes, self._mask, int(hash[:7], 16) + 1
+        at = on & mask
+        while (found := hashes[at]) != on:
+            if not found:
+                at = self._slot(on)
+                break
+            at = (at + 1) & mask
         known = self._tags[at]
         if not known:
             self._tags[at] = tag
-            return 0
+            return 0, at
         counts = self._counts
         if known not in (tag, MIXED):
             counts.setdefault((on, known), 1)
             self._tags[at] = MIXED
         n = counts.get((on, tag), 0 if known != tag else 1)
         counts[on, tag] = n + 1
-        return n
+        return n, at
 
     def _slot(self, on: int) -> int:
         hashes, mask = self._hashes, self._mask
@@ -83,7 +99,7 @@ class Index:
 
     def _grow(self) -> None:
         hashes, units, tags = self._hashes, self._units, self._tags
-        slots = len(hashes) * 2
+        slots = len(hashes) * (4 if len(hashes) < FEW_SLOTS else 2)
         mask = slots - 1
         new_hashes, new_units, new_tags = (
             array('Q', bytes(8 * slots)),

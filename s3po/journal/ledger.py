@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 DONE: Final = 'done'
 # States of records about an upload or a partial file that exists.
-_NOTES: Final = frozenset({b'intent', b'created', b'part', b'opened', b'range'})
+_NOTES: Final = frozenset({'intent', 'created', 'part', 'opened', 'range'})
 # States after which there is none.
-_COMPLETE: Final = frozenset({b'discarded', b'stored', b'done'})
+_COMPLETE: Final = frozenset({'discarded', 'stored', 'done'})
 # A journal is compacted when it is opened, if it has so many records, and most of them are superseded.
 LEAST_COMPACTED: Final = 1_000
 
@@ -41,13 +41,12 @@ LEAST_COMPACTED: Final = 1_000
 Stat = tuple[int, int, int]
 
 
-class Entry:
+class Entry(Identity):
     """A job of this run.
 
     Attributes:
-        call: Its call, as it was submitted.
-        identity: What identifies the call.
         n: Its number among equal calls of this run.
+        slot: Where the index has its destination.
         offset: Its last record of this run; 0 for none.
         notes: The notes that its transfer gets; None for none.
         stat: The local source when the job began; None for none.
@@ -60,11 +59,8 @@ class Entry:
     """
 
     __slots__ = (
-        '_head',
         '_ledger',
-        'call',
         'has_begun',
-        'identity',
         'is_skipped',
         'is_stored',
         'is_unsure',
@@ -72,16 +68,15 @@ class Entry:
         'notes',
         'offset',
         'result',
+        'slot',
         'stat',
         'wants_stored',
     )
 
-    def __init__(self, ledger: Ledger, call: Call, identity: Identity, n: int) -> None:
+    def __init__(self, ledger: Ledger, call: Call) -> None:
+        super().__init__(call)
         self._ledger = ledger
-        self._head = ''
-        self.call = call
-        self.identity = identity
-        self.n = n
+        self.n, self.slot = ledger.index.number(self.on, self.hash)
         self.offset = 0
         self.notes: JobNotes | None = None
         self.stat: Stat | None = None
@@ -89,28 +84,21 @@ class Entry:
         self.has_begun = self.is_unsure = self.is_skipped = self.is_stored = self.wants_stored = False
 
     @property
-    def text(self) -> str:
-        """The fields of the call, as the beginning of a record."""
-        if not self._head:
-            self._head = head_of(self.call, self.identity)
-        return self._head
-
-    @property
     def recorded_stat(self) -> Stat | None:
         """The stat for a record: of the source when the job began, or of the target now."""
-        path = self.identity.path
+        path = self.path
         return stat_of(path) if path is not None and self.call.operation.startswith('download') else self.stat
 
     # --- for JobNotes
 
     def note(self, state: str, note: Mapping[str, Any], *, begins: bool) -> None:
         """Write a note of the transfer."""
-        text = f'{self.text},' if begins else '{'
+        text = f'{head_of(self)},' if begins else '{'
         self._ledger.write(self, f'{text}"note":{json.dumps(note)}', state, on=begins)
 
     def store(self, result: TransferResult) -> None:
         """Write that the transfer is complete, if something follows it."""
-        if self.wants_stored and self.identity.can_skip:
+        if self.wants_stored and self.can_skip:
             self._ledger.stored(self, result)
 
 
@@ -120,6 +108,7 @@ class Ledger:
     Attributes:
         path: The path of its file.
         size_bytes: The bytes of the jobs that are done.
+        index: The last records.
     """
 
     def __init__(self, file: JournalFile, *, fsync: bool = False) -> None:
@@ -131,11 +120,11 @@ class Ledger:
         self._file = file
         self.path = file.path
         self._fsync = fsync
-        self._index = Index()
+        self.index = Index()
         # The offsets of the records of calls that were made more than once, by destination and number.
         self._repeated: dict[int, dict[int, int]] = {}
-        self._kept: dict[tuple[bytes, int], Kept] = {}
-        self._states = collections.Counter[bytes]()
+        self._kept: dict[tuple[str, int], Kept] = {}
+        self._states = collections.defaultdict[str, int](int)
         self.size_bytes = 0
         self._synced_bytes = 0
         self._is_syncing = False
@@ -153,7 +142,7 @@ class Ledger:
 
     def count(self, *states: str) -> int:
         """The number of jobs whose last record has one of these states."""
-        return sum(self._states[state.encode()] for state in states)
+        return sum(self._states[state] for state in states)
 
     def kept(self) -> list[Kept]:
         """What unfinished jobs have left."""
@@ -161,29 +150,27 @@ class Ledger:
 
     # --- jobs of this run
 
-    def enter(self, call: Call, identity: Identity) -> Entry:
-        """Number a job that was submitted."""
-        return Entry(self, call, identity, self._index.number(identity.on, identity.digest))
+    def before(self, entry: Entry) -> int:
+        """The offset of the last record of a job's destination; 0 for none."""
+        return self.index.offset(entry.on)
 
     def found(self, entry: Entry) -> dict[str, Any] | None:
         """The last record that an earlier run has written about a job, unless it is superseded; None for none."""
-        identity = entry.identity
-        offset = self._index.offset(identity.on)
-        if repeated := self._repeated.get(identity.on):
+        offset = self.index.offset(entry.on)
+        if self._repeated and (repeated := self._repeated.get(entry.on)):
             offset = repeated.get(entry.n, 0)
         if not offset or offset >= self._begin:
             return None
-        line = self._file.read(offset)
-        tail = tail_of(line)
-        if tail is None or tail.digest != identity.digest or tail.n != entry.n:
+        said = parsed(self._file.read(offset))
+        if said['job'] != f'{entry.hash}.{entry.n}':
             return None
-        if any(self._index.offset(each) > offset for each in identity.also) or self._is_rewritten(identity.reads, offset):
+        if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads, offset):
             return None
-        return parsed(line)
+        return said
 
     def _is_rewritten(self, on: int, offset: int) -> bool:
         """Whether an object that was read was written after that. (It may be deleted: what was read stays as it was.)"""
-        later = self._index.offset(on) if on else 0
+        later = self.index.offset(on) if on else 0
         if later <= offset:
             return False
         line = self._file.read(later)
@@ -192,49 +179,58 @@ class Ledger:
 
     def take_kept(self, entry: Entry) -> Kept | None:
         """What an earlier run has left of a job; None for nothing."""
-        return self._kept.get((entry.identity.digest, entry.n))
+        return self._kept.get((entry.hash, entry.n))
 
     def has_record(self, entry: Entry) -> bool:
         """Whether a destination of a job has a record that is not the job's own."""
-        index, identity = self._index, entry.identity
-        return index.offset(identity.on) not in (0, entry.offset) or any(map(index.offset, identity.also))
+        return self.index.offset(entry.on) not in (0, entry.offset) or any(map(self.index.offset, entry.also))
 
-    def write(self, entry: Entry, text: str, state: str, *, on: bool = True) -> None:
+    def write(self, entry: Entry, text: str, state: str, *, on: bool = True, size_bytes: int = 0) -> None:
         """Write a record. Returns when it is in the file and, with fsync, on the disk.
 
         Raises:
             LocalError: It could not be written.
         """
-        identity = entry.identity
-        line = line_of(text, state, identity, entry.n, on=on)
-        offset = self._file.append(line)
+        offset = self._file.append(line_of(text, state, entry, entry.n, on=on))
         if on:
-            self._put(Tail(state.encode(), identity.digest, entry.n, [identity.on, *identity.also]), offset, line)
+            before = self.index.put(entry.on, offset, entry.slot)
+            if before:
+                self._supersede(entry.hash, entry.n, entry.on, before, offset)
+            self._states[state] += 1
+            self.size_bytes += size_bytes
+            for each in entry.also:
+                self.index.put(each, offset)
+                self._repeated.pop(each, None)
             entry.offset = offset
         if self._fsync:
             self._sync()
 
     def begin(self, entry: Entry) -> None:
         """Write that a job begins: its destinations may change, whatever their earlier records are."""
-        self.write(entry, entry.text, 'begun')
+        self.write(entry, head_of(entry), 'begun')
 
     def stored(self, entry: Entry, result: object) -> None:
         """Write that the transfer of a job is complete, and that its callback or the deletion of its source follows."""
         text = result_text(result) if isinstance(result, TransferResult) else ''
-        self.write(entry, f'{entry.text}{text}{stat_text(entry.recorded_stat)}', 'stored')
+        self.write(entry, f'{head_of(entry)}{text}{stat_text(entry.recorded_stat)}', 'stored')
         entry.is_stored = True
 
     def done(self, entry: Entry) -> None:
         """Write that a job is done."""
-        result = entry.result
-        text = result_text(result) if isinstance(result, TransferResult) else ''
-        self.write(entry, f'{entry.text}{text}{stat_text(entry.recorded_stat)}', DONE)
-        self._kept.pop((entry.identity.digest, entry.n), None)
+        text, result, size_bytes = head_of(entry), entry.result, 0
+        if isinstance(result, TransferResult):
+            text += result_text(result)
+            size_bytes = result.size_bytes
+        if entry.path is not None:
+            text += stat_text(entry.recorded_stat)
+        self.write(entry, text, DONE, size_bytes=size_bytes)
+        if self._kept:
+            self._kept.pop((entry.hash, entry.n), None)
 
     def failed(self, entry: Entry, error: BaseException) -> None:
         """Write that a job failed."""
         unsure = ',"unsure":true' if is_kept_after(error) else ''
-        self.write(entry, f'{entry.text},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
+        self.write(entry, f'{head_of(entry)},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
 
     def discard(self) -> None:
         """Remove the file."""
@@ -280,41 +276,36 @@ class Ledger:
             tail = tail_of(line)
             if tail is not None:
                 self._take(tail, offset, line)
-        if records > LEAST_COMPACTED and records > 3 * len(self._index) and not self._file.is_read_only:
+        if records > LEAST_COMPACTED and records > 3 * len(self.index) and not self._file.is_read_only:
             self._compact()
 
     def _take(self, tail: Tail, offset: int, line: bytes) -> None:
         state = tail.state
         if tail.on:
-            self._put(tail, offset, line)
+            before = self.index.put(tail.on[0], offset)
+            if before:
+                self._supersede(tail.hash, tail.n, tail.on[0], before, offset)
+            self._states[state] += 1
+            if state == DONE:
+                self.size_bytes += size_of(line)
+            for each in tail.on[1:]:
+                self.index.put(each, offset)
+                self._repeated.pop(each, None)
         if state in _NOTES:
-            self._kept.setdefault((tail.digest, tail.n), Kept()).take(state.decode(), parsed(line))
+            self._kept.setdefault((tail.hash, tail.n), Kept()).take(state, parsed(line))
         elif self._kept and state in _COMPLETE:
-            self._kept.pop((tail.digest, tail.n), None)
+            self._kept.pop((tail.hash, tail.n), None)
 
-    def _put(self, tail: Tail, offset: int, line: bytes) -> None:
-        """Note a record as the last one of its destinations."""
-        before = self._index.put(tail.on[0], offset)
-        if before:
-            self._supersede(tail, before, offset)
-        self._states[tail.state] += 1
-        if tail.state == b'done':
-            self.size_bytes += size_of(line)
-        for each in tail.on[1:]:
-            self._index.put(each, offset)
-            self._repeated.pop(each, None)
-
-    def _supersede(self, tail: Tail, before: int, offset: int) -> None:
+    def _supersede(self, hash: str, n: int, on: int, before: int, offset: int) -> None:  # noqa: A002
         line = self._file.read(before)
         old = tail_of(line)
         if old is None:
             return
-        on = tail.on[0]
         repeated = self._repeated.get(on)
-        if old.on[0] == on and old.digest == tail.digest and (repeated is not None or old.n != tail.n):
+        if old.on[0] == on and old.hash == hash and (repeated is not None or old.n != n):
             # Equal calls do not supersede each other.
             repeated = self._repeated.setdefault(on, {old.n: before})
-            before, repeated[tail.n] = repeated.get(tail.n, 0), offset
+            before, repeated[n] = repeated.get(n, 0), offset
             if not before:
                 return
             line = self._file.read(before)
@@ -323,7 +314,7 @@ class Ledger:
             self._repeated.pop(on, None)
         if old.on[0] == on:
             self._states[old.state] -= 1
-            if old.state == b'done':
+            if old.state == DONE:
                 self.size_bytes -= size_of(line)
 
     def _compact(self) -> None:
@@ -335,7 +326,7 @@ class Ledger:
             log.warning('the journal %s could not be compacted: %s', self.path, error)
             return
         log.info('compacted the journal %s from %d to %d bytes', self.path, before, self._file.size_bytes)
-        self._index, self._repeated, self._kept = Index(), {}, {}
+        self.index, self._repeated, self._kept = Index(), {}, {}
         self._states.clear()
         self.size_bytes = 0
         for offset, line in self._file.records():
@@ -344,14 +335,14 @@ class Ledger:
                 self._take(tail, offset, line)
 
     def _live(self) -> Iterator[bytes]:
-        index = self._index
+        index = self.index
         for offset, line in self._file.records():
             tail = tail_of(line)
             if tail is None:
                 continue
             is_last = any(index.offset(each) == offset for each in tail.on)
             is_repeated = bool(tail.on) and offset in self._repeated.get(tail.on[0], {}).values()
-            if is_last or is_repeated or (tail.state in _NOTES and (tail.digest, tail.n) in self._kept):
+            if is_last or is_repeated or (tail.state in _NOTES and (tail.hash, tail.n) in self._kept):
                 yield line
 
     # --- synchronising

@@ -149,7 +149,7 @@ class Meter:
         self._is_closed = True
         ticker = self._ticker
         if ticker is None or ticker.dead or ticker.hub is not gevent.get_hub():
-            self._call(is_last=True)
+            self.call(is_last=True)
         else:
             self._is_closing.set()
             if ticker is not gevent.getcurrent():
@@ -167,14 +167,15 @@ class Meter:
             elif not self.in_flight and now - changed_at >= UNCHANGED_EVERY_S:
                 return
             shown, shown_at = numbers, now
-            self._call()
-        self._call(is_last=True)
+            self.call()
+        self.call(is_last=True)
 
     def _numbers(self) -> tuple[int, ...]:
         jobs = self._jobs_done, self._jobs_total, self._failed, self.in_flight
         return *jobs, self.bytes_done, self._known_bytes, self._unknown
 
-    def _call(self, *, is_last: bool = False) -> None:
+    def call(self, *, is_last: bool = False) -> None:
+        """Call the function with the present numbers."""
         try:
             self._show(self._event(is_last=is_last))
         except Exception:

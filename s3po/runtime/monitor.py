@@ -2,7 +2,8 @@
 
 One native thread per process runs while batches are open, and calls each of their event loops every half second. A loop that
 waits for I/O responds at once. One that does not respond for 5 s is blocked: by a native lock, another thread, a process or a
-computation. This is logged once per place, with the stack and advice.
+computation. This is logged once per place, with the stack and advice. If one call of a callback blocks it, that is logged after
+1 s, once per callback, with its name.
 
 Calls are counted, not seconds: if the process was stopped or the machine slept, only one call is missed. (gevent's own
 monitoring thread traces every switch of greenlets, has settings for the whole process, and prints its report.)
@@ -11,12 +12,15 @@ The thread ends before a fork and is started again in the parent: from Python 3.
 warning.
 """
 
+import functools
+import itertools
 import logging
 import os
 import sys
 import traceback
 import types
 import weakref
+from collections.abc import Collection
 from typing import Any, Final, Protocol
 
 from gevent import get_hub, monkey
@@ -30,6 +34,10 @@ log = logging.getLogger(__name__)
 
 CALL_EVERY_S: Final = 0.5
 MISSED_CALLS: Final = 10
+# The calls that are missed during one call of a callback: between the first and the last, it has blocked the loop for 1 s.
+CALLBACK_CALLS: Final = 3
+# The callbacks are the program's; the package's own functions around them are not named.
+_PACKAGE: Final = __name__.partition('.')[0]
 
 # How long a fork waits for the end of the thread, which takes a millisecond unless it is writing a report.
 _END_TIMEOUT_S: Final = 1.0
@@ -48,23 +56,25 @@ class IdleEvent(Protocol):
 class Watch:
     """A batch's registration of its event loop. It ends with close(), or when it is no longer referenced."""
 
-    __slots__ = ('__weakref__', 'is_idle')
+    __slots__ = ('__weakref__', 'callers', 'is_idle')
 
-    def __init__(self, is_idle: IdleEvent) -> None:
+    def __init__(self, is_idle: IdleEvent, callers: Collection[types.CodeType] = ()) -> None:
         self.is_idle = is_idle
+        self.callers = callers
 
     def close(self) -> None:
         """Stop watching."""
         _monitor.remove(self)
 
 
-def watch_hub(is_idle: IdleEvent) -> Watch:
+def watch_hub(is_idle: IdleEvent, callers: Collection[types.CodeType] = ()) -> Watch:
     """Monitor the calling thread's event loop.
 
     Args:
         is_idle: While it is set, a blocked loop is not reported.
+        callers: The code of the functions that call callbacks of the program.
     """
-    watch = Watch(is_idle)
+    watch = Watch(is_idle, callers)
     _monitor.add(get_hub(), watch)
     return watch
 
@@ -80,6 +90,10 @@ class _Watched:
         self._clock = CpuClock()
         self._cpu_s = 0.0
         self._told: set[tuple[tuple[str, str], ...]] = set()
+        # The function that has called the running callback, and the number of calls that were missed during it.
+        self._caller: types.FrameType | None = None
+        self._missed_in_callback = 0
+        self._told_callbacks: set[str] = set()
 
     def is_busy(self) -> bool:
         """Whether any of its batches has work."""
@@ -89,30 +103,58 @@ class _Watched:
         """Call the loop, or count one more call without a response."""
         if not self.is_busy():
             self._missed = 0
+            self._caller = None
         elif self._is_answered:
             self._missed = 0
+            self._caller = None
             self._is_answered = False
             self.hub.loop.run_callback_threadsafe(self._answer)
         else:
             self._missed += 1
             if self._missed == 1:
                 self._cpu_s = self._clock.seconds()
+            self._look_for_callback()
             if self._missed == MISSED_CALLS:
                 self._report()
 
     def _answer(self) -> None:
         self._is_answered = True
 
+    def _look_for_callback(self) -> None:
+        """Report a callback if one call of it has been running since some missed calls."""
+        frame = self._frame()
+        caller = None if frame is None else self._caller_in(frame)
+        self._missed_in_callback = self._missed_in_callback + 1 if caller is self._caller else 1
+        self._caller = caller
+        if frame is None or caller is None or self._missed_in_callback != CALLBACK_CALLS:
+            return
+        name = _name_of_callback(frame, caller)
+        if name not in self._told_callbacks:
+            self._told_callbacks.add(name)
+            self._log(frame, f'the callback {name}', (CALLBACK_CALLS - 1) * CALL_EVERY_S)
+
     def _report(self) -> None:
-        frame = sys._current_frames().get(self.hub.thread_ident)
-        # No frame: the thread has ended, or waits at an interactive prompt.
+        frame = self._frame()
         if frame is None or self._is_told(frame):
             return
-        blocked_s = MISSED_CALLS * CALL_EVERY_S
+        # A callback was reported already.
+        if self._caller is None or _name_of_callback(frame, self._caller) not in self._told_callbacks:
+            self._log(frame, 'a call', MISSED_CALLS * CALL_EVERY_S)
+
+    def _frame(self) -> types.FrameType | None:
+        """The innermost frame of the thread; None if it has ended, or waits at an interactive prompt."""
+        return sys._current_frames().get(self.hub.thread_ident)
+
+    def _caller_in(self, frame: types.FrameType) -> types.FrameType | None:
+        callers = {code for watch in [each() for each in self.watches] if watch is not None for code in watch.callers}
+        return next((each for each, _ in traceback.walk_stack(frame) if each.f_code in callers), None)
+
+    def _log(self, frame: types.FrameType, what: str, blocked_s: float) -> None:
         log.warning(
-            'a call has blocked the event loop for %.0f s: all transfers of this thread wait. %s\nMost recent call last:\n%s',
+            '%s has blocked the event loop for %.0f s: all transfers of this thread wait. %s\nMost recent call last:\n%s',
+            what,
             blocked_s,
-            remedy(frame, self._clock.seconds() - self._cpu_s, blocked_s),
+            remedy(frame, self._clock.seconds() - self._cpu_s, (self._missed - 1) * CALL_EVERY_S),
             ''.join(traceback.format_stack(frame)),
         )
 
@@ -121,6 +163,26 @@ class _Watched:
         is_told = place in self._told
         self._told.add(place)
         return is_told
+
+
+def _name_of_callback(frame: types.FrameType, caller: types.FrameType) -> str:
+    """The name of the function that a callback's caller has called, as 'module:name'.
+
+    Args:
+        frame: The innermost frame.
+        caller: The frame of the function that calls callbacks; it is one of the outer frames.
+    """
+    inside = list(itertools.takewhile(lambda each: each is not caller, (each for each, _ in traceback.walk_stack(frame))))
+    # A callback may be wrapped in a function of this package.
+    names = [(str(each.f_globals.get('__name__')), each.f_code.co_qualname) for each in reversed(inside)]
+    own = [name for name in names if name[0].partition('.')[0] != _PACKAGE]
+    if not names:
+        # Written in C.
+        function = caller.f_locals.get('function')
+        while isinstance(function, functools.partial):
+            function = function.func
+        names = [(str(getattr(function, '__module__', None)), str(getattr(function, '__qualname__', function)))]
+    return ':'.join((own or names)[0])
 
 
 class _Monitor:

@@ -13,7 +13,7 @@ __all__ = ['PartsInMemory']
 class PartsInMemory:
     """Counts the memory of parts. One part is always admitted, once the upload has begun; more are if there is room."""
 
-    __slots__ = ('_in_flight', '_in_flight_bytes', '_most', '_room')
+    __slots__ = ('_base_bytes', '_in_flight', '_in_flight_bytes', '_most', '_room')
 
     def __init__(self, room: Room, most: int) -> None:
         """
@@ -23,10 +23,11 @@ class PartsInMemory:
         """
         self._room = room
         self._most = most
-        self._in_flight = self._in_flight_bytes = 0
+        self._in_flight = self._in_flight_bytes = self._base_bytes = 0
 
     def width(self, part_bytes: int) -> int:
         """How many parts may be in flight, the next one included, which takes so many bytes."""
+        self._base_bytes = part_bytes
         if not self._in_flight:
             # Waits only if it is larger than the parts before it.
             self._room.fit(part_bytes)
@@ -43,7 +44,7 @@ class PartsInMemory:
             sent = send(upload_id)
             self._in_flight -= 1
             self._in_flight_bytes -= part_bytes
-            self._room.shrink(max(self._in_flight_bytes, part_bytes))
+            self._room.shrink(max(self._in_flight_bytes, self._base_bytes))
             return sent
 
         return send_counted

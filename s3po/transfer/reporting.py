@@ -34,6 +34,7 @@ class ReportedChunk:
         self._part_number = part_number
         self._sent_bytes = 0
         self.size_bytes = chunk.size_bytes
+        self.needs_buffer = chunk.needs_buffer
         self.read = chunk.read
         self.sha256 = chunk.sha256
         self.checksum = chunk.checksum

@@ -9,7 +9,7 @@ import http.client
 from collections.abc import Callable
 from typing import Final
 
-from s3po.body import BytesChunk, Chunk, PiecesChunk
+from s3po.body import BytesChunk, Chunk
 from s3po.errors import (
     IntegrityError,
     InvalidRequest,
@@ -44,7 +44,7 @@ UNGUARDED: Final = (
 def buffer_bytes(chunk: Chunk) -> int:
     """The memory for sending a chunk; 0 for bytes in memory, which belong to the caller or are counted already."""
     size_bytes = chunk.size_bytes
-    if size_bytes <= UNCOUNTED_BYTES or isinstance(chunk, PiecesChunk):
+    if size_bytes <= UNCOUNTED_BYTES or not chunk.needs_buffer:
         return 0
     return size_bytes if size_bytes <= AT_ONCE_BYTES else SEND_BYTES
 

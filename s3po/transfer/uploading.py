@@ -168,6 +168,8 @@ class _Upload:
         if not source.fill(1):
             return self._put(first), first.size_bytes, 1
         stream = _Stream(source, config, first, PartsInMemory(self._room, config.max_concurrency))
+        # Its bytes are freed when it was sent.
+        del first
         multipart = self._multipart(None if self._notes is None else UploadRecord(self._notes))
         try:
             stored, parts = multipart.run(
@@ -182,6 +184,8 @@ class _Upload:
         short_bytes = min(SHORT_STREAM_BYTES, part_bytes)
         self._room.fit(short_bytes)
         if source.fill(short_bytes):
+            # The first piece may be larger.
+            self._room.grow(max(0, min(source.held_bytes, part_bytes) - short_bytes))
             self._room.fit(part_bytes)
         return source.next_chunk(part_bytes)
 
@@ -285,13 +289,21 @@ class _Stream:
     def pieces(self, attempts: Attempts, extra: Extra) -> Iterator[Piece]:
         """Read the stream and return its parts one by one."""
         for number in itertools.count(1):
-            chunk = self._next_chunk(number)
-            if not chunk.size_bytes:
+            piece = self._piece(attempts, extra, number)
+            if piece is None:
                 return
-            self._number = number + 1
-            self.size_bytes += chunk.size_bytes
-            send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
-            yield number, chunk.size_bytes, send
+            yield piece
+            # Without a reference here, its bytes are freed when it was sent.
+            del piece
+
+    def _piece(self, attempts: Attempts, extra: Extra, number: int) -> Piece | None:
+        chunk = self._next_chunk(number)
+        if not chunk.size_bytes:
+            return None
+        self._number = number + 1
+        self.size_bytes += chunk.size_bytes
+        send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
+        return number, chunk.size_bytes, send
 
     def _next_chunk(self, number: int) -> Chunk:
         if self._first is not None:

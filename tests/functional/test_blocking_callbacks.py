@@ -146,10 +146,10 @@ def run(authority: Authority, store: Store, tmp_path: Path) -> Runner:
 @pytest.mark.fault('F80')
 @pytest.mark.parametrize(('name', 'transport'), CASES)
 def test_what_blocks_is_named(programs: dict[tuple[str, str], Program], name: str, transport: str) -> None:
-    """A blocking call is logged once, while it blocks, with the function and the remedy."""
+    """A callback that blocks is logged once, while it blocks, with its name and the remedy."""
     out = programs[name, transport].out
 
-    assert out.startswith('WARNING a call has blocked the event loop for 5 s')
+    assert out.startswith('WARNING the callback __main__:block has blocked the event loop for 1 s')
     assert out.count('WARNING') == 1
     assert NAMED[name][1] in out
     assert 'threadpool.apply' in out
@@ -260,6 +260,42 @@ def test_a_program_that_was_stopped_is_not_blocked(run: Runner) -> None:
     )
 
     assert 'blocked' not in program.err
+
+
+def test_other_code_that_blocks_is_named(run: Runner) -> None:
+    """Other code than a callback is logged after 5 s, with its stack."""
+    program = run(
+        CONNECT,
+        WATCHED,
+        """
+        def block():
+            monkey.get_original('time', 'sleep')(20)
+
+        with conn.batch(5) as batch:
+            batch.download('bucket', 'k', callback=lambda _: gevent.sleep(30))
+            gevent.sleep(1)
+            block()
+        """,
+    )
+
+    assert program.out.startswith('WARNING a call has blocked the event loop for 5 s')
+    assert 'in block' in program.out
+
+
+def test_a_progress_function_that_blocks_is_named(run: Runner) -> None:
+    program = run(
+        CONNECT,
+        WATCHED,
+        """
+        def show(event):
+            monkey.get_original('time', 'sleep')(20)
+
+        with conn.batch(5, progress=show) as batch:
+            batch.download('bucket', 'k', callback=lambda _: gevent.sleep(30))
+        """,
+    )
+
+    assert program.out.startswith('WARNING the callback __main__:show has blocked the event loop for 1 s')
 
 
 def test_idle_batches_may_be_left_open(run: Runner) -> None:

@@ -48,6 +48,20 @@ def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
     return batch.results()
 
 
+def maps(batch: s3po.Batch, keys: list[str]) -> int:
+    """Items and options are checked too; a callback may take the ref."""
+
+    def show(body: bytes, ref: s3po.ObjectRef) -> None:
+        print(ref.key, len(body))
+
+    count: int = batch.map_upload((('bucket', key, pathlib.Path(key)) for key in keys), metadata={'a': '1'}, callback=print)
+    count += batch.map_upload([{'bucket': 'bucket', 'key': 'key', 'source': b''}])
+    count += batch.map_download([('bucket', 'key'), ('bucket', 'key', 'path')], callback=show)
+    batch.map_upload([('bucket', 5, b'')])  # type: ignore[list-item]
+    batch.map_download([], retires=5)  # type: ignore[call-arg]
+    return batch.mapped
+
+
 def listing(conn: s3po.Connection) -> list[str]:
     return [entry.key for entry in conn.list('bucket', 'prefix/')]
 

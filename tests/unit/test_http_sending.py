@@ -42,6 +42,8 @@ MEDIUM = BytesChunk(bytes(2 * MIB))
 class Pieces:
     """A body that is read into the buffer in small pieces."""
 
+    needs_buffer = True
+
     def __init__(self, data: bytes, piece_bytes: int = 100_000) -> None:
         self.size_bytes = len(data)
         self._data = data

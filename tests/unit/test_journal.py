@@ -59,9 +59,9 @@ def killed(monkeypatch: pytest.MonkeyPatch, *states: str) -> Any:
         def __enter__(self) -> None:
             write = Ledger.write
 
-            def lost(ledger: Ledger, entry: Any, text: str, state: str, *, on: bool = True) -> None:
+            def lost(ledger: Ledger, entry: Any, text: str, state: str, **options: Any) -> None:
                 if state not in states:
-                    write(ledger, entry, text, state, on=on)
+                    write(ledger, entry, text, state, **options)
 
             monkeypatch.setattr(Ledger, 'write', lost)
 

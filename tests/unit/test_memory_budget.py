@@ -58,7 +58,7 @@ def budget() -> Iterator[MemoryBudget]:
     """A budget of 100 bytes, of which none is in use at the end."""
     made = MemoryBudget(100)
     yield made
-    assert (made.used_bytes, made.stuck_bytes, len(made.queue), made.lent) == (0, 0, 0, {})
+    assert (made.used_bytes, made.stuck_bytes, made.first, made.lent) == (0, 0, None, {})
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_no_overtaking_without_waiting(budget: MemoryBudget, users: Users) -> No
     users.add(60, 70)
     with Room(budget) as room:
         assert not room.try_fit(10)
-        assert room.is_wanted
+        assert budget.is_scarce
         users.end(60, 70)
         assert room.try_fit(10)
 
@@ -142,6 +142,20 @@ def test_growth(budget: MemoryBudget, users: Users) -> None:
     started[3].set()
     gevent.joinall(greenlets, timeout=5)
     assert inside == [0, 1, 2, 3]
+
+
+def test_growth_before_beginnings(budget: MemoryBudget, users: Users) -> None:
+    """A room that holds memory and waits for more is admitted before those that hold nothing."""
+    with Room(budget) as room:
+        room.fit(20)
+        users.add(80, 30)
+        grows = gevent.spawn(room.fit, 70)
+        settle()
+        assert users.inside == [80]
+
+        users.end(80)
+        assert grows.ready()
+        assert users.inside == [30]
 
 
 def test_code_of_the_caller(budget: MemoryBudget) -> None:
@@ -282,4 +296,4 @@ def test_kills(steps: list[tuple[str, int]]) -> None:
     gevent.joinall([greenlet for _, _, greenlet in rooms], timeout=10)
 
     assert all(greenlet.dead for _, _, greenlet in rooms)
-    assert (budget.used_bytes, budget.stuck_bytes, len(budget.queue), budget.lent) == (0, 0, 0, {})
+    assert (budget.used_bytes, budget.stuck_bytes, budget.first, budget.lent) == (0, 0, None, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -71,6 +72,66 @@ def test_two_places_are_two_reports(busy: gevent.event.Event, caplog: pytest.Log
     watch.close()
 
     assert len(caplog.records) == 2
+
+
+def call(function: Callable[[], object]) -> None:
+    function()
+
+
+CALLERS = (call.__code__,)
+
+
+class Blocking:
+    def __call__(self) -> None:
+        block()
+
+
+@pytest.mark.parametrize(
+    ('callback', 'name'),
+    [
+        (block, f'{__name__}:block'),
+        (functools.partial(block), f'{__name__}:block'),
+        (Blocking(), f'{__name__}:Blocking.__call__'),
+        (functools.partial(_sleep_natively, 0.5), 'time:sleep'),
+    ],
+)
+def test_a_callback_is_named_once(
+    busy: gevent.event.Event, caplog: pytest.LogCaptureFixture, callback: Callable[[], object], name: str
+) -> None:
+    """A callback that blocks the loop is named early; it is not reported again as a call that blocks longer."""
+    watch = watch_hub(busy, CALLERS)
+    for _ in range(2):
+        gevent.sleep(0.1)
+        call(callback)
+    watch.close()
+
+    (record,) = caplog.records
+    assert record.message.startswith(f'the callback {name} has blocked the event loop')
+    assert 'It waits natively' in record.message
+
+
+def test_two_callbacks_are_two_reports(busy: gevent.event.Event, caplog: pytest.LogCaptureFixture) -> None:
+    watch = watch_hub(busy, CALLERS)
+    for callback in (block, Blocking(), block):
+        gevent.sleep(0.1)
+        call(callback)
+    watch.close()
+
+    assert [record.message.split()[2] for record in caplog.records] == [f'{__name__}:block', f'{__name__}:Blocking.__call__']
+
+
+def test_many_short_callbacks_are_not_named(
+    busy: gevent.event.Event, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They block the loop together, none of them for long."""
+    monkeypatch.setattr(monitor, 'CALL_EVERY_S', 0.1)
+    watch = watch_hub(busy, CALLERS)
+    gevent.sleep(0.1)
+    for _ in range(1000):
+        call(lambda: _sleep_natively(0.001))
+    watch.close()
+
+    assert [record.message.partition(' has blocked')[0] for record in caplog.records] == ['a call']
 
 
 def test_waiting_is_not_blocking(busy: gevent.event.Event, caplog: pytest.LogCaptureFixture) -> None:

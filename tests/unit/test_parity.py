@@ -48,6 +48,20 @@ def test_same_signature(name: str) -> None:
     assert of_batch == dict(of_connection)
 
 
+@pytest.mark.parametrize('name', ['upload', 'download'])
+def test_options_of_maps(name: str) -> None:
+    """map_upload() and map_download() have the options of upload() and download(), with the same defaults and types."""
+    signature = inspect.signature(getattr(s3po.Batch, f'map_{name}'))
+    options = {each.name: each for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY}
+    of_one = inspect.signature(getattr(s3po.Batch, name)).parameters.values()
+
+    assert [*signature.parameters][:2] == ['self', 'iterable']
+    assert set(options) == {each.name for each in of_one if each.kind is each.KEYWORD_ONLY}
+    for each in of_one:
+        if each.name in options and each.name not in ('callback', 'errback'):
+            assert options[each.name] == each
+
+
 OVERLOADED = [
     (owner, name)
     for owner in (s3po.Connection, s3po.Batch)
