@@ -67,6 +67,7 @@ class Batch(Mapped):
     - presign: it sends no request, so there is nothing to wait for.
     - list_buckets: it is one request about the whole account.
     - batch, conn, config, mock, retry_failed, silent: they concern the connection, not a call.
+    - verify: it makes a batch of its own.
     """
 
     def __init__(

@@ -33,6 +33,8 @@ from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
 from s3po.connection.remote import ConnectionForm
 from s3po.connection.tracebacks import short_tracebacks
+from s3po.connection.verifying import VerifyReport, verify_remote
+from s3po.connection.verifying_files import verify_files
 from s3po.connection.wiring import Wiring, check_kind, is_mocked, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
@@ -391,6 +393,45 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
+
+    def verify(
+        self,
+        receipt: str | os.PathLike[str],
+        *,
+        local: bool = False,
+        prefixes: Iterable[str] | None = None,
+        size: int = 50,
+        extra: Mapping[str, Any] | None = None,
+    ) -> VerifyReport:
+        """Compare the store, or local files, with the records of jobs. No object is downloaded. Blocks until all are compared.
+
+        Each object that a job has uploaded, copied, downloaded or looked at is compared by a HEAD: its size, and its checksum
+        or ETag. The last record about an object counts; of an object that a job has deleted, the deletion. Records of other
+        stores are left out. (If all are of one other store, such as the original of a mirror, they are compared with this one.)
+
+        Args:
+            receipt: The path of a file of records: a receipt (`batch.report().save(path)`), the journal of a batch, or a file
+                that `batch.failed.save()` wrote.
+            local: True: the local files from which the jobs have uploaded, or to which they have downloaded, are compared
+                instead, by size and checksum. Nothing is sent.
+            prefixes: Objects with one of these prefixes that no record names are `extra`. None: all objects in the directory
+                that the recorded keys of a bucket have in common; if they have none, all objects of the bucket. An empty list:
+                extra objects are not looked for.
+            size: How many requests are sent at once.
+            extra: Further parameters of the HEADs by boto3's names, such as keys of SSE-C.
+
+        Returns:
+            What is missing, changed, extra or unproven. `raise_for_differences()` raises VerifyError if there is anything.
+
+        Raises:
+            JobError: A line of the file is broken. The message names the line.
+            LocalError: The file cannot be read.
+            ConfigurationError: The records are of several other stores; or an argument is wrong.
+            S3poError: A listing for extra objects failed.
+        """
+        if local:
+            return verify_files(receipt)
+        return verify_remote(self, receipt, size=size, prefixes=prefixes, extra=extra)
 
     # --- for a batch (s3po.batch.limits.Performer)
 
