@@ -40,6 +40,7 @@ from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
+from s3po.governor import RequestLoad
 from s3po.http import Timeouts
 from s3po.jobs.durable import plain_endpoint
 from s3po.jobs.options import Key, OtherStore, ProgressOption, shows
@@ -76,6 +77,7 @@ INTERNAL: Final = OLD_NAMES | {
     'observer',
     'perform',
     'release_requests',
+    'request_load',
     'renew_credentials',
     'width',
     'worker_form',
@@ -192,7 +194,11 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         return public_names(self, INTERNAL)
 
     def __repr__(self) -> str:
-        return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}>'
+        loads = self._wiring.loads()
+        width, in_flight = sum(load.width for load in loads), sum(load.in_flight for load in loads)
+        throttled = sum(load.throttled for load in loads)
+        requests = f' width={width} in_flight={in_flight} throttled={throttled}' if loads else ''
+        return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}{requests}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments of the Connection, keys included: treat the bytes as a secret.
@@ -477,6 +483,10 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
         return self._operations.memory()
+
+    def request_load(self) -> Callable[[], RequestLoad]:
+        """A function that returns the present figures of this thread's requests. Any thread may call it."""
+        return self._wiring.governor().load
 
     @property
     def is_mocked(self) -> bool:

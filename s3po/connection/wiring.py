@@ -23,7 +23,7 @@ from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import FixedKeys, KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
-from s3po.governor import Governor, Tokens
+from s3po.governor import Governor, RequestLoad, Tokens
 from s3po.http import HTTPClient
 from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
@@ -169,6 +169,10 @@ class Wiring:
     def memory(self) -> MemoryBudget:
         """The memory of this thread's transfers."""
         return self._hubs.get().memory
+
+    def loads(self) -> list[RequestLoad]:
+        """The requests of each thread that has used the connection."""
+        return [state.governor.load() for state in self._hubs.values()]
 
     def close(self) -> None:
         """Close the kept connections of this thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 import gevent
@@ -45,3 +46,35 @@ def test_uploads_of_readers_in_a_batch(conn: s3po.Connection) -> None:
             batch.upload(BUCKET, f'copy{number}', conn.open(BUCKET, 'key'), callback=last)
 
     assert batch.results() == [data[-10:]] * 50
+
+
+@pytest.mark.slow
+def test_store_with_twenty_places(store: Store, connect: Callable[..., s3po.Connection]) -> None:
+    """At a store that allows 20 requests in flight, 50 workers settle within 20 % of its best throughput; few are refused."""
+    store.create_bucket(BUCKET)
+    conn = connect(store.endpoint_url, retry=s3po.RetryPolicy())
+    conn.upload(BUCKET, 'key', b'data')
+    store.script(
+        {'operation': 'GetObject', 'above': 20, 'times': None, 'action': {'status': 503, 'code': 'SlowDown'}},
+        {'operation': 'GetObject', 'times': None, 'action': {'delay_s': 0.1}},
+    )
+
+    def download_for(seconds: float, width: int) -> tuple[float, float]:
+        """The successes per second after the first 5 s, and the share of refused requests."""
+        already, until = len(store.log('GetObject')), time.monotonic() + seconds
+        with conn.batch(width, keep_results=False) as batch:
+            while time.monotonic() < until:
+                batch.download(BUCKET, 'key')
+        seen = [each for each in store.log('GetObject')[already:] if each['time'] > until - seconds + 5.0]
+        done = sum(each['status'] == 200 and each['time'] < until for each in seen)
+        return done / (seconds - 5.0), sum(each['status'] == 503 for each in seen) / len(seen)
+
+    # The best throughput on this machine: 20 workers, of which none is refused.
+    best, _ = download_for(10.0, 19)
+    throughput, refused = download_for(20.0, 50)
+
+    assert throughput > 0.8 * best * 20 / 19
+    assert refused < 0.05
+    assert 10 <= conn.request_load()().width <= 24
+    assert 'throttled=' in repr(conn)
+    assert conn._wiring.governor().throttled > 0
