@@ -171,7 +171,8 @@ class Journaled:
         else:
             if call.operation == 'move' or not self._finish_stored(entry, call, recorded):
                 return None
-            entry.is_stored = True
+            # The record of its end is of the source that was uploaded.
+            entry.is_stored, entry.stat = True, recorded
         return Outcome(value=_result_of(call, found))
 
     def _is_unchanged(self, entry: Entry, call: Call, recorded: object) -> bool:
