@@ -197,7 +197,7 @@ def test_small_objects_in_a_batch(conn: s3po.Connection, observer: Recorder) -> 
 
 
 def test_throttled_for_good(store: Store, connect: Callable[..., s3po.Connection], observer: Recorder) -> None:
-    """Each SlowDown is reported; the request ends with the error, is sent again in the job's last turn, and the job fails."""
+    """Each SlowDown is reported, also in the last turn of the job, and both the request and the job end with the error."""
     store.create_bucket(BUCKET)
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(throttle_timeout_s=0))
     conn.observer = observer
