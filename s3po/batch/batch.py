@@ -113,7 +113,7 @@ class Batch(Mapped):
         self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
+        self._processes = self._process_pool() if processes > 1 else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
         around = (recorded, self._progress, self._journaled, self._processes)
@@ -124,7 +124,7 @@ class Batch(Mapped):
         self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
         self._breaker = Breaker(
             self._workers,
-            renew_credentials=connection.renew_credentials,
+            renew_credentials=(self._processes or connection).renew_credentials,
             end=self._stopping.end_unstarted,
             stop=self._stopping.stop,
             watch=self._runner.watch,
@@ -413,6 +413,12 @@ class Batch(Mapped):
         return self._counting.unread.message(self.pending, self._counting.submitted) if self.home.is_own_process() else ''
 
     # --- private
+
+    def _process_pool(self) -> ProcessPool:
+        limits = self._limits
+        return ProcessPool(
+            self._connection, limits.size, limits.processes, max_memory=limits.max_memory, describes=limits.receipts
+        )
 
     def _open_journal(self, journal: str | os.PathLike[str] | Journal) -> Journaled:
         limits = self._limits

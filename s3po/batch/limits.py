@@ -56,6 +56,10 @@ class WorkerForm(Protocol):
         """
         ...
 
+    def fixed_keys(self) -> tuple[str, str, str | None, str | None] | None:
+        """The keys (id, secret, token and None); None for keys that are renewed, which a worker asks for, and without keys."""
+        ...
+
     def keys(self, known: tuple[str, str, str | None] | None) -> tuple[str, str, str | None, str | None]:
         """New keys (id, secret, token and expiry), other ones than `known` if there are any. May block."""
         ...
