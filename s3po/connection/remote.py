@@ -59,20 +59,22 @@ class ConnectionForm:
         arguments = dict(self._arguments)
         config: TransferConfig = arguments.get('config') or TransferConfig()
         arguments['config'] = _share(config, processes, max_memory)
-        can_refresh = False
-        if not self._settings.anonymous:
-            source = self._key_source()
-            can_refresh = source.can_refresh
-            if not can_refresh and (keys := source.current) is not None:
-                arguments['access_key_id'] = keys.access_key_id
-                arguments['secret_access_key'] = keys.secret_access_key
-                arguments['session_token'] = keys.session_token
+        keys = self.fixed_keys()
         return {
             'kind': self._kind,
             'arguments': arguments,
             'environment': {} if self._profile is None else dict.fromkeys(PROFILE_NAMES, self._profile),
-            'asks_for_keys': can_refresh,
+            'keys': keys,
+            'asks_for_keys': keys is None and not self._settings.anonymous and self._key_source().can_refresh,
         }
+
+    def fixed_keys(self) -> NewKeyFields | None:
+        """See WorkerForm."""
+        if self._settings.anonymous:
+            return None
+        source = self._key_source()
+        keys = None if source.can_refresh else source.current
+        return None if keys is None else (keys.access_key_id, keys.secret_access_key, keys.session_token, None)
 
     def keys(self, known: KeyFields | None) -> NewKeyFields:
         """See WorkerForm."""

@@ -23,7 +23,7 @@ from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import FixedKeys, KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
-from s3po.governor import Governor, Tokens
+from s3po.governor import Governor, RequestLoad, Tokens
 from s3po.http import HTTPClient
 from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
@@ -170,6 +170,10 @@ class Wiring:
         """The memory of this thread's transfers."""
         return self._hubs.get().memory
 
+    def loads(self) -> list[RequestLoad]:
+        """The requests of each thread that has used the connection."""
+        return [state.governor.load() for state in self._hubs.values()]
+
     def close(self) -> None:
         """Close the kept connections of this thread."""
         state = self._hubs.get()
@@ -212,7 +216,7 @@ class Wiring:
         # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore.
         with state.lock:
             if state.boto is None:
-                state.boto = BotoTransport(build_client(self._settings))
+                state.boto = BotoTransport(build_client(self._settings), state.governor.bandwidth)
             return state.boto
 
     def _wire(self, state: _HubState) -> WireTransport:
@@ -223,7 +227,9 @@ class Wiring:
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                routes = Routes(self._places, HTTPClient(http.timeouts, http.tls), payload_signing=signing)
+                routes = Routes(
+                    self._places, HTTPClient(http.timeouts, http.tls, pace=state.governor.bandwidth), payload_signing=signing
+                )
                 state.requester = Requester(routes, self._key_source(), user_agent=http.user_agent_extra)
                 state.wire = WireTransport(state.requester)
             return state.wire

@@ -80,7 +80,7 @@ class Line:
 
 
 class RichBar:
-    """A bar of rich. If another bar is shown already, it writes lines instead.
+    """A bar of rich. While another bar is shown, it writes lines above that instead.
 
     Raises:
         ImportError: rich is not installed.
@@ -95,13 +95,14 @@ class RichBar:
             BarColumn(), TextColumn('{task.description}'), console=Console(file=stream), auto_refresh=False, transient=False
         )
         self._task = self._bar.add_task('', total=None)
-        self._lines = Lines(stream)
-        self._is_shown: bool | None = None
+        self._is_shown = False
+        self._lines: Lines | None = None
 
     def __call__(self, event: ProgressEvent) -> None:
-        if self._is_shown is None:
-            self._is_shown = self._start()
-        if not self._is_shown:
+        if self._lines is None and not self._is_shown and not self._start():
+            # A bar replaces standard error, and what is written to it appears above the bar.
+            self._lines = Lines(sys.stderr)
+        if self._lines is not None:
             self._lines(event)
             return
         done, total = _share(event)
@@ -110,12 +111,12 @@ class RichBar:
             self._bar.stop()
 
     def _start(self) -> bool:
-        from rich.errors import LiveError
+        from rich.file_proxy import FileProxy
 
-        try:
-            self._bar.start()
-        except LiveError:
+        if isinstance(sys.stderr, FileProxy):
             return False
+        self._bar.start()
+        self._is_shown = True
         return True
 
 

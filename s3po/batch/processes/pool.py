@@ -80,13 +80,14 @@ class ProcessPool:
     out in this process.
     """
 
-    def __init__(self, connection: Performer, size: int, processes: int, max_memory: int | None) -> None:
+    def __init__(self, connection: Performer, size: int, processes: int, *, max_memory: int | None, describes: bool) -> None:
         """
         Args:
             connection: Carries out what the worker processes cannot.
             size: The number of calls at once, in all processes together.
             processes: The number of worker processes; at most `size` are started.
             max_memory: The limit of all of them together; None for the connection's.
+            describes: Whether the outcomes of downloads into memory need the descriptions of the objects.
 
         Raises:
             ConfigurationError: The connection cannot be sent to other processes.
@@ -95,6 +96,7 @@ class ProcessPool:
         self._count = min(processes, size)
         self._width = -(-size // self._count)
         self._max_memory = max_memory
+        self._describes = describes
         self._form: WorkerForm | None = None if connection.is_mocked else connection.worker_form()
         # The working directory of the processes.
         self._directory = os.getcwd()
@@ -128,6 +130,18 @@ class ProcessPool:
         late = DeadlineExceeded(f'{call}: not done within its timeout_s of {timeout_s} s')
         with gevent.Timeout(timeout_s + LATE_S, late):
             return self._carry_out(call, fields, perform)
+
+    def renew_credentials(self) -> None:
+        """Read the keys again from their source, here and in the worker processes: the store rejects them.
+
+        Raises:
+            CredentialsError: They cannot be read.
+        """
+        self._connection.renew_credentials()
+        if self._workers and self._form is not None:
+            keys = self._form.fixed_keys()
+            for worker in self._workers:
+                worker.channel.send(('renew', keys))
 
     def close(self) -> None:
         """End the worker processes. Waits for a moment; then the rest happens in the background."""
@@ -197,6 +211,7 @@ class ProcessPool:
                 hello = {
                     **self._form.packed(self._count, self._max_memory),
                     'width': self._width,
+                    'describes': self._describes,
                     'is_observed': self._connection.observer is not None,
                     'levels': _levels(),
                     'parent': os.getpid(),
