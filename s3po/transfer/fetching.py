@@ -146,7 +146,10 @@ def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -
         data += read_exactly(answer, size_bytes - len(data))
     if check is not None:
         check.verify_whole(download, data)
-    _write_whole(download, data)
+    if download.sink.is_ordered:
+        _write_lent(download, data)
+    else:
+        download.sink.write_whole(data)
     return _whole(download, answer, check)
 
 
@@ -190,7 +193,7 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
         check.end(1, state, offset)
         check.verify(download)
     if sink.is_ordered:
-        _write_whole(download, b''.join(pieces))
+        _write_lent(download, b''.join(pieces))
     if attempts.observer is not None:
         attempts.moved('GetObject', offset)
     return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
