@@ -199,14 +199,11 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
     return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
-def _write_whole(download: ObjectDownload, data: bytes) -> None:
-    sink, attempts = download.sink, download.attempts
-    if not sink.is_ordered:
-        sink.write_whole(data)
-        return
-    # The target may be a file of the caller that sends requests itself, such as an S3Writer.
+def _write_lent(download: ObjectDownload, data: bytes) -> None:
+    """Write the whole object to an ordered sink, which may be a file of the caller that sends requests, such as an S3Writer."""
+    attempts = download.attempts
     with attempts.governor.lent(attempts.bucket):
-        sink.write_whole(data)
+        download.sink.write_whole(data)
 
 
 def check_size(download: ObjectDownload, size_bytes: int) -> None:
