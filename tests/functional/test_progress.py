@@ -93,4 +93,4 @@ def test_display(store: Store, where: str) -> None:
 
     assert '10 of 10 jobs' in shown
     assert ('\x1b[' in shown) == (where == 'terminal')
-    assert shown.startswith('s3po: 10 of 10 jobs, 0.0 of 0.0 MiB') == (where == 'log')
+    assert shown.startswith('s3po: 10 of 10 jobs, 50 bytes of 50 bytes') == (where == 'log')
