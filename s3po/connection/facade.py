@@ -43,7 +43,7 @@ from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.governor import RequestLoad
 from s3po.http import Timeouts
 from s3po.jobs.durable import plain_endpoint
-from s3po.jobs.options import Key, OtherStore, shows
+from s3po.jobs.options import Key, OtherStore, ProgressOption, shows
 from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
@@ -370,6 +370,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
+        progress: ProgressOption = None,
     ) -> Batch:
         """Repeat failed jobs, and wait for them.
 
@@ -384,6 +385,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures.
+            progress: As for batch().
 
         A job from a file cannot be repeated if its data were in memory or in an open file: it fails with JobError.
 
@@ -394,7 +396,13 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         jobs = failed_jobs_of(failed)
         _warn_of_other_store(jobs, self.endpoint_url)
         callback_of, errback_of = referring(callback), referring(errback)
-        options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
+        options = BatchOptions(
+            on_error=on_error,
+            timeout_s=timeout_s,
+            job_timeout_s=job_timeout_s,
+            max_failures=max_failures,
+            progress=progress,
+        )
         with self.batch(size, **options) as batch:
             for job in (each.aimed_at(to) for each in jobs):
                 callbacks = callback_of(job.ref), errback_of(job.ref)

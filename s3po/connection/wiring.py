@@ -222,7 +222,7 @@ class Wiring:
         # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore.
         with state.lock:
             if state.boto is None:
-                state.boto = BotoTransport(build_client(self._settings))
+                state.boto = BotoTransport(build_client(self._settings), state.governor.bandwidth)
             return state.boto
 
     def _wire(self, state: _HubState) -> WireTransport:
@@ -233,7 +233,9 @@ class Wiring:
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                routes = Routes(self._places, HTTPClient(http.timeouts, http.tls), payload_signing=signing)
+                routes = Routes(
+                    self._places, HTTPClient(http.timeouts, http.tls, pace=state.governor.bandwidth), payload_signing=signing
+                )
                 state.requester = Requester(routes, self._key_source(), user_agent=http.user_agent_extra)
                 state.wire = WireTransport(state.requester)
             return state.wire

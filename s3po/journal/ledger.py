@@ -21,7 +21,7 @@ from s3po.journal.file import JournalFile
 from s3po.journal.identity import Identity
 from s3po.journal.index import Index
 from s3po.journal.lines import Tail, head_of, line_of, parsed, result_text, size_of, tail_of
-from s3po.journal.notes import JobNotes, Kept, is_kept_after
+from s3po.journal.notes import JobNotes, Kept, is_definite
 from s3po.model import TransferResult
 from s3po.runtime import offload
 
@@ -229,7 +229,7 @@ class Ledger:
 
     def failed(self, entry: Entry, error: BaseException) -> None:
         """Write that a job failed."""
-        unsure = ',"unsure":true' if is_kept_after(error) else ''
+        unsure = '' if is_definite(error) else ',"unsure":true'
         self.write(entry, f'{head_of(entry)},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
 
     def discard(self) -> None:

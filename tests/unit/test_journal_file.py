@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import logging
@@ -451,8 +452,8 @@ def noted(path: pathlib.Path, call: Call, record: Callable[[JobNotes], object]) 
 
 def test_notes_of_an_upload(path: pathlib.Path) -> None:
     """The upload and its parts come back; an intent without an id has the time."""
-    upload_note = UploadNote(upload_id='1', source='s', part_bytes=5, own_id='i')
-    part = PartNote(number=2, size_bytes=5, etag='e', checksum='CRC32:x')
+    upload_note = UploadNote(upload_id='1', source='s', part_bytes=5, own_id='i', created_at=7.5)
+    part = PartNote(number=2, size_bytes=5, etag='e', checksum='CRC32:x', is_encrypted=True)
     found = noted(path, upload('a'), lambda notes: notes.intend())
     assert found.upload is None
     assert abs(found.intent_at - path.stat().st_mtime) < 60
@@ -465,7 +466,7 @@ def test_notes_of_an_upload(path: pathlib.Path) -> None:
         assert notes.has_kept
 
     found = noted(path, upload('a'), record)
-    assert (found.upload.upload_id, found.upload.own_id, found.upload.parts) == ('1', 'i', {2: part})
+    assert found.upload == dataclasses.replace(upload_note, parts={2: part})
     assert (found.bucket, found.key, found.intent_at) == (BUCKET, 'a', None)
     assert kept(path, upload('a', b'other')) is None
     assert Journal(path).report() == JournalReport(pending=1, kept=1)
