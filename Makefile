@@ -7,7 +7,8 @@
 # make integration  the tests against real S3 servers: Ceph's (installed if missing, which needs root) and rclone's
 # make chaos        10,000 objects through a faulty proxy to Ceph's server, which is restarted half-way; three seeds
 # make bench        measures s3po and other clients, 15 minutes (installs nginx if missing, which needs root);
-#                   BENCH_OPTIONS='--against CHECKOUT' compares two checkouts of s3po
+#                   BENCH_OPTIONS='--against CHECKOUT' compares two checkouts of s3po; then, in 20 minutes, the growth of
+#                   batches of a million jobs (SCALE_OPTIONS='--jobs 10000' for a short run)
 # make fuzz         feeds a million responses, mutated by coverage, to the HTTP client, and as many pages to the listings
 # make clean        removes the files that the others have created
 #
@@ -60,6 +61,7 @@ bench: $(BENCH)/done
 	mkdir -p docs
 	$(BENCH)/bin/python benchmarks --json docs/benchmarks.json --plot docs/benchmarks.png --rst docs/benchmarks.rst \
 		--readme README.rst $(BENCH_OPTIONS)
+	$(BENCH)/bin/python benchmarks/bench_scale.py --json docs/scale.json --plot docs/scale.png $(SCALE_OPTIONS)
 
 fuzz: $(VENV)/fuzz.done
 	$(BIN)/python -m tests.fuzz.fuzz_answers runs=$(or $(FUZZ_RUNS),1000000)

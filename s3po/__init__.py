@@ -12,7 +12,7 @@ runtime.patch()
 from s3po import errors  # noqa: E402  (the patch comes first)
 from s3po.batch import Batch, BatchReport, FailedJob, FailedJobs, Job  # noqa: E402
 from s3po.config import TransferConfig, __version__  # noqa: E402
-from s3po.connection import Connection  # noqa: E402
+from s3po.connection import Connection, Difference, VerifyReport  # noqa: E402
 from s3po.errors import *  # noqa: E402, F403  (every error is public)
 from s3po.interfaces.client import S3Client  # noqa: E402
 from s3po.model import (  # noqa: E402
@@ -35,6 +35,7 @@ __all__ = [
     'Connection',
     'DeleteFailure',
     'DeleteReport',
+    'Difference',
     'FailedJob',
     'FailedJobs',
     'Job',
@@ -48,6 +49,7 @@ __all__ = [
     'S3Client',
     'TransferConfig',
     'TransferResult',
+    'VerifyReport',
     '__version__',
     'patch_all',
 ]

@@ -66,8 +66,7 @@ class TransferConfig:
             with Retry-After) is repeated without counting against the retries; 0 to count these too. Without retries
             (`retries=0`) it is never repeated.
         requests_per_s: How many requests of a connection may begin per second; None for no limit.
-        bandwidth_bytes_per_s: How many bytes a connection may send and receive per second, together; None for no limit. (Not
-            supported by the boto transport.)
+        bandwidth_bytes_per_s: How many bytes a connection may send and receive per second, together; None for no limit.
         min_bytes_per_s: A slower body, measured over 30 s of waiting for the network, is aborted and retried; 0 for no limit.
             (Not supported by the boto transport.)
         payload_signing: Whether the data of uploads is part of the signature: 'signed', 'unsigned', or 'auto', which signs data

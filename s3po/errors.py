@@ -34,6 +34,7 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ BatchError                  jobs of a batch failed
         ├─ WorkerLost                  the worker processes of a job were killed
         ├─ JobError                    a saved job that cannot be carried out
+        ├─ VerifyError                 objects or files are not as recorded
         ├─ SourceChanged               the data changed during the transfer
         └─ UnsafePath                  a key that cannot be used as a path
 
@@ -82,6 +83,7 @@ __all__ = [
     'UnsafePath',
     'UploadError',
     'UploadException',
+    'VerifyError',
     'WorkerLost',
 ]
 
@@ -316,6 +318,18 @@ class WorkerLost(S3poError):
 
 class JobError(S3poError):
     """A job that was read from a file or a queue, and cannot be carried out."""
+
+
+class VerifyError(S3poError):
+    """Objects or files are not as recorded.
+
+    Attributes:
+        report: The VerifyReport.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class SourceChanged(S3poError):

@@ -5,7 +5,6 @@ python -m s3po.worker DESCRIPTOR
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Any
 
@@ -18,8 +17,6 @@ __all__ = ['main']
 
 def main() -> None:
     """Carry out calls of the parent process until it closes the socket."""
-    # The parent decides what Ctrl-C means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     native: Any = monkey.get_original('socket', 'socket')
     try:
         sock = native(fileno=int(sys.argv[1]))

@@ -27,6 +27,13 @@ function answers.stored()
     end
 end
 
+function answers.discarded()
+    ngx.req.discard_body()
+    ngx.header['ETag'] = '"5330000000000000000000000000f00d-1"'
+    ngx.header['Content-Length'] = 0
+    ngx.exit(200)
+end
+
 -- DeleteObjects lists the deleted keys, unless the request has Quiet.
 local function deleted(body)
     if body:find('<Quiet>true</Quiet>', 1, true) then

@@ -71,6 +71,7 @@ class Batch(Mapped):
     - presign: it sends no request, so there is nothing to wait for.
     - list_buckets: it is one request about the whole account.
     - batch, conn, config, mock, retry_failed, silent: they concern the connection, not a call.
+    - verify: it makes a batch of its own.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Batch(Mapped):
         self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._processes = ProcessPool(connection, size, processes, max_memory) if processes > 1 else None
+        self._processes = self._process_pool() if processes > 1 else None
         self._journaled = None if journal is None else self._open_journal(journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
         around = (recorded, self._progress, self._journaled, self._processes)
@@ -129,7 +130,7 @@ class Batch(Mapped):
         self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
         self._breaker = Breaker(
             self._workers,
-            renew_credentials=connection.renew_credentials,
+            renew_credentials=(self._processes or connection).renew_credentials,
             end=self._stopping.end_unstarted,
             stop=self._stopping.stop,
             watch=self._runner.watch,
@@ -137,6 +138,8 @@ class Batch(Mapped):
         self._runner.begin(self._breaker, self._last_turns)
         self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
+        self._request_load = (self._processes or connection).request_load()
+        self._throttled_before = self._request_load().throttled
         connection.demand_requests(size)
         watch(self)
 
@@ -248,8 +251,13 @@ class Batch(Mapped):
         """The current figures. Does not wait."""
         if not self.pending:
             self._counting.unread.clear()
-        found = self._counting.report(self._runner.size_bytes, self._runner.retries)
-        return found if self._journaled is None else dataclasses.replace(found, skipped=self._journaled.skipped)
+        load = self._request_load()
+        return dataclasses.replace(
+            self._counting.report(self._runner.size_bytes, self._runner.retries),
+            throttled=load.throttled - self._throttled_before,
+            width=load.width,
+            skipped=0 if self._journaled is None else self._journaled.skipped,
+        )
 
     def raise_for_errors(self) -> None:
         """Wait for all jobs, and raise if a job failed that is not silent.
@@ -429,6 +437,12 @@ class Batch(Mapped):
             if error is None:
                 self._log_rest(interruption)
             raise
+
+    def _process_pool(self) -> ProcessPool:
+        limits = self._limits
+        return ProcessPool(
+            self._connection, limits.size, limits.processes, max_memory=limits.max_memory, describes=limits.receipts
+        )
 
     def _open_journal(self, journal: str | os.PathLike[str] | Journal) -> Journaled:
         limits = self._limits

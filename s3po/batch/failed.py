@@ -298,7 +298,7 @@ class FailedJobs(Sequence[FailedJob]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, on_error: OnError = 'raise') -> FailedJobs:
-        """Read a file of records of jobs, such as one that save() wrote.
+        """Read a file of records of jobs, such as one that save() wrote. Jobs that have succeeded are left out.
 
         Args:
             path: The file.
@@ -312,13 +312,19 @@ class FailedJobs(Sequence[FailedJob]):
             raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
         if on_error == 'collect':
             broken: list[JobError] = []
-            jobs = cls(read_lines(path, FailedJob.from_json, broken.append))
+            jobs = cls(filter(None, read_lines(path, _unfinished, broken.append)))
             jobs.broken = tuple(broken)
             return jobs
         try:
-            return cls(read_lines(path, FailedJob.from_json))
+            return cls(filter(None, read_lines(path, _unfinished)))
         except JobError as error:
             raise JobError(f"{error}; FailedJobs.load(path, on_error='collect') reads the other lines") from error
+
+
+def _unfinished(said: Any) -> FailedJob | None:
+    """A job of a file; None for one that has succeeded: receipts have those too."""
+    is_done = isinstance(said, Mapping) and said.get('state') in ('done', 'skipped')
+    return None if is_done else FailedJob.from_json(said)
 
 
 def failed_jobs_of(failed: object) -> FailedJobs:

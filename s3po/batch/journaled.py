@@ -13,11 +13,11 @@ from typing import Any, Final, Protocol
 
 from s3po.batch.job import Job
 from s3po.batch.limits import Performer
-from s3po.batch.ours import delete_source, is_ours
+from s3po.batch.ours import delete_source, is_copy, is_ours
 from s3po.config import MIB
 from s3po.errors import CallbackError, LocalError, NoSuchBucket, NotFound, PreconditionFailed, ResponseError, S3poError
 from s3po.jobs import Call
-from s3po.journal import READING, Entry, Identity, JobNotes, Journal, Ledger, is_kept_after, stat_of
+from s3po.journal import READING, Entry, Identity, JobNotes, Journal, Ledger, is_definite, stat_of
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult
 
 __all__ = ['Journaled', 'opened']
@@ -171,7 +171,8 @@ class Journaled:
         else:
             if call.operation == 'move' or not self._finish_stored(entry, call, recorded):
                 return None
-            entry.is_stored = True
+            # The record of its end is of the source that was uploaded.
+            entry.is_stored, entry.stat = True, recorded
         return Outcome(value=_result_of(call, found))
 
     def _is_unchanged(self, entry: Entry, call: Call, recorded: object) -> bool:
@@ -206,7 +207,8 @@ class Journaled:
         if call.operation in BUCKETS:
             return True
         try:
-            info = self._connection.perform(Call('head', ObjectRef(bucket=bucket, key=key), {})).value
+            to: Performer = call.options.get('to') or self._connection
+            info = to.perform(Call('head', ObjectRef(bucket=bucket, key=key), {})).value
         except NotFound:
             return call.operation == 'delete'
         assert isinstance(info, ObjectInfo)
@@ -229,7 +231,7 @@ class Journaled:
             return perform(call)
         except S3poError as error:
             done = self._forgiven(entry, call, found, error) if entry.is_unsure else None
-            entry.is_unsure = entry.is_unsure or is_kept_after(error)
+            entry.is_unsure = entry.is_unsure or not is_definite(error)
             if done is None:
                 raise
             log.info('%s was done by an earlier run: %s', call, error)
@@ -258,6 +260,9 @@ class Journaled:
         operation = call.operation
         if isinstance(error, PreconditionFailed) and operation.startswith('upload'):
             info = is_ours(self._connection, call, entry.path)
+            return None if info is None else Outcome(value=_result_of_info(call, info))
+        if isinstance(error, PreconditionFailed) and operation == 'copy':
+            info = is_copy(self._connection, call)
             return None if info is None else Outcome(value=_result_of_info(call, info))
         if operation == 'move' and isinstance(error, NotFound) and found is not None and found['state'] == 'stored':
             return Outcome(value=_result_of(call, found))
@@ -296,7 +301,7 @@ def _is_delicate(call: Call) -> bool:
     options = call.options
     if call.operation == 'delete':
         return options.get('missing_ok') is False
-    if call.operation.startswith('upload'):
+    if call.operation.startswith('upload') or call.operation == 'copy':
         return options.get('if_none_match') is not None or options.get('if_match') is not None
     return call.operation in BUCKETS
 
@@ -348,9 +353,10 @@ def _result_of(call: Call, found: Mapping[str, Any]) -> TransferResult | None:
 
 
 def _result_of_info(call: Call, info: ObjectInfo) -> TransferResult:
+    bucket, key = _destination(call)
     return TransferResult(
-        bucket=call.ref.bucket,
-        key=call.ref.key,
+        bucket=bucket,
+        key=key,
         size_bytes=info.size_bytes,
         etag=info.etag,
         version_id=info.version_id,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_wait, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
+from s3po.governor import RequestLoad
 from s3po.jobs import Call
 from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
@@ -46,13 +48,16 @@ class BatchOptions(TypedDict, total=False):
 class WorkerForm(Protocol):
     """What worker processes need to make their own connections."""
 
-    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
-        """The connection for one of so many processes, as values that can be pickled. May block while keys are looked up.
+    def packed(self, max_memory: int | None) -> dict[str, Any]:
+        """The connection as values that can be pickled. May block while keys are looked up.
 
         Args:
-            processes: The number of processes, which share the limits of the connection.
-            max_memory: The limit of the batch, for all of them together; None for the connection's.
+            max_memory: The limit of the batch, for all processes together; None for the connection's.
         """
+        ...
+
+    def fixed_keys(self) -> tuple[str, str, str | None, str | None] | None:
+        """The keys (id, secret, token and None); None for keys that are renewed, which a worker asks for, and without keys."""
         ...
 
     def keys(self, known: tuple[str, str, str | None] | None) -> tuple[str, str, str | None, str | None]:
@@ -103,6 +108,14 @@ class Performer(Protocol):
 
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""
+        ...
+
+    def request_load(self) -> Callable[[], RequestLoad]:
+        """A function that returns the present figures of this thread's requests. Any thread may call it."""
+        ...
+
+    def use_share(self, fraction: float) -> None:
+        """Use only a fraction of the limits of requests, rates and memory, in this thread."""
         ...
 
     @property

@@ -15,11 +15,11 @@ from s3po.config import MIB
 from s3po.errors import S3poError
 from s3po.jobs import Call
 from s3po.jobs.notes import Notes
-from s3po.model import ObjectInfo
+from s3po.model import ObjectInfo, ObjectRef
 from s3po.runtime import offload
 from s3po.s3 import ID_HEADER
 
-__all__ = ['delete_source', 'is_ours']
+__all__ = ['delete_source', 'is_copy', 'is_ours']
 
 READ_BYTES: Final = MIB
 
@@ -73,6 +73,24 @@ def is_ours(connection: Performer, call: Call, path: str | None) -> ObjectInfo |
         return None
     is_equal = found == expected if expected is not None else found == _md5_text(info.etag)
     return info if is_equal and size_bytes == info.size_bytes else None
+
+
+def is_copy(connection: Performer, call: Call) -> ObjectInfo | None:
+    """The description of the destination of a copy, if it has the size and the checksum or ETag of the source; else None."""
+    options = call.options
+    to: Performer = options.get('to') or connection
+    copy = ObjectRef(bucket=options['to_bucket'], key=options['to_key'])
+    try:
+        source, found = (
+            each.perform(Call('head', ref, {'extra': {'ChecksumMode': 'ENABLED'}})).value
+            for each, ref in ((connection, call.ref), (to, copy))
+        )
+    except S3poError:
+        return None
+    assert isinstance(source, ObjectInfo)
+    assert isinstance(found, ObjectInfo)
+    is_same = found.etag == source.etag if None in (source.checksum, found.checksum) else found.checksum == source.checksum
+    return found if is_same and found.size_bytes == source.size_bytes else None
 
 
 # Parameters of boto3 for a HEAD.

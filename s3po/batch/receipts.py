@@ -11,12 +11,12 @@ import logging
 import os
 import tempfile
 import time
-import weakref
 from collections.abc import Callable
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from s3po.batch.job import Job
 from s3po.batch.limits import Performer
+from s3po.batch.spool import Spool
 from s3po.body.local import local_errors
 from s3po.config import KIB
 from s3po.errors import LocalError
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 # How much is kept in memory before it is written.
 BUFFER_BYTES: Final = 256 * KIB
-COPY_BYTES: Final = 1024 * KIB
 
 
 class Receipts:
@@ -43,8 +42,9 @@ class Receipts:
         self._connection = connection
         self._outcomes: dict[Job, tuple[Outcome, float]] = {}
         self._lines: list[str] = []
-        self._buffered_bytes = self._written_bytes = 0
-        self._file: IO[bytes] | None = None
+        self._buffered_bytes = 0
+        # Each of its records is many lines.
+        self._spool: Spool | None = None
         self._failure: OSError | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -96,31 +96,22 @@ class Receipts:
                 errno=self._failure.errno,
             ) from self._failure
         name = os.fsdecode(path)
-        written = f'{name}.part'
         with local_errors('write', name):
-            with open(written, 'wb') as target:
-                for offset in range(0, self._written_bytes, COPY_BYTES):
-                    assert self._file is not None
-                    target.write(os.pread(self._file.fileno(), min(COPY_BYTES, self._written_bytes - offset), offset))
+            with open(f'{name}.part', 'wb') as target:
+                if self._spool is not None:
+                    target.writelines(map(self._spool.__getitem__, range(len(self._spool))))
                 target.writelines(line.encode() for line in self._lines)
-            os.replace(written, name)
+            os.replace(f'{name}.part', name)
 
     def _spill(self) -> None:
-        data = ''.join(self._lines).encode()
-        self._lines.clear()
-        self._buffered_bytes = 0
+        """Write the lines in memory to the temporary file."""
+        lines, self._lines, self._buffered_bytes = self._lines, [], 0
         if self._failure is not None:
             return
         try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0, prefix='s3po-receipts-')  # noqa: SIM115  (closed by finalize)
-                weakref.finalize(self, self._file.close)
-            view = memoryview(data)
-            while view:
-                # At an offset, so that an incomplete write is repeated.
-                written = os.pwrite(self._file.fileno(), view, self._written_bytes)
-                self._written_bytes += written
-                view = view[written:]
+            if self._spool is None:
+                self._spool = Spool()
+            self._spool.append(''.join(lines).encode())
         except OSError as error:
             # The jobs go on: save() raises the error.
             self._failure = error

@@ -25,6 +25,9 @@ class BatchReport:
         pending: Jobs that have not ended.
         size_bytes: The bytes that the successful jobs have moved.
         retries: Requests that were sent again.
+        throttled: Requests that the store refused because of the load (SlowDown, 503, 429), of all work of the connection
+            since the batch was opened.
+        width: How many requests may be in flight at once now; fewer than the size while the store refuses some.
         skipped: Jobs that succeeded because an earlier run with the same journal has done them.
         receipts: The records of the jobs, for save(); None without receipts=True.
         seconds: From the first submission to the end of the last job, or to now while jobs are pending.
@@ -38,6 +41,8 @@ class BatchReport:
     pending: int = 0
     size_bytes: int = 0
     retries: int = 0
+    throttled: int = 0
+    width: int = 0
     skipped: int = 0
     seconds: float = 0.0
     receipts: Receipts | None = field(default=None, repr=False, compare=False)
@@ -73,11 +78,12 @@ class BatchReport:
     def __str__(self) -> str:
         left = f'; {how_to_go_on(self.not_started)}' if self.not_started else ''
         skipped = f' ({self.skipped:,} skipped)' if self.skipped else ''
+        throttled = f', {self.throttled:,} throttled (width {self.width:,})' if self.throttled else ''
         return (
             f'{self.succeeded:,} of {self.submitted:,} jobs done{skipped}, {self.failed:,} failed, '
             f'{self.cancelled:,} cancelled, {self.pending:,} pending{left}; {self.size_bytes / MIB:,.1f} MiB in '
             f'{self.seconds:.1f} s ({self.jobs_per_s:,.0f} jobs/s, {self.bytes_per_s / MIB:,.1f} MiB/s), '
-            f'{self.retries:,} retries'
+            f'{self.retries:,} retries{throttled}'
         )
 
 

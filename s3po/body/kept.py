@@ -181,7 +181,7 @@ def _opened(path: str, flags: int, size_bytes: int) -> int | None:
 
 def _mode_of_new_file(path: str) -> int:
     """The permissions that the kernel gives to a new file beside this one."""
-    probe = f'{path}-{os.urandom(4).hex()}'
+    probe = os.path.join(os.path.dirname(path), f'{PREFIX}{os.urandom(8).hex()}{SWEPT_SUFFIX}')
     descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, NEW_FILE_MODE)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)

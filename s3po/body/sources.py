@@ -120,6 +120,10 @@ class SizedSource(Source):
         """Text that identifies these bytes in a later run of the program; '' if a later run cannot have them."""
         return ''
 
+    def touched(self) -> str:
+        """Text that differs in a later run if the bytes may have changed in spite of an equal version."""
+        return ''
+
 
 class BytesSource(SizedSource):
     """Bytes-like data, and text as UTF-8."""
@@ -182,6 +186,7 @@ class FileSource(_HeldSource):
         self._file = file
         found = os.fstat(descriptor)
         self._identity = _identity(found)
+        self._touched_ns = found.st_ctime_ns
         self.size_bytes = max(0, found.st_size - start)
         is_settled = time.time() - max(found.st_mtime, found.st_ctime) > SETTLED_S
         self.can_change_unseen = not is_settled and self.size_bytes <= READ_FIRST_BYTES
@@ -192,6 +197,10 @@ class FileSource(_HeldSource):
     def version(self) -> str:
         size_bytes, modified_ns, inode, _ = self._identity
         return '' if self.path is None else f'{size_bytes} {modified_ns} {inode}'
+
+    def touched(self) -> str:
+        # Some programs write to a file and set its time of modification back. They cannot set this one.
+        return str(self._touched_ns)
 
     def check_unchanged(self) -> None:
         if _identity(os.fstat(self.descriptor)) != self._identity:

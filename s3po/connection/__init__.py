@@ -13,6 +13,7 @@ from s3po.connection.native import NativeWorker, Work, running_loop
 from s3po.connection.old_names import OldCalls, OldTransfers
 from s3po.connection.raw import Headers, check_sha256, send_raw, sign_url
 from s3po.connection.request_headers import get_call, only_version, reading
+from s3po.connection.verifying import Difference, VerifyReport
 from s3po.observer import Progress
 from s3po.retry import RetryPolicy
 from s3po.runtime import Captured, has_greenlets, wait_until
@@ -23,6 +24,7 @@ __all__ = [
     'Captured',
     'Connection',
     'Data',
+    'Difference',
     'FailedJob',
     'FailedJobs',
     'Headers',
@@ -34,6 +36,7 @@ __all__ = [
     'Progress',
     'Queued',
     'RetryPolicy',
+    'VerifyReport',
     'Work',
     'check_sha256',
     'get_call',

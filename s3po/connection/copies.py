@@ -95,7 +95,9 @@ class Copies:
         if options.get('if_none_match') is not None:
             raise ConfigurationError("if_none_match needs to=; within the store, use extra={'IfNoneMatch': '*'}")
         info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
-        attempts = operations.attempts(to_bucket, to_key, retries, UploadError)
+        attempts = operations.attempts(to_bucket, to_key, retries, UploadError, options.get('observer'))
+        if attempts.observer is not None:
+            attempts.sized('CopyObject', info.size_bytes)
         result = copy_object(
             attempts,
             ref,
@@ -151,7 +153,7 @@ class Copies:
             version_id=ref.version_id,
             extra={**operations.extra(None), **self._reading(given)},
         )
-        attempts = to.attempts(options['to_bucket'], options['to_key'], retries, UploadError)
+        attempts = to.attempts(options['to_bucket'], options['to_key'], retries, UploadError, options.get('observer'))
         with to.widened():
             return copy_between(
                 download,

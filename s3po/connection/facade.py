@@ -33,14 +33,17 @@ from s3po.connection.operations import Operations
 from s3po.connection.pickling import made_again, packed_credentials
 from s3po.connection.remote import ConnectionForm
 from s3po.connection.tracebacks import short_tracebacks
+from s3po.connection.verifying import VerifyReport, verify_remote
+from s3po.connection.verifying_files import verify_files
 from s3po.connection.wiring import Wiring, check_kind, is_mocked, kind_of
 from s3po.credentials import Credentials
 from s3po.endpoints.settings import ClientSettings
 from s3po.errors import ConfigurationError, S3poError
 from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
+from s3po.governor import RequestLoad
 from s3po.http import Timeouts
 from s3po.jobs.durable import plain_endpoint
-from s3po.jobs.options import Key, OtherStore, shows
+from s3po.jobs.options import Key, OtherStore, ProgressOption, shows
 from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
@@ -74,7 +77,9 @@ INTERNAL: Final = OLD_NAMES | {
     'observer',
     'perform',
     'release_requests',
+    'request_load',
     'renew_credentials',
+    'use_share',
     'width',
     'worker_form',
 }
@@ -190,7 +195,11 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         return public_names(self, INTERNAL)
 
     def __repr__(self) -> str:
-        return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}>'
+        loads = self._wiring.loads()
+        width, in_flight = sum(load.width for load in loads), sum(load.in_flight for load in loads)
+        throttled = sum(load.throttled for load in loads)
+        requests = f' width={width} in_flight={in_flight} throttled={throttled}' if loads else ''
+        return f'<Connection {self._settings.endpoint_url or "s3"} region={self._settings.region}{requests}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments of the Connection, keys included: treat the bytes as a secret.
@@ -363,6 +372,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         timeout_s: float | None = None,
         job_timeout_s: float | None = None,
         max_failures: int | None = None,
+        progress: ProgressOption = None,
     ) -> Batch:
         """Repeat failed jobs, and wait for them.
 
@@ -377,6 +387,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             timeout_s: The time limit of the batch.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
             max_failures: Stop after this many failures.
+            progress: As for batch().
 
         A job from a file cannot be repeated if its data were in memory or in an open file: it fails with JobError.
 
@@ -387,12 +398,57 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         jobs = failed_jobs_of(failed)
         _warn_of_other_store(jobs, self.endpoint_url)
         callback_of, errback_of = referring(callback), referring(errback)
-        options = BatchOptions(on_error=on_error, timeout_s=timeout_s, job_timeout_s=job_timeout_s, max_failures=max_failures)
+        options = BatchOptions(
+            on_error=on_error,
+            timeout_s=timeout_s,
+            job_timeout_s=job_timeout_s,
+            max_failures=max_failures,
+            progress=progress,
+        )
         with self.batch(size, **options) as batch:
             for job in (each.aimed_at(to) for each in jobs):
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())
         return batch
+
+    def verify(
+        self,
+        receipt: str | os.PathLike[str],
+        *,
+        local: bool = False,
+        prefixes: Iterable[str] | None = None,
+        size: int = 50,
+        extra: Mapping[str, Any] | None = None,
+    ) -> VerifyReport:
+        """Compare the store, or local files, with the records of jobs. No object is downloaded. Blocks until all are compared.
+
+        Each object that a job has uploaded, copied, downloaded or looked at is compared by a HEAD: its size, and its checksum
+        or ETag. The last record about an object counts; of an object that a job has deleted, the deletion. Records of other
+        stores are left out. (If all are of one other store, such as the original of a mirror, they are compared with this one.)
+
+        Args:
+            receipt: The path of a file of records: a receipt (`batch.report().save(path)`), the journal of a batch, or a file
+                that `batch.failed.save()` wrote.
+            local: True: the local files from which the jobs have uploaded, or to which they have downloaded, are compared
+                instead, by size and checksum. Nothing is sent.
+            prefixes: Objects with one of these prefixes that no record names are `extra`. None: all objects in the directory
+                that the recorded keys of a bucket have in common; if they have none, all objects of the bucket. An empty list:
+                extra objects are not looked for.
+            size: How many requests are sent at once.
+            extra: Further parameters of the HEADs by boto3's names, such as keys of SSE-C.
+
+        Returns:
+            What is missing, changed, extra or unproven. `raise_for_differences()` raises VerifyError if there is anything.
+
+        Raises:
+            JobError: A line of the file is broken. The message names the line.
+            LocalError: The file cannot be read.
+            ConfigurationError: The records are of several other stores; or an argument is wrong.
+            S3poError: A listing for extra objects failed.
+        """
+        if local:
+            return verify_files(receipt)
+        return verify_remote(self, receipt, size=size, prefixes=prefixes, extra=extra)
 
     # --- for a batch (s3po.batch.limits.Performer)
 
@@ -431,16 +487,24 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         """The budget of the transfers of this thread."""
         return self._operations.memory()
 
+    def request_load(self) -> Callable[[], RequestLoad]:
+        """A function that returns the present figures of this thread's requests. Any thread may call it."""
+        return self._wiring.governor().load
+
     @property
     def is_mocked(self) -> bool:
         """Whether a mock of moto is active in this process."""
         return is_mocked()
 
     def worker_form(self) -> ConnectionForm:
-        """The connection for worker processes; see s3po.batch.processes.Sendable."""
+        """The connection for worker processes; see s3po.batch.limits.WorkerForm."""
         given = {name: revealed(value) for name, value in self._arguments.items()}
         given = {name: value for name, value in given.items() if value is not None}
         return ConnectionForm(type(self), given, self._settings, self._wiring.key_source)
+
+    def use_share(self, fraction: float) -> None:
+        """Use only a fraction of the limits of requests, rates and memory, in this thread."""
+        self._wiring.use_share(fraction)
 
     def width(self) -> int:
         """How many requests of this thread may be in flight at once."""

@@ -33,6 +33,7 @@ from s3po.jobs.options import (
     unknown_option,
 )
 from s3po.model import ListEntry, ObjectInfo, ObjectRef, Outcome, TransferResult, key_of
+from s3po.progress import shown
 
 __all__ = ['ObjectCalls']
 
@@ -234,6 +235,8 @@ class ObjectCalls:
                 CopySourceSSECustomerKey and its siblings for the source.
             retries: Retries per request; None for the connection's.
             timeout_s: The time limit for all of it; None for no limit.
+            progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
+                bar or lines on standard error. Bytes that the store copies itself are counted at the end.
 
         Returns:
             The result. Its `warnings` name what was not copied: tags that a store does not have, or that the credentials do not
@@ -267,8 +270,8 @@ class ObjectCalls:
         """Carry out a call, for a batch too. Returns its value and figures. Raises its errors; `silent` has no effect here."""
         operations = self._operations
         try:
-            if call.options.get('progress'):
-                return operations.perform_shown(call)
+            if 'progress' in call.options:
+                return shown(call, self.perform, operations.width)
             if call.options.get('timeout_s') is None:
                 return operations.by_name[call.operation](call.ref, call.options)
             return operations.perform_within(call)

@@ -40,7 +40,6 @@ from s3po.jobs import DEFAULTS, Call
 from s3po.jobs.options import DeleteOptions, Download, DownloadFile, Fetch, HeadOptions, Send, Upload, UploadFile
 from s3po.model import ObjectRef, Outcome, TransferResult
 from s3po.observer import Observer, combined
-from s3po.progress import metered, size_of
 from s3po.retry import RetryPolicy, check_retries
 from s3po.s3 import Extra
 from s3po.s3.parameters import check_extra, known_extra
@@ -113,17 +112,6 @@ class Operations:
         """Carry out a call that has a `timeout_s`."""
         function = self.by_name[call.operation]
         return within(call.options['timeout_s'], functools.partial(function, call.ref, call.options), str(call))
-
-    def perform_shown(self, call: Call) -> Outcome:
-        """Carry out a call that has a `progress`."""
-        options = {**call.options}
-        with metered(options.pop('progress'), self.width, size_of(call)) as tally:
-            options['observer'] = combined(options.get('observer'), tally)
-            shown = Call(call.operation, call.ref, options)
-            is_limited = options.get('timeout_s') is not None
-            outcome = self.perform_within(shown) if is_limited else self.by_name[call.operation](call.ref, options)
-            tally.settle(outcome.size_bytes)
-        return outcome
 
     def width(self) -> int:
         """How many requests of this thread may be in flight at once."""

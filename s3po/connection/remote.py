@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from s3po.config import LEAST_MEMORY_BYTES, TransferConfig
+from s3po.config import TransferConfig
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import KeySource
 from s3po.errors import ConfigurationError, CredentialsError
@@ -54,25 +54,27 @@ class ConnectionForm:
             self._arguments['region'] = settings.region
         self._check()
 
-    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
+    def packed(self, max_memory: int | None) -> dict[str, Any]:
         """See WorkerForm."""
         arguments = dict(self._arguments)
         config: TransferConfig = arguments.get('config') or TransferConfig()
-        arguments['config'] = _share(config, processes, max_memory)
-        can_refresh = False
-        if not self._settings.anonymous:
-            source = self._key_source()
-            can_refresh = source.can_refresh
-            if not can_refresh and (keys := source.current) is not None:
-                arguments['access_key_id'] = keys.access_key_id
-                arguments['secret_access_key'] = keys.secret_access_key
-                arguments['session_token'] = keys.session_token
+        arguments['config'] = config if max_memory is None else dataclasses.replace(config, max_memory=max_memory)
+        keys = self.fixed_keys()
         return {
             'kind': self._kind,
             'arguments': arguments,
             'environment': {} if self._profile is None else dict.fromkeys(PROFILE_NAMES, self._profile),
-            'asks_for_keys': can_refresh,
+            'keys': keys,
+            'asks_for_keys': keys is None and not self._settings.anonymous and self._key_source().can_refresh,
         }
+
+    def fixed_keys(self) -> NewKeyFields | None:
+        """See WorkerForm."""
+        if self._settings.anonymous:
+            return None
+        source = self._key_source()
+        keys = None if source.can_refresh else source.current
+        return None if keys is None else (keys.access_key_id, keys.secret_access_key, keys.session_token, None)
 
     def keys(self, known: KeyFields | None) -> NewKeyFields:
         """See WorkerForm."""
@@ -113,13 +115,3 @@ class ConnectionForm:
                 raise ConfigurationError(
                     f'{name} cannot be sent to worker processes ({type(error).__name__}: {error}); use processes=1'
                 ) from error
-
-
-def _share(config: TransferConfig, processes: int, max_memory: int | None) -> TransferConfig:
-    """The limits of one of so many processes."""
-    memory, requests = max_memory or config.max_memory, config.max_requests
-    return dataclasses.replace(
-        config,
-        max_memory=max(LEAST_MEMORY_BYTES, memory // processes),
-        max_requests=None if requests is None else max(1, requests // processes),
-    )

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 import gevent.lock
 
 from s3po import checksum
-from s3po.config import TransferConfig
+from s3po.config import LEAST_MEMORY_BYTES, TransferConfig
 from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import FixedKeys, KeySource, fixed_keys, key_source
 from s3po.errors import ConfigurationError
-from s3po.governor import Governor, Tokens
+from s3po.governor import Governor, RequestLoad, Tokens
 from s3po.http import HTTPClient
 from s3po.memory import MemoryBudget
 from s3po.runtime import PerHub
@@ -170,6 +170,16 @@ class Wiring:
         """The memory of this thread's transfers."""
         return self._hubs.get().memory
 
+    def use_share(self, fraction: float) -> None:
+        """Use only a fraction of the limits of requests, rates and memory, in this thread."""
+        state = self._hubs.get()
+        state.governor.share(fraction)
+        state.memory.resize(max(LEAST_MEMORY_BYTES, round(state.whole_memory_bytes * fraction)))
+
+    def loads(self) -> list[RequestLoad]:
+        """The requests of each thread that has used the connection."""
+        return [state.governor.load() for state in self._hubs.values()]
+
     def close(self) -> None:
         """Close the kept connections of this thread."""
         state = self._hubs.get()
@@ -212,7 +222,7 @@ class Wiring:
         # Making a client may send requests for credentials. Other greenlets wait here, not on a lock of botocore.
         with state.lock:
             if state.boto is None:
-                state.boto = BotoTransport(build_client(self._settings))
+                state.boto = BotoTransport(build_client(self._settings), state.governor.bandwidth)
             return state.boto
 
     def _wire(self, state: _HubState) -> WireTransport:
@@ -223,7 +233,9 @@ class Wiring:
                 signing = settings.payload_signing
                 if signing == 'auto' and http.payload_signing is not None:
                     signing = 'signed' if http.payload_signing else 'unsigned'
-                routes = Routes(self._places, HTTPClient(http.timeouts, http.tls), payload_signing=signing)
+                routes = Routes(
+                    self._places, HTTPClient(http.timeouts, http.tls, pace=state.governor.bandwidth), payload_signing=signing
+                )
                 state.requester = Requester(routes, self._key_source(), user_agent=http.user_agent_extra)
                 state.wire = WireTransport(state.requester)
             return state.wire
@@ -258,6 +270,7 @@ class _HubState:
             throttle_timeout_s=config.throttle_timeout_s,
         )
         self.memory = MemoryBudget(config.max_memory)
+        self.whole_memory_bytes = config.max_memory
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.requester: Requester | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable
 from typing import Final
 
 import gevent
-import gevent.lock
+import gevent.event
 
 __all__ = ['Pace', 'RetryBudget', 'Tokens']
 
@@ -21,8 +22,11 @@ BURST_S: Final = 0.1
 KEPT_RETRIES: Final = 0.5
 RETRIES_PER_S: Final = 0.1
 # A narrow connection has at least as many.
-LEAST_KEPT_RETRIES: Final = 10.0
+LEAST_KEPT_RETRIES: Final = 20.0
 LEAST_RETRIES_PER_S: Final = 1.0
+# Second and later retries of a request need so much of a full budget: the first ones of other requests come first. Otherwise,
+# in an outage, some requests would soon have used up all their retries, and others none.
+LATER_RETRIES: Final = 0.5
 # What a successful retry adds: its own token, and that of one more.
 EARNED_RETRIES: Final = 2.0
 
@@ -80,7 +84,12 @@ class Tokens:
 
 
 class Pace:
-    """Makes the greenlets of one thread wait for tokens, in order of arrival."""
+    """Makes the greenlets of one thread wait for tokens, in order of arrival.
+
+    Attributes:
+        tokens: What they wait for.
+        least: How many tokens there must be before one goes on.
+    """
 
     def __init__(self, tokens: Tokens, *, least: float = 0.0, sleep: Callable[[float], None] = gevent.sleep) -> None:
         """
@@ -90,32 +99,43 @@ class Pace:
             sleep: Waits for some seconds.
         """
         self.tokens = tokens
-        self._least = least
+        self.least = least
         self._sleep = sleep
-        # The first of the waiting greenlets has it.
-        self._turn = gevent.lock.Semaphore(1)
+        # One for each waiting greenlet; it is set when the greenlet is the first. (A semaphore is not fair: a greenlet that
+        # comes back could overtake those that wait, and use up its retries during an outage.)
+        self._queue: collections.deque[gevent.event.Event] = collections.deque()
 
     def __repr__(self) -> str:
         return f'<Pace {self.tokens!r}>'
 
-    def wait(self) -> None:
-        """Wait until there are tokens."""
-        with self._turn:
-            self._wait()
-
     def take(self, number: float) -> None:
         """Wait until there are tokens, and take some, perhaps more than there are."""
-        with self._turn:
+        if self._queue or self.tokens.left() < self.least:
             self._wait()
-            self.tokens.take(number)
+        self.tokens.take(number)
 
-    def _wait(self) -> None:
-        while (missing := self._least - self.tokens.left()) > 0:
-            self._sleep(min(max(missing / self.tokens.per_s, SHORTEST_SLEEP_S), LOOK_S))
+    def wait(self) -> None:
+        """Wait until there are tokens."""
+        if self._queue or self.tokens.left() < self.least:
+            self._wait()
 
     def charge(self, number: float) -> None:
         """Take some tokens without waiting; the next wait is longer."""
         self.tokens.take(number)
+
+    def _wait(self) -> None:
+        """Wait until the caller is the first, and there are tokens."""
+        queue, turn = self._queue, gevent.event.Event()
+        queue.append(turn)
+        try:
+            if queue[0] is not turn:
+                turn.wait()
+            while (missing := self.least - self.tokens.left()) > 0:
+                self._sleep(min(max(missing / self.tokens.per_s, SHORTEST_SLEEP_S), LOOK_S))
+        finally:
+            queue.remove(turn)
+            if queue:
+                queue[0].set()
 
 
 class RetryBudget:
@@ -139,7 +159,8 @@ class RetryBudget:
             sleep: Waits for some seconds.
         """
         self._tokens = Tokens(*_budget(width), clock=clock)
-        self._pace = Pace(self._tokens, least=1.0, sleep=sleep)
+        self._first = Pace(self._tokens, least=1.0, sleep=sleep)
+        self._later = Pace(self._tokens, least=self._tokens.most * LATER_RETRIES, sleep=sleep)
 
     def __repr__(self) -> str:
         return f'<RetryBudget left={self._tokens.left():.1f} per_s={self._tokens.per_s:g}>'
@@ -150,10 +171,15 @@ class RetryBudget:
         self._tokens.change(*_budget(width))
         if grown > 0:
             self._tokens.add(grown)
+        self._later.least = self._tokens.most * LATER_RETRIES
 
-    def take(self) -> None:
-        """Take the token of a retry; waits while there is none."""
-        self._pace.take(1.0)
+    def take(self, *, is_first: bool) -> None:
+        """Take the token of a retry; waits while there is none.
+
+        Args:
+            is_first: Whether it is the first retry of its request.
+        """
+        (self._first if is_first else self._later).take(1.0)
 
     def earn(self) -> None:
         """Note that a retry has succeeded."""

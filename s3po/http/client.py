@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from s3po.errors import ConfigurationError
+from s3po.governor import Pace
 from s3po.http.connecting import Origin, OriginOpener, TLSOptions, make_context
 from s3po.http.outbox import Outbox
 from s3po.http.pool import Pool
@@ -37,13 +38,22 @@ class Timeouts:
 class HTTPClient:
     """Makes pools, which share a watchdog and a TLS context. Belongs to one hub."""
 
-    def __init__(self, timeouts: Timeouts, tls: TLSOptions, *, speed_window_s: float = SPEED_WINDOW_S) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        tls: TLSOptions,
+        *,
+        speed_window_s: float = SPEED_WINDOW_S,
+        pace: Pace | None = None,
+    ) -> None:
         """
         Args:
             timeouts: How long to wait.
             tls: Which certificates to trust and to show.
             speed_window_s: Over how much waiting for the network the speed of a body is measured.
+            pace: Limits the bytes per second, in both directions together; None for no limit.
         """
+        self._pace = pace
         self._connect_timeout_s = timeouts.connect_timeout_s
         self._pools: dict[Origin, Pool] = {}
         # The same pools, weakly, for the watchdog, which must not keep them alive.
@@ -70,6 +80,7 @@ class HTTPClient:
                 connect_timeout_s=self._connect_timeout_s,
                 context=self._context,
                 on_open=self._watchdog.watch,
+                pace=self._pace,
             )
             pool = self._pools[origin] = Pool(opener, self._outbox)
             self._open_pools.add(pool)

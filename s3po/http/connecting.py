@@ -18,8 +18,10 @@ import gevent
 import gevent.socket
 
 from s3po.errors import CertificateError, ConfigurationError, ConnectTimeout, NetworkError, TransportError
+from s3po.governor import Pace
 from s3po.http.addresses import Address, Addresses
 from s3po.http.connection import Connection, ConnectionLost
+from s3po.http.pacing import PacedConnection
 from s3po.http.response import Response
 from s3po.http.stream import SocketStream, Stream
 from s3po.http.tls_stream import READ_BYTES, TLSStream
@@ -108,6 +110,7 @@ class OriginOpener:
         connect_timeout_s: float,
         context: Callable[[], ssl.SSLContext],
         on_open: Callable[[Connection], None],
+        pace: Pace | None = None,
     ) -> None:
         """
         Args:
@@ -115,12 +118,16 @@ class OriginOpener:
             connect_timeout_s: How long opening one connection may take, including TLS and the proxy's response.
             context: Returns the TLS context; called when it is first needed.
             on_open: Called with each connection.
+            pace: Limits the bytes per second; None for no limit.
         """
         self._process = process.mark
         self.origin = origin
         self._connect_timeout_s = connect_timeout_s
         self._context = context
         self._on_open = on_open
+        self._connection: Callable[[Stream, str], Connection] = (
+            Connection if pace is None else functools.partial(PacedConnection, pace=pace)
+        )
         self._session: ssl.SSLSession | None = None
         self._tls_buffer = functools.cache(lambda: memoryview(bytearray(READ_BYTES)))
         if origin.proxy is None:
@@ -188,7 +195,7 @@ class OriginOpener:
         try:
             with timeout:
                 _connect(sock, address)
-                return Connection(self._prepared(sock), self.origin.peer)
+                return self._connection(self._prepared(sock), self.origin.peer)
         except BaseException:
             sock.close()
             raise

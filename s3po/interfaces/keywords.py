@@ -16,7 +16,7 @@ LISTING: Final = frozenset({'extra', 'retries', 'timeout_s'})
 DESCRIBING: Final = frozenset(HeadOptions.__annotations__)
 READING: Final = DESCRIBING | {'if_match', 'config'}
 WRITING: Final = frozenset(UploadOptions.__annotations__) - {'compress', 'delete', 'progress', 'silent'} | {'config'}
-COPYING: Final = frozenset(CopyOptions.__annotations__)
+COPYING: Final = frozenset(CopyOptions.__annotations__) - {'progress'}
 OPENING: Final = (READING | WRITING) - {'config', 'timeout_s'} | {'read_ahead'}
 
 # s3fs's options that change nothing here, and why.

@@ -213,6 +213,7 @@ class CopyOptions(TypedDict, total=False):
     extra: Mapping[str, Any] | None
     retries: int | None
     timeout_s: float | None
+    progress: ProgressOption
 
 
 class _List(TypedDict, total=False):
@@ -302,9 +303,10 @@ class DownloadFile(Fetch, total=False):
 
 
 class Copy(CopyOptions, total=False):
-    """The options of a copy or a move; `memory` and `notes` as for uploads."""
+    """The options of a copy or a move; `memory`, `observer` and `notes` as for uploads."""
 
     memory: Callable[[], Any]
+    observer: Any
     notes: Notes | None
     to_bucket: str
     to_key: str

@@ -8,6 +8,6 @@ class.
 from s3po.journal.identity import READING, Identity
 from s3po.journal.journal import Journal, JournalReport
 from s3po.journal.ledger import Entry, Ledger, stat_of
-from s3po.journal.notes import JobNotes, is_kept_after
+from s3po.journal.notes import JobNotes, is_definite
 
-__all__ = ['READING', 'Entry', 'Identity', 'JobNotes', 'Journal', 'JournalReport', 'Ledger', 'is_kept_after', 'stat_of']
+__all__ = ['READING', 'Entry', 'Identity', 'JobNotes', 'Journal', 'JournalReport', 'Ledger', 'is_definite', 'stat_of']

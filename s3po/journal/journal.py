@@ -149,7 +149,18 @@ class Journal:
         finally:
             ledger.close()
         files = sum(each.download is not None for each in kept)
-        log.info('discarded the journal %s: aborted %d uploads, removed %d partial files', self.path, len(uploads), files)
+        elsewhere = [kept for kept in uploads if kept.endpoint]
+        aborted = len(uploads) - len(elsewhere)
+        log.info('discarded the journal %s: aborted %d uploads, removed %d partial files', self.path, aborted, files)
+        if elsewhere:
+            first = elsewhere[0]
+            log.warning(
+                '%d uploads to other stores were not aborted; the first is to s3://%s/%s at %s',
+                len(elsewhere),
+                first.bucket,
+                first.key,
+                first.endpoint,
+            )
 
     def open(self, endpoint: str | None, *, fsync: bool = False, is_any_store: bool = False) -> Ledger:
         """Open it for a batch. Blocks the caller's greenlet until all records are read.
@@ -192,7 +203,7 @@ def _record_of(said: dict[str, Any], endpoint: object) -> JobRecord:
 
 
 def _discard(kept: Kept, connection: Discarding | None) -> None:
-    if kept.upload is not None and connection is not None:
+    if kept.upload is not None and connection is not None and not kept.endpoint:
         connection.abort_upload(kept.bucket, kept.key, kept.upload.upload_id)
     if kept.download is not None:
         remove_kept(kept.download.path)

@@ -21,7 +21,7 @@ from s3po.journal.file import JournalFile
 from s3po.journal.identity import Identity
 from s3po.journal.index import Index
 from s3po.journal.lines import Tail, head_of, line_of, parsed, result_text, size_of, tail_of
-from s3po.journal.notes import JobNotes, Kept, is_kept_after
+from s3po.journal.notes import JobNotes, Kept, is_definite
 from s3po.model import TransferResult
 from s3po.runtime import offload
 
@@ -229,7 +229,7 @@ class Ledger:
 
     def failed(self, entry: Entry, error: BaseException) -> None:
         """Write that a job failed."""
-        unsure = ',"unsure":true' if is_kept_after(error) else ''
+        unsure = '' if is_definite(error) else ',"unsure":true'
         self.write(entry, f'{head_of(entry)},"error":{json.dumps(error_to_json(error))}{unsure}', 'failed')
 
     def discard(self) -> None:
@@ -305,17 +305,17 @@ class Ledger:
         if old.on[0] == on and old.hash == hash and (repeated is not None or old.n != n):
             # Equal calls do not supersede each other.
             repeated = self._repeated.setdefault(on, {old.n: before})
-            before, repeated[n] = repeated.get(n, 0), offset
-            if not before:
-                return
-            line = self._file.read(before)
-            old = tail_of(line) or old
+            superseded = [repeated[n]] if n in repeated else []
+            repeated[n] = offset
         else:
-            self._repeated.pop(on, None)
-        if old.on[0] == on:
-            self._states[old.state] -= 1
-            if old.state == DONE:
-                self.size_bytes -= size_of(line)
+            superseded = [*self._repeated.pop(on, {-1: before}).values()]
+        for each in superseded:
+            line = self._file.read(each)
+            old = tail_of(line)
+            if old is not None and old.on[0] == on:
+                self._states[old.state] -= 1
+                if old.state == DONE:
+                    self.size_bytes -= size_of(line)
 
     def _compact(self) -> None:
         """Write the file again, without superseded records."""

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from s3po.errors import (
     BreakerOpen,
     Cancelled,
+    CertificateError,
+    ConfigurationError,
     CredentialsError,
     CredentialsExpired,
     DeadlineExceeded,
+    LocalError,
+    ResponseError,
+    SourceChanged,
     TransferError,
+    UnsafePath,
 )
 from s3po.jobs.notes import DownloadNote, PartNote, RangeNote, UploadNote
 from s3po.model import TransferResult
 from s3po.retry import is_retryable
 
-__all__ = ['JobNotes', 'Kept', 'is_kept_after']
+__all__ = ['JobNotes', 'Kept', 'is_definite', 'is_kept_after']
 
 
 @dataclass(slots=True)
@@ -27,6 +34,7 @@ class Kept:
     """What an unfinished job has left.
 
     Attributes:
+        endpoint: The URL of the other store that the upload is for; '' for the journal's.
         bucket: The bucket of the upload.
         key: The key of the upload.
         upload: The open upload; None for none.
@@ -34,6 +42,7 @@ class Kept:
         download: The partial file; None for none.
     """
 
+    endpoint: str = ''
     bucket: str = ''
     key: str = ''
     upload: UploadNote | None = None
@@ -45,7 +54,7 @@ class Kept:
         note = said.get('note') or {}
         if 'key' in said:
             to = said.get('to') or said
-            self.bucket, self.key = to['bucket'], to['key']
+            self.endpoint, self.bucket, self.key = (said.get('to') or {}).get('endpoint', ''), to['bucket'], to['key']
         if state == 'intent':
             self.upload, self.intent_at = None, note['at']
         elif state == 'created':
@@ -96,29 +105,27 @@ class JobNotes:
         self.upload, self.intent_at = None, at
 
     def created(self, upload: UploadNote) -> None:
-        said = asdict(upload)
-        del said['parts']
-        self.writer.note('created', said, begins=True)
+        self.writer.note('created', _fields(upload, 'parts'), begins=True)
         self.upload, self.intent_at = replace(upload, parts=dict(upload.parts)), None
 
     def confirmed(self, part: PartNote) -> None:
-        self.writer.note('part', asdict(part), begins=False)
+        self.writer.note('part', _fields(part), begins=False)
         if self.upload is not None:
             _parts(self.upload)[part.number] = part
 
     def opened(self, download: DownloadNote) -> None:
-        said = asdict(download)
-        del said['ranges']
-        self.writer.note('opened', said, begins=True)
+        self.writer.note('opened', _fields(download, 'ranges'), begins=True)
         self.download = download
 
     def received(self, part: RangeNote) -> None:
-        self.writer.note('range', asdict(part), begins=False)
+        self.writer.note('range', _fields(part), begins=False)
         if self.download is not None:
             self.download = replace(self.download, ranges=(*self.download.ranges, part))
 
     def discarded(self) -> None:
-        self.writer.note('discarded', {}, begins=False)
+        # Part of clean-up, which must go on if the disk is full. The next run finds that there is nothing to continue.
+        with contextlib.suppress(LocalError):
+            self.writer.note('discarded', {}, begins=False)
         self.upload = self.intent_at = self.download = None
 
     def stored(self, result: TransferResult) -> None:
@@ -138,6 +145,18 @@ def is_kept_after(error: BaseException) -> bool:
     return isinstance(
         error, Cancelled | DeadlineExceeded | BreakerOpen | CredentialsError | CredentialsExpired
     ) or is_retryable(error)
+
+
+def is_definite(error: BaseException) -> bool:
+    """Whether it is certain that a call that failed in this way has changed nothing."""
+    if isinstance(error, TransferError):
+        return error.__cause__ is not None and is_definite(error.__cause__)
+    is_refused = isinstance(error, ResponseError) and not is_retryable(error)
+    return is_refused or isinstance(error, ConfigurationError | LocalError | SourceChanged | UnsafePath | CertificateError)
+
+
+def _fields(note: UploadNote | PartNote | DownloadNote | RangeNote, besides: str = '') -> dict[str, Any]:
+    return {each.name: getattr(note, each.name) for each in fields(note) if each.name != besides}
 
 
 def _parts(upload: UploadNote) -> dict[int, PartNote]:

@@ -256,11 +256,15 @@ class Tally(Observer):
     def began(self, activity: Activity) -> None:
         pass
 
+    # Events that arrive after the transfer do not count: of parts that were cancelled, or messages of a worker process.
+
     def sized(self, activity: Activity, size_bytes: int) -> None:
-        self.resize(size_bytes)
+        if self._is_running:
+            self.resize(size_bytes)
 
     def moved(self, activity: Activity, size_bytes: int) -> None:
-        self.move(size_bytes)
+        if self._is_running:
+            self.move(size_bytes)
 
     def retried(self, activity: Activity, error: Exception) -> None:
         pass
@@ -288,7 +292,6 @@ class Tally(Observer):
 
     def move(self, size_bytes: int) -> None:
         """Count bytes; a negative number takes them back."""
-        # A part that was cancelled may report its end later.
         if size_bytes and not self._has_ended:
             self._bytes += size_bytes
             self._meter.bytes_done += size_bytes

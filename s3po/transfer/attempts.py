@@ -166,13 +166,15 @@ class Attempts:
     def _repeat(self, first: TransportError, operation: str, attempt: Callable[[], T], part_number: int | None) -> T:
         """Retry after the first attempt, which failed with `first`."""
         last: TransportError = first
+        is_first = True
         governor = self.governor
 
         def next_attempt() -> T:
-            nonlocal last
+            nonlocal is_first, last
             is_counted = not is_throttling(last)
             if is_counted:
-                governor.budget.take()
+                governor.budget.take(is_first=is_first)
+                is_first = False
             self._report_retry(last, operation, part_number)
             try:
                 value = attempt()

@@ -236,6 +236,8 @@ class MultipartUpload:
                 done.append(kept[number])
             else:
                 group.spawn(send, number, send_once)
+            # They refer to the bytes of the part, which are freed when it was sent.
+            del piece, send_once
         group.join()
         parts = sorted(done, key=lambda part: part.number)
         # (-1: the transport does not know the size.)

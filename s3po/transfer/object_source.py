@@ -239,6 +239,8 @@ class ObjectSource(SizedSource):
 class _RangeChunk:
     """A `Chunk` of a range of an object. Its bytes are in memory while it is sent; before and after, each call fetches them."""
 
+    needs_buffer = False
+
     def __init__(self, source: ObjectSource, number: int, offset: int, size_bytes: int) -> None:
         self._source = source
         self._number = number

@@ -27,10 +27,10 @@ from s3po.transfer.attempts import Attempts
 from s3po.transfer.completing import ExpectedUpload
 from s3po.transfer.integrity import kind_of
 
-__all__ = ['Begun', 'UploadRecord', 'begun_upload', 'forget_uploads', 'source_of']
+__all__ = ['UNSETTLED', 'Begun', 'UploadRecord', 'begun_upload', 'forget_uploads', 'source_of']
 
-# Marks the version of a source that could change without a trace while it was uploaded.
-UNSETTLED: Final = ' unsettled'
+# In place of SizedSource.touched(): the source could change without a trace while it was uploaded.
+UNSETTLED: Final = 'unsettled'
 # The times of both clocks have whole seconds, and the response takes a moment.
 ALLOWANCE_S: Final = 2.0
 # How far this machine's clock may differ from the store's: S3 refuses requests beyond it (RequestTimeTooSkewed).
@@ -102,7 +102,7 @@ class Begun:
     parts: Mapping[int, CompletedPart] = field(default_factory=dict)
 
 
-def source_of(version: str, attempts: Attempts, headers: Headers, extra: Extra, *, is_unsettled: bool = False) -> str:
+def source_of(version: str, attempts: Attempts, headers: Headers, extra: Extra, touched: str = '') -> str:
     """UploadNote.source: the version of the source, and a digest of what else the upload is made of.
 
     Args:
@@ -110,13 +110,13 @@ def source_of(version: str, attempts: Attempts, headers: Headers, extra: Extra, 
         attempts: Has the checksum algorithm.
         headers: Headers of the object.
         extra: The caller's further parameters.
-        is_unsettled: Whether the source may change without another version.
+        touched: SizedSource.touched(), or UNSETTLED. If it differs in a later run, the parts are compared.
     """
     if not version:
         return ''
     sent = [sorted(headers.items()), sorted(extra.items()), attempts.guard.default]
     digest = hashlib.blake2b(json.dumps(sent, default=repr).encode(errors='surrogatepass'), digest_size=12).hexdigest()
-    return f'{version} {digest}' + (UNSETTLED if is_unsettled else '')
+    return f'{version} {digest} {touched}'
 
 
 def begun_upload(
@@ -144,7 +144,7 @@ def begun_upload(
     if note is None or not _is_same(note, record.source, sizes[0]):
         forget_uploads(notes, attempts, extra)
         return None
-    is_unsettled = note.source.endswith(UNSETTLED) or record.source.endswith(UNSETTLED)
+    is_unsettled = note.source != record.source or record.source.endswith(UNSETTLED)
     try:
         listed = _listed_parts(attempts, note.upload_id, extra, len(sizes))
     except NotFound:
@@ -232,10 +232,11 @@ def _abort(attempts: Attempts, upload_id: str, extra: Extra) -> None:
 
 
 def _is_same(note: UploadNote, source: str, part_bytes: int) -> bool:
-    return bool(source) and (note.source.removesuffix(UNSETTLED), note.part_bytes) == (
-        source.removesuffix(UNSETTLED),
-        part_bytes,
-    )
+    return bool(source) and (_untouched(note.source), note.part_bytes) == (_untouched(source), part_bytes)
+
+
+def _untouched(source: str) -> str:
+    return source.rpartition(' ')[0]
 
 
 def _listed_parts(attempts: Attempts, upload_id: str, extra: Extra, count: int) -> dict[int, CompletedPart]:

@@ -25,7 +25,7 @@ from s3po.transfer.integrity import has_bytes, new_id, wants_id
 from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.part_memory import PartsInMemory
 from s3po.transfer.parts import PartGroup
-from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
+from s3po.transfer.resuming import UNSETTLED, Begun, UploadRecord, begun_upload, forget_uploads, source_of
 from s3po.transfer.sending import buffer_bytes, part_attempt, put
 
 __all__ = ['upload']
@@ -154,8 +154,10 @@ class _Upload:
         except UploadVanished:
             # The parts are gone and the object does not exist: it is safe to start again, once.
             if self._attempts.observer is not None:
+                kept = () if begun is None else begun.parts
                 for number, chunk in enumerate(chunks, 1):
-                    self._attempts.moved('UploadPart', -chunk.size_bytes, number)
+                    if number not in kept:
+                        self._attempts.moved('UploadPart', -chunk.size_bytes, number)
             try:
                 return self._in_parts(source, chunks, record)
             except UploadVanished as error:
@@ -168,6 +170,8 @@ class _Upload:
         if not source.fill(1):
             return self._put(first), first.size_bytes, 1
         stream = _Stream(source, config, first, PartsInMemory(self._room, config.max_concurrency))
+        # Its bytes are freed when it was sent.
+        del first
         multipart = self._multipart(None if self._notes is None else UploadRecord(self._notes))
         try:
             stored, parts = multipart.run(
@@ -215,8 +219,8 @@ class _Upload:
         """The record of this upload in a journal, and what an earlier attempt has left of it."""
         if self._notes is None:
             return None, None
-        is_unsettled = source.can_change_unseen
-        version = source_of(source.version(), self._attempts, self._headers, self._extra, is_unsettled=is_unsettled)
+        touched = UNSETTLED if source.can_change_unseen else source.touched()
+        version = source_of(source.version(), self._attempts, self._headers, self._extra, touched)
         record = UploadRecord(self._notes, version, plan.part_bytes)
 
         def is_equal(part: CompletedPart) -> bool:
@@ -287,13 +291,21 @@ class _Stream:
     def pieces(self, attempts: Attempts, extra: Extra) -> Iterator[Piece]:
         """Read the stream and return its parts one by one."""
         for number in itertools.count(1):
-            chunk = self._next_chunk(number)
-            if not chunk.size_bytes:
+            piece = self._piece(attempts, extra, number)
+            if piece is None:
                 return
-            self._number = number + 1
-            self.size_bytes += chunk.size_bytes
-            send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
-            yield number, chunk.size_bytes, send
+            yield piece
+            # Without a reference here, its bytes are freed when it was sent.
+            del piece
+
+    def _piece(self, attempts: Attempts, extra: Extra, number: int) -> Piece | None:
+        chunk = self._next_chunk(number)
+        if not chunk.size_bytes:
+            return None
+        self._number = number + 1
+        self.size_bytes += chunk.size_bytes
+        send = self._parts.counted(part_attempt(attempts, chunk, extra, number), chunk.size_bytes)
+        return number, chunk.size_bytes, send
 
     def _next_chunk(self, number: int) -> Chunk:
         if self._first is not None:

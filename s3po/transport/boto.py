@@ -17,6 +17,7 @@ from s3po.body import Chunk
 from s3po.endpoints.boto_client import keys_of_client
 from s3po.endpoints.boto_errors import translated
 from s3po.errors import ConfigurationError, NetworkError
+from s3po.governor import Pace
 from s3po.model import CompletedPart, DeleteFailure, ObjectInfo, ObjectRef
 from s3po.runtime import isolated, patiently, process
 from s3po.s3.deletions import delete_odd_keys, failures_of
@@ -40,8 +41,14 @@ __all__ = ['BotoTransport']
 class BotoTransport:
     """A Transport through a boto3 client whose own retries are off."""
 
-    def __init__(self, client: S3Client) -> None:
+    def __init__(self, client: S3Client, pace: Pace | None = None) -> None:
+        """
+        Args:
+            client: A client of boto3.
+            pace: Limits the bytes per second of bodies; None for no limit.
+        """
         self.client = client
+        self._pace = pace
         self._process = process.mark
         self._keys = keys_of_client(client)
         self._endpoint = redacted(client.meta.endpoint_url)
@@ -69,7 +76,8 @@ class BotoTransport:
             start, stop = byte_range
             parameters['Range'] = f'bytes={start}-' + ('' if stop is None else str(stop - 1))
         response = self._call('GetObject', parameters, extra)
-        return BotoAnswer(response, key, f'GetObject s3://{bucket}/{key}', is_range=byte_range is not None, if_match=if_match)
+        doing, is_range = f'GetObject s3://{bucket}/{key}', byte_range is not None
+        return BotoAnswer(response, key, doing, is_range=is_range, if_match=if_match, pace=self._pace)
 
     def head_object(
         self,
@@ -90,7 +98,7 @@ class BotoTransport:
     def put_object(
         self, bucket: str, key: str, chunk: Chunk, *, checksum: str | None = None, headers: Headers, extra: Extra
     ) -> Stored:
-        parameters = {'Bucket': bucket, 'Key': key, 'Body': chunk.read(), **_checksum_parameter(checksum)}
+        parameters = {'Bucket': bucket, 'Key': key, 'Body': self._read(chunk), **_checksum_parameter(checksum)}
         return responses.stored_of(self._call('PutObject', parameters, extra, headers))
 
     def delete_object(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str | None:
@@ -165,7 +173,7 @@ class BotoTransport:
             **_upload_parameters(bucket, key, upload_id),
             **_checksum_parameter(checksum),
             'PartNumber': part_number,
-            'Body': chunk.read(),
+            'Body': self._read(chunk),
         }
         response = self._call('UploadPart', parameters, extra)
         return responses.completed_of(
@@ -261,6 +269,12 @@ class BotoTransport:
     def signs_bodies(self, bucket: str) -> bool:
         # botocore reads bodies itself.
         return False
+
+    def _read(self, chunk: Chunk) -> bytes:
+        """The bytes of a body, which botocore sends at once. Waits until they may be sent."""
+        if self._pace is not None:
+            self._pace.take(chunk.size_bytes)
+        return chunk.read()
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         parameters = _object_parameters(bucket, key, version_id=version_id)

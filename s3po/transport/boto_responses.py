@@ -11,6 +11,7 @@ import urllib3.exceptions
 
 from s3po.endpoints.boto_errors import translated
 from s3po.errors import NetworkError, TransportError
+from s3po.governor import Pace
 from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated
 from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
@@ -35,9 +36,17 @@ class BotoAnswer:
     """The response to a GET; implements Answer in s3po/s3/protocol.py."""
 
     def __init__(
-        self, response: Mapping[str, Any], key: str, doing: str, *, is_range: bool = False, if_match: str | None = None
+        self,
+        response: Mapping[str, Any],
+        key: str,
+        doing: str,
+        *,
+        is_range: bool = False,
+        if_match: str | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._body = response['Body']
+        self._pace = pace
         self._doing = doing
         self.size_bytes = -1
         self.status = int(response['ResponseMetadata']['HTTPStatusCode'])
@@ -85,7 +94,9 @@ class BotoAnswer:
     def _read_some(self, size_bytes: int) -> bytes:
         with translated(self._doing):
             data: bytes = self._body.read(size_bytes)
-            return data
+        if self._pace is not None:
+            self._pace.take(len(data))
+        return data
 
     def read_into(self, buffer: memoryview) -> int:
         data = self.read(len(buffer))

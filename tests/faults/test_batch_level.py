@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -24,7 +25,7 @@ DATA = os.urandom(1000)
 @pytest.mark.fault('F21')
 def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
     """While the store responds with SlowDown, the batch sends fewer requests at once, and no job fails."""
-    # More than three per job on average: one of the jobs needs more retries than its attempts.
+    # More than three per job on average: they do not count against the retries.
     store.script({'operation': 'PutObject', 'times': 700, 'action': {'status': 503, 'code': 'SlowDown'}})
 
     with conn.batch(20) as batch:
@@ -32,19 +33,28 @@ def test_slowdown_burst(conn: s3po.Connection, store: Store) -> None:
             batch.upload(BUCKET, f'key{number}', DATA)
 
     jobs_ended(batch, 200)
+    report = batch.report()
+    assert (report.succeeded, report.throttled) == (200, 700)
+    refused = [each for each in store.log('PutObject') if each['status'] == 503]
+    assert max(each['in_flight'] for each in refused[100:]) <= 3
 
 
 @pytest.mark.slow
 @pytest.mark.fault('F24')
-def test_outage(conn: s3po.Connection, store: Store) -> None:
-    """During an outage only a few requests are sent; when it is over, all jobs succeed."""
-    store.script({'operation': 'PutObject', 'times': 700, 'action': {'status': 500}})
+def test_outage(connect: Callable[..., s3po.Connection], store: Store) -> None:
+    """During an outage of 10 s only a few requests are sent; when it is over, all jobs succeed."""
+    store.create_bucket(BUCKET)
+    conn = connect(store.endpoint_url, retry=s3po.RetryPolicy())
+    store.script({'operation': 'PutObject', 'for_s': 10.0, 'action': {'status': 500}})
 
     with conn.batch(50, on_error='collect') as batch:
-        for number in range(200):
+        for number in range(500):
             batch.upload(BUCKET, f'key{number}', DATA)
 
     assert list(batch.failed) == []
+    jobs_ended(batch, 500)
+    # The first attempts of 50 workers, and the budget of retries for 50: half of them at once, then 10 % per second.
+    assert len([each for each in store.log('PutObject') if each['status'] == 500]) <= 50 + 25 + 50 + 5
 
 
 @pytest.mark.slow

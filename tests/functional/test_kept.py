@@ -61,9 +61,10 @@ def test_interfaces() -> None:
 
 
 def test_errors() -> None:
-    """Every error has its class, message, fields and cause."""
-    new = kept.every_error()
+    """Every error of an older version has its class, message, fields and cause."""
     old = loaded('errors')
+    kinds = {type(each) for each in old}
+    new = [each for each in kept.every_error() if type(each) in kinds]
 
     assert [type(each) for each in old] == [type(each) for each in new]
     assert [str(each) for each in old] == [str(each) for each in new]

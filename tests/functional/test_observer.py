@@ -197,7 +197,7 @@ def test_small_objects_in_a_batch(conn: s3po.Connection, observer: Recorder) -> 
 
 
 def test_throttled_for_good(store: Store, connect: Callable[..., s3po.Connection], observer: Recorder) -> None:
-    """Each SlowDown is reported, and both the request and the job end with the error."""
+    """Each SlowDown is reported, also in the last turn of the job, and both the request and the job end with the error."""
     store.create_bucket(BUCKET)
     conn = connect(store.endpoint_url, config=s3po.TransferConfig(throttle_timeout_s=0))
     conn.observer = observer
@@ -207,11 +207,12 @@ def test_throttled_for_good(store: Store, connect: Callable[..., s3po.Connection
         batch.wait()
 
     names = [name for name, *_ in observer.events]
-    assert names == ['began', 'began', *['throttled', 'retried'] * 3, 'throttled', 'ended', 'ended']
+    turn = ['began', *['throttled', 'retried'] * 3, 'throttled', 'ended']
+    assert names == ['began', *turn, *turn, 'ended']
     assert observer.numbers == []
     assert isinstance(observer.errors[-1], TransferError)
     assert observer.errors[-1] is job.exception
-    assert conn._wiring.governor().throttled == 4
+    assert conn._wiring.governor().throttled == 8
 
 
 def test_observer_of_a_call(conn: s3po.Connection, store: Store, observer: Recorder) -> None:

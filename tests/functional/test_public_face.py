@@ -172,7 +172,7 @@ def test_extras_name_what_is_imported() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     code = '\n'.join(path.read_text() for path in (ROOT / 's3po').rglob('*.py'))
-    for extra in ('mock', 'cli', 'compress', 'progress', 'fsspec', 'all'):
+    for extra in ('mock', 'cli', 'compress', 'progress', 'telemetry', 'fsspec', 'all'):
         for line in setup['options.extras_require'][extra].split('\n'):
             name = re.match(r'[\w-]*', line.strip())
             module = name.group().replace('-', '_').removesuffix('_api') if name else ''

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gevent
 import gevent.event
 
@@ -10,6 +12,7 @@ from s3po.errors import (
     ConfigurationError,
     UploadError,
 )
+from s3po.governor import RequestLoad
 from s3po.jobs import Call
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
@@ -63,6 +66,9 @@ class Performer:
 
     def memory_budget(self) -> MemoryBudget:
         return MemoryBudget(256 * MIB)
+
+    def request_load(self) -> Callable[[], RequestLoad]:
+        return lambda: RequestLoad(width=max(self.demands, default=8))
 
     def demand_requests(self, width: int) -> None:
         self.demands.append(width)

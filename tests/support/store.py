@@ -155,7 +155,8 @@ class _Connection(BaseHTTPRequestHandler):
         )
         self.store_server.log.add(seen)
         try:
-            self._act(seen, self.store_server.script.take(seen), target)
+            with self.store_server.connections.serving(seen):
+                self._act(seen, self.store_server.script.take(seen), target)
         finally:
             seen.ended = time.monotonic()
 

@@ -5,10 +5,11 @@ It uses no sockets, knows nothing of S3, and needs only the standard library. Ev
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +125,7 @@ class Seen:
         headers: The headers, with names in lower case.
         status: The status of the response; None if there is none (yet).
         body_bytes: The length of the request's body in transit.
+        in_flight: The number of requests that the store was serving, with this one.
     """
 
     time: float = field(default_factory=time.monotonic)
@@ -137,6 +139,7 @@ class Seen:
     headers: Mapping[str, str]
     status: int | None = None
     body_bytes: int = 0
+    in_flight: int = 1
     ended: float | None = None
 
 
@@ -154,6 +157,8 @@ class Rule:
         nth: The number of the request on its connection, from 1.
         skip: The number of matching requests to serve normally first.
         times: The number of requests to which the action then applies; None for no limit.
+        for_s: How long it applies, from the first such request on; None for no limit.
+        above: It applies only while the store serves more requests than this.
     """
 
     action: Action
@@ -165,6 +170,9 @@ class Rule:
     nth: int | None = None
     skip: int = 0
     times: int | None = None
+    for_s: float | None = None
+    above: int = 0
+    until: float | None = field(default=None, init=False)
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Rule:
@@ -183,7 +191,9 @@ class Rule:
     def matches(self, seen: Seen) -> bool:
         """Whether the rule matches the request, however often it was used."""
         return (
-            self.operation in (None, seen.operation)
+            seen.in_flight > self.above
+            and (self.until is None or time.monotonic() < self.until)
+            and self.operation in (None, seen.operation)
             and self.bucket in (None, seen.bucket)
             and self.key in (None, seen.key)
             and self.nth in (None, seen.nth)
@@ -220,6 +230,8 @@ class Script:
                     continue
                 if rule.times is not None:
                     rule.times -= 1
+                if rule.for_s is not None and rule.until is None:
+                    rule.until = time.monotonic() + rule.for_s
                 return rule.action
         return Action()
 
@@ -256,6 +268,7 @@ class Connections:
         self._accepted = 0
         self._open = 0
         self._peak_open = 0
+        self._in_flight = 0
 
     def opened(self) -> int:
         """Count a new connection; returns its number, which `reset` does not restart."""
@@ -270,6 +283,18 @@ class Connections:
         """Count a connection's end."""
         with self._lock:
             self._open -= 1
+
+    @contextlib.contextmanager
+    def serving(self, seen: Seen) -> Iterator[None]:
+        """Count a request that is being served."""
+        with self._lock:
+            self._in_flight += 1
+            seen.in_flight = self._in_flight
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
 
     def reset(self) -> None:
         """Restart counting; open connections continue to count as open."""

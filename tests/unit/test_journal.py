@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po.config import MIB
 from s3po.errors import CallbackError, ConfigurationError, LocalError, NotFound, ServerError
 from s3po.journal import Journal, JournalReport
 from s3po.journal.ledger import Ledger
 from s3po.model import ObjectRef, TransferResult
+from tests.conftest import impatient
 from tests.support.memory import MemoryTransport
+from tests.support.noise import noise
 
 BUCKET = 'bucket'
 
@@ -33,6 +36,8 @@ class Runs:
         self.memory.calls.clear()
         with self.conn.batch(1, journal=self.path, on_error='collect', **options) as batch:
             submit(batch)
+        # Unread failures are reported when the batch is collected.
+        assert batch.failed is not None
         return batch
 
     @property
@@ -595,3 +600,136 @@ def test_discard(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
 
     assert 'aborted 0 uploads, removed 0 partial files' in caplog.text
     assert Journal(run.path).report() == JournalReport()
+
+
+def test_move_again(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A move whose source is gone was done by the run before; without its record of the copy it fails."""
+    told: list[Any] = []
+    run.conn.upload(BUCKET, 'key', b'data')
+
+    def submit(batch: s3po.Batch) -> None:
+        batch.move(BUCKET, 'key', BUCKET, 'moved', callback=told.append)
+
+    with killed(monkeypatch, 'done'):
+        assert run(submit).success()
+    assert run(submit).success()
+    assert [result.skipped for result in told] == [False, True]
+    assert run(submit).report().skipped == 1
+    run.conn.upload(BUCKET, 'other', b'data')
+    with killed(monkeypatch, 'stored', 'done'):
+        run(lambda batch: batch.move(BUCKET, 'other', BUCKET, 'there'))
+    assert len(run(lambda batch: batch.move(BUCKET, 'other', BUCKET, 'there')).failed) == 1
+
+
+def test_copy_of_a_new_object_again(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy with if_none_match='*' succeeds if the object has the bytes of the source."""
+    other = MemoryTransport()
+    other.store.create_bucket(BUCKET)
+    to = s3po.Connection(transport=other, endpoint_url='https://other.test')
+    run.conn.upload(BUCKET, 'key', b'data')
+
+    def submit(batch: s3po.Batch) -> None:
+        batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to, if_none_match='*')
+
+    with killed(monkeypatch, 'done'):
+        assert run(submit).success()
+    assert run(submit).success()
+    assert run(submit, verify_skipped=True).report().skipped == 1
+    to.delete(BUCKET, 'copy')
+    assert run(submit, verify_skipped=True).report().skipped == 0
+    assert to.download(BUCKET, 'copy') == b'data'
+    assert '"to":{"endpoint":"https://other.test","bucket"' in run.path.read_text()
+
+
+def fails_after_parts(run: Runs, parts: int, error: Exception) -> None:
+    """Let each UploadPart fail from this one on."""
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if operation == 'UploadPart' and part is not None and part > parts:
+            raise error
+
+    run.memory.fault = fault
+
+
+@pytest.fixture
+def large(run: Runs, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A file of three parts."""
+    path = tmp_path / 'large'
+    path.write_bytes(noise(13 * MIB))
+    os.utime(path, (1, 1))
+    small_parts = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=1)
+    run.conn = s3po.Connection(transport=run.memory, retry=impatient(), config=small_parts)
+    return path
+
+
+def test_kept_upload(run: Runs, large: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After failures that may not last, the next run sends only the missing parts; the log says how to go on."""
+    fails_after_parts(run, 1, ServerError('down'))
+    first = run(lambda batch: batch.upload_file(BUCKET, 'key', large))
+    assert len(first.failed) == 1
+    assert f'1 unfinished transfers are kept: run again with journal={str(run.path)!r}' in caplog.text
+    assert Journal(run.path).report() == JournalReport(failed=1, kept=1)
+    run.memory.fault = None
+    again = run(lambda batch: batch.upload_file(BUCKET, 'key', large))
+
+    assert again.success()
+    assert [part for operation, _, part in run.memory.calls if operation == 'UploadPart'] == [2, 3]
+    assert 'CreateMultipartUpload' not in run.operations
+    assert run.conn.download(BUCKET, 'key') == large.read_bytes()
+    assert Journal(run.path).report().kept == 0
+
+
+def test_upload_that_is_not_kept(run: Runs, large: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A permanent error removes the upload."""
+    fails_after_parts(run, 1, s3po.AccessDenied('no', status=403))
+    run(lambda batch: batch.upload_file(BUCKET, 'key', large))
+
+    assert 'AbortMultipartUpload' in run.operations
+    assert 'are kept' not in caplog.text
+    assert Journal(run.path).report() == JournalReport(failed=1)
+
+
+def test_discard_of_uploads(run: Runs, large: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """discard() aborts what was kept; it needs the connection for that."""
+    caplog.set_level(logging.INFO, 's3po.journal')
+    fails_after_parts(run, 1, ServerError('down'))
+    run(lambda batch: [batch.upload_file(BUCKET, f'{number}', large) for number in range(2)])
+    journal = Journal(run.path)
+    with pytest.raises(ConfigurationError, match=r'2 uploads are still at the store: give the connection'):
+        journal.discard()
+    with pytest.raises(ConfigurationError, match='is of the store AWS'):
+        journal.discard(s3po.Connection(endpoint_url='https://other.test'))
+    assert journal.report().kept == 2
+    run.memory.fault = None
+    run.memory.calls.clear()
+    journal.discard(run.conn)
+
+    assert run.operations.count('AbortMultipartUpload') == 2
+    assert 'aborted 2 uploads, removed 0 partial files' in caplog.text
+    assert not run.path.exists()
+
+
+def test_stream_under_a_journal(run: Runs, large: pathlib.Path) -> None:
+    """The upload of a stream is not kept: it cannot be continued."""
+    fails_after_parts(run, 1, ServerError('down'))
+    run(lambda batch: batch.upload(BUCKET, 'key', iter([large.read_bytes()])))
+
+    assert 'AbortMultipartUpload' in run.operations
+    assert Journal(run.path).report() == JournalReport(failed=1)
+
+
+def test_equal_uploads_are_kept_apart(run: Runs, large: pathlib.Path) -> None:
+    """Each of several equal calls continues its own upload."""
+
+    def submit(batch: s3po.Batch) -> None:
+        for _ in range(2):
+            batch.upload_file(BUCKET, 'key', large)
+
+    fails_after_parts(run, 1, ServerError('down'))
+    run(submit)
+    assert Journal(run.path).report().kept == 2
+    run.memory.fault = None
+    assert run(submit).success()
+
+    assert run.operations.count('UploadPart') == 4
+    assert 'CreateMultipartUpload' not in run.operations

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from s3po.jobs import Call
-from s3po.journal import JobNotes, Journal, Ledger, identity_of
+from s3po.journal import Entry, JobNotes, Journal, Ledger
 from s3po.model import ref_of
 from tests.support.notes import MemoryNotes, check_notes
 
@@ -29,9 +29,7 @@ class Opener:
     def __call__(self) -> JobNotes:
         self.close()
         self._ledger = self._journal.open(None)
-        identity = identity_of(self._call)
-        assert identity is not None
-        entry = self._ledger.enter(self._call, identity)
+        entry = Entry(self._ledger, self._call)
         notes, kept = JobNotes(entry), self._ledger.take_kept(entry)
         if kept is not None:
             notes.upload, notes.intent_at, notes.download = kept.upload, kept.intent_at, kept.download

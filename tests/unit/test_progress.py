@@ -138,6 +138,7 @@ def test_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, 'monotonic', lambda: clock[0])
     counted = Meter(lambda _: None, width)
     tally = counted.add(1000)
+    tally.__enter__()
     for second in range(10):
         clock[0] += 1
         tally.moved(ACTIVITY, 10 if second < 5 else 50)
@@ -225,7 +226,8 @@ def test_nothing_is_left_of_a_meter_that_is_not_closed(monkeypatch: pytest.Monke
 
     assert counted._ticker.dead
 
-    tally.moved(ACTIVITY, 5)
+    with tally:
+        tally.moved(ACTIVITY, 5)
     assert counted._ticker is not None
     counted._ticker.join(10)
 
@@ -378,17 +380,40 @@ def test_files_that_fail(conn: s3po.Connection, events: list[ProgressEvent]) -> 
         conn.open('bucket', 'key', 'wb', progress='yes')  # type: ignore[call-overload]  # the mistake of a caller
 
 
+def test_copies(conn: s3po.Connection, memory: MemoryTransport, events: list[ProgressEvent]) -> None:
+    """To another store the bytes count while they are sent."""
+    other = s3po.Connection(transport=memory, config=IN_PARTS)
+    conn.upload('bucket', 'key', b'x' * 11 * MIB)
+    conn.copy('bucket', 'key', 'bucket', 'copy', to=other, progress=events.append)
+
+    assert {each.bytes_total for each in events} <= {None, 11 * MIB}
+    assert events[-1].bytes_done == 11 * MIB
+
+    events.clear()
+    conn.move('bucket', 'key', 'bucket', 'moved', progress=events.append)
+
+    assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (11 * MIB, 11 * MIB, True)
+
+
+def test_repeated_jobs(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
+    with conn.batch(2, on_error='collect') as batch:
+        batch.download('bucket', 'key')
+    conn.upload('bucket', 'key', b'12345')
+    conn.retry_failed(batch.failed, progress=events.append)
+
+    assert (events[-1].jobs_done, events[-1].bytes_done, events[-1].failed) == (1, 5, 0)
+
+
 # --- displays
 
 
 def test_text() -> None:
-    assert text_of(event()) == '12 of 50 jobs, 3.0 of 8.0 MiB, 1.5 MiB/s, 1 failed, 0:03 left'
-    assert text_of(event(bytes_total=None, failed=0, eta_s=None)) == '12 of 50 jobs, 3.0 MiB, 1.5 MiB/s'
-    assert text_of(event(jobs_total=1, failed=0, is_last=True, seconds=3725.0)) == '3.0 of 8.0 MiB, 1.5 MiB/s, 1:02:05 in all'
-    assert (
-        text_of(event(bytes_done=0, bytes_total=0, eta_s=61.0, failed=0))
-        == '12 of 50 jobs, 0.0 of 0.0 MiB, 6 jobs/s, 1:01 left'
-    )
+    of_one = event(jobs_total=1, failed=0, is_last=True, seconds=3725.0)
+    assert text_of(event()) == '12 of 50 jobs, 3.0 MiB of 8.0 MiB, 6 jobs/s, 1.5 MiB/s, 1 failed, 0:03 left'
+    assert text_of(event(bytes_total=None, failed=0, eta_s=None)) == '12 of 50 jobs, 3.0 MiB, 6 jobs/s, 1.5 MiB/s'
+    assert text_of(of_one) == '3.0 MiB of 8.0 MiB, 1.5 MiB/s, 1:02:05 in all'
+    assert text_of(event(bytes_done=0, bytes_total=0, eta_s=61.0, failed=0)) == '12 of 50 jobs, 6 jobs/s, 1:01 left'
+    assert text_of(event(jobs_total=1, bytes_done=5, bytes_total=3 << 40)).startswith('5 bytes of 3.0 TiB, ')
 
 
 def test_lines() -> None:
@@ -433,20 +458,19 @@ def test_rich_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert '12 of 50 jobs' in stream.getvalue()
 
 
-def test_two_rich_bars() -> None:
-    """If a display of rich is active, a second bar writes lines, whatever version of rich."""
-    from rich.errors import LiveError
-
+def test_two_rich_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a bar of rich is shown, a second one writes lines above it."""
+    monkeypatch.setenv('TERM', 'xterm')
     stream = Terminal()
-    bar = RichBar(stream)
+    monkeypatch.setattr(sys, 'stderr', stream)
+    first, second = display(), display()
+    first(event())
+    second(event())
+    second(event(is_last=True))
+    first(event(is_last=True))
 
-    def refuse() -> None:
-        raise LiveError('only one')
-
-    bar._bar.start = refuse  # type: ignore[method-assign]  # as older versions do
-    bar(event(is_last=True))
-
-    assert stream.getvalue().startswith('s3po: 12 of 50 jobs')
+    assert stream.getvalue().count('s3po: 12 of 50 jobs') == 1
+    assert sys.stderr is stream
 
 
 def test_terminal_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,6 +533,6 @@ def test_a_display_of_a_transfer(
     with caplog.at_level(logging.WARNING):
         conn.upload('bucket', 'key', b'12345', progress=True)
 
-    assert stream.getvalue().startswith('s3po: 0.0 of 0.0 MiB')
+    assert stream.getvalue().startswith('s3po: 5 bytes of 5 bytes, ')
     assert not caplog.records
     assert displays.LINE_EVERY_S == 10

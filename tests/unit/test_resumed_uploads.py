@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import pathlib
 import time
 from collections.abc import Callable
@@ -188,6 +189,39 @@ def test_bytes_that_changed(memory: MemoryTransport, notes: MemoryNotes) -> None
     send(memory, changed, notes)
 
     check(memory, changed)
+
+
+def test_time_that_was_set_back(memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path) -> None:
+    """A file whose time of modification was set back is compared: only parts that differ are sent again."""
+    found = path.stat()
+    fails(memory, path, notes)
+    changed = DATA[: PART + 5] + b'changed' + DATA[PART + 12 :]
+    with path.open('r+b') as file:
+        file.write(changed)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert path.stat().st_mtime_ns == found.st_mtime_ns
+    sent(memory)
+
+    send(memory, path, notes)
+
+    assert sent(memory) == [2, 4, 5]
+    check(memory, changed)
+
+
+def test_settled_file(memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of a file that has not changed for long are not read again."""
+    monkeypatch.setattr('s3po.body.sources.SETTLED_S', -60.0)
+    fails(memory, path, notes)
+    assert 'unsettled' not in str(MemoryNotes(notes.file).upload)
+    read = []
+    real = s3po.body.chunks.read_into
+    monkeypatch.setattr(s3po.body.chunks, 'read_into', lambda *arguments: read.append(arguments[2]) or real(*arguments))
+
+    send(memory, path, notes)
+
+    assert read
+    assert all(offset >= 3 * PART for offset in read)
+    check(memory)
 
 
 @pytest.mark.parametrize('kind', ['iterator', 'stream', 'open file'])

@@ -17,6 +17,7 @@ from s3po.errors import (
     NotFound,
     ServerError,
     Throttled,
+    TransportError,
 )
 from s3po.retry import RetriesExhausted, RetryPolicy, default_wait
 
@@ -88,6 +89,55 @@ def test_what_no_retry_mends(policy: RetryPolicy) -> None:
     with pytest.raises(NotFound) as caught:
         policy.run(attempt, doing='x')
     assert caught.value.attempts == attempt.calls == 2
+
+
+def throttled_for(policy: RetryPolicy, attempt: Flaky, *, seconds: float, retries: int | None = None) -> tuple[str, int]:
+    """Make attempts of which throttled ones are not counted for some seconds."""
+    try:
+        return attempt(), 1
+    except TransportError as error:
+        return policy.run_on(error, attempt, doing='x', retries=retries, throttle_timeout_s=seconds)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [Throttled('slow', status=503), ServerError('busy', status=500, retry_after_s=1.0)],
+    ids=['SlowDown', 'Retry-After'],
+)
+def test_throttled_attempts_are_not_counted(policy: RetryPolicy, error: TransportError) -> None:
+    """However often the store is busy, there are three retries after other errors."""
+    attempt = Flaky(*[error] * 20, *[NetworkError('reset')] * 3, *[error] * 20)
+
+    assert throttled_for(policy, attempt, seconds=10_000) == ('done', 44)
+
+    attempt = Flaky(*[error] * 5, *[NetworkError('reset')] * 9)
+    with pytest.raises(RetriesExhausted):
+        throttled_for(policy, attempt, seconds=10_000)
+    assert attempt.calls == 5 + 4
+
+
+def test_throttled_for_too_long(slept: list[float]) -> None:
+    """After throttle_timeout_s one more refusal is the last."""
+    policy = RetryPolicy(sleep=slept.append, wait=tenacity.wait_fixed(10))
+    attempt = Flaky(*[Throttled('slow', status=503)] * 100)
+
+    with pytest.raises(RetriesExhausted) as caught:
+        throttled_for(policy, attempt, seconds=90)
+    assert caught.value.attempts == attempt.calls == 10
+    assert sum(slept) == 90
+
+
+@pytest.mark.parametrize(('retries', 'seconds', 'calls'), [(0, 900, 1), (3, 0, 4)])
+def test_throttled_attempts_are_counted(
+    policy: RetryPolicy, slept: list[float], retries: int, seconds: float, calls: int
+) -> None:
+    """Without retries there is none after a SlowDown, and no wait; with throttle_timeout_s=0 it counts as any other error."""
+    attempt = Flaky(*[Throttled('slow', status=503, retry_after_s=1.0)] * 9)
+
+    with pytest.raises(RetriesExhausted):
+        throttled_for(policy, attempt, seconds=seconds, retries=retries)
+    assert attempt.calls == calls
+    assert len(slept) == calls - 1
 
 
 @pytest.mark.parametrize('error', [gevent.GreenletExit(), gevent.Timeout(1), KeyboardInterrupt(), ZeroDivisionError()])

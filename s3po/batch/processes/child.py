@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _socket as _native
 import collections
 import contextlib
+import fcntl
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from gevent import monkey
 
 from s3po.batch.processes.channel import READ_EVENT, Channel, Message
 from s3po.config import KIB
+from s3po.governor import RequestLoad
 from s3po.runtime import disowned_in_child
 
 __all__ = ['WorkerProcess']
@@ -29,8 +31,13 @@ POLL_S: Final = 0.005
 # A worker that has not ended after this time is killed. Its own limit (serving.LAST_S) is shorter.
 KILL_AFTER_S: Final = 12.0
 
-# Native, also in a patched program. Popen of gevent forks in Python, and so would run the handlers of forks.
-_Popen: Any = monkey.get_original('subprocess', 'Popen')
+# The descriptor of the channel in the process.
+SOCKET: Final = 3
+# The status of a process that other code has waited for.
+UNKNOWN: Final = 1 << 16
+
+# Native, also in a patched program.
+_waitpid: Any = monkey.get_original('os', 'waitpid')
 _socket: Any = monkey.get_original('socket', 'socket')
 
 
@@ -41,6 +48,8 @@ class WorkerProcess:
         pid: Its process id.
         jobs: What was sent and not answered, by number.
         is_ready: Whether it has started.
+        share: Its share of the connection's limits.
+        load: The figures of its requests.
         channel: The messages to it and from it.
     """
 
@@ -58,28 +67,21 @@ class WorkerProcess:
             OSError: It cannot be started.
         """
         self.jobs: dict[int, Any] = {}
+        self.share = 1.0
+        self.load = RequestLoad()
         self.is_ready = False
         ours, theirs = _pair()
         said, saying = _pair()
         try:
-            self._process = _Popen(
-                [sys.executable, '-P', '-m', 's3po.worker', str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=saying.fileno(),
-                stderr=saying.fileno(),
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, 'PYTHONPATH': _python_path()},
-                # Ctrl-C in a terminal goes to all processes of the foreground group. The parent decides what it means.
-                start_new_session=True,
-            )
+            self._process = _Process(theirs, saying)
         except BaseException:
             ours.close()
             said.close()
             raise
         finally:
-            theirs.close()
-            saying.close()
-        self.pid: int = self._process.pid
+            os.close(theirs)
+            os.close(saying)
+        self.pid = self._process.pid
         self.channel = Channel(ours, lambda messages: on_messages(self, messages), lambda: on_end(self))
         self._said = _Said(said, self)
         disowned_in_child(self)
@@ -117,12 +119,10 @@ class WorkerProcess:
     def how_it_ended(self) -> str:
         """How the process has ended, with the end of its standard error, for a message."""
         status = self._process.poll()
-        if status is None:
-            how = 'has closed its socket'
+        if status is None or status == UNKNOWN:
+            how = 'has ended'
         elif status < 0:
-            with contextlib.suppress(ValueError):
-                status = signal.Signals(-status).name
-            how = f'was killed by {status}'
+            how = f'was killed by {signal.Signals(-status).name if -status in set(signal.Signals) else status}'
         else:
             how = f'has ended with status {status}'
         text = self._said.text()
@@ -132,8 +132,56 @@ class WorkerProcess:
         """In a forked child: close the copies of the sockets. The process is the parent's."""
         self.channel.disown()
         self._said.disown()
-        # Else Popen warns that the process still runs.
-        self._process.returncode = 0
+
+
+class _Process:
+    """A process that was started by exec.
+
+    Not a Popen, because that of a program that gevent has patched forks in Python. And this one starts with SIGINT blocked: the
+    parent decides what Ctrl-C means.
+    """
+
+    def __init__(self, sock: int, saying: int) -> None:
+        """
+        Args:
+            sock: The descriptor of its end of the channel.
+            saying: The descriptor for its standard output and error.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        self._status: int | None = None
+        self.pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, '-P', '-m', 's3po.worker', str(SOCKET)],
+            {**os.environ, 'PYTHONPATH': _python_path()},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, saying, 1),
+                (os.POSIX_SPAWN_DUP2, saying, 2),
+                (os.POSIX_SPAWN_DUP2, sock, SOCKET),
+            ],
+            # Ctrl-C and Ctrl-Z in a terminal go to all processes of the foreground group.
+            setpgroup=0,
+            setsigmask=[signal.SIGINT],
+        )
+
+    def poll(self) -> int | None:
+        """The exit status, or the negative number of the signal that has ended it; None while it runs."""
+        if self._status is None:
+            try:
+                pid, status = _waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                # Other code of this program has waited for all its children.
+                self._status = UNKNOWN
+            else:
+                self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended: then another process may have its id."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
 
 
 class _Said:
@@ -202,12 +250,14 @@ def _print(data: bytes) -> None:
             sys.stderr.flush()
 
 
-def _pair() -> tuple[Any, Any]:
-    """A native pair of sockets: gevent's are handled differently when they are passed to a process."""
-    import _socket as native
-
-    ours, theirs = native.socketpair()
-    return _socket(fileno=ours.detach()), _socket(fileno=theirs.detach())
+def _pair() -> tuple[Any, int]:
+    """A native socket, and the descriptor of its other end. Only this process has them."""
+    ours, theirs = _native.socketpair()
+    try:
+        # Above the descriptors that the process gets: see _Process.
+        return _socket(fileno=ours.detach()), fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, SOCKET + 1)
+    finally:
+        theirs.close()
 
 
 def _python_path() -> str:

@@ -17,7 +17,7 @@ from s3po.checks import described
 from s3po.errors import S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import ON_BUCKETS
-from s3po.model import Outcome, TransferResult, bucket_ref_of, ref_of
+from s3po.model import ObjectInfo, Outcome, TransferResult, bucket_ref_of, ref_of
 
 __all__ = ['Fields', 'packed_call', 'packed_error', 'packed_outcome', 'unpacked_call', 'unpacked_error', 'unpacked_outcome']
 
@@ -111,8 +111,26 @@ def _packed_option(name: str, value: Any, directory: str) -> bytes:
     return pickle.dumps(value)
 
 
-def packed_outcome(outcome: Outcome, call: Call) -> tuple[Any, ...]:
-    """The outcome of a call as plain values."""
+class _Description:
+    """What the store says about an object that a worker process has downloaded into memory: a Described."""
+
+    def __init__(self, info: ObjectInfo) -> None:
+        self.info = info
+        self.etag = info.etag
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the response, by its lower-case name; None if it is missing."""
+        return self.info.headers.get(name)
+
+
+def packed_outcome(outcome: Outcome, call: Call, *, describes: bool) -> tuple[Any, ...]:
+    """The outcome of a call as plain values.
+
+    Args:
+        outcome: The outcome.
+        call: The call.
+        describes: Whether the descriptions of downloaded objects are needed.
+    """
     value: Any = outcome.value
     kind = value.__class__
     if kind is TransferResult:
@@ -130,22 +148,24 @@ def packed_outcome(outcome: Outcome, call: Call) -> tuple[Any, ...]:
             None if value.key == call.ref.key and value.bucket == call.ref.bucket else (value.bucket, value.key),
             outcome.retries,
         )
+    info = pickle.dumps(outcome.described.info) if describes and outcome.described is not None else None
     if kind is bytes:
-        return 'plain', body(value), outcome.size_bytes, outcome.retries
+        return 'plain', body(value), outcome.size_bytes, outcome.retries, info
     if kind in PLAIN:
-        return 'plain', value, outcome.size_bytes, outcome.retries
-    return 'other', body(pickle.dumps(value)), outcome.size_bytes, outcome.retries
+        return 'plain', value, outcome.size_bytes, outcome.retries, info
+    return 'other', body(pickle.dumps(value)), outcome.size_bytes, outcome.retries, info
 
 
 def unpacked_outcome(fields: tuple[Any, ...], call: Call) -> Outcome:
     """The inverse of packed_outcome()."""
-    if len(fields) == 4:
-        kind, value, size_bytes, retries = fields
+    if len(fields) == 5:
+        kind, value, size_bytes, retries, info = fields
         # From a process that this one started.
         return Outcome(
             value=value if kind == 'plain' else pickle.loads(value),  # noqa: S301
             size_bytes=size_bytes,
             retries=retries,
+            described=None if info is None else _Description(pickle.loads(info)),  # noqa: S301
         )
     size_bytes, etag, version_id, checksum, parts, attempts, seconds, skipped, warnings, of, retries = fields
     bucket, key = of or (call.ref.bucket, call.ref.key)

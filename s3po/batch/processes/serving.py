@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -21,17 +22,23 @@ from s3po.batch.processes.messages import packed_error, packed_outcome, unpacked
 from s3po.batch.processes.relays import RelayedNotes, RelayedObserver
 from s3po.batch.workers import Interruption
 from s3po.credentials import Credentials
+from s3po.credentials.base import Packed
 from s3po.credentials.keys import Keys
 from s3po.errors import Cancelled
+from s3po.governor import RequestLoad
 from s3po.jobs import Call
 from s3po.runtime import Task
 
 __all__ = ['Serving']
 
+log = logging.getLogger(__name__)
+
 # The types of the fields of a log record that are sent.
 PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 # The interval at which the parent's existence is checked. A child that the parent has forked may keep the socket open.
 LOOK_S: Final = 2.0
+# The interval at which the figures of the requests are sent, if they have changed.
+LOAD_EVERY_S: Final = 0.1
 # How long jobs that are interrupted at the end may take for their clean-up.
 CLEAN_UP_S: Final = 3.0
 # The process ends after this time at the latest, whatever its clean-up waits for.
@@ -50,6 +57,11 @@ class Serving:
         self._running: dict[int, _Performing] = {}
         self._idle: list[_Performing] = []
         self._requests = itertools.count()
+        self._describes = False
+        self._request_load: Callable[[], RequestLoad] = RequestLoad
+        self._load = RequestLoad()
+        # The last of these are the current ones, if the parent sends them unasked.
+        self._keys: list[Keys] = []
         self._awaited_keys: dict[int, gevent.event.AsyncResult[Any]] = {}
 
     def run(self) -> None:
@@ -76,14 +88,24 @@ class Serving:
         self._log_to_parent(hello['levels'])
         arguments = hello['arguments']
         os.environ.update(hello['environment'])
+        self._describes = hello['describes']
         if hello['asks_for_keys']:
             arguments['credentials'] = _ParentsKeys(arguments.get('region'), self._ask_for_keys)
+        elif hello['keys'] is not None:
+            self._keys.append(_keys_of(hello['keys']))
+            arguments['credentials'] = _SentKeys(arguments.get('region'), self._keys)
         self._connection = hello['kind'](**arguments)
         self._connection.demand_requests(hello['width'])
         if hello['is_observed']:
             self._connection.observer = RelayedObserver(None, self._channel.send)
+        load: Any = gevent.get_hub().loop.timer(LOAD_EVERY_S, LOAD_EVERY_S)
+        self._request_load = self._connection.request_load()
+        load.start(self._report_load)
         timer: Any = gevent.get_hub().loop.timer(LOOK_S, LOOK_S)
         timer.start(self._check_parent, hello['parent'])
+        # Garbage collections need not visit what the imports have created.
+        gc.collect()
+        gc.freeze()
         self._channel.send(('ready', os.getpid()))
         self._early = []
         # In the event loop: the main greenlet would not get control back from the greenlets of the jobs.
@@ -99,6 +121,7 @@ class Serving:
             gevent.sleep(0.01)
         if self._connection is not None:
             self._connection.close()
+            self._report_load()
         while not self._channel.is_sent and time.monotonic() < until:
             gevent.sleep(0.01)
         # What is logged from now on is printed.
@@ -124,6 +147,10 @@ class Serving:
             elif kind == 'noted':
                 if number in self._running and (notes := self._running[number].notes) is not None:
                     notes.take(*message[2:])
+            elif kind == 'share':
+                self._connection.use_share(number)
+            elif kind == 'renew':
+                self._renew_keys(number)
             elif kind == 'keys' and (waiter := self._awaited_keys.pop(number, None)) is not None:
                 if message[3] is None:
                     waiter.set(message[2])
@@ -133,6 +160,12 @@ class Serving:
     def _end(self) -> None:
         self._is_ended = True
         self._has_something.set()
+
+    def _report_load(self) -> None:
+        load = self._request_load()
+        if load != self._load:
+            self._load = load
+            self._channel.send(('load', load.width, load.in_flight, load.throttled))
 
     def _check_parent(self, pid: int) -> None:
         if os.getppid() != pid:
@@ -151,11 +184,14 @@ class Serving:
                 call = self._observed(call, extras, number, performing)
             try:
                 outcome = self._connection.perform(call)
-                answer = ('done', number, packed_outcome(outcome, call))
+                answer = ('done', number, packed_outcome(outcome, call, describes=self._describes))
             except BaseException as error:  # noqa: BLE001  (sent to the parent)
                 answer = ('failed', number, packed_error(error.reason if isinstance(error, Interruption) else error))
         performing.is_interruptible = False
         del self._running[number]
+        if answer[0] != 'done' or outcome.retries:
+            # The requests may have been refused because of their rate, and the answer may be the last of the batch.
+            self._report_load()
         self._channel.send(answer)
 
     def _observed(self, call: Call, extras: Any, number: int, performing: _Performing) -> Call:
@@ -174,13 +210,16 @@ class Serving:
         waiter = self._awaited_keys[request] = gevent.event.AsyncResult()
         fields = None if known is None else (known.access_key_id, known.secret_access_key, known.session_token)
         self._channel.send(('keys', request, fields))
-        access_key_id, secret, token, expires_at = _any(waiter.get())
-        return Keys(
-            access_key_id=access_key_id,
-            secret_access_key=secret,
-            session_token=token,
-            expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
-        )
+        return _keys_of(waiter.get())
+
+    def _renew_keys(self, fields: Any) -> None:
+        """Take other keys: the store has refused those that this process has."""
+        if fields is not None:
+            self._keys.append(_keys_of(fields))
+        try:
+            self._connection.renew_credentials()
+        except Exception:
+            log.exception('the keys could not be renewed in a worker process')
 
     def _log_to_parent(self, levels: dict[str, int]) -> None:
         for name, level in levels.items():
@@ -188,8 +227,14 @@ class Serving:
         logging.root.addHandler(_Sending(self._channel.send))
 
 
-def _any(value: Any) -> Any:
-    return value
+def _keys_of(fields: Any) -> Keys:
+    access_key_id, secret, token, expires_at = fields
+    return Keys(
+        access_key_id=access_key_id,
+        secret_access_key=secret,
+        session_token=token,
+        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+    )
 
 
 class _Performing(Task):
@@ -261,6 +306,28 @@ class _ParentsKeys(Credentials):
     def issue(self, known: Keys | None) -> Keys:
         self._keys = self._ask(known)
         return self._keys
+
+
+class _SentKeys(Credentials):
+    """Keys that the parent has sent, and replaces when it reads them again."""
+
+    __slots__ = ('_sent',)
+
+    def __init__(self, region: str | None, sent: list[Keys]) -> None:
+        """
+        Args:
+            region: The region.
+            sent: The keys; the last ones are the current ones.
+        """
+        super().__init__(region)
+        self._sent = sent
+
+    def keys(self) -> Keys | None:
+        return self._sent[-1]
+
+    def packed(self) -> Packed:
+        """What makes these credentials again, with the current keys."""
+        return Packed(_SentKeys, region=self.region, sent=self._sent)
 
 
 class _Sending(logging.Handler):
