@@ -251,7 +251,7 @@ class Wiring:
 
         with state.lock:
             if state.mocked is None:
-                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
+                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)), state.governor.bandwidth)
             return state.mocked
 
 
