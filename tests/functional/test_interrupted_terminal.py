@@ -16,6 +16,7 @@ import gevent
 import pytest
 
 import s3po
+from s3po.runtime import offload
 from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY, secrets_in
 from tests.support.servers import CHECKOUT, Store
@@ -52,9 +53,9 @@ class Terminal:
         environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_')}
         self._master, slave = pty.openpty()
         # The new session gets the terminal as its own when the child opens it.
-        opener = 'import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
+        opener = 'import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); os.execv(sys.argv[1], sys.argv[1:])'
         self.process = subprocess.Popen(
-            [sys.executable, '-c', opener, 'script.py', *arguments],
+            [sys.executable, '-c', opener, sys.executable, 'script.py', *arguments],
             cwd=directory,
             env={**environment, 'PYTHONPATH': str(CHECKOUT), 'SECRET': SECRET_ACCESS_KEY},
             stdin=slave,
@@ -67,15 +68,15 @@ class Terminal:
         self.said = b''
 
     def _read(self) -> None:
-        pool = gevent.get_hub().threadpool
-        while True:
-            try:
-                piece = pool.apply(os.read, (self._master, 65536))
-            except OSError:
-                return
-            if not piece:
-                return
+        while piece := offload(self._piece):
             self.said += piece
+
+    def _piece(self) -> bytes:
+        try:
+            return os.read(self._master, 65536)
+        except OSError:
+            # The child has closed the terminal.
+            return b''
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -139,8 +140,9 @@ def test_jobs_that_end_within_the_grace(start: Any, store: Store, conn: s3po.Con
 
     assert time.monotonic() - began < 10
     failed, not_started, submitted, succeeded = left(text)
-    assert (failed, not_started) == (0, submitted - succeeded)
-    assert not_started > 0
+    # Python raises KeyboardInterrupt in the greenlet that runs just then, perhaps that of a job.
+    assert failed <= 1
+    assert 0 < not_started == submitted - succeeded - failed
     check(text, conn)
 
 
