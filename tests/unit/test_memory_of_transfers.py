@@ -220,6 +220,24 @@ def test_stream_that_waits_for_downloads_of_others(
     assert memory.store.get(BUCKET, 'copy-7').body == bytes(MIB) + data * 4
 
 
+def test_source_that_downloads(conn: s3po.Connection, memory: MemoryTransport) -> None:
+    """A file object whose read() downloads gets memory, also when its parts are sent side by side."""
+    other = stored(memory, 'other', os.urandom(4 * MIB))
+
+    class Source(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert conn.download(BUCKET, 'other') == other
+            return super().read(size)
+
+    data = os.urandom(11 * MIB)
+    with conn.batch(6) as batch:
+        for number in range(6):
+            batch.upload(BUCKET, f'key-{number}', Source(data))
+        for number in range(6):
+            batch.upload(BUCKET, f'small-{number}', Source(data[: 2 * MIB]))
+    assert all(memory.store.get(BUCKET, f'key-{number}').body == data for number in range(6))
+
+
 def test_callbacks_that_open_files(conn: s3po.Connection, memory: MemoryTransport) -> None:
     """Callbacks that read and write files end, however many of them are open."""
     data = stored(memory, 'key', os.urandom(9 * MIB))
@@ -258,13 +276,16 @@ def test_reader_that_is_not_closed(conn: s3po.Connection, memory: MemoryTranspor
     assert budget.used_bytes == 0
 
 
-def test_many_writers_in_turn(conn: s3po.Connection, memory: MemoryTransport) -> None:
+def test_many_writers_in_turn(conn: s3po.Connection, memory: MemoryTransport, budget: MemoryBudget) -> None:
     """A greenlet that writes to many files in turn never waits for one of its own files."""
     data = os.urandom(PART + MIB)
     files = [conn.open(BUCKET, f'key-{number}', 'wb') for number in range(6)]
     for offset in range(0, len(data), MIB):
         for file in files:
             file.write(data[offset : offset + MIB])
+    settle()
+    # Idle files hold no parts, so that others are not admitted one by one.
+    assert budget.used_bytes <= 6 * MIB
     for file in files:
         file.close()
     assert all(memory.store.get(BUCKET, f'key-{number}').body == data for number in range(6))
