@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import urllib.parse
 from typing import Any
 
 import gevent
@@ -34,6 +35,7 @@ class Other(MemoryTransport):
     Attributes:
         sent: The headers of each PutObject and CreateMultipartUpload.
         refusal: Raised for requests with tags; None for no such refusal.
+        has_tags: Whether it stores tags.
         flips: How many uploads of a whole object get the ETag of other bytes.
     """
 
@@ -43,6 +45,17 @@ class Other(MemoryTransport):
         self.sent: list[dict[str, str]] = []
         self.refusal: Exception | None = None
         self.flips = 0
+        self.has_tags = True
+        self._tagging: dict[str, str] = {}
+
+    def _tag(self, bucket: str, key: str, tagging: str | None) -> None:
+        if tagging and self.has_tags:
+            self.store.put_tags(bucket, key, dict(urllib.parse.parse_qsl(tagging)))
+
+    def complete_multipart_upload(self, bucket: str, key: str, parts: Any, *, upload_id: str, **options: Any) -> Stored:
+        stored = super().complete_multipart_upload(bucket, key, parts, upload_id=upload_id, **options)
+        self._tag(bucket, key, self._tagging.pop(upload_id, None))
+        return stored
 
     def _tell(self, headers: Any) -> None:
         self.sent.append({name.lower(): value for name, value in headers.items()})
@@ -52,6 +65,7 @@ class Other(MemoryTransport):
     def put_object(self, bucket: str, key: str, chunk: Any, **options: Any) -> Stored:
         self._tell(options['headers'])
         stored = super().put_object(bucket, key, chunk, **options)
+        self._tag(bucket, key, self.sent[-1].get('x-amz-tagging'))
         if not self.flips:
             return stored
         self.flips -= 1
@@ -61,7 +75,9 @@ class Other(MemoryTransport):
 
     def create_multipart_upload(self, bucket: str, key: str, **options: Any) -> str:
         self._tell(options['headers'])
-        return super().create_multipart_upload(bucket, key, **options)
+        upload_id = super().create_multipart_upload(bucket, key, **options)
+        self._tagging[upload_id] = self.sent[-1].get('x-amz-tagging', '')
+        return upload_id
 
 
 @pytest.fixture
@@ -189,6 +205,18 @@ def test_tags_are_refused(
 
     assert to.download(BUCKET, 'copy') == DATA[:size]
     assert [warning for warning in result.warnings if 'tags of the source are not copied' in warning]
+
+
+@pytest.mark.parametrize('size', [4, len(DATA)], ids=['small', 'large'])
+def test_tags_are_dropped(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other, size: int) -> None:
+    """A store that accepts the tags and drops them leads to a warning, too."""
+    conn.upload(BUCKET, 'key', DATA[:size])
+    tag(memory)
+    other.has_tags = False
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert result.warnings == ('the tags of the source are not copied: the copy has no tags, and the source 2',)
 
 
 def test_tags_cannot_be_read(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport) -> None:
