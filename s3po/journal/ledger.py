@@ -271,11 +271,10 @@ class Ledger:
 
     def _load(self) -> None:
         records = 0
-        for offset, line in self._file.records():
+        self.index = Index.for_destinations(self._file.estimated_jobs())
+        for offset, line, tail in self._file.records():
             records += 1
-            tail = tail_of(line)
-            if tail is not None:
-                self._take(tail, offset, line)
+            self._take(tail, offset, line)
         if records > LEAST_COMPACTED and records > 3 * len(self.index) and not self._file.is_read_only:
             self._compact()
 
@@ -326,20 +325,15 @@ class Ledger:
             log.warning('the journal %s could not be compacted: %s', self.path, error)
             return
         log.info('compacted the journal %s from %d to %d bytes', self.path, before, self._file.size_bytes)
-        self.index, self._repeated, self._kept = Index(), {}, {}
+        self.index, self._repeated, self._kept = Index.for_destinations(len(self.index)), {}, {}
         self._states.clear()
         self.size_bytes = 0
-        for offset, line in self._file.records():
-            tail = tail_of(line)
-            if tail is not None:
-                self._take(tail, offset, line)
+        for offset, line, tail in self._file.records():
+            self._take(tail, offset, line)
 
     def _live(self) -> Iterator[bytes]:
         index = self.index
-        for offset, line in self._file.records():
-            tail = tail_of(line)
-            if tail is None:
-                continue
+        for offset, line, tail in self._file.records():
             is_last = any(index.offset(each) == offset for each in tail.on)
             is_repeated = bool(tail.on) and offset in self._repeated.get(tail.on[0], {}).values()
             if is_last or is_repeated or (tail.state in _NOTES and (tail.hash, tail.n) in self._kept):

@@ -41,7 +41,9 @@ HEADER_BYTES: Final = 512
 _CRC: Final = b',"crc":"'
 # Ends of lines, by the number of blanks.
 _ENDS: Final = tuple(b' ' * blanks + b'\n' for blanks in range(ALIGNMENT))
-_TAIL: Final = re.compile(rb',"state":"([a-z]+)","job":"([0-9a-f]{32})\.(\d+)","on":"([0-9a-f,]*)","crc":"')
+_TAIL: Final = re.compile(
+    rb',"state":"([a-z]+)","job":"([0-9a-f]{32})\.(\d+)","on":"([0-9a-f,]*)","crc":"([0-9a-f]{8})"\} *\n\Z'
+)
 _STATE: Final = b',"state":"'
 _RESULT: Final = b',"result":{'
 _SIZE: Final = re.compile(rb'"size_bytes":(\d+)\}')
@@ -117,9 +119,9 @@ def header_line(endpoint: str | None, pid: int) -> bytes:
 
 
 def has_valid_crc(line: bytes) -> bool:
-    """Whether a line is complete and undamaged."""
+    """Whether a header is complete and undamaged."""
     at = line.rfind(_CRC)
-    if at < 0 or not line.endswith(b'\n') or len(line) % ALIGNMENT:
+    if at < 0 or not line.endswith(b'\n'):
         return False
     try:
         return line[at + 16 : at + 18] == b'"}' and int(line[at + 8 : at + 16], 16) == crc32(line[:at])
@@ -128,12 +130,14 @@ def has_valid_crc(line: bytes) -> bool:
 
 
 def tail_of(line: bytes) -> Tail | None:
-    """The end of a record; None for another line."""
-    found = _TAIL.match(line, max(0, line.rfind(_STATE)))
-    if found is None:
+    """The end of a record; None for one that is not complete and undamaged."""
+    at = line.rfind(_STATE)
+    found = None if at < 0 or len(line) % ALIGNMENT else _TAIL.match(line, at)
+    if found is None or crc32(line[: found.end(4) + 1]) != int(found[5], 16):
         return None
-    state, job, n, on = found.groups()
-    return Tail(state.decode(), job.decode(), int(n), [int(each, 16) for each in on.split(b',')] if on else [])
+    state, job, n, on, _ = found.groups()
+    hashes = [int(each, 16) for each in on.split(b',')] if on else []
+    return Tail(state.decode(), job.decode(), int(n), hashes)
 
 
 def size_of(line: bytes) -> int:
