@@ -20,7 +20,7 @@ from s3po.jobs.failures import error_to_json
 from s3po.journal.file import JournalFile
 from s3po.journal.identity import Identity
 from s3po.journal.index import Index
-from s3po.journal.lines import Tail, head_of, line_of, parsed, result_text, size_of, tail_of
+from s3po.journal.lines import Tail, head_of, line_of, parsed, report_of, result_text, size_of, tail_of
 from s3po.journal.notes import JobNotes, Kept, is_definite
 from s3po.model import TransferResult
 from s3po.runtime import offload
@@ -155,13 +155,13 @@ class Ledger:
         return self.index.offset(entry.on)
 
     def found(self, entry: Entry) -> dict[str, Any] | None:
-        """The last record that an earlier run has written about a job, unless it is superseded; None for none."""
+        """The report in the last record that an earlier run has written about a job, unless it is superseded; None for none."""
         offset = self.index.offset(entry.on)
         if self._repeated and (repeated := self._repeated.get(entry.on)):
             offset = repeated.get(entry.n, 0)
         if not offset or offset >= self._begin:
             return None
-        said = parsed(self._file.read(offset))
+        said = report_of(self._file.read(offset))
         if said['job'] != f'{entry.hash}.{entry.n}':
             return None
         if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads, offset):

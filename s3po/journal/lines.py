@@ -28,6 +28,7 @@ __all__ = [
     'header_line',
     'line_of',
     'parsed',
+    'report_of',
     'result_text',
     'tail_of',
 ]
@@ -44,6 +45,7 @@ FIELDS: Final = 17
 # Ends of lines, by the number of blanks.
 _ENDS: Final = tuple(b' ' * blanks + b'\n' for blanks in range(ALIGNMENT))
 _STATE: Final = b',"state":"'
+_decode: Final = json.JSONDecoder().raw_decode
 _RESULT: Final = b',"result":{'
 _SIZE: Final = re.compile(rb'"size_bytes":(\d+)\}')
 
@@ -151,6 +153,15 @@ def size_of(line: bytes) -> int:
     at = line.rfind(_RESULT)
     found = None if at < 0 else _SIZE.search(line, at)
     return 0 if found is None else int(found.group(1))
+
+
+def report_of(line: bytes) -> dict[str, Any]:
+    """The fields of a record after those of the call."""
+    at = line.rfind(_RESULT)
+    # Only a part of the line, and as text, because loads() takes twice the time.
+    text = line.decode('ascii') if at < 0 else '{' + line[at + 1 :].decode('ascii')
+    found: dict[str, Any] = _decode(text)[0]
+    return found
 
 
 def parsed(line: bytes) -> dict[str, Any]:
