@@ -18,7 +18,8 @@ https://opentelemetry.io/docs/specs/semconv/object-stores/s3/
 | s3po.throttles        | counter   | {request} | attempts that the store refused because of their rate           |
 | s3po.width            | gauge     | {request} | how many requests of the connection may be in flight at once    |
 
-Metrics have the bucket as an attribute, not the key. Requests of the worker processes of a batch are not observed.
+Metrics have the bucket as an attribute, not the key. The events of a batch's worker processes are exported by the parent, which
+measures durations when it receives them.
 """
 
 from __future__ import annotations
@@ -120,13 +121,13 @@ class Telemetry(Observer):
         self._width_of = width
         self._open: dict[Activity, list[_Open]] = {}
         # The spans of jobs, by the greenlets that carry them out.
-        self._jobs: dict[object, Span] = {}
+        self._jobs: dict[object, tuple[Activity, Span]] = {}
         # A counter cannot decrease: bytes that were taken back are subtracted from the next ones.
         self._owed = collections.Counter[tuple[str, str]]()
 
     def began(self, activity: Activity) -> None:
         is_job = _is_job(activity)
-        parent, greenlet = self._parent(), gevent.getcurrent()
+        parent, greenlet = self._parent(activity), gevent.getcurrent()
         span = self._tracer.start_span(
             activity.operation if is_job else f'S3/{activity.operation}',
             None if parent is None else trace.set_span_in_context(parent),
@@ -134,7 +135,7 @@ class Telemetry(Observer):
             _span_attributes(activity, is_job=is_job),
         )
         if is_job:
-            self._jobs[greenlet] = span
+            self._jobs[greenlet] = activity, span
         elif self._width_of is not None:
             self._width.set(self._width_of())
         self._open.setdefault(activity, []).append(_Open(greenlet, span, monotonic()))
@@ -177,7 +178,7 @@ class Telemetry(Observer):
         else:
             self._jobs.pop(found.greenlet, None)
 
-    def _parent(self) -> Span | None:
+    def _parent(self, activity: Activity) -> Span | None:
         """The job that the current greenlet works for, or the span of the program that started it; None for the current span.
 
         gevent's greenlets do not inherit contextvars, in which OpenTelemetry keeps the current span.
@@ -187,12 +188,14 @@ class Telemetry(Observer):
             return None
         while isinstance(current, gevent.Greenlet):
             if (job := self._jobs.get(current)) is not None:
-                return job
+                return job[1]
             spawner = current.spawning_greenlet
             current = None if spawner is None else spawner()
             if (span := _current_span_of(current)) is not None:
                 return span
-        return None
+        # An event of a worker process, which has no greenlet here.
+        place = activity.bucket, activity.key
+        return next((span for job, span in self._jobs.values() if (job.bucket, job.key) == place), None)
 
     def _current(self, activity: Activity) -> _Open | None:
         """The activity that began in this greenlet, or an equal one; None if there is none."""

@@ -132,7 +132,7 @@ class Batch(Mapped):
         self._runner.begin(self._breaker, self._last_turns)
         self._watch = watch_hub(self._counting.is_idle, CALLERS)
         self._is_closed = False
-        self._request_load = connection.request_load()
+        self._request_load = (self._processes or connection).request_load()
         self._throttled_before = self._request_load().throttled
         connection.demand_requests(size)
         watch(self)

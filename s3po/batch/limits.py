@@ -47,12 +47,11 @@ class BatchOptions(TypedDict, total=False):
 class WorkerForm(Protocol):
     """What worker processes need to make their own connections."""
 
-    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
-        """The connection for one of so many processes, as values that can be pickled. May block while keys are looked up.
+    def packed(self, max_memory: int | None) -> dict[str, Any]:
+        """The connection as values that can be pickled. May block while keys are looked up.
 
         Args:
-            processes: The number of processes, which share the limits of the connection.
-            max_memory: The limit of the batch, for all of them together; None for the connection's.
+            max_memory: The limit of the batch, for all processes together; None for the connection's.
         """
         ...
 
@@ -112,6 +111,10 @@ class Performer(Protocol):
 
     def request_load(self) -> Callable[[], RequestLoad]:
         """A function that returns the present figures of this thread's requests. Any thread may call it."""
+        ...
+
+    def use_share(self, fraction: float) -> None:
+        """Use only a fraction of the limits of requests, rates and memory, in this thread."""
         ...
 
     @property

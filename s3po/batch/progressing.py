@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from s3po.batch.job import Job
+from s3po.config import MIB
 from s3po.jobs import Call
 from s3po.jobs.options import OBSERVED
 from s3po.model import Outcome
@@ -12,6 +14,9 @@ from s3po.observer import combined
 from s3po.progress import Meter, Tally, size_of
 
 __all__ = ['BatchProgress']
+
+# Smaller uploads are counted at their ends: observing them would take longer than it shows.
+OBSERVED_BYTES: Final = MIB
 
 
 class BatchProgress:
@@ -31,7 +36,7 @@ class BatchProgress:
     def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
         """Carry out the call of a job with `perform`, and count its bytes."""
         tally = self._tallies[job]
-        if call.operation in OBSERVED:
+        if call.operation in OBSERVED and (tally.size_bytes is None or tally.size_bytes > OBSERVED_BYTES):
             observer = combined(call.options.get('observer'), tally)
             call = Call(call.operation, call.ref, {**call.options, 'observer': observer})
         with tally:

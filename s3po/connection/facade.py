@@ -79,6 +79,7 @@ INTERNAL: Final = OLD_NAMES | {
     'release_requests',
     'request_load',
     'renew_credentials',
+    'use_share',
     'width',
     'worker_form',
 }
@@ -494,10 +495,14 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         return is_mocked()
 
     def worker_form(self) -> ConnectionForm:
-        """The connection for worker processes; see s3po.batch.processes.Sendable."""
+        """The connection for worker processes; see s3po.batch.limits.WorkerForm."""
         given = {name: revealed(value) for name, value in self._arguments.items()}
         given = {name: value for name, value in given.items() if value is not None}
         return ConnectionForm(type(self), given, self._settings, self._wiring.key_source)
+
+    def use_share(self, fraction: float) -> None:
+        """Use only a fraction of the limits of requests, rates and memory, in this thread."""
+        self._wiring.use_share(fraction)
 
     def width(self) -> int:
         """How many requests of this thread may be in flight at once."""

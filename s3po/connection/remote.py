@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from s3po.config import LEAST_MEMORY_BYTES, TransferConfig
+from s3po.config import TransferConfig
 from s3po.endpoints.settings import ClientSettings
 from s3po.endpoints.signing_keys import KeySource
 from s3po.errors import ConfigurationError, CredentialsError
@@ -54,11 +54,11 @@ class ConnectionForm:
             self._arguments['region'] = settings.region
         self._check()
 
-    def packed(self, processes: int, max_memory: int | None) -> dict[str, Any]:
+    def packed(self, max_memory: int | None) -> dict[str, Any]:
         """See WorkerForm."""
         arguments = dict(self._arguments)
         config: TransferConfig = arguments.get('config') or TransferConfig()
-        arguments['config'] = _share(config, processes, max_memory)
+        arguments['config'] = config if max_memory is None else dataclasses.replace(config, max_memory=max_memory)
         keys = self.fixed_keys()
         return {
             'kind': self._kind,
@@ -115,13 +115,3 @@ class ConnectionForm:
                 raise ConfigurationError(
                     f'{name} cannot be sent to worker processes ({type(error).__name__}: {error}); use processes=1'
                 ) from error
-
-
-def _share(config: TransferConfig, processes: int, max_memory: int | None) -> TransferConfig:
-    """The limits of one of so many processes."""
-    memory, requests = max_memory or config.max_memory, config.max_requests
-    return dataclasses.replace(
-        config,
-        max_memory=max(LEAST_MEMORY_BYTES, memory // processes),
-        max_requests=None if requests is None else max(1, requests // processes),
-    )

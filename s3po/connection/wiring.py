@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import gevent.lock
 
 from s3po import checksum
-from s3po.config import TransferConfig
+from s3po.config import LEAST_MEMORY_BYTES, TransferConfig
 from s3po.credentials.keys import Keys
 from s3po.endpoints.resolver import NotServable, Places
 from s3po.endpoints.routes import Routes
@@ -170,6 +170,12 @@ class Wiring:
         """The memory of this thread's transfers."""
         return self._hubs.get().memory
 
+    def use_share(self, fraction: float) -> None:
+        """Use only a fraction of the limits of requests, rates and memory, in this thread."""
+        state = self._hubs.get()
+        state.governor.share(fraction)
+        state.memory.resize(max(LEAST_MEMORY_BYTES, round(state.whole_memory_bytes * fraction)))
+
     def loads(self) -> list[RequestLoad]:
         """The requests of each thread that has used the connection."""
         return [state.governor.load() for state in self._hubs.values()]
@@ -245,7 +251,7 @@ class Wiring:
 
         with state.lock:
             if state.mocked is None:
-                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
+                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)), state.governor.bandwidth)
             return state.mocked
 
 
@@ -264,6 +270,7 @@ class _HubState:
             throttle_timeout_s=config.throttle_timeout_s,
         )
         self.memory = MemoryBudget(config.max_memory)
+        self.whole_memory_bytes = config.max_memory
         self.boto: BotoTransport | None = None
         self.wire: WireTransport | None = None
         self.requester: Requester | None = None

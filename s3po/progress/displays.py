@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
-from s3po.config import MIB
+from s3po.config import KIB
 from s3po.model import ProgressEvent
 
 __all__ = ['Line', 'Lines', 'RichBar', 'WidgetBar', 'display', 'text_of']
@@ -36,13 +36,17 @@ def display() -> Callable[[ProgressEvent], object]:
 
 
 def text_of(event: ProgressEvent) -> str:
-    """An event as one line: '12 of 50 jobs, 3.0 of 8.0 MiB, 1.5 MiB/s, 1 failed, 0:03 left'."""
-    said = []
-    if event.jobs_total != 1:
+    """An event as one line: '12 of 50 jobs, 3.0 MiB of 8.0 MiB, 6 jobs/s, 1.5 MiB/s, 1 failed, 0:03 left'."""
+    said, is_batch = [], event.jobs_total != 1
+    if is_batch:
         said.append(f'{event.jobs_done:,} of {event.jobs_total:,} jobs')
-    done = f'{event.bytes_done / MIB:,.1f}'
-    said.append(f'{done} MiB' if event.bytes_total is None else f'{done} of {event.bytes_total / MIB:,.1f} MiB')
-    said.append(f'{event.bytes_per_s / MIB:,.1f} MiB/s' if event.bytes_done else f'{event.jobs_per_s:,.0f} jobs/s')
+    if event.bytes_done or event.bytes_total:
+        of_all = '' if event.bytes_total is None else f' of {_size(event.bytes_total)}'
+        said.append(f'{_size(event.bytes_done)}{of_all}')
+    if is_batch:
+        said.append(f'{event.jobs_per_s:,.0f} jobs/s')
+    if event.bytes_done:
+        said.append(f'{_size(event.bytes_per_s)}/s')
     if event.failed:
         said.append(f'{event.failed:,} failed')
     if event.is_last:
@@ -168,6 +172,15 @@ def _is_notebook() -> bool:
     """Whether the program runs in a kernel of Jupyter. Imports nothing."""
     shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
     return type(shell).__name__ == 'ZMQInteractiveShell'
+
+
+def _size(size_bytes: float) -> str:
+    """A number of bytes in the largest unit of which there is one."""
+    for unit in ('bytes', 'KiB', 'MiB', 'GiB'):
+        if size_bytes < KIB:
+            return f'{size_bytes:,.0f} {unit}' if unit == 'bytes' else f'{size_bytes:,.1f} {unit}'
+        size_bytes /= KIB
+    return f'{size_bytes:,.1f} TiB'
 
 
 def _clock(seconds: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from s3po.checksum import has_md5_form
 from s3po.config import TransferConfig
-from s3po.errors import AccessDenied, InvalidRequest, SourceChanged, TransportError
+from s3po.errors import AccessDenied, InvalidRequest, SourceChanged, TransferError, TransportError
 from s3po.jobs.notes import Notes
 from s3po.memory import MemoryBudget, Room
 from s3po.model import ObjectInfo, TransferResult
@@ -137,17 +137,17 @@ class _Copy:
         """
         tagging = self._tags(source.info)
         try:
-            result = self._upload(source, tagging)
+            result, refusal = self._upload(source, tagging), None
         except (AccessDenied, InvalidRequest) as error:
             if not tagging or (isinstance(error, InvalidRequest) and error.status != http.client.NOT_IMPLEMENTED):
                 raise
             refusal = error
-        else:
-            _compare(source, result, self._attempts, self._extra)
-            return result
-        result = self._upload(source, '')
-        self._attempts.warn(f'the tags of the source are not copied: {refusal}')
-        _compare(source, result, self._attempts, self._extra)
+        if refusal is not None:
+            result = self._upload(source, '')
+            self._attempts.warn(f'the tags of the source are not copied: {refusal}')
+        elif tagging:
+            self._check_tags(result, tagging)
+        self._compare(source, result)
         return result
 
     def _upload(self, source: ObjectSource, tagging: str) -> TransferResult:
@@ -170,34 +170,45 @@ class _Copy:
             attempts.warn(f'the tags of the source are not copied: {error}')
             return ''
 
+    def _check_tags(self, result: TransferResult, tagging: str) -> None:
+        """Warn if the copy does not have all tags: some stores drop them, Ceph's gateway those of a multipart upload."""
+        copy = self._look(result)
+        found, wanted = 'unknown' if copy is None else copy.headers.get('x-amz-tagging-count', 'no'), tagging.count('&') + 1
+        if found != str(wanted):
+            self._attempts.warn(f'the tags of the source are not copied: the copy has {found} tags, and the source {wanted}')
 
-def _compare(source: ObjectSource, result: TransferResult, attempts: Attempts, extra: Extra) -> None:
-    """Compare the copy with its source, where their checksums or ETags prove their bytes.
+    def _compare(self, source: ObjectSource, result: TransferResult) -> None:
+        """Compare the copy with its source, where their checksums or ETags prove their bytes.
 
-    Raises:
-        Differs: They differ.
-    """
-    info, doing = source.info, f'copy to s3://{attempts.bucket}/{attempts.key}'
-    kind = kind_of(result.checksum)
-    if kind and kind == kind_of(info.checksum) and '-' not in kind:
-        if result.checksum != info.checksum:
-            raise Differs(Mismatch(f'{doing}: the copy has the checksum {result.checksum}, but its source has {info.checksum}'))
-        return
-    are_md5 = has_md5_form(info.etag) and has_md5_form(result.etag) and not is_encrypted(info)
-    if not source.is_compared and are_md5 and info.etag != result.etag and not _may_differ(result, attempts, extra):
-        raise Differs(Mismatch(f'{doing}: the copy has the ETag {result.etag}, but its source has {info.etag}'))
+        Raises:
+            Differs: They differ.
+        """
+        info, doing = source.info, f'copy to s3://{self._attempts.bucket}/{self._attempts.key}'
+        kind = kind_of(result.checksum)
+        if kind and kind == kind_of(info.checksum) and '-' not in kind:
+            if result.checksum != info.checksum:
+                raise Differs(
+                    Mismatch(f'{doing}: the copy has the checksum {result.checksum}, but its source has {info.checksum}')
+                )
+            return
+        are_md5 = has_md5_form(info.etag) and has_md5_form(result.etag) and not is_encrypted(info)
+        if source.is_compared or not are_md5 or info.etag == result.etag:
+            return
+        # Only a HEAD tells whether the copy is encrypted, so that its ETag is no MD5.
+        copy = self._look(result)
+        if copy is not None and copy.etag == result.etag and not is_encrypted(copy):
+            raise Differs(Mismatch(f'{doing}: the copy has the ETag {result.etag}, but its source has {info.etag}'))
 
-
-def _may_differ(result: TransferResult, attempts: Attempts, extra: Extra) -> bool:
-    """Whether the ETag of a copy is perhaps no MD5. Only a HEAD tells whether the copy is encrypted."""
-    reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
-    version_id = version_to_read(result.version_id)
-    look = functools.partial(
-        attempts.transport.head_object, attempts.bucket, attempts.key, version_id=version_id, extra=reading
-    )
-    try:
-        copy = attempts.run('HeadObject', look)
-    except TransportError:
-        # A copy may be forbidden to be read, or replaced by now.
-        return True
-    return copy.etag != result.etag or is_encrypted(copy)
+    def _look(self, result: TransferResult) -> ObjectInfo | None:
+        """The description of the copy; None if it cannot be read."""
+        attempts = self._attempts
+        reading = {name: value for name, value in self._extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
+        version_id = version_to_read(result.version_id)
+        look = functools.partial(
+            attempts.transport.head_object, attempts.bucket, attempts.key, version_id=version_id, extra=reading
+        )
+        try:
+            return attempts.run('HeadObject', look)
+        except (TransportError, TransferError):
+            # A copy may be forbidden to be read, or replaced by now.
+            return None

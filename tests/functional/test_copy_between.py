@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
+import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +18,7 @@ from s3po.config import MIB
 from s3po.transport.memory import MemoryTransport
 from tests.conftest import BUCKET
 from tests.support.noise import noise
-from tests.support.servers import Store
+from tests.support.servers import CHECKOUT, Store
 
 Connect = Callable[..., s3po.Connection]
 
@@ -235,3 +239,57 @@ def test_failed_copies_are_repeated(conn: s3po.Connection, to: s3po.Connection, 
     conn.retry_failed(batch.failed)
 
     assert to.download(BUCKET, 'copy') == b'data'
+
+
+COPYING = """
+import sys
+import s3po
+from s3po.config import MIB
+
+def connection(url):
+    config = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=2)
+    keys = {'access_key_id': 'key', 'secret_access_key': 'secret'}
+    return s3po.Connection(endpoint_url=url, region='us-east-1', config=config, **keys)
+
+conn, to = connection(sys.argv[1]), connection(sys.argv[2])
+with conn.batch(3, journal=sys.argv[3]) as batch:
+    for number in range(12):
+        batch.copy('bucket', f'small-{number}', 'bucket', f'small-{number}', to=to)
+        batch.move('bucket', f'moved-{number}', 'bucket', f'moved-{number}', to=to)
+    for number in range(2):
+        batch.copy('bucket', f'large-{number}', 'bucket', f'large-{number}', to=to)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', [1, 2])
+def test_sigkill(conn: s3po.Connection, to: s3po.Connection, other: Store, tmp_path: pathlib.Path, seed: int) -> None:
+    """Copies under a journal go on after SIGKILL at any moment: all bytes arrive, and what was confirmed is not sent again."""
+    source, target = conn.endpoint_url, to.endpoint_url
+    assert source is not None
+    assert target is not None
+    objects = {f'{name}-{number}': noise(1000, number) for number in range(12) for name in ('small', 'moved')}
+    objects |= {f'large-{number}': noise(31 * MIB, number) for number in range(2)}
+    for key, data in objects.items():
+        conn.upload(BUCKET, key, data)
+    other.script(*({'operation': name, 'times': None, 'action': {'delay_s': 0.1}} for name in ('PutObject', 'UploadPart')))
+    choose, kills = random.Random(seed), 0
+    command = [sys.executable, '-c', COPYING, source, target, str(tmp_path / 'job.s3po')]
+    while True:
+        child = subprocess.Popen(command, cwd=CHECKOUT)
+        until = len(other.log()) + choose.randint(1, 12)
+        while child.poll() is None and len(other.log()) < until:
+            time.sleep(0.01)
+        child.kill()
+        if child.wait() == 0:
+            break
+        kills += 1
+
+    assert kills >= 3
+    for key, data in objects.items():
+        assert to.download(BUCKET, key) == data
+        assert conn.exists(BUCKET, key) is not key.startswith('moved')
+    assert open_uploads(to) == []
+    sent = [(seen['key'], seen['query'].get('partNumber')) for name in ('PutObject', 'UploadPart') for seen in other.log(name)]
+    # Three jobs run at once, each with up to two parts.
+    assert len(sent) - len(set(sent)) <= 6 * kills

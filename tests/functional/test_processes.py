@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ import pytest
 
 import s3po
 from s3po.errors import ConfigurationError, DeadlineExceeded, NotFound, WorkerLost
+from s3po.observer import Activity, Progress
 from tests.conftest import BUCKET
 from tests.support.canaries import SECRET_ACCESS_KEY
 from tests.support.memory import MemoryTransport
@@ -271,3 +273,172 @@ def test_log_records(conn: s3po.Connection, own_store: Store, caplog: pytest.Log
     (record,) = (record for record in caplog.records if record.name == 's3po.retry')
     assert record.process != os.getpid()
     assert 'GetObject s3://bucket/key' in record.getMessage()
+
+
+@pytest.mark.slow
+def test_limits_are_shared(own_store: Store, connect: Callable[..., s3po.Connection]) -> None:
+    """The limit of requests holds for all processes together, and follows the jobs; the report counts what they have sent."""
+    own_store.create_bucket(BUCKET)
+    own_store.script({'operation': 'PutObject', 'times': None, 'action': {'delay_s': 0.05}})
+    conn = connect(own_store.endpoint_url, config=s3po.TransferConfig(max_requests=4))
+    with conn.batch(20, processes=2) as batch:
+        for number in range(60):
+            batch.upload(BUCKET, f'key{number}', b'data')
+        batch.wait()
+        width = batch.report().width
+
+    assert width == 4
+    assert own_store.stats()['peak_open'] <= 4
+
+
+@pytest.mark.slow
+def test_throttled_requests_are_reported(conn: s3po.Connection, own_store: Store) -> None:
+    """The report counts the refusals of the store in all processes."""
+    own_store.script({'operation': 'PutObject', 'times': 3, 'action': {'status': 503, 'code': 'SlowDown'}})
+    with conn.batch(4, processes=2) as batch:
+        for number in range(10):
+            batch.upload(BUCKET, f'key{number}', b'data')
+
+    assert batch.report().throttled == 3
+
+
+class Issued:
+    """A function that returns keys, which are valid for a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.count = 0
+
+    def __call__(self) -> dict[str, Any]:
+        self.count += 1
+        expires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.seconds)
+        return {
+            'access_key_id': f'key{self.count}',
+            'secret_access_key': SECRET_ACCESS_KEY,
+            'session_token': f'token{self.count}',
+            'expires_at': expires_at,
+        }
+
+
+def used_keys(store: Store, operation: str) -> list[str]:
+    """The ids of the keys that have signed the requests, in order, each once."""
+    found = [seen['headers']['authorization'].partition('Credential=')[2].partition('/')[0] for seen in store.log(operation)]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.slow
+def test_keys_that_the_store_calls_expired(own_store: Store) -> None:
+    """The parent calls the caller's function, which the worker processes do not have, and sends them the new keys."""
+    own_store.create_bucket(BUCKET)
+    own_store.script({'operation': 'PutObject', 'times': 1, 'action': {'status': 400, 'code': 'ExpiredToken'}})
+    issued = Issued(36_000)
+    conn = s3po.Connection(endpoint_url=own_store.endpoint_url, region='us-east-1', credentials=lambda: issued())  # noqa: PLW0108
+    with conn, conn.batch(4, processes=2) as batch:
+        for number in range(20):
+            batch.upload(BUCKET, f'key{number}', b'data')
+
+    assert issued.count == 2
+    assert set(used_keys(own_store, 'PutObject')) == {'key1', 'key2'}
+
+
+@pytest.mark.slow
+def test_keys_that_are_about_to_expire(own_store: Store) -> None:
+    """Keys are renewed in worker processes before they expire."""
+    own_store.create_bucket(BUCKET)
+    issued = Issued(100)
+    conn = s3po.Connection(endpoint_url=own_store.endpoint_url, region='us-east-1', credentials=issued)
+    with conn, conn.batch(4, processes=2) as batch:
+        for number in range(12):
+            batch.upload(BUCKET, f'key{number}', b'data')
+            gevent.sleep(0.25)
+
+    assert len(used_keys(own_store, 'PutObject')) > 1
+    assert issued.count < 20
+
+
+@pytest.mark.slow
+def test_keys_that_cannot_be_renewed(own_store: Store) -> None:
+    """The error of the caller's function is the error of the jobs, as without worker processes."""
+    own_store.create_bucket(BUCKET)
+
+    def fail() -> None:
+        raise ValueError('no keys today')
+
+    conn = s3po.Connection(endpoint_url=own_store.endpoint_url, region='us-east-1', credentials=fail)
+    with conn, conn.batch(4, processes=2, on_error='collect') as batch:
+        job = batch.upload(BUCKET, 'key', b'data')
+
+    assert isinstance(job.exception, s3po.CredentialsError)
+    assert 'no keys today' in str(job.exception)
+
+
+@pytest.mark.slow
+def test_keys_of_the_environment(own_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """Keys of the environment and of a profile reach the worker processes by the parent."""
+    own_store.create_bucket(BUCKET)
+    (tmp_path / 'credentials').write_text(
+        f'[mine]\naws_access_key_id = profile\naws_secret_access_key = {SECRET_ACCESS_KEY}\nregion = eu-west-1\n'
+    )
+    monkeypatch.setenv('AWS_SHARED_CREDENTIALS_FILE', str(tmp_path / 'credentials'))
+    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'environment')
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET_ACCESS_KEY)
+    for arguments in ({'region': 'us-east-1'}, {'profile': 'mine'}, {'anonymous': True, 'region': 'us-east-1'}):
+        conn = s3po.Connection(endpoint_url=own_store.endpoint_url, **arguments)  # type: ignore[arg-type]
+        with conn, conn.batch(2, processes=2) as batch:
+            batch.upload(BUCKET, 'key', b'data')
+
+    headers = [seen['headers'].get('authorization', '') for seen in own_store.log('PutObject')]
+    assert 'Credential=environment/' in headers[0]
+    assert 'Credential=profile/' in headers[1]
+    assert '/eu-west-1/' in headers[1]
+    assert headers[2] == ''
+
+
+@pytest.mark.slow
+def test_no_secret_in_the_command_line_or_environment(conn: s3po.Connection) -> None:
+    """Keys are sent over the socket only."""
+    with conn.batch(2, processes=2) as batch:
+        batch.upload(BUCKET, 'key', b'data')
+        batch.wait()
+        for pid in pids_of(batch):
+            shown = pathlib.Path(f'/proc/{pid}/environ').read_bytes() + pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+
+            assert SECRET_ACCESS_KEY.encode() not in shown
+
+
+@pytest.mark.slow
+def test_progress_and_receipts(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """Progress counts the bytes that worker processes move; receipts describe what they have downloaded."""
+    conn.upload(BUCKET, 'key', LARGE)
+    events: list[Any] = []
+    with conn.batch(4, processes=2, progress=events.append, receipts=True) as batch:
+        for _ in range(4):
+            batch.download(BUCKET, 'key')
+    batch.report().save(tmp_path / 'receipts')
+    report = conn.verify(tmp_path / 'receipts')
+
+    assert events[-1].bytes_done == 4 * len(LARGE)
+    assert events[-1].jobs_done == 4
+    assert (report.checked, report.ok) == (1, 1)
+
+
+@pytest.mark.slow
+def test_observer(conn: s3po.Connection) -> None:
+    """The observer of a connection gets the events of the requests of worker processes, before the end of the job."""
+    events: list[tuple[str, str, str]] = []
+
+    class Recorder(Progress):
+        def began(self, activity: Activity) -> None:
+            events.append(('began', activity.operation, activity.key))
+
+        def ended(self, activity: Activity, error: BaseException | None) -> None:
+            events.append(('ended', activity.operation, activity.key))
+
+    conn.observer = Recorder(lambda _: None)
+    with conn.batch(2, processes=2) as batch:
+        for number in range(10):
+            batch.upload(BUCKET, f'key{number}', b'data')
+
+    of_one = [(event, operation) for event, operation, key in events if key == 'key7']
+    assert of_one == [('began', 'upload'), ('began', 'PutObject'), ('ended', 'PutObject'), ('ended', 'upload')]
+    assert len(events) == 40

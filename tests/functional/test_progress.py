@@ -64,6 +64,26 @@ def test_batch(conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
     assert (last.jobs_done, last.jobs_total, last.bytes_done, last.bytes_total, last.failed) == (40, 40, 200, 200, 0)
 
 
+@pytest.mark.slow
+def test_batch_with_processes(store: Store, connect: Connect, tmp_path: pathlib.Path) -> None:
+    """Parts that worker processes send count while they are sent; a job with a function of its own has it called here."""
+    store.create_bucket(BUCKET)
+    conn = connect(store.endpoint_url, config=IN_PARTS)
+    (tmp_path / 'large').write_bytes(LARGE)
+    events: list[ProgressEvent] = []
+    own: list[ProgressEvent] = []
+    with conn.batch(4, processes=2, progress=events.append) as batch:
+        batch.upload_file(BUCKET, 'large', tmp_path / 'large')
+        batch.upload_file(BUCKET, 'own', tmp_path / 'large', progress=own.append)
+        for number in range(20):
+            batch.upload(BUCKET, f'key{number}', b'12345')
+
+    whole = 2 * len(LARGE) + 100
+    assert (events[-1].jobs_done, events[-1].bytes_done, events[-1].bytes_total) == (22, whole, whole)
+    assert max(event.bytes_done for event in events) == whole
+    assert own[-1].bytes_done == len(LARGE)
+
+
 PROGRAM = """
 import sys, s3po
 conn = s3po.Connection(endpoint_url=sys.argv[1], access_key_id='a', secret_access_key='b', region='us-east-1')
@@ -93,4 +113,4 @@ def test_display(store: Store, where: str) -> None:
 
     assert '10 of 10 jobs' in shown
     assert ('\x1b[' in shown) == (where == 'terminal')
-    assert shown.startswith('s3po: 10 of 10 jobs, 0.0 of 0.0 MiB') == (where == 'log')
+    assert shown.startswith('s3po: 10 of 10 jobs, 50 bytes of 50 bytes') == (where == 'log')

@@ -408,13 +408,12 @@ def test_repeated_jobs(conn: s3po.Connection, events: list[ProgressEvent]) -> No
 
 
 def test_text() -> None:
-    assert text_of(event()) == '12 of 50 jobs, 3.0 of 8.0 MiB, 1.5 MiB/s, 1 failed, 0:03 left'
-    assert text_of(event(bytes_total=None, failed=0, eta_s=None)) == '12 of 50 jobs, 3.0 MiB, 1.5 MiB/s'
-    assert text_of(event(jobs_total=1, failed=0, is_last=True, seconds=3725.0)) == '3.0 of 8.0 MiB, 1.5 MiB/s, 1:02:05 in all'
-    assert (
-        text_of(event(bytes_done=0, bytes_total=0, eta_s=61.0, failed=0))
-        == '12 of 50 jobs, 0.0 of 0.0 MiB, 6 jobs/s, 1:01 left'
-    )
+    of_one = event(jobs_total=1, failed=0, is_last=True, seconds=3725.0)
+    assert text_of(event()) == '12 of 50 jobs, 3.0 MiB of 8.0 MiB, 6 jobs/s, 1.5 MiB/s, 1 failed, 0:03 left'
+    assert text_of(event(bytes_total=None, failed=0, eta_s=None)) == '12 of 50 jobs, 3.0 MiB, 6 jobs/s, 1.5 MiB/s'
+    assert text_of(of_one) == '3.0 MiB of 8.0 MiB, 1.5 MiB/s, 1:02:05 in all'
+    assert text_of(event(bytes_done=0, bytes_total=0, eta_s=61.0, failed=0)) == '12 of 50 jobs, 6 jobs/s, 1:01 left'
+    assert text_of(event(jobs_total=1, bytes_done=5, bytes_total=3 << 40)).startswith('5 bytes of 3.0 TiB, ')
 
 
 def test_lines() -> None:
@@ -534,6 +533,6 @@ def test_a_display_of_a_transfer(
     with caplog.at_level(logging.WARNING):
         conn.upload('bucket', 'key', b'12345', progress=True)
 
-    assert stream.getvalue().startswith('s3po: 0.0 of 0.0 MiB')
+    assert stream.getvalue().startswith('s3po: 5 bytes of 5 bytes, ')
     assert not caplog.records
     assert displays.LINE_EVERY_S == 10

@@ -127,6 +127,21 @@ def test_requests_belong_to_the_span_of_the_program(conn: s3po.Connection, expor
     assert last.parent is None
 
 
+def test_events_of_worker_processes(telemetry: Telemetry, exported: Exported) -> None:
+    """They arrive in another greenlet, and belong to the job with the same object."""
+    for key in ('a', 'b'):
+        gevent.spawn(telemetry.began, Activity(operation='upload', bucket='bucket', key=key)).join()
+    put = Activity(operation='PutObject', bucket='bucket', key='b')
+    telemetry.began(put)
+    telemetry.ended(put, None)
+    for key in ('a', 'b'):
+        telemetry.ended(Activity(operation='upload', bucket='bucket', key=key), None)
+
+    request, _, job = exported.spans
+    assert request.parent == job.context
+    assert not telemetry._jobs
+
+
 def test_errors(conn: s3po.Connection, exported: Exported) -> None:
     with pytest.raises(NotFound):
         conn.download('bucket', 'missing')

@@ -18,6 +18,7 @@ from gevent import monkey
 
 from s3po.batch.processes.channel import READ_EVENT, Channel, Message
 from s3po.config import KIB
+from s3po.governor import RequestLoad
 from s3po.runtime import disowned_in_child
 
 __all__ = ['WorkerProcess']
@@ -47,6 +48,8 @@ class WorkerProcess:
         pid: Its process id.
         jobs: What was sent and not answered, by number.
         is_ready: Whether it has started.
+        share: Its share of the connection's limits.
+        load: The figures of its requests.
         channel: The messages to it and from it.
     """
 
@@ -64,6 +67,8 @@ class WorkerProcess:
             OSError: It cannot be started.
         """
         self.jobs: dict[int, Any] = {}
+        self.share = 1.0
+        self.load = RequestLoad()
         self.is_ready = False
         ours, theirs = _pair()
         said, saying = _pair()

@@ -20,9 +20,11 @@ from s3po.batch.processes.channel import Message
 from s3po.batch.processes.child import WorkerProcess
 from s3po.batch.processes.messages import Fields, packed_call, packed_error, unpacked_error, unpacked_outcome
 from s3po.batch.processes.relays import NotesRelay, Sequence, pass_on, state_of
+from s3po.batch.processes.shares import Shares
 from s3po.batch.workers import Interruption
 from s3po.checks import is_seconds
 from s3po.errors import Cancelled, DeadlineExceeded, WorkerLost
+from s3po.governor import RequestLoad
 from s3po.jobs import Call
 from s3po.model import Outcome
 from s3po.observer import Observer
@@ -101,6 +103,7 @@ class ProcessPool:
         # The working directory of the processes.
         self._directory = os.getcwd()
         self._workers: list[WorkerProcess] = []
+        self._shares = Shares(connection, self._workers)
         self._starting = gevent.lock.RLock()
         self._failure = ''
         self._is_closed = False
@@ -123,13 +126,17 @@ class ProcessPool:
         """
         fields = None if self._connection.is_mocked else packed_call(call, self._directory)
         if fields is None:
-            return perform(call)
+            return self._perform_here(call, perform)
         timeout_s = call.options.get('timeout_s')
         if timeout_s is None or not is_seconds(timeout_s):
             return self._carry_out(call, fields, perform)
         late = DeadlineExceeded(f'{call}: not done within its timeout_s of {timeout_s} s')
         with gevent.Timeout(timeout_s + LATE_S, late):
             return self._carry_out(call, fields, perform)
+
+    def request_load(self) -> Callable[[], RequestLoad]:
+        """A function that returns the present figures of all processes' requests. Any thread may call it."""
+        return self._shares.load()
 
     def renew_credentials(self) -> None:
         """Read the keys again from their source, here and in the worker processes: the store rejects them.
@@ -146,6 +153,7 @@ class ProcessPool:
     def close(self) -> None:
         """End the worker processes. Waits for a moment; then the rest happens in the background."""
         self._is_closed = True
+        self._shares.close()
         workers = list(self._workers)
         if workers:
             doing = f'the end of the worker processes {", ".join(str(worker.pid) for worker in workers)}'
@@ -162,12 +170,19 @@ class ProcessPool:
             if kind == 'failed':
                 raise unpacked_error(answer[2])
             if kind == 'yours':
-                return perform(call)
+                return self._perform_here(call, perform)
             if worker.is_ready:
                 lost.append(answer[2])
             if len(lost) == MAX_LOST:
                 pids = tuple(int(text.split()[2]) for text in lost)
                 raise WorkerLost(f'{call}: {" and ".join(lost)} while it was carried out', pids=pids)
+
+    def _perform_here(self, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+        self._shares.in_parent += 1
+        try:
+            return perform(call)
+        finally:
+            self._shares.in_parent -= 1
 
     def _ask(self, worker: WorkerProcess, call: Call, fields: Fields) -> Message:
         """Send a call to a worker process, and wait for the answer."""
@@ -209,7 +224,7 @@ class ProcessPool:
                 self._form = self._connection.worker_form()
             if len(self._workers) < self._count:
                 hello = {
-                    **self._form.packed(self._count, self._max_memory),
+                    **self._form.packed(self._max_memory),
                     'width': self._width,
                     'describes': self._describes,
                     'is_observed': self._connection.observer is not None,
@@ -218,6 +233,7 @@ class ProcessPool:
                 }
                 while len(self._workers) < self._count:
                     self._start(hello)
+                self._shares.begin()
 
     def _start(self, hello: dict[str, Any]) -> None:
         try:
@@ -246,20 +262,28 @@ class ProcessPool:
                     sent.take(message)
                 else:
                     self._take_in_order(sent, message)
-            elif kind == 'note':
-                if number in jobs and jobs[number].notes is not None:
-                    jobs[number].notes.put(message, worker.channel.send)
-            elif kind == 'event':
-                observer = self._connection.observer if number is None else jobs[number].observer if number in jobs else None
-                if observer is not None:
-                    self._is_observed = True
-                    self._events.add(functools.partial(pass_on, observer, message))
-            elif kind == 'log':
-                _log(number)
-            elif kind == 'keys':
-                spawn(self._renew_keys, worker, number, message[2])
-            elif kind == 'ready':
-                worker.started()
+            else:
+                self._take_other(worker, message)
+
+    def _take_other(self, worker: WorkerProcess, message: Message) -> None:
+        """Take a message that is no answer."""
+        kind, number, jobs = message[0], message[1], worker.jobs
+        if kind == 'note':
+            if number in jobs and jobs[number].notes is not None:
+                jobs[number].notes.put(message, worker.channel.send)
+        elif kind == 'event':
+            observer = self._connection.observer if number is None else jobs[number].observer if number in jobs else None
+            if observer is not None:
+                self._is_observed = True
+                self._events.add(functools.partial(pass_on, observer, message))
+        elif kind == 'load':
+            worker.load = RequestLoad(width=number, in_flight=message[2], throttled=message[3])
+        elif kind == 'log':
+            _log(number)
+        elif kind == 'keys':
+            spawn(self._renew_keys, worker, number, message[2])
+        elif kind == 'ready':
+            worker.started()
 
     def _take_in_order(self, sent: _Sent, answer: Message) -> None:
         """Take an answer after all notes of the call are written and all events are reported."""
@@ -283,6 +307,7 @@ class ProcessPool:
     def _lose(self, worker: WorkerProcess) -> None:
         if worker in self._workers:
             self._workers.remove(worker)
+            self._shares.lose(worker)
         if not self._is_closed:
             spawn(self._bury, worker)
 

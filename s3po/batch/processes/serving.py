@@ -25,6 +25,7 @@ from s3po.credentials import Credentials
 from s3po.credentials.base import Packed
 from s3po.credentials.keys import Keys
 from s3po.errors import Cancelled
+from s3po.governor import RequestLoad
 from s3po.jobs import Call
 from s3po.runtime import Task
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 # The interval at which the parent's existence is checked. A child that the parent has forked may keep the socket open.
 LOOK_S: Final = 2.0
+# The interval at which the figures of the requests are sent, if they have changed.
+LOAD_EVERY_S: Final = 0.1
 # How long jobs that are interrupted at the end may take for their clean-up.
 CLEAN_UP_S: Final = 3.0
 # The process ends after this time at the latest, whatever its clean-up waits for.
@@ -55,6 +58,8 @@ class Serving:
         self._idle: list[_Performing] = []
         self._requests = itertools.count()
         self._describes = False
+        self._request_load: Callable[[], RequestLoad] = RequestLoad
+        self._load = RequestLoad()
         # The last of these are the current ones, if the parent sends them unasked.
         self._keys: list[Keys] = []
         self._awaited_keys: dict[int, gevent.event.AsyncResult[Any]] = {}
@@ -93,6 +98,9 @@ class Serving:
         self._connection.demand_requests(hello['width'])
         if hello['is_observed']:
             self._connection.observer = RelayedObserver(None, self._channel.send)
+        load: Any = gevent.get_hub().loop.timer(LOAD_EVERY_S, LOAD_EVERY_S)
+        self._request_load = self._connection.request_load()
+        load.start(self._report_load)
         timer: Any = gevent.get_hub().loop.timer(LOOK_S, LOOK_S)
         timer.start(self._check_parent, hello['parent'])
         # Garbage collections need not visit what the imports have created.
@@ -113,6 +121,7 @@ class Serving:
             gevent.sleep(0.01)
         if self._connection is not None:
             self._connection.close()
+            self._report_load()
         while not self._channel.is_sent and time.monotonic() < until:
             gevent.sleep(0.01)
         # What is logged from now on is printed.
@@ -138,6 +147,8 @@ class Serving:
             elif kind == 'noted':
                 if number in self._running and (notes := self._running[number].notes) is not None:
                     notes.take(*message[2:])
+            elif kind == 'share':
+                self._connection.use_share(number)
             elif kind == 'renew':
                 self._renew_keys(number)
             elif kind == 'keys' and (waiter := self._awaited_keys.pop(number, None)) is not None:
@@ -149,6 +160,12 @@ class Serving:
     def _end(self) -> None:
         self._is_ended = True
         self._has_something.set()
+
+    def _report_load(self) -> None:
+        load = self._request_load()
+        if load != self._load:
+            self._load = load
+            self._channel.send(('load', load.width, load.in_flight, load.throttled))
 
     def _check_parent(self, pid: int) -> None:
         if os.getppid() != pid:
@@ -172,6 +189,9 @@ class Serving:
                 answer = ('failed', number, packed_error(error.reason if isinstance(error, Interruption) else error))
         performing.is_interruptible = False
         del self._running[number]
+        if answer[0] != 'done' or outcome.retries:
+            # The requests may have been refused because of their rate, and the answer may be the last of the batch.
+            self._report_load()
         self._channel.send(answer)
 
     def _observed(self, call: Call, extras: Any, number: int, performing: _Performing) -> Call:
