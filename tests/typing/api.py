@@ -78,6 +78,18 @@ def maps(batch: s3po.Batch, keys: list[str]) -> int:
     return batch.mapped
 
 
+def between_stores(conn: s3po.Connection, other: s3po.Connection) -> None:
+    """Copies to another store, and their receipt."""
+    result: s3po.TransferResult = conn.copy('bucket', 'key', 'bucket', 'copy', to=other, if_none_match='*')
+    with conn.batch(receipts=True) as batch:
+        job: s3po.Job[s3po.TransferResult] = batch.move('bucket', 'key', 'bucket', 'moved', to=other)
+    batch.report().save('receipt.jsonl')
+    report: s3po.VerifyReport = other.verify('receipt.jsonl', prefixes=['a/'])
+    differences: list[s3po.Difference] = [*report, *report.unproven]
+    print(result, job, differences)
+    conn.copy('bucket', 'key', 'bucket', 'copy', to='https://example.com')  # type: ignore[arg-type]
+
+
 def listing(conn: s3po.Connection) -> list[str]:
     return [entry.key for entry in conn.list('bucket', 'prefix/')]
 
