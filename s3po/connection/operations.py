@@ -288,7 +288,7 @@ class Operations:
                 if_match=options.get('if_match'),
                 version_id=ref.version_id,
                 extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
-                record=download_record(notes, opened),
+                record=None if notes is None else download_record(notes, opened),
                 memory=options.get('memory', self.memory),
             )
         )

@@ -21,6 +21,7 @@ __all__ = ['Governor', 'RequestLoad']
 
 # How many refusing buckets are limited before all are forgotten.
 MAX_THROTTLES = 1000
+SHOWN_THROTTLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +88,15 @@ class Governor(Places):
         watched(self)
 
     def __repr__(self) -> str:
-        limited = ''.join(f' {bucket or "s3"}={throttle.places.width}' for bucket, throttle in self.throttles.items())
+        throttles = [(bucket, throttle) for bucket, throttle in self.throttles.copy().items() if not throttle.is_idle()]
+        limited = ''.join(f' {bucket or "s3"}={throttle.places.width}' for bucket, throttle in throttles[:SHOWN_THROTTLES])
         refused = f' throttled={self.throttled}{limited}' if self.throttled or limited else ''
         return f'<Governor width={self.width} free={self.free.counter}{refused}>'
 
     def load(self) -> RequestLoad:
-        """The present figures."""
-        width = min((throttle.places.width for throttle in self.throttles.values()), default=self.width)
+        """The present figures. Any thread may call it."""
+        throttles = self.throttles.copy().values()
+        width = min((throttle.places.width for throttle in throttles if not throttle.is_idle()), default=self.width)
         return RequestLoad(width=min(width, self.width), in_flight=self.occupied, throttled=self.throttled)
 
     def demand(self, width: int) -> None:

@@ -265,6 +265,27 @@ def test_refused_creation(memory: MemoryTransport, notes: MemoryNotes, path: pat
     assert MemoryNotes(notes.file).intent_at is None
 
 
+def test_lost_creation(
+    memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload of a creation whose response was lost is aborted in the same run."""
+    real, lost = memory.create_multipart_upload, []
+
+    def create(*arguments: Any, **options: Any) -> str:
+        upload_id = real(*arguments, **options)
+        if not lost:
+            lost.append(upload_id)
+            raise NetworkError('reset')
+        return upload_id
+
+    monkeypatch.setattr(memory, 'create_multipart_upload', create)
+
+    send(memory, path, notes)
+
+    assert lost
+    check(memory)
+
+
 def test_killed_greenlet(memory: MemoryTransport, notes: MemoryNotes, path: pathlib.Path) -> None:
     """A transfer that is killed keeps its upload."""
     running = gevent.spawn(send, memory, path, notes)

@@ -151,6 +151,23 @@ def test_another_bucket_is_not_limited(world: World) -> None:
     assert governor.free.counter == 10
 
 
+def test_bucket_that_is_not_used_any_more(world: World) -> None:
+    """A minute after its last refusal, an idle bucket is not shown, and its next request finds no limit."""
+    governor = Governor(10)
+    for bucket in ('one', 'two'):
+        with pytest.raises(Throttled), governor.slot(bucket):
+            raise Throttled('SlowDown', status=503)
+    world.now += 59.0
+    assert (governor.load().width, len(governor.throttles)) == (1, 2)
+    world.now += 2.0
+    assert governor.load().width == 10
+    assert repr(governor) == '<Governor width=10 free=10 throttled=2>'
+    for bucket in ('one', 'two'):
+        with governor.slot(bucket):
+            assert bucket not in governor.throttles
+    assert type(governor.slot('one')).__name__ == 'Slot'
+
+
 def test_once_per_round_trip(world: World) -> None:
     """Of the requests that were in flight together, only the first refusal decreases the width."""
     governor = Governor(20)
