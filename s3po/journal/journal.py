@@ -116,7 +116,7 @@ class Journal:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             header = read_header(descriptor, self.path) or {}
-            for _, line in records_of(descriptor, self.path):
+            for _, line, _ in records_of(descriptor, self.path):
                 said = parsed(line)
                 if said.get('state') in (DONE, 'failed'):
                     yield _record_of(said, header.get('endpoint'))
