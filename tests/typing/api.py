@@ -6,6 +6,7 @@ import pathlib
 from functools import partial
 
 import s3po
+import s3po.telemetry
 from s3po.credentials import ConfigCredentials, EnvironmentCredentials, MetadataCredentials, merge_credentials
 
 
@@ -46,6 +47,21 @@ def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
     print(report.jobs_per_s)
     conn.retry_failed(batch.failed, on_error='collect')
     return batch.results()
+
+
+def progress(conn: s3po.Connection) -> None:
+    def show(event: s3po.ProgressEvent) -> None:
+        done: int = event.bytes_done
+        left_s: float | None = event.eta_s
+        print(done, event.bytes_total, left_s, event.is_last)
+
+    conn.upload('bucket', 'key', b'', progress=show)
+    conn.download_file('bucket', 'key', 'path', progress=True)
+    conn.upload('bucket', 'key', b'', progress='yes')  # type: ignore[call-overload]
+    with conn.batch(50, progress=show) as batch, conn.open('bucket', 'key', progress=show) as file:
+        batch.upload('bucket', 'key', file.read())
+    telemetry: s3po.telemetry.Telemetry = s3po.telemetry.instrument(conn)
+    conn.observer = telemetry
 
 
 def maps(batch: s3po.Batch, keys: list[str]) -> int:

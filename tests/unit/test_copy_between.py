@@ -378,6 +378,16 @@ def test_move(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
     assert 'HeadObject' in names(other)
 
 
+def test_move_with_a_key(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
+    """A copy with a key of the customer in its headers cannot be looked at; its parts were checked when they were sent."""
+    conn.upload(BUCKET, 'key', DATA)
+
+    conn.move(BUCKET, 'key', BUCKET, 'key', to=to, headers={'x-amz-server-side-encryption-customer-key': 'secret'})
+
+    assert 'HeadObject' not in names(other)
+    assert not conn.exists(BUCKET, 'key')
+
+
 def test_move_of_a_changed_source(
     conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport
 ) -> None:
