@@ -238,6 +238,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file, and release its lock."""
+        self._file.check_in_place()
         self._file.close()
 
     # --- reading
