@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeGuard
 
-__all__ = ['described', 'is_seconds', 'is_whole', 'public_names', 'slot_setters']
+__all__ = ['described', 'is_seconds', 'is_wait', 'is_whole', 'public_names', 'slot_setters']
 
 
 def described(error: BaseException | None) -> str:
@@ -27,6 +27,11 @@ def is_seconds(value: object) -> TypeGuard[float]:
     """Whether a value is a number of seconds above 0. NaN and True are not."""
     # Not `<= 0`: nothing compares with NaN.
     return not isinstance(value, bool) and isinstance(value, int | float) and value > 0
+
+
+def is_wait(value: object) -> TypeGuard[float]:
+    """Whether a value is a number of seconds from 0. NaN, with which event loops wait for ever, and True are not."""
+    return (value == 0 and not isinstance(value, bool)) or is_seconds(value)
 
 
 def public_names(value: object, internal: Collection[str] = ()) -> list[str]:

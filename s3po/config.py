@@ -62,8 +62,8 @@ class TransferConfig:
             the caller and results do not count. Each native thread that uses the connection has a limit of its own.
         connect_timeout_s: How long to wait for a connection.
         read_timeout_s: How long to wait for the next bytes of a response.
-        throttle_timeout_s: How long a request that the store refuses because of the load (SlowDown, 503, 429, or a response
-            with Retry-After) is repeated without counting against the retries; 0 to count these too. Without retries
+        throttle_timeout_s: How long a request that the store refuses because of the load (SlowDown, 429, or a response with
+            Retry-After) is repeated without counting against the retries; 0 to count these too. Without retries
             (`retries=0`) it is never repeated.
         requests_per_s: How many requests of a connection may begin per second; None for no limit.
         bandwidth_bytes_per_s: How many bytes a connection may send and receive per second, together; None for no limit.

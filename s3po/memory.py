@@ -19,13 +19,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
 import gevent
 import gevent.event
 
+from s3po.runtime import process
 from s3po.runtime.hubs import is_own_hub
 
 __all__ = ['UNCOUNTED_BYTES', 'MemoryBudget', 'Room']
@@ -50,10 +51,11 @@ class MemoryBudget:
         stuck_bytes: Those of open files, and of rooms that wait for more.
         queue: The waits of rooms that hold nothing, in order.
         growing: The waits of rooms that hold memory, in order.
-        lent: The rooms of transfers that run code of the caller, by greenlet: the innermost one of each.
+        lent: The rooms of transfers that run code of the caller, by greenlet, the innermost one last.
         moves: How often memory came back.
         relief_bytes: By how much the limit is exceeded after a standstill.
         hub: The event loop of its thread.
+        process_mark: The process that created it.
     """
 
     __slots__ = (
@@ -63,6 +65,7 @@ class MemoryBudget:
         'lent',
         'limit_bytes',
         'moves',
+        'process_mark',
         'queue',
         'relief_bytes',
         'stuck_bytes',
@@ -75,9 +78,10 @@ class MemoryBudget:
         self.stuck_bytes = 0
         self.queue: collections.deque[_Wait] = collections.deque()
         self.growing: collections.deque[_Wait] = collections.deque()
-        self.lent: dict[object, Room] = {}
+        self.lent: dict[object, tuple[Room, ...]] = {}
         self.moves = self.relief_bytes = 0
         self.hub = gevent.get_hub()
+        self.process_mark = process.mark
 
     def __repr__(self) -> str:
         return f'<MemoryBudget used={self.used_bytes:,} of {self.limit_bytes:,} waiting={len(self.queue) + len(self.growing)}>'
@@ -112,15 +116,20 @@ class MemoryBudget:
 
     def admit(self) -> None:
         """Admit the rooms that have room now."""
+        if self.process_mark is not process.mark:
+            # In a forked child, the parent's transfers must not go on.
+            return
         while (first := self.first) is not None and self.has_room_for(first.more_bytes):
-            (self.growing or self.queue).popleft()
+            # In this order: if Ctrl-C interrupts, the next call admits it again, which has no effect.
             first.admit()
+            (self.growing or self.queue).popleft()
         if first is None:
             self.relief_bytes = 0
 
     def relieve(self) -> None:
         """After a standstill: exceed the limit by what the first room needs, until no room waits."""
-        lent_bytes = sum(room.size_bytes for room in self.lent.values() if not room.is_callers and not room.is_waiting)
+        lent = {room for rooms in self.lent.values() for room in rooms if not room.is_callers and not room.waits}
+        lent_bytes = sum(room.size_bytes for room in lent)
         first = self.first
         if first is not None and self.used_bytes <= self.stuck_bytes + lent_bytes:
             log.warning(
@@ -142,23 +151,22 @@ class Room:
         size_bytes: The bytes that it holds.
         is_callers: Whether it belongs to a file that the caller has opened. It never waits for its first block: the caller may
             hold many open files, and continue with any of them.
-        is_waiting: Whether it waits for more.
+        waits: How many greenlets of its transfer wait for memory.
+        stuck_bytes: What it held when the first of them began to wait.
         budget: Its budget.
-        outer: The room whose code of the caller runs this transfer in the same greenlet; None for none. Set by lend().
     """
 
-    __slots__ = ('_greenlet', 'budget', 'is_callers', 'is_waiting', 'outer', 'size_bytes')
+    __slots__ = ('_greenlet', 'budget', 'is_callers', 'size_bytes', 'stuck_bytes', 'waits')
 
     def __init__(self, budget: MemoryBudget, *, is_callers: bool = False) -> None:
         self.budget = budget
         self._greenlet: object = None
-        self.outer: Room | None = None
         self.is_callers = is_callers
-        self.is_waiting = False
-        self.size_bytes = 0
+        self.waits = 0
+        self.size_bytes = self.stuck_bytes = 0
 
     def __repr__(self) -> str:
-        return f'<Room {self.size_bytes:,} bytes{" waiting" if self.is_waiting else ""} of {self.budget!r}>'
+        return f'<Room {self.size_bytes:,} bytes{" waiting" if self.waits else ""} of {self.budget!r}>'
 
     def __enter__(self) -> Self:
         return self
@@ -169,8 +177,17 @@ class Room:
     def lend(self) -> None:
         """Note that this greenlet runs code of the caller until close(): if that code waits for memory, this room waits too."""
         self._greenlet = gevent.getcurrent()
-        self.outer = self.budget.lent.get(self._greenlet)
-        self.budget.lent[self._greenlet] = self
+        self.budget.lent[self._greenlet] = (*self.budget.lent.get(self._greenlet, ()), self)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Like lend(), in a `with` block, and in several greenlets at once."""
+        lent, greenlet = self.budget.lent, gevent.getcurrent()
+        lent[greenlet] = (*lent.get(greenlet, ()), self)
+        try:
+            yield
+        finally:
+            self._end_lending(greenlet)
 
     def try_fit(self, size_bytes: int) -> bool:
         """Make it hold at least this many bytes, without waiting. Returns False if there is no room, or others wait for it."""
@@ -221,7 +238,8 @@ class Room:
     def close(self) -> None:
         """Give everything back. May be called twice."""
         if self._greenlet is not None:
-            self._end_lending()
+            greenlet, self._greenlet = self._greenlet, None
+            self._end_lending(greenlet)
         self.shrink(0)
 
     def close_later(self) -> None:
@@ -236,22 +254,13 @@ class Room:
         if loop is not None:
             loop.run_callback_threadsafe(self.budget.give, less_bytes, less_bytes if self.is_callers else 0)
 
-    def _end_lending(self) -> None:
-        lent, greenlet, self._greenlet = self.budget.lent, self._greenlet, None
-        if self.outer is None:
-            lent.pop(greenlet, None)
+    def _end_lending(self, greenlet: object) -> None:
+        lent = self.budget.lent
+        others = tuple(room for room in lent.get(greenlet, ()) if room is not self)
+        if others:
+            lent[greenlet] = others
         else:
-            lent[greenlet] = self.outer
-
-    def waiters(self) -> list[Room]:
-        """The rooms that wait if this one waits: itself, and those whose code of the caller has led here."""
-        rooms = [self]
-        outer = self.budget.lent.get(gevent.getcurrent())
-        while outer is not None:
-            if outer is not self:
-                rooms.append(outer)
-            outer = outer.outer
-        return [room for room in rooms if not room.is_waiting]
+            lent.pop(greenlet, None)
 
 
 class _Wait:
@@ -266,37 +275,49 @@ class _Wait:
         self.more_bytes = more_bytes
 
     def admit(self) -> None:
-        """Give the room what it waits for. (Called by the budget.)"""
-        self._room.grow(self.more_bytes)
+        """Give the room what it waits for. (Called by the budget.) May be called twice."""
+        # Without calls before set(), so that Ctrl-C cannot interrupt between these statements.
+        more_bytes, self.more_bytes = self.more_bytes, 0
+        self._room.size_bytes += more_bytes
+        self.budget.used_bytes += more_bytes
         self._is_admitted.set()
 
     def wait(self, on_long_wait: Callable[[], object] | None) -> bool:
         """Wait in the queue. Returns whether on_long_wait was called. If anything else ends the wait, it leaves the queue."""
-        budget, waiters = self.budget, self._room.waiters()
-        held_bytes = sum(room.size_bytes for room in waiters if not room.is_callers)
-        queue = budget.growing if held_bytes else budget.queue
-        # Without a call before the `try`, so that Ctrl-C cannot interrupt in between.
-        budget.stuck_bytes += held_bytes
+        budget, stuck = self.budget, list[Room]()
+        # If this room waits, so do those whose code of the caller has led here.
+        waiting = {self._room, *budget.lent.get(gevent.getcurrent(), ())}
+        held = [room for room in waiting if room.size_bytes and not room.is_callers]
+        queue = budget.growing if held else budget.queue
         try:
-            for room in waiters:
-                room.is_waiting = True
+            for room in held:
+                # Without calls before append(), for the same reason.
+                room.waits += 1
+                if room.waits == 1:
+                    room.stuck_bytes = room.size_bytes
+                    budget.stuck_bytes += room.stuck_bytes
+                stuck.append(room)
             queue.append(self)
             budget.admit()
-            is_long = not self._is_admitted.wait(LONG_WAIT_S)
-            if is_long and on_long_wait is not None:
-                on_long_wait()
-            seen = -1
-            while not self._is_admitted.is_set():
-                if budget.first is self and seen == budget.moves:
-                    budget.relieve()
-                seen = budget.moves
-                self._is_admitted.wait(STALL_S)
+            return self._wait_admitted(on_long_wait)
         finally:
-            for room in waiters:
-                room.is_waiting = False
-            budget.stuck_bytes -= held_bytes
-            if not self._is_admitted.is_set():
-                with contextlib.suppress(ValueError):
-                    queue.remove(self)
+            for room in stuck:
+                room.waits -= 1
+                if not room.waits:
+                    budget.stuck_bytes -= room.stuck_bytes
+            if self in queue:
+                queue.remove(self)
+            if self.more_bytes:
                 budget.admit()
-        return is_long and on_long_wait is not None
+
+    def _wait_admitted(self, on_long_wait: Callable[[], object] | None) -> bool:
+        is_long = not self._is_admitted.wait(LONG_WAIT_S) and on_long_wait is not None
+        if is_long and on_long_wait is not None:
+            on_long_wait()
+        seen = -1
+        while self.more_bytes:
+            if self.budget.first is self and seen == self.budget.moves:
+                self.budget.relieve()
+            seen = self.budget.moves
+            self._is_admitted.wait(STALL_S)
+        return is_long

@@ -53,6 +53,9 @@ RETRYABLE: Final = (ConnectTimeout, ReadTimeout, NetworkError, IntegrityError, C
 
 # After so many retries a host name that cannot be resolved counts as misspelt.
 MAX_NAME_RETRIES = 2
+SERVICE_UNAVAILABLE: Final = 503
+# The codes of a 503 that is not about the rate of requests; the response to a HEAD has its status as code.
+DOWN_CODES: Final = ('', '503', 'ServiceUnavailable')
 # The longest wait that a store can request; longer ones are cut to this.
 MAX_RETRY_AFTER_S = 60.0
 
@@ -66,12 +69,14 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def is_throttling(error: BaseException) -> bool:
-    """Whether the store refused a request because of the load, or named the time of the next attempt.
+    """Whether the store refused a request because of the load (SlowDown, 429), or named the time of the next attempt.
 
-    Such an error says nothing about the request, so its retry does not count against the number of retries.
+    Such an error says nothing about the request, so its retry does not count against the number of retries. (A mere 503 may
+    also mean that the store is down.)
     """
-    has_time = isinstance(error, ResponseError) and error.retry_after_s is not None
-    return isinstance(error, Throttled) or (has_time and is_retryable(error))
+    if isinstance(error, Throttled) and (error.status != SERVICE_UNAVAILABLE or error.code not in DOWN_CODES):
+        return True
+    return isinstance(error, ResponseError) and error.retry_after_s is not None and is_retryable(error)
 
 
 def integrity_retries(retries: int) -> int:
@@ -145,7 +150,7 @@ class RetryPolicy:
     """The policy for failed attempts.
 
     Attributes:
-        retries: The number of attempts after the first one; 0 for none. Those after a SlowDown, a 503, a 429 or a response with
+        retries: The number of attempts after the first one; 0 for none. Those after a SlowDown, a 429 or a response with
             Retry-After are not counted, for `TransferConfig.throttle_timeout_s`.
         wait: A tenacity wait: the time before the next attempt.
         stop: A tenacity stop that ends the attempts earlier, such as `tenacity.stop_after_delay(60)`; None for none.

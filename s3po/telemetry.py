@@ -55,7 +55,13 @@ Attributes = dict[str, str | int]
 class Instrumented(Protocol):
     """The part of a connection that is used here."""
 
-    observer: Observer | None
+    @property
+    def observer(self) -> Observer | None:
+        """Receives the events; None for no observer."""
+        ...
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None: ...
 
     def width(self) -> int:
         """How many requests of this thread may be in flight at once."""

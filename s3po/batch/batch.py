@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -15,7 +16,7 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
 from s3po.batch.last_turns import LastTurns
-from s3po.batch.limits import BatchLimits, OnError, Performer
+from s3po.batch.limits import BatchLimits, OnError, Performer, check_grace, check_wait
 from s3po.batch.mapping import Mapped
 from s3po.batch.memory import KeptValues
 from s3po.batch.processes import ProcessPool
@@ -43,6 +44,8 @@ from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
 
+log = logging.getLogger(__name__)
+
 # The value of a job.
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
@@ -56,7 +59,8 @@ class Batch(Mapped):
 
     Use it in a `with` block. Leaving the block waits for all jobs, also those that callbacks submit, and raises BatchError if
     any failed. After an exception in the block, jobs that have not begun are cancelled, running jobs are waited for, and the
-    exception is raised. After a KeyboardInterrupt or GreenletExit, running jobs are interrupted too.
+    exception is raised. After a KeyboardInterrupt or GreenletExit, running jobs are interrupted too; after a KeyboardInterrupt
+    they may first continue for `grace_s`, until a second one. What was not done is logged; it is in `failed` and `not_started`.
 
     A batch belongs to the native thread that made it. Other threads may wait for it and its jobs, and cancel both; if they
     submit, or leave the `with` block, ConfigurationError is raised.
@@ -88,6 +92,7 @@ class Batch(Mapped):
         processes: int = 1,
         progress: ProgressOption = None,
         receipts: bool = False,
+        grace_s: float = 0.0,
     ) -> None:
         limits = BatchLimits(
             size=size,
@@ -102,6 +107,7 @@ class Batch(Mapped):
             max_memory=max_memory,
             processes=processes,
             receipts=receipts,
+            grace_s=grace_s,
         )
         size = affordable(size)
         self._limits = dataclasses.replace(limits, size=size)
@@ -182,7 +188,11 @@ class Batch(Mapped):
 
         Returns:
             True if all have ended.
+
+        Raises:
+            ConfigurationError: timeout_s is not a number of seconds from 0, or the caller is a callback of the batch.
         """
+        check_wait(timeout_s)
         self.check_outside('wait()')
         return self.home.wait(self._counting.is_idle, timeout_s)
 
@@ -268,7 +278,11 @@ class Batch(Mapped):
 
         Args:
             grace_s: How long running jobs may continue before they are interrupted.
+
+        Raises:
+            ConfigurationError: grace_s is not a number of seconds from 0.
         """
+        check_grace(grace_s)
         if not self.home.is_here():
             self.home.call(lambda: self.cancel(grace_s))
             return
@@ -305,23 +319,17 @@ class Batch(Mapped):
                 self.home.check()
             return
         try:
-            if error is None:
-                self.wait()
+            if error is None or isinstance(error, Exception):
+                self._wait_at_end(error)
             else:
-                self._stopping.stop(Cancelled(f'the body of the batch raised {kind.__name__ if kind else error!r}'))
-                if not isinstance(error, Exception):
-                    self._stopping.interrupt(error)
-                self._counting.is_idle.wait()
-        except BaseException as interruption:
-            # Ctrl-C or a kill during the wait: raised again after the transfers were interrupted and have cleaned up.
-            self._stopping.interrupt(interruption)
-            self._counting.unread.clear()
-            raise
+                # A further exception, such as a second Ctrl-C, is raised at once.
+                self._stopping.interrupt(error)
         finally:
             self.close()
             if error is not None:
                 # The exception of the block is raised, so unread failures are not reported.
                 self._counting.unread.clear()
+                self._log_rest(error)
         if error is None and self._limits.on_error == 'raise':
             self.raise_for_errors()
 
@@ -414,6 +422,22 @@ class Batch(Mapped):
 
     # --- private
 
+    def _wait_at_end(self, error: Exception | None) -> None:
+        """Wait for all jobs or, after an exception in the block, for those that have begun."""
+        try:
+            if error is None:
+                self.wait()
+            else:
+                self._stopping.stop(Cancelled(f'the body of the batch raised {type(error).__name__}'))
+                self._counting.is_idle.wait()
+        except BaseException as interruption:
+            # Ctrl-C or a kill: raised again after the transfers were interrupted and have cleaned up.
+            self._stopping.interrupt(interruption)
+            self._counting.unread.clear()
+            if error is None:
+                self._log_rest(interruption)
+            raise
+
     def _process_pool(self) -> ProcessPool:
         limits = self._limits
         return ProcessPool(
@@ -450,6 +474,12 @@ class Batch(Mapped):
     def _settle(self, error: BaseException) -> None:
         """Called when an exception has ended a worker."""
         self._stopping.settle(error)
+
+    def _log_rest(self, error: BaseException) -> None:
+        """Log what an exception of the block leaves undone: no BatchError tells."""
+        report = self._counting.report(self._runner.size_bytes, self._runner.retries)
+        if report.succeeded < report.submitted:
+            log.warning('a batch was ended by %s: %s', type(error).__name__, report)
 
     def _check_open(self) -> None:
         if self._stopping.refusal is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 import gevent.event
 
 from s3po.batch.home import Home
+from s3po.checks import is_wait
 from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
 from s3po.jobs import Call
 from s3po.journal import Entry
@@ -141,7 +142,10 @@ class Job(Generic[T]):
             S3poError: The error of the job. (A silent job raises nothing, and returns False for an upload, else None.)
             DeadlineExceeded: It did not end in time.
             ConfigurationError: It has not ended, and the caller is a callback of the same batch: each might wait for the other.
+                Or timeout_s is not a number of seconds from 0.
         """
+        if timeout_s is not None and not is_wait(timeout_s):
+            raise ConfigurationError(f'timeout_s must be a number of seconds from 0, or None for no limit, not {timeout_s!r}')
         if not self.has_ended and not self._wait(timeout_s):
             raise DeadlineExceeded(f'{self.operation} {self.ref} has not ended within {timeout_s} s')
         self.is_read = True

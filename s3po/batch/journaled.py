@@ -84,6 +84,7 @@ class Journaled:
         self._stop = stop
         self._verify_skipped = verify_skipped
         self._replay_callbacks = replay_callbacks
+        self._deletes_sources = connection.deletes_sources
         self.skipped = self._kept = 0
 
     def enter(self, job: Job) -> None:
@@ -293,7 +294,7 @@ class Journaled:
         if entry.path is None or not call.operation.startswith('upload'):
             return False
         delete = call.options.get('delete')
-        return self._connection.deletes_sources if delete is None else bool(delete)
+        return self._deletes_sources if delete is None else bool(delete)
 
 
 def _is_delicate(call: Call) -> bool:

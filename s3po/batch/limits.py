@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypedDict
 
-from s3po.checks import is_seconds, is_whole
+from s3po.checks import is_seconds, is_wait, is_whole
 from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.governor import RequestLoad
@@ -18,7 +18,7 @@ from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
 
-__all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer']
+__all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer', 'check_grace', 'check_wait']
 
 # More processes than cores only take memory.
 MAX_PROCESSES: Final = 256
@@ -42,6 +42,7 @@ class BatchOptions(TypedDict, total=False):
     processes: int
     progress: ProgressOption
     receipts: bool
+    grace_s: float
 
 
 class WorkerForm(Protocol):
@@ -159,6 +160,7 @@ class BatchLimits:
     max_memory: int | None = None
     processes: int = 1
     receipts: bool = False
+    grace_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not is_whole(self.size, 1):
@@ -168,6 +170,7 @@ class BatchLimits:
         for name, seconds in (('timeout_s', self.timeout_s), ('job_timeout_s', self.job_timeout_s)):
             if seconds is not None and not is_seconds(seconds):
                 raise ConfigurationError(f'{name} must be a number of seconds above 0, or None, not {seconds!r}')
+        check_grace(self.grace_s)
         limit = self.max_failures
         if limit is not None and not is_whole(limit, 1):
             raise ConfigurationError(f'max_failures must be a whole number from 1, or None, not {limit!r}')
@@ -185,3 +188,23 @@ class BatchLimits:
                 f'processes must be a whole number from 1 to {MAX_PROCESSES}, not {self.processes!r}; one for each core '
                 f'(os.cpu_count() is {os.cpu_count()}) is enough'
             )
+
+
+def check_wait(timeout_s: object) -> None:
+    """Check the longest time of a wait.
+
+    Raises:
+        ConfigurationError: It is neither None nor a number of seconds from 0.
+    """
+    if timeout_s is not None and not is_wait(timeout_s):
+        raise ConfigurationError(f'timeout_s must be a number of seconds from 0, or None for no limit, not {timeout_s!r}')
+
+
+def check_grace(grace_s: object) -> None:
+    """Check the time that running jobs have to end.
+
+    Raises:
+        ConfigurationError: It is not a number of seconds from 0.
+    """
+    if not is_wait(grace_s):
+        raise ConfigurationError(f'grace_s must be a number of seconds from 0, not {grace_s!r}')

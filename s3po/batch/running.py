@@ -138,8 +138,8 @@ class Runner:
 
     def _through(self, job: Job, call: Call, depth: int = 0) -> Outcome:
         """Carry out a call through the layers from this one on."""
-        if depth == len(self._layers):
-            return self._perform(call)
+        if depth == len(self._layers) - 1:
+            return self._layers[depth].perform(job, call, self._perform)
         return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, depth + 1))
 
     def _limited(self, call: Call) -> Call:

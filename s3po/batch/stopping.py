@@ -5,6 +5,7 @@ Invariant: once there is a refusal, the batch accepts no more jobs, and those th
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import gevent
@@ -36,6 +37,7 @@ class Stopping:
         self._workers = workers
         self._last_turns = last_turns
         self._max_failures = limits.max_failures
+        self._grace_s = limits.grace_s
         self.refusal: S3poError | None = None
         # A timer, because a greenlet could be killed.
         self._deadline: Any = None if limits.timeout_s is None else home.hub.loop.timer(limits.timeout_s)
@@ -89,9 +91,13 @@ class Stopping:
             is_idle.wait()
 
     def interrupt(self, error: BaseException) -> None:
-        """End all jobs after Ctrl-C or a kill. Returns when the running ones have cleaned up."""
+        """End all jobs after Ctrl-C (running ones after `grace_s`) or a kill. Returns when the running ones have cleaned up."""
         reason = interrupted(error)
         self.stop(reason)
+        if isinstance(error, KeyboardInterrupt) and self._grace_s:
+            # A second Ctrl-C ends the wait.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._counting.is_idle.wait(self._grace_s)
         self._interrupt_running(reason, is_urgent=True)
         while not self._workers.join(INTERRUPT_S):
             # Once more: the exception may have been raised while a job was being interrupted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from s3po.body.sinks import BytesSink
@@ -64,7 +64,8 @@ class Copies:
             result, _ = self._within(ref, {**options, 'if_match': before.etag}, is_move=True)
         else:
             result, before = self._between(ref, options, to)
-            self._verify(before, result, options, to)
+            if not _has_customer_key(options.get('headers') or ()):
+                self._verify(before, result, options, to)
         notes = options.get('notes')
         if notes is not None:
             notes.stored(result)
@@ -108,9 +109,7 @@ class Copies:
             extra=extra,
             notes=options.get('notes'),
         )
-        # A HEAD takes a key of the customer only from `extra`.
-        has_key = any(name.lower().startswith(CUSTOMER_KEY) for name in sent)
-        if (is_move or result.parts > 1) and not has_key:
+        if (is_move or result.parts > 1) and not _has_customer_key(sent):
             try:
                 _compare_with(operations, info, result, extra, retries)
             except AccessDenied:
@@ -179,6 +178,11 @@ def _compare_with(
     reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
     attempts = operations.attempts(copy.bucket, copy.key, retries)
     check_copy(source, head(attempts, copy, reading), f'copy to {copy}')
+
+
+def _has_customer_key(headers: Iterable[str]) -> bool:
+    """Whether the headers have a key of the customer, so that no HEAD can be sent: it takes a key only from `extra`."""
+    return any(name.lower().startswith(CUSTOMER_KEY) for name in headers)
 
 
 def _store_of(options: Copy) -> Operations | None:

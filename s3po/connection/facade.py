@@ -322,7 +322,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             check_bucket(name)
         return Mock(self, names)
 
-    @shows(BatchOptions, on_error='raise', keep_results=True, processes=1)
+    @shows(BatchOptions, on_error='raise', keep_results=True, processes=1, grace_s=0.0)
     def batch(self, size: int = 50, **options: Unpack[BatchOptions]) -> Batch:
         """A bounded pool that runs calls of this connection concurrently. See Batch.
 
@@ -332,9 +332,11 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             on_error: 'raise': leaving the `with` block raises BatchError if a job failed. 'collect': failures are only in
                 `failed`.
             keep_results: False: jobs are released when they have ended, for very many jobs with callbacks.
-            timeout_s: The time limit of the batch. Then all jobs that have not ended fail with DeadlineExceeded.
+            timeout_s: The time limit of the batch. Then running jobs fail with DeadlineExceeded, and the others do not start.
             job_timeout_s: The time limit of a job without a timeout_s of its own.
-            max_failures: Stop after this many failures. Jobs that have not begun fail with BreakerOpen.
+            max_failures: Stop after this many failures. Jobs that have not begun do not start.
+            grace_s: How long running jobs may continue after Ctrl-C before they are interrupted. A second Ctrl-C interrupts
+                them at once. Deadlines and kills do not wait.
             max_memory: How many bytes the jobs hold in memory at once, as in TransferConfig, whose limit they do not count in
                 then. None for the connection's limit, 256 MiB by default.
             progress: A function that is called with a ProgressEvent, at most ten times a second and once at the end; True for a
@@ -457,7 +459,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
 
     def find_endpoint(self) -> str | None:
         """The URL of the store; None for AWS. May make a boto3 client, but sends nothing."""
-        return self._wiring.find_endpoint()
+        return plain_endpoint(self._wiring.find_endpoint())
 
     @property
     def observer(self) -> Observer | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -29,7 +28,7 @@ from s3po.connection.arguments import (
 from s3po.connection.compression import add_compression, check_decompress, decompressing
 from s3po.connection.looking import exists, head, remove
 from s3po.connection.time_limits import within
-from s3po.connection.wiring import Wiring
+from s3po.connection.wiring import IncomingCopies, Wiring
 from s3po.errors import (
     ConfigurationError,
     DownloadError,
@@ -93,8 +92,6 @@ class Operations:
         self._guard = Guard(config.checksum)
         self._pending_aborts = PendingAborts()
         self.deletes_sources = delete
-        # How many copies from other connections run.
-        self._incoming = 0
         if default_extra:
             check_extra(default_extra, None, 'default_extra')
         self._default_extra = dict(default_extra)
@@ -152,20 +149,9 @@ class Operations:
             observer=observer,
         )
 
-    @contextlib.contextmanager
-    def widened(self) -> Iterator[None]:
-        """Allow as many requests at once as there are callers inside: copies from other connections, whose batches widen those
-        connections only.
-        """
-        governor = self._wiring.governor()
-        self._incoming += 1
-        width = self._incoming
-        governor.demand(width)
-        try:
-            yield
-        finally:
-            self._incoming -= 1
-            governor.release_demand(width)
+    def widened(self) -> IncomingCopies:
+        """For `with`: allow as many requests at once as there are callers inside, copies from other connections."""
+        return self._wiring.incoming()
 
     def finish_clean_up(self) -> None:
         """Wait for the clean-up in the background and abort the remaining uploads, within CLOSE_S; log unfinished clean-up."""
@@ -288,7 +274,7 @@ class Operations:
                 if_match=options.get('if_match'),
                 version_id=ref.version_id,
                 extra=self.extra(options['extra'], 'GetObject') if 'extra' in options else self._default_extra,
-                record=download_record(notes, opened),
+                record=None if notes is None else download_record(notes, opened),
                 memory=options.get('memory', self.memory),
             )
         )

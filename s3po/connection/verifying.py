@@ -109,6 +109,8 @@ class VerifyReport:
         """A report of some differences, in the order of their names."""
         found = sorted(differences, key=lambda each: (each.bucket, each.key, each.path or ''))
         kinds = {kind: tuple(each for each in found if each.kind == kind) for kind in KINDS}
+        if not checked:
+            log.warning('nothing was verified: no record has a result of this store')
         ok = checked - sum(len(each) for kind, each in kinds.items() if kind != 'extra')
         return cls(checked=checked, ok=ok, **kinds)
 
@@ -210,8 +212,7 @@ def _found(store: Store, receipt: str | os.PathLike[str]) -> dict[Name, Stored |
         expected = expected_of(record)
         found = by_endpoint.setdefault(expected.endpoint, {}) if expected.names else {}
         for number, name in enumerate(expected.names):
-            # Only the last record counts, also for the order of the requests.
-            found[name] = expected.stored if number == 0 else None
+            found[name] = _latest(found.get(name), expected.stored) if number == 0 else None
     own = plain_endpoint(store.endpoint_url)
     if own in by_endpoint or not by_endpoint:
         return by_endpoint.get(own, {})
@@ -221,6 +222,15 @@ def _found(store: Store, receipt: str | os.PathLike[str]) -> dict[Name, Stored |
     ((endpoint, found),) = by_endpoint.items()
     log.warning('the records are of %s, and are compared with %s', endpoint or 'AWS', own or 'AWS')
     return found
+
+
+def _latest(before: Stored | None, now: Stored | None) -> Stored | None:
+    """What the last record says; with the size and checksum of the one before, if it is about the same version."""
+    is_same = before is not None and now is not None and before.etag == now.etag and is_strong(now.etag)
+    if not is_same or before is None or now is None:
+        return now
+    size_bytes = before.size_bytes if now.size_bytes is None else now.size_bytes
+    return Stored(size_bytes, now.etag, now.checksum or before.checksum)
 
 
 def _extra(store: Store, found: Mapping[Name, Stored | None], prefixes: Iterable[str] | None) -> Iterator[Difference]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from s3po.endpoints.boto_keys import BotoKeys
     from s3po.transport.boto import BotoTransport
 
-__all__ = ['Wiring']
+__all__ = ['IncomingCopies', 'Wiring']
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Wiring:
 
     def find_endpoint(self) -> str | None:
         """The URL of the store; None for AWS, and for a transport of the caller's. May make a boto3 client, sends nothing."""
-        if self._settings.endpoint_url is not None or self._given is not None:
+        if self._settings.endpoint_url is not None or self._given is not None or is_mocked():
             return self._settings.endpoint_url
         return _unless_aws(self._own_client().meta.endpoint_url)
 
@@ -165,6 +165,10 @@ class Wiring:
     def governor(self) -> Governor:
         """The governor of this thread's requests."""
         return self._hubs.get().governor
+
+    def incoming(self) -> IncomingCopies:
+        """The copies from other connections of this thread."""
+        return self._hubs.get().incoming
 
     def memory(self) -> MemoryBudget:
         """The memory of this thread's transfers."""
@@ -251,7 +255,7 @@ class Wiring:
 
         with state.lock:
             if state.mocked is None:
-                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)))
+                state.mocked = BotoTransport(build_mocked_client(find_region(self._settings)), state.governor.bandwidth)
             return state.mocked
 
 
@@ -269,6 +273,7 @@ class _HubState:
             bandwidth=bandwidth,
             throttle_timeout_s=config.throttle_timeout_s,
         )
+        self.incoming = IncomingCopies(self.governor)
         self.memory = MemoryBudget(config.max_memory)
         self.whole_memory_bytes = config.max_memory
         self.boto: BotoTransport | None = None
@@ -291,6 +296,31 @@ def _unless_aws(url: str) -> str | None:
 
 def _rate(per_s: float | None) -> Tokens | None:
     return None if per_s is None else Tokens(per_s)
+
+
+class IncomingCopies:
+    """Widens a governor while copies from other connections run: their batches widen those connections only.
+
+    Use it in a `with` around each copy. The width is raised when it is too small, and lowered when no copy runs.
+    """
+
+    def __init__(self, governor: Governor) -> None:
+        self._governor = governor
+        self._running = self._demanded = 0
+
+    def __enter__(self) -> None:
+        self._running += 1
+        if self._running > max(self._demanded, self._governor.width):
+            before, self._demanded = self._demanded, self._running
+            self._governor.demand(self._demanded)
+            if before:
+                self._governor.release_demand(before)
+
+    def __exit__(self, *_: object) -> None:
+        self._running -= 1
+        if not self._running and self._demanded:
+            before, self._demanded = self._demanded, 0
+            self._governor.release_demand(before)
 
 
 def is_mocked() -> bool:

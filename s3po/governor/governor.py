@@ -21,6 +21,7 @@ __all__ = ['Governor', 'RequestLoad']
 
 # How many refusing buckets are limited before all are forgotten.
 MAX_THROTTLES = 1000
+SHOWN_THROTTLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +88,15 @@ class Governor(Places):
         watched(self)
 
     def __repr__(self) -> str:
-        limited = ''.join(f' {bucket or "s3"}={throttle.places.width}' for bucket, throttle in self.throttles.items())
+        throttles = [(bucket, throttle) for bucket, throttle in self.throttles.copy().items() if not throttle.is_idle()]
+        limited = ''.join(f' {bucket or "s3"}={throttle.places.width}' for bucket, throttle in throttles[:SHOWN_THROTTLES])
         refused = f' throttled={self.throttled}{limited}' if self.throttled or limited else ''
         return f'<Governor width={self.width} free={self.free.counter}{refused}>'
 
     def load(self) -> RequestLoad:
-        """The present figures."""
-        width = min((throttle.places.width for throttle in self.throttles.values()), default=self.width)
+        """The present figures. Any thread may call it."""
+        throttles = self.throttles.copy().values()
+        width = min((throttle.places.width for throttle in throttles if not throttle.is_idle()), default=self.width)
         return RequestLoad(width=min(width, self.width), in_flight=self.occupied, throttled=self.throttled)
 
     def demand(self, width: int) -> None:
@@ -160,7 +163,7 @@ class Governor(Places):
     # --- loans
 
     @contextlib.contextmanager
-    def lent(self, bucket: str) -> Iterator[None]:
+    def lent(self, bucket: str, *, is_last: bool = False) -> Iterator[None]:
         """Release the caller's slot in a `with` block that may wait for other requests of the same connection.
 
         Such as a read of a source that is an S3Reader: if all slots were occupied by uploads that wait for their readers, the
@@ -169,10 +172,12 @@ class Governor(Places):
 
         Args:
             bucket: The bucket of the slot.
+            is_last: Whether the attempt sends and receives nothing after the block, so that it needs no slot any more.
         """
         throttle = self.throttles.get(bucket)
         # The bucket's place is acquired before the governor's, as LimitedSlot does; another order could end in a deadlock.
-        with self.place_lent(), contextlib.nullcontext() if throttle is None else throttle.places.place_lent():
+        place = contextlib.nullcontext() if throttle is None else throttle.places.place_lent(is_last=is_last)
+        with self.place_lent(is_last=is_last), place:
             yield
             if self.is_parents:
                 self.refuse()

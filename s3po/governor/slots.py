@@ -102,6 +102,9 @@ class LimitedSlot(Slot):
         if governor.process_mark is not process.mark:
             governor.refuse()
         throttle = governor.throttles.get(self.bucket)
+        if throttle is not None and throttle.is_idle():
+            governor.forget(self.bucket, throttle)
+            throttle = None
         # Before the governor's place: a bucket that has to wait does not hold up the others.
         if throttle is not None:
             throttle.enter()

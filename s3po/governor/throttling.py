@@ -22,12 +22,12 @@ __all__ = ['Throttle']
 DECREASE: Final = 0.7
 # The least increase per success. A width of hundreds would otherwise take hundreds of round trips to recover.
 LEAST_INCREASE: Final = 0.05
-# A bucket that has had its full width for so long is not limited further.
+# A bucket of which no request was refused for so long, while it had its full width or was not used, is not limited further.
 CALM_S: Final = 60.0
 
 
 class Throttle:
-    """Limits the requests to one bucket. Exists from its first refusal until it has been calm for CALM_S.
+    """Limits the requests to one bucket. Exists from a refusal until the bucket has been calm for CALM_S.
 
     Attributes:
         places: Those of its requests in flight.
@@ -56,6 +56,10 @@ class Throttle:
 
     def __repr__(self) -> str:
         return f'<Throttle width={self.width:.1f} occupied={self.places.occupied}>'
+
+    def is_idle(self) -> bool:
+        """Whether no request is in flight, and none was refused for CALM_S."""
+        return not self.places.occupied and self._clock() - max(self._decreased_at, self._paused_until) > CALM_S
 
     def enter(self) -> None:
         """Wait for a place, and for the end of a pause."""

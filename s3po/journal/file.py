@@ -17,12 +17,15 @@ from collections.abc import Iterable, Iterator
 
 from s3po.body.local import as_local_error, close_file, local_errors, printable
 from s3po.errors import ConfigurationError, LocalError
-from s3po.journal.lines import HEADER_BYTES, VERSION, has_valid_crc, header_line
+from s3po.journal.lines import HEADER_BYTES, VERSION, Tail, has_valid_crc, header_line, tail_of
 
-__all__ = ['JournalFile', 'read_header', 'records_of']
+__all__ = ['BEGINNING', 'JournalFile', 'read_header', 'records_of']
 
 log = logging.getLogger(__name__)
 
+BEGINNING = b'{"s3po_journal": '
+# How much of a file is read to estimate the number of its jobs.
+SAMPLE_BYTES = 1 << 16
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -92,16 +95,23 @@ class JournalFile:
             check_endpoint(found.get('endpoint'), self._endpoint, self.path)
         os.pwrite(self.descriptor, header_line(self._endpoint, os.getpid()), 0)
 
-    def records(self) -> Iterator[tuple[int, bytes]]:
-        """All records with their offsets. What is cut off at the end is removed from the file.
+    def estimated_jobs(self) -> int:
+        """About how many jobs the file has, to the nearest few."""
+        with local_errors('read the journal', self.path):
+            sample = os.pread(self.descriptor, SAMPLE_BYTES, HEADER_BYTES)
+        done = sample.count(b',"state":"done",')
+        return done * self.size_bytes // len(sample) if sample else 0
+
+    def records(self) -> Iterator[tuple[int, bytes, Tail]]:
+        """All records with their offsets and ends. What is cut off at the end is removed from the file.
 
         Raises:
             LocalError: A record before the last one is damaged.
         """
         end = HEADER_BYTES
-        for offset, line in records_of(self.descriptor, self.path):
+        for offset, line, tail in records_of(self.descriptor, self.path):
             end = offset + len(line)
-            yield offset, line
+            yield offset, line, tail
         if end < self.size_bytes and not self.is_read_only:
             log.warning(
                 'the last record of the journal %s was not complete, and is dropped: %d bytes from offset %d',
@@ -199,6 +209,11 @@ class JournalFile:
             os.unlink(self.path)
         self.close()
 
+    def check_in_place(self) -> None:
+        """Log an error if the path does not lead to the file any more: what was written is lost."""
+        if self.descriptor >= 0 and not _is_at(self.path, os.fstat(self.descriptor)):
+            log.error('the journal %s was removed or replaced while it was in use: the records of this run are lost', self.path)
+
     def close(self) -> None:
         """Close the file, and release the lock."""
         descriptor, self.descriptor = getattr(self, 'descriptor', -1), -1
@@ -206,8 +221,8 @@ class JournalFile:
             close_file(descriptor)
 
 
-def records_of(descriptor: int, path: str) -> Iterator[tuple[int, bytes]]:
-    """The complete records of a file, with their offsets.
+def records_of(descriptor: int, path: str) -> Iterator[tuple[int, bytes, Tail]]:
+    """The complete records of a file, with their offsets and ends.
 
     Raises:
         LocalError: A record that is not the last one is damaged.
@@ -216,12 +231,13 @@ def records_of(descriptor: int, path: str) -> Iterator[tuple[int, bytes]]:
     with local_errors('read the journal', path), open(descriptor, 'rb', closefd=False, buffering=1 << 20) as file:
         file.seek(HEADER_BYTES)
         for line in file:
-            if not has_valid_crc(line):
+            tail = tail_of(line)
+            if tail is None:
                 damaged_at = offset if damaged_at is None else damaged_at
             elif damaged_at is not None:
                 raise _damaged(path, damaged_at)
             else:
-                yield offset, line
+                yield offset, line, tail
             offset += len(line)
 
 
@@ -233,7 +249,7 @@ def read_header(descriptor: int, path: str) -> dict[str, object] | None:
     """
     line = os.pread(descriptor, HEADER_BYTES, 0)
     if not has_valid_crc(line):
-        if line and not b'{"s3po_journal": '.startswith(line[:17]):
+        if line and not BEGINNING.startswith(line[: len(BEGINNING)]):
             raise ConfigurationError(f'journal: {printable(path)} exists and is not a journal of s3po; choose another path')
         return None
     said: dict[str, object] = json.loads(line)

@@ -14,6 +14,7 @@ __all__ = ['Index']
 
 # The table is doubled when this share of its slots is taken.
 MAX_LOAD: Final = 0.66
+FEWEST_SLOTS: Final = 1 << 10
 # Up to here it grows by 4: each growth takes time for each slot.
 FEW_SLOTS: Final = 1 << 20
 MIXED: Final = 0xFFFF_FFFF
@@ -22,7 +23,7 @@ MIXED: Final = 0xFFFF_FFFF
 class Index:
     """Maps the hash of a destination to the offset of its last record, and numbers equal calls of this run."""
 
-    def __init__(self, slots: int = 1 << 10) -> None:
+    def __init__(self, slots: int = FEWEST_SLOTS) -> None:
         self._hashes = array('Q', bytes(8 * slots))
         self._units = array('I', bytes(4 * slots))
         # A part of the hash of the call that this run has submitted for the destination; 0 for none; MIXED: see _counts.
@@ -32,6 +33,14 @@ class Index:
         # The number of submissions, where a destination has more than one.
         self._counts: dict[tuple[int, int], int] = {}
         self._used = 0
+
+    @classmethod
+    def for_destinations(cls, count: int) -> Index:
+        """A table that need not grow for so many destinations."""
+        slots = FEWEST_SLOTS
+        while slots * MAX_LOAD <= count:
+            slots *= 2
+        return cls(slots)
 
     def __len__(self) -> int:
         """The number of destinations, including those that have no record yet."""
@@ -68,8 +77,13 @@ class Index:
         at = on & mask
         while (found := hashes[at]) != on:
             if not found:
-                at = self._slot(on)
-                break
+                if self._used >= self._room:
+                    at = self._slot(on)
+                else:
+                    self._used += 1
+                    hashes[at] = on
+                self._tags[at] = tag
+                return 0, at
             at = (at + 1) & mask
         known = self._tags[at]
         if not known:

@@ -20,7 +20,7 @@ from s3po.jobs.failures import error_to_json
 from s3po.journal.file import JournalFile
 from s3po.journal.identity import Identity
 from s3po.journal.index import Index
-from s3po.journal.lines import Tail, head_of, line_of, parsed, result_text, size_of, tail_of
+from s3po.journal.lines import Tail, head_of, line_of, parsed, report_of, result_text, size_of, tail_of
 from s3po.journal.notes import JobNotes, Kept, is_definite
 from s3po.model import TransferResult
 from s3po.runtime import offload
@@ -155,13 +155,13 @@ class Ledger:
         return self.index.offset(entry.on)
 
     def found(self, entry: Entry) -> dict[str, Any] | None:
-        """The last record that an earlier run has written about a job, unless it is superseded; None for none."""
+        """The report in the last record that an earlier run has written about a job, unless it is superseded; None for none."""
         offset = self.index.offset(entry.on)
         if self._repeated and (repeated := self._repeated.get(entry.on)):
             offset = repeated.get(entry.n, 0)
         if not offset or offset >= self._begin:
             return None
-        said = parsed(self._file.read(offset))
+        said = report_of(self._file.read(offset))
         if said['job'] != f'{entry.hash}.{entry.n}':
             return None
         if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads, offset):
@@ -238,6 +238,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file, and release its lock."""
+        self._file.check_in_place()
         self._file.close()
 
     # --- reading
@@ -271,11 +272,10 @@ class Ledger:
 
     def _load(self) -> None:
         records = 0
-        for offset, line in self._file.records():
+        self.index = Index.for_destinations(self._file.estimated_jobs())
+        for offset, line, tail in self._file.records():
             records += 1
-            tail = tail_of(line)
-            if tail is not None:
-                self._take(tail, offset, line)
+            self._take(tail, offset, line)
         if records > LEAST_COMPACTED and records > 3 * len(self.index) and not self._file.is_read_only:
             self._compact()
 
@@ -326,20 +326,15 @@ class Ledger:
             log.warning('the journal %s could not be compacted: %s', self.path, error)
             return
         log.info('compacted the journal %s from %d to %d bytes', self.path, before, self._file.size_bytes)
-        self.index, self._repeated, self._kept = Index(), {}, {}
+        self.index, self._repeated, self._kept = Index.for_destinations(len(self.index)), {}, {}
         self._states.clear()
         self.size_bytes = 0
-        for offset, line in self._file.records():
-            tail = tail_of(line)
-            if tail is not None:
-                self._take(tail, offset, line)
+        for offset, line, tail in self._file.records():
+            self._take(tail, offset, line)
 
     def _live(self) -> Iterator[bytes]:
         index = self.index
-        for offset, line in self._file.records():
-            tail = tail_of(line)
-            if tail is None:
-                continue
+        for offset, line, tail in self._file.records():
             is_last = any(index.offset(each) == offset for each in tail.on)
             is_repeated = bool(tail.on) and offset in self._repeated.get(tail.on[0], {}).values()
             if is_last or is_repeated or (tail.state in _NOTES and (tail.hash, tail.n) in self._kept):

@@ -28,6 +28,7 @@ __all__ = [
     'header_line',
     'line_of',
     'parsed',
+    'report_of',
     'result_text',
     'tail_of',
 ]
@@ -39,10 +40,12 @@ ALIGNMENT: Final = 16
 HEADER_BYTES: Final = 512
 
 _CRC: Final = b',"crc":"'
+# The texts between the quotation marks from the state on.
+FIELDS: Final = 17
 # Ends of lines, by the number of blanks.
 _ENDS: Final = tuple(b' ' * blanks + b'\n' for blanks in range(ALIGNMENT))
-_TAIL: Final = re.compile(rb',"state":"([a-z]+)","job":"([0-9a-f]{32})\.(\d+)","on":"([0-9a-f,]*)","crc":"')
 _STATE: Final = b',"state":"'
+_decode: Final = json.JSONDecoder().raw_decode
 _RESULT: Final = b',"result":{'
 _SIZE: Final = re.compile(rb'"size_bytes":(\d+)\}')
 
@@ -117,9 +120,9 @@ def header_line(endpoint: str | None, pid: int) -> bytes:
 
 
 def has_valid_crc(line: bytes) -> bool:
-    """Whether a line is complete and undamaged."""
+    """Whether a header is complete and undamaged."""
     at = line.rfind(_CRC)
-    if at < 0 or not line.endswith(b'\n') or len(line) % ALIGNMENT:
+    if at < 0 or not line.endswith(b'\n'):
         return False
     try:
         return line[at + 16 : at + 18] == b'"}' and int(line[at + 8 : at + 16], 16) == crc32(line[:at])
@@ -128,12 +131,21 @@ def has_valid_crc(line: bytes) -> bool:
 
 
 def tail_of(line: bytes) -> Tail | None:
-    """The end of a record; None for another line."""
-    found = _TAIL.match(line, max(0, line.rfind(_STATE)))
-    if found is None:
+    """The end of a record; None for one that is not complete and undamaged."""
+    at = line.rfind(_STATE)
+    # Three times as fast as a regular expression: , state : done , job : hash.n , on : hashes , crc : CRC }
+    fields = line[at:].split(b'"')
+    if at < 0 or len(fields) != FIELDS or len(line) % ALIGNMENT or not fields[-1].endswith(b'\n'):
         return None
-    state, job, n, on = found.groups()
-    return Tail(state.decode(), job.decode(), int(n), [int(each, 16) for each in on.split(b',')] if on else [])
+    crc = fields[-2]
+    try:
+        # 9 for `,"crc":"` and the quotation mark after the CRC
+        if crc32(line[: -len(fields[-1]) - len(crc) - 9]) != int(crc, 16):
+            return None
+    except ValueError:
+        return None
+    job, on = fields[7].decode(), fields[11]
+    return Tail(fields[3].decode(), job[:32], int(job[33:]), [int(each, 16) for each in on.split(b',')] if on else [])
 
 
 def size_of(line: bytes) -> int:
@@ -141,6 +153,15 @@ def size_of(line: bytes) -> int:
     at = line.rfind(_RESULT)
     found = None if at < 0 else _SIZE.search(line, at)
     return 0 if found is None else int(found.group(1))
+
+
+def report_of(line: bytes) -> dict[str, Any]:
+    """The fields of a record after those of the call."""
+    at = line.rfind(_RESULT)
+    # Only a part of the line, and as text, because loads() takes twice the time.
+    text = line.decode('ascii') if at < 0 else '{' + line[at + 1 :].decode('ascii')
+    found: dict[str, Any] = _decode(text)[0]
+    return found
 
 
 def parsed(line: bytes) -> dict[str, Any]:

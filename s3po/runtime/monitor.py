@@ -137,9 +137,13 @@ class _Watched:
         frame = self._frame()
         if frame is None or self._is_told(frame):
             return
-        # A callback was reported already.
-        if self._caller is None or _name_of_callback(frame, self._caller) not in self._told_callbacks:
-            self._log(frame, 'a call', MISSED_CALLS * CALL_EVERY_S)
+        # A callback is reported once.
+        callback = None if self._caller is None else _name_of_callback(frame, self._caller)
+        if callback in self._told_callbacks:
+            return
+        if callback is not None:
+            self._told_callbacks.add(callback)
+        self._log(frame, 'a call', MISSED_CALLS * CALL_EVERY_S)
 
     def _frame(self) -> types.FrameType | None:
         """The innermost frame of the thread; None if it has ended, or waits at an interactive prompt."""

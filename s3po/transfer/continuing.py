@@ -30,10 +30,8 @@ class Version(NamedTuple):
     offset: int = 0
 
 
-def download_record(notes: Notes | None, sink: Sink) -> DownloadRecord | None:
+def download_record(notes: Notes, sink: Sink) -> DownloadRecord | None:
     """The record of a download into a sink; None if it cannot be continued. Then nothing of an earlier attempt is left."""
-    if notes is None:
-        return None
     if isinstance(sink, KeptSink):
         return DownloadRecord(notes, sink)
     if notes.download is not None:

@@ -146,7 +146,10 @@ def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -
         data += read_exactly(answer, size_bytes - len(data))
     if check is not None:
         check.verify_whole(download, data)
-    _write_whole(download, data)
+    if download.sink.is_ordered:
+        _write_lent(download, data)
+    else:
+        download.sink.write_whole(data)
     return _whole(download, answer, check)
 
 
@@ -190,20 +193,17 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
         check.end(1, state, offset)
         check.verify(download)
     if sink.is_ordered:
-        _write_whole(download, b''.join(pieces))
+        _write_lent(download, b''.join(pieces))
     if attempts.observer is not None:
         attempts.moved('GetObject', offset)
     return Fetched(offset, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
-def _write_whole(download: ObjectDownload, data: bytes) -> None:
-    sink, attempts = download.sink, download.attempts
-    if not sink.is_ordered:
-        sink.write_whole(data)
-        return
-    # The target may be a file of the caller that sends requests itself, such as an S3Writer.
-    with attempts.governor.lent(attempts.bucket):
-        sink.write_whole(data)
+def _write_lent(download: ObjectDownload, data: bytes) -> None:
+    """Write the whole object to an ordered sink, which may be a file of the caller that sends requests, such as an S3Writer."""
+    attempts = download.attempts
+    with attempts.governor.lent(attempts.bucket, is_last=True):
+        download.sink.write_whole(data)
 
 
 def check_size(download: ObjectDownload, size_bytes: int) -> None:

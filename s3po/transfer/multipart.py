@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,6 +14,7 @@ from s3po.errors import (
     ReadTimeout,
     ResponseError,
     S3poError,
+    UploadError,
 )
 from s3po.governor import Slot
 from s3po.model import CompletedPart
@@ -22,7 +24,7 @@ from s3po.transfer.aborting import abort_pending_in_time, clean_up
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.completing import Completion, ExpectedUpload
 from s3po.transfer.parts import PartGroup
-from s3po.transfer.resuming import Begun, UploadRecord
+from s3po.transfer.resuming import Begun, UploadRecord, abort_orphans
 
 __all__ = ['MultipartUpload', 'Piece']
 
@@ -96,12 +98,13 @@ class MultipartUpload:
         if attempts.pending_aborts.count(attempts.bucket):
             again = functools.partial(abort_pending_in_time, attempts)
             cleanups.run(again, f'the abort of earlier uploads to s3://{attempts.bucket}')
+        began = time.time()
         self._upload_id = self._created() if self._begun is None else self._begun.upload_id
         group = PartGroup()
         attempts.pending_aborts.live.add(self._upload_id)
         try:
             if self._record is not None and self._begun is None:
-                self._record.created(self._upload_id, self._id)
+                self._note(self._record, began)
             parts = self._send_parts(pieces, group, width, source)
             before_complete()
             stored = self._complete(parts)
@@ -136,15 +139,27 @@ class MultipartUpload:
         record, attempts = self._record, self._attempts
         if record is None:
             return self._create()
+        retried = attempts.retried
         with attempts.pending_aborts.creation(attempts.bucket, attempts.key):
             record.intend()
             try:
                 upload_id = self._create()
             except ResponseError:
-                record.discarded()
+                if attempts.retried == retried:
+                    record.discarded()
                 raise
             attempts.pending_aborts.live.add(upload_id)
             return upload_id
+
+    def _note(self, record: UploadRecord, began: float) -> None:
+        """Record the new upload; then abort those whose responses were lost."""
+        attempts = self._attempts
+        record.created(self._upload_id, self._id)
+        if attempts.retried:
+            try:
+                abort_orphans(attempts, began, self._extra)
+            except UploadError as error:
+                attempts.warn(f'{error}; a lost response may have left an incomplete upload')
 
     def _create(self) -> str:
         """Create the upload; returns its id.

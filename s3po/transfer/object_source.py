@@ -147,7 +147,8 @@ class ObjectSource(SizedSource):
             config: The settings of the other connection.
         """
         self.name = f's3://{download.attempts.bucket}/{download.attempts.key}'
-        self.info = dataclasses.replace(answer.info, size_bytes=plan.size_bytes)
+        info = answer.info
+        self.info = info if info.size_bytes == plan.size_bytes else dataclasses.replace(info, size_bytes=plan.size_bytes)
         self.size_bytes = plan.size_bytes
         # A digest needs the parts in order, one after the other.
         is_streamed = check is not None and check.is_streamed

@@ -27,11 +27,15 @@ class PartsInMemory:
 
     def width(self, part_bytes: int) -> int:
         """How many parts may be in flight, the next one included, which takes so many bytes."""
-        self._base_bytes = part_bytes
+        if self._in_flight >= self._most:
+            return self._in_flight
+        if not self._room.is_callers:
+            self._base_bytes = part_bytes
+        # Otherwise a part counts only when it was read: the caller may write nothing for a long time.
         if not self._in_flight:
             # Waits only if it is larger than the parts before it.
-            self._room.fit(part_bytes)
-        elif self._in_flight >= self._most or not self._room.try_fit(self._in_flight_bytes + part_bytes):
+            self._room.fit(self._base_bytes)
+        elif not self._room.try_fit(self._in_flight_bytes + part_bytes):
             return self._in_flight
         return self._most
 
@@ -39,6 +43,8 @@ class PartsInMemory:
         """Count a part that takes so many bytes, until the returned function has sent it."""
         self._in_flight += 1
         self._in_flight_bytes += part_bytes
+        if self._room.is_callers:
+            self._room.fit(self._in_flight_bytes)
 
         def send_counted(upload_id: str) -> CompletedPart:
             sent = send(upload_id)

@@ -27,7 +27,7 @@ from s3po.transfer.attempts import Attempts
 from s3po.transfer.completing import ExpectedUpload
 from s3po.transfer.integrity import kind_of
 
-__all__ = ['UNSETTLED', 'Begun', 'UploadRecord', 'begun_upload', 'forget_uploads', 'source_of']
+__all__ = ['UNSETTLED', 'Begun', 'UploadRecord', 'abort_orphans', 'begun_upload', 'forget_uploads', 'source_of']
 
 # In place of SizedSource.touched(): the source could change without a trace while it was uploaded.
 UNSETTLED: Final = 'unsettled'
@@ -162,6 +162,8 @@ def begun_upload(
             part = _kept_part(listed[number], note.parts.get(number), size_bytes, is_equal, is_unsettled=is_unsettled)
             if part is not None:
                 kept[number] = part
+                if number not in note.parts or note.parts[number].etag != part.etag:
+                    record.confirmed(part, size_bytes)
     return Begun(upload_id=note.upload_id, own_id=note.own_id, parts=kept)
 
 
@@ -174,7 +176,7 @@ def forget_uploads(notes: Notes, attempts: Attempts, extra: Extra) -> None:
     if notes.upload is not None:
         abort_upload(attempts, notes.upload.upload_id, extra)
     elif notes.intent_at is not None:
-        if not _abort_orphans(attempts, notes.intent_at, extra):
+        if not abort_orphans(attempts, notes.intent_at, extra):
             return
     else:
         return
@@ -184,7 +186,7 @@ def forget_uploads(notes: Notes, attempts: Attempts, extra: Extra) -> None:
 # --- uploads without an id
 
 
-def _abort_orphans(attempts: Attempts, since: float, extra: Extra) -> bool:
+def abort_orphans(attempts: Attempts, since: float, extra: Extra) -> bool:
     """Abort the uploads of exactly this key that began after the intent. Returns False if the store refuses that.
 
     The store's clock tells their age, and this machine's the time since the intent, so the clocks need not agree. An upload of

@@ -41,12 +41,14 @@ UNGUARDED: Final = (
 )
 
 
-def buffer_bytes(chunk: Chunk) -> int:
+def buffer_bytes(chunk: Chunk, attempts: Attempts) -> int:
     """The memory for sending a chunk; 0 for bytes in memory, which belong to the caller or are counted already."""
     size_bytes = chunk.size_bytes
     if size_bytes <= UNCOUNTED_BYTES or not chunk.needs_buffer:
         return 0
-    return size_bytes if size_bytes <= AT_ONCE_BYTES else SEND_BYTES
+    # Other transports read a chunk as a whole.
+    sends_pieces = getattr(attempts.transport, 'sends_pieces', False)
+    return SEND_BYTES if sends_pieces and size_bytes > AT_ONCE_BYTES else size_bytes
 
 
 def put(attempts: Attempts, chunk: Chunk, headers: Headers, extra: Extra, *, sends_id: bool) -> Stored:

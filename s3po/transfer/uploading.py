@@ -135,7 +135,7 @@ class _Upload:
         if not source.is_held:
             # A file object of the caller may send requests itself when it is read.
             self._room.lend()
-        self._room.fit(buffer_bytes(chunk))
+        self._room.fit(buffer_bytes(chunk, self._attempts))
         return self._put(chunk)
 
     def sized(self, source: SizedSource) -> tuple[Stored, int]:
@@ -233,13 +233,15 @@ class _Upload:
     def _in_parts(
         self, source: SizedSource, chunks: list[Chunk], record: UploadRecord | None, begun: Begun | None = None
     ) -> tuple[Stored, int]:
-        needed = chunks[0].size_bytes if source.is_held else buffer_bytes(chunks[0])
+        needed = chunks[0].size_bytes if source.is_held else buffer_bytes(chunks[0], self._attempts)
         self._room.fit(needed)
         parts = PartsInMemory(self._room, self._config.max_concurrency)
 
         def pieces() -> Iterator[Piece]:
             for number, chunk in enumerate(chunks, 1):
                 send = part_attempt(self._attempts, chunk, self._extra, number)
+                if source.may_request:
+                    send = functools.partial(_lending, self._room, send)
                 is_kept = begun is not None and number in begun.parts
                 yield number, chunk.size_bytes, send if is_kept else parts.counted(send, needed)
 
@@ -271,6 +273,12 @@ def _with_checksums(begun: Begun, chunks: list[Chunk]) -> Begun:
         for number, part in parts.items()
     }
     return replace(begun, parts=checked)
+
+
+def _lending(room: Room, send: Callable[[str], CompletedPart], upload_id: str) -> CompletedPart:
+    """Send a part of a source that runs code of the caller when it is read."""
+    with room.lent():
+        return send(upload_id)
 
 
 class _Stream:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+import gevent
 import urllib3.exceptions
 
 from s3po.endpoints.boto_errors import translated
 from s3po.errors import NetworkError, TransportError
 from s3po.governor import Pace
 from s3po.model import CompletedPart, ListEntry, ObjectInfo
-from s3po.runtime import isolated
+from s3po.runtime import isolated, spawn
 from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
 from s3po.s3.expected import check_match, is_proof, placed, unquoted
 from s3po.s3.status import STORE_SIGNS, check_signs, has_own_key, moment_of
@@ -30,6 +32,10 @@ __all__ = [
     'required_etag',
     'stored_of',
 ]
+
+
+# How many turns of the event loop a killed greenlet may need to end.
+MAX_TURNS: Final = 100
 
 
 class BotoAnswer:
@@ -113,6 +119,16 @@ class BotoAnswer:
         except (urllib3.exceptions.HTTPError, OSError):
             # The response is discarded, so errors do not matter.
             return
+        except RuntimeError:
+            # The greenlet that reads was killed a moment ago, and ends when the others have run.
+            spawn(self._close_later)
+
+    def _close_later(self) -> None:
+        for _ in range(MAX_TURNS):
+            gevent.sleep(0)
+            with contextlib.suppress(RuntimeError, urllib3.exceptions.HTTPError, OSError):
+                self._body.close()
+                return
 
 
 def check_store(response: Mapping[str, Any], doing: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,6 +14,8 @@ import tenacity
 
 import s3po
 from s3po.config import MIB
+from s3po.connection import wiring
+from s3po.http import HTTPClient
 from tests.conftest import BUCKET
 from tests.support.servers import Store
 
@@ -188,3 +192,38 @@ def test_pause_of_a_batch(conn: s3po.Connection, store: Store) -> None:
     assert sorted(later)[1] > 0.9
     assert batch.report().throttled == 1
     assert ', 1 throttled (width ' in str(batch.report())
+
+
+def test_bandwidth_and_the_minimum_speed(
+    store: Store, connect: Callable[..., s3po.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data that the limit holds up are not too slow for min_bytes_per_s."""
+    monkeypatch.setattr(wiring, 'HTTPClient', functools.partial(HTTPClient, speed_window_s=0.2))
+    store.create_bucket(BUCKET)
+    config = s3po.TransferConfig(bandwidth_bytes_per_s=MIB, min_bytes_per_s=100 * MIB)
+    conn = connect(store.endpoint_url, config=config, transport='wire')
+
+    assert conn.upload(BUCKET, 'key', bytes(MIB)).attempts == 1
+    assert conn.download(BUCKET, 'key') == bytes(MIB)
+    assert len(store.log()) == 3
+
+
+def test_rates_of_all_threads(store: Store, connect: Callable[..., s3po.Connection]) -> None:
+    """A rate holds for the requests of all native threads together."""
+    store.create_bucket(BUCKET)
+    conn = connect(store.endpoint_url, config=s3po.TransferConfig(requests_per_s=20))
+
+    def put() -> None:
+        for number in range(10):
+            conn.upload(BUCKET, f'key{number}', b'data')
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=put) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    # The first few at once.
+    assert time.monotonic() - began > (30 - 4) / 20
+    assert len(store.log('PutObject')) == 30

@@ -6,6 +6,7 @@ import pathlib
 from functools import partial
 
 import s3po
+import s3po.telemetry
 from s3po.credentials import ConfigCredentials, EnvironmentCredentials, MetadataCredentials, merge_credentials
 
 
@@ -48,6 +49,21 @@ def batch(conn: s3po.Connection, keys: list[str]) -> list[object]:
     return batch.results()
 
 
+def progress(conn: s3po.Connection) -> None:
+    def show(event: s3po.ProgressEvent) -> None:
+        done: int = event.bytes_done
+        left_s: float | None = event.eta_s
+        print(done, event.bytes_total, left_s, event.is_last)
+
+    conn.upload('bucket', 'key', b'', progress=show)
+    conn.download_file('bucket', 'key', 'path', progress=True)
+    conn.upload('bucket', 'key', b'', progress='yes')  # type: ignore[call-overload]
+    with conn.batch(50, progress=show) as batch, conn.open('bucket', 'key', progress=show) as file:
+        batch.upload('bucket', 'key', file.read())
+    telemetry: s3po.telemetry.Telemetry = s3po.telemetry.instrument(conn)
+    conn.observer = telemetry
+
+
 def maps(batch: s3po.Batch, keys: list[str]) -> int:
     """Items and options are checked too; a callback may take the ref."""
 
@@ -60,6 +76,18 @@ def maps(batch: s3po.Batch, keys: list[str]) -> int:
     batch.map_upload([('bucket', 5, b'')])  # type: ignore[list-item]
     batch.map_download([], retires=5)  # type: ignore[call-arg]
     return batch.mapped
+
+
+def between_stores(conn: s3po.Connection, other: s3po.Connection) -> None:
+    """Copies to another store, and their receipt."""
+    result: s3po.TransferResult = conn.copy('bucket', 'key', 'bucket', 'copy', to=other, if_none_match='*')
+    with conn.batch(receipts=True) as batch:
+        job: s3po.Job[s3po.TransferResult] = batch.move('bucket', 'key', 'bucket', 'moved', to=other)
+    batch.report().save('receipt.jsonl')
+    report: s3po.VerifyReport = other.verify('receipt.jsonl', prefixes=['a/'])
+    differences: list[s3po.Difference] = [*report, *report.unproven]
+    print(result, job, differences)
+    conn.copy('bucket', 'key', 'bucket', 'copy', to='https://example.com')  # type: ignore[arg-type]
 
 
 def listing(conn: s3po.Connection) -> list[str]:

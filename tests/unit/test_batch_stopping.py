@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import gevent
 import gevent.event
 import pytest
@@ -12,6 +15,7 @@ from s3po.errors import (
     BreakerOpen,
     CallbackError,
     Cancelled,
+    ConfigurationError,
     DeadlineExceeded,
 )
 from tests.support.performer import Performer, settle
@@ -243,3 +247,84 @@ def test_error_if_nothing_began(performer: Performer) -> None:
     batch.close()
 
     assert 'conn.retry_failed(path)' in str(caught.value)
+
+
+def interrupt_twice(performer: Performer, grace_s: float, then: Callable[[], object]) -> tuple[Batch, list[str]]:
+    """Ctrl-C in the block of a batch with two running and two queued jobs; `then` is called during the grace."""
+    with pytest.raises(KeyboardInterrupt):
+        with Batch(performer, 2, grace_s=grace_s) as batch:
+            for number in range(4):
+                batch.head('bucket', f'wait{number}')
+            settle()
+            gevent.spawn_later(0.01, then)
+            raise KeyboardInterrupt
+    return batch, [job.key for job in batch.not_started]
+
+
+def test_grace_after_an_interrupt(performer: Performer, caplog: pytest.LogCaptureFixture) -> None:
+    """After Ctrl-C, running jobs may end within grace_s; the others are not started. The log says what is left."""
+    batch, not_started = interrupt_twice(performer, 5.0, performer.gate.set)
+
+    assert sorted(performer.performed) == ['wait0', 'wait1']
+    assert (list(batch.failed), not_started) == ([], ['wait2', 'wait3'])
+    [record] = caplog.records
+    assert record.levelname == 'WARNING'
+    assert 'a batch was ended by KeyboardInterrupt: 2 of 4 jobs done' in record.message
+    assert '2 jobs not started: batch.not_started.save(path), then conn.retry_failed(path)' in record.message
+
+
+def test_end_of_the_grace(performer: Performer) -> None:
+    """After grace_s, running jobs are interrupted."""
+    batch, not_started = interrupt_twice(performer, 0.05, lambda: None)
+
+    assert performer.cleaned == ['wait0', 'wait1']
+    assert (len(batch.failed), not_started) == (2, ['wait2', 'wait3'])
+
+
+def test_second_interrupt(performer: Performer) -> None:
+    """A second Ctrl-C ends the grace."""
+    main = gevent.getcurrent()
+    with gevent.Timeout(10):
+        batch, _ = interrupt_twice(performer, 1000.0, lambda: gevent.get_hub().loop.run_callback(main.throw, KeyboardInterrupt))
+
+    assert performer.cleaned == ['wait0', 'wait1']
+    assert batch.pending == 0
+
+
+def test_no_grace_after_a_kill(performer: Performer) -> None:
+    """A kill does not wait for running jobs."""
+    with gevent.Timeout(10), pytest.raises(gevent.GreenletExit):
+        with Batch(performer, 2, grace_s=1000.0) as batch:
+            batch.head('bucket', 'wait')
+            settle()
+            raise gevent.GreenletExit
+
+    assert performer.cleaned == ['wait']
+
+
+@pytest.mark.parametrize('given', [-1, float('nan'), '1', True, None])
+def test_bad_times(performer: Performer, given: Any) -> None:
+    """A time that is negative, NaN or no number is refused: with NaN an event loop would wait for ever."""
+    with pytest.raises(ConfigurationError, match='grace_s must be a number of seconds from 0'):
+        Batch(performer, 1, grace_s=given)
+    with Batch(performer, 1) as batch:
+        job = batch.head('bucket', 'key')
+        with pytest.raises(ConfigurationError, match='grace_s must be a number of seconds from 0'):
+            batch.cancel(given)
+        for wait in () if given is None else (batch.wait, job.get):
+            with pytest.raises(ConfigurationError, match='timeout_s must be a number of seconds from 0, or None'):
+                wait(given)
+        batch.wait(0)
+
+    assert batch.success()
+
+
+@pytest.mark.parametrize(
+    'limits', [{'timeout_s': 1e300}, {'timeout_s': float('inf')}, {'max_failures': 10**30}, {'grace_s': 1e300}]
+)
+def test_absurd_limits(performer: Performer, limits: dict[str, Any]) -> None:
+    """Limits that are never reached do no harm."""
+    with gevent.Timeout(10), Batch(performer, 1, **limits) as batch:
+        batch.head('bucket', 'key')
+
+    assert batch.success()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import pathlib
 import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,11 +18,12 @@ import s3po
 from s3po.config import MIB
 from s3po.errors import AccessDenied, ConfigurationError, IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
 from s3po.jobs import LOST, Call, JobRecord
+from s3po.memory import Room
 from s3po.model import ref_of
 from s3po.s3 import Stored
 from tests.conftest import BUCKET, impatient
 from tests.support.faults import Faults
-from tests.support.memory import MemoryTransport
+from tests.support.memory import MemoryAnswer, MemoryTransport
 from tests.support.noise import noise
 from tests.support.notes import MemoryNotes
 
@@ -376,6 +378,16 @@ def test_move(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
     assert 'HeadObject' in names(other)
 
 
+def test_move_with_a_key(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
+    """A copy with a key of the customer in its headers cannot be looked at; its parts were checked when they were sent."""
+    conn.upload(BUCKET, 'key', DATA)
+
+    conn.move(BUCKET, 'key', BUCKET, 'key', to=to, headers={'x-amz-server-side-encryption-customer-key': 'secret'})
+
+    assert 'HeadObject' not in names(other)
+    assert not conn.exists(BUCKET, 'key')
+
+
 def test_move_of_a_changed_source(
     conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: MemoryTransport
 ) -> None:
@@ -628,3 +640,119 @@ def test_record_of_a_copy(endpoint: str | None) -> None:
     within = Call('copy', ref_of(BUCKET, 'key'), {'to_bucket': BUCKET, 'to_key': 'copy'})
     assert call.identity != within.identity
     assert 'to' not in JobRecord.from_json(JobRecord(call=within).to_json()).call.options
+
+
+# --- stores that answer almost right
+
+
+class Odd(MemoryTransport):
+    """A store whose responses to GETs are changed.
+
+    Attributes:
+        change: Changes the response, given whether it is to a request for a range.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store.create_bucket(BUCKET)
+        self.change: Callable[[MemoryAnswer, bool], None] = lambda answer, is_range: None
+
+    def get_object(self, *arguments: Any, byte_range: Any = None, **options: Any) -> MemoryAnswer:
+        answer = super().get_object(*arguments, byte_range=byte_range, **options)
+        self.change(answer, byte_range is not None)
+        return answer
+
+
+@pytest.fixture
+def odd() -> Odd:
+    return Odd()
+
+
+def unsized(answer: MemoryAnswer, is_range: bool) -> None:
+    """A chunked response without a length."""
+    if not is_range:
+        answer.size_bytes = answer.whole_bytes = -1
+
+
+@pytest.mark.parametrize('size', [0, 4, 5 * MIB])
+def test_response_without_length(odd: Odd, to: s3po.Connection, size: int) -> None:
+    """An object whose size is not known before its end is copied, if it fits into one part; its size is compared by a HEAD."""
+    conn = s3po.Connection(transport=odd, retry=impatient(), config=PARTS)
+    conn.upload(BUCKET, 'key', DATA[:size])
+    odd.change = unsized
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert (result.size_bytes, to.download(BUCKET, 'copy')) == (size, DATA[:size])
+    assert names(odd)[-2:] == ['GetObject', 'HeadObject']
+
+
+def test_large_response_without_length(odd: Odd, to: s3po.Connection) -> None:
+    """A larger one is an error, and nothing is published."""
+    conn = s3po.Connection(transport=odd, retry=impatient(), config=PARTS)
+    conn.upload(BUCKET, 'key', DATA)
+    odd.change = unsized
+
+    with pytest.raises(s3po.DownloadError, match='no Content-Length, so the object cannot be read in parts'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+
+
+@pytest.mark.parametrize('etag', ['', 'W/"weak"'])
+def test_no_strong_etag(odd: Odd, to: s3po.Connection, other: Other, etag: str) -> None:
+    """Without a strong ETag the parts are of one version, too: another size or time shows a replaced source."""
+    conn = s3po.Connection(transport=odd, retry=impatient(), config=PARTS)
+    conn.upload(BUCKET, 'key', DATA)
+    times = iter(['old', 'old', 'new'])
+
+    def weaken(answer: MemoryAnswer, is_range: bool) -> None:
+        answer.etag = etag
+        answer.info = dataclasses.replace(answer.info, etag=etag, headers={'last-modified': next(times, 'new')})
+
+    odd.change = weaken
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    # Once with a part of the other version.
+    assert other.count('CreateMultipartUpload') == 2
+    assert result.etag
+
+
+def test_another_range(odd: Odd, to: s3po.Connection) -> None:
+    """Bytes from another place than the requested one are never published."""
+    conn = s3po.Connection(transport=odd, retry=impatient(), config=PARTS)
+    conn.upload(BUCKET, 'key', DATA)
+
+    def shift(answer: MemoryAnswer, is_range: bool) -> None:
+        answer.offset += is_range
+
+    odd.change = shift
+
+    with pytest.raises(IntegrityError, match='and the store sent'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert not to.exists(BUCKET, 'copy')
+
+
+def test_long_wait_for_memory(
+    memory: MemoryTransport, to: s3po.Connection, other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that waits long for memory holds no slot and gives its response up, and requests the object again."""
+    monkeypatch.setattr('s3po.memory.LONG_WAIT_S', 0.01)
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=dataclasses.replace(PARTS, max_memory=5 * MIB))
+    conn.upload(BUCKET, 'key', b'x' * MIB)
+    memory.calls.clear()
+    with Room(conn.memory_budget()) as room:
+        room.fit(5 * MIB)
+        copy = gevent.spawn(conn.copy, BUCKET, 'key', BUCKET, 'copy', to=to)
+        with gevent.Timeout(30):
+            while not (conn.memory_budget().queue and memory.calls):
+                gevent.sleep(0)
+        assert conn._wiring.governor().free.counter == conn._wiring.governor().width
+        gevent.sleep(0.05)
+    copy.get()
+
+    assert names(memory) == ['GetObject', 'GetObject']
+    assert to.download(BUCKET, 'copy') == b'x' * MIB

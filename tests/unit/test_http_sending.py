@@ -89,6 +89,22 @@ def test_bodies(size_bytes: int, kind: str) -> None:
     assert server.received == [((ANNOUNCED if is_announced else HEAD) + content) * 2]
 
 
+def test_idle_buffers_are_freed() -> None:
+    """A buffer that was not used between two rounds of the watchdog is freed; bytes in memory need none."""
+    script = [Receive(), Receive(256 * 1024), Send(OK)]
+    with FakeServer(script * 3) as server, pool_to(server) as pool:
+        pool.exchange(HEAD, BytesChunk(bytes(256 * 1024))).close()
+        assert len(pool._buffers) == 0
+        pool.exchange(HEAD, Pieces(bytes(256 * 1024))).close()
+        pool.close_idle()
+        pool.exchange(HEAD, Pieces(bytes(256 * 1024))).close()
+        pool.close_idle()
+        assert len(pool._buffers) == 1
+
+        pool.close_idle()
+        assert len(pool._buffers) == 0
+
+
 @pytest.mark.parametrize('body', [bytes(256 * 1024), BytesChunk(bytes(20 * MIB)), Pieces(bytes(20 * MIB))])
 def test_body_that_is_taken_slowly(body: Any) -> None:
     """A server may read a body slowly."""

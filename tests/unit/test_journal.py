@@ -590,6 +590,31 @@ def test_records(run: Runs, source: pathlib.Path) -> None:
     assert b'hidden' not in run.path.read_bytes()
 
 
+def test_retry_failed(run: Runs, source: pathlib.Path) -> None:
+    """retry_failed() repeats the jobs of a journal whose last attempt failed."""
+
+    def refuse(operation: str, key: str, part: int | None) -> None:
+        if key in 'ab':
+            raise ServerError('down')
+
+    run.memory.fault = refuse
+    run(lambda batch: [batch.upload_file(BUCKET, key, source, retries=0) for key in 'abc'])
+    run.memory.fault = None
+    run(lambda batch: batch.upload_file(BUCKET, 'a', source))
+    run.memory.calls.clear()
+    again = run.conn.retry_failed(run.path)
+
+    assert again.success()
+    assert run.memory.calls == [('PutObject', 'b', None)]
+
+
+def test_removed_journal(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    """A journal that is removed while it is in use is an error in the log."""
+    run(lambda batch: batch.upload(BUCKET, 'key', b'data', callback=lambda _: run.path.unlink()))
+
+    assert 'was removed or replaced while it was in use' in caplog.text
+
+
 def test_discard(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
     """discard() removes the file; a journal that does not exist is discarded already."""
     caplog.set_level(logging.INFO, 's3po.journal')

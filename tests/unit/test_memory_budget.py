@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import gevent
 import gevent.event
@@ -234,6 +236,60 @@ def test_resize(budget: MemoryBudget, users: Users) -> None:
     assert budget.used_bytes == 130
     users.end(60, 70)
     assert users.inside == [80]
+
+
+def test_forked_child(budget: MemoryBudget, users: Users) -> None:
+    """In a forked child, memory that comes back does not let the copies of the parent's transfers go on."""
+    users.add(60, 70)
+    mark, budget.process_mark = budget.process_mark, object()
+    users.end(60)
+    assert users.inside == []
+
+    budget.process_mark = mark
+    budget.admit()
+    settle()
+    assert users.inside == [70]
+
+
+@pytest.mark.parametrize('call', ['set', 'popleft'])
+def test_interrupted_admission(budget: MemoryBudget, users: Users, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Ctrl-C interrupts an admission, the next one completes it, and nothing counts twice."""
+    users.add(60, 70, 20)
+
+    class Interrupted(collections.deque):  # type: ignore[type-arg]
+        def popleft(self) -> object:
+            budget.queue = collections.deque(self)
+            raise KeyboardInterrupt
+
+    if call == 'popleft':
+        budget.queue = Interrupted(budget.queue)
+    else:
+        monkeypatch.setattr(budget.first, '_is_admitted', Interrupting(budget.first._is_admitted))  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        budget.resize(140)
+    settle()
+    budget.resize(140)
+    settle()
+
+    assert users.inside == [60, 70]
+    assert budget.used_bytes == 130
+
+
+class Interrupting:
+    """An event whose first set() is interrupted."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+        self.is_interrupted = False
+
+    def set(self) -> None:
+        if not self.is_interrupted:
+            self.is_interrupted = True
+            raise KeyboardInterrupt
+        self.event.set()
+
+    def wait(self, timeout: float) -> bool:
+        return bool(self.event.wait(timeout))
 
 
 def test_open_file_in_another_thread(budget: MemoryBudget, users: Users) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import stat
@@ -14,7 +15,7 @@ import pytest
 import s3po
 from s3po.body import sweep_stale
 from s3po.config import MIB
-from s3po.errors import AccessDenied, DownloadError, IntegrityError, NotFound, ServerError
+from s3po.errors import AccessDenied, DownloadError, IntegrityError, LocalError, NotFound, ServerError
 from s3po.jobs import Call
 from s3po.model import ref_of
 from tests.conftest import BUCKET, impatient
@@ -247,6 +248,25 @@ def test_permanent_error(memory: MemoryTransport, fetches: Fetches, notes: Memor
     """An error that no later run can change removes the partial file."""
     fetches.good, fetches.error = 3, AccessDenied('no', status=403)
     with pytest.raises(AccessDenied):
+        fetch(memory, target, notes)
+
+    assert names(target) == []
+    assert MemoryNotes(notes.file).download is None
+
+
+def test_full_disk(
+    memory: MemoryTransport, fetches: Fetches, notes: MemoryNotes, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the disk is full, the partial file is removed: it may be what fills the disk."""
+    real = os.pwrite
+
+    def write(descriptor: int, data: bytes, offset: int) -> int:
+        if offset > 2 * PART:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, 'pwrite', write)
+    with pytest.raises(LocalError, match='No space left'):
         fetch(memory, target, notes)
 
     assert names(target) == []

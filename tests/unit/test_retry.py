@@ -101,8 +101,12 @@ def throttled_for(policy: RetryPolicy, attempt: Flaky, *, seconds: float, retrie
 
 @pytest.mark.parametrize(
     'error',
-    [Throttled('slow', status=503), ServerError('busy', status=500, retry_after_s=1.0)],
-    ids=['SlowDown', 'Retry-After'],
+    [
+        Throttled('slow', status=503, code='SlowDown'),
+        Throttled('slow', status=429),
+        ServerError('busy', status=500, retry_after_s=1.0),
+    ],
+    ids=['SlowDown', '429', 'Retry-After'],
 )
 def test_throttled_attempts_are_not_counted(policy: RetryPolicy, error: TransportError) -> None:
     """However often the store is busy, there are three retries after other errors."""
@@ -119,12 +123,24 @@ def test_throttled_attempts_are_not_counted(policy: RetryPolicy, error: Transpor
 def test_throttled_for_too_long(slept: list[float]) -> None:
     """After throttle_timeout_s one more refusal is the last."""
     policy = RetryPolicy(sleep=slept.append, wait=tenacity.wait_fixed(10))
-    attempt = Flaky(*[Throttled('slow', status=503)] * 100)
+    attempt = Flaky(*[Throttled('slow', status=503, code='SlowDown')] * 100)
 
     with pytest.raises(RetriesExhausted) as caught:
         throttled_for(policy, attempt, seconds=90)
     assert caught.value.attempts == attempt.calls == 10
     assert sum(slept) == 90
+
+
+@pytest.mark.parametrize('code', ['', '503', 'ServiceUnavailable'])
+def test_unavailable(policy: RetryPolicy, code: str) -> None:
+    """A 503 that may mean that the store is down is counted, unless it names the time of the next attempt."""
+    attempt = Flaky(*[Throttled('down', status=503, code=code)] * 100)
+    with pytest.raises(RetriesExhausted):
+        throttled_for(policy, attempt, seconds=10_000)
+    assert attempt.calls == 4
+
+    attempt = Flaky(*[Throttled('down', status=503, code=code, retry_after_s=0.0)] * 10)
+    assert throttled_for(policy, attempt, seconds=10_000) == ('done', 11)
 
 
 @pytest.mark.parametrize(('retries', 'seconds', 'calls'), [(0, 900, 1), (3, 0, 4)])

@@ -151,6 +151,23 @@ def test_another_bucket_is_not_limited(world: World) -> None:
     assert governor.free.counter == 10
 
 
+def test_bucket_that_is_not_used_any_more(world: World) -> None:
+    """A minute after its last refusal, an idle bucket is not shown, and its next request finds no limit."""
+    governor = Governor(10)
+    for bucket in ('one', 'two'):
+        with pytest.raises(Throttled), governor.slot(bucket):
+            raise Throttled('SlowDown', status=503)
+    world.now += 59.0
+    assert (governor.load().width, len(governor.throttles)) == (1, 2)
+    world.now += 2.0
+    assert governor.load().width == 10
+    assert repr(governor) == '<Governor width=10 free=10 throttled=2>'
+    for bucket in ('one', 'two'):
+        with governor.slot(bucket):
+            assert bucket not in governor.throttles
+    assert type(governor.slot('one')).__name__ == 'Slot'
+
+
 def test_once_per_round_trip(world: World) -> None:
     """Of the requests that were in flight together, only the first refusal decreases the width."""
     governor = Governor(20)
@@ -308,3 +325,20 @@ def test_budget_follows_the_width() -> None:
     assert repr(governor.budget).startswith('<RetryBudget left=50.0 per_s=10')
     governor.release_demand(100)
     assert repr(governor.budget).startswith('<RetryBudget left=20.0')
+
+
+def test_kill_in_the_queue_for_tokens(world: World) -> None:
+    """Greenlets that are killed while they wait, the first one or another, take no token and do not hold up the others."""
+    pace, gone = Pace(Tokens(1.0, 1.0, clock=world.clock), least=1.0, sleep=world.sleep), list[int]()
+
+    def go(number: int) -> None:
+        pace.take(1.0)
+        gone.append(number)
+
+    waiting = [gevent.spawn(go, number) for number in range(6)]
+    world.run(0.5)
+    assert gone == [0]
+    gevent.killall([waiting[1], waiting[3]])
+    world.run(3.0)
+
+    assert gone == [0, 2, 4, 5]

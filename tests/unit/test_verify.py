@@ -12,6 +12,7 @@ import pytest
 
 import s3po
 from s3po.config import MIB
+from s3po.connection import verifying
 from s3po.errors import AccessDenied, ConfigurationError, JobError, LocalError, VerifyError
 from s3po.model import ObjectRef
 from tests.conftest import BUCKET, impatient
@@ -149,6 +150,25 @@ def test_what_jobs_have_done(memory_conn: s3po.Connection, path: pathlib.Path) -
     report = memory_conn.verify(path)
     assert names(report.extra) == ['a/deleted', 'a/many', 'a/moving', 'a/other']
     assert {each.reason for each in report.extra} == {'it exists, and was deleted by a job'}
+
+
+def test_records_of_one_version(memory_conn: s3po.Connection, memory: MemoryTransport, path: pathlib.Path) -> None:
+    """A later record of the same version does not hide the checksum of an earlier one."""
+    memory.keeps_checksums = True
+    receipt(memory_conn, path, ('upload', BUCKET, 'key', b'data'), ('head', BUCKET, 'key'))
+    assert 'checksum' not in path.read_text().splitlines()[1]
+
+    found = verifying._found(memory_conn, path)
+
+    assert [stored.checksum for stored in found.values() if stored] == ['CRC64NVME:7a5hQ478J4A=']
+
+
+def test_nothing_to_verify(memory_conn: s3po.Connection, path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file without a record of an object leads to a warning."""
+    receipt(memory_conn, path, ('list', BUCKET))
+
+    assert memory_conn.verify(path).checked == memory_conn.verify(path, local=True).checked == 0
+    assert caplog.text.count('nothing was verified') == 2
 
 
 def test_failed_jobs(memory_conn: s3po.Connection, memory: MemoryTransport, path: pathlib.Path) -> None:

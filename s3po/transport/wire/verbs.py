@@ -48,7 +48,13 @@ MAX_DOCUMENT_BYTES: Final = xml.MAX_XML_BYTES
 
 
 class WireTransport:
-    """A Transport through s3po's own HTTP client. Belongs to one hub."""
+    """A Transport through s3po's own HTTP client. Belongs to one hub.
+
+    Attributes:
+        sends_pieces: Bodies are read piece by piece, and are not in memory as a whole.
+    """
+
+    sends_pieces = True
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
