@@ -19,6 +19,7 @@ from s3po.checks import described
 from s3po.errors import BatchError, ConfigurationError, JobError
 from s3po.jobs import Call, JobRecord, read_lines
 from s3po.jobs.options import OtherStore
+from s3po.journal import Journal
 from s3po.model import ObjectRef
 
 __all__ = ['FailedJob', 'FailedJobs']
@@ -148,7 +149,11 @@ class FailedJob:
         Raises:
             JobError: `said` is not a record.
         """
-        record = JobRecord.from_json(said)
+        return cls.from_record(JobRecord.from_json(said))
+
+    @classmethod
+    def from_record(cls, record: JobRecord) -> FailedJob:
+        """A failed job from its record."""
         call = record.call
         return cls(
             call.operation,
@@ -298,7 +303,7 @@ class FailedJobs(Sequence[FailedJob]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, on_error: OnError = 'raise') -> FailedJobs:
-        """Read a file of records of jobs, such as one that save() wrote. Jobs that have succeeded are left out.
+        """Read a file of records of jobs, such as one that save() wrote, or a journal. Jobs that have succeeded are left out.
 
         Args:
             path: The file.
@@ -310,6 +315,8 @@ class FailedJobs(Sequence[FailedJob]):
         """
         if on_error not in ('raise', 'collect'):
             raise ConfigurationError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
+        if Journal.is_one(path):
+            return cls(map(FailedJob.from_record, Journal(path).failed()))
         if on_error == 'collect':
             broken: list[JobError] = []
             jobs = cls(filter(None, read_lines(path, _unfinished, broken.append)))

@@ -459,7 +459,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
 
     def find_endpoint(self) -> str | None:
         """The URL of the store; None for AWS. May make a boto3 client, but sends nothing."""
-        return self._wiring.find_endpoint()
+        return plain_endpoint(self._wiring.find_endpoint())
 
     @property
     def observer(self) -> Observer | None:

@@ -133,7 +133,7 @@ class Wiring:
 
     def find_endpoint(self) -> str | None:
         """The URL of the store; None for AWS, and for a transport of the caller's. May make a boto3 client, sends nothing."""
-        if self._settings.endpoint_url is not None or self._given is not None:
+        if self._settings.endpoint_url is not None or self._given is not None or is_mocked():
             return self._settings.endpoint_url
         return _unless_aws(self._own_client().meta.endpoint_url)
 

@@ -163,7 +163,7 @@ class Governor(Places):
     # --- loans
 
     @contextlib.contextmanager
-    def lent(self, bucket: str) -> Iterator[None]:
+    def lent(self, bucket: str, *, is_last: bool = False) -> Iterator[None]:
         """Release the caller's slot in a `with` block that may wait for other requests of the same connection.
 
         Such as a read of a source that is an S3Reader: if all slots were occupied by uploads that wait for their readers, the
@@ -172,10 +172,12 @@ class Governor(Places):
 
         Args:
             bucket: The bucket of the slot.
+            is_last: Whether the attempt sends and receives nothing after the block, so that it needs no slot any more.
         """
         throttle = self.throttles.get(bucket)
         # The bucket's place is acquired before the governor's, as LimitedSlot does; another order could end in a deadlock.
-        with self.place_lent(), contextlib.nullcontext() if throttle is None else throttle.places.place_lent():
+        place = contextlib.nullcontext() if throttle is None else throttle.places.place_lent(is_last=is_last)
+        with self.place_lent(is_last=is_last), place:
             yield
             if self.is_parents:
                 self.refuse()

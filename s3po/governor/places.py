@@ -37,18 +37,24 @@ class Places:
             self.free.release()
 
     @contextlib.contextmanager
-    def place_lent(self) -> Iterator[None]:
+    def place_lent(self, *, is_last: bool = False) -> Iterator[None]:
         """Release an occupied place in a `with` block, and acquire one again at its end.
 
         After an exception none is acquired: the release that follows is then without effect.
+
+        Args:
+            is_last: Whether the place is not needed after the block, so that none is acquired in any case.
         """
         self.release()
+        has_place = False
         try:
             yield
-            self.free.acquire()
-        except BaseException:
-            self.surplus += 1
-            raise
+            if not is_last:
+                self.free.acquire()
+                has_place = True
+        finally:
+            if not has_place:
+                self.surplus += 1
 
     def resize(self, width: int) -> None:
         """Change the width. Occupied places stay occupied."""

@@ -19,10 +19,11 @@ from s3po.body.local import as_local_error, close_file, local_errors, printable
 from s3po.errors import ConfigurationError, LocalError
 from s3po.journal.lines import HEADER_BYTES, VERSION, Tail, has_valid_crc, header_line, tail_of
 
-__all__ = ['JournalFile', 'read_header', 'records_of']
+__all__ = ['BEGINNING', 'JournalFile', 'read_header', 'records_of']
 
 log = logging.getLogger(__name__)
 
+BEGINNING = b'{"s3po_journal": '
 # How much of a file is read to estimate the number of its jobs.
 SAMPLE_BYTES = 1 << 16
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -208,6 +209,11 @@ class JournalFile:
             os.unlink(self.path)
         self.close()
 
+    def check_in_place(self) -> None:
+        """Log an error if the path does not lead to the file any more: what was written is lost."""
+        if self.descriptor >= 0 and not _is_at(self.path, os.fstat(self.descriptor)):
+            log.error('the journal %s was removed or replaced while it was in use: the records of this run are lost', self.path)
+
     def close(self) -> None:
         """Close the file, and release the lock."""
         descriptor, self.descriptor = getattr(self, 'descriptor', -1), -1
@@ -243,7 +249,7 @@ def read_header(descriptor: int, path: str) -> dict[str, object] | None:
     """
     line = os.pread(descriptor, HEADER_BYTES, 0)
     if not has_valid_crc(line):
-        if line and not b'{"s3po_journal": '.startswith(line[:17]):
+        if line and not BEGINNING.startswith(line[: len(BEGINNING)]):
             raise ConfigurationError(f'journal: {printable(path)} exists and is not a journal of s3po; choose another path')
         return None
     said: dict[str, object] = json.loads(line)

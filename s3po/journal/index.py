@@ -77,8 +77,13 @@ class Index:
         at = on & mask
         while (found := hashes[at]) != on:
             if not found:
-                at = self._slot(on)
-                break
+                if self._used >= self._room:
+                    at = self._slot(on)
+                else:
+                    self._used += 1
+                    hashes[at] = on
+                self._tags[at] = tag
+                return 0, at
             at = (at + 1) & mask
         known = self._tags[at]
         if not known:

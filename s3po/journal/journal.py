@@ -13,7 +13,7 @@ from s3po.body.local import close_file, local_errors
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, JobError, S3poError
 from s3po.jobs import JobRecord
-from s3po.journal.file import JournalFile, read_header, records_of
+from s3po.journal.file import BEGINNING, JournalFile, read_header, records_of
 from s3po.journal.ledger import DONE, Ledger
 from s3po.journal.lines import parsed
 from s3po.journal.notes import Kept
@@ -85,6 +85,12 @@ class Journal:
     def __repr__(self) -> str:
         return f'Journal({self.path!r})'
 
+    @staticmethod
+    def is_one(path: str | os.PathLike[str]) -> bool:
+        """Whether a file begins as a journal does. Other files of jobs do not."""
+        with open(path, 'rb') as file:
+            return file.read(len(BEGINNING)) == BEGINNING
+
     def report(self) -> JournalReport:
         """The figures. Also while a batch writes the journal, in any process. A file that does not exist has no jobs.
 
@@ -112,14 +118,32 @@ class Journal:
             LocalError: The file cannot be read, or is damaged.
             ConfigurationError: It is no journal, or of a newer version.
         """
+        for said, endpoint in self._lines():
+            if said['state'] in (DONE, 'failed'):
+                yield _record_of(said, endpoint)
+
+    def failed(self) -> list[JobRecord]:
+        """The records of jobs whose last attempt failed, as `conn.retry_failed(path)` repeats them.
+
+        Raises:
+            LocalError: The file cannot be read, or is damaged.
+            ConfigurationError: It is no journal, or of a newer version.
+        """
+        found: dict[str, JobRecord] = {}
+        for said, endpoint in self._lines():
+            found.pop(said['job'], None)
+            if said['state'] == 'failed':
+                found[said['job']] = _record_of(said, endpoint)
+        return [*found.values()]
+
+    def _lines(self) -> Iterator[tuple[dict[str, Any], object]]:
+        """The fields of all lines, each with the endpoint of the journal."""
         with local_errors('read the journal', self.path):
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             header = read_header(descriptor, self.path) or {}
             for _, line, _ in records_of(descriptor, self.path):
-                said = parsed(line)
-                if said.get('state') in (DONE, 'failed'):
-                    yield _record_of(said, header.get('endpoint'))
+                yield parsed(line), header.get('endpoint')
         finally:
             close_file(descriptor)
 
@@ -184,7 +208,8 @@ class Journal:
         return ledger
 
 
-def _record_of(said: dict[str, Any], endpoint: object) -> JobRecord:
+def _record_of(line: dict[str, Any], endpoint: object) -> JobRecord:
+    said = dict(line)
     for name in OWN_FIELDS:
         said.pop(name, None)
     if endpoint is not None:

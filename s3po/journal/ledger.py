@@ -165,14 +165,18 @@ class Ledger:
         said = report_of(self._file.read(offset))
         if said['job'] != f'{entry.hash}.{entry.n}':
             return None
-        if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads, offset):
+        if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads):
             return None
         return said
 
-    def _is_rewritten(self, on: int, offset: int) -> bool:
-        """Whether an object that was read was written after that. (It may be deleted: what was read stays as it was.)"""
+    def _is_rewritten(self, on: int) -> bool:
+        """Whether this run has written an object that was read.
+
+        It may be deleted: what was read stays as it was. If an earlier run has written it after the reading, the program may
+        have kept the old object in a copy, which must not be replaced by a copy of the new one.
+        """
         later = self.index.offset(on) if on else 0
-        if later <= offset:
+        if later < self._begin:
             return False
         line = self._file.read(later)
         tail = tail_of(line)
@@ -239,6 +243,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file, and release its lock."""
+        self._file.check_in_place()
         self._file.close()
 
     # --- reading

@@ -202,7 +202,7 @@ def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:
 def _write_lent(download: ObjectDownload, data: bytes) -> None:
     """Write the whole object to an ordered sink, which may be a file of the caller that sends requests, such as an S3Writer."""
     attempts = download.attempts
-    with attempts.governor.lent(attempts.bucket):
+    with attempts.governor.lent(attempts.bucket, is_last=True):
         download.sink.write_whole(data)
 
 

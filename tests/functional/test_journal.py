@@ -177,3 +177,27 @@ def test_forked_child(own_store: Store, connect: Callable[..., s3po.Connection],
 
     assert Journal(journal).report().done == 3
     assert journal.read_text().count('"state":"done"') == 3
+
+
+def test_in_a_mock(tmp_path: pathlib.Path) -> None:
+    """In a mock, a batch with a journal needs no credentials and no endpoint."""
+    conn = s3po.Connection()
+    with conn.mock(buckets=[BUCKET]):
+        for _ in range(2):
+            with conn.batch(1, journal=tmp_path / 'job.s3po') as batch:
+                batch.upload(BUCKET, 'key', b'data')
+
+    assert batch.report().skipped == 1
+
+
+def test_endpoint(
+    own_store: Store, connect: Callable[..., s3po.Connection], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint of a journal is that of the connection, wherever it is set; a slash at its end does not matter."""
+    url, journal = own_store.endpoint_url, tmp_path / 'job.s3po'
+    connect(url).batch(1, journal=journal).close()
+    connect(f'{url}/').batch(1, journal=journal).close()
+    with pytest.raises(s3po.ConfigurationError, match=f'is of the store {url}, and this connection is to AWS'):
+        connect().batch(1, journal=journal)
+    monkeypatch.setenv('AWS_ENDPOINT_URL', url)
+    connect().batch(1, journal=journal).close()

@@ -279,20 +279,33 @@ def test_every_change_supersedes(run: Runs, change: Callable[[s3po.Batch], objec
 
 
 def test_sources_of_copies_and_downloads(run: Runs, tmp_path: pathlib.Path) -> None:
-    """A copy or a download is repeated after the same journal has written its source."""
+    """A copy or a download is repeated after the same run has written its source."""
 
-    def submit(batch: s3po.Batch) -> None:
+    def submit(batch: s3po.Batch, data: bytes) -> None:
+        batch.upload(BUCKET, 'key', data)
         batch.copy(BUCKET, 'key', BUCKET, 'copy')
         batch.download_file(BUCKET, 'key', tmp_path / 'target')
 
-    run(lambda batch: batch.upload(BUCKET, 'key', b'one'))
-    run(submit)
-    assert run(submit).report().skipped == 2
-    run(lambda batch: batch.upload(BUCKET, 'key', b'two'))
-    assert run(submit).report().skipped == 0
+    run(lambda batch: submit(batch, b'one'))
+    assert run(lambda batch: submit(batch, b'one')).report().skipped == 3
+    assert run(lambda batch: submit(batch, b'two')).report().skipped == 0
 
     assert run.conn.download(BUCKET, 'copy') == b'two'
     assert (tmp_path / 'target').read_bytes() == b'two'
+
+
+def test_copy_of_the_old_object(run: Runs) -> None:
+    """A copy is not repeated because its source was replaced afterwards: the old object is only in the copy."""
+
+    def submit(batch: s3po.Batch) -> None:
+        batch.copy(BUCKET, 'key', BUCKET, 'old')
+        batch.upload(BUCKET, 'key', b'new')
+
+    run.conn.upload(BUCKET, 'key', b'old')
+    run(submit)
+    assert run(submit).report().skipped == 2
+
+    assert run.conn.download(BUCKET, 'old') == b'old'
 
 
 def test_source_that_is_deleted_afterwards(run: Runs, tmp_path: pathlib.Path) -> None:
@@ -588,6 +601,31 @@ def test_records(run: Runs, source: pathlib.Path) -> None:
     assert record.call.operation == 'upload_file'
     assert (record.call.options['path'], record.call.options['metadata']) == (source, {'a': '1'})
     assert b'hidden' not in run.path.read_bytes()
+
+
+def test_retry_failed(run: Runs, source: pathlib.Path) -> None:
+    """retry_failed() repeats the jobs of a journal whose last attempt failed."""
+
+    def refuse(operation: str, key: str, part: int | None) -> None:
+        if key in 'ab':
+            raise ServerError('down')
+
+    run.memory.fault = refuse
+    run(lambda batch: [batch.upload_file(BUCKET, key, source, retries=0) for key in 'abc'])
+    run.memory.fault = None
+    run(lambda batch: batch.upload_file(BUCKET, 'a', source))
+    run.memory.calls.clear()
+    again = run.conn.retry_failed(run.path)
+
+    assert again.success()
+    assert run.memory.calls == [('PutObject', 'b', None)]
+
+
+def test_removed_journal(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    """A journal that is removed while it is in use is an error in the log."""
+    run(lambda batch: batch.upload(BUCKET, 'key', b'data', callback=lambda _: run.path.unlink()))
+
+    assert 'was removed or replaced while it was in use' in caplog.text
 
 
 def test_discard(run: Runs, caplog: pytest.LogCaptureFixture) -> None:

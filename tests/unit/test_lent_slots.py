@@ -109,6 +109,18 @@ def test_memory_lends_no_slot(memory: MemoryTransport) -> None:
         assert repr(governor) == '<Governor width=1 free=1>'
 
 
+def test_last_loan() -> None:
+    """An attempt that needs its slot no more does not wait for it at the end of the loan."""
+    governor = Governor(1)
+    other = governor.slot('bucket')
+    with governor.slot('bucket'), governor.lent('bucket', is_last=True):
+        other.__enter__()
+    assert governor.occupied == 1
+    other.end()
+
+    assert (governor.free.counter, governor.surplus, governor.occupied) == (1, 0, 0)
+
+
 @pytest.mark.parametrize('error', [OSError('unreadable'), gevent.GreenletExit()], ids=['error', 'kill'])
 def test_failure_within_a_loan(error: BaseException) -> None:
     """After an exception no slot is acquired again, and the end of the attempt releases none."""

@@ -325,3 +325,20 @@ def test_budget_follows_the_width() -> None:
     assert repr(governor.budget).startswith('<RetryBudget left=50.0 per_s=10')
     governor.release_demand(100)
     assert repr(governor.budget).startswith('<RetryBudget left=20.0')
+
+
+def test_kill_in_the_queue_for_tokens(world: World) -> None:
+    """Greenlets that are killed while they wait, the first one or another, take no token and do not hold up the others."""
+    pace, gone = Pace(Tokens(1.0, 1.0, clock=world.clock), least=1.0, sleep=world.sleep), list[int]()
+
+    def go(number: int) -> None:
+        pace.take(1.0)
+        gone.append(number)
+
+    waiting = [gevent.spawn(go, number) for number in range(6)]
+    world.run(0.5)
+    assert gone == [0]
+    gevent.killall([waiting[1], waiting[3]])
+    world.run(3.0)
+
+    assert gone == [0, 2, 4, 5]
