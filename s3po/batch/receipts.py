@@ -40,7 +40,8 @@ class Receipts:
             connection: Its endpoint stands in the records.
         """
         self._connection = connection
-        self._outcomes: dict[Job, tuple[Outcome, float]] = {}
+        # With the duration, and whether a journal has skipped the job.
+        self._outcomes: dict[Job, tuple[Outcome, float, bool]] = {}
         self._lines: list[str] = []
         self._buffered_bytes = 0
         # Each of its records is many lines.
@@ -55,7 +56,11 @@ class Receipts:
         """Carry out a call by `perform`, and note its outcome and duration."""
         began_at = time.monotonic()
         outcome = perform(call)
-        self._outcomes[job] = outcome, time.monotonic() - began_at
+        entry = getattr(job, 'entry', None)
+        is_skipped = (entry is not None and entry.is_skipped) or (
+            isinstance(outcome.value, TransferResult) and outcome.value.skipped
+        )
+        self._outcomes[job] = outcome, time.monotonic() - began_at, is_skipped
         return outcome
 
     def add(self, job: Job, error: BaseException | None, *, is_cancelled: bool) -> None:
@@ -66,13 +71,13 @@ class Receipts:
             error: Why it failed; None if it succeeded.
             is_cancelled: Whether it was cancelled.
         """
-        outcome, seconds = self._outcomes.pop(job, (None, 0.0))
+        outcome, seconds, is_skipped = self._outcomes.pop(job, (None, 0.0, False))
         assert job.call is not None
         record = JobRecord(
             call=job.call,
             endpoint=self._connection.endpoint_url,
             is_silent=job.is_silent,
-            state=_state_of(job, outcome, error, is_cancelled=is_cancelled),
+            state=_state_of(job, error, is_skipped=is_skipped, is_cancelled=is_cancelled),
             result=None if outcome is None else _result_of(job.call, outcome, seconds),
             error=error,
         )
@@ -118,9 +123,8 @@ class Receipts:
             log.warning('the receipts of the batch cannot be written: %s', error)
 
 
-def _state_of(job: Job, outcome: Outcome | None, error: BaseException | None, *, is_cancelled: bool) -> str:
+def _state_of(job: Job, error: BaseException | None, *, is_skipped: bool, is_cancelled: bool) -> str:
     if error is None:
-        is_skipped = outcome is not None and isinstance(outcome.value, TransferResult) and outcome.value.skipped
         return 'skipped' if is_skipped else 'done'
     if not job.turns:
         return 'not_started'

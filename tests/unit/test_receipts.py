@@ -210,3 +210,18 @@ def test_unwritable_path(memory_conn: s3po.Connection, tmp_path: pathlib.Path) -
     with pytest.raises(LocalError):
         batch.report().save(tmp_path / 'missing' / 'receipt.jsonl')
     assert len(lines(batch, tmp_path / 'receipt.jsonl')) == 1
+
+
+def test_skipped_by_a_journal(memory_conn: s3po.Connection, path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Jobs that a journal has skipped have the state `skipped`, also those without a result."""
+    memory_conn.upload(BUCKET, 'key', b'data')
+
+    def states() -> list[str]:
+        with memory_conn.batch(1, receipts=True, journal=tmp_path / 'journal') as batch:
+            batch.upload(BUCKET, 'other', b'data')
+            batch.delete(BUCKET, 'key')
+            batch.head(BUCKET, 'other')
+        return [line['state'] for line in lines(batch, path)]
+
+    assert states() == ['done', 'done', 'done']
+    assert states() == ['skipped', 'skipped', 'done']
