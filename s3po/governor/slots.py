@@ -6,6 +6,8 @@ import enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
 
+import gevent
+
 from s3po.errors import ConnectTimeout, ReadTimeout, Throttled
 from s3po.governor.throttling import Throttle
 from s3po.runtime import process
@@ -107,7 +109,7 @@ class LimitedSlot(Slot):
             throttle = None
         # Before the governor's place: a bucket that has to wait does not hold up the others.
         if throttle is not None:
-            throttle.enter()
+            throttle.enter(is_urgent=gevent.getcurrent() in governor.urgent)
         try:
             super().__enter__()
             try:

@@ -16,6 +16,7 @@ from typing import Final
 import gevent
 
 from s3po.governor.places import Places
+from s3po.governor.turns import Turns
 
 __all__ = ['Throttle']
 
@@ -51,6 +52,8 @@ class Throttle:
         self._sleep = sleep
         self._decreased_at = clock()
         self._paused_until = 0.0
+        # The width is smaller than the number of workers, so many wait, and none may wait for ever.
+        self._turns = Turns()
         self.width = max(1.0, in_flight * DECREASE)
         self.places = Places(int(self.width))
 
@@ -61,15 +64,24 @@ class Throttle:
         """Whether no request is in flight, and none was refused for CALM_S."""
         return not self.places.occupied and self._clock() - max(self._decreased_at, self._paused_until) > CALM_S
 
-    def enter(self) -> None:
-        """Wait for a place, and for the end of a pause."""
-        self.places.free.acquire()
-        try:
-            while (left_s := self._paused_until - self._clock()) > 0:
-                self._sleep(left_s)
-        except BaseException:
-            self.places.release()
-            raise
+    def enter(self, *, is_urgent: bool = False) -> None:
+        """Wait for a place, and for the end of a pause.
+
+        Args:
+            is_urgent: Whether the request is sent during a pause too.
+        """
+        if is_urgent:
+            self.places.free.acquire()
+            return
+        with self._turns.taken():
+            while True:
+                while (left_s := self._paused_until - self._clock()) > 0:
+                    self._sleep(left_s)
+                self.places.free.acquire()
+                if self._clock() >= self._paused_until:
+                    return
+                # A pause began meanwhile; urgent requests may use the place.
+                self.places.release()
 
     def pause(self, seconds: float) -> None:
         """Begin no request for some seconds."""
