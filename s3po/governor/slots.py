@@ -55,7 +55,8 @@ class Slot:
         governor = self._governor
         if governor.process_mark is not process.mark:
             governor.refuse()
-        governor.free.acquire()
+        if governor.queue or not governor.free.acquire(blocking=False):
+            governor.wait()
         if governor.process_mark is not process.mark:
             governor.refuse()
         self.began_at = monotonic()

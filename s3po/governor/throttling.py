@@ -16,7 +16,6 @@ from typing import Final
 import gevent
 
 from s3po.governor.places import Places
-from s3po.governor.turns import Turns
 
 __all__ = ['Throttle']
 
@@ -52,8 +51,6 @@ class Throttle:
         self._sleep = sleep
         self._decreased_at = clock()
         self._paused_until = 0.0
-        # The width is smaller than the number of workers, so many wait, and none may wait for ever.
-        self._turns = Turns()
         self.width = max(1.0, in_flight * DECREASE)
         self.places = Places(int(self.width))
 
@@ -73,7 +70,7 @@ class Throttle:
         if is_urgent:
             self.places.free.acquire()
             return
-        with self._turns.taken():
+        with self.places.turns.taken():
             while True:
                 while (left_s := self._paused_until - self._clock()) > 0:
                     self._sleep(left_s)

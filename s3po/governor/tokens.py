@@ -109,13 +109,13 @@ class Pace:
 
     def take(self, number: float) -> None:
         """Wait until there are tokens, and take some, perhaps more than there are."""
-        if self._turns or self.tokens.left() < self.least:
+        if self._turns.queue or self.tokens.left() < self.least:
             self._wait()
         self.tokens.take(number)
 
     def wait(self) -> None:
         """Wait until there are tokens."""
-        if self._turns or self.tokens.left() < self.least:
+        if self._turns.queue or self.tokens.left() < self.least:
             self._wait()
 
     def charge(self, number: float) -> None:

@@ -15,19 +15,19 @@ __all__ = ['Turns']
 
 
 class Turns:
-    """Belongs to one native thread."""
+    """Belongs to one native thread.
+
+    Attributes:
+        queue: One event for each greenlet, which is set when the greenlet is the first.
+    """
 
     def __init__(self) -> None:
-        # One for each greenlet; it is set when the greenlet is the first.
-        self._queue: collections.deque[gevent.event.Event] = collections.deque()
-
-    def __len__(self) -> int:
-        return len(self._queue)
+        self.queue: collections.deque[gevent.event.Event] = collections.deque()
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Wait until the caller is the first, which it is until the end of the `with` block."""
-        queue, turn = self._queue, gevent.event.Event()
+        queue, turn = self.queue, gevent.event.Event()
         queue.append(turn)
         try:
             if queue[0] is not turn:
