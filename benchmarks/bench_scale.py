@@ -164,7 +164,8 @@ def draw(path: str, runs: dict[str, Growth]) -> None:
         memory.plot(numbers, [rss / MIB for _, rss, _ in run.samples], label=run.name)
         spent = [0.0, *(cpu_s for _, _, cpu_s in run.samples)]
         each_us = [(after - before) / numbers[0] * 1e6 for before, after in itertools.pairwise(spent)]
-        cpu.plot(numbers, each_us, label=run.name)
+        # Without the first percent, in which a journal is read.
+        cpu.plot(numbers[1:], each_us[1:], label=run.name)
     memory.set_title('Resident memory of the process with the batch, MiB', loc='left', fontsize=10)
     cpu.set_title('Its CPU time per job, µs', loc='left', fontsize=10)
     for axes in (memory, cpu):

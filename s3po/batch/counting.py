@@ -97,7 +97,7 @@ class Counting:
 
     def end(self, job: Job, value: Any, error: Exception | None, *, is_cancelled: bool = False) -> None:
         """End a job with a value or an error. One that has not begun is not started, for whatever reason."""
-        if isinstance(error, ConfigurationError):
+        if error is not None and isinstance(error, ConfigurationError):
             # `silent` covers failed transfers, not mistakes in the call.
             job.is_silent = False
         if self._receipts is not None and job.call is not None:
@@ -111,8 +111,9 @@ class Counting:
             self._keep(job, is_cancelled=is_cancelled)
         if self.ended is not None:
             self.ended.append(job)
+            # For as_completed(), which needs the jobs.
+            self.has_ended_one.set()
         self.open.discard(job)
-        self.has_ended_one.set()
         if not self.open:
             self._ended_at = time.monotonic()
             self.is_idle.set()

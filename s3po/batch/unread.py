@@ -49,7 +49,8 @@ class Unread:
         failures = [job for job in self._jobs if not job.is_read]
         # If the caller has read the first ones, it has read the others too.
         count = len(failures) + self._more if failures else 0
-        self.clear()
+        self._jobs.clear()
+        self._more = 0
         had_warned, self._has_warned = self._has_warned, True
         if had_warned:
             return ''

@@ -162,6 +162,8 @@ def begun_upload(
             part = _kept_part(listed[number], note.parts.get(number), size_bytes, is_equal, is_unsettled=is_unsettled)
             if part is not None:
                 kept[number] = part
+                if number not in note.parts or note.parts[number].etag != part.etag:
+                    record.confirmed(part, size_bytes)
     return Begun(upload_id=note.upload_id, own_id=note.own_id, parts=kept)
 
 

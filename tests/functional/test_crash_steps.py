@@ -77,9 +77,8 @@ def test_steps(own_store: Store, tmp_path: pathlib.Path, doing: str) -> None:
     for step, when in random.Random(1).sample(cases, SAMPLES):
         directory = tmp_path / f'{step}-{when}'
         begin(doing, own_store, directory)
-        # (Of a download the number of writes differs from run to run: a read may return more or less.)
-        killed = run(doing, own_store, directory, step, when)
-        assert killed is None or doing == 'download'
+        # (It may end before: the number of writes differs from run to run, because a read may return more or less.)
+        run(doing, own_store, directory, step, when)
 
         printed = run(doing, own_store, directory)
 

@@ -8,7 +8,7 @@ import pytest
 
 import s3po
 from tests.support.programs import Runner
-from tests.support.servers import Authority, Store
+from tests.support.servers import CHECKOUT, Authority, Store
 
 # Raises KeyboardInterrupt at each line of s3po/batch in turn, in whichever greenlet runs it; prints the failures.
 PROGRAM = """
@@ -59,14 +59,52 @@ PROGRAM = """
             sys.settrace(None)
 
 
+    batches = []
+"""
+
+WORK = """
     def work():
         with conn.batch(4) as batch:
             batches.append(batch)
             for number in range(12):
                 batch.upload('bucket', f'key-{number}', b'data', callback=len if number % 3 else None, errback=str)
+"""
+
+# Jobs that have last turns, a bucket that the breaker stops, failed jobs in a temporary file, and a map.
+FAILING_WORK = """
+    import logging
+    from s3po.batch import Batch, breaker, failed
+    from s3po.errors import NetworkError, NoSuchBucket, UploadError
+    from tests.support.performer import Performer
+
+    logging.disable(logging.CRITICAL)
+    breaker.PAUSE_S = 0.002
+    failed.MAX_IN_MEMORY = 3
 
 
-    batches = []
+    class Failing(Performer):
+        tries = 0
+
+        def perform(self, call):
+            self.tries += 1
+            gevent.sleep(0)
+            if call.ref.key.startswith('out') and self.tries % 3:
+                raise UploadError('failed', attempts=4) from NetworkError('reset')
+            if call.ref.bucket == 'missing':
+                raise NoSuchBucket('missing')
+            return super().perform(call)
+
+
+    def work():
+        with Batch(Failing(), 3, on_error='collect') as batch:
+            batches.append(batch)
+            for number in range(10):
+                batch.upload('bucket', f'out{number}', b'', callback=len if number % 3 else None, errback=str)
+                batch.upload('missing', f'key{number}', b'')
+            batch.map_upload(('bucket', f'key{number}', b'') for number in range(4))
+"""
+
+LOOP = """
     for step in itertools.count(int(os.environ['FIRST']), int(os.environ['STEPS'])):
         interrupter, outcome = Interrupter(step), 'no interrupt'
         timeout = gevent.Timeout(10)
@@ -83,26 +121,30 @@ PROGRAM = """
         timeout.close()
         if interrupter.where is None:
             break
-        report = batches[-1].report() if batches else s3po.BatchReport()
+        if not batches:
+            continue
+        report = batches[-1].report()
         counted = report.succeeded + report.failed + report.cancelled + report.not_started
         is_right = report.submitted == counted and not report.pending
-        unended = [job for job in batches[-1]._counting.jobs if not job.has_ended] if batches else []
+        unended = [job for job in batches[-1]._counting.jobs if not job.has_ended]
         if outcome != 'interrupt' or not is_right or unended:
             print(interrupter.where, outcome, report, unended)
     print('steps', step)
 """
 
 
+@pytest.mark.parametrize('work', [WORK, FAILING_WORK], ids=['work', 'failing work'])
 @pytest.mark.parametrize('first', [1, 5, 9])
-@pytest.mark.sampled(1)
-def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: int) -> None:
+@pytest.mark.sampled(2)
+def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: int, work: str) -> None:
     """Ctrl-C at any step of queueing, taking, ending and counting a job does not make the batch wait forever."""
     run = Runner(authority, store.endpoint_url, tmp_path)
     with s3po.Connection(endpoint_url=store.endpoint_url, region='us-east-1', access_key_id='a', secret_access_key='b') as conn:
         conn.create_bucket('bucket')
 
     # Coverage traces, too, and each greenlet has only one trace function.
-    program = run(PROGRAM, FIRST=str(first), STEPS='23', COVERAGE_PROCESS_START='')
+    steps = {'FIRST': str(first), 'STEPS': '23' if work is WORK else '31'}
+    program = run(PROGRAM, work, LOOP, **steps, COVERAGE_PROCESS_START='', PYTHONPATH=str(CHECKOUT))
 
     [line] = program.out.splitlines()
     assert line.startswith('steps ')
