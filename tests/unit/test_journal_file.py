@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po.body.kept import PREFIX, SUFFIX
 from s3po.errors import ConfigurationError, LocalError
 from s3po.jobs import Call
 from s3po.jobs.notes import DownloadNote, PartNote, RangeNote, UploadNote
@@ -549,9 +550,11 @@ def test_discard_of_a_partial_file(path: pathlib.Path, tmp_path: pathlib.Path, c
     ledger = Journal(path).open('https://one.test')
     for name in 'ab':
         call = Call('download_file', ObjectRef(bucket=BUCKET, key=name), {'path': tmp_path / name})
-        JobNotes(Entry(ledger, call)).opened(DownloadNote(path=str(tmp_path / f'{name}.part'), etag='e', size_bytes=1))
+        JobNotes(Entry(ledger, call)).opened(
+            DownloadNote(path=str(tmp_path / f'{PREFIX}{name}{SUFFIX}'), etag='e', size_bytes=1)
+        )
     ledger.close()
-    (tmp_path / 'a.part').write_bytes(b'1')
+    (tmp_path / f'{PREFIX}a{SUFFIX}').write_bytes(b'1')
     assert Journal(path).report() == JournalReport(pending=2, kept=2)
     Journal(path).discard()
 
