@@ -99,6 +99,7 @@ class Entry(Identity):
     def store(self, result: TransferResult) -> None:
         """Write that the transfer is complete, if something follows it."""
         if self.wants_stored and self.can_skip:
+            self.result = result
             self._ledger.stored(self, result)
 
 
@@ -164,14 +165,18 @@ class Ledger:
         said = report_of(self._file.read(offset))
         if said['job'] != f'{entry.hash}.{entry.n}':
             return None
-        if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads, offset):
+        if any(self.index.offset(each) > offset for each in entry.also) or self._is_rewritten(entry.reads):
             return None
         return said
 
-    def _is_rewritten(self, on: int, offset: int) -> bool:
-        """Whether an object that was read was written after that. (It may be deleted: what was read stays as it was.)"""
+    def _is_rewritten(self, on: int) -> bool:
+        """Whether this run has written an object that was read.
+
+        It may be deleted: what was read stays as it was. If an earlier run has written it after the reading, the program may
+        have kept the old object in a copy, which must not be replaced by a copy of the new one.
+        """
         later = self.index.offset(on) if on else 0
-        if later <= offset:
+        if later < self._begin:
             return False
         line = self._file.read(later)
         tail = tail_of(line)

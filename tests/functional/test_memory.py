@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gevent
 import pytest
 
-from tests.support.servers import CHECKOUT, Server
+import s3po
+from s3po.memory import Room
+from tests.support.servers import CHECKOUT, Server, Store
 
 MIB = 1 << 20
 # Base and 500 workers with their connections take about 80 MiB.
@@ -135,3 +139,22 @@ def test_300_downloads_of_10_mib(server: Server, tmp_path: Path) -> None:
     assert not found['errors']
     assert found['done'] == 300
     assert int(str(found['peak_mib'])) < LIMIT_MIB, found
+
+
+def test_waiting_is_not_slow(own_store: Store) -> None:
+    """While a download waits for memory, neither the read timeout nor the minimum speed applies to its connection."""
+    own_store.create_bucket('bucket')
+    config = s3po.TransferConfig(max_memory=2 * MIB, read_timeout_s=0.3)
+    data = os.urandom(7 * MIB)
+    keys = {'access_key_id': 'a', 'secret_access_key': 'b', 'region': 'us-east-1'}
+    with s3po.Connection(endpoint_url=own_store.endpoint_url, config=config, retries=0, **keys) as conn:
+        conn.upload('bucket', 'key', data)
+        with Room(conn.memory_budget()) as room:
+            room.fit(2 * MIB)
+            download = gevent.spawn(conn.download, 'bucket', 'key')
+            gevent.sleep(1.5)
+            assert not download.ready()
+
+        assert download.get(timeout=30) == data
+        assert conn.memory_budget().used_bytes == 0
+    assert len(own_store.log('GetObject')) == 1

@@ -442,3 +442,29 @@ def test_observer(conn: s3po.Connection) -> None:
     of_one = [(event, operation) for event, operation, key in events if key == 'key7']
     assert of_one == [('began', 'upload'), ('began', 'PutObject'), ('ended', 'PutObject'), ('ended', 'upload')]
     assert len(events) == 40
+
+
+@pytest.mark.slow
+def test_stopped_workers(conn: s3po.Connection, own_store: Store) -> None:
+    """cancel() and a timeout_s return in time also if a worker process does not respond. It is killed in the background."""
+    own_store.script({'operation': 'GetObject', 'times': None, 'action': {'delay_s': 60}})
+    with conn.batch(4, processes=2, on_error='collect') as batch:
+        jobs = [batch.download(BUCKET, f'key{number}') for number in range(3)]
+        late = batch.download(BUCKET, 'late', timeout_s=15)
+        while len(own_store.log('GetObject')) < 4:
+            gevent.sleep(0.05)
+        pids = pids_of(batch)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(DeadlineExceeded):
+            late.get()
+        began = time.monotonic()
+        batch.cancel()
+        seconds = time.monotonic() - began
+    left_s = time.monotonic() - began
+
+    assert [type(job.exception) for job in jobs] == [s3po.Cancelled] * 3
+    # 0.2 s for the clean-up, and for the end of the processes; more on a busy machine.
+    assert seconds < 1
+    assert left_s < 3
+    assert have_ended(pids)

@@ -279,20 +279,33 @@ def test_every_change_supersedes(run: Runs, change: Callable[[s3po.Batch], objec
 
 
 def test_sources_of_copies_and_downloads(run: Runs, tmp_path: pathlib.Path) -> None:
-    """A copy or a download is repeated after the same journal has written its source."""
+    """A copy or a download is repeated after the same run has written its source."""
 
-    def submit(batch: s3po.Batch) -> None:
+    def submit(batch: s3po.Batch, data: bytes) -> None:
+        batch.upload(BUCKET, 'key', data)
         batch.copy(BUCKET, 'key', BUCKET, 'copy')
         batch.download_file(BUCKET, 'key', tmp_path / 'target')
 
-    run(lambda batch: batch.upload(BUCKET, 'key', b'one'))
-    run(submit)
-    assert run(submit).report().skipped == 2
-    run(lambda batch: batch.upload(BUCKET, 'key', b'two'))
-    assert run(submit).report().skipped == 0
+    run(lambda batch: submit(batch, b'one'))
+    assert run(lambda batch: submit(batch, b'one')).report().skipped == 3
+    assert run(lambda batch: submit(batch, b'two')).report().skipped == 0
 
     assert run.conn.download(BUCKET, 'copy') == b'two'
     assert (tmp_path / 'target').read_bytes() == b'two'
+
+
+def test_copy_of_the_old_object(run: Runs) -> None:
+    """A copy is not repeated because its source was replaced afterwards: the old object is only in the copy."""
+
+    def submit(batch: s3po.Batch) -> None:
+        batch.copy(BUCKET, 'key', BUCKET, 'old')
+        batch.upload(BUCKET, 'key', b'new')
+
+    run.conn.upload(BUCKET, 'key', b'old')
+    run(submit)
+    assert run(submit).report().skipped == 2
+
+    assert run.conn.download(BUCKET, 'old') == b'old'
 
 
 def test_source_that_is_deleted_afterwards(run: Runs, tmp_path: pathlib.Path) -> None:
