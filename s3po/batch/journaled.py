@@ -232,10 +232,13 @@ class Journaled:
             return perform(call)
         except S3poError as error:
             done = self._forgiven(entry, call, found, error) if entry.is_unsure else None
+            if done is None and entry.is_stored and self._has_no_source(entry, call, error):
+                # A worker process was lost after it had deleted the source.
+                done = Outcome(value=entry.result)
             entry.is_unsure = entry.is_unsure or not is_definite(error)
             if done is None:
                 raise
-            log.info('%s was done by an earlier run: %s', call, error)
+            log.info('%s was done before: %s', call, error)
             return done
 
     def _noted(self, entry: Entry, call: Call) -> Call:
@@ -273,6 +276,12 @@ class Journaled:
             or (operation == 'create_bucket' and isinstance(error, ResponseError) and error.code == 'BucketAlreadyOwnedByYou')
         )
         return Outcome(value=None) if is_done else None
+
+    def _has_no_source(self, entry: Entry, call: Call, error: S3poError) -> bool:
+        """Whether a call failed because its source, which it deletes at its end, does not exist."""
+        if call.operation == 'move':
+            return isinstance(error, NotFound)
+        return self._deletes(entry, call) and isinstance(error, LocalError) and stat_of(str(entry.path)) is None
 
     def _record(self, entry: Entry, error: Exception | None, *, is_cancelled: bool) -> None:
         if entry.is_skipped and error is None:

@@ -99,6 +99,7 @@ class Entry(Identity):
     def store(self, result: TransferResult) -> None:
         """Write that the transfer is complete, if something follows it."""
         if self.wants_stored and self.can_skip:
+            self.result = result
             self._ledger.stored(self, result)
 
 

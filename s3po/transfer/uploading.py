@@ -68,20 +68,7 @@ def upload(
         forget_uploads(notes, attempts, extra)
     if source.may_request:
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
-    if isinstance(source, SizedSource):
-        size_bytes, parts = source.size_bytes, 1
-        if attempts.observer is not None:
-            attempts.sized('PutObject', size_bytes)
-        if size_bytes <= UNCOUNTED_BYTES and size_bytes <= config.multipart_chunksize:
-            stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
-        else:
-            with _opened(room, memory) as opened:
-                stored, parts = _Upload(attempts, config, headers, extra, notes, opened).counted(source)
-    else:
-        with under_way(), Room(memory(), is_callers=source.is_written) as opened:
-            # Reading a stream runs code of the caller.
-            opened.lend()
-            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, notes, opened).stream(source)
+    stored, size_bytes, parts = _send(attempts, source, config, headers, extra, notes, memory, room)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -100,6 +87,36 @@ def upload(
 def _is_in_parts(source: SizedSource | StreamSource, config: TransferConfig) -> bool:
     """Whether an upload has parts that a later run can continue."""
     return isinstance(source, SizedSource) and plan_upload(source.size_bytes, config).is_multipart
+
+
+def _send(
+    attempts: Attempts,
+    source: SizedSource | StreamSource,
+    config: TransferConfig,
+    headers: Headers,
+    extra: Extra,
+    notes: Notes | None,
+    memory: Callable[[], MemoryBudget],
+    room: Room | None,
+) -> tuple[Stored, int, int]:
+    """Send a source. Returns what was stored, its size, and the number of parts."""
+    if not isinstance(source, SizedSource):
+        with under_way(), Room(memory(), is_callers=source.is_written) as opened:
+            # Reading a stream runs code of the caller.
+            opened.lend()
+            return _Upload(attempts, config, headers, extra, notes, opened).stream(source)
+    size_bytes = source.size_bytes
+    if attempts.observer is not None:
+        attempts.sized('PutObject', size_bytes)
+    if size_bytes <= UNCOUNTED_BYTES and size_bytes <= config.multipart_chunksize:
+        return put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id), size_bytes, 1
+    with _opened(room, memory) as opened:
+        sending = _Upload(attempts, config, headers, extra, notes, opened)
+        if size_bytes <= config.multipart_chunksize:
+            # One part at most, so one request, whatever the threshold.
+            return sending.whole(source), size_bytes, 1
+        stored, parts = sending.sized(source)
+        return stored, size_bytes, parts
 
 
 def _opened(room: Room | None, memory: Callable[[], MemoryBudget]) -> contextlib.AbstractContextManager[Room]:
@@ -135,13 +152,6 @@ class _Upload:
             self._room.lend()
         self._room.fit(buffer_bytes(chunk, self._attempts))
         return self._put(chunk)
-
-    def counted(self, source: SizedSource) -> tuple[Stored, int]:
-        """Send a source that counts in the budget of memory. Returns what was stored, and the number of parts."""
-        # One part at most is one request, whatever the threshold.
-        if source.size_bytes <= self._config.multipart_chunksize:
-            return self.whole(source), 1
-        return self.sized(source)
 
     def sized(self, source: SizedSource) -> tuple[Stored, int]:
         """Send a source of known size. Returns what was stored, and the number of parts."""
