@@ -105,10 +105,12 @@ class MemoryBudget:
     # --- for Room
 
     def has_room_for(self, more_bytes: int) -> bool:
+        """Whether these bytes can be taken now."""
         used_bytes = self.used_bytes
         return used_bytes + more_bytes <= self.limit_bytes + self.relief_bytes or used_bytes <= self.stuck_bytes
 
     def give(self, size_bytes: int, stuck_bytes: int) -> None:
+        """Give bytes back, and admit those that wait."""
         self.used_bytes -= size_bytes
         self.stuck_bytes -= stuck_bytes
         self.moves += 1

@@ -335,7 +335,7 @@ def _advice(scope: _Scope) -> str:
     """What was tried, and what the user can do."""
     kind = scope.key[0]
     if kind is CREDENTIALS:
-        return 'They were read again from their source, and one more job failed; give new credentials'
+        return 'They were read again, unless they are fixed arguments, and one more job failed; give new credentials'
     if kind is BUCKET:
         return 'One more job was tried; create the bucket, or correct its name'
     if kind is DISK:

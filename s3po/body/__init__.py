@@ -11,7 +11,8 @@ from s3po.body.keypaths import LocalPaths, local_path
 from s3po.body.sink_kinds import open_sink
 from s3po.body.sinks import UNWAITING_BYTES, Sink
 from s3po.body.source_kinds import open_path, open_source
-from s3po.body.sources import NO_SOURCE, SizedSource, Source, StreamSource
+from s3po.body.sources import NO_SOURCE, SizedSource, Source
+from s3po.body.streams import StreamSource
 from s3po.body.temporary import sweep_stale
 
 __all__ = [

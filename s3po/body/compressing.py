@@ -11,7 +11,8 @@ from typing import Final
 
 from s3po.body.chunks import Chunk
 from s3po.body.coding import new_encoder
-from s3po.body.sources import BytesSource, SizedSource, Source, StreamSource
+from s3po.body.sources import BytesSource, SizedSource, Source
+from s3po.body.streams import StreamSource
 from s3po.config import KIB, MIB
 from s3po.runtime import offload
 

@@ -14,7 +14,8 @@ from typing import Any
 from s3po.body.chunks import read_range
 from s3po.body.local import check_path, close_file, local_errors, printable, refuse_special_file
 from s3po.body.pipes import Pipe
-from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource, StreamSource
+from s3po.body.sources import BytesSource, FileSource, SeekableSource, SizedSource
+from s3po.body.streams import StreamSource
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, LocalError
 from s3po.runtime import patiently

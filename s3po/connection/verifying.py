@@ -31,9 +31,17 @@ class Store(Protocol):
     """The part of a connection that verification uses."""
 
     @property
-    def endpoint_url(self) -> str | None: ...
-    def batch(self, size: int, *, on_error: Any, keep_results: bool) -> Batch: ...
-    def list(self, bucket: str, prefix: str) -> Iterator[ListEntry]: ...
+    def endpoint_url(self) -> str | None:
+        """The URL of the store; None for AWS."""
+        ...
+
+    def batch(self, size: int, *, on_error: Any, keep_results: bool) -> Batch:
+        """A batch that looks up the objects."""
+        ...
+
+    def list(self, bucket: str, prefix: str) -> Iterator[ListEntry]:
+        """The objects below a prefix."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ class Governor(Places):
         throttles: The further limits of buckets whose store refused requests, by name.
         requests: Limits the requests per second; None for no limit.
         bandwidth: Limits the bytes per second, for the HTTP client; None for no limit.
+        urgent: The greenlets that send requests during pauses too; see hurried().
         budget: Limits the retries.
         throttle_timeout_s: TransferConfig.throttle_timeout_s.
         process_mark: The process that created the governor.
@@ -78,6 +79,7 @@ class Governor(Places):
         self._hub = gevent.get_hub()
         self.throttled = 0
         self.throttles: dict[str, Throttle] = {}
+        self.urgent = set[object]()
         self.requests = None if requests is None else Pace(requests)
         self.bandwidth = None if bandwidth is None else Pace(bandwidth)
         self.throttle_timeout_s = throttle_timeout_s
@@ -138,6 +140,19 @@ class Governor(Places):
     def pause(self, bucket: str, seconds: float) -> None:
         """Begin no request to a bucket for some seconds, because its store has requested that."""
         self._limited(bucket).pause(seconds)
+
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Send the requests of the calling greenlet during pauses too, in a `with` block.
+
+        For aborts: a program that ends during a pause would leave its uploads, whose parts are stored and billed.
+        """
+        current = gevent.getcurrent()
+        self.urgent.add(current)
+        try:
+            yield
+        finally:
+            self.urgent.discard(current)
 
     def forget(self, bucket: str, throttle: Throttle) -> None:
         """Limit a bucket no further."""

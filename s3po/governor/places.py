@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import gevent.lock
 
+from s3po.governor.turns import Turns
+
 __all__ = ['Places']
 
 
@@ -17,17 +19,26 @@ class Places:
         width: How many places may be occupied at once.
         free: The free places.
         surplus: The number of places to drop when they are released, because the width shrank while they were occupied.
+        turns: The greenlets that wait for a place.
+        queue: That of `turns`, to save an access.
     """
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.free = gevent.lock.Semaphore(width)
         self.surplus = 0
+        self.turns = Turns()
+        self.queue = self.turns.queue
 
     @property
     def occupied(self) -> int:
         """The number of occupied places."""
         return int(self.width + self.surplus - self.free.counter)
+
+    def wait(self) -> None:
+        """Wait for a place, in order of arrival, and occupy it. Called if none is free, or others wait."""
+        with self.turns.taken():
+            self.free.acquire()
 
     def release(self) -> None:
         """Release an occupied place."""

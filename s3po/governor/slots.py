@@ -6,6 +6,8 @@ import enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
 
+import gevent
+
 from s3po.errors import ConnectTimeout, ReadTimeout, Throttled
 from s3po.governor.throttling import Throttle
 from s3po.runtime import process
@@ -53,7 +55,8 @@ class Slot:
         governor = self._governor
         if governor.process_mark is not process.mark:
             governor.refuse()
-        governor.free.acquire()
+        if governor.queue or not governor.free.acquire(blocking=False):
+            governor.wait()
         if governor.process_mark is not process.mark:
             governor.refuse()
         self.began_at = monotonic()
@@ -107,7 +110,7 @@ class LimitedSlot(Slot):
             throttle = None
         # Before the governor's place: a bucket that has to wait does not hold up the others.
         if throttle is not None:
-            throttle.enter()
+            throttle.enter(is_urgent=gevent.getcurrent() in governor.urgent)
         try:
             super().__enter__()
             try:

@@ -61,15 +61,24 @@ class Throttle:
         """Whether no request is in flight, and none was refused for CALM_S."""
         return not self.places.occupied and self._clock() - max(self._decreased_at, self._paused_until) > CALM_S
 
-    def enter(self) -> None:
-        """Wait for a place, and for the end of a pause."""
-        self.places.free.acquire()
-        try:
-            while (left_s := self._paused_until - self._clock()) > 0:
-                self._sleep(left_s)
-        except BaseException:
-            self.places.release()
-            raise
+    def enter(self, *, is_urgent: bool = False) -> None:
+        """Wait for a place, and for the end of a pause.
+
+        Args:
+            is_urgent: Whether the request is sent during a pause too.
+        """
+        if is_urgent:
+            self.places.free.acquire()
+            return
+        with self.places.turns.taken():
+            while True:
+                while (left_s := self._paused_until - self._clock()) > 0:
+                    self._sleep(left_s)
+                self.places.free.acquire()
+                if self._clock() >= self._paused_until:
+                    return
+                # A pause began meanwhile; urgent requests may use the place.
+                self.places.release()
 
     def pause(self, seconds: float) -> None:
         """Begin no request for some seconds."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import time
 from collections.abc import Callable
 from typing import Final
 
 import gevent
-import gevent.event
+
+from s3po.governor.turns import Turns
 
 __all__ = ['Pace', 'RetryBudget', 'Tokens']
 
@@ -101,22 +101,21 @@ class Pace:
         self.tokens = tokens
         self.least = least
         self._sleep = sleep
-        # One for each waiting greenlet; it is set when the greenlet is the first. (A semaphore is not fair: a greenlet that
-        # comes back could overtake those that wait, and use up its retries during an outage.)
-        self._queue: collections.deque[gevent.event.Event] = collections.deque()
+        # Otherwise, during an outage, greenlets that come back could use up their retries before others.
+        self._turns = Turns()
 
     def __repr__(self) -> str:
         return f'<Pace {self.tokens!r}>'
 
     def take(self, number: float) -> None:
         """Wait until there are tokens, and take some, perhaps more than there are."""
-        if self._queue or self.tokens.left() < self.least:
+        if self._turns.queue or self.tokens.left() < self.least:
             self._wait()
         self.tokens.take(number)
 
     def wait(self) -> None:
         """Wait until there are tokens."""
-        if self._queue or self.tokens.left() < self.least:
+        if self._turns.queue or self.tokens.left() < self.least:
             self._wait()
 
     def charge(self, number: float) -> None:
@@ -125,17 +124,9 @@ class Pace:
 
     def _wait(self) -> None:
         """Wait until the caller is the first, and there are tokens."""
-        queue, turn = self._queue, gevent.event.Event()
-        queue.append(turn)
-        try:
-            if queue[0] is not turn:
-                turn.wait()
+        with self._turns.taken():
             while (missing := self.least - self.tokens.left()) > 0:
                 self._sleep(min(max(missing / self.tokens.per_s, SHORTEST_SLEEP_S), LOOK_S))
-        finally:
-            queue.remove(turn)
-            if queue:
-                queue[0].set()
 
 
 class RetryBudget:

@@ -196,8 +196,13 @@ class OtherStore(Protocol):
     """A Connection, as the destination of a copy to another store."""
 
     @property
-    def endpoint_url(self) -> str | None: ...
-    def perform(self, call: Any) -> Outcome: ...
+    def endpoint_url(self) -> str | None:
+        """The URL of the store; None for AWS."""
+        ...
+
+    def perform(self, call: Any) -> Outcome:
+        """Carry out a call."""
+        ...
 
 
 class CopyOptions(TypedDict, total=False):

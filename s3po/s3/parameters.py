@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from s3po.checksum import is_combinable
 from s3po.errors import ConfigurationError
@@ -26,6 +27,7 @@ __all__ = [
     'check_extra',
     'check_headers',
     'checksum_type',
+    'copy_source_headers',
     'known_extra',
     'known_headers',
     'metadata_headers',
@@ -350,3 +352,13 @@ def _header_value(name: str, text: str) -> str:
     if _CONTROL.search(text):
         raise ConfigurationError(f'extra: the value of {name} has control characters; remove them')
     return text
+
+
+def copy_source_headers(source: tuple[str, str, str | None], if_match: str) -> dict[str, str]:
+    """The headers that name the source of a copy: bucket, key and version id; and the ETag that it must have."""
+    bucket, key, version_id = source
+    # The form for access points: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    name = f'{bucket}/object/{key}' if bucket.startswith('arn:') else f'{bucket}/{key}'
+    named = quote(name, safe='/~') + ('' if version_id is None else f'?versionId={version_id}')
+    check_headers({'x-amz-copy-source': named})
+    return {'x-amz-copy-source': named, 'x-amz-copy-source-if-match': quoted_etag(if_match)}

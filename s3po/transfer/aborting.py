@@ -43,8 +43,9 @@ def abort_upload(attempts: Attempts, upload_id: str, extra: Extra) -> None:
         abort = functools.partial(transport.abort_multipart_upload, bucket, key, upload_id=upload_id, extra=extra)
         look = functools.partial(transport.list_parts, bucket, key, upload_id=upload_id, extra=extra)
         try:
-            attempts.run('AbortMultipartUpload', abort)
-            attempts.run('ListParts', look)
+            with attempts.governor.hurried():
+                attempts.run('AbortMultipartUpload', abort)
+                attempts.run('ListParts', look)
         except NotFound:
             return
     raise S3poError(f'the multipart upload {upload_id} of s3://{bucket}/{key} is still there after {ABORT_ROUNDS} aborts')
@@ -70,7 +71,7 @@ def _abort_once(attempts: Attempts, pending: PendingAbort) -> bool:
     transport, bucket = attempts.transport, attempts.bucket
     key, upload_id, extra = pending.key, pending.upload_id, pending.extra
     try:
-        with attempts.governor.slot(bucket):
+        with attempts.governor.hurried(), attempts.governor.slot(bucket):
             transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
             transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
     except NotFound:

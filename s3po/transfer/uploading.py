@@ -52,8 +52,7 @@ def upload(
         config: The size of the parts, and how many are sent in parallel.
         headers: Headers of the object.
         extra: The caller's further parameters.
-        notes: The journal's notes about the job. With them, an upload in parts continues that of an earlier run, and may stay
-            for the next run after a failure.
+        notes: The journal's notes about the job: an upload in parts continues that of an earlier run.
         memory: Returns the budget that counts parts of streams, and buffers; None for one of its own, by `config`.
         room: The memory of the transfer, if it has some already; the caller closes it.
 
@@ -65,30 +64,11 @@ def upload(
     """
     began = time.monotonic()
     memory = memory or functools.partial(MemoryBudget, config.max_memory)
-    if notes is not None and not (isinstance(source, SizedSource) and plan_upload(source.size_bytes, config).is_multipart):
-        # The upload starts anew.
+    if notes is not None and not _is_in_parts(source, config):
         forget_uploads(notes, attempts, extra)
     if source.may_request:
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
-    if isinstance(source, SizedSource):
-        size_bytes, parts = source.size_bytes, 1
-        if attempts.observer is not None:
-            attempts.sized('PutObject', size_bytes)
-        if size_bytes <= config.multipart_chunksize:
-            # One part at most, so one request, whatever the threshold.
-            if size_bytes <= UNCOUNTED_BYTES:
-                stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
-            else:
-                with _opened(room, memory) as opened:
-                    stored = _Upload(attempts, config, headers, extra, notes, opened).whole(source)
-        else:
-            with _opened(room, memory) as opened:
-                stored, parts = _Upload(attempts, config, headers, extra, notes, opened).sized(source)
-    else:
-        with under_way(), Room(memory(), is_callers=source.is_written) as opened:
-            # Reading a stream runs code of the caller.
-            opened.lend()
-            stored, size_bytes, parts = _Upload(attempts, config, headers, extra, notes, opened).stream(source)
+    stored, size_bytes, parts = _send(attempts, source, config, headers, extra, notes, memory, room)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -102,6 +82,41 @@ def upload(
         seconds=time.monotonic() - began,
         warnings=attempts.warnings,
     )
+
+
+def _is_in_parts(source: SizedSource | StreamSource, config: TransferConfig) -> bool:
+    """Whether an upload has parts that a later run can continue."""
+    return isinstance(source, SizedSource) and plan_upload(source.size_bytes, config).is_multipart
+
+
+def _send(
+    attempts: Attempts,
+    source: SizedSource | StreamSource,
+    config: TransferConfig,
+    headers: Headers,
+    extra: Extra,
+    notes: Notes | None,
+    memory: Callable[[], MemoryBudget],
+    room: Room | None,
+) -> tuple[Stored, int, int]:
+    """Send a source. Returns what was stored, its size, and the number of parts."""
+    if not isinstance(source, SizedSource):
+        with under_way(), Room(memory(), is_callers=source.is_written) as opened:
+            # Reading a stream runs code of the caller.
+            opened.lend()
+            return _Upload(attempts, config, headers, extra, notes, opened).stream(source)
+    size_bytes = source.size_bytes
+    if attempts.observer is not None:
+        attempts.sized('PutObject', size_bytes)
+    if size_bytes <= UNCOUNTED_BYTES and size_bytes <= config.multipart_chunksize:
+        return put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id), size_bytes, 1
+    with _opened(room, memory) as opened:
+        sending = _Upload(attempts, config, headers, extra, notes, opened)
+        if size_bytes <= config.multipart_chunksize:
+            # One part at most, so one request, whatever the threshold.
+            return sending.whole(source), size_bytes, 1
+        stored, parts = sending.sized(source)
+        return stored, size_bytes, parts
 
 
 def _opened(room: Room | None, memory: Callable[[], MemoryBudget]) -> contextlib.AbstractContextManager[Room]:

@@ -227,3 +227,18 @@ def test_rates_of_all_threads(store: Store, connect: Callable[..., s3po.Connecti
     # The first few at once.
     assert time.monotonic() - began > (30 - 4) / 20
     assert len(store.log('PutObject')) == 30
+
+
+def test_abort_during_a_pause(conn: s3po.Connection, store: Store) -> None:
+    """An upload that ends during the store's Retry-After is aborted at once."""
+    refusal = {'status': 503, 'code': 'SlowDown', 'headers': {'Retry-After': '60'}}
+    store.script({'operation': 'UploadPart', 'times': None, 'action': refusal})
+    began = time.monotonic()
+    with pytest.raises(s3po.DeadlineExceeded):
+        conn.upload(BUCKET, 'key', bytes(20 * MIB), timeout_s=2.0)
+    with gevent.Timeout(20):
+        while not store.log('ListParts'):
+            gevent.sleep(0.05)
+
+    assert time.monotonic() - began < 20
+    assert [each['status'] for each in store.log('AbortMultipartUpload')] == [204]

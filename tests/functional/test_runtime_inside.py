@@ -119,8 +119,10 @@ NOTEBOOK = """
         with conn.batch(10, processes=2) as batch:
             for number in range(30):
                 batch.upload('notebook', f'by a process {number}', b'data')
+            batch.wait()
+            pids = [worker.pid for worker in batch._processes._workers]
         assert batch.report().succeeded == 30
-        assert len({worker.pid for worker in batch._processes._workers}) == 2
+        assert len(set(pids)) == 2
         ''',
     ]
     manager, client = start_new_kernel(startup_timeout=30)

@@ -160,3 +160,30 @@ def test_slot_that_is_ended_twice() -> None:
     slot.end()
 
     assert repr(governor) == '<Governor width=1 free=1>'
+
+
+def test_in_order_of_arrival() -> None:
+    """A greenlet that comes back at once does not overtake those that wait."""
+    governor, order = Governor(2), list[int]()
+
+    def go(number: int) -> None:
+        for _ in range(3):
+            with governor.slot('bucket'):
+                order.append(number)
+                gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(go, number) for number in range(6)])
+
+    assert [sorted(order[start : start + 6]) for start in (0, 6, 12)] == [[0, 1, 2, 3, 4, 5]] * 3
+    assert repr(governor) == '<Governor width=2 free=2>'
+
+
+def test_kill_in_the_queue() -> None:
+    """Greenlets that are killed while they wait for a slot hold up no others."""
+    governor = Governor(1)
+    load = Load(governor, 5)
+    gevent.killall(load.greenlets[1:4])
+    load.end()
+
+    assert [greenlet.successful() for greenlet in load.greenlets] == [True] * 5
+    assert (governor.free.counter, len(governor.queue)) == (1, 0)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import s3po
+from s3po.body.kept import PREFIX, SUFFIX
 from s3po.errors import ConfigurationError, LocalError
 from s3po.jobs import Call
 from s3po.jobs.notes import DownloadNote, PartNote, RangeNote, UploadNote
@@ -541,3 +542,37 @@ def test_note_lines_are_not_about_a_destination(path: pathlib.Path) -> None:
     line = line_of('{"note":{}', 'part', Entry(ledger, upload('a')), 0, on=False)
     assert b'"on":""' in line
     ledger.close()
+
+
+def test_discard_of_a_partial_file(path: pathlib.Path, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """discard() removes partial files, without a connection; one that is gone is no error."""
+    caplog.set_level(logging.INFO, 's3po.journal')
+    ledger = Journal(path).open('https://one.test')
+    for name in 'ab':
+        call = Call('download_file', ObjectRef(bucket=BUCKET, key=name), {'path': tmp_path / name})
+        JobNotes(Entry(ledger, call)).opened(
+            DownloadNote(path=str(tmp_path / f'{PREFIX}{name}{SUFFIX}'), etag='e', size_bytes=1)
+        )
+    ledger.close()
+    (tmp_path / f'{PREFIX}a{SUFFIX}').write_bytes(b'1')
+    assert Journal(path).report() == JournalReport(pending=2, kept=2)
+    Journal(path).discard()
+
+    assert not list(tmp_path.iterdir())
+    assert 'aborted 0 uploads, removed 2 partial files' in caplog.text
+
+
+def test_clean_up_on_a_full_disk(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload can be aborted although that cannot be recorded."""
+    ledger = Journal(path).open(None)
+    notes = JobNotes(Entry(ledger, upload('a')))
+    notes.created(UploadNote(upload_id='1', source='s', part_bytes=5))
+    with monkeypatch.context() as patch:
+        full_after(0, patch)
+        with pytest.raises(LocalError):
+            notes.confirmed(PartNote(number=1, size_bytes=5, etag='e', checksum=None))
+        notes.discarded()
+    ledger.close()
+
+    assert not notes.has_kept
+    assert kept(path, upload('a')).upload.upload_id == '1'

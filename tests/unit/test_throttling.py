@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections import Counter
@@ -216,6 +217,27 @@ def test_pause(world: World, load: list[gevent.Greenlet[[], None]]) -> None:
     assert store.counts['done'] > 0
 
 
+def test_urgent_requests_during_a_pause(world: World, load: list[gevent.Greenlet[[], None]]) -> None:
+    """An urgent request is sent during a pause, also if others wait for its end; a later one of the same greenlet is not."""
+    governor, store = Governor(1), Store(world)
+    governor.pause('bucket', 7.0)
+    begin(load, governor, store, 5)
+    done: list[float] = []
+
+    def abort() -> None:
+        for place in (governor.hurried(), contextlib.nullcontext()):
+            with place, governor.slot('bucket'):
+                done.append(world.now)
+
+    load.append(gevent.spawn(abort))
+    world.run(1.0)
+    assert (len(done), store.counts['done']) == (1, 0)
+    world.run(20.0)
+
+    assert len(done) == 2
+    assert governor.urgent == set()
+
+
 def test_kill_during_a_pause(world: World) -> None:
     """A greenlet that is killed while it waits releases its place."""
     governor = Governor(1)
@@ -342,3 +364,21 @@ def test_kill_in_the_queue_for_tokens(world: World) -> None:
     world.run(3.0)
 
     assert gone == [0, 2, 4, 5]
+
+
+def test_places_in_turn(world: World, load: list[gevent.Greenlet[[], None]]) -> None:
+    """All workers of a narrow bucket get their places in turn."""
+    governor, done = Governor(50), Counter[int]()
+    governor.pause('bucket', 0.0)
+
+    def go(number: int) -> None:
+        while True:
+            with governor.slot('bucket'):
+                world.sleep(LATENCY_S)
+                done[number] += 1
+
+    load.extend(gevent.spawn(go, number) for number in range(20))
+    world.run(30.0)
+
+    assert len(done) == 20
+    assert max(done.values()) - min(done.values()) <= 2

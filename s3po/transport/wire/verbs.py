@@ -9,7 +9,6 @@ import http.client
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 from s3po.body import Chunk
 from s3po.errors import ConfigurationError, NetworkError, TransportError
@@ -20,7 +19,7 @@ from s3po.s3.deletions import delete_odd_keys, failures_of
 from s3po.s3.expected import check_match, is_proof, length_of
 from s3po.s3.headers import checksum_header, taken_by
 from s3po.s3.pages import Loop
-from s3po.s3.parameters import check_headers, checksum_type, quoted_etag, serialized_extra
+from s3po.s3.parameters import checksum_type, copy_source_headers, quoted_etag, serialized_extra
 from s3po.s3.status import check_status, moment_of, web_page_hint
 from s3po.s3.xml_characters import has_xml_form
 from s3po.s3.xml_requests import complete_body, delete_body
@@ -149,7 +148,7 @@ class WireTransport:
 
     def copy_object(self, source: Source, bucket: str, key: str, *, if_match: str, headers: Headers, extra: Extra) -> Stored:
         operation = Operation('CopyObject', bucket, key)
-        sent = {**taken_by('CopyObject', headers), **_copy_source(source, if_match)}
+        sent = {**taken_by('CopyObject', headers), **copy_source_headers(source, if_match)}
         if headers:
             sent['x-amz-metadata-directive'] = 'REPLACE'
         response = self._send(operation, 'PUT', headers=sent, extra=extra)
@@ -271,7 +270,7 @@ class WireTransport:
         operation = Operation('UploadPartCopy', bucket, key, part_number)
         query = {'partNumber': str(part_number), 'uploadId': upload_id}
         headers = {
-            **_copy_source(source, if_match),
+            **copy_source_headers(source, if_match),
             'x-amz-copy-source-range': f'bytes={byte_range[0]}-{byte_range[1] - 1}',
         }
         response = self._send(operation, 'PUT', query=query, headers=headers, extra=extra)
@@ -388,15 +387,6 @@ class WireTransport:
             raise operation.named(error) from error
         finally:
             response.close()
-
-
-def _copy_source(source: Source, if_match: str) -> dict[str, str]:
-    bucket, key, version_id = source
-    # The form for access points: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
-    name = f'{bucket}/object/{key}' if bucket.startswith('arn:') else f'{bucket}/{key}'
-    named = quote(name, safe='/~') + ('' if version_id is None else f'?versionId={version_id}')
-    check_headers({'x-amz-copy-source': named})
-    return {'x-amz-copy-source': named, 'x-amz-copy-source-if-match': quoted_etag(if_match)}
 
 
 def _required_etag(operation: Operation, etag: str) -> str:
