@@ -75,6 +75,11 @@ class JournalFile:
         self.close()
 
     @property
+    def store(self) -> str:
+        """The URL of the store that the journal belongs to, or `AWS`."""
+        return self._endpoint or 'AWS'
+
+    @property
     def is_broken(self) -> bool:
         """Whether a record could not be written."""
         return self._error is not None

@@ -52,8 +52,12 @@ class Identity:
 
     __slots__ = ('also', 'call', 'can_skip', 'data_bytes', 'hash', 'on', 'options', 'path', 'reads', 'to_endpoint')
 
-    def __init__(self, call: Call) -> None:
-        """The call must not be one of READING."""
+    def __init__(self, call: Call, store: str = '') -> None:
+        """
+        Args:
+            call: The call, not one of READING.
+            store: The URL of the journal's store: copies with `to` may write to the same one, for instance with other keys.
+        """
         operation, ref, given = call.operation, call.ref, call.options
         self.call = call
         self.also: tuple[int, ...] = ()
@@ -70,7 +74,7 @@ class Identity:
         elif place:
             self.hash = self._downloads(given.get(place), what)
         elif operation in ('copy', 'move'):
-            self.hash = self._copies(given, what)
+            self.hash = self._copies(given, what, store)
         else:
             self.hash = _hash(what)
             self.on = object_hash(ref.bucket, ref.key)
@@ -112,11 +116,11 @@ class Identity:
             self.reads = object_hash(ref.bucket, ref.key)
         return found
 
-    def _copies(self, given: Mapping[str, Any], what: str) -> str:
+    def _copies(self, given: Mapping[str, Any], what: str, store: str) -> str:
         to, ref = given.get('to'), self.call.ref
         endpoint = self.to_endpoint = '' if to is None else to.find_endpoint() or 'AWS'
         bucket, key = given.get('to_bucket'), given.get('to_key')
-        self.on = object_hash(f'{endpoint}\0{bucket}' if endpoint else str(bucket), str(key))
+        self.on = object_hash(str(bucket) if endpoint in ('', store) else f'{endpoint}\0{bucket}', str(key))
         self.can_skip = True
         source = object_hash(ref.bucket, ref.key)
         if self.call.operation == 'move':

@@ -74,7 +74,7 @@ class Entry(Identity):
     )
 
     def __init__(self, ledger: Ledger, call: Call) -> None:
-        super().__init__(call)
+        super().__init__(call, ledger.store)
         self._ledger = ledger
         self.n, self.slot = ledger.index.number(self.on, self.hash)
         self.offset = 0
@@ -108,6 +108,7 @@ class Ledger:
 
     Attributes:
         path: The path of its file.
+        store: The URL of the store, or `AWS`.
         size_bytes: The bytes of the jobs that are done.
         index: The last records.
     """
@@ -120,6 +121,7 @@ class Ledger:
         """
         self._file = file
         self.path = file.path
+        self.store = file.store
         self._fsync = fsync
         self.index = Index()
         # The offsets of the records of calls that were made more than once, by destination and number.

@@ -679,6 +679,33 @@ def test_copy_of_a_new_object_again(run: Runs, monkeypatch: pytest.MonkeyPatch) 
     assert '"to":{"endpoint":"https://other.test","bucket"' in run.path.read_text()
 
 
+@pytest.mark.parametrize('endpoint_url', [None, 'https://s3.test'])
+def test_copy_by_another_connection_to_the_same_store(
+    memory: MemoryTransport, tmp_path: pathlib.Path, endpoint_url: Any
+) -> None:
+    """A later deletion or upload of its destination supersedes it, and it supersedes an earlier one."""
+    conn, to = (s3po.Connection(transport=memory, endpoint_url=endpoint_url) for _ in range(2))
+    conn.upload(BUCKET, 'key', b'data')
+
+    def skips(submit: Callable[[s3po.Batch], object]) -> bool:
+        with conn.batch(1, journal=tmp_path / 'journal') as batch:
+            submit(batch)
+        return batch.report().skipped == 1
+
+    def copy(batch: s3po.Batch) -> object:
+        return batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    def upload(batch: s3po.Batch) -> object:
+        return batch.upload(BUCKET, 'copy', b'other')
+
+    assert [skips(copy), skips(copy)] == [False, True]
+    assert not skips(lambda batch: batch.delete(BUCKET, 'copy'))
+    assert not skips(copy)
+    assert conn.download(BUCKET, 'copy') == b'data'
+    assert [skips(upload), skips(copy), skips(upload)] == [False, False, False]
+    assert conn.download(BUCKET, 'copy') == b'other'
+
+
 def fails_after_parts(run: Runs, parts: int, error: Exception) -> None:
     """Let each UploadPart fail from this one on."""
 
