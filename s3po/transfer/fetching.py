@@ -15,6 +15,7 @@ from s3po.errors import NetworkError, SourceChanged, TransportError
 from s3po.governor import Slot
 from s3po.memory import UNCOUNTED_BYTES
 from s3po.plan import Plan, plan_download
+from s3po.retry import is_retryable
 from s3po.s3 import Answer
 from s3po.s3.expected import is_strong
 from s3po.transfer.integrity import Check, check_for
@@ -211,13 +212,17 @@ def check_size(download: ObjectDownload, size_bytes: int) -> None:
 
     Raises:
         NetworkError: They differ: a proxy may decompress objects that are stored compressed.
+        TransportError: The HEAD failed, and may succeed later.
     """
     attempts = download.attempts
     try:
         info = attempts.transport.head_object(
             attempts.bucket, attempts.key, version_id=download.version_id, extra=download.extra
         )
-    except TransportError:
+    except TransportError as error:
+        if is_retryable(error):
+            # A dropped connection is no refusal: the attempt is repeated, with its HEAD.
+            raise
         # A download does not need permission for a HEAD, and a store that refuses one proves nothing.
         return
     if info.size_bytes not in (-1, size_bytes):

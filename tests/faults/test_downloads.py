@@ -396,10 +396,27 @@ def test_unpacked_on_the_way(conn: s3po.Connection, store: Store, target: Path) 
     """A proxy that decompresses sends no length: the error names the missing header, and the old file is unchanged."""
     data = b'x' * 1000
     conn.upload(BUCKET, 'key', gzip.compress(data), headers={'Content-Encoding': 'gzip'})
-    head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\n\r\n'
+    head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
     store.script(once(None, raw=f'{head}3e8\r\n{data.decode()}\r\n0\r\n\r\n'))
 
     with pytest.raises(DownloadError, match='no Content-Length'):
         conn.download(BUCKET, 'key', target)
+
+    assert is_old(target)
+
+
+@pytest.mark.fault('F50')
+@pytest.mark.parametrize('status', [500, 503])
+def test_unpacked_on_the_way_and_no_head(conn: s3po.Connection, store: Store, target: Path, status: int) -> None:
+    """A HEAD that fails for the moment proves nothing: the download is repeated until one answers."""
+    conn.upload(BUCKET, 'key', gzip.compress(b'x' * 1000), headers={'Content-Encoding': 'gzip'})
+    head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
+    store.script(
+        once(None, raw=f'{head}3e8\r\n{"x" * 1000}\r\n0\r\n\r\n'),
+        {'operation': 'HeadObject', 'times': 1, 'action': {'status': status}},
+    )
+
+    with pytest.raises(DownloadError, match='no Content-Length'):
+        conn.download(BUCKET, 'key', target, retries=1)
 
     assert is_old(target)
