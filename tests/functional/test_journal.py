@@ -23,7 +23,9 @@ CONFIG = s3po.TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 
 LIMIT_S = 60
 
 PROGRAM = """
-import logging, pathlib, sys, s3po
+import logging, pathlib, signal, sys, s3po
+# A shell's background job ignores SIGINT, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 logging.basicConfig(level=logging.WARNING)
 endpoint_url, journal, source, doing = sys.argv[1:]
 conn = s3po.Connection(access_key_id='key', secret_access_key='secret', endpoint_url=endpoint_url, region='us-east-1',

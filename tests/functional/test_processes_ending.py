@@ -27,10 +27,14 @@ pytestmark = pytest.mark.slow
 LIMIT_S = 60.0
 
 # Without a `__main__` guard: it must not be run by the worker processes too.
+# A shell's background job ignores SIGINT, and so do its children.
 PRELUDE = """
     import os
+    import signal
     import sys
     import time
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     print('started', os.getpid(), flush=True)
     import s3po
