@@ -109,13 +109,6 @@ class TransferConfig:
     requests_per_s: float | None = None
     bandwidth_bytes_per_s: float | None = None
 
-    def __setstate__(self, state: Sequence[object]) -> None:
-        """Restore a pickle, also one of an earlier version, which has fewer fields."""
-        fields = dataclasses.fields(self)
-        added = (each.default for each in fields[len(state) :])
-        for each, value in zip(fields, itertools.chain(state, added), strict=True):
-            object.__setattr__(self, each.name, value)
-
     def __post_init__(self) -> None:
         _check_range('multipart_threshold', self.multipart_threshold, 0, MAX_PUT_BYTES)
         _check_range('multipart_copy_threshold', self.multipart_copy_threshold, 0, MAX_PUT_BYTES)
@@ -149,6 +142,18 @@ def check_memory(value: object) -> None:
         ConfigurationError: It is not a number of bytes, or less than a MiB.
     """
     _check_range('max_memory', value, LEAST_MEMORY_BYTES, None, hint=' (it is in bytes)')
+
+
+def _restore(config: TransferConfig, state: Sequence[object]) -> None:
+    """Restore a pickle, also one of an earlier version, which has fewer fields."""
+    fields = dataclasses.fields(config)
+    added = (each.default for each in fields[len(state) :])
+    for each, value in zip(fields, itertools.chain(state, added), strict=True):
+        object.__setattr__(config, each.name, value)
+
+
+# Set here: a dataclass with slots replaces a method of this name in Python 3.11.2.
+setattr(TransferConfig, '__setstate__', _restore)  # noqa: B010  (mypy refuses the assignment)
 
 
 def _check_range(name: str, value: object, lowest: int, highest: int | None, *, hint: str = '') -> None:

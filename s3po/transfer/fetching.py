@@ -14,6 +14,7 @@ from typing import Final
 from s3po.errors import NetworkError, SourceChanged, TransportError
 from s3po.governor import Slot
 from s3po.memory import UNCOUNTED_BYTES
+from s3po.model import ObjectInfo
 from s3po.plan import Plan, plan_download
 from s3po.retry import is_retryable
 from s3po.s3 import Answer
@@ -214,11 +215,8 @@ def check_size(download: ObjectDownload, size_bytes: int) -> None:
         NetworkError: They differ: a proxy may decompress objects that are stored compressed.
         TransportError: The HEAD failed, and may succeed later.
     """
-    attempts = download.attempts
     try:
-        info = attempts.transport.head_object(
-            attempts.bucket, attempts.key, version_id=download.version_id, extra=download.extra
-        )
+        info = _head(download)
     except TransportError as error:
         if is_retryable(error):
             # A dropped connection is no refusal: the attempt is repeated, with its HEAD.
@@ -230,3 +228,17 @@ def check_size(download: ObjectDownload, size_bytes: int) -> None:
             f'{download}: the response has no Content-Length, and its {size_bytes:,} bytes are not the {info.size_bytes:,} of '
             'a HEAD; does a proxy decompress or change the data?'
         )
+
+
+def _head(download: ObjectDownload) -> ObjectInfo:
+    """Send a HEAD. If it fails for the moment, it is sent once more: the connection may have been closed meanwhile."""
+    attempts = download.attempts
+    head = functools.partial(
+        attempts.transport.head_object, attempts.bucket, attempts.key, version_id=download.version_id, extra=download.extra
+    )
+    try:
+        return head()
+    except TransportError as error:
+        if not is_retryable(error):
+            raise
+    return head()

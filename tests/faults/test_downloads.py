@@ -413,7 +413,7 @@ def test_unpacked_on_the_way_and_no_head(conn: s3po.Connection, store: Store, ta
     head = 'HTTP/1.1 200 OK\r\nETag: "abc"\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
     store.script(
         once(None, raw=f'{head}3e8\r\n{"x" * 1000}\r\n0\r\n\r\n'),
-        {'operation': 'HeadObject', 'times': 1, 'action': {'status': status}},
+        {'operation': 'HeadObject', 'times': 2, 'action': {'status': status}},
     )
 
     with pytest.raises(DownloadError, match='no Content-Length'):

@@ -326,7 +326,8 @@ def test_limit_of_the_file_size(store: Store, conn: s3po.Connection, tmp_path: p
     (tmp_path / 'target').write_bytes(b'precious')
     said = run_command([sys.executable, 'script.py'], {'ENDPOINT': store.endpoint_url, 'SECRET': SECRET_ACCESS_KEY}, tmp_path)
 
-    assert 'cannot write target: File too large; the file system, or the limit of this process (ulimit -f)' in said.out
+    target = tmp_path / 'target'
+    assert f'cannot write {target}: File too large; the file system, or the limit of this process (ulimit -f)' in said.out
     assert sorted(os.listdir(tmp_path)) == ['script.py', 'target']
     assert (tmp_path / 'target').read_bytes() == b'precious'
 

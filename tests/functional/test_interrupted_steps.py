@@ -146,6 +146,7 @@ def test_every_step(store: Store, authority: Authority, tmp_path: Path, first: i
     steps = {'FIRST': str(first), 'STEPS': '23' if work is WORK else '31'}
     program = run(PROGRAM, work, LOOP, **steps, COVERAGE_PROCESS_START='', PYTHONPATH=str(CHECKOUT))
 
-    [line] = program.out.splitlines()
+    *wrong, line = program.out.splitlines()
+    assert wrong == []
     assert line.startswith('steps ')
     assert int(line.split()[1]) > 500

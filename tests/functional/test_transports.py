@@ -162,9 +162,12 @@ LOST: list[dict[str, Any]] = [{'reset': True}, {'close': True}]
 
 @pytest.mark.parametrize(('action', 'error', 'text'), SPOILT)
 def test_download_is_tried_again(
-    conn: s3po.Connection, store: Store, kind: Kind, action: dict[str, Any], error: type[Exception], text: str
+    connect: Connect, store: Store, kind: Kind, action: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     """A failed download is retried; if it always fails, the DownloadError has the number of attempts and the last error."""
+    # Otherwise refusals because of the load are repeated for 900 s, here without waits.
+    conn = connect(store.endpoint_url, config=s3po.TransferConfig(throttle_timeout_s=0))
+    store.create_bucket(BUCKET)
     conn.upload(BUCKET, 'key', b'0123456789')
     # The first request of each download uses the connection that was used last.
     resent = int(kind.resends and action in LOST)
