@@ -320,9 +320,21 @@ class Batch(Mapped):
                 self.home.check()
             return
         try:
-            if error is None or isinstance(error, Exception):
-                self._wait_at_end(error)
-            else:
+            # Not in a method of its own: Ctrl-C at its beginning, before its `try`, would leave jobs behind.
+            try:
+                if error is None:
+                    self.wait()
+                elif isinstance(error, Exception):
+                    self._stopping.stop(Cancelled(f'the body of the batch raised {type(error).__name__}'))
+                    self._counting.is_idle.wait()
+            except BaseException as interruption:
+                # Ctrl-C or a kill: raised again after the transfers were interrupted and have cleaned up.
+                self._stopping.interrupt(interruption)
+                self._counting.unread.clear()
+                if error is None:
+                    self._log_rest(interruption)
+                raise
+            if error is not None and not isinstance(error, Exception):
                 # A further exception, such as a second Ctrl-C, is raised at once.
                 self._stopping.interrupt(error)
         finally:
@@ -422,22 +434,6 @@ class Batch(Mapped):
         return self._counting.unread.message(self.pending, self._counting.submitted) if self.home.is_own_process() else ''
 
     # --- private
-
-    def _wait_at_end(self, error: Exception | None) -> None:
-        """Wait for all jobs or, after an exception in the block, for those that have begun."""
-        try:
-            if error is None:
-                self.wait()
-            else:
-                self._stopping.stop(Cancelled(f'the body of the batch raised {type(error).__name__}'))
-                self._counting.is_idle.wait()
-        except BaseException as interruption:
-            # Ctrl-C or a kill: raised again after the transfers were interrupted and have cleaned up.
-            self._stopping.interrupt(interruption)
-            self._counting.unread.clear()
-            if error is None:
-                self._log_rest(interruption)
-            raise
 
     def _process_pool(self) -> ProcessPool:
         limits = self._limits
