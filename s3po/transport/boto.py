@@ -226,7 +226,8 @@ class BotoTransport:
     def list_parts(self, bucket: str, key: str, *, upload_id: str, after: int = 0, extra: Extra) -> Sequence[CompletedPart]:
         marker = {'PartNumberMarker': after} if after else {}
         response = self._call('ListParts', {**_upload_parameters(bucket, key, upload_id), **marker}, extra)
-        return [responses.part_of(part) for part in response.get('Parts', ())]
+        # rclone ignores the marker.
+        return [responses.part_of(part) for part in response.get('Parts', ()) if part['PartNumber'] > after]
 
     def list_multipart_uploads(self, bucket: str, *, prefix: str = '', extra: Extra) -> Sequence[ListedUpload]:
         found: list[ListedUpload] = []

@@ -316,7 +316,8 @@ class WireTransport:
         operation = Operation('ListParts', bucket, key)
         query = {'uploadId': upload_id, **({'part-number-marker': str(after)} if after else {})}
         response = self._send(operation, 'GET', query=query, extra=extra)
-        return self._document(operation, response, xml.parts_of)
+        # rclone ignores the marker.
+        return [part for part in self._document(operation, response, xml.parts_of) if part.number > after]
 
     # --- what they have in common
 
