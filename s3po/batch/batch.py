@@ -473,7 +473,7 @@ class Batch(Mapped):
         self._stopping.settle(error)
 
     def _log_rest(self, error: BaseException) -> None:
-        """Log what an exception of the block leaves undone: no BatchError tells."""
+        """Log what an exception of the block leaves undone: no BatchError is raised."""
         report = self._counting.report(self._runner.size_bytes, self._runner.retries)
         if report.succeeded < report.submitted:
             log.warning('a batch was ended by %s: %s', type(error).__name__, report)

@@ -233,7 +233,7 @@ class Breaker:
             if scope.key[0] is CREDENTIALS and scope.state is _State.PAUSED:
                 with gevent.Timeout(REMEDY_S, TimeoutError(f'the credentials were not read within {REMEDY_S:.0f} s')):
                     self._renew_credentials()
-        except Exception as error:  # noqa: BLE001  (the caller's source of keys may raise anything; the probe tells)
+        except Exception as error:  # noqa: BLE001  (the caller's source of keys may raise anything; the probe decides)
             log.warning('%s: reading them again has failed: %s', scope.name, error)
         finally:
             if scope.state is _State.PAUSED:

@@ -1,6 +1,6 @@
 """The width of one bucket whose store refuses requests: additive increase, multiplicative decrease.
 
-A store allows some number of requests in flight, which nobody knows and which changes. Each refusal (SlowDown, 503, 429) and
+A store allows some number of requests in flight. The number is not known, and changes. Each refusal (SlowDown, 503, 429) and
 each time-out makes the width 0.7 times what it was, at most once per round trip: only a request that began after the last
 decrease says something about the present width. If all places are occupied, each success adds to the width: one place per round
 trip, or 5 % of a width above 20. So the width goes back and forth between 0.7 times the store's limit and the limit.

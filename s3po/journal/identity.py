@@ -98,7 +98,7 @@ class Identity:
                 return _hash(f'{what}path\0{path}')
             source = _data_of(source)
         if source is None:
-            # A stream always runs again. Nothing tells two of them apart.
+            # A stream always runs again: two streams cannot be distinguished.
             self.can_skip = False
             return _hash(f'{what}stream')
         self.can_skip = True

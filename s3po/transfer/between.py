@@ -194,7 +194,7 @@ class _Copy:
         are_md5 = has_md5_form(info.etag) and has_md5_form(result.etag) and not is_encrypted(info)
         if source.is_compared or not are_md5 or info.etag == result.etag:
             return
-        # Only a HEAD tells whether the copy is encrypted, so that its ETag is no MD5.
+        # Only a HEAD shows whether the copy is encrypted, so that its ETag is no MD5.
         copy = self._look(result)
         if copy is not None and copy.etag == result.etag and not is_encrypted(copy):
             raise Differs(Mismatch(f'{doing}: the copy has the ETag {result.etag}, but its source has {info.etag}'))

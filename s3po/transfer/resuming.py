@@ -189,7 +189,7 @@ def forget_uploads(notes: Notes, attempts: Attempts, extra: Extra) -> None:
 def abort_orphans(attempts: Attempts, since: float, extra: Extra) -> bool:
     """Abort the uploads of exactly this key that began after the intent. Returns False if the store refuses that.
 
-    The store's clock tells their age, and this machine's the time since the intent, so the clocks need not agree. An upload of
+    Their age is by the store's clock, the time since the intent by this machine's, so the clocks need not agree. An upload of
     another program that began within ALLOWANCE_S before the intent, or after it, counts as one of them.
     """
     transport, bucket, key = attempts.transport, attempts.bucket, attempts.key
