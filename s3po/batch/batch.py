@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, Unpack, overload
 
 from s3po.batch.anchoring import anchored
 from s3po.batch.breaker import Breaker
@@ -17,7 +17,7 @@ from s3po.batch.home import Home
 from s3po.batch.job import Callback, Errback, Job, not_callable
 from s3po.batch.journaled import Journaled, opened
 from s3po.batch.last_turns import LastTurns
-from s3po.batch.limits import BatchLimits, OnError, Performer, check_grace, check_wait
+from s3po.batch.limits import BatchOptions, Performer, check_grace, check_wait, limits_of
 from s3po.batch.mapping import Mapped
 from s3po.batch.memory import KeptValues
 from s3po.batch.processes import ProcessPool
@@ -36,11 +36,10 @@ from s3po.errors import (
     S3poError,
 )
 from s3po.jobs import Call
-from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
-from s3po.progress import Meter, check_progress
+from s3po.progress import Meter
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -75,58 +74,23 @@ class Batch(Mapped):
     - verify: it makes a batch of its own.
     """
 
-    def __init__(
-        self,
-        connection: Performer,
-        size: int,
-        *,
-        on_error: OnError = 'raise',
-        keep_results: bool = True,
-        timeout_s: float | None = None,
-        job_timeout_s: float | None = None,
-        max_failures: int | None = None,
-        journal: str | os.PathLike[str] | Journal | None = None,
-        verify_skipped: bool = False,
-        replay_callbacks: bool = False,
-        fsync: bool = False,
-        max_memory: int | None = None,
-        processes: int = 1,
-        progress: ProgressOption = None,
-        receipts: bool = False,
-        grace_s: float = 0.0,
-    ) -> None:
-        limits = BatchLimits(
-            size=size,
-            on_error=on_error,
-            timeout_s=timeout_s,
-            job_timeout_s=job_timeout_s,
-            max_failures=max_failures,
-            journal=journal,
-            verify_skipped=verify_skipped,
-            replay_callbacks=replay_callbacks,
-            fsync=fsync,
-            max_memory=max_memory,
-            processes=processes,
-            receipts=receipts,
-            grace_s=grace_s,
-        )
-        size = affordable(size)
-        self._limits = dataclasses.replace(limits, size=size)
+    def __init__(self, connection: Performer, size: int, **options: Unpack[BatchOptions]) -> None:
+        limits = limits_of(size, options)
+        self._limits = limits = dataclasses.replace(limits, size=affordable(limits.size))
         self._connection = connection
         self.home = Home()
-        recorded = Receipts(connection) if receipts else None
-        check_progress(progress)
-        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
-        self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
-        memory = None if max_memory is None else MemoryBudget(max_memory)
-        kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
-        self._processes = self._process_pool() if processes > 1 else None
-        self._journaled = None if journal is None else self._open_journal(journal)
+        recorded = Receipts(connection) if limits.receipts else None
+        self._progress = BatchProgress(Meter(limits.progress, connection.width)) if limits.progress else None
+        self._counting = Counting(connection, self._trip, self._progress, keep_results=limits.keep_results, receipts=recorded)
+        memory = None if limits.max_memory is None else MemoryBudget(limits.max_memory)
+        kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if limits.keep_results else None
+        self._processes = self._process_pool() if limits.processes > 1 else None
+        self._journaled = None if limits.journal is None else self._open_journal(limits.journal)
         end = self._counting.end if self._journaled is None else self._journaled.end
         around = (recorded, self._progress, self._journaled, self._processes)
         layers: list[Layer] = [layer for layer in around if layer is not None]
-        self._runner = Runner(connection, end, job_timeout_s, memory, kept, layers)
-        self._workers = WorkerPool(size, self._runner.run, self._settle)
+        self._runner = Runner(connection, end, limits.job_timeout_s, memory, kept, layers)
+        self._workers = WorkerPool(limits.size, self._runner.run, self._settle)
         self._last_turns = LastTurns(self.home, self._workers, self._trip)
         self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
         self._breaker = Breaker(
@@ -141,7 +105,7 @@ class Batch(Mapped):
         self._is_closed = False
         self._request_load = (self._processes or connection).request_load()
         self._throttled_before = self._request_load().throttled
-        connection.demand_requests(size)
+        connection.demand_requests(limits.size)
         watch(self)
 
     def __dir__(self) -> list[str]:
