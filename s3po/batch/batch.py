@@ -25,16 +25,11 @@ from s3po.batch.progressing import BatchProgress
 from s3po.batch.receipts import Receipts
 from s3po.batch.report import BatchReport
 from s3po.batch.running import Layer, Runner
-from s3po.batch.stopping import Stopping
+from s3po.batch.stopping import Stopping, once_more
 from s3po.batch.unread import warn, watch
 from s3po.batch.workers import WorkerPool
 from s3po.checks import public_names
-from s3po.errors import (
-    BreakerOpen,
-    Cancelled,
-    ConfigurationError,
-    S3poError,
-)
+from s3po.errors import Cancelled, ConfigurationError, S3poError
 from s3po.jobs import Call
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
@@ -49,7 +44,7 @@ log = logging.getLogger(__name__)
 # The value of a job.
 T = TypeVar('T')
 # Methods that are called only by Calls and Job.
-INTERNAL: Final = frozenset({'submit', 'cancel_job', 'make_room', 'stopped_by', 'submit_refused'})
+INTERNAL: Final = frozenset({'submit', 'cancel_job', 'make_room', 'submit_refused'})
 # The functions that call those of the program.
 CALLERS: Final = frozenset({Runner.call_back.__code__, Meter.call.__code__})
 
@@ -86,17 +81,16 @@ class Batch(Mapped):
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if limits.keep_results else None
         self._processes = self._process_pool() if limits.processes > 1 else None
         self._journaled = None if limits.journal is None else self._open_journal(limits.journal)
-        end = self._counting.end if self._journaled is None else self._journaled.end
+        end = self._end = self._counting.end if self._journaled is None else self._journaled.end
         around = (recorded, self._progress, self._journaled, self._processes)
         layers: list[Layer] = [layer for layer in around if layer is not None]
         self._runner = Runner(connection, end, limits.job_timeout_s, memory, kept, layers)
         self._workers = WorkerPool(limits.size, self._runner.run, self._settle)
         self._last_turns = LastTurns(self.home, self._workers, self._trip)
-        self._stopping = Stopping(self.home, self._counting, self._workers, self._last_turns, limits)
+        self._stopping = Stopping(self.home, self._counting, end, self._workers, self._last_turns, limits)
         self._breaker = Breaker(
             self._workers,
             renew_credentials=(self._processes or connection).renew_credentials,
-            end=self._stopping.end_unstarted,
             stop=self._stopping.stop,
             watch=self._runner.watch,
         )
@@ -332,10 +326,13 @@ class Batch(Mapped):
         is_silent = self._connection.silent if silent is None else silent
         job = Job(self, anchored(call), callback, errback, is_silent, refusal)
         has_room = self._workers.wait_for_room()
-        if self._stopping.refusal is not None:
+        stopped = self._stopping.refusal
+        if stopped is None and self._runner.breaker is not None:
+            stopped = self._breaker.refuses(job)
+        if stopped is not None:
             if has_room:
                 self._workers.give_back_room()
-            raise self._stopping.refused()
+            raise once_more(stopped)
         if self._journaled is not None:
             self._journaled.enter(job)
         try:
@@ -353,17 +350,14 @@ class Batch(Mapped):
             self._workers.give_back_room()
         self._check_open()
 
-    def submit_refused(self, call: Call, *, silent: bool | None) -> None:
-        """Count a call as not started if the batch has stopped."""
-        if self._stopping.refusal is not None and not self._is_closed and self.home.is_here():
-            job: Job = Job(self, call, None, None, self._connection.silent if silent is None else silent)
+    def submit_refused(self, call: Call, errback: Errback | None, *, silent: bool | None) -> None:
+        """Count a call that submit() has refused as not started."""
+        job: Job = Job(self, call, None, errback, self._connection.silent if silent is None else silent)
+        stopped = self._stopping.refusal or self._breaker.refusal(job)
+        if stopped is not None and not self._is_closed and self.home.is_here():
             self._counting.add(job)
             self.mapped += 1
-            self._stopping.end_unstarted(job, self._stopping.refusal)
-
-    def stopped_by(self, job: Job) -> BreakerOpen | None:
-        """Why the bucket, or another scope, of a job was stopped."""
-        return None if self._runner.breaker is None else self._breaker.refusal(job)
+            self._stopping.end_unstarted(job, stopped)
 
     def cancel_job(self, job: Job) -> bool:
         """Cancel a job, for Job.cancel()."""
@@ -374,9 +368,14 @@ class Batch(Mapped):
         reason = Cancelled(f'{job.operation} {job.ref} was cancelled')
         if any(running is job for running in self._workers.running()):
             return self._workers.interrupt(job, reason)
-        self._workers.aside.pop(job, None)
         self._last_turns.forget(job)
-        self._counting.end(job, None, reason, is_cancelled=True)
+        if job.errback is not None:
+            # A worker calls it.
+            job.refusal = reason
+            self._workers.bring_back(job)
+            return True
+        self._workers.aside.pop(job, None)
+        self._end(job, None, reason, is_cancelled=True)
         self._breaker.left(job)
         return True
 
@@ -444,7 +443,7 @@ class Batch(Mapped):
 
     def _check_open(self) -> None:
         if self._stopping.refusal is not None:
-            raise self._stopping.refused()
+            raise once_more(self._stopping.refusal)
         if self._is_closed:
             raise ConfigurationError('the batch is closed; make a new one with conn.batch()')
         self.home.check()

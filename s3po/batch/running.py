@@ -96,11 +96,11 @@ class Runner:
                 if self.breaker is not None and not self.breaker.admits(job):
                     worker.is_interruptible = False
                     return
+                if job.refusal is not None:
+                    raise self._refused(job)
                 if job.turns:
                     self._last_turns.forget(job)
                 job.turns += 1
-                if job.refusal is not None:
-                    raise job.refusal
                 if self._observer is not None and job.turns == 1:
                     report(self._observer.began, activity_of(job))
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
@@ -112,8 +112,9 @@ class Runner:
             except BaseException as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
+                is_own = error is worker.interruption
                 self._interrupted(job, error, worker)
-                if error is not worker.interruption and _must_go_on(error):
+                if not is_own and _must_go_on(error):
                     raise
             else:
                 if self._process is not process.mark:
@@ -151,7 +152,9 @@ class Runner:
     def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
         """End a job whose transfer was ended by an exception that is no Exception, such as a kill."""
         if isinstance(error, Interruption) and error is worker.interruption:
-            self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
+            # The errback may be interrupted too.
+            worker.interruption = None
+            self._stop(job, error.reason, worker)
         elif isinstance(error, KeyboardInterrupt | SystemExit):
             self._end(job, None, _foreign_end(job, error))
         else:
@@ -163,6 +166,9 @@ class Runner:
             leave_child(error)
 
     def _fail(self, job: Job, error: Exception, worker: Worker) -> None:
+        if job.refusal is not None:
+            self._stop(job, error, worker)
+            return
         if isinstance(error, TransferError):
             self.retries += error.attempts - 1
         self._breaker.failed(job, error)
@@ -170,14 +176,38 @@ class Runner:
             return
         if job.errback is None:
             self._end(job, None, error)
-            return
-        job.is_read = True
-        self.call_back(job, worker, job.errback, error, error)
+        else:
+            self.call_back(job, worker, job.errback, error, error)
+
+    def _refused(self, job: Job) -> Exception:
+        """The error of a job that is not carried out."""
+        assert job.refusal is not None
+        if job.has_mistake:
+            job.turns += 1
+            if self._observer is not None:
+                report(self._observer.began, activity_of(job))
+        return self._last_turns.forget(job) or job.refusal
+
+    def _stop(self, job: Job, error: Exception, worker: Worker) -> None:
+        """End a job that the batch has stopped, or never carries out; with its errback, if there is time for that."""
+        is_cancelled = isinstance(error, Cancelled)
+        if job.errback is None or worker.pool.is_hurried:
+            self._end(job, None, error, is_cancelled=is_cancelled)
+        else:
+            self.call_back(job, worker, job.errback, error, error, is_cancelled=is_cancelled)
 
     def call_back(
-        self, job: Job, worker: Worker, function: Callback | Errback, argument: Any, failure: Exception | None
+        self,
+        job: Job,
+        worker: Worker,
+        function: Callback | Errback,
+        argument: Any,
+        failure: Exception | None,
+        *,
+        is_cancelled: bool = False,
     ) -> None:
         """Call a callback or errback, and end the job with its result, its error, or the failure that the errback got."""
+        job.is_read = failure is not None
         try:
             value = function(argument)
         except Exception as error:
@@ -186,7 +216,7 @@ class Runner:
         except BaseException as error:
             self._stay_in_parent(error)
             if error is worker.interruption:
-                is_cancelled = failure is None and isinstance(error.reason, Cancelled)
+                is_cancelled = is_cancelled or (failure is None and isinstance(error.reason, Cancelled))
                 self._end(job, None, failure or _interrupted_callback(job, error.reason), is_cancelled=is_cancelled)
                 return
             self._end(job, None, _callback_error(job, error, failure))
@@ -195,7 +225,7 @@ class Runner:
         else:
             if self._process is not process.mark:
                 leave_child()
-            self._end(job, None if failure else value, failure)
+            self._end(job, None if failure else value, failure, is_cancelled=is_cancelled)
 
 
 def activity_of(job: Job) -> Activity:
