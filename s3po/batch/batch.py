@@ -40,7 +40,7 @@ from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
-from s3po.progress import Meter, check_progress
+from s3po.progress import Meter, check_progress, is_wanted
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -116,7 +116,7 @@ class Batch(Mapped):
         self.home = Home()
         recorded = Receipts(connection) if receipts else None
         check_progress(progress)
-        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._progress = BatchProgress(Meter(progress, connection.width)) if is_wanted(progress) else None
         self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
