@@ -15,7 +15,7 @@ from s3po.jobs.options import Copy
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.s3 import Extra
 from s3po.s3.expected import version_to_read
-from s3po.transfer import Description, ObjectDownload, check_copy, copy_between, copy_object, source_tags
+from s3po.transfer import Attempts, Description, ObjectDownload, check_copy, copy_between, copy_object, source_tags
 
 __all__ = ['Copies']
 
@@ -111,7 +111,7 @@ class Copies:
         )
         if (is_move or result.parts > 1) and not _has_customer_key(sent):
             try:
-                _compare_with(operations, info, result, extra, retries)
+                _compare_with(operations.attempts(to_bucket, to_key, retries), info, result, extra)
             except AccessDenied:
                 # A copy may be forbidden to be read. Before the source is deleted, it must be compared.
                 if is_move:
@@ -148,6 +148,7 @@ class Copies:
             extra={**operations.extra(None), **self._reading(given)},
         )
         attempts = to.attempts(options['to_bucket'], options['to_key'], retries, UploadError, options.get('observer'))
+        attempts.is_of_other_store = True
         with to.widened():
             return copy_between(
                 download,
@@ -161,17 +162,17 @@ class Copies:
 
     def _verify(self, source: ObjectInfo, result: TransferResult, options: Copy, to: Operations) -> None:
         """Compare the copy in the other store with its source, before that is deleted."""
-        _compare_with(to, source, result, to.extra(options.get('extra'), *UPLOADS, *COPIES), options.get('retries'))
+        extra = to.extra(options.get('extra'), *UPLOADS, *COPIES)
+        attempts = to.attempts(result.bucket, result.key, options.get('retries'))
+        attempts.is_of_other_store = True
+        _compare_with(attempts, source, result, extra)
 
 
-def _compare_with(
-    operations: Operations, source: ObjectInfo, result: TransferResult, extra: Extra, retries: int | None
-) -> None:
+def _compare_with(attempts: Attempts, source: ObjectInfo, result: TransferResult, extra: Extra) -> None:
     """Compare a copy with its source, by a HEAD of the copy."""
     copy = ObjectRef(bucket=result.bucket, key=result.key, version_id=version_to_read(result.version_id))
     # The conditions were for the object before the copy.
     reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
-    attempts = operations.attempts(copy.bucket, copy.key, retries)
     check_copy(source, head(attempts, copy, reading), f'copy to {copy}')
 
 

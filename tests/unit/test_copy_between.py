@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import pickle
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,20 @@ import pytest
 
 import s3po
 from s3po.config import MIB
-from s3po.errors import AccessDenied, ConfigurationError, IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
+from s3po.errors import (
+    AccessDenied,
+    ConfigurationError,
+    CredentialsError,
+    IntegrityError,
+    InvalidRequest,
+    NetworkError,
+    NoSuchBucket,
+    PreconditionFailed,
+    ResponseError,
+    S3poError,
+    SourceChanged,
+    TransferError,
+)
 from s3po.jobs import LOST, Call, JobRecord
 from s3po.memory import Room
 from s3po.model import ref_of
@@ -844,3 +858,39 @@ def test_long_wait_for_memory(
 
     assert names(memory) == ['GetObject', 'GetObject']
     assert to.download(BUCKET, 'copy') == b'x' * MIB
+
+
+@pytest.mark.parametrize('operation', ['copy', 'move'])
+@pytest.mark.parametrize('is_small', [True, False])
+@pytest.mark.parametrize('side', ['source', 'other'])
+@pytest.mark.parametrize(
+    'error',
+    [NoSuchBucket('none', status=404), AccessDenied('refused', status=403), NetworkError('reset'), CredentialsError('x')],
+)
+def test_errors_name_their_side(
+    conn: s3po.Connection,
+    to: s3po.Connection,
+    memory: MemoryTransport,
+    other: Other,
+    side: str,
+    error: S3poError,
+    *,
+    operation: str,
+    is_small: bool,
+) -> None:
+    """An error, or its cause, has the attribute `is_of_other_store`, also after pickling."""
+    conn.upload(BUCKET, 'key', b'data' if is_small else DATA)
+    names = ('put_object', 'create_multipart_upload') if side == 'other' else ('get_object',)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise type(error)(*error.args, **({'status': 403} if isinstance(error, ResponseError) else {}))
+
+    for name in names:
+        setattr(other if side == 'other' else memory, name, fail)
+    with pytest.raises(S3poError) as caught:
+        getattr(conn, operation)(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    found = pickle.loads(pickle.dumps(caught.value))
+    found = found.__cause__ if isinstance(found, TransferError) else found
+    assert type(found) is type(error)
+    assert found.is_of_other_store == (side == 'other')

@@ -18,6 +18,7 @@ from s3po.errors import S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import ON_BUCKETS
 from s3po.model import ObjectInfo, Outcome, TransferResult, bucket_ref_of, ref_of
+from s3po.progress import is_wanted
 
 __all__ = ['Fields', 'packed_call', 'packed_error', 'packed_outcome', 'unpacked_call', 'unpacked_error', 'unpacked_outcome']
 
@@ -105,7 +106,7 @@ def _packed_option(name: str, value: Any, directory: str) -> bytes:
         if not os.path.isabs(text) and os.getcwd() != directory:
             text = os.path.join(os.getcwd(), text)
         return pickle.dumps(text if isinstance(value, str) else _Path(text))
-    if isinstance(value, Iterator) or (name == 'progress' and value):
+    if isinstance(value, Iterator) or (name == 'progress' and is_wanted(value)):
         # An iterator can be read only once, and a function for progress is called in this process.
         raise TypeError
     return pickle.dumps(value)
