@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
-from s3po.batch.anchoring import anchored
+from s3po.batch.anchoring import PLACES, anchored
 from s3po.batch.breaker import Breaker
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
@@ -366,7 +366,11 @@ class Batch(Mapped):
             refusal = refusal or not_callable(callback, errback)
             errback = errback if callable(errback) else None
         is_silent = self._connection.silent if silent is None else silent
-        job = Job(self, anchored(call), callback, errback, is_silent, refusal)
+        # Most calls have no path; this saves them the call.
+        place = call.options.get(PLACES.get(call.operation, ''))
+        if place is not None and place.__class__ is not bytes:
+            call = anchored(call)
+        job = Job(self, call, callback, errback, is_silent, refusal)
         has_room = self._workers.wait_for_room()
         if self._stopping.refusal is not None:
             if has_room:
