@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack, overload
 
-from s3po.batch.anchoring import anchored
+from s3po.batch.anchoring import PLACES, anchored
 from s3po.batch.breaker import Breaker
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
@@ -34,7 +34,7 @@ from s3po.jobs import Call
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
-from s3po.progress import Meter
+from s3po.progress import Meter, is_wanted
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -75,7 +75,7 @@ class Batch(Mapped):
         self._connection = connection
         self.home = Home()
         recorded = Receipts(connection) if limits.receipts else None
-        self._progress = BatchProgress(Meter(limits.progress, connection.width)) if limits.progress else None
+        self._progress = BatchProgress(Meter(limits.progress, connection.width)) if is_wanted(limits.progress) else None
         self._counting = Counting(connection, self._trip, self._progress, keep_results=limits.keep_results, receipts=recorded)
         memory = None if limits.max_memory is None else MemoryBudget(limits.max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if limits.keep_results else None
@@ -324,7 +324,11 @@ class Batch(Mapped):
             refusal = refusal or not_callable(callback, errback)
             errback = errback if callable(errback) else None
         is_silent = self._connection.silent if silent is None else silent
-        job = Job(self, anchored(call), callback, errback, is_silent, refusal)
+        # Most calls have no path; this saves them the call.
+        place = call.options.get(PLACES.get(call.operation, ''))
+        if place is not None and place.__class__ is not bytes:
+            call = anchored(call)
+        job = Job(self, call, callback, errback, is_silent, refusal)
         has_room = self._workers.wait_for_room()
         stopped = self._stopping.refusal
         if stopped is None and self._runner.breaker is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import gevent
 
@@ -27,6 +27,9 @@ from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
 __all__ = ['Layer', 'Runner', 'activity_of']
+
+# The classes of values that are bodies.
+BODIES: Final = (bytes, str)
 
 
 class Layer(Protocol):
@@ -61,7 +64,7 @@ class Runner:
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
-            kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
+            kept: Limits the bodies that jobs keep as values; None if jobs are not kept.
             layers: What carries out the calls around the connection, the outermost first.
         """
         perform = connection.perform
@@ -112,9 +115,7 @@ class Runner:
             except BaseException as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
-                is_own = error is worker.interruption
-                self._interrupted(job, error, worker)
-                if not is_own and _must_go_on(error):
+                if not self._interrupted(job, error, worker) and _must_go_on(error):
                     raise
             else:
                 if self._process is not process.mark:
@@ -125,8 +126,11 @@ class Runner:
                 if self.breaker is not None:
                     self.breaker.succeeded(job)
                 if job.callback is None:
-                    if self._kept is not None and isinstance(outcome.value, bytes | str):
-                        self._kept.add(outcome.size_bytes)
+                    kept = self._kept
+                    if kept is not None and outcome.value.__class__ in BODIES:
+                        kept.left_bytes -= outcome.size_bytes
+                        if kept.left_bytes < 0:
+                            kept.warn()
                     self._end(job, outcome.value, None)
                 else:
                     self.call_back(job, worker, job.callback, outcome.value, None)
@@ -149,9 +153,10 @@ class Runner:
             return call
         return Call(call.operation, call.ref, {**call.options, 'timeout_s': self._job_timeout_s})
 
-    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
-        """End a job whose transfer was ended by an exception that is no Exception, such as a kill."""
-        if isinstance(error, Interruption) and error is worker.interruption:
+    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> bool:
+        """End a job whose transfer was ended by an exception that is no Exception. Returns True if the batch has sent it."""
+        is_own = error is worker.interruption
+        if isinstance(error, Interruption) and is_own:
             # The errback may be interrupted too.
             worker.interruption = None
             self._stop(job, error.reason, worker)
@@ -159,6 +164,7 @@ class Runner:
             self._end(job, None, _foreign_end(job, error))
         else:
             self._fail(job, _foreign_end(job, error), worker)
+        return is_own
 
     def _stay_in_parent(self, error: BaseException) -> None:
         """End a process that the transfer or callback forked: the job belongs to the parent."""
