@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
-from s3po.batch.anchoring import anchored
+from s3po.batch.anchoring import PLACES, anchored
 from s3po.batch.breaker import Breaker
 from s3po.batch.counting import Counting
 from s3po.batch.failed import FailedJobs
@@ -40,7 +40,7 @@ from s3po.jobs.options import ProgressOption
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import UnusableRef
-from s3po.progress import Meter, check_progress
+from s3po.progress import Meter, check_progress, is_wanted
 from s3po.runtime import affordable, watch_hub
 
 __all__ = ['Batch']
@@ -116,7 +116,7 @@ class Batch(Mapped):
         self.home = Home()
         recorded = Receipts(connection) if receipts else None
         check_progress(progress)
-        self._progress = BatchProgress(Meter(progress, connection.width)) if progress else None
+        self._progress = BatchProgress(Meter(progress, connection.width)) if is_wanted(progress) else None
         self._counting = Counting(connection, self._trip, self._progress, keep_results=keep_results, receipts=recorded)
         memory = None if max_memory is None else MemoryBudget(max_memory)
         kept = KeptValues((memory or connection.memory_budget()).limit_bytes) if keep_results else None
@@ -366,7 +366,11 @@ class Batch(Mapped):
             refusal = refusal or not_callable(callback, errback)
             errback = errback if callable(errback) else None
         is_silent = self._connection.silent if silent is None else silent
-        job = Job(self, anchored(call), callback, errback, is_silent, refusal)
+        # Most calls have no path; this saves them the call.
+        place = call.options.get(PLACES.get(call.operation, ''))
+        if place is not None and place.__class__ is not bytes:
+            call = anchored(call)
+        job = Job(self, call, callback, errback, is_silent, refusal)
         has_room = self._workers.wait_for_room()
         if self._stopping.refusal is not None:
             if has_room:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import gevent
 
@@ -27,6 +27,9 @@ from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
 __all__ = ['Layer', 'Runner', 'activity_of']
+
+# The classes of values that are bodies.
+BODIES: Final = (bytes, str)
 
 
 class Layer(Protocol):
@@ -61,7 +64,7 @@ class Runner:
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
-            kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
+            kept: Limits the bodies that jobs keep as values; None if jobs are not kept.
             layers: What carries out the calls around the connection, the outermost first.
         """
         perform = connection.perform
@@ -124,8 +127,11 @@ class Runner:
                 if self.breaker is not None:
                     self.breaker.succeeded(job)
                 if job.callback is None:
-                    if self._kept is not None and isinstance(outcome.value, bytes | str):
-                        self._kept.add(outcome.size_bytes)
+                    kept = self._kept
+                    if kept is not None and outcome.value.__class__ in BODIES:
+                        kept.left_bytes -= outcome.size_bytes
+                        if kept.left_bytes < 0:
+                            kept.warn()
                     self._end(job, outcome.value, None)
                 else:
                     self.call_back(job, worker, job.callback, outcome.value, None)

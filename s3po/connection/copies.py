@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from s3po.jobs.options import Copy
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.s3 import Extra
 from s3po.s3.expected import version_to_read
-from s3po.transfer import Description, ObjectDownload, check_copy, copy_between, copy_object
+from s3po.transfer import Attempts, Description, ObjectDownload, check_copy, copy_between, copy_object, source_tags
 
 __all__ = ['Copies']
 
@@ -95,8 +94,9 @@ class Copies:
         sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
         if options.get('if_none_match') is not None:
             raise ConfigurationError("if_none_match needs to=; within the store, use extra={'IfNoneMatch': '*'}")
-        info, tagging = self._look_at_source(ref, options.get('if_match'), extra, retries)
+        info, tagging, warnings = self._look_at_source(ref, options.get('if_match'), extra, retries)
         attempts = operations.attempts(to_bucket, to_key, retries, UploadError, options.get('observer'))
+        attempts.warnings = warnings
         if attempts.observer is not None:
             attempts.sized('CopyObject', info.size_bytes)
         result = copy_object(
@@ -111,7 +111,7 @@ class Copies:
         )
         if (is_move or result.parts > 1) and not _has_customer_key(sent):
             try:
-                _compare_with(operations, info, result, extra, retries)
+                _compare_with(operations.attempts(to_bucket, to_key, retries), info, result, extra)
             except AccessDenied:
                 # A copy may be forbidden to be read. Before the source is deleted, it must be compared.
                 if is_move:
@@ -120,19 +120,14 @@ class Copies:
 
     def _look_at_source(
         self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
-    ) -> tuple[ObjectInfo, str]:
-        """The description of the source, and its tags if the copy does not take them along."""
+    ) -> tuple[ObjectInfo, str, tuple[str, ...]]:
+        """The description of the source, its tags if the copy does not take them along, and warnings."""
         reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
         attempts = self._operations.attempts(ref.bucket, ref.key, retries)
         info = head(attempts, ref, reading, if_match)
-        tagging = ''
         is_in_parts = info.size_bytes > self._operations.config.multipart_copy_threshold
-        if is_in_parts and info.headers.get('x-amz-tagging-count', '0') != '0':
-            look = functools.partial(
-                attempts.transport.get_object_tagging, ref.bucket, ref.key, version_id=ref.version_id, extra=reading
-            )
-            tagging = attempts.run('GetObjectTagging', look)
-        return info, tagging
+        tagging = source_tags(attempts, info, ref.version_id, reading) if is_in_parts else ''
+        return info, tagging, attempts.warnings
 
     # --- to another store
 
@@ -153,6 +148,7 @@ class Copies:
             extra={**operations.extra(None), **self._reading(given)},
         )
         attempts = to.attempts(options['to_bucket'], options['to_key'], retries, UploadError, options.get('observer'))
+        attempts.is_of_other_store = True
         with to.widened():
             return copy_between(
                 download,
@@ -166,17 +162,17 @@ class Copies:
 
     def _verify(self, source: ObjectInfo, result: TransferResult, options: Copy, to: Operations) -> None:
         """Compare the copy in the other store with its source, before that is deleted."""
-        _compare_with(to, source, result, to.extra(options.get('extra'), *UPLOADS, *COPIES), options.get('retries'))
+        extra = to.extra(options.get('extra'), *UPLOADS, *COPIES)
+        attempts = to.attempts(result.bucket, result.key, options.get('retries'))
+        attempts.is_of_other_store = True
+        _compare_with(attempts, source, result, extra)
 
 
-def _compare_with(
-    operations: Operations, source: ObjectInfo, result: TransferResult, extra: Extra, retries: int | None
-) -> None:
+def _compare_with(attempts: Attempts, source: ObjectInfo, result: TransferResult, extra: Extra) -> None:
     """Compare a copy with its source, by a HEAD of the copy."""
     copy = ObjectRef(bucket=result.bucket, key=result.key, version_id=version_to_read(result.version_id))
     # The conditions were for the object before the copy.
     reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
-    attempts = operations.attempts(copy.bucket, copy.key, retries)
     check_copy(source, head(attempts, copy, reading), f'copy to {copy}')
 
 

@@ -446,9 +446,16 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             ConfigurationError: The records are of several other stores; or an argument is wrong.
             S3poError: A listing for extra objects failed.
         """
-        if local:
-            return verify_files(receipt)
-        return verify_remote(self, receipt, size=size, prefixes=prefixes, extra=extra)
+        if not isinstance(receipt, str | os.PathLike):
+            raise ConfigurationError(
+                f'receipt must be the path of a file of records, not {type(receipt).__name__}; '
+                'batch.report().save(path) writes one'
+            )
+        if not local:
+            return verify_remote(self, receipt, size=size, prefixes=prefixes, extra=extra)
+        if prefixes is not None or extra is not None:
+            raise ConfigurationError(f'{"prefixes" if extra is None else "extra"} is for objects, and local=True is for files')
+        return verify_files(receipt)
 
     # --- for a batch (s3po.batch.limits.Performer)
 

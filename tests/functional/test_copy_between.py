@@ -83,6 +83,33 @@ def test_transports(store: Store, other: Store, connect: Connect, of_source: str
         assert result.warnings == ()
 
 
+@pytest.mark.parametrize('of_copy', ['wire', 'boto'])
+@pytest.mark.parametrize('of_source', ['wire', 'boto'])
+def test_headers_of_any_text(store: Store, other: Store, connect: Connect, of_source: str, of_copy: str) -> None:
+    """Metadata and content headers arrive byte for byte on all transports: UTF-8, RFC 2047, empty values, odd names."""
+    store.create_bucket(BUCKET)
+    source, wire = connect(store.endpoint_url, transport=of_source), connect(other.endpoint_url, transport='wire')
+    sent = {
+        'x-amz-meta-utf-8': 'Grüße, € und 😀',
+        'x-amz-meta-rfc-2047': '=?UTF-8?Q?Gr=C3=BC=C3=9Fe?=',
+        'x-amz-meta-empty': '',
+        'x-amz-meta-odd_name.1~': 'a  b "c", d',
+        'content-disposition': 'attachment; filename="Grüße.txt"',
+        'cache-control': 'max-age=1, private',
+        'expires': '0',
+    }
+    connect(store.endpoint_url, transport='wire').upload(BUCKET, 'key', b'data', headers=sent)
+
+    source.copy(BUCKET, 'key', BUCKET, 'copy', to=connect(other.endpoint_url, transport=of_copy))
+
+    (seen,) = other.log('PutObject')
+    # The store's log has the bytes as Latin-1.
+    assert {name: seen['headers'][name].encode('latin-1').decode() for name in sent} == sent
+    for connection in (wire, connect(other.endpoint_url, transport='boto')):
+        assert connection.head(BUCKET, 'copy').headers.items() >= sent.items()
+        assert connection.head(BUCKET, 'copy').metadata['utf-8'] == sent['x-amz-meta-utf-8']
+
+
 def test_mock() -> None:
     """Inside a mock, both connections use the fake S3."""
     conn, to = s3po.Connection(), s3po.Connection(endpoint_url='https://other.example.com')

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import pickle
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,20 @@ import pytest
 
 import s3po
 from s3po.config import MIB
-from s3po.errors import AccessDenied, ConfigurationError, IntegrityError, InvalidRequest, PreconditionFailed, SourceChanged
+from s3po.errors import (
+    AccessDenied,
+    ConfigurationError,
+    CredentialsError,
+    IntegrityError,
+    InvalidRequest,
+    NetworkError,
+    NoSuchBucket,
+    PreconditionFailed,
+    ResponseError,
+    S3poError,
+    SourceChanged,
+    TransferError,
+)
 from s3po.jobs import LOST, Call, JobRecord
 from s3po.memory import Room
 from s3po.model import ref_of
@@ -238,6 +252,46 @@ def test_tags_cannot_be_read(conn: s3po.Connection, to: s3po.Connection, memory:
     assert 'tags of the source are not copied' in result.warnings[0]
 
 
+@pytest.mark.parametrize('parts', [False, True], ids=['to another store', 'within, in parts'])
+@pytest.mark.parametrize(
+    'refusal',
+    [
+        s3po.NotFound('404', status=404, code='NoSuchTagSet'),
+        InvalidRequest('501', status=501, code='NotImplemented'),
+        None,
+    ],
+    ids=['404', '501', 'sends none'],
+)
+def test_tags_are_lost(
+    memory: MemoryTransport, to: s3po.Connection, monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, *, parts: bool
+) -> None:
+    """Tags that the source has, and that its store does not send, lead to a warning."""
+    config = dataclasses.replace(PARTS, multipart_copy_threshold=5 * MIB)
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=config)
+    conn.upload(BUCKET, 'key', DATA)
+    tag(memory)
+    memory.fault = None if refusal is None else Faults('GetObjectTagging', None, refusal)
+    if refusal is None:
+        monkeypatch.setattr(MemoryTransport, 'get_object_tagging', lambda *_, **__: '')
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy', **({} if parts else {'to': to}))
+
+    assert [each for each in result.warnings if 'the tags of the source are not ' in each]
+
+
+@pytest.mark.parametrize(
+    ('coding', 'kept'),
+    [('aws-chunked', None), ('aws-chunked,gzip', 'gzip'), ('AWS-Chunked, br, gzip', 'br, gzip'), ('br', 'br')],
+)
+def test_framing_is_not_kept(conn: s3po.Connection, to: s3po.Connection, other: Other, coding: str, kept: str | None) -> None:
+    """The framing of the upload, which some stores keep in Content-Encoding, is not that of the copy."""
+    conn.upload(BUCKET, 'key', b'data', headers={'Content-Encoding': coding})
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert other.sent[-1].get('content-encoding') == kept
+
+
 def test_other_refusals_are_raised(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
     """A store that refuses the object, too, raises its error."""
     conn.upload(BUCKET, 'key', b'data')
@@ -264,7 +318,8 @@ def replaced_by(memory: MemoryTransport, times: int, *, deleted: bool = False) -
                 return
             versions.append(noise(20 * MIB + len(versions)))
             found = memory.store.get(BUCKET, key)
-            memory.store.put(BUCKET, key, dataclasses.replace(found, body=versions[-1], etag=f'{len(versions):032}'))
+            etag = hashlib.md5(versions[-1]).hexdigest()
+            memory.store.put(BUCKET, key, dataclasses.replace(found, body=versions[-1], etag=etag))
 
     memory.calls.clear()
     memory.fault = fault
@@ -334,17 +389,64 @@ def test_copy_differs(conn: s3po.Connection, to: s3po.Connection, other: Other) 
         conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
 
 
-@pytest.mark.parametrize('checksum', ['md5', 'sha256'])
+@pytest.mark.parametrize('checksum', ['auto', 'md5', 'sha256'])
 def test_digests(memory: MemoryTransport, to: s3po.Connection, other: Other, checksum: str) -> None:
-    """A digest that the source's connection asks for is computed over the parts in order, one after the other."""
+    """A digest of the source is computed over the parts in their order, while several are in flight."""
     memory.keeps_checksums = True
     conn = s3po.Connection(transport=memory, retry=impatient(), config=dataclasses.replace(PARTS, checksum=checksum))
     conn.upload(BUCKET, 'key', DATA, retries=0)
     memory.store.put(BUCKET, 'key', dataclasses.replace(memory.store.get(BUCKET, 'key'), etag=hashlib.md5(DATA).hexdigest()))
+    other.delay_s = 0.001
 
     conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
 
     assert to.download(BUCKET, 'copy') == DATA
+
+
+def set_md5(memory: MemoryTransport, body: bytes) -> None:
+    """Make the ETag of the source the MD5 of these bytes, without a checksum."""
+    found = memory.store.get(BUCKET, 'key')
+    memory.store.put(BUCKET, 'key', dataclasses.replace(found, etag=hashlib.md5(body).hexdigest(), checksum=None))
+
+
+@pytest.mark.parametrize('size', [4, 3 * MIB, len(DATA)])
+def test_source_has_another_md5(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other, size: int
+) -> None:
+    """Bytes that are not those of the source's ETag are never published, if it has no checksum."""
+    conn.upload(BUCKET, 'key', DATA[:size])
+    set_md5(memory, DATA[: size - 1])
+
+    with pytest.raises(IntegrityError, match='the store has MD5:'):
+        conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert 'CompleteMultipartUpload' not in names(other)
+    assert not to.exists(BUCKET, 'copy')
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+    # ETags that are no MD5s can be left out of account.
+    plain = s3po.Connection(transport=memory, retry=impatient(), config=dataclasses.replace(PARTS, checksum='none'))
+    plain.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+    assert to.download(BUCKET, 'copy') == DATA[:size]
+
+
+def test_md5_after_a_lost_upload(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other) -> None:
+    """If the upload vanishes before its completion, the second one compares all parts again."""
+    conn.upload(BUCKET, 'key', DATA)
+    set_md5(memory, DATA)
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if operation == 'CompleteMultipartUpload' and names(other).count('CompleteMultipartUpload') == 1:
+            other.abort_multipart_upload(
+                BUCKET, key, upload_id=other.list_multipart_uploads(BUCKET, extra={})[0].upload_id, extra={}
+            )
+            raise s3po.ServerError('500', status=500, code='InternalError')
+
+    other.fault = fault
+
+    conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    assert names(other).count('UploadPart') == 10
 
 
 def test_conditions(conn: s3po.Connection, to: s3po.Connection) -> None:
@@ -756,3 +858,39 @@ def test_long_wait_for_memory(
 
     assert names(memory) == ['GetObject', 'GetObject']
     assert to.download(BUCKET, 'copy') == b'x' * MIB
+
+
+@pytest.mark.parametrize('operation', ['copy', 'move'])
+@pytest.mark.parametrize('is_small', [True, False])
+@pytest.mark.parametrize('side', ['source', 'other'])
+@pytest.mark.parametrize(
+    'error',
+    [NoSuchBucket('none', status=404), AccessDenied('refused', status=403), NetworkError('reset'), CredentialsError('x')],
+)
+def test_errors_name_their_side(
+    conn: s3po.Connection,
+    to: s3po.Connection,
+    memory: MemoryTransport,
+    other: Other,
+    side: str,
+    error: S3poError,
+    *,
+    operation: str,
+    is_small: bool,
+) -> None:
+    """An error, or its cause, has the attribute `is_of_other_store`, also after pickling."""
+    conn.upload(BUCKET, 'key', b'data' if is_small else DATA)
+    names = ('put_object', 'create_multipart_upload') if side == 'other' else ('get_object',)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise type(error)(*error.args, **({'status': 403} if isinstance(error, ResponseError) else {}))
+
+    for name in names:
+        setattr(other if side == 'other' else memory, name, fail)
+    with pytest.raises(S3poError) as caught:
+        getattr(conn, operation)(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    found = pickle.loads(pickle.dumps(caught.value))
+    found = found.__cause__ if isinstance(found, TransferError) else found
+    assert type(found) is type(error)
+    assert found.is_of_other_store == (side == 'other')
