@@ -393,18 +393,6 @@ def boto(scene: Scene) -> None:
 
 
 KINDS: Final[tuple[Callable[[Scene], None], ...]] = (
-    memory,
-    paths,
-    streams,
-    ranges,
-    copies,
-    files,
-    journals,
-    processes,
-    progress,
-    small_memory,
-    interrupted,
-    failing,
-    threads,
-    boto,
+    *(memory, paths, streams, ranges, copies, files, journals),
+    *(processes, progress, small_memory, interrupted, failing, threads, boto),
 )

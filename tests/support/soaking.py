@@ -50,8 +50,9 @@ STALL_S: Final = 2.5
 WARM_UP: Final = 2
 ENDS: Final = 2
 LATE_S: Final = 420.0
-# How long clean-up may take behind the jobs.
+# How long clean-up may take behind the jobs, and how long nothing changes when it has ended.
 QUIET_S: Final = 30.0
+STILL_S: Final = 1.0
 # What may be more at the end than at the beginning.
 ALLOWED: Final = {'descriptors': 2, 'greenlets': 2, 'threads': 2, 'children': 0, 'MiB': 60}
 EXACT: Final = tuple(name for name in ALLOWED if name != 'MiB')
@@ -226,15 +227,15 @@ class Soak:
                 self.wrong.append(f'{key}: other bytes')
 
     def _quiet(self) -> Counts:
-        """The counts when no clean-up runs any more; after QUIET_S as they are."""
-        end, last = time.monotonic() + QUIET_S, counts()
-        while time.monotonic() < end:
+        """The counts when they are those of the beginning, or no longer change."""
+        now, end = counts(), time.monotonic() + QUIET_S
+        still_since = time.monotonic()
+        while time.monotonic() < min(end, still_since + STILL_S) and any(now[name] > self._before[name] for name in EXACT):
             gevent.sleep(0.05)
-            now = counts()
-            if all(now[name] == last[name] for name in EXACT) or all(now[name] <= self._before[name] for name in EXACT):
-                return now
-            last = now
-        return last
+            last, now = now, counts()
+            if any(now[name] != last[name] for name in EXACT):
+                still_since = time.monotonic()
+        return now
 
     def judge(self) -> bool:
         """Print what has grown, and what was wrong. Returns True if nothing was."""
