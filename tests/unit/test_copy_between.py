@@ -484,7 +484,7 @@ def test_move_with_a_key(conn: s3po.Connection, to: s3po.Connection, other: Othe
     """A copy with a key of the customer in its headers cannot be looked at; its parts were checked when they were sent."""
     conn.upload(BUCKET, 'key', DATA)
 
-    conn.move(BUCKET, 'key', BUCKET, 'key', to=to, headers={'x-amz-server-side-encryption-customer-key': 'secret'})
+    conn.move(BUCKET, 'key', BUCKET, 'moved', to=to, headers={'x-amz-server-side-encryption-customer-key': 'secret'})
 
     assert 'HeadObject' not in names(other)
     assert not conn.exists(BUCKET, 'key')
@@ -513,6 +513,48 @@ def test_move_onto_itself(conn: s3po.Connection) -> None:
 
     with pytest.raises(ConfigurationError, match='onto itself'):
         conn.move(BUCKET, 'key', BUCKET, 'key', to=conn)
+
+
+@pytest.mark.parametrize('size', [0, 4, len(DATA)])
+def test_move_onto_itself_by_another_name(conn: s3po.Connection, memory: MemoryTransport, size: int) -> None:
+    """Nor through another connection to the same store; an equal object in another store is no hindrance."""
+    alias, other = s3po.Connection(transport=memory, config=PARTS), s3po.Connection(transport=Other(), config=PARTS)
+    conn.upload(BUCKET, 'key', DATA[:size])
+
+    with pytest.raises(ConfigurationError, match='onto itself'):
+        conn.move(BUCKET, 'key', BUCKET, 'key', to=alias)
+
+    assert conn.download(BUCKET, 'key') == DATA[:size]
+    other.upload(BUCKET, 'key', b'older')
+    conn.move(BUCKET, 'key', BUCKET, 'key', to=other)
+    assert other.download(BUCKET, 'key') == DATA[:size]
+    assert not conn.exists(BUCKET, 'key')
+
+
+def test_move_without_the_permission_to_list(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
+    """A store that answers 403 for an object that does not exist yet is no hindrance for a move under the same name."""
+    conn.upload(BUCKET, 'key', b'data')
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if 'PutObject' not in names(other):
+            raise AccessDenied('403', status=403, code='AccessDenied')
+
+    other.fault = fault
+
+    conn.move(BUCKET, 'key', BUCKET, 'key', to=to)
+
+    assert to.download(BUCKET, 'key') == b'data'
+
+
+def test_closed_connection(conn: s3po.Connection, to: s3po.Connection) -> None:
+    """A connection that was closed is opened again by a copy to it."""
+    conn.upload(BUCKET, 'key', b'data')
+    to.close()
+
+    with conn.batch(2) as batch:
+        batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == b'data'
 
 
 def test_no_slot_of_both_is_held(memory: MemoryTransport, other: Other) -> None:
