@@ -14,6 +14,7 @@ from s3po.errors import (
     AccessDenied,
     ConfigurationError,
     DownloadError,
+    InvalidRequest,
     NotFound,
     PreconditionFailed,
     SourceChanged,
