@@ -267,7 +267,9 @@ def test_no_event_after_the_last_one(events: list[ProgressEvent]) -> None:
     assert [found.is_last for found in events].index(True) == len(events) - 1
 
 
-@pytest.mark.parametrize('error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill'])
+@pytest.mark.parametrize(
+    'error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill']
+)
 def test_errors_that_are_no_exception(conn: s3po.Connection, error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     """They are the function's too, and do not end the transfer. (A kill ends the function.)"""
 
