@@ -89,7 +89,13 @@ __all__ = [
 
 
 class S3poError(Exception):
-    """The root of all errors of s3po."""
+    """The root of all errors of s3po.
+
+    Attributes:
+        is_of_other_store: True for an error of the store or the credentials of `to`, in a copy to another store.
+    """
+
+    is_of_other_store: bool = False
 
     def __str__(self) -> str:
         # Not OSError's form for subclasses that are also OSErrors: the message contains the file and the reason already.

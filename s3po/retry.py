@@ -115,6 +115,7 @@ class stop_after_retries(stop_base):  # noqa: N801  (tenacity names its callable
     Args:
         retries: How many retries are allowed.
         throttle_timeout_s: How long those of throttled attempts are not counted; after that time, one more refusal is the last.
+            A retry without any wait (`wait_none()`) is always counted: otherwise it would be repeated at once, all that time.
     """
 
     def __init__(self, retries: int, throttle_timeout_s: float) -> None:
@@ -124,7 +125,7 @@ class stop_after_retries(stop_base):  # noqa: N801  (tenacity names its callable
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         error = _error_of(retry_state)
-        if self._throttle_timeout_s and error is not None and is_throttling(error):
+        if self._throttle_timeout_s and error is not None and is_throttling(error) and _has_wait(retry_state, error):
             # (In tests, the time is that of recorded sleeps.)
             seconds = max(retry_state.seconds_since_start or 0.0, retry_state.idle_for)
             self._uncounted += 1
@@ -151,7 +152,7 @@ class RetryPolicy:
 
     Attributes:
         retries: The number of attempts after the first one; 0 for none. Those after a SlowDown, a 429 or a response with
-            Retry-After are not counted, for `TransferConfig.throttle_timeout_s`.
+            Retry-After are not counted, for `TransferConfig.throttle_timeout_s`, if the wait before them is above 0.
         wait: A tenacity wait: the time before the next attempt.
         stop: A tenacity stop that ends the attempts earlier, such as `tenacity.stop_after_delay(60)`; None for none.
         sleep: Waits the given seconds; the default lets other greenlets run meanwhile.
@@ -291,6 +292,11 @@ def _log_retry(doing: str, retries: int) -> Callable[[RetryCallState], None]:
         )
 
     return before_sleep
+
+
+def _has_wait(state: RetryCallState, error: BaseException) -> bool:
+    """Whether the next attempt is made later: after the policy's wait, or after the pause of the bucket (Retry-After)."""
+    return state.upcoming_sleep > 0 or bool(isinstance(error, ResponseError) and error.retry_after_s)
 
 
 def _error_of(state: RetryCallState) -> BaseException | None:

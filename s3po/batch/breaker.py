@@ -1,8 +1,9 @@
 """Stops sending requests that are bound to fail: one circuit breaker for each scope of a batch.
 
-A scope is what fails as a whole: the credentials of the connection, a bucket, an operation on a bucket, a file system. After
-several failures in a row its jobs are set aside, one remedy is tried, and one job probes. If the probe succeeds, the others
-follow. If it fails in the same way, the scope stops: its other jobs are not started. Other scopes are not affected.
+A scope is what fails as a whole: the credentials of a connection, a bucket, an operation on a bucket, a file system. A copy to
+another store has those of both connections. After several failures in a row the jobs of a scope are set aside, one remedy is
+tried, and one job probes. If it succeeds, the others follow. If it fails in the same way, the scope stops: its other jobs are
+not started. Other scopes are not affected.
 
 Invariant: while a scope is held up, a probe is under way, or the next job of the scope becomes the probe. So no job waits for
 ever.
@@ -23,7 +24,17 @@ import gevent.event
 
 from s3po.batch.job import Job
 from s3po.batch.workers import WorkerPool
-from s3po.errors import AccessDenied, BreakerOpen, CredentialsError, CredentialsExpired, LocalError, NoSuchBucket, TransferError
+from s3po.errors import (
+    AccessDenied,
+    BreakerOpen,
+    CredentialsError,
+    CredentialsExpired,
+    LocalError,
+    NoSuchBucket,
+    S3poError,
+    TransferError,
+)
+from s3po.jobs.durable import plain_endpoint
 from s3po.runtime import Task
 from s3po.s3.status import EXPIRED_CODES
 
@@ -41,6 +52,8 @@ PAUSE_S: Final = 0.5
 REMEDY_S: Final = 30.0
 # How many jobs of a scope are set aside; then the workers wait.
 MAX_ASIDE: Final = 10_000
+# After so many jobs in a row for a scope that has stopped, further ones are not accepted.
+MAX_REFUSED: Final = 100
 # How many scopes with failures are watched; then all that are not held up are forgotten.
 MAX_SCOPES: Final = 1000
 
@@ -48,8 +61,9 @@ CREDENTIALS: Final = 'credentials'
 BUCKET: Final = 'bucket'
 ACCESS: Final = 'access'
 DISK: Final = 'disk'
-# The kind of a scope, and what it applies to.
+# The kind of a scope, and what it applies to. That of a connection has its id: 0 for the connection of the batch.
 Key = tuple[Any, ...]
+OWN: Final = 0
 
 # Codes of AccessDenied that mean that the store rejects the keys, whatever the request.
 REJECTED_CODES: Final = EXPIRED_CODES | {
@@ -74,6 +88,7 @@ class _Scope:
     Attributes:
         key: Its kind, and what it applies to.
         name: Its name in messages.
+        to: The other connection, if it is that of a copy's destination; kept while its id is in use.
         failures: The failures in a row.
         error: The last of them.
         state: CLOSED: jobs are carried out. PAUSED and PROBING: they are set aside. STOPPED: they end.
@@ -83,11 +98,12 @@ class _Scope:
         reason: The error of its jobs, once it has stopped.
     """
 
-    __slots__ = ('aside', 'error', 'failures', 'has_changed', 'key', 'name', 'probe', 'reason', 'state')
+    __slots__ = ('aside', 'error', 'failures', 'has_changed', 'key', 'name', 'probe', 'reason', 'state', 'to')
 
-    def __init__(self, key: Key, name: str) -> None:
+    def __init__(self, key: Key, name: str, to: Any) -> None:
         self.key = key
         self.name = name
+        self.to = to
         self.failures = 0
         self.error: Exception | None = None
         self.state = _State.CLOSED
@@ -116,7 +132,6 @@ class Breaker:
         workers: WorkerPool,
         *,
         renew_credentials: Callable[[], object],
-        end: Callable[[Job, BreakerOpen], None],
         stop: Callable[[BreakerOpen], None],
         watch: Callable[[Breaker | None], None],
     ) -> None:
@@ -124,26 +139,28 @@ class Breaker:
         Args:
             workers: The workers of the batch.
             renew_credentials: Reads the credentials of the connection again from their source.
-            end: Ends a job that is not carried out.
             stop: Stops the batch.
             watch: Called with the breaker when jobs have to pass it, and with None when they no longer have to.
         """
         self._workers = workers
         self._renew_credentials = renew_credentials
-        self._end = end
         self._stop_batch = stop
         self._set_watch = watch
         self._scopes: dict[Key, _Scope] = {}
         self._tasks: set[Task] = set()
+        # How many jobs in a row were submitted for scopes that had stopped.
+        self._refused = 0
 
     def admits(self, job: Job) -> bool:
-        """Whether a job may be carried out now. Otherwise it was set aside, or has ended. May wait."""
+        """Whether a job is carried out now, or ends now with its refusal. Otherwise it was set aside. May wait."""
+        if job.refusal is not None:
+            return True
         while True:
             scopes = [scope for key in self._keys(job) if (scope := self._scopes.get(key)) is not None]
             for scope in scopes:
                 if scope.reason is not None:
-                    self._end(job, scope.reason)
-                    return False
+                    job.refusal = scope.reason
+                    return True
             held = next((scope for scope in scopes if scope.is_closed_to(job)), None)
             if held is None:
                 break
@@ -163,6 +180,12 @@ class Breaker:
         found = (self._scopes.get(key) for key in self._keys(job))
         return next((scope.reason for scope in found if scope is not None and scope.reason is not None), None)
 
+    def refuses(self, job: Job) -> BreakerOpen | None:
+        """The error for a job that is not queued: the last ones were all for scopes that have stopped; None for other jobs."""
+        reason = self.refusal(job)
+        self._refused = 0 if reason is None else self._refused + 1
+        return reason if self._refused > MAX_REFUSED else None
+
     def succeeded(self, job: Job) -> None:
         """A job has succeeded: its scopes work."""
         for key in list(self._keys(job)):
@@ -177,12 +200,12 @@ class Breaker:
         found = _classified(job, error)
         if found is None:
             return
-        key, name = found
+        key, name, to = found
         scope = self._scopes.get(key)
         if scope is None:
             if len(self._scopes) >= MAX_SCOPES:
                 self._scopes = {key: scope for key, scope in self._scopes.items() if scope.state is not _State.CLOSED}
-            scope = self._scopes[key] = _Scope(key, name)
+            scope = self._scopes[key] = _Scope(key, name, to)
             self._watch()
         scope.failures += 1
         scope.error = error
@@ -205,14 +228,19 @@ class Breaker:
     def _keys(self, job: Job) -> Iterator[Key]:
         """The scopes of a job."""
         call = job.call
-        if call is None or call.options.get('to') is not None:
-            # A copy to another store may fail because of either.
+        if call is None:
             return
-        yield (CREDENTIALS,)
-        yield BUCKET, job.ref.bucket
+        operation = _plain_operation(job)
+        yield CREDENTIALS, OWN
+        yield BUCKET, OWN, job.ref.bucket
+        yield ACCESS, OWN, job.ref.bucket, operation
         if 'to_bucket' in call.options:
-            yield BUCKET, call.options['to_bucket']
-        yield ACCESS, job.ref.bucket, _plain_operation(job)
+            to, bucket = call.options.get('to'), call.options['to_bucket']
+            store = OWN if to is None else id(to)
+            yield BUCKET, store, bucket
+            if to is not None:
+                yield CREDENTIALS, store
+                yield ACCESS, store, bucket, operation
         if any(key[0] is DISK for key in self._scopes) and (device := _device_of(job)) is not None:
             yield DISK, device
 
@@ -232,7 +260,7 @@ class Breaker:
             gevent.sleep(PAUSE_S)
             if scope.key[0] is CREDENTIALS and scope.state is _State.PAUSED:
                 with gevent.Timeout(REMEDY_S, TimeoutError(f'the credentials were not read within {REMEDY_S:.0f} s')):
-                    self._renew_credentials()
+                    (self._renew_credentials if scope.to is None else scope.to.renew_credentials)()
         except Exception as error:  # noqa: BLE001  (the caller's source of keys may raise anything; the probe decides)
             log.warning('%s: reading them again has failed: %s', scope.name, error)
         finally:
@@ -270,38 +298,41 @@ class Breaker:
         scope.probe = None
         log.error('%s', reason)
         while scope.aside:
-            job = scope.aside.popleft()
-            self._workers.aside.pop(job, None)
-            if not job.has_ended:
-                self._end(job, reason)
-                self.left(job)
+            # They end when it is their turn.
+            self._workers.bring_back(scope.aside.popleft())
         scope.has_changed.set()
-        if scope.key[0] is CREDENTIALS:
+        if scope.key == (CREDENTIALS, OWN):
             self._stop_batch(reason)
 
     def _watch(self) -> None:
         self._set_watch(self if self._scopes else None)
 
 
-def _classified(job: Job, error: Exception) -> tuple[Key, str] | None:
-    """The scope whose fault an error is, and its name; None for an error of the job alone."""
+def _classified(job: Job, error: Exception) -> tuple[Key, str, Any] | None:
+    """The scope whose fault an error is, its name and its other connection; None for an error of the job alone."""
     call = job.call
-    if call is None or call.options.get('to') is not None:
+    if call is None:
         return None
     found = error.__cause__ if isinstance(error, TransferError) else error
-    bucket = job.ref.bucket
+    if isinstance(found, LocalError):
+        device = _device_of(job) if found.errno in FULL else None
+        return None if device is None else ((DISK, device), f'the file system of {found.filename}', None)
+    to, store, whose, bucket = None, OWN, '', job.ref.bucket
+    if isinstance(found, S3poError) and found.is_of_other_store:
+        to, bucket = call.options['to'], call.options['to_bucket']
+        store, whose = id(to), f' of the other store ({plain_endpoint(to.endpoint_url) or "AWS"})'
     if isinstance(found, CredentialsError | CredentialsExpired) or (
         isinstance(found, AccessDenied) and found.code in REJECTED_CODES
     ):
-        return (CREDENTIALS,), 'the credentials of the connection'
+        return (CREDENTIALS, store), f'the credentials of the connection{whose}', to
     if isinstance(found, NoSuchBucket):
-        bucket = call.options.get('to_bucket', bucket)
-        return (BUCKET, bucket), f'bucket {bucket}'
+        if call.options.get('to') is None:
+            # A copy within the store has read its source before.
+            bucket = call.options.get('to_bucket', bucket)
+        return (BUCKET, store, bucket), f'bucket {bucket}{whose}', to
     if isinstance(found, AccessDenied):
         operation = _plain_operation(job)
-        return (ACCESS, bucket, operation), f'{operation} in bucket {bucket}'
-    if isinstance(found, LocalError) and found.errno in FULL and (device := _device_of(job)) is not None:
-        return (DISK, device), f'the file system of {found.filename}'
+        return (ACCESS, store, bucket, operation), f'{operation} in bucket {bucket}{whose}', to
     return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import gevent
 
@@ -27,6 +27,9 @@ from s3po.observer import Activity, report
 from s3po.runtime import leave_child, process
 
 __all__ = ['Layer', 'Runner', 'activity_of']
+
+# The classes of values that are bodies.
+BODIES: Final = (bytes, str)
 
 
 Perform = Callable[[Call], Outcome]
@@ -65,7 +68,7 @@ class Runner:
             end: Called once for each job.
             job_timeout_s: The time limit of a job without its own; None for none.
             memory: The budget of the jobs; None for the connection's.
-            kept: Counts the bodies that jobs keep as values; None if jobs are not kept.
+            kept: Limits the bodies that jobs keep as values; None if jobs are not kept.
             layers: What carries out the calls around the connection, the outermost first.
         """
         perform = connection.perform
@@ -101,11 +104,11 @@ class Runner:
                 if self.breaker is not None and not self.breaker.admits(job):
                     worker.is_interruptible = False
                     return
+                if job.refusal is not None:
+                    raise self._refused(job)
                 if job.turns:
                     self._last_turns.forget(job)
                 job.turns += 1
-                if job.refusal is not None:
-                    raise job.refusal
                 if self._observer is not None and job.turns == 1:
                     report(self._observer.began, activity_of(job))
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
@@ -117,8 +120,7 @@ class Runner:
             except BaseException as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
-                self._interrupted(job, error, worker)
-                if error is not worker.interruption and _must_go_on(error):
+                if not self._interrupted(job, error, worker) and _must_go_on(error):
                     raise
             else:
                 if self._process is not process.mark:
@@ -129,8 +131,11 @@ class Runner:
                 if self.breaker is not None:
                     self.breaker.succeeded(job)
                 if job.callback is None:
-                    if self._kept is not None and isinstance(outcome.value, bytes | str):
-                        self._kept.add(outcome.size_bytes)
+                    kept = self._kept
+                    if kept is not None and outcome.value.__class__ in BODIES:
+                        kept.left_bytes -= outcome.size_bytes
+                        if kept.left_bytes < 0:
+                            kept.warn()
                     self._end(job, outcome.value, None)
                 else:
                     self.call_back(job, worker, job.callback, outcome.value, None)
@@ -153,14 +158,18 @@ class Runner:
             return call
         return Call(call.operation, call.ref, {**call.options, 'timeout_s': self._job_timeout_s})
 
-    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
-        """End a job whose transfer was ended by an exception that is no Exception, such as a kill."""
-        if isinstance(error, Interruption) and error is worker.interruption:
-            self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
+    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> bool:
+        """End a job whose transfer was ended by an exception that is no Exception. Returns True if the batch has sent it."""
+        is_own = error is worker.interruption
+        if isinstance(error, Interruption) and is_own:
+            # The errback may be interrupted too.
+            worker.interruption = None
+            self._stop(job, error.reason, worker)
         elif isinstance(error, KeyboardInterrupt | SystemExit):
             self._end(job, None, _foreign_end(job, error))
         else:
             self._fail(job, _foreign_end(job, error), worker)
+        return is_own
 
     def _stay_in_parent(self, error: BaseException) -> None:
         """End a process that the transfer or callback forked: the job belongs to the parent."""
@@ -168,6 +177,9 @@ class Runner:
             leave_child(error)
 
     def _fail(self, job: Job, error: Exception, worker: Worker) -> None:
+        if job.refusal is not None:
+            self._stop(job, error, worker)
+            return
         if isinstance(error, TransferError):
             self.retries += error.attempts - 1
         self._breaker.failed(job, error)
@@ -175,14 +187,38 @@ class Runner:
             return
         if job.errback is None:
             self._end(job, None, error)
-            return
-        job.is_read = True
-        self.call_back(job, worker, job.errback, error, error)
+        else:
+            self.call_back(job, worker, job.errback, error, error)
+
+    def _refused(self, job: Job) -> Exception:
+        """The error of a job that is not carried out."""
+        assert job.refusal is not None
+        if job.has_mistake:
+            job.turns += 1
+            if self._observer is not None:
+                report(self._observer.began, activity_of(job))
+        return self._last_turns.forget(job) or job.refusal
+
+    def _stop(self, job: Job, error: Exception, worker: Worker) -> None:
+        """End a job that the batch has stopped, or never carries out; with its errback, if there is time for that."""
+        is_cancelled = isinstance(error, Cancelled)
+        if job.errback is None or worker.pool.is_hurried:
+            self._end(job, None, error, is_cancelled=is_cancelled)
+        else:
+            self.call_back(job, worker, job.errback, error, error, is_cancelled=is_cancelled)
 
     def call_back(
-        self, job: Job, worker: Worker, function: Callback | Errback, argument: Any, failure: Exception | None
+        self,
+        job: Job,
+        worker: Worker,
+        function: Callback | Errback,
+        argument: Any,
+        failure: Exception | None,
+        *,
+        is_cancelled: bool = False,
     ) -> None:
         """Call a callback or errback, and end the job with its result, its error, or the failure that the errback got."""
+        job.is_read = failure is not None
         try:
             value = function(argument)
         except Exception as error:
@@ -191,7 +227,7 @@ class Runner:
         except BaseException as error:
             self._stay_in_parent(error)
             if error is worker.interruption:
-                is_cancelled = failure is None and isinstance(error.reason, Cancelled)
+                is_cancelled = is_cancelled or (failure is None and isinstance(error.reason, Cancelled))
                 self._end(job, None, failure or _interrupted_callback(job, error.reason), is_cancelled=is_cancelled)
                 return
             self._end(job, None, _callback_error(job, error, failure))
@@ -200,7 +236,7 @@ class Runner:
         else:
             if self._process is not process.mark:
                 leave_child()
-            self._end(job, None if failure else value, failure)
+            self._end(job, None if failure else value, failure, is_cancelled=is_cancelled)
 
 
 def activity_of(job: Job) -> Activity:

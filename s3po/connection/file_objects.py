@@ -17,7 +17,7 @@ from s3po.errors import ConfigurationError, DownloadError, UploadError
 from s3po.files import OpenMode, Ranges, S3Reader, S3TextReader, S3TextWriter, S3Writer, file_errors, open_mode
 from s3po.jobs.options import ProgressOption, unknown_option
 from s3po.model import ListEntry, ObjectRef, TransferResult
-from s3po.progress import Reading, check_progress, metered
+from s3po.progress import Reading, check_progress, is_wanted, metered
 from s3po.transfer import upload
 
 __all__ = ['OpenOptions', 'ReadOptions', 'TextReadOptions', 'TextWriteOptions', 'WriteOptions', 'open_object']
@@ -101,7 +101,8 @@ def _open_reader(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
         raise ConfigurationError(f'read_ahead must be a whole number of ranges from 0, not {ahead!r}')
     if block_size is not None and not is_whole(block_size, 1):
         raise ConfigurationError(f'block_size must be a whole number of bytes from 1, not {block_size!r}')
-    progress = Reading(options['progress'], operations.width) if options.get('progress') else None
+    wanted = options.get('progress')
+    progress = Reading(wanted, operations.width) if is_wanted(wanted) else None
     observer = None if progress is None else progress.observer
     ranges = Ranges(
         ref=ref,
@@ -147,7 +148,7 @@ def _open_writer(operations: Operations, ref: ObjectRef, opened: OpenMode, optio
     # No reference to the writer, so that an unreferenced writer is garbage collected during an upload.
     def send(source: SizedSource | StreamSource) -> TransferResult:
         with file_errors(str(ref), is_new=if_none_match == '*'):
-            if not progress:
+            if not is_wanted(progress):
                 return upload(attempts(), source, config, sent, extra, memory=memory)
             with metered(progress, operations.width) as tally:
                 result = upload(attempts(observer=tally), source, config, sent, extra, memory=memory)

@@ -5,8 +5,8 @@ lines of progress=True. `sizes` finds the size of a call's source before it is r
 """
 
 from s3po.progress.displays import display
-from s3po.progress.meter import Meter, Reading, Tally, check_progress, metered
+from s3po.progress.meter import Meter, Reading, Tally, check_progress, is_wanted, metered
 from s3po.progress.showing import shown
 from s3po.progress.sizes import size_of
 
-__all__ = ['Meter', 'Reading', 'Tally', 'check_progress', 'display', 'metered', 'shown', 'size_of']
+__all__ = ['Meter', 'Reading', 'Tally', 'check_progress', 'display', 'is_wanted', 'metered', 'shown', 'size_of']

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any, Final, TextIO
@@ -21,6 +22,8 @@ __all__ = ['Line', 'Lines', 'RichBar', 'WidgetBar', 'display', 'text_of']
 
 # The time between two lines in a log.
 LINE_EVERY_S: Final = 10.0
+# Terminals that can only append; rich takes both for such.
+DUMB: Final = ('dumb', 'unknown')
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 
@@ -30,7 +33,7 @@ def display() -> Callable[[ProgressEvent], object]:
     stream = sys.stderr
     if _is_notebook():
         return _made(WidgetBar, stream)
-    if stream is not None and stream.isatty() and os.environ.get('TERM') != 'dumb':
+    if _is_terminal(stream) and os.environ.get('TERM') not in DUMB:
         return _made(RichBar, stream)
     return Lines(stream)
 
@@ -66,7 +69,7 @@ class Lines:
     def __call__(self, event: ProgressEvent) -> None:
         if event.is_last or event.seconds >= self._next_at:
             self._next_at = event.seconds + LINE_EVERY_S
-            print(f's3po: {text_of(event)}', file=self._stream, flush=True)
+            _write(self._stream, f's3po: {text_of(event)}\n')
 
 
 class Line:
@@ -77,9 +80,10 @@ class Line:
         self._width = 0
 
     def __call__(self, event: ProgressEvent) -> None:
-        text = text_of(event)
+        # A longer one would continue in the next line, where the carriage return does not reach it.
+        text = text_of(event)[: shutil.get_terminal_size().columns - 1]
         # Spaces over the rest of a longer line.
-        print(f'\r{text:{self._width}}', end='\n' if event.is_last else '', file=self._stream, flush=True)
+        _write(self._stream, f'\r{text:{self._width}}' + ('\n' if event.is_last else ''))
         self._width = len(text)
 
 
@@ -94,9 +98,14 @@ class RichBar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        # Refreshed by events, not by a thread of rich.
+        # Refreshed by events, not by a thread of rich. What the program prints appears above the bar, but only if it is for a
+        # terminal: rich would write what belongs into a file or a pipe to standard error.
         self._bar = Progress(
-            BarColumn(), TextColumn('{task.description}'), console=Console(file=stream), auto_refresh=False, transient=False
+            BarColumn(),
+            TextColumn('{task.description}'),
+            console=Console(file=stream),
+            auto_refresh=False,
+            redirect_stdout=_is_terminal(sys.stdout),
         )
         self._task = self._bar.add_task('', total=None)
         self._is_shown = False
@@ -166,6 +175,20 @@ def _share(event: ProgressEvent) -> tuple[float, float | None]:
     if event.jobs_total > 1 or event.bytes_total == 0:
         return float(event.jobs_done), float(event.jobs_total)
     return float(event.bytes_done), float(event.bytes_done) if event.is_last else None
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether it is a terminal. Objects that programs put in place of standard error may have no isatty(), or be closed."""
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write text at once. A program without standard error shows nothing; print() would write to standard output then."""
+    if stream is not None:
+        print(text, end='', file=stream, flush=True)
 
 
 def _is_notebook() -> bool:

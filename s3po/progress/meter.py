@@ -4,13 +4,15 @@ Transfers only add numbers. A greenlet of the meter calls the function, so that 
 greenlet ends when nothing happens any more, and begins again with the next byte, so that nothing is left of a meter that is not
 closed.
 
-Invariant: the function cannot harm a transfer. Its errors are logged once, and at the end it is waited for only shortly.
+Invariant: the function cannot harm a transfer. It runs in a greenlet of its own, its errors are logged once, and at the end it
+is waited for only shortly.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -26,7 +28,7 @@ from s3po.observer import Activity, Observer, Progress
 from s3po.progress.displays import display
 from s3po.runtime import Task, process, spawn
 
-__all__ = ['Meter', 'Reading', 'Tally', 'check_progress', 'metered']
+__all__ = ['Meter', 'Reading', 'Tally', 'check_progress', 'is_wanted', 'metered']
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,19 @@ def check_progress(progress: object) -> None:
     Raises:
         ConfigurationError: It is neither a function nor True, False or None.
     """
+    if inspect.iscoroutinefunction(progress) or inspect.iscoroutinefunction(getattr(progress, '__call__', None)):  # noqa: B004
+        raise ConfigurationError(
+            f'progress must be a plain function, not a coroutine function, which nothing would await: {progress!r}'
+        )
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise ConfigurationError(
             f'progress must be True, or a function that takes a ProgressEvent, not {progress!r}; leave it out for no progress'
         )
+
+
+def is_wanted(progress: ProgressOption) -> bool:
+    """Whether there is progress to show. A function may be an object that is false, as a subclass of list is."""
+    return progress is not None and progress is not False
 
 
 @contextlib.contextmanager
@@ -102,7 +113,7 @@ class Meter:
         self._began_at: float | None = None
         self._samples: collections.deque[tuple[float, int, int]] = collections.deque()
         self._is_closing = gevent.event.Event()
-        self._is_closed = self._has_failed = False
+        self._is_closed = self._has_ended = self._has_failed = False
         self._ticker: Task | None = None
         self._process = process.mark
 
@@ -149,15 +160,17 @@ class Meter:
         self._is_closed = True
         ticker = self._ticker
         if ticker is None or ticker.dead or ticker.hub is not gevent.get_hub():
-            self.call(is_last=True)
+            ticker = spawn(self._end)
         else:
             self._is_closing.set()
-            if ticker is not gevent.getcurrent():
-                ticker.join(CLOSE_S)
+        if ticker is not gevent.getcurrent():
+            ticker.join(CLOSE_S)
 
     def _tick(self) -> None:
         shown: tuple[int, ...] = ()
         shown_at = changed_at = monotonic()
+        # Nothing was transferred since the last sample: the rate is not that of the time without this greenlet.
+        self._samples.append((shown_at, *self._samples[-1][1:]))
         while not self._is_closing.wait(EVERY_S):
             now, numbers = monotonic(), self._numbers()
             if numbers != shown:
@@ -168,6 +181,9 @@ class Meter:
                 return
             shown, shown_at = numbers, now
             self.call()
+        self._end()
+
+    def _end(self) -> None:
         self.call(is_last=True)
 
     def _numbers(self) -> tuple[int, ...]:
@@ -175,10 +191,18 @@ class Meter:
         return *jobs, self.bytes_done, self._known_bytes, self._unknown
 
     def call(self, *, is_last: bool = False) -> None:
-        """Call the function with the present numbers."""
+        """Call the function with the present numbers; not after the last event, as the greenlet of another thread would."""
+        if self._has_ended:
+            return
+        self._has_ended = is_last
+        # The monitor reads its name in this variable.
+        function = self._show
         try:
-            self._show(self._event(is_last=is_last))
-        except Exception:
+            function(self._event(is_last=is_last))
+        except (gevent.GreenletExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            # A gevent.Timeout or asyncio.CancelledError is none of the transfer's.
             if not self._has_failed:
                 self._has_failed = True
                 log.exception('the progress function failed; the transfer continues, and further errors are not logged')
@@ -216,12 +240,15 @@ class Meter:
         samples.append((now, self.bytes_done, self._jobs_done))
         while len(samples) > 2 and samples[1][0] <= now - RATE_S:
             samples.popleft()
-        began_at, bytes_before, jobs_before = samples[0]
-        if now <= began_at:
+        (began_at, *before), (later_at, *later) = samples[0], samples[1]
+        since = max(began_at, now - RATE_S)
+        if now <= since:
             return 0.0, 0.0
+        # After a pause the first sample is older than RATE_S. In between, the numbers are taken to grow evenly.
+        share = (since - began_at) / (later_at - began_at) if later_at > began_at else 0.0
+        bytes_before, jobs_before = (early + share * (late - early) for early, late in zip(before, later, strict=True))
         # Bytes that are taken back could make it negative.
-        moved = max(0, self.bytes_done - bytes_before)
-        return moved / (now - began_at), (self._jobs_done - jobs_before) / (now - began_at)
+        return max(0.0, self.bytes_done - bytes_before) / (now - since), (self._jobs_done - jobs_before) / (now - since)
 
 
 class Tally(Observer):

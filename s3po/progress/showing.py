@@ -7,7 +7,7 @@ from collections.abc import Callable
 from s3po.jobs import Call
 from s3po.model import Outcome
 from s3po.observer import combined
-from s3po.progress.meter import metered
+from s3po.progress.meter import is_wanted, metered
 from s3po.progress.sizes import size_of
 
 __all__ = ['shown']
@@ -26,7 +26,7 @@ def shown(call: Call, perform: Callable[[Call], Outcome], width: Callable[[], in
     """
     options = {**call.options}
     progress = options.pop('progress')
-    if progress is None or progress is False:
+    if not is_wanted(progress):
         return perform(Call(call.operation, call.ref, options))
     with metered(progress, width, size_of(call)) as tally:
         options['observer'] = combined(options.get('observer'), tally)

@@ -240,7 +240,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     until = moment_of(text)
     if until is None:
         return None
-    return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
+    # By the store's clock, if the response has its time: this machine's may be wrong.
+    now = moment_of(headers.get('date', '')) or datetime.datetime.now(datetime.UTC)
+    return max(0.0, (until - now).total_seconds())
 
 
 def _seconds(number: str) -> float:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from s3po.errors import IntegrityError, ResponseError, S3poError, Throttled, TransferError, TransportError
+from s3po.errors import CredentialsError, IntegrityError, ResponseError, S3poError, Throttled, TransferError, TransportError
 from s3po.governor import Governor
 from s3po.observer import Activity, Observer, report
 from s3po.retry import MAX_RETRY_AFTER_S, RetriesExhausted, RetryPolicy, integrity_retries, is_throttling
@@ -40,6 +40,7 @@ class Attempts:
         pending_aborts: The connection's multipart uploads that are still to be aborted.
         retried: The number of retries so far.
         warnings: Warnings for the result of a transfer that succeeds.
+        is_of_other_store: Whether they are sent to the other store of a copy: errors have the same attribute.
         observer: Receives the events; None for none. Only ObservedAttempts reports to it.
     """
 
@@ -50,6 +51,7 @@ class Attempts:
         'bucket',
         'governor',
         'guard',
+        'is_of_other_store',
         'key',
         'observer',
         'pending_aborts',
@@ -93,6 +95,7 @@ class Attempts:
         self.pending_aborts = PendingAborts() if pending_aborts is None else pending_aborts
         self.observer = observer
         self.retried = 0
+        self.is_of_other_store = False
         self.warnings: tuple[str, ...] = ()
         self._policy = policy
         self._retries = retries
@@ -132,6 +135,9 @@ class Attempts:
                 return attempt()
         except TransportError as error:
             first = error
+        except CredentialsError as error:
+            self._mark(error)
+            raise
         except WorkKilled as error:
             raise self._killed(operation, error) from error
 
@@ -147,6 +153,9 @@ class Attempts:
             return attempt()
         except TransportError as error:
             first = error
+        except CredentialsError as error:
+            self._mark(error)
+            raise
         except WorkKilled as error:
             raise self._killed(operation, error) from error
         return self._repeat(first, operation, attempt, part_number)
@@ -182,6 +191,9 @@ class Attempts:
                 last = error
                 self._failed(error, operation, part_number)
                 raise
+            except CredentialsError as error:
+                self._mark(error)
+                raise
             except WorkKilled as error:
                 raise self._killed(operation, error) from error
             if is_counted:
@@ -213,10 +225,15 @@ class Attempts:
 
     def _failed(self, error: TransportError, operation: str, part_number: int | None) -> None:
         """Report a failed attempt, and keep the pause that the store has requested."""
+        self._mark(error)
         self._report_failure(error, operation, part_number)
         retries = self._policy.retries if self._retries is None else self._retries
         if retries and isinstance(error, ResponseError) and error.retry_after_s and is_throttling(error):
             self.governor.pause(self.bucket, min(error.retry_after_s, MAX_RETRY_AFTER_S))
+
+    def _mark(self, error: S3poError) -> None:
+        if self.is_of_other_store:
+            error.is_of_other_store = True
 
     def _killed(self, operation: str, error: WorkKilled) -> S3poError:
         return S3poError(f'{operation} s3://{self.bucket}/{self.key}: {error}')

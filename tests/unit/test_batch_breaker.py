@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -343,3 +344,115 @@ def test_costs_nothing_without_failures() -> None:
         batch.head('bucket', 'key')
 
     assert batch.success()
+
+
+def test_loop_into_a_bucket_that_has_stopped() -> None:
+    """A plain loop ends: after 100 submissions in a row for a scope that has stopped, the next ones raise its error.
+
+    What was submitted is in `failed` or `not_started`, and calls for other buckets are accepted.
+    """
+    performer = Faulty(no_bucket)
+    with Batch(performer, WIDTH, on_error='collect') as batch:
+        with pytest.raises(BreakerOpen, match='bucket missing: stopped') as caught:
+            for number in itertools.count():
+                batch.upload('missing', f'{number}', b'')
+        with pytest.raises(BreakerOpen):
+            batch.upload('missing', 'once more', b'')
+        assert batch.upload('bucket', 'other', b'').get()
+        for number in range(100):
+            batch.upload('missing', f'again{number}', b'')
+
+    assert number < 300
+    assert isinstance(caught.value.__cause__, NoSuchBucket)
+    assert performer.sent.count('missing') <= 5 + WIDTH
+    refused = [job.key for job in batch.not_started]
+    assert len(batch.failed) + len(refused) == batch.report().submitted - 1
+    assert len({id(job.error) for job in batch.not_started}) == 1
+    assert 'once more' not in refused
+
+
+def test_raises_at_the_end_of_a_block() -> None:
+    """Without a handler in the block, its BreakerOpen is what the program sees."""
+    with pytest.raises(BreakerOpen, match='create the bucket, or correct its name'):
+        with Batch(Faulty(no_bucket), WIDTH, keep_results=False) as batch:
+            for number in itertools.count():
+                batch.upload('missing', f'{number}', b'')
+
+    assert batch.pending == 0
+    assert batch.report().submitted == len(batch.failed) + len(batch.not_started)
+
+
+class OtherStore(Performer):
+    """The connection of another store.
+
+    Attributes:
+        fault: The error of a copy to it, as s3po raises it; None for no error.
+    """
+
+    def __init__(self, fault: S3poError | None, endpoint_url: str = 'http://other') -> None:
+        super().__init__()
+        self.fault = fault
+        self.endpoint_url = endpoint_url
+        if fault is not None:
+            fault.is_of_other_store = True
+
+
+def fault_of_other_store(call: Call) -> S3poError | None:
+    to = call.options.get('to')
+    return to.fault if isinstance(to, OtherStore) else None
+
+
+@pytest.mark.parametrize(
+    ('error', 'named', 'limit'),
+    [
+        (NoSuchBucket('no such bucket', status=404), r'bucket bucket of the other store \(http://other\): stopped', 5),
+        (refused('InvalidAccessKeyId'), r'the credentials of the connection of the other store \(http://other\): ', 5),
+        (CredentialsError('none'), 'the credentials of the connection of the other store', 5),
+        (refused('AccessDenied'), 'copy in bucket bucket of the other store', 20),
+    ],
+    ids=['bucket', 'rejected', 'none', 'access'],
+)
+def test_other_store(error: S3poError, named: str, limit: int) -> None:
+    """Failures of the other store of a copy stop the copies to it; other copies, and all else in the batch, are done."""
+    performer, bad, good = Faulty(fault_of_other_store), OtherStore(error), OtherStore(None)
+    with Batch(performer, WIDTH, on_error='collect') as batch:
+        for number in range(100):
+            batch.copy('bucket', f'{number}', 'bucket', 'a', to=bad)
+            batch.copy('bucket', f'{number}', 'bucket', 'b', to=good)
+            batch.copy('bucket', f'{number}', 'bucket', 'c')
+            batch.upload('bucket', f'{number}', b'')
+
+    assert limit + 1 <= len(batch.failed) <= limit + WIDTH
+    assert len(batch.failed) + len(batch.not_started) == 100
+    assert batch.report().succeeded == 300
+    assert {job.options['to'] for job in batch.not_started} == {bad}
+    assert re.search(named, str(batch.not_started[0].error))
+    is_about_keys = 'credentials' in named
+    assert (performer.renewals, bad.renewals, good.renewals) == (0, int(is_about_keys), 0)
+
+
+def test_source_of_a_copy_to_another_store() -> None:
+    """Failures of the source stop the jobs of the source."""
+    performer, to = Faulty(no_bucket), OtherStore(None)
+    with Batch(performer, WIDTH, on_error='collect') as batch:
+        for number in range(100):
+            batch.copy('missing', f'{number}', 'bucket', 'a', to=to)
+            batch.copy('bucket', f'{number}', 'missing', 'b', to=to)
+
+    assert {job.bucket for job in batch.not_started} == {'missing'}
+    assert 'bucket missing: stopped' in str(batch.not_started[0].error)
+    assert batch.report().succeeded == 100
+    assert to.renewals == 0
+
+
+def test_renewed_credentials_of_the_other_store() -> None:
+    """The credentials of the other connection are read again, and the copies go on."""
+    to = OtherStore(refused('ExpiredToken'))
+    performer = Faulty(lambda call: to.fault if to.renewals == 0 else None)
+    with Batch(performer, WIDTH, on_error='collect') as batch:
+        for number in range(100):
+            batch.copy('bucket', f'{number}', 'bucket', 'a', to=to)
+
+    assert (performer.renewals, to.renewals) == (0, 1)
+    assert 5 <= len(batch.failed) <= 5 + WIDTH
+    assert list(batch.not_started) == []

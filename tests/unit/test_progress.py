@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import io
 import logging
 import pathlib
@@ -155,6 +157,22 @@ def test_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     counted.close()
 
 
+def test_rate_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate after a pause, in which there were no events, is not that of the pause."""
+    clock = [100.0]
+    monkeypatch.setattr(meter, 'monotonic', lambda: clock[0])
+    counted = Meter(lambda _: None, width)
+    with counted.add(1000) as tally:
+        for step in (1, 600, 2, 2):
+            clock[0] += step
+            tally.moved(ACTIVITY, 100)
+            found = counted._event(is_last=False)
+
+    # The first bytes after the pause may be those of the whole pause.
+    assert 200 / 5 <= found.bytes_per_s <= 201 / 5
+    counted.close()
+
+
 def test_remaining_time_of_jobs_without_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(meter, 'monotonic', lambda: clock[0])
@@ -214,6 +232,87 @@ def test_a_slow_function_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch)
     gevent.sleep(0.01)
 
     assert seen == [False, True]
+
+
+def test_a_slow_function_does_not_delay_the_end_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor if no greenlet runs any more when the end comes."""
+    monkeypatch.setattr(meter, 'CLOSE_S', 0.0)
+    done = gevent.event.Event()
+    seen: list[ProgressEvent] = []
+
+    def wait(found: ProgressEvent) -> None:
+        done.wait()
+        seen.append(found)
+
+    counted = Meter(wait, width)
+    counted.close()
+
+    assert not seen
+
+    done.set()
+    gevent.sleep(0.01)
+
+    assert [found.is_last for found in seen] == [True]
+
+
+def test_no_event_after_the_last_one(events: list[ProgressEvent]) -> None:
+    """A file may be closed in another thread than its progress runs in."""
+    counted = Meter(events.append, width)
+    with counted.add(5) as tally:
+        gevent.sleep(0.01)
+        tally.move(5)
+        gevent.get_hub().threadpool.apply(counted.close)
+    gevent.sleep(0.01)
+
+    assert [found.is_last for found in events].index(True) == len(events) - 1
+
+
+@pytest.mark.parametrize(
+    'error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill']
+)
+def test_errors_that_are_no_exception(conn: s3po.Connection, error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are the function's too, and do not end the transfer. (A kill ends the function.)"""
+
+    def fail(_: ProgressEvent) -> None:
+        raise error
+
+    conn.upload('bucket', 'key', b'content', progress=fail)
+    with conn.batch(2, progress=fail) as batch:
+        batch.download('bucket', 'key', callback=lambda _: gevent.sleep(0.01))
+
+    assert batch.report().succeeded == 1
+    assert 'Traceback' not in capsys.readouterr().err
+
+
+class Seen(list[ProgressEvent]):
+    """A function that is false while it is empty."""
+
+    def __call__(self, found: ProgressEvent) -> None:
+        self.append(found)
+
+
+def test_a_function_that_is_false(conn: s3po.Connection) -> None:
+    seen = [Seen() for _ in range(5)]
+    with conn.batch(2, progress=seen[0]) as batch:
+        batch.upload('bucket', 'key', b'12345', progress=seen[1])
+    conn.download('bucket', 'key', progress=seen[2])
+    with conn.open('bucket', 'key', progress=seen[3]) as reader, conn.open('bucket', 'copy', 'wb', progress=seen[4]) as writer:
+        writer.write(reader.read())
+
+    assert [found[-1].bytes_done for found in seen] == [5] * 5
+
+
+def test_coroutine_functions(conn: s3po.Connection) -> None:
+    """Nothing would await them."""
+
+    async def show(_: ProgressEvent) -> None: ...
+
+    class Shown:
+        async def __call__(self, _: ProgressEvent) -> None: ...
+
+    for wrong in (show, functools.partial(show), Shown()):
+        with pytest.raises(ConfigurationError, match='coroutine function'):
+            conn.batch(progress=wrong)
 
 
 def test_nothing_is_left_of_a_meter_that_is_not_closed(monkeypatch: pytest.MonkeyPatch, events: list[ProgressEvent]) -> None:
@@ -498,6 +597,58 @@ def test_without_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, 'stdout', io.StringIO())
 
     display()(event(is_last=True))
+
+    assert not sys.stdout.getvalue()  # type: ignore[attr-defined]
+
+
+def test_odd_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs replace it by objects that can only write; one that is closed shows nothing."""
+    written: list[str] = []
+    monkeypatch.setattr(sys, 'stderr', types.SimpleNamespace(write=written.append, flush=lambda: None))
+    display()(event(is_last=True))
+
+    assert ''.join(written).startswith('s3po: 12 of 50 jobs')
+
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, 'stderr', closed)
+
+    assert isinstance(display(), Lines)
+
+
+def test_what_is_printed_into_a_file_or_pipe_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich redirects what is printed to its bar: that must not be what `program > file` prints."""
+    monkeypatch.setenv('TERM', 'xterm')
+    stream, output = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, 'stderr', stream)
+    monkeypatch.setattr(sys, 'stdout', output)
+    bar = display()
+    bar(event())
+    print('result')
+    bar(event(is_last=True))
+
+    assert output.getvalue() == 'result\n'
+    assert '12 of 50 jobs' in stream.getvalue()
+    assert 'result' not in stream.getvalue()
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    bar = display()
+    bar(event())
+    print('result')
+    bar(event(is_last=True))
+
+    assert sys.stdout is terminal
+    assert 'result' in stream.getvalue()
+
+
+def test_line_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut: a longer one would begin another line with each event."""
+    monkeypatch.setenv('COLUMNS', '20')
+    stream = io.StringIO()
+    Line(stream)(event())
+
+    assert stream.getvalue() == '\r12 of 50 jobs, 3.0 '
 
 
 def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

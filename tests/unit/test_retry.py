@@ -131,6 +131,29 @@ def test_throttled_for_too_long(slept: list[float]) -> None:
     assert sum(slept) == 90
 
 
+def test_throttled_without_wait(slept: list[float]) -> None:
+    """With wait_none() a refusal is counted, because it would be repeated without an end; one with a Retry-After is not."""
+    policy = RetryPolicy(sleep=slept.append, wait=tenacity.wait_none())
+    attempt = Flaky(*[Throttled('slow', status=503, code='SlowDown', retry_after_s=0.0)] * 100)
+    with pytest.raises(RetriesExhausted):
+        throttled_for(policy, attempt, seconds=900)
+    assert attempt.calls == 4
+
+    # The governor pauses the bucket for so long.
+    attempt = Flaky(*[Throttled('slow', status=503, code='SlowDown', retry_after_s=2.0)] * 10)
+    assert throttled_for(policy, attempt, seconds=900) == ('done', 11)
+
+
+def test_throttled_with_few_waits(slept: list[float]) -> None:
+    """Of a policy whose first waits are 0 s, only the retries after these are counted."""
+    policy = RetryPolicy(sleep=slept.append, wait=tenacity.wait_chain(*[tenacity.wait_none()] * 2, tenacity.wait_fixed(10)))
+    attempt = Flaky(*[Throttled('slow', status=429)] * 20, *[NetworkError('reset')] * 9)
+
+    with pytest.raises(RetriesExhausted):
+        throttled_for(policy, attempt, seconds=900)
+    assert attempt.calls == 20 + 2
+
+
 @pytest.mark.parametrize('code', ['', '503', 'ServiceUnavailable'])
 def test_unavailable(policy: RetryPolicy, code: str) -> None:
     """A 503 that may mean that the store is down is counted, unless it names the time of the next attempt."""

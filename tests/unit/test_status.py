@@ -102,6 +102,9 @@ def test_skewed_clock(offset_s: int, text: str) -> None:
         ({'retry-after': '2'}, 2.0),
         ({'retry-after': '1.5'}, 1.5),
         ({'retry-after': 'soon'}, None),
+        ({'retry-after': '86400'}, 86400.0),
+        ({'retry-after': '-5'}, None),
+        ({'retry-after': 'inf'}, None),
         ({'retry-after': 'Thu, 01 Jan 1970 00:00:00 GMT'}, 0.0),
         ({'x-amz-retry-after': '1500', 'retry-after': '9'}, 1.5),
     ],
@@ -118,6 +121,14 @@ def test_retry_after_a_date() -> None:
 
     assert found is not None
     assert 25 < found <= 30
+
+
+@pytest.mark.parametrize(
+    ('date', 'expected'), [('Sun, 06 Nov 1994 08:49:07 GMT', 30.0), ('Sun, 06 Nov 1994 09:49:37 GMT', 0.0)]
+)
+def test_retry_after_a_date_of_the_stores(date: str, expected: float) -> None:
+    """The date is compared with the store's clock, whatever this machine's clock shows; a date in the past is no wait."""
+    assert retry_after_s({'retry-after': 'Sun, 06 Nov 1994 08:49:37 GMT', 'date': date}) == expected
 
 
 @pytest.mark.parametrize('text', ['²', '٣', 'Sun, 06 Nov 99999 08:49:37 GMT', 'Sun Nov  6 08:49:37 1994', 'soon', '-5'])
