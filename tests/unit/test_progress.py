@@ -267,7 +267,9 @@ def test_no_event_after_the_last_one(events: list[ProgressEvent]) -> None:
     assert [found.is_last for found in events].index(True) == len(events) - 1
 
 
-@pytest.mark.parametrize('error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill'])
+@pytest.mark.parametrize(
+    'error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill']
+)
 def test_errors_that_are_no_exception(conn: s3po.Connection, error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     """They are the function's too, and do not end the transfer. (A kill ends the function.)"""
 
@@ -457,6 +459,18 @@ def test_files(conn: s3po.Connection, events: list[ProgressEvent], size_bytes: i
             pass
 
     assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (size_bytes, size_bytes, True)
+
+
+def test_files_that_are_read_twice(conn: s3po.Connection, memory: MemoryTransport, events: list[ProgressEvent]) -> None:
+    """The total is never less than what was transferred."""
+    conn.upload('bucket', 'key', bytes(MIB))
+    with conn.open('bucket', 'key', progress=events.append) as file:
+        file.read()
+        file.seek(0)
+        file.read()
+
+    assert events[-1].bytes_done > MIB
+    assert all(found.bytes_total is None or found.bytes_done <= found.bytes_total for found in events)
 
 
 def test_files_that_fail(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
