@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from s3po.jobs import Call
 
-__all__ = ['anchored']
+__all__ = ['PLACES', 'anchored']
 
 # The option with the path of an operation.
 PLACES: Final = {'upload': 'source', 'upload_file': 'path', 'download': 'target', 'download_file': 'path'}

@@ -26,22 +26,24 @@ def perform_within(perform: Callable[[Call], Outcome], memory: MemoryBudget, cal
 
 
 class KeptValues:
-    """Counts the bodies that jobs keep as their values, and warns once when they exceed the limit of memory."""
+    """Warns once when the bodies that jobs keep as their values exceed the limit of memory.
 
-    __slots__ = ('_limit_bytes', '_size_bytes')
+    Attributes:
+        left_bytes: What may be kept before the warning. The batch subtracts each body itself, to save a call.
+    """
+
+    __slots__ = ('_limit_bytes', 'left_bytes')
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._size_bytes = 0
+        self.left_bytes: float = limit_bytes
 
-    def add(self, size_bytes: int) -> None:
-        """Count a body."""
-        before = self._size_bytes
-        self._size_bytes = before + size_bytes
-        if before <= self._limit_bytes < self._size_bytes:
-            log.warning(
-                'the bodies that this batch has downloaded and keeps as values of its jobs exceed its max_memory of %d MiB, '
-                'which does not count them. Give each download a callback= that takes its body, or a path as its target; with '
-                'keep_results=False the batch keeps no jobs',
-                self._limit_bytes >> 20,
-            )
+    def warn(self) -> None:
+        """Warn. Called when `left_bytes` is below 0, and never again."""
+        self.left_bytes = float('inf')
+        log.warning(
+            'the bodies that this batch has downloaded and keeps as values of its jobs exceed its max_memory of %d MiB, '
+            'which does not count them. Give each download a callback= that takes its body, or a path as its target; with '
+            'keep_results=False the batch keeps no jobs',
+            self._limit_bytes >> 20,
+        )

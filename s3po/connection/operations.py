@@ -217,7 +217,7 @@ class Operations:
                 delete_original(opened)
         finally:
             opened.close()
-        return outcome_of(result)
+        return Outcome(value=result, size_bytes=result.size_bytes, retries=attempts.retried)
 
     def _is_to_delete(self, opened: Source, *, delete: bool | None) -> bool:
         is_file = isinstance(opened, FileSource) and opened.path is not None
@@ -246,7 +246,7 @@ class Operations:
         notes = options.get('notes')
         if notes is not None:
             notes.stored(result)
-        return outcome_of(result)
+        return Outcome(value=result, size_bytes=result.size_bytes, retries=attempts.retried)
 
     def _fetch(self, ref: ObjectRef, target: Any, options: Fetch) -> tuple[Fetched, Attempts, Sink]:
         """Download an object. Returns its attempts and the sink of the target too."""
@@ -300,5 +300,5 @@ class Operations:
 
 
 def outcome_of(result: TransferResult) -> Outcome:
-    """The outcome of a call that returns the result of a transfer."""
+    """The outcome of a call that returns the result of a transfer. (Small transfers save this call.)"""
     return Outcome(value=result, size_bytes=result.size_bytes, retries=result.attempts - result.parts)

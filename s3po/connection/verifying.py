@@ -16,6 +16,7 @@ from s3po.errors import ConfigurationError, NotFound, VerifyError
 from s3po.jobs.durable import plain_endpoint
 from s3po.model import ListEntry, ObjectInfo, ObjectRef
 from s3po.s3.expected import is_strong
+from s3po.s3.parameters import check_extra
 from s3po.transfer.integrity import is_encrypted, kind_of
 
 __all__ = ['Difference', 'VerifyReport', 'compared', 'verify_remote']
@@ -123,9 +124,7 @@ class VerifyReport:
         return cls(checked=checked, ok=ok, **kinds)
 
 
-def verify_remote(
-    store: Store, receipt: str | os.PathLike[str], *, size: int, prefixes: Iterable[str] | None, extra: Mapping[str, Any] | None
-) -> VerifyReport:
+def verify_remote(store: Store, receipt: str | os.PathLike[str], *, size: int, prefixes: object, extra: Any) -> VerifyReport:
     """Compare the objects of a store with a file of records: a HEAD for each, and a listing for what is extra.
 
     Args:
@@ -135,8 +134,8 @@ def verify_remote(
         prefixes: Where to look for extra objects; see Connection.verify().
         extra: Further parameters of the HEADs.
     """
-    if isinstance(prefixes, str):
-        raise ConfigurationError(f'prefixes must be a list of prefixes: [{prefixes!r}]')
+    prefixes = _checked_prefixes(prefixes)
+    _check_extra(extra)
     found = _found(store, receipt)
     checking = _Checking()
     with store.batch(size, on_error='collect', keep_results=False) as batch:
@@ -148,6 +147,30 @@ def verify_remote(
     for job in batch.not_started:
         checking.fail((job.bucket, job.key, job.ref.version_id), job.error)
     return VerifyReport.of(checked, [*checking.differences, *_extra(store, found, prefixes)])
+
+
+def _checked_prefixes(prefixes: object) -> list[str] | None:
+    if prefixes is None:
+        return None
+    if isinstance(prefixes, str):
+        raise ConfigurationError(f'prefixes must be a list of prefixes: [{prefixes!r}]')
+    found = list(prefixes) if isinstance(prefixes, Iterable) else None
+    if found is None or not all(isinstance(each, str) for each in found):
+        raise ConfigurationError(f'prefixes must be a list of str, not {prefixes!r}; an empty list looks for no extra objects')
+    # Without those below another one, whose objects would be listed twice.
+    return [each for each in sorted(set(found)) if not any(each != other and each.startswith(other) for other in found)]
+
+
+def _check_extra(extra: object) -> None:
+    """Reject further parameters that no HEAD takes; and True, which is not how extra objects are found."""
+    if extra is None:
+        return
+    if not isinstance(extra, Mapping):
+        raise ConfigurationError(
+            f"extra must be a mapping of boto3's parameters of HeadObject, not {type(extra).__name__}; to find extra objects, "
+            'leave it out: verify() looks for them, below `prefixes` if they are given'
+        )
+    check_extra(extra, ('HeadObject',))
 
 
 def compared(stored: Stored, size_bytes: int, etag: str, checksum: str | None, *, is_md5: bool) -> tuple[str, str] | None:
@@ -241,12 +264,11 @@ def _latest(before: Stored | None, now: Stored | None) -> Stored | None:
     return Stored(size_bytes, now.etag, now.checksum or before.checksum)
 
 
-def _extra(store: Store, found: Mapping[Name, Stored | None], prefixes: Iterable[str] | None) -> Iterator[Difference]:
+def _extra(store: Store, found: Mapping[Name, Stored | None], prefixes: list[str] | None) -> Iterator[Difference]:
     """The objects of the store that the records do not name."""
     versions = {(bucket, key) for (bucket, key, version_id), stored in found.items() if version_id and stored}
-    given = None if prefixes is None else sorted(set(prefixes))
     for bucket, directory in common_directories(found).items():
-        for prefix in [directory] if given is None else given:
+        for prefix in [directory] if prefixes is None else prefixes:
             for entry in store.list(bucket, prefix):
                 if found.get((bucket, entry.key, None)) is None and (bucket, entry.key) not in versions:
                     is_deleted = (bucket, entry.key, None) in found

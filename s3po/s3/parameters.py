@@ -221,7 +221,7 @@ def known_headers(operation: str, headers: Mapping[str, str]) -> dict[str, Any]:
         lowered = name.lower()
         if lowered in by_header:
             found[by_header[lowered]] = value
-        elif lowered.startswith(METADATA_PREFIX):
+        elif _is_metadata(lowered, value):
             metadata[lowered.removeprefix(METADATA_PREFIX)] = value
     if metadata and 'Metadata' in _members(operation):
         found['Metadata'] = metadata
@@ -232,10 +232,13 @@ def unknown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The caller's headers for which no upload has a parameter; they are sent unchanged."""
     known = {**_header_members('PutObject'), **_header_members('CopyObject')}
     return {
-        name: value
-        for name, value in headers.items()
-        if name.lower() not in known and not name.lower().startswith(METADATA_PREFIX)
+        name: value for name, value in headers.items() if name.lower() not in known and not _is_metadata(name.lower(), value)
     }
+
+
+def _is_metadata(name: str, value: str) -> bool:
+    """Whether botocore accepts a header as metadata: it refuses all but ASCII, which other stores may have."""
+    return name.startswith(METADATA_PREFIX) and value.isascii()
 
 
 def quoted_etag(etag: str) -> str:

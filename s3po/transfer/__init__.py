@@ -14,6 +14,7 @@ from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
 from s3po.transfer.pending_aborts import PendingAborts
 from s3po.transfer.requesting import Fetched, ObjectDownload
+from s3po.transfer.tags import source_tags
 from s3po.transfer.uploading import upload
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     'download',
     'download_record',
     'result_of',
+    'source_tags',
     'upload',
 ]

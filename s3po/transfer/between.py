@@ -26,6 +26,7 @@ from s3po.transfer.fetching import RESTARTS
 from s3po.transfer.integrity import Mismatch, is_encrypted, kind_of
 from s3po.transfer.object_source import Differs, ObjectSource, Replaced, open_object
 from s3po.transfer.requesting import ObjectDownload
+from s3po.transfer.tags import ensure_tags, source_tags
 from s3po.transfer.uploading import upload
 
 __all__ = ['Description', 'copy_between']
@@ -146,7 +147,7 @@ class _Copy:
             result = self._upload(source, '')
             self._attempts.warn(f'the tags of the source are not copied: {refusal}')
         elif tagging:
-            self._check_tags(result, tagging)
+            ensure_tags(self._attempts, tagging, version_to_read(result.version_id), self._extra)
         self._compare(source, result)
         return result
 
@@ -156,26 +157,8 @@ class _Copy:
 
     def _tags(self, info: ObjectInfo) -> str:
         """The source's tags as a query string; '' for none."""
-        # S3 sends the header if the credentials permit reading the tags.
-        if self._description.has_tags or info.headers.get('x-amz-tagging-count', '0') == '0':
-            return ''
-        download, attempts = self._download, self._download.attempts
-        version_id = download.version_id or version_to_read(info.version_id)
-        look = functools.partial(
-            attempts.transport.get_object_tagging, attempts.bucket, attempts.key, version_id=version_id, extra=download.extra
-        )
-        try:
-            return attempts.run('GetObjectTagging', look)
-        except (AccessDenied, InvalidRequest) as error:
-            attempts.warn(f'the tags of the source are not copied: {error}')
-            return ''
-
-    def _check_tags(self, result: TransferResult, tagging: str) -> None:
-        """Warn if the copy does not have all tags: some stores drop them, Ceph's gateway those of a multipart upload."""
-        copy = self._look(result)
-        found, wanted = 'unknown' if copy is None else copy.headers.get('x-amz-tagging-count', 'no'), tagging.count('&') + 1
-        if found != str(wanted):
-            self._attempts.warn(f'the tags of the source are not copied: the copy has {found} tags, and the source {wanted}')
+        version_id = self._download.version_id or version_to_read(info.version_id)
+        return source_tags(self._download.attempts, info, version_id, self._download.extra)
 
     def _compare(self, source: ObjectSource, result: TransferResult) -> None:
         """Compare the copy with its source, where their checksums or ETags prove their bytes.
@@ -192,7 +175,7 @@ class _Copy:
                 )
             return
         are_md5 = has_md5_form(info.etag) and has_md5_form(result.etag) and not is_encrypted(info)
-        if source.is_compared or not are_md5 or info.etag == result.etag:
+        if not source.trusts_etag or not are_md5 or info.etag == result.etag:
             return
         # Only a HEAD shows whether the copy is encrypted, so that its ETag is no MD5.
         copy = self._look(result)
@@ -202,6 +185,7 @@ class _Copy:
     def _look(self, result: TransferResult) -> ObjectInfo | None:
         """The description of the copy; None if it cannot be read."""
         attempts = self._attempts
+        # The conditions were for the object before the copy.
         reading = {name: value for name, value in self._extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
         version_id = version_to_read(result.version_id)
         look = functools.partial(

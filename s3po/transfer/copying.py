@@ -14,10 +14,12 @@ from s3po.jobs.notes import Notes
 from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
 from s3po.plan import Plan, plan_copy
 from s3po.s3 import Extra, Headers, Stored
+from s3po.s3.expected import version_to_read
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
+from s3po.transfer.tags import ensure_tags
 
 __all__ = ['carried', 'check_copy', 'copy_object']
 
@@ -66,7 +68,10 @@ def copy_object(
         forget_uploads(notes, attempts, extra)
     name = (source.bucket, source.key, source.version_id)
     if plan.is_multipart:
-        stored = _copy_parts(attempts, name, info, plan, config, carried(info, headers, tagging), extra, notes)
+        sent = carried(info, headers, tagging)
+        stored = _copy_parts(attempts, name, info, plan, config, sent, extra, notes)
+        if tagging and sent.get('x-amz-tagging') == tagging and 'Tagging' not in extra:
+            ensure_tags(attempts, tagging, version_to_read(stored.version_id), extra)
     else:
         copy = functools.partial(
             attempts.transport.copy_object,
@@ -160,10 +165,18 @@ def carried(info: ObjectInfo, headers: Headers, tagging: str) -> dict[str, str]:
         headers: Headers of the copy in place of the source's; none keeps the source's.
         tagging: The source's tags as a query string; '' for none.
     """
-    found = dict(headers)
-    if not found:
-        found = {name: info.headers[name] for name in CARRIED_HEADERS if name in info.headers}
-        found.update((f'x-amz-meta-{name}', value) for name, value in info.metadata.items())
+    found = dict(headers) or _headers_of(info)
     if tagging and not any(name.lower() == 'x-amz-tagging' for name in headers):
         found['x-amz-tagging'] = tagging
+    return found
+
+
+def _headers_of(info: ObjectInfo) -> dict[str, str]:
+    """The headers of a source that its copy keeps."""
+    found = {name: info.headers[name] for name in CARRIED_HEADERS if name in info.headers}
+    # The framing of an earlier upload, which some stores keep in the object.
+    codings = [each for each in map(str.strip, found.pop('content-encoding', '').split(',')) if each.lower() != 'aws-chunked']
+    if any(codings):
+        found['content-encoding'] = ', '.join(codings)
+    found.update((f'x-amz-meta-{name}', value) for name, value in info.metadata.items())
     return found

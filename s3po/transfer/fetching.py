@@ -152,21 +152,18 @@ def _read_whole(download: ObjectDownload, answer: Answer, check: Check | None) -
         _write_lent(download, data)
     else:
         download.sink.write_whole(data)
-    return _whole(download, answer, check)
+    if download.attempts.observer is not None:
+        download.attempts.moved('GetObject', size_bytes)
+    return Fetched(size_bytes, answer.etag, answer.version_id, None if check is None else check.expected, 1)
 
 
 def _read_into(download: ObjectDownload, answer: Answer, window: memoryview) -> Fetched:
     """Read a response that is not to be compared into a buffer."""
     while window:
         window = window[answer.read_into(window) :]
-    return _whole(download, answer, None)
-
-
-def _whole(download: ObjectDownload, answer: Answer, check: Check | None) -> Fetched:
-    size_bytes = answer.size_bytes
     if download.attempts.observer is not None:
-        download.attempts.moved('GetObject', size_bytes)
-    return Fetched(size_bytes, answer.etag, answer.version_id, None if check is None else check.expected, 1)
+        download.attempts.moved('GetObject', answer.size_bytes)
+    return Fetched(answer.size_bytes, answer.etag, answer.version_id, None, 1)
 
 
 def _read_unsized(download: ObjectDownload, answer: Answer) -> Fetched:

@@ -43,6 +43,7 @@ __all__ = [
     'is_of',
     'kind_of',
     'new_id',
+    'source_check',
     'wants_id',
 ]
 
@@ -341,6 +342,18 @@ def check_for(checksum: str, answer: Answer, parts: int = 1) -> Check | None:
     if expected is not None and algorithm in DIGEST_BYTES and (parts == 1 or checksum == algorithm.lower()):
         return DigestCheck(expected)
     return _etag_check(answer, parts) if checksum == 'md5' else None
+
+
+def source_check(checksum: str, answer: Answer) -> Check | None:
+    """The check of the source of a copy; None if there is nothing to compare it with.
+
+    It is strict: what a copy publishes may be the only copy soon. So an ETag that is an MD5 counts if there is no checksum.
+
+    Args:
+        checksum: TransferConfig.checksum.
+        answer: The response with the object, or with its first part.
+    """
+    return check_for(checksum, answer) or (None if checksum == 'none' else _etag_check(answer, 1))
 
 
 def check_of(checksum: str, expected: str | None) -> Check | None:

@@ -3,6 +3,8 @@
 Invariants:
 - A part is fetched before its upload takes a slot, so that no transfer holds slots of both stores.
 - All parts are of one version: each range carries If-Match, and its response is compared with the first one.
+- If a digest needs the parts in order, a part waits for the one before it, without a slot. That one was begun earlier, so it is
+  fetched, or the transfer has failed.
 """
 
 from __future__ import annotations
@@ -10,18 +12,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from gevent.event import Event
+
 from s3po.body import BytesChunk, Chunk, SizedSource
-from s3po.config import TransferConfig
+from s3po.config import MIB, TransferConfig
 from s3po.errors import NetworkError, PreconditionFailed, SourceChanged
 from s3po.memory import UNCOUNTED_BYTES, Room
 from s3po.plan import Plan, plan_upload
+from s3po.runtime import offload
 from s3po.s3 import Answer
 from s3po.s3.expected import is_strong
 from s3po.transfer.fetching import check_size
-from s3po.transfer.integrity import Check, Mismatch, check_for
+from s3po.transfer.integrity import Check, Mismatch, source_check
 from s3po.transfer.open_responses import READ_BYTES, read_exactly
 from s3po.transfer.requesting import ObjectDownload
 
@@ -99,10 +105,15 @@ class _Opening:
         data = b'' if answer.size_bytes >= 0 else _read_unsized(download, answer, config)
         size_bytes = answer.size_bytes if answer.size_bytes >= 0 else len(data)
         plan = plan_upload(size_bytes, config)
-        check = check_for(download.checksum, answer, len(plan))
+        check = source_check(download.checksum, answer)
+        if check is not None and check.is_streamed and plan.is_multipart and not self._is_new:
+            # It needs all parts, and some may have been sent.
+            check = None
         if not plan.is_multipart:
             data = data or read_exactly(answer, size_bytes)
-            if check is not None:
+            if check is not None and check.is_streamed and size_bytes > MIB:
+                offload(check.verify_whole, download, data)
+            elif check is not None:
                 check.verify_whole(download, data)
         elif self._is_new:
             data = read_exactly(answer, plan.part_bytes)
@@ -150,19 +161,25 @@ class ObjectSource(SizedSource):
         info = answer.info
         self.info = info if info.size_bytes == plan.size_bytes else dataclasses.replace(info, size_bytes=plan.size_bytes)
         self.size_bytes = plan.size_bytes
-        # A digest needs the parts in order, one after the other.
-        is_streamed = check is not None and check.is_streamed
-        self.config = dataclasses.replace(config, max_concurrency=1) if is_streamed else config
+        self.config = config
         self._download = download
         self._version = _version_of(answer)
         self._is_pinned = is_strong(answer.etag)
         self._plan = plan
         self._check = check
         self._state: Any = None
+        # For a digest: set when it is the turn of the part with this number.
+        self._turns = defaultdict[int, Event](Event)
         self._data = data
         self._chunks: dict[int, _RangeChunk] = {}
         self._seen: set[int] = set()
         self.is_compared = check is not None and not plan.is_multipart
+
+    @property
+    def trusts_etag(self) -> bool:
+        """Whether an ETag in the form of an MD5 is one: not if only a checksum has proved the bytes."""
+        is_proved = self._check is not None and self.is_compared and not self._check.expected.startswith('MD5:')
+        return not is_proved and self._download.checksum != 'none'
 
     def chunk(self, offset: int, size_bytes: int) -> Chunk:
         if size_bytes == self.size_bytes:
@@ -192,6 +209,7 @@ class ObjectSource(SizedSource):
 
     def check_unchanged(self) -> None:
         """Compare the parts with the source's checksum, before the upload is completed. (Not if some were sent earlier.)"""
+        self._turns.clear()
         if self._check is None or len(self._seen) != len(self._plan):
             return
         try:
@@ -230,11 +248,17 @@ class ObjectSource(SizedSource):
 
     def _take(self, check: Check, number: int, data: bytes) -> None:
         """Pass the bytes of a part to the check."""
-        is_first = number == 1 or not check.is_streamed
-        state = check.update(check.start() if is_first else self._state, data)
-        self._state = state
+        if not check.is_streamed:
+            check.end(number, check.update(check.start(), data), len(data))
+        else:
+            if number == 1:
+                self._state = check.start()
+            else:
+                self._turns[number].wait()
+            self._state = offload(check.update, self._state, data)
+            check.end(1, self._state, len(data))
+            self._turns[number + 1].set()
         self._seen.add(number)
-        check.end(1 if check.is_streamed else number, state, len(data))
 
 
 class _RangeChunk:

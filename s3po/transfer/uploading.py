@@ -68,7 +68,15 @@ def upload(
         forget_uploads(notes, attempts, extra)
     if source.may_request:
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
-    stored, size_bytes, parts = _send(attempts, source, config, headers, extra, notes, memory, room)
+    small = source if isinstance(source, SizedSource) and source.size_bytes <= UNCOUNTED_BYTES else None
+    if small is not None and small.size_bytes <= config.multipart_chunksize:
+        # It counts in no budget. Not in a function of its own, to save a call.
+        size_bytes, parts = small.size_bytes, 1
+        if attempts.observer is not None:
+            attempts.sized('PutObject', size_bytes)
+        stored = put(attempts, small.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
+    else:
+        stored, size_bytes, parts = _send(attempts, source, config, headers, extra, notes, memory, room)
     source.finish()
     return TransferResult(
         bucket=attempts.bucket,
@@ -99,7 +107,7 @@ def _send(
     memory: Callable[[], MemoryBudget],
     room: Room | None,
 ) -> tuple[Stored, int, int]:
-    """Send a source. Returns what was stored, its size, and the number of parts."""
+    """Send a source that counts in the budget of memory. Returns what was stored, its size, and the number of parts."""
     if not isinstance(source, SizedSource):
         with under_way(), Room(memory(), is_callers=source.is_written) as opened:
             # Reading a stream runs code of the caller.
@@ -108,8 +116,6 @@ def _send(
     size_bytes = source.size_bytes
     if attempts.observer is not None:
         attempts.sized('PutObject', size_bytes)
-    if size_bytes <= UNCOUNTED_BYTES and size_bytes <= config.multipart_chunksize:
-        return put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id), size_bytes, 1
     with _opened(room, memory) as opened:
         sending = _Upload(attempts, config, headers, extra, notes, opened)
         if size_bytes <= config.multipart_chunksize:

@@ -14,6 +14,7 @@ import urllib3.exceptions
 from s3po.endpoints.boto_errors import translated
 from s3po.errors import NetworkError, TransportError
 from s3po.governor import Pace
+from s3po.http import text_of
 from s3po.model import CompletedPart, ListEntry, ObjectInfo
 from s3po.runtime import isolated, spawn
 from s3po.s3 import CHECKSUM_ALGORITHMS, ID_HEADER, Stored
@@ -209,7 +210,7 @@ def entry_of(item: Mapping[str, Any]) -> ListEntry:
 
 def info_of(response: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInfo:
     """The ObjectInfo of the response to a HEAD or GET."""
-    headers = response['ResponseMetadata'].get('HTTPHeaders', {})
+    headers = headers_of(response)
     modified: datetime.datetime | None = response.get('LastModified')
     return ObjectInfo(
         key=key,
@@ -217,17 +218,34 @@ def info_of(response: Mapping[str, Any], key: str, size_bytes: int) -> ObjectInf
         etag=etag_of(response),
         last_modified=modified,
         storage_class=response.get('StorageClass', 'STANDARD'),
-        content_type=response.get('ContentType'),
+        content_type=headers.get('content-type'),
         # Header names are case-insensitive; some stores capitalise them.
         metadata={
-            name.lower(): value
+            name.lower(): _text(value)
             for name, value in response.get('Metadata', {}).items()
             if f'x-amz-meta-{name.lower()}' != ID_HEADER
         },
-        headers={str(name).lower(): str(value) for name, value in headers.items()},
+        headers=headers,
         checksum=checksum_of(response),
         version_id=response.get('VersionId'),
     )
+
+
+def headers_of(response: Mapping[str, Any]) -> dict[str, str]:
+    """All headers of a response, with lower-case names."""
+    headers = response['ResponseMetadata'].get('HTTPHeaders', {})
+    return {str(name).lower(): _text(str(value)) for name, value in headers.items()}
+
+
+def _text(value: str) -> str:
+    """The text of a header, which http.client has decoded as Latin-1: as UTF-8 if it is UTF-8."""
+    if value.isascii():
+        return value
+    try:
+        return text_of(value.encode('latin-1'))
+    except UnicodeEncodeError:
+        # A mock has passed the text itself.
+        return value
 
 
 def deletion_of(response: Mapping[str, Any]) -> Deletion:

@@ -53,7 +53,6 @@ DIFFERENCES: Final[Mapping[str, tuple[str, str]]] = {
     'length with a sign': (r'Content-Length', 'RFC 9110, section 8.6 allows digits only; a proxy may read another length'),
     'no sign of a store': (r'none of the headers', 'a web page, for example of a login'),
     'other checksum': (r'not the stored ones', 'the bytes are not those that were stored'),
-    'UTF-8 in a header': ('', 'botocore reads every header as Latin-1; stores send metadata in UTF-8'),
     'page after an upload': (r'is a web page', 'S3 sends no body'),
     'root of another operation': (r'but the response is \'ListPartsResult\'', 'a late response to another request'),
     'DOCTYPE': (r'has a DOCTYPE', 'no entities are expanded'),

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,6 +82,48 @@ def test_transports(store: Store, other: Store, connect: Connect, of_source: str
         assert (info.headers['cache-control'], info.headers['content-language']) == ('no-cache', 'de')
         assert info.headers['x-amz-tagging-count'] == '2'
         assert result.warnings == ()
+
+
+@pytest.mark.parametrize('of_copy', ['wire', 'boto'])
+@pytest.mark.parametrize('of_source', ['wire', 'boto'])
+def test_headers_of_any_text(store: Store, other: Store, connect: Connect, of_source: str, of_copy: str) -> None:
+    """Metadata and content headers arrive byte for byte on all transports: UTF-8, RFC 2047, empty values, odd names."""
+    store.create_bucket(BUCKET)
+    source, wire = connect(store.endpoint_url, transport=of_source), connect(other.endpoint_url, transport='wire')
+    sent = {
+        'x-amz-meta-utf-8': 'Grüße, € und 😀',
+        'x-amz-meta-rfc-2047': '=?UTF-8?Q?Gr=C3=BC=C3=9Fe?=',
+        'x-amz-meta-empty': '',
+        'x-amz-meta-odd_name.1~': 'a  b "c", d',
+        'content-disposition': 'attachment; filename="Grüße.txt"',
+        'cache-control': 'max-age=1, private',
+        'expires': '0',
+    }
+    connect(store.endpoint_url, transport='wire').upload(BUCKET, 'key', b'data', headers=sent)
+
+    source.copy(BUCKET, 'key', BUCKET, 'copy', to=connect(other.endpoint_url, transport=of_copy))
+
+    (seen,) = other.log('PutObject')
+    # The store's log has the bytes as Latin-1.
+    assert {name: seen['headers'][name].encode('latin-1').decode() for name in sent} == sent
+    for connection in (wire, connect(other.endpoint_url, transport='boto')):
+        assert connection.head(BUCKET, 'copy').headers.items() >= sent.items()
+        assert connection.head(BUCKET, 'copy').metadata['utf-8'] == sent['x-amz-meta-utf-8']
+
+
+@pytest.mark.parametrize('name', ['wire', 'boto', 'memory'])
+def test_tags_of_an_object(store: Store, connect: Connect, name: str) -> None:
+    """Tags can be replaced, with all characters of XML and of queries."""
+    store.create_bucket(BUCKET)
+    conn = s3po.Connection(transport=MemoryTransport()) if name == 'memory' else connect(store.endpoint_url, transport=name)
+    conn.upload(BUCKET, 'key', b'data', headers={'x-amz-tagging': 'old=1'})
+    transport = conn._wiring.resolve(BUCKET)[0]
+    tags = [('a', '1'), ('é <&>', 'x y+z='), ('empty', '')]
+
+    transport.put_object_tagging(BUCKET, 'key', urllib.parse.urlencode(tags), extra={})
+
+    found = transport.get_object_tagging(BUCKET, 'key', extra={})
+    assert sorted(urllib.parse.parse_qsl(found, keep_blank_values=True)) == tags[:1] + tags[2:] + tags[1:2]
 
 
 def test_mock() -> None:

@@ -202,12 +202,28 @@ def test_interrupt_in_a_terminal(start: Callable[..., Started], store: Store) ->
     assert len(store.log('AbortMultipartUpload')) >= 4
 
 
-def test_interrupted_worker(start: Callable[..., Started], store: Store) -> None:
-    """SIGINT to a worker process alone has no effect."""
+@pytest.mark.parametrize('handles', [True, False])
+def test_all_terminated(start: Callable[..., Started], store: Store, handles: bool) -> None:
+    """SIGTERM to all processes at once, as a service manager sends it: no upload and no worker process is left."""
+    store.script({'operation': 'UploadPart', 'times': None, 'action': {'delay_s': 5.0}})
+    program = start('    signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n' * handles + LARGE_UPLOADS)
+    pids = program.pids()
+    assert wait_until(lambda: len(store.log('CreateMultipartUpload')) == 4 and len(store.log('UploadPart')) >= 4)
+    for pid in (*pids, program.process.pid):
+        os.kill(pid, signal.SIGTERM)
+
+    assert program.wait() == (7 if handles else -signal.SIGTERM)
+    assert wait_until(lambda: not any(map(exists, pids)))
+    assert len(store.log('AbortMultipartUpload')) >= 4
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_worker(start: Callable[..., Started], store: Store, number: signal.Signals) -> None:
+    """SIGINT or SIGTERM to a worker process alone has no effect."""
     store.script({'operation': 'UploadPart', 'times': 4, 'action': {'delay_s': 2.0}})
     program = start(LARGE_UPLOADS)
     for pid in program.pids():
-        os.kill(pid, signal.SIGINT)
+        os.kill(pid, number)
 
     assert program.wait() == 0
     assert program.err == ''

@@ -200,6 +200,25 @@ def test_retry_failed_fails_again(memory_conn: s3po.Connection) -> None:
     assert len(memory_conn.retry_failed(jobs, on_error='collect').failed) == 1
 
 
+def test_retry_failed_has_the_options_of_a_batch(memory_conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """retry_failed() makes a batch with these options; unknown ones, and those out of their range, are refused at once."""
+    events: list[Any] = []
+    again = memory_conn.retry_failed(
+        [failed('delete')], 2, receipts=True, max_memory=64 * MIB, keep_results=False, progress=events.append
+    )
+    again.report().save(tmp_path / 'receipt')
+
+    assert again.report().succeeded == 1
+    assert len((tmp_path / 'receipt').read_text().splitlines()) == 1
+    assert events[-1].jobs_done == 1
+    with pytest.raises(ConfigurationError, match='processes must be a whole number'):
+        memory_conn.retry_failed([failed('delete')], processes=0)
+    with pytest.raises(TypeError, match=r"retry_failed\(\) got an unexpected keyword argument 'jurnal'"):
+        memory_conn.retry_failed([failed('delete')], jurnal='job')  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"batch\(\) got an unexpected keyword argument 'jurnal'"):
+        memory_conn.batch(jurnal='job')  # type: ignore[call-arg]
+
+
 def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:
     """A job whose data is gone fails again, and can be saved again; the others are done."""
     gone = FailedJob.from_json(failed('upload', source=b'x').to_json())

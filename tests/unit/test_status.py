@@ -123,7 +123,9 @@ def test_retry_after_a_date() -> None:
     assert 25 < found <= 30
 
 
-@pytest.mark.parametrize(('date', 'expected'), [('Sun, 06 Nov 1994 08:49:07 GMT', 30.0), ('Sun, 06 Nov 1994 09:49:37 GMT', 0.0)])
+@pytest.mark.parametrize(
+    ('date', 'expected'), [('Sun, 06 Nov 1994 08:49:07 GMT', 30.0), ('Sun, 06 Nov 1994 09:49:37 GMT', 0.0)]
+)
 def test_retry_after_a_date_of_the_stores(date: str, expected: float) -> None:
     """The date is compared with the store's clock, whatever this machine's clock shows; a date in the past is no wait."""
     assert retry_after_s({'retry-after': 'Sun, 06 Nov 1994 08:49:37 GMT', 'date': date}) == expected

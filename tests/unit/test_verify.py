@@ -216,8 +216,43 @@ def test_extra(
 
     report = memory_conn.verify(path, prefixes=prefixes)
 
-    assert sorted(set(names(report.extra))) == extra
+    assert sorted(names(report.extra)) == extra
     assert report.ok == len(keys)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'extra': True}, "extra must be a mapping of boto3's parameters of HeadObject, not bool; to find extra objects"),
+        ({'extra': {'Nonsense': 1}}, "'Nonsense' is not a parameter of HeadObject"),
+        ({'prefixes': 5}, 'prefixes must be a list of str'),
+        ({'prefixes': [b'a/']}, 'prefixes must be a list of str'),
+        ({'prefixes': ['a/'], 'local': True}, 'prefixes is for objects'),
+        ({'extra': {}, 'local': True}, 'extra is for objects'),
+        ({'size': 0}, 'size'),
+    ],
+)
+def test_wrong_arguments(
+    memory_conn: s3po.Connection, memory: MemoryTransport, path: pathlib.Path, options: dict[str, Any], message: str
+) -> None:
+    """A wrong argument is named before anything is sent."""
+    receipt(memory_conn, path, ('upload', BUCKET, 'key', b'data'))
+    memory.calls.clear()
+
+    with pytest.raises(ConfigurationError, match=message):
+        memory_conn.verify(path, **options)
+
+    assert memory.calls == []
+
+
+def test_report_in_place_of_its_file(memory_conn: s3po.Connection) -> None:
+    """A report is not the file of its records; the message names the method that writes one."""
+    with memory_conn.batch(1, receipts=True) as batch:
+        pass
+    report: Any = batch.report()
+
+    with pytest.raises(ConfigurationError, match=r'receipt must be the path .* not BatchReport; batch.report\(\).save'):
+        memory_conn.verify(report)
 
 
 def test_refused_requests(memory_conn: s3po.Connection, memory: MemoryTransport, path: pathlib.Path) -> None:

@@ -83,7 +83,11 @@ class Channel:
         if self.is_closed or not queued:
             return
         large: list[pickle.PickleBuffer] = []
-        packed = pickle.dumps(queued, 5, buffer_callback=large.append)
+        try:
+            packed = pickle.dumps(queued, 5, buffer_callback=large.append)
+        except BaseException:
+            self._fail()
+            raise
         blocks = [packed, *(each.raw() for each in large)]
         head = struct.pack(f'<I{len(blocks)}Q', len(blocks), *map(len, blocks))
         is_waiting = bool(self._unsent)
@@ -119,6 +123,12 @@ class Channel:
         self.is_closed = True
         self._sock.close()
 
+    def _fail(self) -> None:
+        """End as if the other end had closed. After an exception too, such as one of a signal handler: messages are lost."""
+        if not self.is_closed:
+            self.close()
+            self._on_end()
+
     def _write(self) -> None:
         unsent = self._unsent
         try:
@@ -137,6 +147,13 @@ class Channel:
         self._writing.stop()
 
     def _read(self) -> None:
+        try:
+            self._read_some()
+        except BaseException:
+            self._fail()
+            raise
+
+    def _read_some(self) -> None:
         taken = 0
         while taken < TURN_BYTES and not self.is_closed:
             large = self._incoming.room()
@@ -147,8 +164,7 @@ class Channel:
             except OSError:
                 count = 0
             if not count:
-                self.close()
-                self._on_end()
+                self._fail()
                 return
             incoming = self._incoming
             messages = incoming.feed(memoryview(self._buffer)[:count]) if large is None else incoming.fill(count)

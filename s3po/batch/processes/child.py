@@ -18,10 +18,11 @@ from gevent import monkey
 
 from s3po.batch.processes.channel import READ_EVENT, Channel, Message
 from s3po.config import KIB
+from s3po.errors import ConfigurationError
 from s3po.governor import RequestLoad
 from s3po.runtime import disowned_in_child
 
-__all__ = ['WorkerProcess']
+__all__ = ['WorkerProcess', 'check_program']
 
 # How much of a worker's standard error is kept for messages.
 KEPT_BYTES: Final = 8 * KIB
@@ -39,6 +40,18 @@ UNKNOWN: Final = 1 << 16
 # Native, also in a patched program.
 _waitpid: Any = monkey.get_original('os', 'waitpid')
 _socket: Any = monkey.get_original('socket', 'socket')
+
+
+def check_program() -> None:
+    """Check that there is a Python program to start.
+
+    Raises:
+        ConfigurationError: This is a frozen program, which would start itself once more, or one with Python built in.
+    """
+    if not sys.executable or getattr(sys, 'frozen', False):
+        raise ConfigurationError(
+            f'processes= starts Python, but sys.executable is {sys.executable!r}, and no Python; use processes=1'
+        )
 
 
 class WorkerProcess:
@@ -70,17 +83,11 @@ class WorkerProcess:
         self.share = 1.0
         self.load = RequestLoad()
         self.is_ready = False
-        ours, theirs = _pair()
-        said, saying = _pair()
-        try:
-            self._process = _Process(theirs, saying)
-        except BaseException:
-            ours.close()
-            said.close()
-            raise
-        finally:
-            os.close(theirs)
-            os.close(saying)
+        with contextlib.ExitStack() as on_error, contextlib.ExitStack() as theirs:
+            ours, sock = _pair(on_error, theirs)
+            said, saying = _pair(on_error, theirs)
+            self._process = _Process(sock, saying)
+            on_error.pop_all()
         self.pid = self._process.pid
         self.channel = Channel(ours, lambda messages: on_messages(self, messages), lambda: on_end(self))
         self._said = _Said(said, self)
@@ -137,8 +144,9 @@ class WorkerProcess:
 class _Process:
     """A process that was started by exec.
 
-    Not a Popen, because that of a program that gevent has patched forks in Python. And this one starts with SIGINT blocked: the
-    parent decides what Ctrl-C means.
+    Not a Popen, because that of a program that gevent has patched forks in Python. And this one starts with SIGINT and SIGTERM
+    blocked: the parent decides what Ctrl-C means, and what it means when a service manager stops all processes of a service. If
+    it ends, the process aborts its uploads and ends too.
     """
 
     def __init__(self, sock: int, saying: int) -> None:
@@ -163,7 +171,9 @@ class _Process:
             ],
             # Ctrl-C and Ctrl-Z in a terminal go to all processes of the foreground group.
             setpgroup=0,
-            setsigmask=[signal.SIGINT],
+            setsigmask=[signal.SIGINT, signal.SIGTERM],
+            # Ends the process if its clean-up hangs: see s3po.batch.processes.serving. The program may ignore it.
+            setsigdef=[signal.SIGALRM],
         )
 
     def poll(self) -> int | None:
@@ -250,17 +260,28 @@ def _print(data: bytes) -> None:
             sys.stderr.flush()
 
 
-def _pair() -> tuple[Any, int]:
-    """A native socket, and the descriptor of its other end. Only this process has them."""
+def _pair(on_error: contextlib.ExitStack, on_end: contextlib.ExitStack) -> tuple[Any, int]:
+    """A native socket, which `on_error` closes, and the descriptor of its other end, which `on_end` closes."""
     ours, theirs = _native.socketpair()
-    try:
+    with contextlib.closing(theirs):
+        sock = on_error.enter_context(_socket(fileno=ours.detach()))
         # Above the descriptors that the process gets: see _Process.
-        return _socket(fileno=ours.detach()), fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, SOCKET + 1)
-    finally:
-        theirs.close()
+        descriptor = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, SOCKET + 1)
+        on_end.callback(os.close, descriptor)
+        return sock, descriptor
 
 
 def _python_path() -> str:
-    """PYTHONPATH with which the process finds the same modules in the same order: also s3po in a checkout."""
-    found = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
+    """PYTHONPATH with which the process finds the same modules: also s3po in a checkout.
+
+    Python's own come first. Otherwise a types.py beside the program, which the program has never imported, would prevent the
+    start of the process.
+    """
+    found: list[str] = []
+    for path in sys.path:
+        # A relative path in a directory that is gone.
+        with contextlib.suppress(OSError):
+            found += [os.path.abspath(path)] if isinstance(path, str) else []
+    own = os.path.dirname(os.__file__)
+    found.sort(key=lambda path: path not in (own, os.path.join(own, 'lib-dynload')))
     return os.pathsep.join(dict.fromkeys(path for path in found if os.pathsep not in path))

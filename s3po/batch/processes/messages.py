@@ -52,13 +52,14 @@ class _Path(os.PathLike[str]):
         return _Path, (self._text,)
 
 
-def packed_call(call: Call, directory: str) -> Fields | None:
-    """A call as plain values; None if it can only be carried out in this process.
-
-    Args:
-        call: The call.
-        directory: The working directory of the worker processes.
-    """
+def packed_call(call: Call) -> Fields | None:
+    """A call as plain values; None if it can only be carried out in this process."""
+    ref = call.ref
+    bucket, key, version_id = ref.bucket, ref.key, ref.version_id
+    if not (bucket.__class__ is key.__class__ is str and version_id.__class__ in PLAIN):
+        if not all(isinstance(each, str | None) for each in (bucket, key, version_id)):
+            return None
+        bucket, key, version_id = _exact(bucket), _exact(key), None if version_id is None else _exact(version_id)
     plain: dict[str, Any] = {}
     others: dict[str, bytes] | None = None
     for name, value in call.options.items():
@@ -69,13 +70,12 @@ def packed_call(call: Call, directory: str) -> Fields | None:
             plain[name] = value
         elif name not in KEPT:
             try:
-                packed = _packed_option(name, value, directory)
+                packed = _packed_option(name, value)
             except Exception:  # noqa: BLE001  (the caller's object may raise anything when it is pickled)
                 return None
             others = {} if others is None else others
             others[name] = packed
-    ref = call.ref
-    return call.operation, ref.bucket, ref.key, ref.version_id, plain, others
+    return call.operation, bucket, key, version_id, plain, others
 
 
 def unpacked_call(fields: Fields) -> Call:
@@ -92,7 +92,12 @@ def unpacked_call(fields: Fields) -> Call:
     return Call(operation, ref, options)
 
 
-def _packed_option(name: str, value: Any, directory: str) -> bytes:
+def _exact(text: str) -> str:
+    """The characters of a subclass of str, such as a StrEnum. A worker process may not be able to import the class."""
+    return str.__str__(text)
+
+
+def _packed_option(name: str, value: Any) -> bytes:
     if name in PLACES:
         if value is None:
             return pickle.dumps(None)
@@ -103,7 +108,8 @@ def _packed_option(name: str, value: Any, directory: str) -> bytes:
         text = os.fsdecode(value)
         if text.startswith(OWN_PATHS):
             raise TypeError
-        if not os.path.isabs(text) and os.getcwd() != directory:
+        if text and not os.path.isabs(text):
+            # An object with __fspath__; other paths are absolute since their submission.
             text = os.path.join(os.getcwd(), text)
         return pickle.dumps(text if isinstance(value, str) else _Path(text))
     if isinstance(value, Iterator) or (name == 'progress' and is_wanted(value)):

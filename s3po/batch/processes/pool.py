@@ -17,7 +17,7 @@ import gevent.lock
 from s3po.batch.job import Job
 from s3po.batch.limits import Performer, WorkerForm
 from s3po.batch.processes.channel import Message
-from s3po.batch.processes.child import WorkerProcess
+from s3po.batch.processes.child import WorkerProcess, check_program
 from s3po.batch.processes.messages import Fields, packed_call, packed_error, unpacked_error, unpacked_outcome
 from s3po.batch.processes.relays import NotesRelay, Sequence, pass_on, state_of
 from s3po.batch.processes.shares import Shares
@@ -92,16 +92,16 @@ class ProcessPool:
             describes: Whether the outcomes of downloads into memory need the descriptions of the objects.
 
         Raises:
-            ConfigurationError: The connection cannot be sent to other processes.
+            ConfigurationError: The connection cannot be sent to other processes, or none can be started.
         """
         self._connection = connection
         self._count = min(processes, size)
         self._width = -(-size // self._count)
         self._max_memory = max_memory
         self._describes = describes
+        if not connection.is_mocked:
+            check_program()
         self._form: WorkerForm | None = None if connection.is_mocked else connection.worker_form()
-        # The working directory of the processes.
-        self._directory = os.getcwd()
         self._workers: list[WorkerProcess] = []
         self._shares = Shares(connection, self._workers)
         self._starting = gevent.lock.RLock()
@@ -113,6 +113,8 @@ class ProcessPool:
         # Reports the events of requests, in their order.
         self._events = Sequence()
         self._is_observed = False
+        # Logs the records of worker processes: the program's log handlers may wait.
+        self._log_records = Sequence()
 
     def __repr__(self) -> str:
         return f'<ProcessPool {self._workers}>'
@@ -124,7 +126,7 @@ class ProcessPool:
             WorkerLost: Two worker processes were lost, or none can be started.
             BaseException: The error of the call.
         """
-        fields = None if self._connection.is_mocked else packed_call(call, self._directory)
+        fields = None if self._connection.is_mocked else packed_call(call)
         if fields is None:
             return self._perform_here(call, perform)
         timeout_s = call.options.get('timeout_s')
@@ -217,7 +219,7 @@ class ProcessPool:
         with self._starting:
             if self._is_closed:
                 raise Cancelled('the batch is closed, and its worker processes have ended')
-            if self._failure and not self._workers:
+            if not self._count:
                 raise WorkerLost(self._failure)
             if self._form is None:
                 # The batch was made while a mock was active.
@@ -279,7 +281,7 @@ class ProcessPool:
         elif kind == 'load':
             worker.load = RequestLoad(width=number, in_flight=message[2], throttled=message[3])
         elif kind == 'log':
-            _log(number)
+            self._log_records.add(functools.partial(_log, number))
         elif kind == 'keys':
             spawn(self._renew_keys, worker, number, message[2])
         elif kind == 'ready':
@@ -308,28 +310,30 @@ class ProcessPool:
         if worker in self._workers:
             self._workers.remove(worker)
             self._shares.lose(worker)
+            if not worker.is_ready:
+                # It is not started again; a process that is lost later is.
+                self._count -= 1
+                self._failure = f'the worker process {worker.pid} could not start'
         if not self._is_closed:
             spawn(self._bury, worker)
 
     def _bury(self, worker: WorkerProcess) -> None:
         """Take the jobs of a worker process that has ended back."""
-        worker.wait(STATUS_S)
+        if not worker.wait(STATUS_S):
+            # It has closed its socket, or is cleaning up because this process has.
+            spawn(worker.end)
         how = worker.how_it_ended()
         worker.close()
         if worker.is_ready:
             log.warning('%s; its %d jobs are carried out again by another one', how, len(worker.jobs))
         else:
-            self._count = len(self._workers)
             self._failure = f'a worker process could not start: {how}'
-            if self._workers:
+            if self._count:
                 log.warning('%s; the batch continues with %d', self._failure, self._count)
         jobs, worker.jobs = worker.jobs, {}
-
-        def give_back() -> None:
-            for number, sent in jobs.items():
-                sent.take(('lost', number, how))
-
-        gevent.get_hub().loop.run_callback(give_back)
+        for number, sent in jobs.items():
+            # The next worker needs the notes that this one has made.
+            self._take_in_order(sent, ('lost', number, how))
 
 
 def _stop(worker: WorkerProcess, number: int, sent: _Sent, error: BaseException) -> None:
@@ -361,5 +365,8 @@ def _log(fields: dict[str, Any]) -> None:
     """Log a record of a worker process, as one of this process."""
     record = logging.makeLogRecord(fields)
     logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    try:
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception:  # noqa: BLE001  (a handler of the program may raise anything; there is no caller to raise it in)
+        logging.Handler().handleError(record)
