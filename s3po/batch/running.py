@@ -32,10 +32,14 @@ __all__ = ['Layer', 'Runner', 'activity_of']
 BODIES: Final = (bytes, str)
 
 
+Perform = Callable[[Call], Outcome]
+Around = Callable[[Job, Call, Perform], Outcome]
+
+
 class Layer(Protocol):
     """Something around the connection, such as a journal. A batch without its feature has no such layer."""
 
-    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+    def perform(self, job: Job, call: Call, perform: Perform) -> Outcome:
         """Carry out the call of a job, by `perform` or without it."""
         ...
 
@@ -71,6 +75,7 @@ class Runner:
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
         self._layers = layers
+        self._around: Around | None = None if not layers else layers[0].perform if len(layers) == 1 else self._through
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -107,7 +112,7 @@ class Runner:
                 if self._observer is not None and job.turns == 1:
                     report(self._observer.began, activity_of(job))
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
-                outcome = self._through(job, call) if self._layers else self._perform(call)
+                outcome = self._perform(call) if self._around is None else self._around(job, call, self._perform)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
@@ -141,11 +146,11 @@ class Runner:
                 # A defect in s3po: without this, the batch would wait for ever.
                 self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
 
-    def _through(self, job: Job, call: Call, depth: int = 0) -> Outcome:
-        """Carry out a call through the layers from this one on."""
-        if depth == len(self._layers) - 1:
-            return self._layers[depth].perform(job, call, self._perform)
-        return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, depth + 1))
+    def _through(self, job: Job, call: Call, perform: Perform, depth: int = 0) -> Outcome:
+        """Carry out a call through the layers from this one on, and at last by `perform`."""
+        if depth < len(self._layers) - 1:
+            return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, perform, depth + 1))
+        return self._layers[depth].perform(job, call, perform)
 
     def _limited(self, call: Call) -> Call:
         """The call with the batch's time limit, unless it has its own. A failed job does not keep that of its batch."""

@@ -62,13 +62,13 @@ def killed(monkeypatch: pytest.MonkeyPatch, *states: str) -> Any:
 
     class Context:
         def __enter__(self) -> None:
-            write = Ledger.write
+            append = Ledger.append
 
-            def lost(ledger: Ledger, entry: Any, text: str, state: str, **options: Any) -> None:
+            def lost(ledger: Ledger, entry: Any, line: bytes, state: str, *rest: Any) -> None:
                 if state not in states:
-                    write(ledger, entry, text, state, **options)
+                    append(ledger, entry, line, state, *rest)
 
-            monkeypatch.setattr(Ledger, 'write', lost)
+            monkeypatch.setattr(Ledger, 'append', lost)
 
         def __exit__(self, *_: object) -> None:
             monkeypatch.undo()
