@@ -217,7 +217,9 @@ def test_odd_names(tmp_path: pathlib.Path) -> None:
         pipe.write(file.read())
 
     for found in (FailedJobs.load(os.fsdecode(name)), FailedJobs.load(f'/dev/fd/{reading}')):
-        assert [(job.key, job.options['path'], str(job.error)) for job in found] == [(key, path, '\udcff\n') for key in keys]
+        assert [(job.key, os.fspath(job.options['path']), str(job.error)) for job in found] == [
+            (key, path, '\udcff\n') for key in keys
+        ]
     assert os.listdir(tmp_path) == [os.fsdecode(b'\xff\n')]
     os.close(reading)
 
