@@ -478,6 +478,18 @@ def test_files(conn: s3po.Connection, events: list[ProgressEvent], size_bytes: i
     assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (size_bytes, size_bytes, True)
 
 
+def test_files_that_are_read_twice(conn: s3po.Connection, memory: MemoryTransport, events: list[ProgressEvent]) -> None:
+    """The total is never less than what was transferred."""
+    conn.upload('bucket', 'key', bytes(MIB))
+    with conn.open('bucket', 'key', progress=events.append) as file:
+        file.read()
+        file.seek(0)
+        file.read()
+
+    assert events[-1].bytes_done > MIB
+    assert all(found.bytes_total is None or found.bytes_done <= found.bytes_total for found in events)
+
+
 def test_files_that_fail(conn: s3po.Connection, events: list[ProgressEvent]) -> None:
     with pytest.raises(FileNotFoundError):
         conn.open('bucket', 'missing', progress=events.append)
