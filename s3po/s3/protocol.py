@@ -278,6 +278,9 @@ class Transport(Protocol):
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         """GetObjectTagging; returns the tags as a query string ('a=1&b=2'), '' for none."""
 
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, *, version_id: str | None = None, extra: Extra) -> None:
+        """PutObjectTagging. tagging: the tags in the form of get_object_tagging()."""
+
     def guards_bodies(self, bucket: str) -> bool:
         """Whether uploads to a bucket are protected on their way, by TLS or by the signature."""
 
