@@ -76,7 +76,7 @@ class Waiting(logging.Handler):
 @pytest.mark.parametrize('handler_class', [Failing, Waiting])
 def test_log_handlers(conn: s3po.Connection, own_store: Store, monkeypatch: pytest.MonkeyPatch, handler_class: Any) -> None:
     """A log handler that raises or waits loses no result of a worker process."""
-    own_store.script({'operation': 'PutObject', 'times': 6, 'action': {'status': 500}})
+    own_store.script({'operation': 'PutObject', 'times': 2, 'action': {'status': 500}})
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     handler, logger = handler_class(), logging.getLogger('s3po.retry')
     logger.addHandler(handler)
@@ -88,7 +88,7 @@ def test_log_handlers(conn: s3po.Connection, own_store: Store, monkeypatch: pyte
         logger.removeHandler(handler)
 
     assert batch.report().succeeded == 20
-    assert batch.report().retries == 6
+    assert batch.report().retries == 2
 
 
 @pytest.mark.slow
