@@ -47,7 +47,13 @@ class BatchOptions(TypedDict, total=False):
 
 
 class WorkerForm(Protocol):
-    """What worker processes need to make their own connections."""
+    """What worker processes need to make their own connections.
+
+    Attributes:
+        max_requests: How many requests all of them together may send at once; None for no limit.
+    """
+
+    max_requests: int | None
 
     def packed(self, max_memory: int | None) -> dict[str, Any]:
         """The connection as values that can be pickled. May block while keys are looked up.

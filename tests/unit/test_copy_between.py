@@ -728,6 +728,27 @@ def test_next_run_continues(
     assert other.list_multipart_uploads(BUCKET, extra={}) == []
 
 
+@pytest.mark.parametrize('is_aborted', [False, True], ids=['continued', 'aborted by a lifecycle rule'])
+def test_next_run_with_a_digest(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes, *, is_aborted: bool
+) -> None:
+    """A digest of the source, which needs all parts in order, does not stop a run that lacks the first ones."""
+    conn.upload(BUCKET, 'key', DATA)
+    set_md5(memory, DATA)
+    other.fault = Faults('UploadPart', 4, *[s3po.ServerError('500')] * 4)
+    with pytest.raises(s3po.UploadError):
+        run(conn, to, notes)
+    other.fault = None
+    if is_aborted:
+        (upload,) = other.list_multipart_uploads(BUCKET, extra={})
+        other.abort_multipart_upload(BUCKET, 'copy', upload_id=upload.upload_id, extra={})
+
+    run(conn, to, notes)
+
+    assert to.download(BUCKET, 'copy') == DATA
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
 def test_next_run_finds_another_version(
     conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes
 ) -> None:
