@@ -6,6 +6,7 @@
 # make neighbours   s3po together with other libraries (multiprocessing, dask, gunicorn, ...), each in its own processes
 # make integration  the tests against real S3 servers: Ceph's (installed if missing, which needs root) and rclone's
 # make chaos        10,000 objects through a faulty proxy to Ceph's server, which is restarted half-way; three seeds
+# make soak         mixed jobs through a faulty proxy for two hours (SOAK_SECONDS=600 for ten minutes): no leak, no wrong data
 # make bench        measures s3po and other clients, 15 minutes (installs nginx if missing, which needs root);
 #                   BENCH_OPTIONS='--against CHECKOUT' compares two checkouts of s3po; then, in 20 minutes, the growth of
 #                   batches of a million jobs (SCALE_OPTIONS='--jobs 10000' for a short run)
@@ -23,7 +24,7 @@ BENCH := .venv-bench
 # Separate, because there are many other libraries, and one of them requires an older botocore.
 NEIGHBOURS := .venv-neighbours
 
-.PHONY: demo test test-all faults lint neighbours integration chaos bench fuzz clean
+.PHONY: demo test test-all faults lint neighbours integration chaos soak bench fuzz clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/s3po demo
@@ -56,6 +57,9 @@ integration: $(VENV)/integration.done
 
 chaos: $(VENV)/dev.done
 	S3PO_TEST_RUN=chaos bash tests/support/integration.sh $(BIN)/python $(CHAOS_OPTIONS)
+
+soak: $(VENV)/dev.done
+	$(BIN)/python -m tests.support.soaking --seconds $(or $(SOAK_SECONDS),7200) $(SOAK_OPTIONS)
 
 bench: $(BENCH)/done
 	mkdir -p docs

@@ -11,7 +11,6 @@ Each run is a process of its own that uploads objects of 1 KiB to a bucket that 
 from __future__ import annotations
 
 import argparse
-import inspect
 import itertools
 import json
 import subprocess
@@ -29,7 +28,7 @@ from sink import Contents, Sink, SinkError
 _CHILD = Path(__file__).parent / 'scale_once.py'
 _WIDTH = 50
 # The options of a batch that each run needs.
-_NEEDS = {'plain': None, 'journal': 'journal', 'rerun': 'journal', 'processes': 'processes'}
+_NEEDS = ('plain', 'journal', 'rerun', 'processes')
 # The first sample of the memory that counts: after 1 % of the jobs, 10,000 of a million.
 _SHARE = 0.1
 
@@ -186,7 +185,7 @@ def main() -> None:
     parser.add_argument('--plot', metavar='FILE.png', help='draw a chart (needs matplotlib)')
     parser.add_argument('--dir', default='/dev/shm', help='the directory for the store and the journal (default %(default)s)')
     options = parser.parse_args()
-    names = [name for name in _NEEDS if name in options.only.split(',') and _is_possible(name)]
+    names = [name for name in _NEEDS if name in options.only.split(',')]
     try:
         runs = measure(max(100, options.jobs), names, options.dir, lambda text: print(text, file=sys.stderr, flush=True))
     except SinkError as error:
@@ -199,12 +198,6 @@ def main() -> None:
     if options.plot:
         draw(options.plot, runs)
     sys.exit(len(runs) < len(names))
-
-
-def _is_possible(name: str) -> bool:
-    from s3po import Batch
-
-    return _NEEDS[name] is None or _NEEDS[name] in inspect.signature(Batch.__init__).parameters
 
 
 def _values(run: Growth) -> dict[str, Any]:

@@ -126,8 +126,9 @@ class Telemetry(Observer):
         self._width = meter.create_gauge('s3po.width', '{request}', 'How many requests may be in flight at once')
         self._width_of = width
         self._open: dict[Activity, list[_Open]] = {}
-        # The spans of jobs, by the greenlets that carry them out.
-        self._jobs: dict[object, tuple[Activity, Span]] = {}
+        # The spans of jobs, by the greenlets that carry them out, and by their objects.
+        self._jobs: dict[object, Span] = {}
+        self._objects: dict[tuple[str, str], Span] = {}
         # A counter cannot decrease: bytes that were taken back are subtracted from the next ones.
         self._owed = collections.Counter[tuple[str, str]]()
 
@@ -141,7 +142,7 @@ class Telemetry(Observer):
             _span_attributes(activity, is_job=is_job),
         )
         if is_job:
-            self._jobs[greenlet] = activity, span
+            self._jobs[greenlet] = self._objects[activity.bucket, activity.key] = span
         elif self._width_of is not None:
             self._width.set(self._width_of())
         self._open.setdefault(activity, []).append(_Open(greenlet, span, monotonic()))
@@ -182,7 +183,9 @@ class Telemetry(Observer):
             self._requests.add(1, attributes)
             self._seconds.record(monotonic() - found.began_at, attributes)
         else:
-            self._jobs.pop(found.greenlet, None)
+            # A job that had a last turn has ended in another greenlet, and its own may have another job.
+            _forget(self._jobs, found.greenlet, found.span)
+            _forget(self._objects, (activity.bucket, activity.key), found.span)
 
     def _parent(self, activity: Activity) -> Span | None:
         """The job that the current greenlet works for, or the span of the program that started it; None for the current span.
@@ -194,14 +197,13 @@ class Telemetry(Observer):
             return None
         while isinstance(current, gevent.Greenlet):
             if (job := self._jobs.get(current)) is not None:
-                return job[1]
+                return job
             spawner = current.spawning_greenlet
             current = None if spawner is None else spawner()
             if (span := _current_span_of(current)) is not None:
                 return span
-        # An event of a worker process, which has no greenlet here.
-        place = activity.bucket, activity.key
-        return next((span for job, span in self._jobs.values() if (job.bucket, job.key) == place), None)
+        # An event of a worker process, or of a last turn, which has no greenlet here.
+        return self._objects.get((activity.bucket, activity.key))
 
     def _current(self, activity: Activity) -> _Open | None:
         """The activity that began in this greenlet, or an equal one; None if there is none."""
@@ -210,6 +212,11 @@ class Telemetry(Observer):
             return None
         greenlet = gevent.getcurrent()
         return next((each for each in opened if each.greenlet is greenlet), opened[0])
+
+
+def _forget(spans: dict[Any, Span], name: object, span: Span) -> None:
+    if spans.get(name) is span:
+        del spans[name]
 
 
 def _current_span_of(greenlet: Any) -> Span | None:

@@ -52,6 +52,8 @@ PAUSE_S: Final = 0.5
 REMEDY_S: Final = 30.0
 # How many jobs of a scope are set aside; then the workers wait.
 MAX_ASIDE: Final = 10_000
+# After so many jobs in a row for a scope that has stopped, further ones are not accepted.
+MAX_REFUSED: Final = 100
 # How many scopes with failures are watched; then all that are not held up are forgotten.
 MAX_SCOPES: Final = 1000
 
@@ -130,7 +132,6 @@ class Breaker:
         workers: WorkerPool,
         *,
         renew_credentials: Callable[[], object],
-        end: Callable[[Job, BreakerOpen], None],
         stop: Callable[[BreakerOpen], None],
         watch: Callable[[Breaker | None], None],
     ) -> None:
@@ -138,26 +139,28 @@ class Breaker:
         Args:
             workers: The workers of the batch.
             renew_credentials: Reads the credentials of the connection again from their source.
-            end: Ends a job that is not carried out.
             stop: Stops the batch.
             watch: Called with the breaker when jobs have to pass it, and with None when they no longer have to.
         """
         self._workers = workers
         self._renew_credentials = renew_credentials
-        self._end = end
         self._stop_batch = stop
         self._set_watch = watch
         self._scopes: dict[Key, _Scope] = {}
         self._tasks: set[Task] = set()
+        # How many jobs in a row were submitted for scopes that had stopped.
+        self._refused = 0
 
     def admits(self, job: Job) -> bool:
-        """Whether a job may be carried out now. Otherwise it was set aside, or has ended. May wait."""
+        """Whether a job is carried out now, or ends now with its refusal. Otherwise it was set aside. May wait."""
+        if job.refusal is not None:
+            return True
         while True:
             scopes = [scope for key in self._keys(job) if (scope := self._scopes.get(key)) is not None]
             for scope in scopes:
                 if scope.reason is not None:
-                    self._end(job, scope.reason)
-                    return False
+                    job.refusal = scope.reason
+                    return True
             held = next((scope for scope in scopes if scope.is_closed_to(job)), None)
             if held is None:
                 break
@@ -176,6 +179,12 @@ class Breaker:
         """The error that stopped a scope of the job; None if none has stopped."""
         found = (self._scopes.get(key) for key in self._keys(job))
         return next((scope.reason for scope in found if scope is not None and scope.reason is not None), None)
+
+    def refuses(self, job: Job) -> BreakerOpen | None:
+        """The error for a job that is not queued: the last ones were all for scopes that have stopped; None for other jobs."""
+        reason = self.refusal(job)
+        self._refused = 0 if reason is None else self._refused + 1
+        return reason if self._refused > MAX_REFUSED else None
 
     def succeeded(self, job: Job) -> None:
         """A job has succeeded: its scopes work."""
@@ -289,11 +298,8 @@ class Breaker:
         scope.probe = None
         log.error('%s', reason)
         while scope.aside:
-            job = scope.aside.popleft()
-            self._workers.aside.pop(job, None)
-            if not job.has_ended:
-                self._end(job, reason)
-                self.left(job)
+            # They end when it is their turn.
+            self._workers.bring_back(scope.aside.popleft())
         scope.has_changed.set()
         if scope.key == (CREDENTIALS, OWN):
             self._stop_batch(reason)

@@ -128,7 +128,8 @@ class Calls:
     For all of them:
 
     - callback: Called with the result, in the worker; its return value becomes the value of the job. It may submit more jobs.
-    - errback: Called with the error when the transfer failed; the job has failed all the same.
+    - errback: Called with the error when the job has failed, was cancelled or does not begin; not after a call of the callback,
+      and not for what Ctrl-C or a kill ends. The job has failed all the same.
     - They block while the queue is full, except when called from inside a job.
     - They raise Cancelled, DeadlineExceeded or BreakerOpen when the batch accepts no more jobs, and ConfigurationError when it
       is closed or belongs to another thread. A mistake in one call, also an impossible bucket or key, makes only its job fail.

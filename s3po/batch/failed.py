@@ -296,7 +296,7 @@ class FailedJobs(Sequence[FailedJob]):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one JSON object per line. The file is replaced when all is written."""
-        written = f'{os.fspath(path)}.part'
+        written = f'{os.fsdecode(path)}.part'
         with open(written, 'w', encoding='utf-8') as file:
             file.writelines(json.dumps(job.to_json()) + '\n' for job in self)
         os.replace(written, path)

@@ -9,7 +9,7 @@ import gevent.event
 
 from s3po.batch.home import Home
 from s3po.checks import is_wait
-from s3po.errors import ConfigurationError, DeadlineExceeded, S3poError
+from s3po.errors import ConfigurationError, DeadlineExceeded, JobError
 from s3po.jobs import Call
 from s3po.journal import Entry
 
@@ -57,7 +57,8 @@ class Job(Generic[T]):
         entry: What the journal of the batch knows about the job; not set without a journal.
         has_ended: True if the job has succeeded, failed or was cancelled.
         is_silent: True for a job whose failure raises nothing (`silent=True`).
-        refusal: The error of a job that cannot be carried out; None for most jobs.
+        refusal: The error of a job that is not carried out, or not again: a mistake in the call, or what has stopped the job.
+            None for most jobs.
         is_read: True if the caller has read the outcome: by get(), `exception`, successful() or the errback.
         turns: How often a worker has begun to carry it out: 0 before, 2 in its last turn.
         failure: The error of a failed job, for the batch; reading it does not set `is_read`.
@@ -92,7 +93,7 @@ class Job(Generic[T]):
         callback: Callback | None,
         errback: Errback | None,
         is_silent: bool,  # noqa: FBT001  (keywords of a class take 150 ns, and each job makes one)
-        refusal: S3poError | None = None,
+        refusal: Exception | None = None,
     ) -> None:
         self.call: Call | None = call
         self.operation = call.operation
@@ -116,6 +117,11 @@ class Job(Generic[T]):
     def options(self) -> Mapping[str, Any]:
         """The other arguments of the call; empty once it has succeeded."""
         return {} if self.call is None else self.call.options
+
+    @property
+    def has_mistake(self) -> bool:
+        """Whether the refusal is a mistake in the call, so that the job fails when it is its turn."""
+        return isinstance(self.refusal, ConfigurationError | JobError)
 
     def ready(self) -> bool:
         """Whether the job has ended: it succeeded, failed or was cancelled."""

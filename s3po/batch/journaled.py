@@ -131,12 +131,16 @@ class Journaled:
         if entry is not None:
             job.entry = None
             try:
-                self._record(entry, error, is_cancelled=is_cancelled)
+                if entry.is_brief and error is None and not entry.is_skipped:
+                    self._ledger.done(entry)
+                else:
+                    self._record(entry, error, is_cancelled=is_cancelled)
             except LocalError as failure:
                 if error is None:
                     value, error = None, _unrecorded(job, failure)
         self._end(job, value, error, is_cancelled=is_cancelled)
-        if self._ledger.is_broken:
+        # The job whose record cannot be written fails.
+        if error is not None and self._ledger.is_broken:
             self._stop(LocalError(f'the batch stopped, because its journal {self._ledger.path} cannot be written'))
 
     def close(self) -> None:

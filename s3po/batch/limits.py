@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Protocol, TypedDict
 
 from s3po.checks import is_seconds, is_wait, is_whole
@@ -12,13 +12,14 @@ from s3po.config import check_memory
 from s3po.errors import ConfigurationError
 from s3po.governor import RequestLoad
 from s3po.jobs import Call
-from s3po.jobs.options import ProgressOption
+from s3po.jobs.options import ProgressOption, unknown_option
 from s3po.journal import Journal
 from s3po.memory import MemoryBudget
 from s3po.model import Outcome
 from s3po.observer import Observer
+from s3po.progress import check_progress
 
-__all__ = ['BatchLimits', 'BatchOptions', 'OnError', 'Performer', 'check_grace', 'check_wait']
+__all__ = ['BATCH_DEFAULTS', 'BatchLimits', 'BatchOptions', 'OnError', 'Performer', 'check_grace', 'check_wait', 'limits_of']
 
 # More processes than cores only take memory.
 MAX_PROCESSES: Final = 256
@@ -46,7 +47,13 @@ class BatchOptions(TypedDict, total=False):
 
 
 class WorkerForm(Protocol):
-    """What worker processes need to make their own connections."""
+    """What worker processes need to make their own connections.
+
+    Attributes:
+        max_requests: How many requests all of them together may send at once; None for no limit.
+    """
+
+    max_requests: int | None
 
     def packed(self, max_memory: int | None) -> dict[str, Any]:
         """The connection as values that can be pickled. May block while keys are looked up.
@@ -153,16 +160,18 @@ class BatchLimits:
     """
 
     size: int
-    on_error: OnError
-    timeout_s: float | None
-    job_timeout_s: float | None
-    max_failures: int | None
+    on_error: OnError = 'raise'
+    keep_results: bool = True
+    timeout_s: float | None = None
+    job_timeout_s: float | None = None
+    max_failures: int | None = None
     journal: str | os.PathLike[str] | Journal | None = None
     verify_skipped: bool = False
     replay_callbacks: bool = False
     fsync: bool = False
     max_memory: int | None = None
     processes: int = 1
+    progress: ProgressOption = None
     receipts: bool = False
     grace_s: float = 0.0
 
@@ -185,6 +194,7 @@ class BatchLimits:
         for name in ('verify_skipped', 'replay_callbacks', 'fsync'):
             if getattr(self, name) and self.journal is None:
                 raise ConfigurationError(f"{name} is for a batch with a journal: batch(journal='job.s3po', {name}=True)")
+        check_progress(self.progress)
         if self.max_memory is not None:
             check_memory(self.max_memory)
         if not is_whole(self.processes, 1, MAX_PROCESSES):
@@ -192,6 +202,22 @@ class BatchLimits:
                 f'processes must be a whole number from 1 to {MAX_PROCESSES}, not {self.processes!r}; one for each core '
                 f'(os.cpu_count() is {os.cpu_count()}) is enough'
             )
+
+
+# The defaults of the options.
+BATCH_DEFAULTS: Final[dict[str, Any]] = {each.name: each.default for each in fields(BatchLimits) if each.name != 'size'}
+
+
+def limits_of(size: int, options: BatchOptions) -> BatchLimits:
+    """The limits from the options of Connection.batch().
+
+    Raises:
+        ConfigurationError: One of them is out of its range.
+        TypeError: There is no such option.
+    """
+    if not options.keys() <= BATCH_DEFAULTS.keys():
+        raise unknown_option('batch', options, BATCH_DEFAULTS)
+    return BatchLimits(size=size, **options)
 
 
 def check_wait(timeout_s: object) -> None:

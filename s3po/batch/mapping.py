@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Unpack
 
 from s3po.batch.calls import Calls
-from s3po.batch.job import Callback, Errback, Job, not_callable
+from s3po.batch.job import Callback, Errback, not_callable
 from s3po.batch.referring import RefCallback, referring
-from s3po.errors import BreakerOpen, ConfigurationError, S3poError
+from s3po.errors import ConfigurationError, S3poError
 from s3po.jobs import Call
 from s3po.jobs.options import NAMES, DownloadOptions, Key, Target, UploadOptions, shows, unknown_option
 from s3po.model import ref_of
@@ -20,8 +20,6 @@ DownloadItem = tuple[str, Key] | tuple[str, Key, Target | None] | Mapping[str, A
 
 # The names of the values of a tuple, and how many of them are needed.
 FORMS: Final = {'upload': (('bucket', 'key', 'source'), 3), 'download': (('bucket', 'key', 'target'), 2)}
-# After so many items in a row for a bucket, or another scope, that has stopped, no more items are read.
-MAX_REFUSED: Final = 100
 
 
 class _MapUpload(UploadOptions, total=False):
@@ -50,12 +48,8 @@ class Mapped(Calls):
         """Wait until the queue has room; raise if the batch accepts no more jobs."""
         raise NotImplementedError
 
-    def submit_refused(self, call: Call, *, silent: bool | None) -> None:
-        """Count a call as not started if the batch has stopped; no effect if it has not."""
-        raise NotImplementedError
-
-    def stopped_by(self, job: Job) -> BreakerOpen | None:
-        """Why the bucket, or another scope, of a job was stopped; None if it was not."""
+    def submit_refused(self, call: Call, errback: Errback | None, *, silent: bool | None) -> None:
+        """Count a call that submit() has refused as not started; no effect if the batch is closed."""
         raise NotImplementedError
 
     def check_outside(self, waiting: str) -> None:
@@ -114,7 +108,7 @@ class Mapped(Calls):
             raise mistake
         callback_of, errback_of = referring(callback), referring(errback)
         items = _iterator(method, iterable)
-        self.mapped = refused = 0
+        self.mapped = 0
         while True:
             self._make_room(method)
             try:
@@ -129,16 +123,12 @@ class Mapped(Calls):
             ref = ref_of(bucket, key, given.pop('version_id', None))
             call = Call(operation, ref, given)
             try:
-                job = self.submit(call, callback_of(ref), errback_of(ref), silent=silent)
+                self.submit(call, callback_of(ref), errback_of(ref), silent=silent)
             except S3poError as error:
-                # The batch was stopped while the item was read: it is not lost.
-                self.submit_refused(call, silent=silent)
+                # The item is not lost.
+                self.submit_refused(call, errback_of(ref), silent=silent)
                 raise self._with_index(error, method) from error.__cause__
             self.mapped += 1
-            reason = self.stopped_by(job)
-            refused = 0 if reason is None else refused + 1
-            if reason is not None and refused >= MAX_REFUSED:
-                raise self._with_index(BreakerOpen(str(reason)), method) from reason.__cause__
 
     def _make_room(self, method: str) -> None:
         try:

@@ -32,10 +32,14 @@ __all__ = ['Layer', 'Runner', 'activity_of']
 BODIES: Final = (bytes, str)
 
 
+Perform = Callable[[Call], Outcome]
+Around = Callable[[Job, Call, Perform], Outcome]
+
+
 class Layer(Protocol):
     """Something around the connection, such as a journal. A batch without its feature has no such layer."""
 
-    def perform(self, job: Job, call: Call, perform: Callable[[Call], Outcome]) -> Outcome:
+    def perform(self, job: Job, call: Call, perform: Perform) -> Outcome:
         """Carry out the call of a job, by `perform` or without it."""
         ...
 
@@ -71,6 +75,7 @@ class Runner:
         self._perform = perform if memory is None else functools.partial(perform_within, perform, memory)
         self._kept = kept
         self._layers = layers
+        self._around: Around | None = None if not layers else layers[0].perform if len(layers) == 1 else self._through
         self._observer = connection.observer
         self._end = end
         self._job_timeout_s = job_timeout_s
@@ -99,15 +104,15 @@ class Runner:
                 if self.breaker is not None and not self.breaker.admits(job):
                     worker.is_interruptible = False
                     return
+                if job.refusal is not None:
+                    raise self._refused(job)
                 if job.turns:
                     self._last_turns.forget(job)
                 job.turns += 1
-                if job.refusal is not None:
-                    raise job.refusal
                 if self._observer is not None and job.turns == 1:
                     report(self._observer.began, activity_of(job))
                 call = job.call if self._job_timeout_s is None else self._limited(job.call)
-                outcome = self._through(job, call) if self._layers else self._perform(call)
+                outcome = self._perform(call) if self._around is None else self._around(job, call, self._perform)
             except Exception as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
@@ -115,8 +120,7 @@ class Runner:
             except BaseException as error:
                 self._stay_in_parent(error)
                 worker.is_interruptible = False
-                self._interrupted(job, error, worker)
-                if error is not worker.interruption and _must_go_on(error):
+                if not self._interrupted(job, error, worker) and _must_go_on(error):
                     raise
             else:
                 if self._process is not process.mark:
@@ -142,11 +146,11 @@ class Runner:
                 # A defect in s3po: without this, the batch would wait for ever.
                 self._end(job, None, S3poError(f'{job.operation} {job.ref}: its result could not be reported'))
 
-    def _through(self, job: Job, call: Call, depth: int = 0) -> Outcome:
-        """Carry out a call through the layers from this one on."""
-        if depth == len(self._layers) - 1:
-            return self._layers[depth].perform(job, call, self._perform)
-        return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, depth + 1))
+    def _through(self, job: Job, call: Call, perform: Perform, depth: int = 0) -> Outcome:
+        """Carry out a call through the layers from this one on, and at last by `perform`."""
+        if depth < len(self._layers) - 1:
+            return self._layers[depth].perform(job, call, lambda inner: self._through(job, inner, perform, depth + 1))
+        return self._layers[depth].perform(job, call, perform)
 
     def _limited(self, call: Call) -> Call:
         """The call with the batch's time limit, unless it has its own. A failed job does not keep that of its batch."""
@@ -154,14 +158,18 @@ class Runner:
             return call
         return Call(call.operation, call.ref, {**call.options, 'timeout_s': self._job_timeout_s})
 
-    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> None:
-        """End a job whose transfer was ended by an exception that is no Exception, such as a kill."""
-        if isinstance(error, Interruption) and error is worker.interruption:
-            self._end(job, None, error.reason, is_cancelled=isinstance(error.reason, Cancelled))
+    def _interrupted(self, job: Job, error: BaseException, worker: Worker) -> bool:
+        """End a job whose transfer was ended by an exception that is no Exception. Returns True if the batch has sent it."""
+        is_own = error is worker.interruption
+        if isinstance(error, Interruption) and is_own:
+            # The errback may be interrupted too.
+            worker.interruption = None
+            self._stop(job, error.reason, worker)
         elif isinstance(error, KeyboardInterrupt | SystemExit):
             self._end(job, None, _foreign_end(job, error))
         else:
             self._fail(job, _foreign_end(job, error), worker)
+        return is_own
 
     def _stay_in_parent(self, error: BaseException) -> None:
         """End a process that the transfer or callback forked: the job belongs to the parent."""
@@ -169,6 +177,9 @@ class Runner:
             leave_child(error)
 
     def _fail(self, job: Job, error: Exception, worker: Worker) -> None:
+        if job.refusal is not None:
+            self._stop(job, error, worker)
+            return
         if isinstance(error, TransferError):
             self.retries += error.attempts - 1
         self._breaker.failed(job, error)
@@ -176,14 +187,38 @@ class Runner:
             return
         if job.errback is None:
             self._end(job, None, error)
-            return
-        job.is_read = True
-        self.call_back(job, worker, job.errback, error, error)
+        else:
+            self.call_back(job, worker, job.errback, error, error)
+
+    def _refused(self, job: Job) -> Exception:
+        """The error of a job that is not carried out."""
+        assert job.refusal is not None
+        if job.has_mistake:
+            job.turns += 1
+            if self._observer is not None:
+                report(self._observer.began, activity_of(job))
+        return self._last_turns.forget(job) or job.refusal
+
+    def _stop(self, job: Job, error: Exception, worker: Worker) -> None:
+        """End a job that the batch has stopped, or never carries out; with its errback, if there is time for that."""
+        is_cancelled = isinstance(error, Cancelled)
+        if job.errback is None or worker.pool.is_hurried:
+            self._end(job, None, error, is_cancelled=is_cancelled)
+        else:
+            self.call_back(job, worker, job.errback, error, error, is_cancelled=is_cancelled)
 
     def call_back(
-        self, job: Job, worker: Worker, function: Callback | Errback, argument: Any, failure: Exception | None
+        self,
+        job: Job,
+        worker: Worker,
+        function: Callback | Errback,
+        argument: Any,
+        failure: Exception | None,
+        *,
+        is_cancelled: bool = False,
     ) -> None:
         """Call a callback or errback, and end the job with its result, its error, or the failure that the errback got."""
+        job.is_read = failure is not None
         try:
             value = function(argument)
         except Exception as error:
@@ -192,7 +227,7 @@ class Runner:
         except BaseException as error:
             self._stay_in_parent(error)
             if error is worker.interruption:
-                is_cancelled = failure is None and isinstance(error.reason, Cancelled)
+                is_cancelled = is_cancelled or (failure is None and isinstance(error.reason, Cancelled))
                 self._end(job, None, failure or _interrupted_callback(job, error.reason), is_cancelled=is_cancelled)
                 return
             self._end(job, None, _callback_error(job, error, failure))
@@ -201,7 +236,7 @@ class Runner:
         else:
             if self._process is not process.mark:
                 leave_child()
-            self._end(job, None if failure else value, failure)
+            self._end(job, None if failure else value, failure, is_cancelled=is_cancelled)
 
 
 def activity_of(job: Job) -> Activity:

@@ -73,6 +73,7 @@ class WorkerPool:
     Attributes:
         ended: The number of jobs that workers have finished.
         aside: The jobs that were set aside.
+        is_hurried: Whether jobs that the batch ends no longer have their errbacks called.
         on_empty: Called when a worker finds no job in the queue; it may bring jobs back. None for nothing to call.
     """
 
@@ -96,7 +97,7 @@ class WorkerPool:
         # A dict for its order.
         self._workers: dict[Worker, None] = {}
         self._idle = 0
-        self._is_closed = False
+        self._is_closed = self.is_hurried = False
         self.ended = 0
         # While producers wait: the timer that detects a standstill, the number of producers, and `ended` at its last look.
         self._watch: Any = None

@@ -32,6 +32,13 @@ class DecompressingSink(Sink):
     """Decompresses objects that are found to be compressed. All others go straight to the other sink, see identify()."""
 
     is_ordered = True
+    # Of an object that is found to be compressed. Set here, because most objects are not.
+    _name = ('', '')
+    _coding: str | None = None
+    _decoder: Decoder | None = None
+    _failure: Undecodable | None = None
+    _stored_bytes = 0
+    _written_bytes = 0
 
     def __init__(self, sink: Sink, coding_of: Callable[[Described], str | None], max_bytes: int | None) -> None:
         """
@@ -43,18 +50,13 @@ class DecompressingSink(Sink):
         self._sink = sink
         self._coding_of = coding_of
         self._max_bytes = max_bytes
-        self._name = ('', '')
-        self._coding: str | None = None
-        self._decoder: Decoder | None = None
-        self._failure: Undecodable | None = None
-        self._stored_bytes = 0
-        self._written_bytes = 0
 
     def identify(self, bucket: str, key: str, described: Described) -> Sink:
         sink = self._sink.identify(bucket, key, described)
-        self._coding = self._coding_of(described)
-        if self._coding is None:
+        coding = self._coding_of(described)
+        if coding is None:
             return sink
+        self._coding = coding
         self._name = (bucket, key)
         return self
 

@@ -10,7 +10,16 @@ from s3po.connection.arguments import add_conditions, object_headers
 from s3po.connection.looking import head, remove
 from s3po.connection.objects import ObjectCalls
 from s3po.connection.operations import UPLOADS, Operations, outcome_of
-from s3po.errors import AccessDenied, ConfigurationError, DownloadError, PreconditionFailed, SourceChanged, UploadError
+from s3po.errors import (
+    AccessDenied,
+    ConfigurationError,
+    DownloadError,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    SourceChanged,
+    UploadError,
+)
 from s3po.jobs.options import Copy
 from s3po.model import ObjectInfo, ObjectRef, Outcome, TransferResult, check_name
 from s3po.s3 import Extra
@@ -62,6 +71,8 @@ class Copies:
             before = head(attempts, ref, reading, options.get('if_match'))
             result, _ = self._within(ref, {**options, 'if_match': before.etag}, is_move=True)
         else:
+            if (ref.bucket, ref.key) == (to_bucket, to_key):
+                self._check_other(ref, options, to, head(attempts, ref, reading, options.get('if_match')))
             result, before = self._between(ref, options, to)
             if not _has_customer_key(options.get('headers') or ()):
                 self._verify(before, result, options, to)
@@ -78,6 +89,25 @@ class Copies:
         remove(attempts, ref, reading)
         copied = outcome_of(result)
         return Outcome(value=result, size_bytes=copied.size_bytes, retries=copied.retries + attempts.retried)
+
+    @staticmethod
+    def _check_other(ref: ObjectRef, options: Copy, to: Operations, source: ObjectInfo) -> None:
+        """Check that a name in the other store is not the same object, by another name of the endpoint.
+
+        The copy would be the source, which is deleted then. Its ETag is no help if its bytes are the same.
+        """
+        extra = _without_conditions(to.extra(options.get('extra'), *UPLOADS, *COPIES))
+        copy = ObjectRef(bucket=ref.bucket, key=ref.key)
+        try:
+            found = head(to.attempts(ref.bucket, ref.key, options.get('retries')), copy, extra)
+        except (NotFound, AccessDenied, InvalidRequest):
+            # Or it cannot be read: S3 answers 403 for a missing object if the credentials do not permit listing.
+            return
+        if all(getattr(found, name) == getattr(source, name) for name in ('etag', 'size_bytes', 'last_modified', 'version_id')):
+            raise ConfigurationError(
+                f'to: {ref} would be moved onto itself, and then deleted: the other connection has an object with the same '
+                'name, ETag and time, so both seem to be of the same store. If they are not, copy it, and then delete it'
+            )
 
     def _reading(self, given: Extra | None) -> dict[str, Any]:
         """The parameters of requests that read the source."""
@@ -172,8 +202,12 @@ def _compare_with(attempts: Attempts, source: ObjectInfo, result: TransferResult
     """Compare a copy with its source, by a HEAD of the copy."""
     copy = ObjectRef(bucket=result.bucket, key=result.key, version_id=version_to_read(result.version_id))
     # The conditions were for the object before the copy.
-    reading = {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
+    reading = _without_conditions(extra)
     check_copy(source, head(attempts, copy, reading), f'copy to {copy}')
+
+
+def _without_conditions(extra: Extra) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
 
 
 def _has_customer_key(headers: Iterable[str]) -> bool:

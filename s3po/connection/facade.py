@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, Unpack, over
 from s3po.batch import Batch, FailedJob, FailedJobs
 from s3po.batch.failed import failed_jobs_of
 from s3po.batch.job import Callback, Errback
-from s3po.batch.limits import BatchOptions, OnError
+from s3po.batch.limits import BATCH_DEFAULTS, BatchOptions
 from s3po.batch.referring import RefCallback, referring
 from s3po.checks import public_names
 from s3po.config import TransferConfig
@@ -43,7 +43,7 @@ from s3po.files import S3Reader, S3TextReader, S3TextWriter, S3Writer
 from s3po.governor import RequestLoad
 from s3po.http import Timeouts
 from s3po.jobs.durable import plain_endpoint
-from s3po.jobs.options import Key, OtherStore, ProgressOption, shows
+from s3po.jobs.options import Key, OtherStore, shows, unknown_option
 from s3po.memory import MemoryBudget
 from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
@@ -85,6 +85,14 @@ INTERNAL: Final = OLD_NAMES | {
     'width',
     'worker_form',
 }
+
+
+class RetryOptions(BatchOptions, total=False):
+    """The options of Connection.retry_failed()."""
+
+    to: OtherStore | None
+    callback: Callback | RefCallback | None
+    errback: Errback | RefCallback | None
 
 
 class Connection(ObjectCalls, BucketCalls, OldNames):
@@ -324,7 +332,7 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             check_bucket(name)
         return Mock(self, names)
 
-    @shows(BatchOptions, on_error='raise', keep_results=True, processes=1, grace_s=0.0)
+    @shows(BatchOptions, **BATCH_DEFAULTS)
     def batch(self, size: int = 50, **options: Unpack[BatchOptions]) -> Batch:
         """A bounded pool that runs calls of this connection concurrently. See Batch.
 
@@ -362,34 +370,23 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
         """
         return Batch(self, size, **options)
 
+    @shows(RetryOptions, **BATCH_DEFAULTS)
     def retry_failed(
         self,
         failed: FailedJobs | Iterable[FailedJob] | S3poError | str | os.PathLike[str],
         size: int = 50,
-        *,
-        to: OtherStore | None = None,
-        on_error: OnError = 'raise',
-        callback: Callback | RefCallback | None = None,
-        errback: Errback | RefCallback | None = None,
-        timeout_s: float | None = None,
-        job_timeout_s: float | None = None,
-        max_failures: int | None = None,
-        progress: ProgressOption = None,
+        **options: Unpack[RetryOptions],
     ) -> Batch:
-        """Repeat failed jobs, and wait for them.
+        """Repeat failed jobs in a new batch, and wait for them. Returns the batch.
 
         Args:
             failed: `batch.failed`, a BatchError, or the path of a file of records: one that `batch.failed.save()` wrote.
             size: As for batch().
+            options: As for batch(). (With on_error='raise', BatchError is raised if a job fails again.)
             to: The connection of the other store, for copies to another store that were read from a file.
-            on_error: 'raise': BatchError is raised if a job fails again.
             callback: Called with each result; the callbacks of the first batch are not kept. A function that needs two
                 arguments is called with the result and the job's ref: `lambda body, ref: save(ref.key, body)`.
             errback: Called with each error, in the same way.
-            timeout_s: The time limit of the batch.
-            job_timeout_s: The time limit of a job without a timeout_s of its own.
-            max_failures: Stop after this many failures.
-            progress: As for batch().
 
         A job from a file cannot be repeated if its data were in memory or in an open file: it fails with JobError.
 
@@ -397,17 +394,13 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
             BatchError: A job failed again.
             JobError: A line of the file is broken. The message names the line; nothing was repeated.
         """
+        to = options.pop('to', None)
+        callback_of, errback_of = referring(options.pop('callback', None)), referring(options.pop('errback', None))
+        if not options.keys() <= BATCH_DEFAULTS.keys():
+            raise unknown_option('retry_failed', options, BATCH_DEFAULTS)
         jobs = failed_jobs_of(failed)
         _warn_of_other_store(jobs, self.endpoint_url)
-        callback_of, errback_of = referring(callback), referring(errback)
-        options = BatchOptions(
-            on_error=on_error,
-            timeout_s=timeout_s,
-            job_timeout_s=job_timeout_s,
-            max_failures=max_failures,
-            progress=progress,
-        )
-        with self.batch(size, **options) as batch:
+        with self.batch(size, **options) as batch:  # type: ignore[misc]  # its own options are gone
             for job in (each.aimed_at(to) for each in jobs):
                 callbacks = callback_of(job.ref), errback_of(job.ref)
                 batch.submit(job.call, *callbacks, silent=job.is_silent, refusal=job.refusal() or job.call.mistake())

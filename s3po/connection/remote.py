@@ -30,7 +30,11 @@ PROFILE_NAMES: Final = ('AWS_DEFAULT_PROFILE', 'AWS_PROFILE')
 
 
 class ConnectionForm:
-    """The connection for worker processes: a WorkerForm of s3po.batch.processes."""
+    """The connection for worker processes: a WorkerForm of s3po.batch.processes.
+
+    Attributes:
+        max_requests: See WorkerForm.
+    """
 
     def __init__(
         self, kind: type, arguments: Mapping[str, Any], settings: ClientSettings, key_source: Callable[[], KeySource]
@@ -48,6 +52,8 @@ class ConnectionForm:
         self._kind = kind
         self._settings = settings
         self._key_source = key_source
+        self._config: TransferConfig = arguments.get('config') or TransferConfig()
+        self.max_requests = self._config.max_requests
         self._profile: str | None = arguments.get('profile')
         self._arguments = {name: value for name, value in arguments.items() if name not in SOURCES}
         if settings.region is not None:
@@ -57,7 +63,7 @@ class ConnectionForm:
     def packed(self, max_memory: int | None) -> dict[str, Any]:
         """See WorkerForm."""
         arguments = dict(self._arguments)
-        config: TransferConfig = arguments.get('config') or TransferConfig()
+        config = self._config
         arguments['config'] = config if max_memory is None else dataclasses.replace(config, max_memory=max_memory)
         keys = self.fixed_keys()
         return {

@@ -47,6 +47,7 @@ class Governor(Places):
             ConfigurationError: the transfer is the parent's.
         throttled: The number of requests that the store refused because of their rate.
         throttles: The further limits of buckets whose store refused requests, by name.
+        looked_at: When `throttles` was searched for idle buckets.
         requests: Limits the requests per second; None for no limit.
         bandwidth: Limits the bytes per second, for the HTTP client; None for no limit.
         urgent: The greenlets that send requests during pauses too; see hurried().
@@ -79,6 +80,7 @@ class Governor(Places):
         self._hub = gevent.get_hub()
         self.throttled = 0
         self.throttles: dict[str, Throttle] = {}
+        self.looked_at = 0.0
         self.urgent = set[object]()
         self.requests = None if requests is None else Pace(requests)
         self.bandwidth = None if bandwidth is None else Pace(bandwidth)
@@ -159,6 +161,17 @@ class Governor(Places):
         if self.throttles.get(bucket) is throttle:
             del self.throttles[bucket]
             self._choose_slots()
+
+    def forget_idle(self, now: float) -> None:
+        """Limit the buckets no further that are not used any more: until then, requests to others cost more.
+
+        Args:
+            now: The time, for `looked_at`.
+        """
+        self.looked_at = now
+        for bucket, throttle in list(self.throttles.items()):
+            if throttle.is_idle():
+                self.forget(bucket, throttle)
 
     def _limited(self, bucket: str) -> Throttle:
         throttle = self.throttles.get(bucket)

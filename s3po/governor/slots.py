@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import gevent
 
 from s3po.errors import ConnectTimeout, ReadTimeout, Throttled
-from s3po.governor.throttling import Throttle
+from s3po.governor.throttling import CALM_S, Throttle
 from s3po.runtime import process
 
 if TYPE_CHECKING:
@@ -136,3 +136,5 @@ class LimitedSlot(Slot):
             if self.outcome is SUCCEEDED and throttle.succeeded(self.began_at, self._governor.width):
                 self._governor.forget(self.bucket, throttle)
             throttle.places.release()
+        elif self.began_at - self._governor.looked_at > CALM_S:
+            self._governor.forget_idle(self.began_at)

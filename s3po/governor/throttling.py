@@ -17,7 +17,7 @@ import gevent
 
 from s3po.governor.places import Places
 
-__all__ = ['Throttle']
+__all__ = ['CALM_S', 'Throttle']
 
 DECREASE: Final = 0.7
 # The least increase per success. A width of hundreds would otherwise take hundreds of round trips to recover.

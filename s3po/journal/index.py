@@ -46,9 +46,16 @@ class Index:
         """The number of destinations, including those that have no record yet."""
         return self._used
 
-    def offset(self, on: int) -> int:
-        """The offset of the last record of a destination; 0 for none."""
+    def offset(self, on: int, slot: int = 0) -> int:
+        """The offset of the last record of a destination; 0 for none.
+
+        Args:
+            on: The destination.
+            slot: The slot from number(), which saves the search if the table has not grown since.
+        """
         hashes, mask = self._hashes, self._mask
+        if hashes[slot] == on:
+            return self._units[slot] * ALIGNMENT
         at = on & mask
         while (found := hashes[at]) != on:
             if not found:
@@ -71,9 +78,14 @@ class Index:
         units[slot] = offset // ALIGNMENT
         return before * ALIGNMENT
 
-    def number(self, on: int, hash: str) -> tuple[int, int]:  # noqa: A002  (the name in Identity)
-        """The number of a call among the equal calls of this run, from 0; and the slot of its destination."""
-        hashes, mask, tag = self._hashes, self._mask, int(hash[:7], 16) + 1
+    def number(self, on: int, call: str) -> tuple[int, int]:
+        """The number of a call among the equal calls of this run, from 0; and the slot of its destination.
+
+        Args:
+            on: The destination.
+            call: The hash of the call.
+        """
+        hashes, mask, tag = self._hashes, self._mask, (hash(call) & 0x7FFF_FFFF) + 1
         at = on & mask
         while (found := hashes[at]) != on:
             if not found:

@@ -88,6 +88,9 @@ class Journal:
     @staticmethod
     def is_one(path: str | os.PathLike[str]) -> bool:
         """Whether a file begins as a journal does. Other files of jobs do not."""
+        if os.path.exists(path) and not os.path.isfile(path):
+            # What is read from a pipe cannot be read again.
+            return False
         with open(path, 'rb') as file:
             return file.read(len(BEGINNING)) == BEGINNING
 

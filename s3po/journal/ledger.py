@@ -20,7 +20,7 @@ from s3po.jobs.failures import error_to_json
 from s3po.journal.file import JournalFile
 from s3po.journal.identity import Identity
 from s3po.journal.index import Index
-from s3po.journal.lines import Tail, head_of, line_of, parsed, report_of, result_text, size_of, tail_of
+from s3po.journal.lines import Tail, done_line, head_of, line_of, parsed, report_of, result_text, size_of, tail_of
 from s3po.journal.notes import JobNotes, Kept, is_definite
 from s3po.model import TransferResult
 from s3po.runtime import offload
@@ -58,30 +58,20 @@ class Entry(Identity):
         wants_stored: Whether such a record is needed: something follows the transfer.
     """
 
-    __slots__ = (
-        '_ledger',
-        'has_begun',
-        'is_skipped',
-        'is_stored',
-        'is_unsure',
-        'n',
-        'notes',
-        'offset',
-        'result',
-        'slot',
-        'stat',
-        'wants_stored',
-    )
+    offset: int = 0
+    notes: JobNotes | None = None
+    stat: Stat | None = None
+    result: object = None
+    has_begun: bool = False
+    is_unsure: bool = False
+    is_skipped: bool = False
+    is_stored: bool = False
+    wants_stored: bool = False
 
     def __init__(self, ledger: Ledger, call: Call) -> None:
-        super().__init__(call, ledger.store)
+        Identity.__init__(self, call, ledger.store)
         self._ledger = ledger
         self.n, self.slot = ledger.index.number(self.on, self.hash)
-        self.offset = 0
-        self.notes: JobNotes | None = None
-        self.stat: Stat | None = None
-        self.result: object = None
-        self.has_begun = self.is_unsure = self.is_skipped = self.is_stored = self.wants_stored = False
 
     @property
     def recorded_stat(self) -> Stat | None:
@@ -155,11 +145,11 @@ class Ledger:
 
     def before(self, entry: Entry) -> int:
         """The offset of the last record of a job's destination; 0 for none."""
-        return self.index.offset(entry.on)
+        return self.index.offset(entry.on, entry.slot)
 
     def found(self, entry: Entry) -> dict[str, Any] | None:
         """The report in the last record that an earlier run has written about a job, unless it is superseded; None for none."""
-        offset = self.index.offset(entry.on)
+        offset = self.index.offset(entry.on, entry.slot)
         if self._repeated and (repeated := self._repeated.get(entry.on)):
             offset = repeated.get(entry.n, 0)
         if not offset or offset >= self._begin:
@@ -198,7 +188,11 @@ class Ledger:
         Raises:
             LocalError: It could not be written.
         """
-        offset = self._file.append(line_of(text, state, entry, entry.n, on=on))
+        self.append(entry, line_of(text, state, entry, entry.n, on=on), state, on, size_bytes)
+
+    def append(self, entry: Entry, line: bytes, state: str, on: bool, size_bytes: int) -> None:  # noqa: FBT001  (for each job)
+        """Write a line, as write() does."""
+        offset = self._file.append(line)
         if on:
             before = self.index.put(entry.on, offset, entry.slot)
             if before:
@@ -224,13 +218,17 @@ class Ledger:
 
     def done(self, entry: Entry) -> None:
         """Write that a job is done."""
-        text, result, size_bytes = head_of(entry), entry.result, 0
-        if isinstance(result, TransferResult):
-            text += result_text(result)
-            size_bytes = result.size_bytes
-        if entry.path is not None:
-            text += stat_text(entry.recorded_stat)
-        self.write(entry, text, DONE, size_bytes=size_bytes)
+        result = entry.result
+        if entry.is_brief and isinstance(result, TransferResult):
+            self.append(entry, done_line(entry, entry.n, result), DONE, True, result.size_bytes)
+        else:
+            text = head_of(entry)
+            if isinstance(result, TransferResult):
+                text += result_text(result)
+            if entry.path is not None:
+                text += stat_text(entry.recorded_stat)
+            size_bytes = result.size_bytes if isinstance(result, TransferResult) else 0
+            self.write(entry, text, DONE, size_bytes=size_bytes)
         if self._kept:
             self._kept.pop((entry.hash, entry.n), None)
 

@@ -23,6 +23,7 @@ __all__ = [
     'ALIGNMENT',
     'VERSION',
     'Tail',
+    'done_line',
     'has_valid_crc',
     'head_of',
     'header_line',
@@ -109,6 +110,19 @@ def line_of(text: str, state: str, identity: Identity, n: int, *, on: bool = Tru
     if on and identity.also:
         hashes = ','.join([hashes, *(f'{each:x}' for each in identity.also)])
     body = f'{text},"state":"{state}","job":"{identity.hash}.{n}","on":"{hashes}"'.encode()
+    return b'%b,"crc":"%08x"}%b' % (body, crc32(body), _ENDS[-(len(body) + 19) % ALIGNMENT])
+
+
+def done_line(identity: Identity, n: int, result: TransferResult) -> bytes:
+    """The line of a brief call that is done: the same as with the other functions, in half the time."""
+    ref = identity.call.ref
+    version = '' if result.version_id is None else f'"version_id":{quoted(result.version_id)},'
+    checksum = '' if result.checksum is None else f'"checksum":{quoted(result.checksum)},'
+    body = (
+        f'{{"v":1,"op":"upload","bucket":{quoted(str(ref.bucket))},"key":{quoted(str(ref.key))},'
+        f'"result":{{"etag":{quoted(result.etag)},{version}{checksum}"parts":{result.parts},"size_bytes":{result.size_bytes}}},'
+        f'"state":"done","job":"{identity.hash}.{n}","on":"{identity.on:x}"'
+    ).encode()
     return b'%b,"crc":"%08x"}%b' % (body, crc32(body), _ENDS[-(len(body) + 19) % ALIGNMENT])
 
 

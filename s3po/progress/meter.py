@@ -324,6 +324,12 @@ class Tally(Observer):
             self._meter.bytes_done += size_bytes
             self._meter.change()
 
+    def move_above(self, size_bytes: int) -> None:
+        """Count bytes of a file, some of which may be fetched several times: its size is at least what was fetched."""
+        self.move(size_bytes)
+        if self.size_bytes is not None:
+            self.resize(max(self.size_bytes, self._bytes))
+
     def resize(self, size_bytes: int) -> None:
         """Set the size of the job."""
         if not self._has_ended and size_bytes != self.size_bytes:
@@ -347,7 +353,7 @@ class Reading:
         self._meter = Meter(progress, width)
         self._tally = self._meter.add(None)
         # Not the tally: its size would be that of each range.
-        self.observer = Progress(self._tally.move)
+        self.observer = Progress(self._tally.move_above)
         self.resize = self._tally.resize
 
     def __enter__(self) -> None:

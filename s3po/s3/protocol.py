@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from s3po.body import Chunk
+from s3po.checks import slot_setters
 from s3po.model import CompletedPart, DeleteFailure, Described, ListEntry, ObjectInfo
 
 __all__ = [
@@ -49,7 +50,7 @@ Extra = Mapping[str, Any]
 Source = tuple[str, str, str | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Stored:
     """What the store returned about something that it has just stored.
 
@@ -64,6 +65,17 @@ class Stored:
     version_id: str | None = None
     checksum: str | None = None
     is_encrypted: bool = False
+
+    def __init__(
+        self, *, etag: str, version_id: str | None = None, checksum: str | None = None, is_encrypted: bool = False
+    ) -> None:
+        _stored_etag(self, etag)
+        _stored_version_id(self, version_id)
+        _stored_checksum(self, checksum)
+        _stored_is_encrypted(self, is_encrypted)
+
+
+_stored_etag, _stored_version_id, _stored_checksum, _stored_is_encrypted = slot_setters(Stored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +277,9 @@ class Transport(Protocol):
 
     def get_object_tagging(self, bucket: str, key: str, *, version_id: str | None = None, extra: Extra) -> str:
         """GetObjectTagging; returns the tags as a query string ('a=1&b=2'), '' for none."""
+
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, *, version_id: str | None = None, extra: Extra) -> None:
+        """PutObjectTagging. tagging: the tags in the form of get_object_tagging()."""
 
     def guards_bodies(self, bucket: str) -> bool:
         """Whether uploads to a bucket are protected on their way, by TLS or by the signature."""

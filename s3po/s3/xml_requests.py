@@ -5,13 +5,16 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import parse_qsl
 
 from s3po.model import CompletedPart
 from s3po.s3.xml_characters import has_xml_form
 
-__all__ = ['complete_body', 'delete_body']
+__all__ = ['complete_body', 'delete_body', 'document_headers', 'tagging_body']
 
 NAMESPACE: Final = 'http://s3.amazonaws.com/doc/2006-03-01/'
 # Line ends too, which parsers would turn into '\n' (https://www.w3.org/TR/xml/#sec-line-ends). The same escapes as botocore.
@@ -51,6 +54,25 @@ def delete_body(keys: Sequence[tuple[str, str | None]]) -> bytes:
         for key, version_id in keys
     ]
     return f'<Delete xmlns="{NAMESPACE}">{"".join(named)}</Delete>'.encode()
+
+
+def tagging_body(tagging: str) -> bytes:
+    """The body of PutObjectTagging for tags as a query string.
+
+    Raises:
+        ValueError: A tag has characters that XML cannot contain.
+    """
+    named = [
+        f'<Tag><Key>{_escaped(name)}</Key><Value>{_escaped(value)}</Value></Tag>'
+        for name, value in parse_qsl(tagging, keep_blank_values=True)
+    ]
+    return f'<Tagging xmlns="{NAMESPACE}"><TagSet>{"".join(named)}</TagSet></Tagging>'.encode()
+
+
+def document_headers(body: bytes) -> dict[str, str]:
+    """The headers of a document with a digest, which S3 requires for some; every store knows this one."""
+    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return {'content-md5': digest, 'content-type': 'application/xml'}
 
 
 def _escaped(text: str) -> str:

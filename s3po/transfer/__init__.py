@@ -9,11 +9,12 @@ from s3po.transfer.aborting import abort_pending, abort_upload
 from s3po.transfer.attempts import Attempts, ObservedAttempts
 from s3po.transfer.between import Description, copy_between
 from s3po.transfer.continuing import download_record
-from s3po.transfer.copying import check_copy, copy_object, source_tags
+from s3po.transfer.copying import check_copy, copy_object
 from s3po.transfer.downloading import download, result_of
 from s3po.transfer.integrity import Guard
 from s3po.transfer.pending_aborts import PendingAborts
 from s3po.transfer.requesting import Fetched, ObjectDownload
+from s3po.transfer.tags import source_tags
 from s3po.transfer.uploading import upload
 
 __all__ = [

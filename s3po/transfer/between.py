@@ -21,11 +21,12 @@ from s3po.model import ObjectInfo, TransferResult
 from s3po.s3 import Extra, Headers
 from s3po.s3.expected import version_to_read
 from s3po.transfer.attempts import Attempts
-from s3po.transfer.copying import carried, count_of, source_tags
+from s3po.transfer.copying import carried
 from s3po.transfer.fetching import RESTARTS
 from s3po.transfer.integrity import Mismatch, is_encrypted, kind_of
 from s3po.transfer.object_source import Differs, ObjectSource, Replaced, open_object
 from s3po.transfer.requesting import ObjectDownload
+from s3po.transfer.tags import ensure_tags, source_tags
 from s3po.transfer.uploading import upload
 
 __all__ = ['Description', 'copy_between']
@@ -146,7 +147,7 @@ class _Copy:
             result = self._upload(source, '')
             self._attempts.warn(f'the tags of the source are not copied: {refusal}')
         elif tagging:
-            self._check_tags(result, tagging)
+            ensure_tags(self._attempts, tagging, version_to_read(result.version_id), self._extra)
         self._compare(source, result)
         return result
 
@@ -158,13 +159,6 @@ class _Copy:
         """The source's tags as a query string; '' for none."""
         version_id = self._download.version_id or version_to_read(info.version_id)
         return source_tags(self._download.attempts, info, version_id, self._download.extra)
-
-    def _check_tags(self, result: TransferResult, tagging: str) -> None:
-        """Warn if the copy does not have all tags: some stores drop them, Ceph's gateway those of a multipart upload."""
-        copy = self._look(result)
-        found, wanted = 'unknown' if copy is None else copy.headers.get('x-amz-tagging-count', 'no'), count_of(tagging)
-        if found != str(wanted):
-            self._attempts.warn(f'the tags of the source are not copied: the copy has {found} tags, and the source {wanted}')
 
     def _compare(self, source: ObjectSource, result: TransferResult) -> None:
         """Compare the copy with its source, where their checksums or ETags prove their bytes.
@@ -191,6 +185,7 @@ class _Copy:
     def _look(self, result: TransferResult) -> ObjectInfo | None:
         """The description of the copy; None if it cannot be read."""
         attempts = self._attempts
+        # The conditions were for the object before the copy.
         reading = {name: value for name, value in self._extra.items() if name not in ('IfMatch', 'IfNoneMatch')}
         version_id = version_to_read(result.version_id)
         look = functools.partial(

@@ -9,17 +9,19 @@ from typing import Final
 
 from s3po.checksum import has_md5_form
 from s3po.config import TransferConfig
-from s3po.errors import AccessDenied, IntegrityError, InvalidRequest, NotFound
+from s3po.errors import IntegrityError
 from s3po.jobs.notes import Notes
 from s3po.model import CompletedPart, ObjectInfo, ObjectRef, TransferResult
 from s3po.plan import Plan, plan_copy
 from s3po.s3 import Extra, Headers, Stored
+from s3po.s3.expected import version_to_read
 from s3po.transfer.attempts import Attempts
 from s3po.transfer.integrity import is_encrypted
 from s3po.transfer.multipart import MultipartUpload, Piece
 from s3po.transfer.resuming import Begun, UploadRecord, begun_upload, forget_uploads, source_of
+from s3po.transfer.tags import ensure_tags
 
-__all__ = ['carried', 'check_copy', 'copy_object', 'count_of', 'source_tags']
+__all__ = ['carried', 'check_copy', 'copy_object']
 
 # Headers that CopyObject copies from the source itself; a multipart upload must set them.
 CARRIED_HEADERS: Final = (
@@ -66,7 +68,10 @@ def copy_object(
         forget_uploads(notes, attempts, extra)
     name = (source.bucket, source.key, source.version_id)
     if plan.is_multipart:
-        stored = _copy_parts(attempts, name, info, plan, config, carried(info, headers, tagging), extra, notes)
+        sent = carried(info, headers, tagging)
+        stored = _copy_parts(attempts, name, info, plan, config, sent, extra, notes)
+        if tagging and sent.get('x-amz-tagging') == tagging and 'Tagging' not in extra:
+            ensure_tags(attempts, tagging, version_to_read(stored.version_id), extra)
     else:
         copy = functools.partial(
             attempts.transport.copy_object,
@@ -164,37 +169,6 @@ def carried(info: ObjectInfo, headers: Headers, tagging: str) -> dict[str, str]:
     if tagging and not any(name.lower() == 'x-amz-tagging' for name in headers):
         found['x-amz-tagging'] = tagging
     return found
-
-
-def source_tags(attempts: Attempts, info: ObjectInfo, version_id: str | None, extra: Extra) -> str:
-    """The tags of a source as a query string; '' for none. A warning is added if they cannot be read.
-
-    Args:
-        attempts: Makes the request; has the object's name.
-        info: The source. S3 sends the number of its tags if the credentials permit reading them.
-        version_id: Its version; None for the current one.
-        extra: Further parameters of the request.
-    """
-    count = info.headers.get('x-amz-tagging-count', '0')
-    if count == '0':
-        return ''
-    look = functools.partial(
-        attempts.transport.get_object_tagging, attempts.bucket, attempts.key, version_id=version_id, extra=extra
-    )
-    try:
-        tagging = attempts.run('GetObjectTagging', look)
-    except (AccessDenied, InvalidRequest, NotFound) as error:
-        attempts.warn(f'the tags of the source are not copied: {error}')
-        return ''
-    found = str(count_of(tagging))
-    if found != count:
-        attempts.warn(f'the tags of the source are not all copied: it has {count[:9]}, and the store has sent {found}')
-    return tagging
-
-
-def count_of(tagging: str) -> int:
-    """The number of tags in a query string."""
-    return tagging.count('&') + 1 if tagging else 0
 
 
 def _headers_of(info: ObjectInfo) -> dict[str, str]:

@@ -112,7 +112,16 @@ class ObjectDownload:
             IntegrityError: The response has other bytes.
         """
         if self.byte_range is None:
-            answer = self.get(None, self.if_match)
+            attempts = self.attempts
+            # As get(), without that call.
+            answer = attempts.transport.get_object(
+                attempts.bucket,
+                attempts.key,
+                if_match=self.if_match,
+                version_id=self.version_id,
+                wants_checksum=self.checksum != 'none',
+                extra=self.extra,
+            )
             if answer.offset == 0 and answer.size_bytes == answer.whole_bytes:
                 # The usual case; this saves the call below.
                 return answer

@@ -68,12 +68,13 @@ def upload(
         forget_uploads(notes, attempts, extra)
     if source.may_request:
         source.lent = functools.partial(attempts.governor.lent, attempts.bucket)
-    if isinstance(source, SizedSource) and source.size_bytes <= min(UNCOUNTED_BYTES, config.multipart_chunksize):
+    small = source if isinstance(source, SizedSource) and source.size_bytes <= UNCOUNTED_BYTES else None
+    if small is not None and small.size_bytes <= config.multipart_chunksize:
         # It counts in no budget. Not in a function of its own, to save a call.
-        size_bytes, parts = source.size_bytes, 1
+        size_bytes, parts = small.size_bytes, 1
         if attempts.observer is not None:
             attempts.sized('PutObject', size_bytes)
-        stored = put(attempts, source.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
+        stored = put(attempts, small.chunk(0, size_bytes), headers, extra, sends_id=config.sends_id)
     else:
         stored, size_bytes, parts = _send(attempts, source, config, headers, extra, notes, memory, room)
     source.finish()

@@ -282,6 +282,11 @@ class BotoTransport:
         response = self._call('GetObjectTagging', parameters, extra)
         return urllib.parse.urlencode([(tag['Key'], tag['Value']) for tag in response.get('TagSet', ())])
 
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, *, version_id: str | None = None, extra: Extra) -> None:
+        tags = [{'Key': name, 'Value': value} for name, value in urllib.parse.parse_qsl(tagging, keep_blank_values=True)]
+        parameters = {**_object_parameters(bucket, key, version_id=version_id), 'Tagging': {'TagSet': tags}}
+        self._call('PutObjectTagging', parameters, extra)
+
     def _call(self, operation: str, parameters: dict[str, Any], extra: Extra, headers: Headers | None = None) -> dict[str, Any]:
         """Send one request, with those of the caller's headers and parameters that it takes; s3po's own take precedence."""
         theirs = known_extra(operation, extra) if extra else {}

@@ -11,6 +11,7 @@ import itertools
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Never
 
 from gevent import monkey
@@ -258,6 +259,12 @@ class MemoryTransport:
         with self._lock:
             found = self._find(f'GetObjectTagging s3://{bucket}/{key}', (bucket, key, version_id), None)
         return found.headers.get(TAGGING, '')
+
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, *, version_id: str | None = None, extra: Extra) -> None:
+        doing = f'PutObjectTagging s3://{bucket}/{key}'
+        with self._lock:
+            found = self._find(doing, (bucket, key, version_id), None)
+            self._buckets[bucket].objects[key] = replace(found, headers={**found.headers, TAGGING: tagging})
 
     def presigned_url(self, *arguments: object, **options: object) -> Never:
         """Refuse.

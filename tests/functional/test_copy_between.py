@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -108,6 +109,21 @@ def test_headers_of_any_text(store: Store, other: Store, connect: Connect, of_so
     for connection in (wire, connect(other.endpoint_url, transport='boto')):
         assert connection.head(BUCKET, 'copy').headers.items() >= sent.items()
         assert connection.head(BUCKET, 'copy').metadata['utf-8'] == sent['x-amz-meta-utf-8']
+
+
+@pytest.mark.parametrize('name', ['wire', 'boto', 'memory'])
+def test_tags_of_an_object(store: Store, connect: Connect, name: str) -> None:
+    """Tags can be replaced, with all characters of XML and of queries."""
+    store.create_bucket(BUCKET)
+    conn = s3po.Connection(transport=MemoryTransport()) if name == 'memory' else connect(store.endpoint_url, transport=name)
+    conn.upload(BUCKET, 'key', b'data', headers={'x-amz-tagging': 'old=1'})
+    transport = conn._wiring.resolve(BUCKET)[0]
+    tags = [('a', '1'), ('é <&>', 'x y+z='), ('empty', '')]
+
+    transport.put_object_tagging(BUCKET, 'key', urllib.parse.urlencode(tags), extra={})
+
+    found = transport.get_object_tagging(BUCKET, 'key', extra={})
+    assert sorted(urllib.parse.parse_qsl(found, keep_blank_values=True)) == tags[:1] + tags[2:] + tags[1:2]
 
 
 def test_mock() -> None:

@@ -48,7 +48,13 @@ class Program:
     def __init__(self, store: Store, journal: pathlib.Path, source: pathlib.Path, doing: str) -> None:
         command = [sys.executable, '-c', PROGRAM, store.endpoint_url, str(journal), str(source), doing]
         self._process = subprocess.Popen(
-            command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            # Unbuffered: communicate() does not return what readline() has read ahead.
+            command,
+            bufsize=0,
+            cwd=CHECKOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         self._process.stdout.readline()

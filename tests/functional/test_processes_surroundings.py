@@ -16,6 +16,7 @@ import pytest
 
 import s3po
 from s3po.batch.processes.channel import Channel, Message
+from s3po.batch.processes.shares import divided
 from s3po.errors import ConfigurationError
 from tests.conftest import BUCKET
 from tests.support.servers import Store
@@ -75,7 +76,7 @@ class Waiting(logging.Handler):
 @pytest.mark.parametrize('handler_class', [Failing, Waiting])
 def test_log_handlers(conn: s3po.Connection, own_store: Store, monkeypatch: pytest.MonkeyPatch, handler_class: Any) -> None:
     """A log handler that raises or waits loses no result of a worker process."""
-    own_store.script({'operation': 'PutObject', 'times': 6, 'action': {'status': 500}})
+    own_store.script({'operation': 'PutObject', 'times': 2, 'action': {'status': 500}})
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     handler, logger = handler_class(), logging.getLogger('s3po.retry')
     logger.addHandler(handler)
@@ -87,7 +88,7 @@ def test_log_handlers(conn: s3po.Connection, own_store: Store, monkeypatch: pyte
         logger.removeHandler(handler)
 
     assert batch.report().succeeded == 20
-    assert batch.report().retries == 6
+    assert batch.report().retries == 2
 
 
 @pytest.mark.slow
@@ -175,6 +176,38 @@ def test_lost_worker_where_another_could_not_start(
         batch.upload(BUCKET, 'last', b'data')
 
     assert batch.report().succeeded == 9
+
+
+@pytest.mark.slow
+def test_more_processes_than_requests(own_store: Store, connect: Callable[..., s3po.Connection]) -> None:
+    """The limit of requests holds also if each of so many processes would send one."""
+    own_store.create_bucket(BUCKET)
+    own_store.script({'operation': 'PutObject', 'times': None, 'action': {'delay_s': 0.05}})
+    conn = connect(own_store.endpoint_url, config=s3po.TransferConfig(max_requests=2))
+    with conn.batch(20, processes=4) as batch:
+        for number in range(40):
+            batch.upload(BUCKET, f'key{number}', b'data')
+        batch.wait()
+
+        assert len(workers_of(batch)) == 2
+    assert max(seen['in_flight'] for seen in own_store.log('PutObject')) <= 2
+
+
+@pytest.mark.parametrize(
+    ('weights', 'whole', 'expected'),
+    [
+        ([1, 1, 2], None, [0.25, 0.25, 0.5]),
+        ([1, 1], 4, [0.5, 0.5]),
+        ([10.25, 9.25], 4, [0.5, 0.5]),
+        ([1, 1, 1], 5, [0.4, 0.4, 0.2]),
+        ([0.25, 100], 4, [0.25, 0.75]),
+        ([0.25, 0.25, 0.25, 100], 4, [0.25] * 4),
+        ([1, 1, 2], 2, [0.25, 0.25, 0.5]),
+    ],
+)
+def test_shares(weights: list[float], whole: int | None, expected: list[float]) -> None:
+    """Shares of a limit of requests are whole numbers of requests, 1 or more, and add up to the limit."""
+    assert divided(weights, whole) == expected
 
 
 def channels(on_messages: Callable[[list[Message]], object], ended: list[str]) -> tuple[Channel, Channel]:

@@ -269,6 +269,12 @@ class MemoryTransport:
 
         return self._request('GetObjectTagging', bucket, key, work)
 
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, *, version_id: str | None = None, extra: Extra) -> None:
+        def work() -> None:
+            self.store.put_tags(bucket, key, dict(urllib.parse.parse_qsl(tagging, keep_blank_values=True)))
+
+        self._request('PutObjectTagging', bucket, key, work)
+
     def guards_bodies(self, bucket: str) -> bool:
         return self.guards
 

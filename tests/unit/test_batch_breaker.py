@@ -346,6 +346,42 @@ def test_costs_nothing_without_failures() -> None:
     assert batch.success()
 
 
+def test_loop_into_a_bucket_that_has_stopped() -> None:
+    """A plain loop ends: after 100 submissions in a row for a scope that has stopped, the next ones raise its error.
+
+    What was submitted is in `failed` or `not_started`, and calls for other buckets are accepted.
+    """
+    performer = Faulty(no_bucket)
+    with Batch(performer, WIDTH, on_error='collect') as batch:
+        with pytest.raises(BreakerOpen, match='bucket missing: stopped') as caught:
+            for number in itertools.count():
+                batch.upload('missing', f'{number}', b'')
+        with pytest.raises(BreakerOpen):
+            batch.upload('missing', 'once more', b'')
+        assert batch.upload('bucket', 'other', b'').get()
+        for number in range(100):
+            batch.upload('missing', f'again{number}', b'')
+
+    assert number < 300
+    assert isinstance(caught.value.__cause__, NoSuchBucket)
+    assert performer.sent.count('missing') <= 5 + WIDTH
+    refused = [job.key for job in batch.not_started]
+    assert len(batch.failed) + len(refused) == batch.report().submitted - 1
+    assert len({id(job.error) for job in batch.not_started}) == 1
+    assert 'once more' not in refused
+
+
+def test_raises_at_the_end_of_a_block() -> None:
+    """Without a handler in the block, its BreakerOpen is what the program sees."""
+    with pytest.raises(BreakerOpen, match='create the bucket, or correct its name'):
+        with Batch(Faulty(no_bucket), WIDTH, keep_results=False) as batch:
+            for number in itertools.count():
+                batch.upload('missing', f'{number}', b'')
+
+    assert batch.pending == 0
+    assert batch.report().submitted == len(batch.failed) + len(batch.not_started)
+
+
 class OtherStore(Performer):
     """The connection of another store.
 

@@ -51,7 +51,8 @@ class Other(MemoryTransport):
     Attributes:
         sent: The headers of each PutObject and CreateMultipartUpload.
         refusal: Raised for requests with tags; None for no such refusal.
-        has_tags: Whether it stores tags.
+        has_tags: Whether it stores the tags of uploads.
+        has_later_tags: Whether it accepts tags of objects that exist.
         flips: How many uploads of a whole object get the ETag of other bytes.
     """
 
@@ -62,11 +63,17 @@ class Other(MemoryTransport):
         self.refusal: Exception | None = None
         self.flips = 0
         self.has_tags = True
+        self.has_later_tags = False
         self._tagging: dict[str, str] = {}
 
     def _tag(self, bucket: str, key: str, tagging: str | None) -> None:
         if tagging and self.has_tags:
             self.store.put_tags(bucket, key, dict(urllib.parse.parse_qsl(tagging)))
+
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, **options: Any) -> None:
+        if not self.has_later_tags:
+            raise InvalidRequest('501', status=501, code='NotImplemented')
+        super().put_object_tagging(bucket, key, tagging, **options)
 
     def complete_multipart_upload(self, bucket: str, key: str, parts: Any, *, upload_id: str, **options: Any) -> Stored:
         stored = super().complete_multipart_upload(bucket, key, parts, upload_id=upload_id, **options)
@@ -232,7 +239,24 @@ def test_tags_are_dropped(conn: s3po.Connection, to: s3po.Connection, memory: Me
 
     result = conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
 
-    assert result.warnings == ('the tags of the source are not copied: the copy has no tags, and the source 2',)
+    assert result.warnings == ('the tags of the source are not copied: the copy has no tags, and the source 2: 501',)
+
+    other.has_later_tags = True
+    assert conn.copy(BUCKET, 'key', BUCKET, 'copy', to=to).warnings == ()
+    assert other.store.tags(BUCKET, 'copy') == {'a': '1', 'b': '2'}
+
+
+def test_tags_are_dropped_within_the_store(memory: MemoryTransport) -> None:
+    """The tags of a copy in parts are sent again, if the store has dropped them: Ceph's gateway does."""
+    config = dataclasses.replace(PARTS, multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=config)
+    conn.upload(BUCKET, 'key', DATA)
+    tag(memory)
+
+    result = conn.copy(BUCKET, 'key', BUCKET, 'copy')
+
+    assert (result.parts, result.warnings) == (5, ())
+    assert memory.store.tags(BUCKET, 'copy') == {'a': '1', 'b': '2'}
 
 
 def test_tags_cannot_be_read(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport) -> None:
@@ -266,7 +290,7 @@ def test_tags_are_lost(
     memory: MemoryTransport, to: s3po.Connection, monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, *, parts: bool
 ) -> None:
     """Tags that the source has, and that its store does not send, lead to a warning."""
-    config = dataclasses.replace(PARTS, multipart_copy_threshold=5 * MIB)
+    config = dataclasses.replace(PARTS, multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
     conn = s3po.Connection(transport=memory, retry=impatient(), config=config)
     conn.upload(BUCKET, 'key', DATA)
     tag(memory)
@@ -484,7 +508,7 @@ def test_move_with_a_key(conn: s3po.Connection, to: s3po.Connection, other: Othe
     """A copy with a key of the customer in its headers cannot be looked at; its parts were checked when they were sent."""
     conn.upload(BUCKET, 'key', DATA)
 
-    conn.move(BUCKET, 'key', BUCKET, 'key', to=to, headers={'x-amz-server-side-encryption-customer-key': 'secret'})
+    conn.move(BUCKET, 'key', BUCKET, 'moved', to=to, headers={'x-amz-server-side-encryption-customer-key': 'secret'})
 
     assert 'HeadObject' not in names(other)
     assert not conn.exists(BUCKET, 'key')
@@ -513,6 +537,48 @@ def test_move_onto_itself(conn: s3po.Connection) -> None:
 
     with pytest.raises(ConfigurationError, match='onto itself'):
         conn.move(BUCKET, 'key', BUCKET, 'key', to=conn)
+
+
+@pytest.mark.parametrize('size', [0, 4, len(DATA)])
+def test_move_onto_itself_by_another_name(conn: s3po.Connection, memory: MemoryTransport, size: int) -> None:
+    """Nor through another connection to the same store; an equal object in another store is no hindrance."""
+    alias, other = s3po.Connection(transport=memory, config=PARTS), s3po.Connection(transport=Other(), config=PARTS)
+    conn.upload(BUCKET, 'key', DATA[:size])
+
+    with pytest.raises(ConfigurationError, match='onto itself'):
+        conn.move(BUCKET, 'key', BUCKET, 'key', to=alias)
+
+    assert conn.download(BUCKET, 'key') == DATA[:size]
+    other.upload(BUCKET, 'key', b'older')
+    conn.move(BUCKET, 'key', BUCKET, 'key', to=other)
+    assert other.download(BUCKET, 'key') == DATA[:size]
+    assert not conn.exists(BUCKET, 'key')
+
+
+def test_move_without_the_permission_to_list(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
+    """A store that answers 403 for an object that does not exist yet is no hindrance for a move under the same name."""
+    conn.upload(BUCKET, 'key', b'data')
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if 'PutObject' not in names(other):
+            raise AccessDenied('403', status=403, code='AccessDenied')
+
+    other.fault = fault
+
+    conn.move(BUCKET, 'key', BUCKET, 'key', to=to)
+
+    assert to.download(BUCKET, 'key') == b'data'
+
+
+def test_closed_connection(conn: s3po.Connection, to: s3po.Connection) -> None:
+    """A connection that was closed is opened again by a copy to it."""
+    conn.upload(BUCKET, 'key', b'data')
+    to.close()
+
+    with conn.batch(2) as batch:
+        batch.copy(BUCKET, 'key', BUCKET, 'copy', to=to)
+
+    assert to.download(BUCKET, 'copy') == b'data'
 
 
 def test_no_slot_of_both_is_held(memory: MemoryTransport, other: Other) -> None:
@@ -659,6 +725,27 @@ def test_next_run_continues(
     assert [part for name, _, part in other.calls if name == 'UploadPart'] == [4, 5]
     # The description of the source, and two parts.
     assert names(memory) == ['GetObject'] * 3
+    assert other.list_multipart_uploads(BUCKET, extra={}) == []
+
+
+@pytest.mark.parametrize('is_aborted', [False, True], ids=['continued', 'aborted by a lifecycle rule'])
+def test_next_run_with_a_digest(
+    conn: s3po.Connection, memory: MemoryTransport, other: Other, to: s3po.Connection, notes: MemoryNotes, *, is_aborted: bool
+) -> None:
+    """A digest of the source, which needs all parts in order, does not stop a run that lacks the first ones."""
+    conn.upload(BUCKET, 'key', DATA)
+    set_md5(memory, DATA)
+    other.fault = Faults('UploadPart', 4, *[s3po.ServerError('500')] * 4)
+    with pytest.raises(s3po.UploadError):
+        run(conn, to, notes)
+    other.fault = None
+    if is_aborted:
+        (upload,) = other.list_multipart_uploads(BUCKET, extra={})
+        other.abort_multipart_upload(BUCKET, 'copy', upload_id=upload.upload_id, extra={})
+
+    run(conn, to, notes)
+
+    assert to.download(BUCKET, 'copy') == DATA
     assert other.list_multipart_uploads(BUCKET, extra={}) == []
 
 

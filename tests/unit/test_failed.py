@@ -7,6 +7,7 @@ import errno
 import functools
 import io
 import json
+import os
 import pathlib
 import pickle
 from typing import Any
@@ -198,6 +199,55 @@ def test_retry_failed_fails_again(memory_conn: s3po.Connection) -> None:
     with pytest.raises(s3po.BatchError):
         memory_conn.retry_failed(jobs)
     assert len(memory_conn.retry_failed(jobs, on_error='collect').failed) == 1
+
+
+def test_odd_names(tmp_path: pathlib.Path) -> None:
+    """Keys and paths with line ends, control characters and bytes that are not UTF-8 keep their lines apart; so does a pipe.
+
+    The file may have a name of bytes.
+    """
+    keys = ['a\nb', 'c\r', '\u2028\u0085', '\x00']
+    path = os.fsdecode(b'/tmp/\xff\n')
+    jobs = [FailedJob('upload_file', ObjectRef(bucket=BUCKET, key=key), {'path': path}, NotFound('\udcff\n')) for key in keys]
+    name = os.fsencode(tmp_path) + b'/\xff\n'
+    FailedJobs(jobs).save(os.fsdecode(name))
+    FailedJobs(jobs).save(name)  # type: ignore[arg-type]
+    reading, writing = os.pipe()
+    with open(name, 'rb') as file, open(writing, 'wb') as pipe:
+        pipe.write(file.read())
+
+    for found in (FailedJobs.load(os.fsdecode(name)), FailedJobs.load(f'/dev/fd/{reading}')):
+        assert [(job.key, os.fspath(job.options['path']), str(job.error)) for job in found] == [
+            (key, path, '\udcff\n') for key in keys
+        ]
+    assert os.listdir(tmp_path) == [os.fsdecode(b'\xff\n')]
+    os.close(reading)
+
+
+def test_empty_file(tmp_path: pathlib.Path) -> None:
+    """An empty file has no jobs."""
+    (tmp_path / 'empty').touch()
+
+    assert list(FailedJobs.load(tmp_path / 'empty')) == []
+
+
+def test_retry_failed_has_the_options_of_a_batch(memory_conn: s3po.Connection, tmp_path: pathlib.Path) -> None:
+    """retry_failed() makes a batch with these options; unknown ones, and those out of their range, are refused at once."""
+    events: list[Any] = []
+    again = memory_conn.retry_failed(
+        [failed('delete')], 2, receipts=True, max_memory=64 * MIB, keep_results=False, progress=events.append
+    )
+    again.report().save(tmp_path / 'receipt')
+
+    assert again.report().succeeded == 1
+    assert len((tmp_path / 'receipt').read_text().splitlines()) == 1
+    assert events[-1].jobs_done == 1
+    with pytest.raises(ConfigurationError, match='processes must be a whole number'):
+        memory_conn.retry_failed([failed('delete')], processes=0)
+    with pytest.raises(TypeError, match=r"retry_failed\(\) got an unexpected keyword argument 'jurnal'"):
+        memory_conn.retry_failed([failed('delete')], jurnal='job')  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"batch\(\) got an unexpected keyword argument 'jurnal'"):
+        memory_conn.batch(jurnal='job')  # type: ignore[call-arg]
 
 
 def test_retry_failed_with_data_that_are_gone(memory_conn: s3po.Connection, memory: MemoryTransport) -> None:

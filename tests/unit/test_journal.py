@@ -62,13 +62,13 @@ def killed(monkeypatch: pytest.MonkeyPatch, *states: str) -> Any:
 
     class Context:
         def __enter__(self) -> None:
-            write = Ledger.write
+            append = Ledger.append
 
-            def lost(ledger: Ledger, entry: Any, text: str, state: str, **options: Any) -> None:
+            def lost(ledger: Ledger, entry: Any, line: bytes, state: str, *rest: Any) -> None:
                 if state not in states:
-                    write(ledger, entry, text, state, **options)
+                    append(ledger, entry, line, state, *rest)
 
-            monkeypatch.setattr(Ledger, 'write', lost)
+            monkeypatch.setattr(Ledger, 'append', lost)
 
         def __exit__(self, *_: object) -> None:
             monkeypatch.undo()
@@ -619,6 +619,25 @@ def test_retry_failed(run: Runs, source: pathlib.Path) -> None:
 
     assert again.success()
     assert run.memory.calls == [('PutObject', 'b', None)]
+
+
+def test_retry_failed_under_a_journal(run: Runs, source: pathlib.Path) -> None:
+    """retry_failed() takes a journal, also the one whose failed jobs it repeats: afterwards they are done there."""
+
+    def refuse(operation: str, key: str, part: int | None) -> None:
+        raise ServerError('down')
+
+    run.memory.fault = refuse
+    run(lambda batch: [batch.upload_file(BUCKET, key, source, retries=0) for key in 'ab'])
+    run.memory.fault = None
+    again = run.conn.retry_failed(run.path, journal=run.path, fsync=True)
+
+    assert again.success()
+    assert (Journal(run.path).report().done, Journal(run.path).report().failed) == (2, 0)
+    run.memory.calls.clear()
+    assert len(run.conn.retry_failed(run.path, journal=run.path).results()) == 0
+    run(lambda batch: [batch.upload_file(BUCKET, key, source, retries=0) for key in 'ab'])
+    assert run.memory.calls == []
 
 
 def test_removed_journal(run: Runs, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,18 @@ from s3po.errors import ConfigurationError, LocalError
 from s3po.jobs import Call
 from s3po.jobs.notes import DownloadNote, PartNote, RangeNote, UploadNote
 from s3po.journal import Entry, JobNotes, Journal, JournalReport, Ledger
-from s3po.journal.lines import ALIGNMENT, HEADER_BYTES, has_valid_crc, header_line, line_of, tail_of
+from s3po.journal.identity import Identity
+from s3po.journal.lines import (
+    ALIGNMENT,
+    HEADER_BYTES,
+    done_line,
+    has_valid_crc,
+    head_of,
+    header_line,
+    line_of,
+    result_text,
+    tail_of,
+)
 from s3po.journal.notes import is_kept_after
 from s3po.model import ObjectRef, TransferResult
 
@@ -96,6 +107,34 @@ def test_comes_back(path: pathlib.Path) -> None:
     assert ledger.found(Entry(ledger, upload('a'))) is None
     assert ledger.found(Entry(ledger, upload('a', b'DATA'))) is None
     ledger.close()
+
+
+@pytest.mark.parametrize('key', ['key', 'a/b "c" \\', 'ключ'])
+@pytest.mark.parametrize('data', [b'', b'data', bytes(5000)])
+def test_brief_call(key: str, data: bytes) -> None:
+    """An upload of bytes is identified and written in a shorter way, and is the same as an upload of a memoryview."""
+    brief, other = Identity(upload(key, data)), Identity(Call('upload', upload(key).ref, {'source': memoryview(data)}))
+
+    assert brief.is_brief
+    assert not other.is_brief
+    names = ('hash', 'on', 'also', 'reads', 'can_skip', 'path', 'data_bytes', 'options', 'to_endpoint')
+    assert [getattr(brief, name) for name in names] == [getattr(other, name) for name in names]
+    for found in (
+        result(key),
+        dataclasses.replace(result(key), version_id='v"1', checksum=None, parts=3),
+        dataclasses.replace(result(key), version_id=None, checksum='CRC64NVME:AAAAAAAAAAA='),
+    ):
+        assert done_line(brief, 7, found) == line_of(head_of(other) + result_text(found), 'done', other, 7)
+
+
+@pytest.mark.parametrize('options', [{'content_type': 'text/plain'}, {'if_none_match': '*'}])
+def test_options_are_not_brief(options: dict[str, Any]) -> None:
+    """Options are part of the identity."""
+    plain = upload('key')
+    found = Identity(Call('upload', plain.ref, {**plain.options, **options}))
+
+    assert not found.is_brief
+    assert found.hash != Identity(plain).hash
 
 
 def test_lines(path: pathlib.Path) -> None:

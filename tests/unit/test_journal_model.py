@@ -62,7 +62,7 @@ def life(
     conn: s3po.Connection, memory: MemoryTransport, journal: pathlib.Path, steps: list[Step], death: int | None
 ) -> s3po.Batch:
     """Run a program; from this step on, nothing reaches the store or the journal. None: it lives to its end."""
-    taken, write = [0], Ledger.write
+    taken, append = [0], Ledger.append
 
     def is_dead() -> bool:
         taken[0] += 1
@@ -72,13 +72,13 @@ def life(
         if is_dead():
             raise S3poError('the process is dead')
 
-    def write_alive(ledger: Ledger, *arguments: Any, **options: Any) -> None:
+    def append_alive(ledger: Ledger, *arguments: Any) -> None:
         if not is_dead():
-            write(ledger, *arguments, **options)
+            append(ledger, *arguments)
 
     memory.fault = fault
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, 'write', write_alive)
+        patch.setattr(Ledger, 'append', append_alive)
         with conn.batch(1, journal=journal, on_error='collect') as batch:
             for step in steps:
                 step(batch)

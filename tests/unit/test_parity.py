@@ -62,6 +62,16 @@ def test_options_of_maps(name: str) -> None:
             assert options[each.name] == each
 
 
+def test_options_of_retry_failed() -> None:
+    """retry_failed() has the options of batch(), with the same defaults and types, and some of its own."""
+    of_batch = dict(inspect.signature(s3po.Connection.batch).parameters)
+    found = dict(inspect.signature(s3po.Connection.retry_failed).parameters)
+
+    assert list(found)[:3] == ['self', 'failed', 'size']
+    assert set(found) - set(of_batch) == {'failed', 'to', 'callback', 'errback'}
+    assert {name: found[name] for name in of_batch} == of_batch
+
+
 OVERLOADED = [
     (owner, name)
     for owner in (s3po.Connection, s3po.Batch)

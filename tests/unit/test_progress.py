@@ -96,6 +96,23 @@ def test_a_failed_transfer(events: list[ProgressEvent]) -> None:
     assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].failed, events[-1].jobs_done) == (0, 0, 1, 1)
 
 
+def test_remaining_time_is_known_with_the_response_head() -> None:
+    """Once the head of the last response has told a size, the event has the total and, with a rate, the remaining time."""
+    counted = Meter(lambda event: None, width)
+    jobs = [counted.add(None), counted.add(None)]
+    with jobs[0], jobs[1]:
+        jobs[0].sized(ACTIVITY, 100)
+        jobs[0].moved(ACTIVITY, 50)
+        unknown = counted._event(is_last=False)
+        jobs[1].sized(ACTIVITY, 300)
+        known = counted._event(is_last=False)
+
+    assert (unknown.bytes_total, unknown.bytes_done) == (None, 50)
+    assert known.bytes_total == 400
+    assert known.eta_s == pytest.approx(350 / known.bytes_per_s)
+    counted.close()
+
+
 def test_totals_are_unknown_until_all_sizes_are_known() -> None:
     found: list[ProgressEvent] = []
     counted = Meter(found.append, width)
@@ -267,7 +284,9 @@ def test_no_event_after_the_last_one(events: list[ProgressEvent]) -> None:
     assert [found.is_last for found in events].index(True) == len(events) - 1
 
 
-@pytest.mark.parametrize('error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill'])
+@pytest.mark.parametrize(
+    'error', [gevent.Timeout(3), asyncio.CancelledError(), gevent.GreenletExit()], ids=['timeout', 'cancelled', 'kill']
+)
 def test_errors_that_are_no_exception(conn: s3po.Connection, error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     """They are the function's too, and do not end the transfer. (A kill ends the function.)"""
 
@@ -457,6 +476,18 @@ def test_files(conn: s3po.Connection, events: list[ProgressEvent], size_bytes: i
             pass
 
     assert (events[-1].bytes_done, events[-1].bytes_total, events[-1].is_last) == (size_bytes, size_bytes, True)
+
+
+def test_files_that_are_read_twice(conn: s3po.Connection, memory: MemoryTransport, events: list[ProgressEvent]) -> None:
+    """The total is never less than what was transferred."""
+    conn.upload('bucket', 'key', bytes(MIB))
+    with conn.open('bucket', 'key', progress=events.append) as file:
+        file.read()
+        file.seek(0)
+        file.read()
+
+    assert events[-1].bytes_done > MIB
+    assert all(found.bytes_total is None or found.bytes_done <= found.bytes_total for found in events)
 
 
 def test_files_that_fail(conn: s3po.Connection, events: list[ProgressEvent]) -> None:

@@ -142,6 +142,34 @@ def test_events_of_worker_processes(telemetry: Telemetry, exported: Exported) ->
     assert not telemetry._jobs
 
 
+def test_last_turns(telemetry: Telemetry, exported: Exported) -> None:
+    """A job that is repeated in another greenlet keeps its span, and the job that its first greenlet has now keeps its own."""
+    first, second = (Activity(operation='upload', bucket='bucket', key=key) for key in ('a', 'b'))
+    puts = [Activity(operation='PutObject', bucket='bucket', key=key) for key in ('a', 'b')]
+
+    def work() -> None:
+        telemetry.began(first)
+        telemetry.began(second)
+        turn.start()
+        turn.join()
+        telemetry.began(puts[1])
+        telemetry.ended(puts[1], None)
+        telemetry.ended(second, None)
+
+    def last_turn() -> None:
+        telemetry.began(puts[0])
+        telemetry.ended(puts[0], None)
+        telemetry.ended(first, None)
+
+    turn = gevent.Greenlet(last_turn)
+    gevent.spawn(work).join()
+
+    jobs = exported.named('upload')
+    requests = exported.named('S3/PutObject')
+    assert [request.parent for request in requests] == [job.context for job in jobs]
+    assert (telemetry._open, telemetry._jobs, telemetry._objects) == ({}, {}, {})
+
+
 def test_errors(conn: s3po.Connection, exported: Exported) -> None:
     with pytest.raises(NotFound):
         conn.download('bucket', 'missing')

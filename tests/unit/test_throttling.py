@@ -169,6 +169,21 @@ def test_bucket_that_is_not_used_any_more(world: World) -> None:
     assert type(governor.slot('one')).__name__ == 'Slot'
 
 
+def test_other_buckets_after_a_refusal(world: World) -> None:
+    """A bucket that was refused, and is not used any more, does not make the requests to others cost more for ever."""
+    governor = Governor(10)
+    for bucket in ('one', 'two'):
+        with pytest.raises(Throttled), governor.slot(bucket):
+            raise Throttled('SlowDown', status=503)
+    for seconds in (30.0, 31.0, 30.0):
+        world.now += seconds
+        with governor.slot('two' if seconds == 31.0 else 'other'):
+            pass
+
+    assert governor.throttles == {}
+    assert type(governor.slot('other')).__name__ == 'Slot'
+
+
 def test_once_per_round_trip(world: World) -> None:
     """Of the requests that were in flight together, only the first refusal decreases the width."""
     governor = Governor(20)

@@ -89,7 +89,7 @@ class ProcessPool:
         Args:
             connection: Carries out what the worker processes cannot.
             size: The number of calls at once, in all processes together.
-            processes: The number of worker processes; at most `size` are started.
+            processes: The number of worker processes; at most `size` are started, and at most max_requests of the connection.
             max_memory: The limit of all of them together; None for the connection's.
             describes: Whether the outcomes of downloads into memory need the descriptions of the objects.
 
@@ -97,15 +97,15 @@ class ProcessPool:
             ConfigurationError: The connection cannot be sent to other processes, or none can be started.
         """
         self._connection = connection
+        self._size = size
         self._count = min(processes, size)
-        self._width = -(-size // self._count)
         self._max_memory = max_memory
         self._describes = describes
-        if not connection.is_mocked:
-            check_program()
-        self._form: WorkerForm | None = None if connection.is_mocked else connection.worker_form()
         self._workers: list[WorkerProcess] = []
         self._shares = Shares(connection, self._workers)
+        self._form: WorkerForm | None = None
+        if not connection.is_mocked:
+            self._form = self._formed()
         self._starting = gevent.lock.RLock()
         self._failure = ''
         self._is_closed = False
@@ -233,6 +233,15 @@ class ProcessPool:
                 best = worker
         return best
 
+    def _formed(self) -> WorkerForm:
+        check_program()
+        form = self._connection.worker_form()
+        if form.max_requests is not None:
+            # Each process sends one request at least.
+            self._count = min(self._count, form.max_requests)
+            self._shares.max_requests = form.max_requests
+        return form
+
     def _staff(self) -> None:
         """Start the processes that are missing."""
         with self._starting:
@@ -242,11 +251,11 @@ class ProcessPool:
                 raise WorkerLost(self._failure)
             if self._form is None:
                 # The batch was made while a mock was active.
-                self._form = self._connection.worker_form()
+                self._form = self._formed()
             if len(self._workers) < self._count:
                 hello = {
                     **self._form.packed(self._max_memory),
-                    'width': self._width,
+                    'width': -(-self._size // self._count),
                     'describes': self._describes,
                     'is_observed': self._connection.observer is not None,
                     'levels': _levels(),

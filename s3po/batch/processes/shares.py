@@ -14,7 +14,7 @@ from s3po.batch.limits import Performer
 from s3po.batch.processes.child import WorkerProcess
 from s3po.governor import RequestLoad
 
-__all__ = ['Shares']
+__all__ = ['Shares', 'divided']
 
 # At most ten times a second.
 EVERY_S: Final = 0.1
@@ -29,12 +29,14 @@ class Shares:
 
     Attributes:
         in_parent: The number of jobs that this process carries out itself.
+        max_requests: The limit of requests at once, of which each process gets a whole number; None for no limit.
     """
 
     def __init__(self, connection: Performer, workers: Sequence[WorkerProcess]) -> None:
         self._connection = connection
         self._workers = workers
         self.in_parent = 0
+        self.max_requests: int | None = None
         self._lost_throttled = 0
         self._own = 1.0
         self._timer: Any = gevent.get_hub().loop.timer(EVERY_S, EVERY_S, ref=False)
@@ -71,17 +73,37 @@ class Shares:
         return total
 
     def _divide(self) -> None:
-        weights = [len(worker.jobs) + IDLE for worker in self._workers]
-        # Most batches have no job here, and then all is for the others.
-        whole = sum(weights) + self.in_parent
-        if not weights:
+        if not self._workers:
             return
-        for worker, weight in zip(self._workers, weights, strict=True):
-            share = weight / whole
+        weights: list[float] = [len(worker.jobs) + IDLE for worker in self._workers]
+        # Most batches have no job here, and then all is for the others.
+        weights += [self.in_parent] if self.in_parent else []
+        shares = divided(weights, self.max_requests)
+        own = shares.pop() if self.in_parent else 1.0
+        for worker, share in zip(self._workers, shares, strict=True):
             if abs(share - worker.share) > LEAST_CHANGE * worker.share:
                 worker.share = share
                 worker.channel.send(('share', share))
-        own = self.in_parent / whole or 1.0
         if abs(own - self._own) > LEAST_CHANGE * self._own:
             self._own = own
             self._connection.use_share(own)
+
+
+def divided(weights: Sequence[float], whole: int | None) -> list[float]:
+    """Shares by weights. Their sum is 1.
+
+    Args:
+        weights: The weights; all are above 0.
+        whole: What is divided into whole numbers, 1 or more for each; None if it can be divided at will.
+    """
+    total = sum(weights)
+    if whole is None or whole < len(weights):
+        return [weight / total for weight in weights]
+    exact = [whole * weight / total for weight in weights]
+    counts = [max(1, int(each)) for each in exact]
+    while left := whole - sum(counts):
+        step = 1 if left > 0 else -1
+        # The one that is farthest from its exact share.
+        best = max((at for at, count in enumerate(counts) if count + step), key=lambda at: step * (exact[at] - counts[at]))
+        counts[best] += step
+    return [count / whole for count in counts]

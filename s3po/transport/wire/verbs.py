@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import http.client
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +20,7 @@ from s3po.s3.pages import Loop
 from s3po.s3.parameters import checksum_type, copy_source_headers, quoted_etag, serialized_extra
 from s3po.s3.status import check_status, moment_of, web_page_hint
 from s3po.s3.xml_characters import has_xml_form
-from s3po.s3.xml_requests import complete_body, delete_body
+from s3po.s3.xml_requests import complete_body, delete_body, document_headers, tagging_body
 from s3po.transport.time_limits import WORKING, answered_within, limit_s
 from s3po.transport.wire.requests import AT_ONCE_BYTES, NO_HEADERS, NO_QUERY, Requester
 from s3po.transport.wire.response_headers import (
@@ -140,9 +138,7 @@ class WireTransport:
         if not keys:
             return failures
         body = delete_body(keys)
-        # S3 requires a digest of the list; every store knows this one.
-        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        headers = {'content-md5': digest, 'content-type': 'application/xml'}
+        headers = document_headers(body)
         response = self._send(operation, 'POST', query={'delete': ''}, headers=headers, extra=extra, body=body)
         return failures + failures_of(bucket, keys, self._document(operation, response, xml.deletion_of))
 
@@ -162,6 +158,14 @@ class WireTransport:
         operation = Operation('GetObjectTagging', bucket, key)
         response = self._send(operation, 'GET', query={'tagging': ''}, version_id=version_id, extra=extra)
         return self._document(operation, response, xml.tags_of)
+
+    def put_object_tagging(self, bucket: str, key: str, tagging: str, *, version_id: str | None = None, extra: Extra) -> None:
+        operation, body = Operation('PutObjectTagging', bucket, key), tagging_body(tagging)
+        headers = document_headers(body)
+        response = self._send(
+            operation, 'PUT', query={'tagging': ''}, headers=headers, version_id=version_id, extra=extra, body=body
+        )
+        self._finished(operation, response)
 
     def presigned_url(
         self, name: str, method: str, bucket: str, key: str, *, version_id: str | None, expires_s: int, extra: Extra
