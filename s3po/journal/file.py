@@ -220,9 +220,16 @@ class JournalFile:
         self.close()
 
     def check_in_place(self) -> None:
-        """Log an error if the path does not lead to the file any more: what was written is lost."""
-        if self.descriptor >= 0 and not _is_at(self.path, os.fstat(self.descriptor)):
+        """Log an error if the path does not lead to the file any more, or not to all of it: what was written is lost."""
+        if self.descriptor < 0:
+            return
+        found = os.fstat(self.descriptor)
+        if not _is_at(self.path, found):
             log.error('the journal %s was removed or replaced while it was in use: the records of this run are lost', self.path)
+        elif not self.is_broken and not (
+            found.st_size == self.size_bytes and has_valid_crc(os.pread(self.descriptor, HEADER_BYTES, 0))
+        ):
+            log.error('the journal %s was changed by another program while it was in use, and is damaged', self.path)
 
     def close(self) -> None:
         """Close the file, and release the lock."""

@@ -157,7 +157,7 @@ class Identity:
         self.on = object_hash(bucket if endpoint in ('', store) else _joined((endpoint, bucket)), key)
         source = object_hash(ref.bucket, ref.key)
         if self.call.operation == 'move':
-            self.also = (source,)
+            self.also = () if source == self.on else (source,)
         elif ref.version_id is None:
             self.reads = source
         return _hash(_joined((f'{what}{endpoint}', bucket, key)))

@@ -161,6 +161,21 @@ def test_directory_that_became_a_file(
     assert 'was removed or replaced' in caplog.text
 
 
+@pytest.mark.parametrize('size_bytes', [0, 600, 10_000])
+def test_size_that_changes(
+    memory_conn: s3po.Connection, path: pathlib.Path, caplog: pytest.LogCaptureFixture, size_bytes: int
+) -> None:
+    """A file that another program has cut off or extended during the batch is reported at its end, not only by the next run."""
+    with memory_conn.batch(1, journal=path) as batch:
+        for key in 'ab':
+            batch.upload(BUCKET, key, b'data').get()
+        os.truncate(path, size_bytes)
+        if not size_bytes:
+            batch.upload(BUCKET, 'c', b'data')
+
+    assert 'was changed by another program' in caplog.text
+
+
 def test_lock_after_a_fork(path: pathlib.Path) -> None:
     """A child that was forked while the journal was open, and lives on, does not hold its lock; nor does its end release it."""
     ledger = Journal(path).open(None)
