@@ -57,8 +57,14 @@ QUIET_S: Final = 30.0
 STILL_S: Final = 1.0
 # What may be more at the end than at the beginning.
 ALLOWED: Final = {
-    **{'descriptors': 2, 'greenlets': 2, 'threads': 2, 'children': 0},
-    **{'batches': 0, 'jobs': 0, 'objects of s3po': 20, 'MiB': 60},
+    'descriptors': 2,
+    'greenlets': 2,
+    'threads': 2,
+    'children': 0,
+    'batches': 0,
+    'jobs': 0,
+    'objects of s3po': 20,
+    'MiB': 60,
 }
 EXACT: Final = ('descriptors', 'greenlets', 'threads', 'children', 'batches', 'jobs')
 # How many kinds run side by side.
