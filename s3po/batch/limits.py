@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Protocol, TypedDict
 
@@ -111,6 +111,10 @@ class Performer(Protocol):
 
     def renew_credentials(self) -> None:
         """Read the credentials again from their source, because the store rejects them. May send requests."""
+        ...
+
+    def abort_in_background(self, bucket: str, key: str, upload_id: str, extra: Mapping[str, Any]) -> None:
+        """Abort a multipart upload of a worker process that has ended. Returns at once."""
         ...
 
     def memory_budget(self) -> MemoryBudget:

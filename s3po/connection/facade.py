@@ -49,7 +49,7 @@ from s3po.mock import Mock
 from s3po.model import ListEntry, check_bucket
 from s3po.observer import Observer
 from s3po.retry import RetryPolicy
-from s3po.s3 import Transport
+from s3po.s3 import Extra, Transport
 from s3po.secrecy import Secret, revealed
 from s3po.transfer import abort_upload
 
@@ -67,6 +67,7 @@ log = logging.getLogger(__name__)
 SECRETS: Final = frozenset({'secret_access_key', 'session_token', 'credentials', 'default_extra'})
 # Left out of dir(): methods that only a batch calls, and old names.
 INTERNAL: Final = OLD_NAMES | {
+    'abort_in_background',
     'abort_upload',
     'deletes_sources',
     'demand_requests',
@@ -80,6 +81,7 @@ INTERNAL: Final = OLD_NAMES | {
     'request_load',
     'renew_credentials',
     'use_share',
+    'watch_uploads',
     'width',
     'worker_form',
 }
@@ -482,6 +484,14 @@ class Connection(ObjectCalls, BucketCalls, OldNames):
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """Abort a multipart upload, with retries. One that does not exist is no error."""
         abort_upload(self._operations.attempts(bucket, key, None), upload_id, {})
+
+    def abort_in_background(self, bucket: str, key: str, upload_id: str, extra: Extra) -> None:
+        """Abort a multipart upload of a worker process that has ended. Returns at once; close() waits for it."""
+        self._operations.abort_in_background(bucket, key, upload_id, extra)
+
+    def watch_uploads(self, watch: Callable[[str, str, str, Extra | None], object]) -> None:
+        """Call a function for each multipart upload that begins or ends: see s3po.transfer.pending_aborts."""
+        self._operations.watch_uploads(watch)
 
     def memory_budget(self) -> MemoryBudget:
         """The budget of the transfers of this thread."""

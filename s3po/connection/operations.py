@@ -55,6 +55,8 @@ from s3po.transfer import (
     result_of,
     upload,
 )
+from s3po.transfer.aborting import clean_up
+from s3po.transfer.parts import PartGroup
 
 __all__ = ['UPLOADS', 'Operations', 'outcome_of']
 
@@ -152,6 +154,17 @@ class Operations:
     def widened(self) -> IncomingCopies:
         """For `with`: allow as many requests at once as there are callers inside, copies from other connections."""
         return self._wiring.incoming()
+
+    def watch_uploads(self, watch: Callable[[str, str, str, Extra | None], object]) -> None:
+        """Call a function for each multipart upload that begins or ends: see PendingAborts.watch."""
+        self._pending_aborts.watch = watch
+
+    def abort_in_background(self, bucket: str, key: str, upload_id: str, extra: Extra) -> None:
+        """Abort a multipart upload of another process that has ended. Returns at once; close() waits for it."""
+        end = functools.partial(clean_up, self.attempts(bucket, key, None), upload_id, PartGroup(), extra, None)
+        self._pending_aborts.cleanups.run(
+            end, f'the abort of the multipart upload {upload_id} of s3://{bucket}/{key}', patience_s=0
+        )
 
     def finish_clean_up(self) -> None:
         """Wait for the clean-up in the background and abort the remaining uploads, within CLOSE_S; log unfinished clean-up."""

@@ -75,6 +75,7 @@ def _abort_once(attempts: Attempts, pending: PendingAbort) -> bool:
             transport.abort_multipart_upload(bucket, key, upload_id=upload_id, extra=extra)
             transport.list_parts(bucket, key, upload_id=upload_id, extra=extra)
     except NotFound:
+        attempts.pending_aborts.closed(bucket, key, upload_id)
         log.info('the multipart upload %s of s3://%s/%s is aborted now', upload_id, bucket, key)
         return True
     except S3poError as error:
@@ -119,6 +120,7 @@ def clean_up(
             # The signal was for the program and reached this greenlet by chance: raise it after the abort.
             abort_upload(attempts, upload_id, extra)
             raise
+        attempts.pending_aborts.closed(attempts.bucket, attempts.key, upload_id)
         if then is not None:
             then()
     except S3poError as failure:

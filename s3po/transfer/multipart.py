@@ -102,12 +102,15 @@ class MultipartUpload:
         self._upload_id = self._created() if self._begun is None else self._begun.upload_id
         group = PartGroup()
         attempts.pending_aborts.live.add(self._upload_id)
+        if self._record is None:
+            attempts.pending_aborts.opened(attempts.bucket, attempts.key, self._upload_id, self._extra)
         try:
             if self._record is not None and self._begun is None:
                 self._note(self._record, began)
             parts = self._send_parts(pieces, group, width, source)
             before_complete()
             stored = self._complete(parts)
+            attempts.pending_aborts.closed(attempts.bucket, attempts.key, self._upload_id)
         except BaseException as error:
             if attempts.governor.is_parents:
                 # A forked child: the parent owns the upload and continues it.

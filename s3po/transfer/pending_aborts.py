@@ -6,6 +6,7 @@ Only uploads that this connection created are kept here.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gevent.lock
@@ -37,11 +38,14 @@ class PendingAborts:
     Attributes:
         cleanups: The connection's clean-up in the background.
         live: The ids of the uploads that are under way.
+        watch: Called with the id, bucket, key and further parameters of each upload that no journal keeps, and again, with
+            None for the parameters, when it does not exist any more; None for nothing to call. Must neither wait nor fail.
     """
 
     def __init__(self) -> None:
         self.cleanups = CleanUps()
         self.live: set[str] = set()
+        self.watch: Callable[[str, str, str, Extra | None], object] | None = None
         self._creations = weakref.WeakValueDictionary[tuple[str, str], gevent.lock.BoundedSemaphore]()
         self._by_bucket: dict[str, list[PendingAbort]] = {}
 
@@ -55,6 +59,16 @@ class PendingAborts:
     def add(self, bucket: str, pending: PendingAbort) -> None:
         """Add a pending abort."""
         self._by_bucket.setdefault(bucket, []).append(pending)
+
+    def opened(self, bucket: str, key: str, upload_id: str, extra: Extra) -> None:
+        """An upload exists, and no journal keeps it."""
+        if self.watch is not None:
+            self.watch(upload_id, bucket, key, extra)
+
+    def closed(self, bucket: str, key: str, upload_id: str) -> None:
+        """An upload does not exist any more: it was completed or aborted."""
+        if self.watch is not None:
+            self.watch(upload_id, bucket, key, None)
 
     def creation(self, bucket: str, key: str) -> gevent.lock.BoundedSemaphore:
         """The lock of a key: held from the creation of an upload until its id is in `live`, and while uploads are listed."""

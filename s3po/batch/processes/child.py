@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
+import gevent.event
 from gevent import monkey
 
 from s3po.batch.processes.channel import READ_EVENT, Channel, Message
@@ -60,7 +61,9 @@ class WorkerProcess:
     Attributes:
         pid: Its process id.
         jobs: What was sent and not answered, by number.
+        uploads: Its open multipart uploads that no journal keeps: bucket, key and further parameters, by id.
         is_ready: Whether it has started.
+        settled: Set when it has started, or has ended before that.
         share: Its share of the connection's limits.
         load: The figures of its requests.
         channel: The messages to it and from it.
@@ -82,7 +85,9 @@ class WorkerProcess:
         self.jobs: dict[int, Any] = {}
         self.share = 1.0
         self.load = RequestLoad()
+        self.uploads: dict[str, tuple[str, str, dict[str, Any]]] = {}
         self.is_ready = False
+        self.settled = gevent.event.Event()
         with contextlib.ExitStack() as on_error, contextlib.ExitStack() as theirs:
             ours, sock = _pair(on_error, theirs)
             said, saying = _pair(on_error, theirs)
@@ -99,6 +104,7 @@ class WorkerProcess:
     def started(self) -> None:
         """It is ready: from now on, its standard error is passed on."""
         self.is_ready = True
+        self.settled.set()
         self._said.pass_on()
 
     def wait(self, timeout_s: float) -> bool:
@@ -114,9 +120,13 @@ class WorkerProcess:
         """End the process, which may finish its clean-up, and wait for it; kill it if it takes too long."""
         self.channel.finish()
         if not self.wait(KILL_AFTER_S):
-            self._process.kill()
+            self.kill()
             self.wait(1.0)
         self.close()
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self._process.kill()
 
     def close(self) -> None:
         """Close the sockets."""

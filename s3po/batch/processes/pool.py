@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import os
 import pickle
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from s3po.batch.job import Job
 from s3po.batch.limits import Performer, WorkerForm
 from s3po.batch.processes.channel import Message
 from s3po.batch.processes.child import WorkerProcess, check_program
+from s3po.batch.processes.limit import TimeLimit
 from s3po.batch.processes.messages import Fields, packed_call, packed_error, unpacked_error, unpacked_outcome
 from s3po.batch.processes.relays import NotesRelay, Sequence, pass_on, state_of
 from s3po.batch.processes.shares import Shares
 from s3po.batch.workers import Interruption
 from s3po.checks import is_seconds
-from s3po.errors import Cancelled, DeadlineExceeded, WorkerLost
+from s3po.errors import Cancelled, WorkerLost
 from s3po.governor import RequestLoad
 from s3po.jobs import Call
 from s3po.model import Outcome
@@ -40,8 +42,9 @@ MAX_LOST: Final = 2
 STATUS_S: Final = 1.0
 # How long leaving the batch waits for the ends of the worker processes. Usually they take less.
 CLOSE_S: Final = 0.25
-# A worker ends a call at its timeout_s. If it does not, the parent ends it so much later.
-LATE_S: Final = 0.1
+# A worker process that has not started after this time is killed, if a job with a timeout_s waits for it.
+START_S: Final = 60.0
+
 
 ANSWERS: Final = frozenset({'done', 'failed', 'yours'})
 
@@ -129,12 +132,7 @@ class ProcessPool:
         fields = None if self._connection.is_mocked else packed_call(call)
         if fields is None:
             return self._perform_here(call, perform)
-        timeout_s = call.options.get('timeout_s')
-        if timeout_s is None or not is_seconds(timeout_s):
-            return self._carry_out(call, fields, perform)
-        late = DeadlineExceeded(f'{call}: not done within its timeout_s of {timeout_s} s')
-        with gevent.Timeout(timeout_s + LATE_S, late):
-            return self._carry_out(call, fields, perform)
+        return self._carry_out(call, fields, perform)
 
     def request_load(self) -> Callable[[], RequestLoad]:
         """A function that returns the present figures of all processes' requests. Any thread may call it."""
@@ -153,19 +151,43 @@ class ProcessPool:
                 worker.channel.send(('renew', keys))
 
     def close(self) -> None:
-        """End the worker processes. Waits for a moment; then the rest happens in the background."""
+        """End the worker processes. In the main thread, waits for a moment; then the rest happens in the background."""
         self._is_closed = True
         self._shares.close()
         workers = list(self._workers)
         if workers:
             doing = f'the end of the worker processes {", ".join(str(worker.pid) for worker in workers)}'
-            self._cleanups.run(lambda: gevent.joinall([spawn(worker.end) for worker in workers]), doing, patience_s=CLOSE_S)
+            # Nothing happens in the background of a native thread that ends.
+            patience_s = CLOSE_S if gevent.get_hub().main_hub else math.inf
+            self._cleanups.run(
+                lambda: gevent.joinall([spawn(self._dismiss, worker) for worker in workers]), doing, patience_s=patience_s
+            )
+
+    def _dismiss(self, worker: WorkerProcess) -> None:
+        worker.end()
+        self._abort_uploads(worker)
+
+    def _abort_uploads(self, worker: WorkerProcess) -> None:
+        """Abort the uploads that a process has left."""
+        uploads, worker.uploads = worker.uploads, {}
+        for upload_id, (bucket, key, extra) in uploads.items():
+            self._connection.abort_in_background(bucket, key, upload_id, extra)
 
     def _carry_out(self, call: Call, fields: Fields, perform: Callable[[Call], Outcome]) -> Outcome:
         lost: list[str] = []
+        timeout_s = call.options.get('timeout_s')
+        limit = None if timeout_s is None or not is_seconds(timeout_s) else TimeLimit(call, timeout_s)
         while True:
             worker = self._least_loaded()
-            answer = self._ask(worker, call, fields)
+            if limit is None:
+                answer = self._ask(worker, call, fields)
+            elif worker.is_ready:
+                answer = limit.hold(lambda: self._ask(worker, call, fields))  # noqa: B023  (called at once)
+            else:
+                # Its start does not count.
+                if not worker.settled.wait(START_S):
+                    worker.kill()
+                continue
             kind = answer[0]
             if kind == 'done':
                 return unpacked_outcome(answer[2], call)
@@ -287,6 +309,11 @@ class ProcessPool:
             if observer is not None:
                 self._is_observed = True
                 self._events.add(functools.partial(pass_on, observer, message))
+        elif kind == 'upload':
+            if message[4] is None:
+                worker.uploads.pop(number, None)
+            else:
+                worker.uploads[number] = message[2:]
         elif kind == 'load':
             worker.load = RequestLoad(width=number, in_flight=message[2], throttled=message[3])
         elif kind == 'log':
@@ -330,7 +357,7 @@ class ProcessPool:
         """Take the jobs of a worker process that has ended back."""
         if not worker.wait(STATUS_S):
             # It has closed its socket, or is cleaning up because this process has.
-            spawn(worker.end)
+            spawn(self._dismiss, worker)
         how = worker.how_it_ended()
         worker.close()
         if worker.is_ready:
@@ -343,6 +370,8 @@ class ProcessPool:
         for number, sent in jobs.items():
             # The next worker needs the notes that this one has made.
             self._take_in_order(sent, ('lost', number, how))
+        worker.settled.set()
+        self._abort_uploads(worker)
 
 
 def _stop(worker: WorkerProcess, number: int, sent: _Sent, error: BaseException) -> None:

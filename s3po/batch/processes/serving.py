@@ -10,7 +10,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ __all__ = ['Serving']
 
 log = logging.getLogger(__name__)
 
-# The types of the fields of a log record that are sent.
+# The types of the fields of a log record, and of the parameters of an upload, that are sent.
 PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 # The interval at which the parent's existence is checked. A child that the parent has forked may keep the socket open.
 LOOK_S: Final = 2.0
@@ -98,6 +98,7 @@ class Serving:
         self._connection.demand_requests(hello['width'])
         if hello['is_observed']:
             self._connection.observer = RelayedObserver(None, self._channel.send)
+        self._connection.watch_uploads(self._tell_of_upload)
         load: Any = gevent.get_hub().loop.timer(LOAD_EVERY_S, LOAD_EVERY_S)
         self._request_load = self._connection.request_load()
         load.start(self._report_load)
@@ -220,6 +221,11 @@ class Serving:
             self._connection.renew_credentials()
         except Exception:
             log.exception('the keys could not be renewed in a worker process')
+
+    def _tell_of_upload(self, upload_id: str, bucket: str, key: str, extra: Mapping[str, Any] | None) -> None:
+        """Let the parent know of a multipart upload: it aborts those of a process that is killed."""
+        plain = None if extra is None else {name: value for name, value in extra.items() if value.__class__ in PLAIN}
+        self._channel.send(('upload', upload_id, bucket, key, plain))
 
     def _log_to_parent(self, levels: dict[str, int]) -> None:
         for name, level in levels.items():
