@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from s3po.errors import (
     InvalidRequest,
     NotFound,
     PreconditionFailed,
+    S3poError,
     SourceChanged,
     UploadError,
 )
@@ -91,8 +94,7 @@ class Copies:
         copied = outcome_of(result)
         return Outcome(value=result, size_bytes=copied.size_bytes, retries=copied.retries + attempts.retried)
 
-    @staticmethod
-    def _check_other(ref: ObjectRef, options: Copy, to: Operations, source: ObjectInfo) -> None:
+    def _check_other(self, ref: ObjectRef, options: Copy, to: Operations, source: ObjectInfo) -> None:
         """Check that a name in the other store is not the same object, by another name of the endpoint.
 
         The copy would be the source, which is deleted then. Its ETag is no help if its bytes are the same.
@@ -104,11 +106,36 @@ class Copies:
         except (NotFound, AccessDenied, InvalidRequest):
             # Or it cannot be read: S3 answers 403 for a missing object if the credentials do not permit listing.
             return
-        if all(getattr(found, name) == getattr(source, name) for name in ('etag', 'size_bytes', 'last_modified', 'version_id')):
+        names = ('etag', 'size_bytes', 'last_modified', 'version_id')
+        is_equal = all(getattr(found, name) == getattr(source, name) for name in names)
+        if is_equal and not self._have_other_times(ref, options, to):
             raise ConfigurationError(
                 f'to: {ref} would be moved onto itself, and then deleted: the other connection has an object with the same '
                 'name, ETag and time, so both seem to be of the same store. If they are not, copy it, and then delete it'
             )
+
+    def _have_other_times(self, ref: ObjectRef, options: Copy, to: Operations) -> bool:
+        """Whether listings prove that two objects with the same HEAD were written at different times: they have milliseconds.
+
+        A probe of the store would not do: with replication, both endpoints have one object, and a deletion reaches both.
+        """
+        if ref.version_id is not None:
+            return False
+
+        def listed(store: Operations) -> datetime.datetime | None:
+            attempts = store.attempts(ref.bucket, ref.key, options.get('retries'))
+            page = functools.partial(attempts.transport.list_objects_v2, ref.bucket, prefix=ref.key, page_size=1, extra={})
+            entries = attempts.run('ListObjectsV2', page).entries
+            return entries[0].last_modified if entries and entries[0].key == ref.key else None
+
+        try:
+            # The source twice: it may be replaced in between.
+            before, there, after = listed(self._operations), listed(to), listed(self._operations)
+        except S3poError:
+            return False
+        if before is None or there is None or before != after:
+            return False
+        return bool(before.microsecond and there.microsecond) and before != there
 
     def _reading(self, given: Extra | None) -> dict[str, Any]:
         """The parameters of requests that read the source."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import json
 import pathlib
@@ -624,6 +625,51 @@ def test_move_onto_itself_by_another_name(conn: s3po.Connection, memory: MemoryT
     conn.move(BUCKET, 'key', BUCKET, 'key', to=other)
     assert other.download(BUCKET, 'key') == DATA[:size]
     assert not conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.parametrize(
+    ('here', 'there', 'is_moved'),
+    [(1000, 2000, True), (1000, 1000, False), (1000, 0, False), (0, 0, False), (1000, None, False), (None, 2000, False)],
+    ids=['other time', 'same time', 'seconds there', 'seconds', 'denied there', 'denied here'],
+)
+def test_move_onto_an_equal_object(
+    conn: s3po.Connection,
+    to: s3po.Connection,
+    memory: MemoryTransport,
+    other: Other,
+    monkeypatch: pytest.MonkeyPatch,
+    here: int | None,
+    there: int | None,
+    *,
+    is_moved: bool,
+) -> None:
+    """An object that was moved before, in the second of its upload, is told from the source by the milliseconds of listings."""
+
+    def list_at(transport: MemoryTransport, microsecond: int | None) -> None:
+        listed = transport.list_objects_v2
+
+        def list_objects_v2(bucket: str, **options: Any) -> Any:
+            if microsecond is None:
+                raise AccessDenied('403', status=403, code='AccessDenied')
+            page = listed(bucket, **options)
+            when = datetime.datetime(2026, 1, 1, microsecond=microsecond, tzinfo=datetime.UTC)
+            return dataclasses.replace(page, entries=[dataclasses.replace(each, last_modified=when) for each in page.entries])
+
+        monkeypatch.setattr(transport, 'list_objects_v2', list_objects_v2)
+
+    conn.upload(BUCKET, 'key', b'data')
+    other.store.put(BUCKET, 'key', memory.store.get(BUCKET, 'key'))
+    list_at(memory, here)
+    list_at(other, there)
+
+    if is_moved:
+        conn.move(BUCKET, 'key', BUCKET, 'key', to=to)
+    else:
+        with pytest.raises(ConfigurationError, match='onto itself'):
+            conn.move(BUCKET, 'key', BUCKET, 'key', to=to)
+
+    assert conn.exists(BUCKET, 'key') is not is_moved
+    assert to.download(BUCKET, 'key') == b'data'
 
 
 def test_move_without_the_permission_to_list(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
