@@ -35,6 +35,7 @@ The class alone decides whose fault an error is, and whether the attempt is retr
         ├─ WorkerLost                  the worker processes of a job were killed
         ├─ JobError                    a saved job that cannot be carried out
         ├─ VerifyError                 objects or files are not as recorded
+        ├─ CopyIncomplete              a copy lacks something of its source, which is kept
         ├─ SourceChanged               the data changed during the transfer
         └─ UnsafePath                  a key that cannot be used as a path
 
@@ -57,6 +58,7 @@ __all__ = [
     'ConfigurationError',
     'Conflict',
     'ConnectTimeout',
+    'CopyIncomplete',
     'CredentialsError',
     'CredentialsExpired',
     'DeadlineExceeded',
@@ -336,6 +338,10 @@ class VerifyError(S3poError):
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class CopyIncomplete(S3poError):
+    """The copy of a move exists, but lacks something of its source, such as tags; the source was not deleted."""
 
 
 class SourceChanged(S3poError):

@@ -265,6 +265,9 @@ class Batch(Mapped):
                 self._close_journal()
             if self._progress is not None:
                 self._progress.close()
+            if not self.home.hub.main_hub:
+                # If the native thread ends now, its event loop never runs again, and what still waits there is never freed.
+                self._workers.outlast_idle()
 
     def __enter__(self) -> Self:
         return self

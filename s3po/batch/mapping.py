@@ -20,6 +20,8 @@ DownloadItem = tuple[str, Key] | tuple[str, Key, Target | None] | Mapping[str, A
 
 # The names of the values of a tuple, and how many of them are needed.
 FORMS: Final = {'upload': (('bucket', 'key', 'source'), 3), 'download': (('bucket', 'key', 'target'), 2)}
+# What _map() gets from an iterable that has ended.
+END: Final = object()
 
 
 class _MapUpload(UploadOptions, total=False):
@@ -108,17 +110,20 @@ class Mapped(Calls):
             raise mistake
         callback_of, errback_of = referring(callback), referring(errback)
         items = _iterator(method, iterable)
-        self.mapped = 0
+        self.mapped = index = 0
         while True:
             self._make_room(method)
             try:
-                item = next(items)
-            except StopIteration:
-                return self.mapped
+                item = next(items, END)
             except BaseException as error:
+                self.mapped = index
                 error.add_note(self._index_reached(method))
                 raise
-            bucket, key, given = _arguments(operation, item, self.mapped, options)
+            # The iterable may have called this method too.
+            self.mapped = index
+            if item is END:
+                return index
+            bucket, key, given = _arguments(operation, item, index, options)
             silent = given.pop('silent', None)
             ref = ref_of(bucket, key, given.pop('version_id', None))
             call = Call(operation, ref, given)
@@ -128,7 +133,7 @@ class Mapped(Calls):
                 # The item is not lost.
                 self.submit_refused(call, errback_of(ref), silent=silent)
                 raise self._with_index(error, method) from error.__cause__
-            self.mapped += 1
+            self.mapped = index = index + 1
 
     def _make_room(self, method: str) -> None:
         try:

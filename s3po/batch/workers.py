@@ -19,6 +19,8 @@ __all__ = ['Interruption', 'WorkerPool']
 STALL_S: Final = 0.05
 # The wait of each further producer then.
 STALLED_PAUSE_S: Final = 0.001
+# The longest wait for the ends of idle workers, should something else block the event loop.
+IDLE_S: Final = 1.0
 
 
 class Interruption(gevent.GreenletExit):
@@ -165,13 +167,17 @@ class WorkerPool:
         """Called by the timer: in a standstill, admit all waiting producers."""
         self._is_stalled = self._seen == self.ended and self._are_all_in_callbacks()
         self._seen = self.ended
-        if not self._waiting and not self._is_stalled:
-            self._watch.close()
-            self._watch = None
+        if not self._is_stalled:
+            self._end_watch()
         if self._is_stalled:
             for _ in range(self._waiting):
                 self._lent += 1
                 self._room.release()
+
+    def _end_watch(self) -> None:
+        if self._watch is not None and not self._waiting:
+            self._watch.close()
+            self._watch = None
 
     def put(self, job: Job, *, has_room: bool) -> None:
         """Queue the job. has_room: The result of wait_for_room()."""
@@ -255,8 +261,16 @@ class WorkerPool:
     def close(self) -> None:
         """End the workers when the queue is empty."""
         self._is_closed = True
+        self._end_watch()
         for _ in self._workers:
             self._available.release()
+
+    def outlast_idle(self) -> None:
+        """After close(): wait until the workers without a job have ended, which takes a round of the event loop."""
+        if gevent.getcurrent() is not gevent.get_hub():
+            gevent.joinall([worker for worker in self._workers if worker and worker.job is None], IDLE_S)
+            # Otherwise the event loop stops within the last worker's end, and refers to it.
+            gevent.sleep(0)
 
     def _staff(self) -> None:
         """Make another worker if more jobs wait than workers are idle."""

@@ -13,6 +13,7 @@ from s3po.connection.operations import UPLOADS, Operations, outcome_of
 from s3po.errors import (
     AccessDenied,
     ConfigurationError,
+    CopyIncomplete,
     DownloadError,
     InvalidRequest,
     NotFound,
@@ -56,7 +57,7 @@ class Copies:
     def _copy(self, ref: ObjectRef, options: Copy) -> Outcome:
         check_name(options['to_bucket'], options['to_key'], prefix='to_')
         to = _store_of(options)
-        result, _ = self._within(ref, options, is_move=False) if to is None else self._between(ref, options, to)
+        result, _ = self._within(ref, options, is_move=False) if to is None else self._between(ref, options, to, is_move=False)
         return outcome_of(result)
 
     def _move(self, ref: ObjectRef, options: Copy) -> Outcome:
@@ -73,7 +74,7 @@ class Copies:
         else:
             if (ref.bucket, ref.key) == (to_bucket, to_key):
                 self._check_other(ref, options, to, head(attempts, ref, reading, options.get('if_match')))
-            result, before = self._between(ref, options, to)
+            result, before = self._between(ref, options, to, is_move=True)
             if not _has_customer_key(options.get('headers') or ()):
                 self._verify(before, result, options, to)
         notes = options.get('notes')
@@ -124,9 +125,9 @@ class Copies:
         sent = object_headers(options.get('headers'), options.get('metadata'), options.get('content_type'))
         if options.get('if_none_match') is not None:
             raise ConfigurationError("if_none_match needs to=; within the store, use extra={'IfNoneMatch': '*'}")
-        info, tagging, warnings = self._look_at_source(ref, options.get('if_match'), extra, retries)
+        info, tagging, looked = self._look_at_source(ref, options.get('if_match'), extra, retries)
         attempts = operations.attempts(to_bucket, to_key, retries, UploadError, options.get('observer'))
-        attempts.warnings = warnings
+        attempts.warnings = looked.warnings
         if attempts.observer is not None:
             attempts.sized('CopyObject', info.size_bytes)
         result = copy_object(
@@ -139,9 +140,13 @@ class Copies:
             extra=extra,
             notes=options.get('notes'),
         )
+        if is_move:
+            _check_lost(ref, result, looked.lost + attempts.lost)
         if (is_move or result.parts > 1) and not _has_customer_key(sent):
             try:
-                _compare_with(operations.attempts(to_bucket, to_key, retries), info, result, extra)
+                copy = _compare_with(operations.attempts(to_bucket, to_key, retries), info, result, extra)
+                if is_move and result.parts == 1 and not {'Tagging', 'TaggingDirective'} & extra.keys():
+                    _check_lost(ref, result, _lost_tags(info, copy))
             except AccessDenied:
                 # A copy may be forbidden to be read. Before the source is deleted, it must be compared.
                 if is_move:
@@ -150,18 +155,18 @@ class Copies:
 
     def _look_at_source(
         self, ref: ObjectRef, if_match: str | None, extra: Extra, retries: int | None
-    ) -> tuple[ObjectInfo, str, tuple[str, ...]]:
-        """The description of the source, its tags if the copy does not take them along, and warnings."""
+    ) -> tuple[ObjectInfo, str, Attempts]:
+        """The description of the source, its tags if the copy does not take them along, and the requests' warnings."""
         reading = {theirs: extra[ours] for ours, theirs in OF_THE_SOURCE.items() if ours in extra}
         attempts = self._operations.attempts(ref.bucket, ref.key, retries)
         info = head(attempts, ref, reading, if_match)
         is_in_parts = info.size_bytes > self._operations.config.multipart_copy_threshold
         tagging = source_tags(attempts, info, ref.version_id, reading) if is_in_parts else ''
-        return info, tagging, attempts.warnings
+        return info, tagging, attempts
 
     # --- to another store
 
-    def _between(self, ref: ObjectRef, options: Copy, to: Operations) -> tuple[TransferResult, ObjectInfo]:
+    def _between(self, ref: ObjectRef, options: Copy, to: Operations, *, is_move: bool) -> tuple[TransferResult, ObjectInfo]:
         """Copy an object to another store. Returns the result and the source's description."""
         operations, retries, given = self._operations, options.get('retries'), options.get('extra')
         extra = to.extra(given, *UPLOADS, *COPIES)
@@ -180,7 +185,7 @@ class Copies:
         attempts = to.attempts(options['to_bucket'], options['to_key'], retries, UploadError, options.get('observer'))
         attempts.is_of_other_store = True
         with to.widened():
-            return copy_between(
+            copied = copy_between(
                 download,
                 attempts,
                 to.config,
@@ -189,6 +194,9 @@ class Copies:
                 options.get('memory', operations.memory)(),
                 options.get('notes'),
             )
+        if is_move:
+            _check_lost(ref, copied[0], download.attempts.lost + attempts.lost)
+        return copied
 
     def _verify(self, source: ObjectInfo, result: TransferResult, options: Copy, to: Operations) -> None:
         """Compare the copy in the other store with its source, before that is deleted."""
@@ -198,12 +206,35 @@ class Copies:
         _compare_with(attempts, source, result, extra)
 
 
-def _compare_with(attempts: Attempts, source: ObjectInfo, result: TransferResult, extra: Extra) -> None:
-    """Compare a copy with its source, by a HEAD of the copy."""
+def _check_lost(ref: ObjectRef, result: TransferResult, lost: tuple[str, ...]) -> None:
+    """Check that the copy of a move has all of its source, before that is deleted.
+
+    Raises:
+        CopyIncomplete: It has not.
+    """
+    if lost:
+        raise CopyIncomplete(
+            f'{ref} was copied to s3://{result.bucket}/{result.key}, but not deleted, because the copy is incomplete: '
+            f'{"; ".join(lost)}. Permit what was refused, and move it again; or, if the copy is good enough, delete the source'
+        )
+
+
+def _compare_with(attempts: Attempts, source: ObjectInfo, result: TransferResult, extra: Extra) -> ObjectInfo:
+    """Compare a copy with its source, by a HEAD of the copy, which is returned."""
     copy = ObjectRef(bucket=result.bucket, key=result.key, version_id=version_to_read(result.version_id))
     # The conditions were for the object before the copy.
     reading = _without_conditions(extra)
-    check_copy(source, head(attempts, copy, reading), f'copy to {copy}')
+    found = head(attempts, copy, reading)
+    check_copy(source, found, f'copy to {copy}')
+    return found
+
+
+def _lost_tags(source: ObjectInfo, copy: ObjectInfo) -> tuple[str, ...]:
+    """What CopyObject has not copied of the tags, as a sentence; nothing if the store does not send the source's number."""
+    wanted = source.headers.get('x-amz-tagging-count', '0')
+    found = copy.headers.get('x-amz-tagging-count', 'no')
+    is_kept = wanted in ('0', found)
+    return () if is_kept else (f'the copy has {found[:9]} tags, and the source {wanted[:9]}',)
 
 
 def _without_conditions(extra: Extra) -> dict[str, Any]:

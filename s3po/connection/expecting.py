@@ -14,8 +14,21 @@ from s3po.jobs.durable import plain_endpoint
 from s3po.journal import Journal
 from s3po.model import ObjectRef, key_of
 
-__all__ = ['Expected', 'Name', 'Stored', 'common_directories', 'expected_of', 'has_result', 'records_of', 'stored_of']
+__all__ = [
+    'Expected',
+    'Job',
+    'Name',
+    'Stored',
+    'common_directories',
+    'expected_of',
+    'has_result',
+    'job_of',
+    'records_of',
+    'stored_of',
+]
 
+# What identifies a job among the records: operation, source and destination.
+Job = tuple[object, ...]
 # Bucket, key and version id; None for the current version.
 Name = tuple[str, str, str | None]
 
@@ -79,6 +92,8 @@ def expected_of(record: JobRecord) -> Expected:
     ref, options = call.ref, call.options
     source = (ref.bucket, ref.key, ref.version_id)
     endpoint = plain_endpoint(record.endpoint)
+    if call.operation in COPIES and options.get('to') is LOST:
+        endpoint = record.to_endpoint
     if not has_result(record):
         return Expected((), None, endpoint)
     if call.operation in WRITES | READS and 'size_bytes' in result:
@@ -87,7 +102,7 @@ def expected_of(record: JobRecord) -> Expected:
     if call.operation in COPIES and 'size_bytes' in result:
         copy = (str(options['to_bucket']), str(options['to_key']), None)
         gone = (source,) if call.operation == 'move' and not options.get('to') else ()
-        return Expected((copy, *gone), stored_of(result), record.to_endpoint if options.get('to') is LOST else endpoint)
+        return Expected((copy, *gone), stored_of(result), endpoint)
     if call.operation == 'delete':
         return Expected((source,), None, endpoint)
     if call.operation == 'delete_many' and options.get('keys') is not LOST:
@@ -98,6 +113,12 @@ def expected_of(record: JobRecord) -> Expected:
 def has_result(record: JobRecord) -> bool:
     """Whether the call of a job was carried out. A job whose callback failed has a result, too."""
     return record.state in DONE or bool(record.result)
+
+
+def job_of(record: JobRecord) -> Job:
+    """What a later record of the same job, which was repeated, has in common with this one."""
+    call, ref = record.call, record.call.ref
+    return call.operation, ref.bucket, ref.key, ref.version_id, call.options.get('to_bucket'), call.options.get('to_key')
 
 
 def common_directories(found: Mapping[Name, Stored | None]) -> dict[str, str]:

@@ -262,6 +262,7 @@ class ObjectCalls:
 
         Raises:
             SourceChanged: The source was replaced during the copy. It was not deleted.
+            CopyIncomplete: The copy exists, but lacks tags of the source, which was not deleted.
         """
         result: TransferResult = self._call('move', bucket, key, {'to_bucket': to_bucket, 'to_key': key_of(to_key), **options})
         return result

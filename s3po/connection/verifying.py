@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 from s3po.batch import Batch
 from s3po.checksum import has_md5_form, multipart_count
-from s3po.connection.expecting import Name, Stored, common_directories, expected_of, records_of
+from s3po.connection.expecting import Job, Name, Stored, common_directories, expected_of, has_result, job_of, records_of
 from s3po.errors import ConfigurationError, NotFound, VerifyError
 from s3po.jobs.durable import plain_endpoint
 from s3po.model import ListEntry, ObjectInfo, ObjectRef
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # How many differences of each kind the text of a VerifyError describes.
 SHOWN: Final = 3
+NOTHING: Final = 'nothing was verified: no record has a result of this store'
 KINDS: Final = ('missing', 'changed', 'extra', 'unproven')
 
 
@@ -81,6 +82,9 @@ class VerifyReport:
         extra: Objects that exist beside them, and that no record names, or that the jobs have deleted.
         unproven: Those of the same size whose bytes are not proved to be the recorded ones: there is no common kind of
             checksum, and the ETag is another one and no MD5; or the store refused the request.
+        deleted: The number of objects that the jobs have deleted.
+        not_done: The number of jobs that failed, were cancelled, or did not end, and that no later record says are done. Their
+            objects are not checked.
     """
 
     checked: int
@@ -89,6 +93,8 @@ class VerifyReport:
     changed: tuple[Difference, ...] = ()
     extra: tuple[Difference, ...] = ()
     unproven: tuple[Difference, ...] = ()
+    deleted: int = 0
+    not_done: int = 0
 
     def __iter__(self) -> Iterator[Difference]:
         yield from (*self.missing, *self.changed, *self.extra, *self.unproven)
@@ -97,10 +103,13 @@ class VerifyReport:
         return (
             f'{self.ok:,} of {self.checked:,} as recorded, {len(self.missing):,} missing, {len(self.changed):,} changed, '
             f'{len(self.extra):,} extra, {len(self.unproven):,} unproven'
+            + (f', {self.not_done:,} jobs not done' if self.not_done else '')
         )
 
     def raise_for_differences(self) -> None:
-        """Raise unless everything is proved to be as recorded, and nothing is extra.
+        """Raise unless all jobs are done, everything is proved to be as recorded, and nothing is extra.
+
+        A file without records about objects of this store raises too: nothing was verified.
 
         Raises:
             VerifyError: Describes the first differences; its `report` is this report.
@@ -110,18 +119,24 @@ class VerifyReport:
             shown += [f'{each.kind}: {each}' for each in kind[:SHOWN]]
             if len(kind) > SHOWN:
                 shown.append(f'and {len(kind) - SHOWN:,} more {kind[0].kind}')
+        if self.not_done:
+            shown.append(f'{self.not_done:,} jobs of the records are not done; conn.retry_failed() repeats those of a receipt')
+        if not (self.checked or self.deleted or self.not_done):
+            shown.append(NOTHING)
         if shown:
             raise VerifyError(f'{self}: {"; ".join(shown)}', self)
 
     @classmethod
-    def of(cls, checked: int, differences: Iterable[Difference]) -> Self:
+    def of(cls, checked: int, differences: Iterable[Difference], *, deleted: int = 0, not_done: int = 0) -> Self:
         """A report of some differences, in the order of their names."""
         found = sorted(differences, key=lambda each: (each.bucket, each.key, each.path or ''))
         kinds = {kind: tuple(each for each in found if each.kind == kind) for kind in KINDS}
-        if not checked:
-            log.warning('nothing was verified: no record has a result of this store')
+        if not checked and not deleted:
+            log.warning(NOTHING)
+        if not_done:
+            log.warning('%d jobs of the records are not done; their objects are not checked', not_done)
         ok = checked - sum(len(each) for kind, each in kinds.items() if kind != 'extra')
-        return cls(checked=checked, ok=ok, **kinds)
+        return cls(checked=checked, ok=ok, **kinds, deleted=deleted, not_done=not_done)
 
 
 def verify_remote(store: Store, receipt: str | os.PathLike[str], *, size: int, prefixes: object, extra: Any) -> VerifyReport:
@@ -136,7 +151,7 @@ def verify_remote(store: Store, receipt: str | os.PathLike[str], *, size: int, p
     """
     prefixes = _checked_prefixes(prefixes)
     _check_extra(extra)
-    found = _found(store, receipt)
+    found, not_done = _found(store, receipt)
     checking = _Checking()
     with store.batch(size, on_error='collect', keep_results=False) as batch:
         checked = 0
@@ -146,7 +161,8 @@ def verify_remote(store: Store, receipt: str | os.PathLike[str], *, size: int, p
                 checking.queue(batch, name, stored, {'ChecksumMode': 'ENABLED', **(extra or {})})
     for job in batch.not_started:
         checking.fail((job.bucket, job.key, job.ref.version_id), job.error)
-    return VerifyReport.of(checked, [*checking.differences, *_extra(store, found, prefixes)])
+    differences = [*checking.differences, *_extra(store, found, prefixes)]
+    return VerifyReport.of(checked, differences, deleted=len(found) - checked, not_done=not_done)
 
 
 def _checked_prefixes(prefixes: object) -> list[str] | None:
@@ -232,27 +248,38 @@ class _Checking:
         self.differences.append(Difference(kind=kind, bucket=bucket, key=key, version_id=version_id, reason=reason))
 
 
-def _found(store: Store, receipt: str | os.PathLike[str]) -> dict[Name, Stored | None]:
+def _found(store: Store, receipt: str | os.PathLike[str]) -> tuple[dict[Name, Stored | None], int]:
     """What the records say about the objects of a store: the last one about each counts. None for a deleted object.
+
+    Returns:
+        The objects, and the number of jobs that are not done.
 
     Raises:
         ConfigurationError: The records are of several other stores.
     """
-    by_endpoint: dict[str | None, dict[Name, Stored | None]] = {}
+    by_endpoint: dict[str | None, tuple[dict[Name, Stored | None], set[Job]]] = {}
     for record in records_of(receipt):
         expected = expected_of(record)
-        found = by_endpoint.setdefault(expected.endpoint, {}) if expected.names else {}
+        is_done = has_result(record)
+        if not expected.names and is_done:
+            continue
+        found, not_done = by_endpoint.setdefault(expected.endpoint, ({}, set()))
+        if not is_done:
+            not_done.add(job_of(record))
+        elif not_done:
+            not_done.discard(job_of(record))
         for number, name in enumerate(expected.names):
             found[name] = _latest(found.get(name), expected.stored) if number == 0 else None
     own = plain_endpoint(store.endpoint_url)
     if own in by_endpoint or not by_endpoint:
-        return by_endpoint.get(own, {})
+        found, not_done = by_endpoint.get(own, ({}, set()))
+        return found, len(not_done)
     if len(by_endpoint) > 1:
         named = ', '.join(sorted(endpoint or 'AWS' for endpoint in by_endpoint))
         raise ConfigurationError(f'the records are of {named}, and this connection is to {own or "AWS"}')
-    ((endpoint, found),) = by_endpoint.items()
+    ((endpoint, (found, not_done)),) = by_endpoint.items()
     log.warning('the records are of %s, and are compared with %s', endpoint or 'AWS', own or 'AWS')
-    return found
+    return found, len(not_done)
 
 
 def _latest(before: Stored | None, now: Stored | None) -> Stored | None:

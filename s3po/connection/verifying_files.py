@@ -11,7 +11,7 @@ from typing import Final
 from s3po.body.local import local_errors
 from s3po.checksum import ALGORITHMS, has_md5_form, text_of
 from s3po.config import MIB
-from s3po.connection.expecting import Stored, has_result, records_of, stored_of
+from s3po.connection.expecting import Job, Stored, has_result, job_of, records_of, stored_of
 from s3po.connection.verifying import Difference, VerifyReport
 from s3po.errors import LocalError
 from s3po.jobs import JobRecord
@@ -26,12 +26,18 @@ PLACES: Final = {'upload': 'source', 'upload_file': 'path', 'download': 'target'
 def verify_files(receipt: str | os.PathLike[str]) -> VerifyReport:
     """Compare the files that the records name: size, and checksum or MD5. The last record about a file counts."""
     records: dict[str, JobRecord] = {}
+    not_done: set[Job] = set()
     for record in records_of(receipt):
         path = record.call.options.get(PLACES.get(record.call.operation, ''))
-        if isinstance(path, str | os.PathLike) and has_result(record) and not record.call.options.get('delete'):
+        if not has_result(record):
+            if record.call.operation in PLACES:
+                not_done.add(job_of(record))
+            continue
+        not_done.discard(job_of(record))
+        if isinstance(path, str | os.PathLike) and not record.call.options.get('delete'):
             records[os.fsdecode(path)] = record
     differences = (_difference(path, record) for path, record in records.items())
-    return VerifyReport.of(len(records), [each for each in differences if each is not None])
+    return VerifyReport.of(len(records), [each for each in differences if each is not None], not_done=len(not_done))
 
 
 def _difference(path: str, record: JobRecord) -> Difference | None:

@@ -90,6 +90,8 @@ class HTTPClient:
         """Close the idle connections."""
         for pool in self._pools.values():
             pool.close()
+        # Now, because a native thread that ends never runs its timers again.
+        self._watchdog.rest_if_unused()
 
 
 def _close_idle(pools: Iterable[Pool]) -> None:

@@ -83,6 +83,14 @@ class Watchdog:
         self._watched.clear()
         self._rest()
 
+    def rest_if_unused(self) -> None:
+        """Stop the timer, which keeps this object alive, if all connections are closed. watch() starts it again."""
+        for connection in list(self._watched):
+            if connection.state is CLOSED:
+                del self._watched[connection]
+        if not self._watched:
+            self._rest()
+
     def _rest(self) -> None:
         if self._timer is not None:
             self._timer.close()
@@ -92,12 +100,9 @@ class Watchdog:
         if self._on_round is not None:
             self._on_round()
         for connection, notes in list(self._watched.items()):
-            if connection.state is CLOSED:
-                del self._watched[connection]
-            elif connection.waits_since:
+            if connection.waits_since and connection.state is not CLOSED:
                 self._look_at(connection, notes)
-        if not self._watched:
-            self._rest()
+        self.rest_if_unused()
 
     def _look_at(self, connection: Connection, notes: _Notes) -> None:
         since, progress = connection.waits_since, connection.progress_bytes()

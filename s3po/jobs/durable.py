@@ -157,11 +157,12 @@ def _imported(name: str) -> Any:
 
 
 def plain_endpoint(url: str | None) -> str | None:
-    """A URL without user name, password, and a slash at the end."""
+    """A URL without user name, password, default port, and a slash at the end, and with the host in small letters."""
     if url is None:
         return None
     parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path.rstrip('/'), '', ''))
+    host = parts.netloc.rpartition('@')[2].lower().removesuffix({'http': ':80', 'https': ':443'}.get(parts.scheme, ':'))
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip('/'), '', ''))
 
 
 # The functions of options of their own kinds.

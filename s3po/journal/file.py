@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator
 from s3po.body.local import as_local_error, close_file, local_errors, printable
 from s3po.errors import ConfigurationError, LocalError
 from s3po.journal.lines import HEADER_BYTES, VERSION, Tail, has_valid_crc, header_line, tail_of
+from s3po.runtime import disowned_in_child
 
-__all__ = ['BEGINNING', 'JournalFile', 'read_header', 'records_of']
+__all__ = ['BEGINNING', 'JournalFile', 'open_to_read', 'read_header', 'records_of']
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,14 @@ class JournalFile:
         self._error: OSError | None = None
         self.descriptor = -1
         with local_errors('open the journal', self.path):
-            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC) if is_read_only else _open_locked(self.path)
+            self.descriptor = open_to_read(self.path) if is_read_only else _open_locked(self.path)
             try:
                 self.size_bytes = os.fstat(self.descriptor).st_size
                 self._begin()
             except BaseException:
                 self.close()
                 raise
+        disowned_in_child(self)
 
     def __repr__(self) -> str:
         return f'<JournalFile {self.path!r} {self.size_bytes:,} bytes>'
@@ -90,6 +92,9 @@ class JournalFile:
             raise _damaged(self.path, 0)
         if self.is_read_only:
             return
+        header = header_line(self._endpoint, os.getpid())
+        if len(header) > HEADER_BYTES:
+            raise ConfigurationError(f'journal: the endpoint {self._endpoint} is too long for the header of a journal')
         os.fchmod(self.descriptor, 0o600)
         if found is None:
             os.ftruncate(self.descriptor, 0)
@@ -215,15 +220,42 @@ class JournalFile:
         self.close()
 
     def check_in_place(self) -> None:
-        """Log an error if the path does not lead to the file any more: what was written is lost."""
-        if self.descriptor >= 0 and not _is_at(self.path, os.fstat(self.descriptor)):
+        """Log an error if the path does not lead to the file any more, or not to all of it: what was written is lost."""
+        if self.descriptor < 0:
+            return
+        found = os.fstat(self.descriptor)
+        if not _is_at(self.path, found):
             log.error('the journal %s was removed or replaced while it was in use: the records of this run are lost', self.path)
+        elif not self.is_broken and not (
+            found.st_size == self.size_bytes and has_valid_crc(os.pread(self.descriptor, HEADER_BYTES, 0))
+        ):
+            log.error('the journal %s was changed by another program while it was in use, and is damaged', self.path)
 
     def close(self) -> None:
         """Close the file, and release the lock."""
         descriptor, self.descriptor = getattr(self, 'descriptor', -1), -1
         if descriptor >= 0:
+            # A child that was forked a moment ago may have the file open too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             close_file(descriptor)
+
+    def disown(self) -> None:
+        """In a forked child: close the file, so that the lock ends with the parent."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            close_file(descriptor)
+
+
+def open_to_read(path: str) -> int:
+    """The descriptor of an existing journal, which another process may be writing."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check_regular(os.fstat(descriptor), path)
+    except BaseException:
+        close_file(descriptor)
+        raise
+    return descriptor
 
 
 def records_of(descriptor: int, path: str) -> Iterator[tuple[int, bytes, Tail]]:
@@ -254,7 +286,8 @@ def read_header(descriptor: int, path: str) -> dict[str, object] | None:
     """
     line = os.pread(descriptor, HEADER_BYTES, 0)
     if not has_valid_crc(line):
-        if line and not BEGINNING.startswith(line[: len(BEGINNING)]):
+        # (After a power cut, a file that was new may be all zeros.)
+        if line.strip(b'\0') and not BEGINNING.startswith(line[: len(BEGINNING)]):
             raise ConfigurationError(f'journal: {printable(path)} exists and is not a journal of s3po; choose another path')
         return None
     said: dict[str, object] = json.loads(line)
@@ -286,8 +319,7 @@ def _open_locked(path: str) -> int:
         descriptor = os.open(path, _FLAGS, 0o600)
         try:
             found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigurationError(f'journal: {printable(path)} is not a regular file')
+            _check_regular(found, path)
             if found.st_uid != os.geteuid():
                 raise ConfigurationError(
                     f'journal: {printable(path)} belongs to the user {found.st_uid}, and this process runs as {os.geteuid()}; '
@@ -303,10 +335,15 @@ def _open_locked(path: str) -> int:
         close_file(descriptor)
 
 
+def _check_regular(found: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f'journal: {printable(path)} is not a regular file')
+
+
 def _is_at(path: str, found: os.stat_result) -> bool:
     try:
         return os.path.samestat(found, os.stat(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -6,6 +6,7 @@ of attempts, callbacks and secrets do not count. The endpoint is that of the jou
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from s3po.jobs.call import LIMITS
 from s3po.jobs.durable import FUNCTIONS, durable
 from s3po.jobs.options import INTERNAL
 from s3po.model import ListEntry, ObjectRef
+from s3po.secrecy import is_secret_name
 
 __all__ = ['READING', 'Identity']
 
@@ -28,6 +30,10 @@ ELSEWHERE: Final = LIMITS | FUNCTIONS | INTERNAL | {'silent', 'source', 'target'
 UPLOADS: Final = frozenset({'upload', 'upload_file'})
 # Operations that change nothing.
 READING: Final = frozenset({'head', 'exists', 'list'})
+# Stands for an option that is not durable.
+LOST_TEXT: Final = '<lost>'
+# (Not an f-string, which has the str() of a subclass of str, such as an Enum: the store gets its characters.)
+_joined: Final = '\0'.join
 _crc64: Final = crc_function('CRC64NVME')
 # Operations that a rerun may skip, if their destination is as it was left.
 SKIPPABLE: Final = frozenset({'delete', 'copy', 'move', 'create_bucket', 'delete_bucket'})
@@ -73,17 +79,15 @@ class Identity:
         if operation == 'upload' and len(given) == 1 and type(source) is bytes and ref.version_id is None:
             # The same as below, in half the time.
             self.is_brief = True
-            uploaded = _encoded(f'{ref.bucket}\0{ref.key}')
+            uploaded = _encoded(_joined((ref.bucket, ref.key)))
             self.on = _crc64(uploaded, 0) or 1
             self.data_bytes = size = len(source)
             data = b'upload\0%b\0\0\0data\0%d:%d' % (uploaded, size, _crc64(source, 0))
             self.hash = blake2b(data, digest_size=16).hexdigest()
             return
         place = PLACES.get(operation, '')
-        options = '' if len(given) == 1 and place in given else _options_text(given)
-        if options:
-            self.options = options
-        what = f'{operation}\0{ref.bucket}\0{ref.key}\0{ref.version_id or ""}\0{options}\0'
+        options = '' if len(given) == 1 and place in given else self._take_options(given)
+        what = _joined((operation, ref.bucket, ref.key, ref.version_id or '', options, ''))
         if operation in UPLOADS:
             self.on = object_hash(ref.bucket, ref.key)
             self.hash = self._uploads(given.get(place), what)
@@ -101,6 +105,22 @@ class Identity:
             elif operation == 'delete_many':
                 self.on = self._own()
                 self.changes(given.get('keys'))
+
+    def _take_options(self, given: Mapping[str, Any]) -> str:
+        """Set the options that count. Returns a text that identifies them."""
+        said: dict[str, Any] = {}
+        lost: dict[str, Any] = {}
+        for name in given.keys() - ELSEWHERE:
+            value = given[name]
+            if value is not None and (name not in DEFAULTS or value != DEFAULTS[name]):
+                said[name] = found = durable(name, value)
+                if found is LOST:
+                    # The record has only the name.
+                    said[name], lost[name] = LOST_TEXT, _discerned(name, value)
+        if not said:
+            return ''
+        self.options = json.dumps(said, sort_keys=True)
+        return f'{self.options}{json.dumps(lost, sort_keys=True)}' if lost else self.options
 
     def changes(self, keys: Any) -> None:
         """The keys that delete_many() deletes; only those that can be read without consuming them."""
@@ -133,14 +153,14 @@ class Identity:
     def _copies(self, given: Mapping[str, Any], what: str, store: str) -> str:
         to, ref = given.get('to'), self.call.ref
         endpoint = self.to_endpoint = '' if to is None else to.find_endpoint() or 'AWS'
-        bucket, key = given.get('to_bucket'), given.get('to_key')
-        self.on = object_hash(str(bucket) if endpoint in ('', store) else f'{endpoint}\0{bucket}', str(key))
+        bucket, key = given['to_bucket'], given['to_key']
+        self.on = object_hash(bucket if endpoint in ('', store) else _joined((endpoint, bucket)), key)
         source = object_hash(ref.bucket, ref.key)
         if self.call.operation == 'move':
-            self.also = (source,)
+            self.also = () if source == self.on else (source,)
         elif ref.version_id is None:
             self.reads = source
-        return _hash(f'{what}{endpoint}\0{bucket}\0{key}')
+        return _hash(_joined((f'{what}{endpoint}', bucket, key)))
 
     def _own(self) -> int:
         """The destination of a call that has none: itself."""
@@ -149,7 +169,20 @@ class Identity:
 
 def object_hash(bucket: str, key: str) -> int:
     """The hash of an object as a destination, a CRC64NVME; not 0. Two objects with the same one supersede each other."""
-    return _crc64(_encoded(f'{bucket}\0{key}'), 0) or 1
+    return _crc64(_encoded(_joined((bucket, key))), 0) or 1
+
+
+def _discerned(name: str, value: object) -> Any:
+    """What is known of a value that is not durable, as JSON: all but secrets, and objects of other classes."""
+    if is_secret_name(name):
+        return LOST_TEXT
+    if isinstance(value, Mapping):
+        return {str(each): _discerned(str(each), value[each]) for each in value}
+    if isinstance(value, list | tuple):
+        return [_discerned('', each) for each in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float) else LOST_TEXT
 
 
 def _written_keys(keys: Any) -> Iterator[str]:
@@ -194,15 +227,3 @@ def _data_of(source: Any) -> bytes | memoryview | None:
         return memoryview(source).cast('B')
     except TypeError:
         return None
-
-
-def _options_text(given: Mapping[str, Any]) -> str:
-    """The options that count, as JSON; '' for none."""
-    said = {}
-    for name in given.keys() - ELSEWHERE:
-        value = given[name]
-        if value is not None and (name not in DEFAULTS or value != DEFAULTS[name]):
-            found = durable(name, value)
-            # A secret: only its name counts.
-            said[name] = '<lost>' if found is LOST else found
-    return json.dumps(said, sort_keys=True) if said else ''

@@ -13,7 +13,7 @@ from s3po.body.local import close_file, local_errors
 from s3po.config import MIB
 from s3po.errors import ConfigurationError, JobError, S3poError
 from s3po.jobs import JobRecord
-from s3po.journal.file import BEGINNING, JournalFile, read_header, records_of
+from s3po.journal.file import BEGINNING, JournalFile, open_to_read, read_header, records_of
 from s3po.journal.ledger import DONE, Ledger
 from s3po.journal.lines import parsed
 from s3po.journal.notes import Kept
@@ -142,7 +142,7 @@ class Journal:
     def _lines(self) -> Iterator[tuple[dict[str, Any], object]]:
         """The fields of all lines, each with the endpoint of the journal."""
         with local_errors('read the journal', self.path):
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_to_read(self.path)
         try:
             header = read_header(descriptor, self.path) or {}
             for _, line, _ in records_of(descriptor, self.path):

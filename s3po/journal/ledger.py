@@ -200,8 +200,7 @@ class Ledger:
             self._states[state] += 1
             self.size_bytes += size_bytes
             for each in entry.also:
-                self.index.put(each, offset)
-                self._repeated.pop(each, None)
+                self._supersede_also(entry.hash, entry.n, each, offset)
             entry.offset = offset
         if self._fsync:
             self._sync()
@@ -243,8 +242,10 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file, and release its lock."""
-        self._file.check_in_place()
-        self._file.close()
+        try:
+            self._file.check_in_place()
+        finally:
+            self._file.close()
 
     # --- reading
 
@@ -294,8 +295,7 @@ class Ledger:
             if state == DONE:
                 self.size_bytes += size_of(line)
             for each in tail.on[1:]:
-                self.index.put(each, offset)
-                self._repeated.pop(each, None)
+                self._supersede_also(tail.hash, tail.n, each, offset)
         if state in _NOTES:
             self._kept.setdefault((tail.hash, tail.n), Kept()).take(state, parsed(line))
         elif self._kept and state in _COMPLETE:
@@ -321,6 +321,12 @@ class Ledger:
                 self._states[old.state] -= 1
                 if old.state == DONE:
                     self.size_bytes -= size_of(line)
+
+    def _supersede_also(self, hash: str, n: int, on: int, offset: int) -> None:  # noqa: A002
+        before = self.index.put(on, offset)
+        if before and before != offset:
+            self._supersede(hash, n, on, before, offset)
+        self._repeated.pop(on, None)
 
     def _compact(self) -> None:
         """Write the file again, without superseded records."""

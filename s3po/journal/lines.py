@@ -70,19 +70,24 @@ class Tail:
         self.on = on
 
 
+def named(name: object) -> str:
+    """A name as JSON: the characters that the store gets, whatever str() of a subclass (such as an Enum) returns."""
+    return quoted(name if isinstance(name, str) else str(name))
+
+
 def head_of(identity: Identity) -> str:
     """The fields of the call, as the beginning of a line."""
     call = identity.call
     ref, options = call.ref, call.options
     # (A name that is not a str is invalid, and its job fails.)
-    text = f'{{"v":1,"op":"{call.operation}","bucket":{quoted(str(ref.bucket))},"key":{quoted(str(ref.key))}'
+    text = f'{{"v":1,"op":"{call.operation}","bucket":{named(ref.bucket)},"key":{named(ref.key)}'
     if ref.version_id is not None:
-        text += f',"version_id":{quoted(str(ref.version_id))}'
+        text += f',"version_id":{named(ref.version_id)}'
     if identity.path is not None:
         text += f',"path":{quoted(identity.path)}'
     if 'to_key' in options:
         endpoint = f'"endpoint":{quoted(identity.to_endpoint)},' if identity.to_endpoint else ''
-        text += f',"to":{{{endpoint}"bucket":{quoted(str(options.get("to_bucket")))},"key":{quoted(str(options["to_key"]))}}}'
+        text += f',"to":{{{endpoint}"bucket":{named(options.get("to_bucket"))},"key":{named(options["to_key"])}}}'
     return f'{text},"opts":{identity.options}' if identity.options else text
 
 
@@ -119,7 +124,7 @@ def done_line(identity: Identity, n: int, result: TransferResult) -> bytes:
     version = '' if result.version_id is None else f'"version_id":{quoted(result.version_id)},'
     checksum = '' if result.checksum is None else f'"checksum":{quoted(result.checksum)},'
     body = (
-        f'{{"v":1,"op":"upload","bucket":{quoted(str(ref.bucket))},"key":{quoted(str(ref.key))},'
+        f'{{"v":1,"op":"upload","bucket":{quoted(ref.bucket)},"key":{quoted(ref.key)},'
         f'"result":{{"etag":{quoted(result.etag)},{version}{checksum}"parts":{result.parts},"size_bytes":{result.size_bytes}}},'
         f'"state":"done","job":"{identity.hash}.{n}","on":"{identity.on:x}"'
     ).encode()

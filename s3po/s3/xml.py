@@ -197,9 +197,6 @@ def uploads_of(body: bytes, now: datetime.datetime | None = None) -> UploadsPage
 
 def tags_of(body: bytes) -> str:
     """GetObjectTagging's tags as a query string ('a=1&b=2'), '' for none."""
-    if not body:
-        # Ceph's gateway sends no document for an object that was uploaded in parts and has no tags.
-        return ''
     tags = trees.document_of(body, 'GetObjectTagging').findall('TagSet/Tag')
     return urlencode([(trees.required(tag, 'Key'), trees.required(tag, 'Value')) for tag in tags])
 

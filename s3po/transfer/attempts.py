@@ -40,6 +40,7 @@ class Attempts:
         pending_aborts: The connection's multipart uploads that are still to be aborted.
         retried: The number of retries so far.
         warnings: Warnings for the result of a transfer that succeeds.
+        lost: Those of them about what a copy lacks of its source.
         is_of_other_store: Whether they are sent to the other store of a copy: errors have the same attribute.
         observer: Receives the events; None for none. Only ObservedAttempts reports to it.
     """
@@ -53,6 +54,7 @@ class Attempts:
         'guard',
         'is_of_other_store',
         'key',
+        'lost',
         'observer',
         'pending_aborts',
         'retried',
@@ -97,6 +99,7 @@ class Attempts:
         self.retried = 0
         self.is_of_other_store = False
         self.warnings: tuple[str, ...] = ()
+        self.lost: tuple[str, ...] = ()
         self._policy = policy
         self._retries = retries
         self._failure = failure
@@ -105,6 +108,11 @@ class Attempts:
     def integrity_retries(self) -> int:
         """How often data that arrived corrupted is transferred again."""
         return integrity_retries(self._policy.retries if self._retries is None else self._retries)
+
+    def lose(self, text: str) -> None:
+        """Add a warning that a copy lacks something of its source. A move keeps the source then."""
+        self.lost += (text,)
+        self.warn(text)
 
     def warn(self, text: str, *, is_of_process: bool = False) -> None:
         """Add a warning to the result, and log it the first time: once per bucket, or once per process."""

@@ -145,7 +145,7 @@ class _Copy:
             refusal = error
         if refusal is not None:
             result = self._upload(source, '')
-            self._attempts.warn(f'the tags of the source are not copied: {refusal}')
+            self._attempts.lose(f'the tags of the source are not copied: {refusal}')
         elif tagging:
             ensure_tags(self._attempts, tagging, version_to_read(result.version_id), self._extra)
         self._compare(source, result)
@@ -157,6 +157,8 @@ class _Copy:
 
     def _tags(self, info: ObjectInfo) -> str:
         """The source's tags as a query string; '' for none."""
+        if self._description.has_tags:
+            return ''
         version_id = self._download.version_id or version_to_read(info.version_id)
         return source_tags(self._download.attempts, info, version_id, self._download.extra)
 

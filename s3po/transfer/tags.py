@@ -30,11 +30,11 @@ def source_tags(attempts: Attempts, info: ObjectInfo, version_id: str | None, ex
     try:
         tagging = attempts.run('GetObjectTagging', look)
     except (AccessDenied, InvalidRequest, NotFound) as error:
-        attempts.warn(f'the tags of the source are not copied: {error}')
+        attempts.lose(f'the tags of the source are not copied: {error}')
         return ''
     found = str(_count_of(tagging))
     if found != count:
-        attempts.warn(f'the tags of the source are not all copied: it has {count[:9]}, and the store has sent {found}')
+        attempts.lose(f'the tags of the source are not all copied: it has {count[:9]}, and the store has sent {found}')
     return tagging
 
 
@@ -63,7 +63,7 @@ def ensure_tags(attempts: Attempts, tagging: str, version_id: str | None, extra:
     except (TransportError, TransferError, ValueError) as error:
         reason = f': {error}'
     if found != wanted:
-        attempts.warn(f'the tags of the source are not copied: the copy has {found} tags, and the source {wanted}{reason}')
+        attempts.lose(f'the tags of the source are not copied: the copy has {found} tags, and the source {wanted}{reason}')
 
 
 def _count_at(attempts: Attempts, version_id: str | None, extra: Extra) -> str:

@@ -104,6 +104,20 @@ def test_generator_that_submits(performer: Performer) -> None:
     assert len(performer.performed) == 10
 
 
+def test_generator_that_maps(performer: Performer) -> None:
+    """An iterable may call map_upload() of the same batch: each call has its own count."""
+
+    def outer() -> Iterator[tuple[str, str, bytes]]:
+        for number in range(2):
+            assert batch.map_upload(itertools.islice(endless(key=f'inner{number}'), 5)) == 5
+            yield 'bucket', f'outer{number}', b'data'
+
+    with Batch(performer, 4) as batch:
+        assert batch.map_upload(outer()) == 2
+        assert batch.mapped == 2
+    assert batch.report().succeeded == 12
+
+
 def test_generator_that_raises(performer: Performer) -> None:
     """An exception of the generator is raised as it is, with a note of the index; what was submitted is done."""
 

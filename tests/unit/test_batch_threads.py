@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -190,3 +192,19 @@ def test_waiting_for_the_batch_of_an_ended_thread_raises(performer: Performer) -
     for call in (batch.wait, batch.cancel, batch.success, job.get, job.cancel, lambda: list(batch.as_completed())):
         with pytest.raises(ConfigurationError, match='thread that made the batch has ended'):
             call()
+
+
+@pytest.mark.parametrize('count', [1, 20])
+def test_a_batch_is_freed_after_its_thread_has_ended(performer: Performer, count: int) -> None:
+    """Its workers and timers end in the `with` statement: later, the event loop of the thread never runs."""
+
+    def work() -> weakref.ref[Batch]:
+        with Batch(performer, 3) as batch:
+            for number in range(count):
+                batch.head('bucket', f'{number}')
+        return weakref.ref(batch)
+
+    batch = from_another_thread(work)
+    gc.collect()
+
+    assert batch() is None

@@ -20,6 +20,7 @@ from s3po.config import MIB
 from s3po.errors import (
     AccessDenied,
     ConfigurationError,
+    CopyIncomplete,
     CredentialsError,
     IntegrityError,
     InvalidRequest,
@@ -502,6 +503,76 @@ def test_move(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:
     assert result.parts == 5
     assert not conn.exists(BUCKET, 'key')
     assert 'HeadObject' in names(other)
+
+
+@pytest.mark.parametrize('size', [4, len(DATA)], ids=['small', 'large'])
+def test_move_of_tags_that_are_refused(
+    conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport, other: Other, tmp_path: pathlib.Path, size: int
+) -> None:
+    """A move whose copy lacks the tags keeps its source, also in a batch, and in a second run of its journal."""
+    conn.upload(BUCKET, 'key', DATA[:size])
+    tag(memory)
+    other.has_tags = False
+    message = f's3://{BUCKET}/key was copied to s3://{BUCKET}/moved, but not deleted, .* the copy has no tags, and the source 2'
+
+    with pytest.raises(CopyIncomplete, match=message):
+        conn.move(BUCKET, 'key', BUCKET, 'moved', to=to)
+    for _ in range(2):
+        with conn.batch(1, on_error='collect', journal=tmp_path / 'job.s3po') as batch:
+            batch.move(BUCKET, 'key', BUCKET, 'moved', to=to)
+        assert [type(each.error) for each in batch.failed] == [CopyIncomplete]
+        assert conn.exists(BUCKET, 'key')
+        assert to.download(BUCKET, 'moved') == DATA[:size]
+    assert 'DeleteObject' not in names(memory)
+
+    other.has_later_tags = True
+    with conn.batch(1, journal=tmp_path / 'job.s3po') as batch:
+        batch.move(BUCKET, 'key', BUCKET, 'moved', to=to)
+    assert other.store.tags(BUCKET, 'moved') == {'a': '1', 'b': '2'}
+    assert not conn.exists(BUCKET, 'key')
+
+
+def test_move_of_tags_that_cannot_be_read(conn: s3po.Connection, to: s3po.Connection, memory: MemoryTransport) -> None:
+    """Nor does a move delete a source whose tags it may not read; unless the caller sets the tags of the copy."""
+    conn.upload(BUCKET, 'key', b'data')
+    tag(memory)
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        if operation == 'GetObjectTagging':
+            raise AccessDenied('403', status=403, code='AccessDenied')
+
+    memory.fault = fault
+
+    with pytest.raises(CopyIncomplete, match='403'):
+        conn.move(BUCKET, 'key', BUCKET, 'moved', to=to)
+    assert conn.exists(BUCKET, 'key')
+    conn.move(BUCKET, 'key', BUCKET, 'moved', to=to, extra={'Tagging': 'c=3'})
+    assert not conn.exists(BUCKET, 'key')
+
+
+@pytest.mark.parametrize('size', [4, len(DATA)], ids=['in one piece', 'in parts'])
+def test_move_within_a_store_that_drops_tags(memory: MemoryTransport, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Within a store, too, a source with more tags than its copy is kept; one whose tags are kept is deleted."""
+    config = dataclasses.replace(PARTS, multipart_copy_threshold=5 * MIB, multipart_copy_chunksize=5 * MIB)
+    conn = s3po.Connection(transport=memory, retry=impatient(), config=config)
+    look = memory.head_object
+
+    def untagged(bucket: str, key: str, **options: Any) -> Any:
+        found = look(bucket, key, **options)
+        dropped = () if key != 'moved' or is_whole else ('x-amz-tagging-count',)
+        return dataclasses.replace(found, headers={name: found.headers[name] for name in found.headers if name not in dropped})
+
+    monkeypatch.setattr(memory, 'head_object', untagged)
+    conn.upload(BUCKET, 'key', DATA[:size])
+    tag(memory)
+    is_whole = False
+    with pytest.raises(CopyIncomplete, match='the copy has no tags, and the source 2'):
+        conn.move(BUCKET, 'key', BUCKET, 'moved')
+    assert conn.exists(BUCKET, 'key')
+
+    is_whole = True
+    conn.move(BUCKET, 'key', BUCKET, 'moved')
+    assert not conn.exists(BUCKET, 'key')
 
 
 def test_move_with_a_key(conn: s3po.Connection, to: s3po.Connection, other: Other) -> None:

@@ -209,3 +209,14 @@ def test_rest() -> None:
     assert repr(watchdog) == '<Watchdog watched=0 round_s=1.0>'
     assert watchdog._timer is None
     assert rounds == [1, 1]
+
+
+def test_without_open_connections_the_timer_can_be_stopped(watchdog: Watchdog, connection: Any) -> None:
+    """A timer keeps the watchdog alive, and that of a native thread that has ended never fires."""
+    watchdog.rest_if_unused()
+    assert watchdog._timer is not None
+
+    connection.state = State.CLOSED
+    watchdog.rest_if_unused()
+
+    assert watchdog._timer is None

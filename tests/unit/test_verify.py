@@ -158,7 +158,7 @@ def test_records_of_one_version(memory_conn: s3po.Connection, memory: MemoryTran
     receipt(memory_conn, path, ('upload', BUCKET, 'key', b'data'), ('head', BUCKET, 'key'))
     assert 'checksum' not in path.read_text().splitlines()[1]
 
-    found = verifying._found(memory_conn, path)
+    found, _ = verifying._found(memory_conn, path)
 
     assert [stored.checksum for stored in found.values() if stored] == ['CRC64NVME:7a5hQ478J4A=']
 
@@ -169,6 +169,20 @@ def test_nothing_to_verify(memory_conn: s3po.Connection, path: pathlib.Path, cap
 
     assert memory_conn.verify(path).checked == memory_conn.verify(path, local=True).checked == 0
     assert caplog.text.count('nothing was verified') == 2
+    with pytest.raises(VerifyError, match='nothing was verified'):
+        memory_conn.verify(path).raise_for_differences()
+
+
+def test_only_deletions(memory_conn: s3po.Connection, path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A receipt of deletions is verified by the listing of what exists all the same."""
+    memory_conn.upload(BUCKET, 'key', b'data')
+    receipt(memory_conn, path, ('delete', BUCKET, 'key'))
+
+    report = memory_conn.verify(path)
+
+    assert (report.checked, report.deleted, report.not_done) == (0, 1, 0)
+    report.raise_for_differences()
+    assert 'nothing was verified' not in caplog.text
 
 
 def test_failed_jobs(memory_conn: s3po.Connection, memory: MemoryTransport, path: pathlib.Path) -> None:
@@ -181,7 +195,35 @@ def test_failed_jobs(memory_conn: s3po.Connection, memory: MemoryTransport, path
 
     report = memory_conn.verify(path)
 
-    assert (report.checked, report.ok) == (1, 1)
+    assert (report.checked, report.ok, report.not_done) == (1, 1, 1)
+    assert str(report).endswith(', 1 jobs not done')
+    with pytest.raises(VerifyError, match='1 jobs of the records are not done; conn.retry_failed'):
+        report.raise_for_differences()
+    memory.fault = None
+    again = path.with_name('again.jsonl')
+    receipt(memory_conn, again, ('upload', BUCKET, 'failed', b'data'))
+    path.write_bytes(path.read_bytes() + again.read_bytes())
+    report = memory_conn.verify(path)
+    assert (report.checked, report.not_done) == (2, 0)
+    report.raise_for_differences()
+
+
+def test_all_jobs_failed(memory_conn: s3po.Connection, memory: MemoryTransport, path: pathlib.Path) -> None:
+    """A receipt of which nothing succeeded is no success, for objects and for files."""
+
+    def fault(operation: str, key: str, part: int | None) -> None:
+        raise AccessDenied('403', status=403, code='AccessDenied')
+
+    memory.fault = fault
+    source = path.with_name('source')
+    source.write_bytes(b'data')
+    receipt(memory_conn, path, *(('upload_file', BUCKET, f'key-{number}', source) for number in range(3)))
+    memory.fault = None
+
+    for report in (memory_conn.verify(path), memory_conn.verify(path, local=True)):
+        assert (report.checked, report.ok, report.not_done) == (0, 0, 3)
+        with pytest.raises(VerifyError, match='3 jobs of the records are not done'):
+            report.raise_for_differences()
 
 
 def test_range(memory_conn: s3po.Connection, path: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import os
 import pickle
 from collections.abc import Callable
@@ -150,14 +151,16 @@ class ProcessPool:
                 worker.channel.send(('renew', keys))
 
     def close(self) -> None:
-        """End the worker processes. Waits for a moment; then the rest happens in the background."""
+        """End the worker processes. In the main thread, waits for a moment; then the rest happens in the background."""
         self._is_closed = True
         self._shares.close()
         workers = list(self._workers)
         if workers:
             doing = f'the end of the worker processes {", ".join(str(worker.pid) for worker in workers)}'
+            # Nothing happens in the background of a native thread that ends.
+            patience_s = CLOSE_S if gevent.get_hub().main_hub else math.inf
             self._cleanups.run(
-                lambda: gevent.joinall([spawn(self._dismiss, worker) for worker in workers]), doing, patience_s=CLOSE_S
+                lambda: gevent.joinall([spawn(self._dismiss, worker) for worker in workers]), doing, patience_s=patience_s
             )
 
     def _dismiss(self, worker: WorkerProcess) -> None:
