@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -132,6 +133,8 @@ def judge(runs: dict[str, Growth]) -> list[Aim]:
 def measure(jobs: int, names: list[str], parent: str, progress: Callable[[str], object]) -> dict[str, Growth]:
     """Do the runs, one after the other."""
     runs: dict[str, Growth] = {}
+    # As in most programs. Otherwise each worker process compiles all modules.
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONDONTWRITEBYTECODE'}
     with Sink(Contents(), parent=parent) as sink, tempfile.TemporaryDirectory(dir=parent) as directory:
         journal = str(Path(directory, 'journal'))
         options: dict[str, dict[str, Any]] = {
@@ -143,7 +146,7 @@ def measure(jobs: int, names: list[str], parent: str, progress: Callable[[str], 
         for name in names:
             given = {'jobs': jobs, 'size_bytes': KIB, 'width': _WIDTH, **options[name]}
             command = [sys.executable, str(_CHILD), sink.http, json.dumps(given)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             if done.returncode:
                 progress(f'{name}: failed\n{done.stderr[-2000:]}')
                 continue

@@ -25,6 +25,7 @@ def main() -> None:
         _close_inherited(sock)
     except (IndexError, ValueError, OSError):
         sys.exit('s3po.worker is started by a batch with processes=N, not by hand')
+    _schedule_as_batch()
     Serving(sock).run()
 
 
@@ -36,6 +37,18 @@ def _close_inherited(sock: Any) -> None:
             # One of them was that of the listing.
             if int(name) > 2 and os.get_inheritable(int(name)):
                 os.close(int(name))
+
+
+def _schedule_as_batch() -> None:
+    """Do not preempt other processes on waking up (SCHED_BATCH of Linux, sched(7)); the share of the CPU stays the same.
+
+    Otherwise each message of the parent may interrupt it in the middle of its work, and the messages come one by one.
+    """
+    # Only in place of the default: the program may run at a lower priority, such as SCHED_IDLE.
+    if hasattr(os, 'SCHED_BATCH') and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        # A sandbox may forbid it.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ import gevent
 import pytest
 
 import s3po
+from s3po import worker
 from s3po.batch.processes.channel import Channel, Message
 from s3po.batch.processes.shares import divided
 from s3po.errors import ConfigurationError
@@ -191,6 +192,36 @@ def test_more_processes_than_requests(own_store: Store, connect: Callable[..., s
 
         assert len(workers_of(batch)) == 2
     assert max(seen['in_flight'] for seen in own_store.log('PutObject')) <= 2
+
+
+@pytest.mark.skipif(not hasattr(os, 'SCHED_BATCH'), reason='a policy of Linux')
+def test_scheduling(conn: s3po.Connection) -> None:
+    """Worker processes do not preempt the program on waking up. The program keeps its own policy."""
+    before = os.sched_getscheduler(0)
+    with conn.batch(2, processes=2, timeout_s=60) as batch:
+        batch.upload(BUCKET, 'key', b'data').get()
+        policies = [os.sched_getscheduler(each.pid) for each in workers_of(batch) if each.is_ready]
+
+    assert before == os.SCHED_OTHER
+    assert set(policies) == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == before
+
+
+@pytest.mark.skipif(not hasattr(os, 'SCHED_BATCH'), reason='a policy of Linux')
+@pytest.mark.parametrize('is_forbidden', [False, True])
+def test_scheduling_is_left_alone(is_forbidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lower priority of the program stays, and a sandbox may forbid the change."""
+    changes: list[int] = []
+
+    def change(_: int, policy: int, __: object) -> None:
+        changes.append(policy)
+        raise PermissionError
+
+    monkeypatch.setattr(os, 'sched_getscheduler', lambda _: os.SCHED_OTHER if is_forbidden else os.SCHED_IDLE)
+    monkeypatch.setattr(os, 'sched_setscheduler', change)
+    worker._schedule_as_batch()
+
+    assert changes == ([os.SCHED_BATCH] if is_forbidden else [])
 
 
 @pytest.mark.parametrize(
