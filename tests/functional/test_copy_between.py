@@ -336,3 +336,51 @@ def test_sigkill(conn: s3po.Connection, to: s3po.Connection, other: Store, tmp_p
     sent = [(seen['key'], seen['query'].get('partNumber')) for name in ('PutObject', 'UploadPart') for seen in other.log(name)]
     # Three jobs run at once, each with up to two parts.
     assert len(sent) - len(set(sent)) <= 6 * kills
+
+
+MOVING = COPYING.partition('with conn.batch')[0].replace('conn, to =', 'if __name__ == "__main__":\n    conn, to =') + (
+    """    with conn.batch(4, journal=sys.argv[3], processes=int(sys.argv[4])) as batch:
+        for kind, count in (('small', 12), ('large', 3)):
+            for number in range(count):
+                batch.move('bucket', f'{kind}-{number}', 'bucket', f'{kind}-{number}', to=to)
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [1, 2])
+def test_sigkill_of_moves(
+    conn: s3po.Connection, to: s3po.Connection, other: Store, tmp_path: pathlib.Path, processes: int
+) -> None:
+    """Moves go on after SIGKILL: no object is lost at any moment, and all arrive with metadata and tags, each once."""
+    source, target = conn.endpoint_url, to.endpoint_url
+    assert source is not None
+    assert target is not None
+    objects = {f'small-{number}': noise(1000, number) for number in range(12)}
+    objects |= {f'large-{number}': noise(11 * MIB, number) for number in range(3)}
+    for key, data in objects.items():
+        conn.upload(BUCKET, key, data, metadata={'name': key}, extra={'Tagging': f'key={key}'})
+    other.script(*({'operation': name, 'times': None, 'action': {'delay_s': 0.1}} for name in ('PutObject', 'UploadPart')))
+    program = tmp_path / 'moving.py'
+    program.write_text(MOVING)
+    choose, kills = random.Random(processes), 0
+    command = [sys.executable, str(program), source, target, str(tmp_path / 'job.s3po'), str(processes)]
+    while True:
+        child = subprocess.Popen(command, cwd=CHECKOUT)
+        until = len(other.log()) + choose.randint(6, 24)
+        while child.poll() is None and (kills >= 4 or len(other.log()) < until):
+            time.sleep(0.01)
+        child.kill()
+        if child.wait() == 0:
+            break
+        kills += 1
+        assert all(conn.exists(BUCKET, key) or to.exists(BUCKET, key) for key in objects)
+        assert kills < 9
+
+    assert kills >= 2
+    for key, data in objects.items():
+        assert to.download(BUCKET, key) == data
+        assert to.head(BUCKET, key).metadata == {'name': key}
+        assert to.conn.get_object_tagging(Bucket=BUCKET, Key=key)['TagSet'] == [{'Key': 'key', 'Value': key}]
+        assert not conn.exists(BUCKET, key)
+    assert open_uploads(to) == []
