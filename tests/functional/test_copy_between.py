@@ -305,6 +305,21 @@ with conn.batch(3, journal=sys.argv[3]) as batch:
 
 
 @pytest.mark.slow
+def test_connections_of_worker_processes(conn: s3po.Connection, to: s3po.Connection, other: Store) -> None:
+    """A worker process copies all its objects through the same connections to the other store."""
+    for number in range(30):
+        conn.upload(BUCKET, f'key{number}', b'data')
+    with conn.batch(2, processes=2) as batch:
+        for number in range(30):
+            batch.copy(BUCKET, f'key{number}', BUCKET, f'copy{number}', to=to)
+
+    batch.raise_for_errors()
+    seen = other.log('PutObject')
+    assert len(seen) == 30
+    assert len({each['connection'] for each in seen}) <= 4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', [1, 2])
 def test_sigkill(conn: s3po.Connection, to: s3po.Connection, other: Store, tmp_path: pathlib.Path, seed: int) -> None:
     """Copies under a journal go on after SIGKILL at any moment: all bytes arrive, and what was confirmed is not sent again."""
@@ -327,6 +342,7 @@ def test_sigkill(conn: s3po.Connection, to: s3po.Connection, other: Store, tmp_p
         if child.wait() == 0:
             break
         kills += 1
+        assert kills < 100
 
     assert kills >= 3
     for key, data in objects.items():
@@ -374,6 +390,7 @@ def test_sigkill_of_moves(
         if child.wait() == 0:
             break
         kills += 1
+        assert kills < 100
         assert all(conn.exists(BUCKET, key) or to.exists(BUCKET, key) for key in objects)
         assert kills < 9
 

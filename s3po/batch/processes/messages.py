@@ -5,6 +5,7 @@ What only this process has (open files, iterators, local functions) cannot be se
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import pickle
@@ -86,10 +87,17 @@ def unpacked_call(fields: Fields) -> Call:
     """
     operation, bucket, key, version_id, options, others = fields
     if others is not None:
-        # From the process that started this one.
-        options |= {name: pickle.loads(value) for name, value in others.items()}  # noqa: S301
+        for name, value in others.items():
+            # From the process that started this one.
+            options[name] = _other_connection(value) if name == 'to' else pickle.loads(value)  # noqa: S301
     ref = bucket_ref_of(bucket, key) if operation in ON_BUCKETS else ref_of(bucket, key, version_id)
     return Call(operation, ref, options)
+
+
+@functools.lru_cache(maxsize=8)
+def _other_connection(pickled: bytes) -> Any:
+    """The Connection to another store: one for all jobs that have the same, with the sockets that it keeps."""
+    return pickle.loads(pickled)  # noqa: S301
 
 
 def _exact(text: str) -> str:
