@@ -390,7 +390,6 @@ def test_sigkill_of_moves(
         if child.wait() == 0:
             break
         kills += 1
-        assert kills < 100
         assert all(conn.exists(BUCKET, key) or to.exists(BUCKET, key) for key in objects)
         assert kills < 9
 

@@ -45,7 +45,6 @@ CLOSE_S: Final = 0.25
 # A worker process that has not started after this time is killed, if a job with a timeout_s waits for it.
 START_S: Final = 60.0
 
-
 ANSWERS: Final = frozenset({'done', 'failed', 'yours'})
 
 
